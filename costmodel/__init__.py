@@ -1,0 +1,10 @@
+"""costmodel: what training a network will cost, before it is trained."""
+
+from .analyze import estimate
+from .errors import CostmodelError
+from .estimates import Estimate
+from .frontends import load
+from .network import Network
+
+__all__ = ["CostmodelError", "Estimate", "Network", "estimate", "load"]
+__version__ = "0.1.0"

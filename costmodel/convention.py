@@ -1,0 +1,113 @@
+"""Who counts: a convention turns the whole graph's needs into the list of what is kept for the backward pass."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+
+from .errors import unknown
+from .graph import Graph
+
+
+class Read(NamedTuple):
+    """An operand that a node's backward reads."""
+
+    node: int
+    operand: str
+    gradients: Tuple[str, ...]  # whose formulas read it
+
+
+class Kept(NamedTuple):
+    """A tensor kept from the forward pass until the last of its readers has run backward.
+
+    node: the first node that keeps it; operand: what that node calls it.
+    value: number of the value that it is, or None for an extra of the node.
+    """
+
+    node: int
+    operand: str
+    value: Optional[int]
+    readers: Tuple[Read, ...]
+
+
+KeptRule = Callable[[Graph], Iterable[Read]]
+
+
+class Convention(NamedTuple):
+    """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes."""
+
+    name: str
+    summary: str
+    reads: KeptRule
+    measurable: bool  # a real run can be held against it
+
+    def kept(self, graph: Graph) -> Tuple[Kept, ...]:
+        """What is kept, each storage once, in the order in which it is first kept."""
+        return _kept(self, graph)
+
+
+CONVENTIONS: Dict[str, Convention] = {}
+
+
+def convention(name: str, summary: str, measurable: bool = False) -> Callable[[KeptRule], KeptRule]:
+    """Decorator: registers a function graph -> reads as the convention `name`."""
+
+    def register(rule: KeptRule) -> KeptRule:
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable)
+        return rule
+
+    return register
+
+
+def find(name: str) -> Convention:
+    """The convention of this name; raises CostmodelError where there is none."""
+    if name not in CONVENTIONS:
+        raise unknown("convention", name, CONVENTIONS)
+    return CONVENTIONS[name]
+
+
+@lru_cache(maxsize=512)
+def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
+    readers: Dict[Tuple[int, str], List[Read]] = {}
+    values: Dict[Tuple[int, str], Optional[int]] = {}
+    for read in convention.reads(graph):
+        value = value_of(graph, read.node, read.operand)
+        # A value is one storage whoever reads it; an extra is the node's own.
+        key = (value, "") if value is not None else (-1 - read.node, read.operand)
+        values[key] = value
+        readers.setdefault(key, []).append(read)
+    return tuple(Kept(reads[0].node, reads[0].operand, values[key], tuple(reads)) for key, reads in readers.items())
+
+
+def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
+    """The value that a node's operand is (the first with that content), or None where it is an extra."""
+    if operand == "y":
+        return graph.content[node + 1]
+    inputs = graph.nodes[node].op.inputs
+    return graph.content[graph.reads[node][inputs.index(operand)]] if operand in inputs else None
+
+
+def resident(graph: Graph, node: int) -> Iterable[str]:
+    """Operands of a node that are there anyway: its parameters and buffers."""
+    op = graph.nodes[node].op
+    return {*op.params(), *op.buffers()}
+
+
+def each_read(graph: Graph, torch: bool) -> Iterator[Read]:
+    """The operands that the demanded gradients' formulas read, in order of the nodes, what is resident left out.
+
+    torch: by stock PyTorch's formulas, joint backward calls reading for all gradients at once.
+    """
+    for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
+        if not demanded:
+            continue
+        op = node.op
+        needs = op.torch_needs() if torch else op.needs()
+        there = resident(graph, i)
+        gradients: Dict[str, List[str]] = {}
+        for gradient in needs if torch and op.torch_joint else demanded:
+            for operand in needs[gradient]:
+                if operand not in there:
+                    gradients.setdefault(operand, []).append(gradient)
+        for operand, names in gradients.items():
+            yield Read(i, operand, tuple(names))

@@ -1,0 +1,18 @@
+"""The one exception for requests that cannot be answered, and how its messages are worded."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Iterable
+
+
+class CostmodelError(ValueError):
+    """A bad request. The message says where, what was found and what is allowed; the CLI exits with 2."""
+
+
+def unknown(what: str, found: object, allowed: Iterable[str]) -> CostmodelError:
+    """The error for a name that is not among the allowed ones, with the nearest name for a typo."""
+    names = sorted(allowed)
+    near = get_close_matches(str(found), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return CostmodelError(f"unknown {what} {found!r}{hint} (allowed: {', '.join(names) or 'none'})")

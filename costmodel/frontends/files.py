@@ -1,0 +1,30 @@
+"""Where specs lie: shipped ones are package data, found from an installed wheel as from a checkout."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import List
+
+from ..errors import CostmodelError
+
+SPECS = "costmodel.specs"
+
+
+def shipped_text(path: str) -> str:
+    """Text of a shipped file under specs/."""
+    return files(SPECS).joinpath(*path.split("/")).read_text(encoding="utf-8")
+
+
+def shipped_names(folder: str) -> List[str]:
+    """Names of the YAML files in a folder of specs/, without their suffix."""
+    return sorted(entry.name[:-5] for entry in files(SPECS).joinpath(folder).iterdir() if entry.name.endswith(".yaml"))
+
+
+def text_of(path: str) -> str:
+    """Text of a user's file; raises CostmodelError where it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise CostmodelError(f"cannot read {path!r}: {reason}") from None

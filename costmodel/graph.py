@@ -1,0 +1,186 @@
+"""The layer graph: immutable nodes in order of execution, each an op that reads earlier values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Callable, Dict, FrozenSet, Optional, Tuple
+
+from .errors import CostmodelError, unknown
+from .op import Extra, Op
+
+INPUT = "input"  # the name of the image batch, which every graph reads
+
+
+def within(name: str, scope: str) -> bool:
+    """Whether a node of this name stands in the module `scope` (or is it)."""
+    return name == scope or name.startswith(scope + ".")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op applied to named values. Its output is the value that bears its name.
+
+    name: unique, the path of the modules in which it runs, outermost first, then its own ("features.1.conv.0.0").
+    owner: path of the module that holds its parameters: `name` itself, unless the op is part of a composite module
+        (timm's BatchNormAct2d) or its module is called more than once.
+    trains: the parameters that get a gradient.
+    """
+
+    name: str
+    op: Op
+    inputs: Tuple[str, ...]
+    trains: FrozenSet[str] = frozenset()
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "owner", self.owner or self.name)
+
+    @property
+    def scope(self) -> str:
+        """Path of the module whose forward runs this node; "" for the network's own."""
+        return self.name.rpartition(".")[0]
+
+    def __str__(self) -> str:
+        trains = f"  trains {', '.join(sorted(self.trains))}" if self.trains else ""
+        return f"{self.name} = {self.op}({', '.join(self.inputs)}){trains}"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in order of execution; the last one's value is the result.
+
+    Values are numbered: 0 is the image batch, i + 1 the output of node i.
+    blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
+    Raises CostmodelError where a name is taken twice, a value is read before it is made or never, an op gets the
+    wrong number of inputs, or a parameter that is not there is said to train.
+    """
+
+    nodes: Tuple[Node, ...]
+    blocks: Tuple[str, ...] = ()
+    classifier: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise CostmodelError("the graph has no nodes")
+        made = {INPUT}
+        later = {node.name for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                if name in made:
+                    continue
+                if name in later:
+                    raise CostmodelError(f"node {node.name!r} reads {name!r}, {self._why_not_yet(node.name, name)}")
+                raise CostmodelError(f"node {node.name!r}: {unknown('input', name, made)}")
+            if node.name in made:
+                raise CostmodelError(f"two nodes are called {node.name!r}")
+            made.add(node.name)
+            if len(node.inputs) != len(node.op.inputs):
+                raise CostmodelError(
+                    f"node {node.name!r} has {len(node.inputs)} inputs; {node.op.kind} takes {len(node.op.inputs)}"
+                )
+            missing = node.trains - node.op.params().keys()
+            if missing:
+                raise CostmodelError(f"node {node.name!r} has no parameter {', '.join(sorted(missing))} to train")
+        unread = later - {name for node in self.nodes for name in node.inputs} - {self.nodes[-1].name}
+        if unread:
+            raise CostmodelError(f"no node reads {', '.join(map(repr, sorted(unread)))}, and it is not the result")
+        for scope in (*self.blocks, *([self.classifier] if self.classifier else [])):
+            if not any(within(node.name, scope) for node in self.nodes):
+                raise CostmodelError(f"no node stands in {scope!r}, which is named as a block or the classifier")
+
+    def _why_not_yet(self, reader: str, name: str) -> str:
+        """Words for a value that is read before it is made: a cycle, or just nodes out of order."""
+        by_name = {node.name: node for node in self.nodes}
+        todo, seen = [(name, (reader, name))], set()
+        while todo:
+            current, path = todo.pop()
+            if current == reader:
+                return f"which makes a cycle: {' <- '.join(path)}"
+            if current in by_name and current not in seen:
+                seen.add(current)
+                todo += [(i, (*path, i)) for i in by_name[current].inputs]
+        return "which stands after it; nodes are listed in order of execution"
+
+    def __str__(self) -> str:
+        return "\n".join(str(node) for node in self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def map(self, change: Callable[[Node], Node]) -> "Graph":
+        """The graph with every node changed by a function."""
+        return replace(self, nodes=tuple(change(node) for node in self.nodes))
+
+    @cached_property
+    def reads(self) -> Tuple[Tuple[int, ...], ...]:
+        """For each node, the numbers of the values it reads."""
+        number = {INPUT: 0, **{node.name: i + 1 for i, node in enumerate(self.nodes)}}
+        return tuple(tuple(number[name] for name in node.inputs) for node in self.nodes)
+
+    @cached_property
+    def content(self) -> Tuple[int, ...]:
+        """For each value, the first value with the same content: a view is its input again."""
+        content = [0]
+        for node, reads in zip(self.nodes, self.reads):
+            content.append(content[reads[0]] if node.op.is_view else len(content))
+        return tuple(content)
+
+    @cached_property
+    def wants_gradient(self) -> Tuple[bool, ...]:
+        """For each value, whether its gradient is computed: something that trains lies before it."""
+        wants = [False]
+        for node, reads in zip(self.nodes, self.reads):
+            wants.append(bool(node.trains) or any(wants[v] for v in reads))
+        return tuple(wants)
+
+    @cached_property
+    def demanded(self) -> Tuple[Tuple[str, ...], ...]:
+        """For each node, the gradients that its backward computes: names of inputs and parameters."""
+        return tuple(
+            tuple(name for name, v in zip(node.op.inputs, reads) if self.wants_gradient[v])
+            + tuple(name for name in node.op.params() if name in node.trains)
+            for node, reads in zip(self.nodes, self.reads)
+        )
+
+    def block_of(self, node: Node) -> Optional[int]:
+        """Index of the block in which a node stands, if in any."""
+        return next((k for k, scope in enumerate(self.blocks) if within(node.name, scope)), None)
+
+    @cached_property
+    def segments(self) -> Tuple[Tuple[str, range], ...]:
+        """The nodes in consecutive runs, for reports: stem, each block, head, classifier, loss."""
+        blocks = [self.block_of(node) for node in self.nodes]
+        inside = [i for i, k in enumerate(blocks) if k is not None]
+        runs: list = []
+        for i, (node, k) in enumerate(zip(self.nodes, blocks)):
+            if k is not None:
+                name = self.blocks[k]
+            elif node.op.kind == "cross_entropy":
+                name = "loss"
+            elif self.classifier and within(node.name, self.classifier):
+                name = "classifier"
+            elif not inside:
+                name = "body"
+            else:
+                name = "stem" if i < inside[0] else "head" if i > inside[-1] else "between"
+            if runs and runs[-1][0] == name:
+                runs[-1][1].append(i)
+            else:
+                runs.append((name, [i]))
+        return tuple((name, range(run[0], run[-1] + 1)) for name, run in runs)
+
+    @cached_property
+    def parameters(self) -> Dict[Tuple[str, str], Tuple[Tuple[int, ...], bool]]:
+        """(owner, name) -> (shape, whether it trains), each parameter once however often it is used."""
+        found: Dict[Tuple[str, str], Tuple[Tuple[int, ...], bool]] = {}
+        for node in self.nodes:
+            for name, shape in node.op.params().items():
+                trains = name in node.trains or found.get((node.owner, name), (shape, False))[1]
+                found[node.owner, name] = (shape, trains)
+        return found
+
+    @cached_property
+    def buffers(self) -> Dict[Tuple[str, str], Extra]:
+        """(owner, name) -> what a module holds beside its parameters."""
+        return {(n.owner, name): extra for n in self.nodes for name, extra in n.op.buffers().items()}

@@ -1,0 +1,25 @@
+"""A network as loaded: its graph, and the input it is made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from .graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A graph with a name. `resolution` is its own input size, `channels` the input's channels.
+
+    reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
+    """
+
+    name: str
+    graph: Graph
+    resolution: int
+    channels: int = 3
+    reference: Optional[str] = None
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.channels}x{self.resolution}x{self.resolution}\n{self.graph}"

@@ -1,0 +1,170 @@
+"""The base class of all ops and their registry. All that is known about an op stands in its one class."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Callable, ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+
+from .errors import CostmodelError, unknown
+from .size import LARGEST, Shape, Size
+
+Pair = Union[int, Tuple[int, int]]
+Axes = Tuple[int, ...]
+
+
+class Extra(NamedTuple):
+    """A tensor that an op's forward pass makes beside its output, such as a mask or batch statistics."""
+
+    shape: Shape
+    bits: Optional[int] = None  # per element; None: the network's own data type
+
+
+class Work(NamedTuple):
+    """Arithmetic of one formula: multiply-adds of matrix work, and operations of elementwise work."""
+
+    macs: Size = 0
+    elementwise: Size = 0
+
+
+class Op:
+    """What one kind of layer computes, keeps and costs. Subclasses are frozen dataclasses; fields are the spec keys.
+
+    Operands are called by name: an input by its name in `inputs`, the output "y", parameters, buffers and extras by
+    theirs. A gradient is called by the operand that it is the gradient of: "x", "weight", "bias".
+    """
+
+    kind: ClassVar[str]
+    inputs: ClassVar[Tuple[str, ...]] = ("x",)
+    is_norm: ClassVar[bool] = False
+    examples: ClassVar[tuple] = ()  # (op, shape of each input): small cases on which every generic test runs
+    #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
+    torch_joint: ClassVar[bool] = False
+
+    @property
+    def is_view(self) -> bool:
+        """The output is the input seen again (a reshape, a dropout that is off): no storage of its own."""
+        return False
+
+    @property
+    def is_inplace(self) -> bool:
+        """The output overwrites the first input's storage."""
+        return getattr(self, "inplace", False)
+
+    def params(self) -> Dict[str, Tuple[int, ...]]:
+        """Shapes of the parameters by name."""
+        return {}
+
+    def buffers(self) -> Dict[str, Extra]:
+        """Tensors that a module of this op holds beside its parameters, by name."""
+        return {}
+
+    def shape(self, *xs: Shape) -> Shape:
+        """Output shape for the inputs' shapes. Raises CostmodelError where an input does not fit."""
+        raise NotImplementedError
+
+    def needs(self) -> Mapping[str, Tuple[str, ...]]:
+        """For each gradient, the operands that its formula reads at backward time."""
+        raise NotImplementedError
+
+    def torch_needs(self) -> Mapping[str, Tuple[str, ...]]:
+        """The same as stock PyTorch's formulas have it (derivatives.yaml), where they read something else."""
+        return self.needs()
+
+    def extras(self, *xs: Shape) -> Dict[str, Extra]:
+        """The extras by name, for the inputs' shapes."""
+        return {}
+
+    def carriers(self) -> Dict[str, str]:
+        """Extras that need no storage where the operand named beside them is kept anyway: it tells the same."""
+        return {}
+
+    def frozen(self) -> "Op":
+        """This op with statistics that do not come from the batch."""
+        return self
+
+    def evaluated(self) -> "Op":
+        """This op in evaluation mode."""
+        return self.frozen()
+
+    def work(self, y: Shape, *xs: Shape) -> Dict[str, Work]:
+        """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
+        raise NotImplementedError
+
+    def module(self, torch: Any) -> Callable:
+        """The stock PyTorch module, or function of the inputs, that this op is; `torch` is the package."""
+        raise NotImplementedError
+
+    @classmethod
+    def infer(cls, *xs: Shape) -> Dict[str, int]:
+        """Fields that a spec may leave out because the inputs' shapes tell them."""
+        return {}
+
+
+OPS: Dict[str, type] = {}
+
+
+def op(kind: str) -> Callable[[type], type]:
+    """Class decorator: makes the class a frozen dataclass and registers it as the op called `kind`."""
+
+    def register(cls: type) -> type:
+        assert kind not in OPS, f"two ops are called {kind}"
+        cls.kind = kind
+        OPS[kind] = cls = dataclass(frozen=True)(cls)
+        return cls
+
+    return register
+
+
+def pair(value: Pair, name: str, least: int = 1) -> Tuple[int, int]:
+    """A field that is one int for both axes, or two; raises where one is below `least`."""
+    two = (value, value) if isinstance(value, int) else tuple(value)
+    if len(two) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in two):
+        raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= {least}, or two of them")
+    return two
+
+
+def check(condition: bool, message: str) -> None:
+    """Raise CostmodelError(message) unless the condition holds: for the fields of an op."""
+    if not condition:
+        raise CostmodelError(message)
+
+
+def is_int(value: object) -> bool:
+    """An integer that fits in 64 bits; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+# How a spec's value is checked, by the annotation of the field that takes it.
+_CHECKS: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+    "int": (is_int, "an integer of at most 64 bits"),
+    "float": (lambda v: is_int(v) or isinstance(v, float), "a number"),
+    "bool": (lambda v: isinstance(v, bool), "true or false"),
+    "str": (lambda v: isinstance(v, str), "a text"),
+    "Pair": (
+        lambda v: is_int(v) or (isinstance(v, (list, tuple)) and len(v) == 2 and all(map(is_int, v))),
+        "an integer or a list of two",
+    ),
+    "Axes": (lambda v: isinstance(v, (list, tuple)) and all(map(is_int, v)), "a list of integers"),
+}
+
+
+def build(kind: str, given: Mapping[str, Any], *xs: Shape) -> Op:
+    """The op `kind` with the given fields; what is left out is inferred from the inputs' shapes or its default.
+
+    Raises CostmodelError for an unknown kind or field, a wrong type, a missing field, or values that do not fit.
+    """
+    if kind not in OPS:
+        raise unknown("op", kind, OPS)
+    cls = OPS[kind]
+    known = {f.name: f for f in fields(cls)}
+    for key, value in given.items():
+        if key not in known:
+            raise unknown(f"key of {kind}", key, known)
+        holds, allowed = _CHECKS[known[key].type]
+        if not holds(value):
+            raise CostmodelError(f"{key} is {value!r}; allowed: {allowed}")
+    values = {**(cls.infer(*xs) if xs else {}), **given}
+    missing = [name for name, f in known.items() if name not in values and f.default is MISSING]
+    if missing:
+        raise CostmodelError(f"{kind} lacks {', '.join(map(repr, missing))}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

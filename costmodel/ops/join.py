@@ -1,0 +1,73 @@
+"""Ops of two inputs."""
+
+from __future__ import annotations
+
+from ..op import Op, Work, check, op
+from ..size import broadcast, numel, show
+
+
+class Join(Op):
+    """Elementwise in two inputs that broadcast; `inplace` overwrites a, which must then have the output's shape."""
+
+    inputs = ("a", "b")
+
+    def shape(self, a, b):
+        y = broadcast(a, b)
+        check(not self.inplace or len(y) == len(a), f"in place, {show(a)} cannot take the shape {show(y)}")
+        return y
+
+
+@op("add")
+class Add(Join):
+    """a + b, as at the end of a residual block."""
+
+    inplace: bool = False
+
+    def needs(self):
+        return {"a": (), "b": ()}
+
+    def work(self, y, a, b):
+        # The gradient is passed on as it is, or summed over the axes that were broadcast.
+        return {"forward": Work(0, numel(y)), "a": reduction(y, a), "b": reduction(y, b)}
+
+    def module(self, torch):
+        return torch.Tensor.add_ if self.inplace else torch.add
+
+
+@op("mul")
+class Mul(Join):
+    """a * b, as squeeze-and-excite scales its channels: the gradient of either reads the other."""
+
+    def needs(self):
+        return {"a": ("b",), "b": ("a",)}
+
+    def work(self, y, a, b):
+        n = numel(y)
+        return {
+            "forward": Work(0, n),
+            "a": Work(0, n + reduction(y, a).elementwise),
+            "b": Work(0, n + reduction(y, b).elementwise),
+        }
+
+    inplace: bool = False
+
+    def module(self, torch):
+        return torch.Tensor.mul_ if self.inplace else torch.mul
+
+
+def reduction(y, operand):
+    """Work of summing a gradient of y's shape over the axes along which the operand was broadcast."""
+    same = len(y) == len(operand) and all(m is n or (m == n) is True for m, n in zip(y, operand))
+    return Work(0, 0 if same else numel(y))
+
+
+Add.examples = (
+    (Add(), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Add(inplace=True), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Add(), (2, 8, 5, 3), (8, 1, 1)),
+)
+Mul.examples = (
+    (Mul(), (2, 8, 1, 1), (2, 8, 5, 3)),
+    (Mul(), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Mul(), (2, 8, 5, 3), (3,)),
+)

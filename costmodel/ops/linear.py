@@ -1,0 +1,49 @@
+"""Fully connected layers."""
+
+from __future__ import annotations
+
+from ..op import Op, Work, check, op
+from ..size import numel, require, show
+
+
+@op("linear")
+class Linear(Op):
+    """torch.nn.Linear on a matrix: (N, in_features) -> (N, out_features)."""
+
+    in_features: int
+    out_features: int
+    bias: bool = True
+
+    def __post_init__(self):
+        for name in ("in_features", "out_features"):
+            check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; allowed: >= 1")
+
+    @classmethod
+    def infer(cls, x):
+        return {"in_features": x[-1]}
+
+    def params(self):
+        weight = (self.out_features, self.in_features)
+        return {"weight": weight, "bias": (self.out_features,)} if self.bias else {"weight": weight}
+
+    def shape(self, x):
+        check(len(x) == 2, f"linear takes (N, features), the input is {show(x)}")
+        require(x[1] == self.in_features, f"the input has {show(x[1:])} features, the layer takes {self.in_features}")
+        return (x[0], self.out_features)
+
+    def needs(self):
+        # addmm keeps its input only for the weight's gradient: the one layer that gets cheaper when frozen.
+        needs = {"x": ("weight",), "weight": ("x",)}
+        return {**needs, "bias": ()} if self.bias else needs
+
+    def work(self, y, x):
+        n = numel(y)
+        macs = n * self.in_features
+        work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
+        return {**work, "bias": Work(0, n)} if self.bias else work
+
+    def module(self, torch):
+        return torch.nn.Linear(self.in_features, self.out_features, self.bias)
+
+
+Linear.examples = ((Linear(6, 4), (3, 6)), (Linear(5, 7, bias=False), (2, 5)))

@@ -1,0 +1,38 @@
+"""The loss."""
+
+from __future__ import annotations
+
+from ..op import Extra, Op, Work, check, op
+from ..size import numel, show
+
+
+@op("cross_entropy")
+class CrossEntropy(Op):
+    """torch.nn.functional.cross_entropy of logits (N, classes) with int64 targets (N,), averaged: -> ()."""
+
+    def shape(self, x):
+        check(len(x) == 2, f"cross_entropy takes (N, classes), the input is {show(x)}")
+        return ()
+
+    def needs(self):
+        return {"x": ("log_probabilities", "targets")}  # dx = (exp(log_probabilities) - onehot(targets)) / N
+
+    def torch_needs(self):
+        # log_softmax keeps its result, nll_loss the same storage, the targets, and the weight it divided by.
+        return {"x": ("log_probabilities", "targets", "total_weight")}
+
+    def extras(self, x):
+        return {"log_probabilities": Extra(x), "targets": Extra(x[:1], 64), "total_weight": Extra(())}
+
+    def work(self, y, x):
+        n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale
+        return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
+
+    def module(self, torch):
+        def cross_entropy(x):
+            return torch.nn.functional.cross_entropy(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+
+        return cross_entropy
+
+
+CrossEntropy.examples = ((CrossEntropy(), (3, 10)),)

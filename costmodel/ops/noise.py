@@ -1,0 +1,103 @@
+"""Ops that draw random numbers in training: dropout and stochastic depth. At p = 0, or off, they return their input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..op import Extra, Op, Work, check, op
+from ..size import numel
+
+
+class Noise(Op):
+    """y = x * noise, where noise is 0 or 1 / (1 - p). Subclasses say what shape the noise has."""
+
+    @property
+    def is_view(self):
+        return self.p == 0 or not self.active
+
+    @property
+    def is_inplace(self):
+        return self.inplace and not self.is_view
+
+    def __post_init__(self):
+        check(0 <= self.p <= 1, f"p is {self.p}; allowed: from 0 to 1")
+
+    def evaluated(self):
+        return replace(self, active=False)
+
+    def shape(self, x):
+        return x
+
+    def needs(self):
+        return {"x": ()} if self.is_view else {"x": ("mask",)}
+
+    def torch_needs(self):
+        # On the CPU dropout multiplies by a drawn tensor of x's data type (aten/src/ATen/native/Dropout.cpp).
+        return {"x": ()} if self.is_view else {"x": ("noise",)}
+
+    def extras(self, x):
+        shape = self.noise_shape(x)
+        return {"mask": Extra(shape, 1), "noise": Extra(shape)}
+
+    def work(self, y, x):
+        n = Work() if self.is_view else Work(0, numel(y))
+        return {"forward": n, "x": n}
+
+
+@op("dropout")
+class Dropout(Noise):
+    """torch.nn.Dropout: each element kept with probability 1 - p. `active`: the module is in training mode."""
+
+    p: float = 0.5
+    inplace: bool = False
+    active: bool = True
+
+    def noise_shape(self, x):
+        return () if self.p == 1 else x  # p = 1: torch multiplies by one zero
+
+    def module(self, torch):
+        return torch.nn.Dropout(self.p, self.inplace)
+
+
+@op("stochastic_depth")
+class StochasticDepth(Noise):
+    """torchvision.ops.StochasticDepth: each image's ("row") or the batch's residual branch dropped as a whole."""
+
+    p: float
+    mode: str = "row"
+    active: bool = True
+
+    inplace = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(self.mode in ("row", "batch"), f"mode is {self.mode!r}; allowed: row, batch")
+
+    def noise_shape(self, x):
+        return (x[0] if self.mode == "row" else 1,) + (1,) * (len(x) - 1)
+
+    def module(self, torch):
+        keep, noise_shape = 1 - self.p, self.noise_shape
+
+        class StochasticDepthModule(torch.nn.Module):
+            def forward(self, x):
+                if not self.training:
+                    return x
+                noise = torch.empty(noise_shape(x.shape), dtype=x.dtype, device=x.device).bernoulli_(keep)
+                return x * (noise.div_(keep) if keep > 0 else noise)
+
+        return StochasticDepthModule()
+
+
+Dropout.examples = (
+    (Dropout(0.2), (2, 9)),
+    (Dropout(0.2, inplace=True), (2, 9)),
+    (Dropout(0.0), (2, 9)),
+    (Dropout(1.0), (2, 9)),
+    (Dropout(0.5, active=False), (2, 9)),
+)
+StochasticDepth.examples = (
+    (StochasticDepth(0.3), (4, 3, 5, 5)),
+    (StochasticDepth(0.3, mode="batch"), (4, 3, 5, 5)),
+    (StochasticDepth(0.0), (4, 3, 5, 5)),
+)

@@ -1,0 +1,123 @@
+"""Normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..op import Extra, Op, Work, check, op
+from ..size import numel, require, show
+
+
+@op("batch_norm")
+class BatchNorm(Op):
+    """torch.nn.BatchNorm2d: (N, C, H, W) -> the same. `statistics` are the batch's, or frozen running ones."""
+
+    channels: int
+    statistics: str = "batch"
+    eps: float = 1e-5
+    momentum: float = 0.1
+
+    is_norm = True
+    # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
+    # weight or bias wants a gradient, with frozen statistics too.
+    torch_joint = True
+
+    def __post_init__(self):
+        check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
+        check(self.statistics in ("batch", "frozen"), f"statistics is {self.statistics!r}; allowed: batch, frozen")
+
+    @classmethod
+    def infer(cls, x):
+        return {"channels": x[1]}
+
+    def frozen(self):
+        return replace(self, statistics="frozen")
+
+    def params(self):
+        return {"weight": (self.channels,), "bias": (self.channels,)}
+
+    def buffers(self):
+        per_channel = Extra((self.channels,), 32)
+        return {"running_mean": per_channel, "running_var": per_channel, "num_batches_tracked": Extra((), 64)}
+
+    def shape(self, x):
+        check(len(x) == 4, f"batch_norm takes (N, C, H, W), the input is {show(x)}")
+        check(x[1] == self.channels, f"the input has {x[1]} channels, the norm takes {self.channels}")
+        if self.statistics == "batch":
+            # torch.nn.functional._verify_batch_size refuses the same.
+            require(x[0] * x[2] * x[3] > 1, f"batch statistics of one value per channel (input {show(x)})")
+        return x
+
+    def needs(self):
+        # Batch statistics, x^ = (x - mean) * invstd: dx = weight * invstd * (g - sum(g)/m - x^ * sum(g * x^)/m).
+        # Frozen: dx = g * weight / sqrt(var + eps), no activation read.
+        if self.statistics == "batch":
+            return {"x": ("x", "mean", "invstd", "weight"), "weight": ("x", "mean", "invstd"), "bias": ()}
+        return {"x": ("weight", "running_var"), "weight": ("x", "running_mean", "running_var"), "bias": ()}
+
+    def extras(self, x):
+        # With frozen statistics torch's save_mean and save_invstd are empty.
+        return {"mean": Extra((self.channels,), 32), "invstd": Extra((self.channels,), 32)}
+
+    def work(self, y, x):
+        n = numel(y)
+        if self.statistics == "frozen":
+            # y = x * a + b; dx = g * a; dweight = sum(g * (x - mean) * invstd); dbias = sum(g).
+            return {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+        # Forward: sum(x), sum((x - mean)^2), then as above. The two sums inside dx are the weight's and bias's gradients.
+        return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+
+    def module(self, torch):
+        return torch.nn.BatchNorm2d(self.channels, self.eps, self.momentum)
+
+
+@op("group_norm")
+class GroupNorm(Op):
+    """torch.nn.GroupNorm: (N, C, ...) -> the same. Its statistics are each image's own: none to freeze."""
+
+    groups: int
+    channels: int
+    eps: float = 1e-5
+
+    is_norm = True
+    torch_joint = True  # aten::native_group_norm_backward, as for batch norm
+
+    def __post_init__(self):
+        check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
+        check(
+            self.channels >= 1 and self.channels % self.groups == 0,
+            f"groups {self.groups} does not divide channels {self.channels}",
+        )
+
+    @classmethod
+    def infer(cls, x):
+        return {"channels": x[1]}
+
+    def params(self):
+        return {"weight": (self.channels,), "bias": (self.channels,)}
+
+    def shape(self, x):
+        check(len(x) >= 2, f"group_norm takes (N, C, ...), the input is {show(x)}")
+        check(x[1] == self.channels, f"the input has {x[1]} channels, the norm takes {self.channels}")
+        return x
+
+    def needs(self):
+        return {"x": ("x", "mean", "rstd", "weight"), "weight": ("x", "mean", "rstd"), "bias": ()}
+
+    def extras(self, x):
+        return {"mean": Extra((x[0], self.groups), 32), "rstd": Extra((x[0], self.groups), 32)}
+
+    def work(self, y, x):
+        n = numel(y)  # as a batch norm with batch statistics
+        return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+
+    def module(self, torch):
+        return torch.nn.GroupNorm(self.groups, self.channels, self.eps)
+
+
+BatchNorm.examples = (
+    (BatchNorm(8), (2, 8, 5, 3)),
+    (BatchNorm(8, statistics="frozen"), (2, 8, 5, 3)),
+    (BatchNorm(6), (2, 6, 1, 1)),
+)
+GroupNorm.examples = ((GroupNorm(2, 8), (2, 8, 5, 3)), (GroupNorm(3, 6), (1, 6, 4, 4)))

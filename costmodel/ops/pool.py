@@ -1,0 +1,142 @@
+"""Pooling and means over axes."""
+
+from __future__ import annotations
+
+from ..op import Axes, Extra, Op, Pair, Work, check, op, pair
+from ..size import numel, require, show, window
+
+
+class WindowPool(Op):
+    """What average and max pooling share: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "kernel", pair(self.kernel, "kernel"))
+        # torch: a stride that is left out is the kernel's size.
+        object.__setattr__(self, "stride", pair(self.kernel if self.stride == 0 else self.stride, "stride"))
+        object.__setattr__(self, "padding", pair(self.padding, "padding", 0))
+        for k, p in zip(self.kernel, self.padding):
+            check(2 * p <= k, f"padding {p} is more than half of the kernel {k}")
+
+    def shape(self, x):
+        check(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {show(x)}")
+        h, w = (
+            window(size, k, s, p, 1, self.ceil) for size, k, s, p in zip(x[2:], self.kernel, self.stride, self.padding)
+        )
+        require((h >= 1) & (w >= 1), f"no output: the window {show(self.kernel)} does not fit into {show(x)}")
+        return (x[0], x[1], h, w)
+
+    def work(self, y, x):
+        per_window = Work(0, numel(y) * self.kernel[0] * self.kernel[1])
+        return {"forward": per_window, "x": per_window}
+
+
+@op("avg_pool2d")
+class AvgPool2d(WindowPool):
+    """torch.nn.AvgPool2d. torch's backward keeps the input, though only for its shape. Stride 0: the kernel's."""
+
+    kernel: Pair
+    stride: Pair = 0
+    padding: Pair = 0
+    ceil: bool = False
+    count_include_pad: bool = True
+
+    def needs(self):
+        return {"x": ()}
+
+    def torch_needs(self):
+        return {"x": ("x",)}
+
+    def module(self, torch):
+        return torch.nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad)
+
+
+@op("max_pool2d")
+class MaxPool2d(WindowPool):
+    """torch.nn.MaxPool2d. The gradient reads which element of each window won: 4 bits of 3x3, 64 bits in torch."""
+
+    kernel: Pair
+    stride: Pair = 0
+    padding: Pair = 0
+    ceil: bool = False
+
+    def needs(self):
+        return {"x": ("winner",)}
+
+    def torch_needs(self):
+        return {"x": ("x", "indices")}
+
+    def extras(self, x):
+        y = self.shape(x)
+        bits = max(1, (self.kernel[0] * self.kernel[1] - 1).bit_length())
+        return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
+
+    def module(self, torch):
+        return torch.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
+
+
+@op("adaptive_avg_pool2d")
+class AdaptiveAvgPool2d(Op):
+    """torch.nn.AdaptiveAvgPool2d: (N, C, H, W) -> (N, C, *output).
+
+    To 1x1 torch takes a mean, which keeps nothing; to more its backward keeps the input, only for its shape.
+    """
+
+    output: Pair = 1
+
+    def __post_init__(self):
+        object.__setattr__(self, "output", pair(self.output, "output"))
+
+    def shape(self, x):
+        check(len(x) == 4, f"adaptive_avg_pool2d takes (N, C, H, W), the input is {show(x)}")
+        return (x[0], x[1], *self.output)
+
+    def needs(self):
+        return {"x": ()}
+
+    def torch_needs(self):
+        return {"x": () if self.output == (1, 1) else ("x",)}
+
+    def work(self, y, x):
+        # Windows of an uneven division overlap by one line at most; counted as one addition per input element.
+        n = Work(0, numel(x))
+        return {"forward": n, "x": n}
+
+    def module(self, torch):
+        return torch.nn.AdaptiveAvgPool2d(self.output)
+
+
+@op("mean")
+class Mean(Op):
+    """x.mean(axes): the axes named are averaged, and left out or, with keepdim, kept as 1. The batch axis stays."""
+
+    axes: Axes = (2, 3)
+    keepdim: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "axes", tuple(sorted(self.axes)))
+        check(bool(self.axes), "axes is empty; allowed: a list of axes >= 1")
+        check(min(self.axes) >= 1 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 1")
+
+    def shape(self, x):
+        check(self.axes[-1] < len(x), f"axes {self.axes} are not all there in the input {show(x)}")
+        averaged = (1,) if self.keepdim else ()
+        return tuple(size for i, n in enumerate(x) for size in (averaged if i in self.axes else (n,)))
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x):
+        n = Work(0, numel(x))
+        return {"forward": n, "x": n}
+
+    def module(self, torch):
+        return lambda x: x.mean(self.axes, keepdim=self.keepdim)
+
+
+AvgPool2d.examples = (
+    (AvgPool2d(2), (2, 4, 6, 7)),
+    (AvgPool2d(3, stride=2, padding=1, ceil=True), (2, 4, 6, 6)),
+)
+MaxPool2d.examples = ((MaxPool2d(3, stride=2, padding=1), (2, 4, 7, 9)), (MaxPool2d(2, ceil=True), (1, 3, 5, 5)))
+AdaptiveAvgPool2d.examples = ((AdaptiveAvgPool2d(), (2, 4, 5, 7)), (AdaptiveAvgPool2d((2, 3)), (2, 4, 5, 7)))
+Mean.examples = ((Mean(), (2, 4, 5, 7)), (Mean(keepdim=True), (2, 4, 5, 7)), (Mean((3,)), (2, 4, 5, 7)))

@@ -1,0 +1,14 @@
+"""`bias`: every bias and shift and the classifier train, on frozen statistics (TinyTL-B: Cai et al. 2020)."""
+
+from __future__ import annotations
+
+from ..graph import Graph
+from ..strategy import everything, freeze_statistics, in_classifier, strategy, train
+
+
+@strategy("bias", "every bias and shift and the classifier train, frozen statistics and scales (TinyTL-B)")
+def bias(graph: Graph) -> Graph:
+    chosen = in_classifier(graph)
+    return freeze_statistics(
+        train(graph, lambda node: everything(node) if chosen(node) else everything(node) & {"bias"})
+    )

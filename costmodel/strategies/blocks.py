@@ -1,0 +1,13 @@
+"""`blocks:K`: the last K blocks and all modules after them train; below them statistics are frozen (FT-BLKs)."""
+
+from __future__ import annotations
+
+from ..graph import Graph
+from ..strategy import everything, freeze_statistics, from_block, strategy, train
+
+
+@strategy("blocks", "the last K blocks and all after them train, statistics frozen below", blocks=True)
+def last_blocks(graph: Graph, blocks: int) -> Graph:
+    chosen = from_block(graph, blocks)
+    trained = train(graph, lambda node: everything(node) if chosen(node) else frozenset())
+    return freeze_statistics(trained, lambda node: not chosen(node))

@@ -1,0 +1,12 @@
+"""`norm+last`: every scale and shift and the classifier train, with batch statistics."""
+
+from __future__ import annotations
+
+from ..graph import Graph
+from ..strategy import everything, in_classifier, strategy, train
+
+
+@strategy("norm+last", "every scale and shift and the classifier train, batch statistics everywhere")
+def norm_last(graph: Graph) -> Graph:
+    chosen = in_classifier(graph)
+    return train(graph, lambda node: everything(node) if node.op.is_norm or chosen(node) else frozenset())

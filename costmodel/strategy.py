@@ -1,0 +1,114 @@
+"""What trains: a strategy rewrites the graph, marks the parameters that train and appends the loss."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Callable, Dict, Mapping, NamedTuple
+
+from .errors import CostmodelError, unknown
+from .graph import Graph, Node, within
+from .op import build
+
+Option = Callable[[str], Any]  # the reader of an option's text; raises ValueError with what is allowed
+
+
+class Strategy(NamedTuple):
+    """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`."""
+
+    name: str
+    summary: str
+    rewrite: Callable[..., Graph]
+    takes_blocks: bool
+    options: Mapping[str, Option]
+    trains: bool
+
+
+STRATEGIES: Dict[str, Strategy] = {}
+
+
+def strategy(
+    name: str, summary: str, blocks: bool = False, options: Mapping[str, Option] = {}, trains: bool = True
+) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
+    """Decorator: registers a function graph -> graph as the strategy `name`, with K where it takes blocks."""
+
+    def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
+        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains)
+        return rewrite
+
+    return register
+
+
+@lru_cache(maxsize=512)
+def apply(text: str, graph: Graph) -> Graph:
+    """The graph that a strategy trains, loss included.
+
+    text: NAME[:K][,key=value...]. Raises CostmodelError for an unknown name or option, a K that is missing, not
+    wanted or larger than the network, or a network that lacks what the strategy needs.
+    """
+    head, *pairs = text.split(",")
+    name, colon, k = head.partition(":")
+    if name not in STRATEGIES:
+        raise unknown("strategy", name, STRATEGIES)
+    chosen = STRATEGIES[name]
+    options: Dict[str, Any] = {}
+    if chosen.takes_blocks:
+        options["blocks"] = _block_count(text, k if colon else None, len(graph.blocks))
+    elif colon:
+        raise CostmodelError(f"strategy {text!r}: {name} takes no number of blocks; allowed: {name}")
+    for item in pairs:
+        key, _, value = item.partition("=")
+        if key not in chosen.options:
+            raise CostmodelError(f"strategy {text!r}: {unknown(f'option of {name}', key, chosen.options)}")
+        try:
+            options[key] = chosen.options[key](value)
+        except ValueError as error:
+            raise CostmodelError(f"strategy {text!r}: {key} is {value!r}; allowed: {error}") from None
+    rewritten = chosen.rewrite(graph, **options)
+    if not chosen.trains:
+        return rewritten
+    loss = Node("loss", build("cross_entropy", {}), (rewritten.nodes[-1].name,))
+    return replace(rewritten, nodes=(*rewritten.nodes, loss))
+
+
+def _block_count(text: str, k: "str | None", most: int) -> int:
+    if most == 0:
+        raise CostmodelError(f"strategy {text!r}: the network has no blocks")
+    if k is None or not re.fullmatch(r"[0-9]{1,9}", k) or not 1 <= int(k) <= most:
+        found = "no number of blocks" if k is None else f"{k!r} blocks"
+        raise CostmodelError(f"strategy {text!r}: {found}; allowed: from 1 to {most}, as in {text.split(':')[0]}:1")
+    return int(k)
+
+
+# What strategies are made of.
+
+
+def everything(node: Node) -> frozenset:
+    """All parameters of a node."""
+    return frozenset(node.op.params())
+
+
+def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
+    """The graph in which `choose` says of each node which parameters train."""
+    return graph.map(lambda node: replace(node, trains=choose(node)))
+
+
+def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:
+    """The graph in which the norms at the nodes `where` holds use frozen statistics."""
+    return graph.map(lambda node: replace(node, op=node.op.frozen()) if where(node) else node)
+
+
+def in_classifier(graph: Graph) -> Callable[[Node], bool]:
+    """Whether a node belongs to the classifier; raises CostmodelError where the network has none."""
+    if not graph.classifier:
+        raise CostmodelError("the network has no classifier to train")
+    return lambda node: within(node.name, graph.classifier)
+
+
+def from_block(graph: Graph, blocks: int) -> Callable[[Node], bool]:
+    """Whether a node stands in one of the last `blocks` blocks or after them."""
+    scope = graph.blocks[-blocks]
+    first = next(i for i, node in enumerate(graph.nodes) if within(node.name, scope))
+    names = {node.name for node in graph.nodes[first:]}
+    return lambda node: node.name in names
