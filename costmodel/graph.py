@@ -52,6 +52,7 @@ class Graph:
 
     Values are numbered: 0 is the image batch, i + 1 the output of node i.
     blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
+    containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
     Raises CostmodelError where a name is taken twice, a value is read before it is made or never, an op gets the
     wrong number of inputs, or a parameter that is not there is said to train.
     """
@@ -59,6 +60,7 @@ class Graph:
     nodes: Tuple[Node, ...]
     blocks: Tuple[str, ...] = ()
     classifier: str = ""
+    containers: FrozenSet[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -146,6 +148,17 @@ class Graph:
     def block_of(self, node: Node) -> Optional[int]:
         """Index of the block in which a node stands, if in any."""
         return next((k for k, scope in enumerate(self.blocks) if within(node.name, scope)), None)
+
+    def frames(self, node: Node) -> Tuple[str, ...]:
+        """Scopes of the modules that are being called while a node runs, outermost first, the network's own left out."""
+        parts = node.scope.split(".") if node.scope else []
+        scopes = (".".join(parts[: i + 1]) for i in range(len(parts)))
+        return tuple(scope for scope in scopes if scope not in self.containers)
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether the last node is the loss: the graph trains."""
+        return self.nodes[-1].op.kind == "cross_entropy"
 
     @cached_property
     def segments(self) -> Tuple[Tuple[str, range], ...]:

@@ -90,8 +90,8 @@ class Op:
         """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
         raise NotImplementedError
 
-    def module(self, torch: Any) -> Callable:
-        """The stock PyTorch module, or function of the inputs, that this op is; `torch` is the package."""
+    def module(self, library: Any) -> Callable:
+        """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.modules."""
         raise NotImplementedError
 
     @classmethod

@@ -33,6 +33,7 @@ NETWORK = {
     "nodes": Field((list,)),
     "blocks": Field((list,), []),
     "classifier": Field((str,), ""),
+    "containers": Field((list,), []),
 }
 LAYER = {  # of a stem or a tail: a convolution with its norm and activation
     "conv": Field((int,), required=True, least=1),
@@ -93,9 +94,12 @@ class Spec:
         nodes = self.builder.nodes
         if not nodes:
             raise self.block.error("the network has no layers; allowed: 'stem', 'stages' and 'tail', or 'nodes'")
+        containers = values["containers"]
+        if not all(isinstance(scope, str) for scope in containers):
+            raise self.block.error(f"found {containers!r}; allowed: a list of scopes", "containers")
         classifier = values["classifier"] or next((n.name for n in reversed(nodes) if n.op.kind == "linear"), "")
         try:
-            graph = Graph(tuple(nodes), tuple(blocks), classifier)
+            graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(containers))
         except CostmodelError as error:
             raise self.block.error(error) from None
         return Network(values["network"], graph, values["resolution"], values["channels"], values["reference"])

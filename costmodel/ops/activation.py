@@ -23,8 +23,8 @@ class Activation(Op):
         forward, backward = self.operations
         return {"forward": Work(0, forward * n), "x": Work(0, backward * n)}
 
-    def module(self, torch):
-        return getattr(torch.nn, self.torch_name)(inplace=self.inplace)
+    def module(self, library):
+        return getattr(library.nn, self.torch_name)(inplace=self.inplace)
 
 
 class Masked(Activation):
@@ -108,8 +108,8 @@ class Sigmoid(Activation):
     def needs(self):
         return {"x": ("y",)}
 
-    def module(self, torch):
-        return torch.nn.Sigmoid()
+    def module(self, library):
+        return library.nn.Sigmoid()
 
 
 @op("gelu")
@@ -122,8 +122,8 @@ class GELU(Activation):
     def needs(self):
         return {"x": ("x",)}
 
-    def module(self, torch):
-        return torch.nn.GELU(self.approximate)
+    def module(self, library):
+        return library.nn.GELU(self.approximate)
 
 
 for _cls in (ReLU, ReLU6, Hardsigmoid, Hardswish, SiLU):

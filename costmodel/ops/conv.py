@@ -66,8 +66,8 @@ class Conv2d(Op):
             return {"forward": both, "x": both, "weight": both}
         return {"forward": Work(macs, n), "x": Work(macs), "weight": Work(macs), "bias": Work(0, n)}
 
-    def module(self, torch):
-        return torch.nn.Conv2d(
+    def module(self, library):
+        return library.nn.Conv2d(
             self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
             self.groups, self.bias,
         )

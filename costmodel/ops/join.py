@@ -30,8 +30,8 @@ class Add(Join):
         # The gradient is passed on as it is, or summed over the axes that were broadcast.
         return {"forward": Work(0, numel(y)), "a": reduction(y, a), "b": reduction(y, b)}
 
-    def module(self, torch):
-        return torch.Tensor.add_ if self.inplace else torch.add
+    def module(self, library):
+        return library.torch.Tensor.add_ if self.inplace else library.torch.add
 
 
 @op("mul")
@@ -51,8 +51,8 @@ class Mul(Join):
 
     inplace: bool = False
 
-    def module(self, torch):
-        return torch.Tensor.mul_ if self.inplace else torch.mul
+    def module(self, library):
+        return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
 
 
 def reduction(y, operand):

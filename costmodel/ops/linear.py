@@ -42,8 +42,8 @@ class Linear(Op):
         work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
         return {**work, "bias": Work(0, n)} if self.bias else work
 
-    def module(self, torch):
-        return torch.nn.Linear(self.in_features, self.out_features, self.bias)
+    def module(self, library):
+        return library.nn.Linear(self.in_features, self.out_features, self.bias)
 
 
 Linear.examples = ((Linear(6, 4), (3, 6)), (Linear(5, 7, bias=False), (2, 5)))

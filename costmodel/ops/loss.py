@@ -28,7 +28,9 @@ class CrossEntropy(Op):
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale
         return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
 
-    def module(self, torch):
+    def module(self, library):
+        torch = library.torch
+
         def cross_entropy(x):
             return torch.nn.functional.cross_entropy(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
 

@@ -55,8 +55,8 @@ class Dropout(Noise):
     def noise_shape(self, x):
         return () if self.p == 1 else x  # p = 1: torch multiplies by one zero
 
-    def module(self, torch):
-        return torch.nn.Dropout(self.p, self.inplace)
+    def module(self, library):
+        return library.nn.Dropout(self.p, self.inplace) if self.active else library.nn.Identity()
 
 
 @op("stochastic_depth")
@@ -76,17 +76,8 @@ class StochasticDepth(Noise):
     def noise_shape(self, x):
         return (x[0] if self.mode == "row" else 1,) + (1,) * (len(x) - 1)
 
-    def module(self, torch):
-        keep, noise_shape = 1 - self.p, self.noise_shape
-
-        class StochasticDepthModule(torch.nn.Module):
-            def forward(self, x):
-                if not self.training:
-                    return x
-                noise = torch.empty(noise_shape(x.shape), dtype=x.dtype, device=x.device).bernoulli_(keep)
-                return x * (noise.div_(keep) if keep > 0 else noise)
-
-        return StochasticDepthModule()
+    def module(self, library):
+        return library.StochasticDepth(self.p, self.mode) if self.active else library.nn.Identity()
 
 
 Dropout.examples = (

@@ -67,8 +67,9 @@ class BatchNorm(Op):
         # Forward: sum(x), sum((x - mean)^2), then as above. The two sums inside dx are the weight's and bias's gradients.
         return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
 
-    def module(self, torch):
-        return torch.nn.BatchNorm2d(self.channels, self.eps, self.momentum)
+    def module(self, library):
+        cls = library.nn.BatchNorm2d if self.statistics == "batch" else library.FrozenBatchNorm2d
+        return cls(self.channels, self.eps, self.momentum)
 
 
 @op("group_norm")
@@ -111,8 +112,8 @@ class GroupNorm(Op):
         n = numel(y)  # as a batch norm with batch statistics
         return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
 
-    def module(self, torch):
-        return torch.nn.GroupNorm(self.groups, self.channels, self.eps)
+    def module(self, library):
+        return library.nn.GroupNorm(self.groups, self.channels, self.eps)
 
 
 BatchNorm.examples = (

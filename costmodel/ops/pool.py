@@ -46,8 +46,8 @@ class AvgPool2d(WindowPool):
     def torch_needs(self):
         return {"x": ("x",)}
 
-    def module(self, torch):
-        return torch.nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad)
+    def module(self, library):
+        return library.nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad)
 
 
 @op("max_pool2d")
@@ -70,8 +70,8 @@ class MaxPool2d(WindowPool):
         bits = max(1, (self.kernel[0] * self.kernel[1] - 1).bit_length())
         return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
 
-    def module(self, torch):
-        return torch.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
+    def module(self, library):
+        return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
 
 
 @op("adaptive_avg_pool2d")
@@ -101,8 +101,8 @@ class AdaptiveAvgPool2d(Op):
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
-    def module(self, torch):
-        return torch.nn.AdaptiveAvgPool2d(self.output)
+    def module(self, library):
+        return library.nn.AdaptiveAvgPool2d(self.output)
 
 
 @op("mean")
@@ -129,7 +129,7 @@ class Mean(Op):
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
-    def module(self, torch):
+    def module(self, library):
         return lambda x: x.mean(self.axes, keepdim=self.keepdim)
 
 

@@ -22,8 +22,8 @@ class Flatten(Op):
     def work(self, y, x):
         return {"forward": Work(), "x": Work()}
 
-    def module(self, torch):
-        return torch.nn.Flatten(1)
+    def module(self, library):
+        return library.nn.Flatten(1)
 
 
 Flatten.examples = ((Flatten(), (2, 3, 4, 5)), (Flatten(), (2, 8, 1, 1)))

@@ -1,0 +1,121 @@
+"""A strategy's graph as a torch.nn.Module, with the module paths, flags, modes and lifetimes of the reference."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple, Union
+
+from torch import nn
+
+from .. import convention as conventions_
+from .. import strategies, strategy as strategies_  # noqa: F401
+from ..errors import CostmodelError
+from ..frontends import load
+from ..graph import Graph, Node
+from ..network import Network
+from . import modules
+from .modules import Frame, with_frame
+
+Run = List[Tuple[int, Node]]  # consecutive nodes with their numbers
+
+
+def realize(network: Union[str, Network, Any], strategy: str = "full", convention: str = "torch") -> nn.Module:
+    """The module that trains as the strategy says: (N, C, H, W) -> logits, in train mode, `requires_grad` set.
+
+    Frozen norms stay in eval mode when the module is put into `.train()`. State dict keys are the reference
+    implementation's. Raises CostmodelError for a bad request or a convention that no module follows.
+    """
+    chosen = conventions_.find(convention)
+    if not chosen.measurable:
+        names = ", ".join(name for name, c in conventions_.CONVENTIONS.items() if c.measurable)
+        raise CostmodelError(f"convention {convention!r} only counts, no module follows it; allowed: {names}")
+    graph = strategies_.apply(strategy, load(network).graph)
+    return build(graph).train(graph.has_loss)
+
+
+def build(graph: Graph) -> nn.Module:
+    """The graph, its loss left out, as a tree of modules."""
+    nodes = graph.nodes[:-1] if graph.has_loss else graph.nodes
+    return _Builder(graph).frame("", list(enumerate(nodes)))
+
+
+class _Builder:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.last_reader = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+        self.shared: Dict[str, nn.Module] = {}  # by path: modules that more than one node may call
+
+    def frame(self, scope: str, run: Run) -> Frame:
+        """The module of a scope, which runs consecutive nodes."""
+        own = next((node for _, node in run if node.owner == scope), None)
+        frame = with_frame(_leaf(own)) if own else Frame()
+        inputs = _reads(run)
+        steps = []
+        for child, part in self.calls(scope, run):
+            end, last = part[-1]
+            reads = _reads(part)
+            if any(self.last_reader.get(node.name, -1) > end for _, node in part[:-1]):
+                raise CostmodelError(f"scope {child!r} hands out more than its last value; a module returns one")
+            call: Any = child[len(scope) :].lstrip(".")
+            if child:
+                _place(frame, call, self.frame(child, part))
+            else:
+                call = self.leaf(frame, scope, last)
+            done = [name for name in reads if name not in inputs and self.last_reader[name] <= end]
+            steps.append((call, reads, last.name, done))
+        frame.set_steps(inputs, steps, run[-1][1].name)
+        return frame
+
+    def calls(self, scope: str, run: Run) -> List[Tuple[str, Run]]:
+        """A run cut into calls: (scope of a child module, its nodes), or ("", one node) for an op of this scope."""
+        calls: List[Tuple[str, Run]] = []
+        for i, node in run:
+            child = next((s for s in self.graph.frames(node) if len(s) > len(scope)), "")
+            if child and calls and calls[-1][0] == child:
+                calls[-1][1].append((i, node))
+            elif child and any(child == name for name, _ in calls):
+                raise CostmodelError(f"scope {child!r} is entered twice; a module runs its nodes in one call")
+            else:
+                calls.append((child, [(i, node)]))
+        return calls
+
+    def leaf(self, frame: Frame, scope: str, node: Node) -> Any:
+        """What a step calls for one node: a submodule's path, None for the frame's own layer, or a function."""
+        if node.owner == scope:
+            return None
+        if node.owner in self.shared:
+            return self.shared[node.owner]
+        leaf = _leaf(node)
+        if not isinstance(leaf, nn.Module):
+            return leaf
+        path = node.owner[len(scope) :].lstrip(".")
+        _place(frame, path, leaf)
+        if node.owner != node.name:
+            self.shared[node.owner] = leaf
+        return path
+
+
+def _reads(run: Run) -> Tuple[str, ...]:
+    """The values that a run reads from before it; a single node's operands in their order, repeats included."""
+    if len(run) == 1:
+        return run[0][1].inputs
+    made = {node.name for _, node in run}
+    return tuple(dict.fromkeys(name for _, node in run for name in node.inputs if name not in made))
+
+
+def _leaf(node: Node) -> Any:
+    """The stock module or function of a node, with its flags."""
+    leaf = node.op.module(modules)
+    if isinstance(leaf, nn.Module):
+        for name, parameter in leaf.named_parameters():
+            parameter.requires_grad_(name in node.trains)
+    return leaf
+
+
+def _place(parent: nn.Module, path: str, module: nn.Module) -> None:
+    """Register a module under a path, with plain containers in between."""
+    *holders, name = path.split(".")
+    for holder in holders:
+        if holder not in dict(parent.named_children()):
+            parent.add_module(holder, nn.Module())
+        parent = parent.get_submodule(holder)
+    parent.add_module(name, module)
