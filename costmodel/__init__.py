@@ -1,6 +1,6 @@
 """costmodel: what training a network will cost, before it is trained."""
 
-from .analyze import estimate
+from .api import estimate
 from .errors import CostmodelError
 from .estimates import Estimate
 from .frontends import load

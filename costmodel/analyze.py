@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple, Union
+from typing import List, Tuple
 
 from . import convention as conventions_
 from . import conventions, optimizer as optimizers, strategies, strategy as strategies_  # noqa: F401
 from .convention import Kept
 from .errors import CostmodelError
 from .estimates import Estimate, NodeWork
-from .frontends import load
 from .graph import Graph
 from .network import Network
-from .op import is_int
 from .size import LARGEST, Shape, nbytes, numel
 
 BITS = 32  # of the network's data type
 
 
-def estimate(
-    network: Union[str, Network, Any],
-    strategy: str = "full",
-    batch: int = 8,
-    resolution: Optional[int] = None,
-    convention: str = "torch",
-    optimizer: str = "sgd",
+def analyze(
+    network: Network, strategy: str, batch: int, resolution: int, convention: str, optimizer: str
 ) -> Estimate:
-    """What one training step will cost, from the layer graph alone.
-
-    network: anything `costmodel.load` takes. strategy: `NAME[:K][,key=value...]`. batch: images in a step.
-    resolution: height and width of the images, the network's own by default. Raises CostmodelError for a bad request.
-    """
-    network = load(network)
-    resolution = network.resolution if resolution is None else resolution
-    for name, value in (("batch", batch), ("resolution", resolution)):
-        if not is_int(value) or value < 1:
-            raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
+    """The cost of one step: shapes, then what is kept, then the work. Raises CostmodelError for a bad request."""
     chosen = conventions_.find(convention)
-    graph = strategies_.apply(strategy, network.graph)
+    chosen_optimizer = optimizers.find(optimizer)
+    try:
+        graph = strategies_.apply(strategy, network.graph)
+    except CostmodelError as error:
+        raise CostmodelError(f"{network.name}: {error}") from None
     try:
         shapes = shapes_of(graph, (batch, network.channels, resolution, resolution))
     except CostmodelError as error:
@@ -48,7 +36,7 @@ def estimate(
         network=network.name,
         strategy=strategy,
         convention=convention,
-        optimizer=optimizers.find(optimizer),
+        optimizer=chosen_optimizer,
         batch=batch,
         graph=graph,
         shapes=shapes,
@@ -58,7 +46,7 @@ def estimate(
         work=work_of(graph, shapes),
     )
     if max(result.flops["total"], result.flops["elementwise_forward"], result.saved_bytes) > LARGEST:
-        raise CostmodelError(f"batch {batch}, resolution {resolution}: the cost does not fit into 64 bits")
+        raise CostmodelError(f"{network.name}, batch {batch}, resolution {resolution}: the cost exceeds 64 bits")
     return result
 
 
