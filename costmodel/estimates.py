@@ -97,10 +97,10 @@ class Estimate:
 
     @property
     def at_least_bytes(self) -> Size:
-        """A bound that any step exceeds: all that is resident, and the larger of what is saved and the gradients."""
+        """What a step certainly holds at once: all that is resident, and what is saved or, later, the gradients."""
         memory = self.memory_bytes
         resident = memory["parameters"] + memory["buffers"] + memory["optimizer"]
-        return resident + memory["saved"] + memory["gradients"]
+        return resident + max(memory["saved"], memory["gradients"])
 
     @cached_property
     def flops(self) -> Dict[str, Size]:

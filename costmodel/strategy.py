@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, Mapping, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
 from .errors import CostmodelError, unknown
 from .graph import Graph, Node, within
@@ -70,6 +70,13 @@ def apply(text: str, graph: Graph) -> Graph:
         return rewritten
     loss = Node("loss", build("cross_entropy", {}), (rewritten.nodes[-1].name,))
     return replace(rewritten, nodes=(*rewritten.nodes, loss))
+
+
+def usual(graph: Graph) -> Tuple[str, ...]:
+    """Every strategy that a graph can have, those of K blocks with a few."""
+    few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
+    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in STRATEGIES.values()]
+    return tuple(name for group in names for name in group)
 
 
 def _block_count(text: str, k: "str | None", most: int) -> int:

@@ -1,3 +1,3 @@
 """One small file per strategy. Importing this package registers them all."""
 
-from . import bias, blocks, full, inference, last, norm_last  # noqa: F401
+from . import full, norm_last, bias, blocks, last, inference  # noqa: F401  isort:skip  (in the order of listings)

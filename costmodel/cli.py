@@ -1,0 +1,77 @@
+"""The command line: `costmodel COMMAND`. Commands are imported when they are called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Callable, List, Optional
+
+import click
+
+from . import __version__
+from .errors import CostmodelError, unknown
+
+COMMANDS = ("report", "compare", "validate", "list")
+
+
+class BadRequest(click.ClickException):
+    """A bad request: one message on stderr, exit code 2."""
+
+    exit_code = 2
+
+
+class LazyGroup(click.Group):
+    """Finds the command NAME in costmodel.commands.NAME, and turns CostmodelError into exit code 2."""
+
+    def list_commands(self, context: click.Context) -> List[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> Optional[click.Command]:
+        if name not in COMMANDS:
+            raise BadRequest(str(unknown("command", name, COMMANDS)))
+        return import_module(f"costmodel.commands.{name}").command
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except CostmodelError as error:
+            raise BadRequest(str(error)) from None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="costmodel")
+def main() -> None:
+    """What training a network will cost, before it is trained: memory and FLOPs per strategy, to the byte."""
+
+
+def options(*names: str) -> Callable[[Callable], Callable]:
+    """Decorator: the common options of these names, in this order."""
+
+    def add(function: Callable) -> Callable:
+        for name in reversed(names):
+            function = _COMMON[name](function)
+        return function
+
+    return add
+
+
+def size(context: click.Context, parameter: click.Parameter, value: Optional[str]) -> Optional[int]:
+    """Callback: an option's size in bytes."""
+    from .units import parse_size
+
+    return None if value is None else parse_size(value, parameter.name)
+
+
+_COMMON = {
+    "network": click.argument("network"),
+    "strategy": click.option("--strategy", default="full", show_default=True, help="NAME[:K][,key=value...]"),
+    "batch": click.option("--batch", type=int, default=8, show_default=True, help="Images in a step."),
+    "resolution": click.option("--resolution", type=int, help="Height and width of the images [the network's own]."),
+    "classes": click.option("--classes", type=int, help="Outputs of the classifier [the network's own]."),
+    "width": click.option("--width", type=float, help="Width multiplier [1]."),
+    "convention": click.option("--convention", default="torch", show_default=True, help="Who counts."),
+    "optimizer": click.option("--optimizer", default="sgd", show_default=True, help="sgd, momentum, adam or adamw."),
+    "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
+    "format": click.option(
+        "--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table", show_default=True
+    ),
+}

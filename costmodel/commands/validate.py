@@ -1,0 +1,65 @@
+"""`costmodel validate`: predictions held against real runs."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import click
+
+from ..cli import options
+
+
+@click.command("validate")
+@click.argument("networks", nargs=-1, metavar="[NETWORK]...")
+@click.option("--strategy", "strategies", multiple=True, help="A strategy; give several. [all]")
+@click.option("--batch", "batches", type=int, multiple=True, default=[2], show_default=True, help="One or several.")
+@click.option("--resolution", "resolutions", type=int, multiple=True, help="One or several. [the network's own]")
+@options("convention", "format")
+def command(
+    networks: Tuple[str, ...], strategies: Tuple[str, ...], batches: Tuple[int, ...],
+    resolutions: Tuple[int, ...], convention: str, form: str,
+) -> None:  # fmt: skip
+    """Run real steps of NETWORKs (all shipped ones by default) and hold the predictions against them.
+
+    Exits with 1 if a prediction does not hold. Needs torch.
+    """
+    import json
+
+    from ..errors import CostmodelError
+    from ..frontends import load
+    from ..frontends.files import shipped_names
+    from ..strategy import usual
+    from ..views.table import render
+    from ..views.validation import validation
+
+    try:
+        from ..pytorch.validate import validate
+    except ImportError as error:
+        raise CostmodelError(f"validate runs torch: pip install 'costmodel[torch]' ({error})") from None
+
+    loaded = [load(name) for name in networks or shipped_names("networks")]
+    cases = [
+        (network, strategy, batch, resolution)
+        for network in loaded
+        for strategy in strategies or usual(network.graph)
+        for batch in batches
+        for resolution in resolutions or (network.resolution,)
+    ]
+    results = []
+    with click.progressbar(cases, label="validating", file=click.get_text_stream("stderr")) as progress:
+        for network, strategy, batch, resolution in progress:
+            results.append((network.name, strategy, batch, resolution,
+                            validate(network, strategy, batch, resolution, convention)))  # fmt: skip
+    holds = all(check.holds for *_, checks in results for check in checks)
+    if form == "json":
+        keys = ("network", "strategy", "batch", "resolution")
+        rows = [
+            {**dict(zip(keys, case)), **{c.quantity: {"predicted": c.predicted, "measured": c.measured} for c in checks},
+             "holds": all(c.holds for c in checks)}
+            for *case, checks in results
+        ]  # fmt: skip
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        click.echo(render([validation(results)], [], form))
+    if not holds:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,60 @@
+"""What there is by name."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict
+
+from .. import conventions, strategies  # noqa: F401
+from ..convention import CONVENTIONS
+from ..frontends import load
+from ..frontends.files import shipped_names
+from ..optimizer import OPTIMIZERS
+from ..strategy import STRATEGIES
+from .table import Column, Table
+
+_TEXT = {"right": False}
+
+
+def networks() -> Table:
+    """The shipped networks."""
+    rows = []
+    for name in shipped_names("networks"):
+        network = load(name)
+        parameters = sum(_elements(shape) for shape, _ in network.graph.parameters.values())
+        rows.append([name, network.resolution, len(network.graph.blocks), parameters, network.reference or ""])
+    columns = [Column("network", **_TEXT), Column("resolution"), Column("blocks"),
+               Column("parameters", lambda n: f"{n:,}"), Column("follows", **_TEXT)]  # fmt: skip
+    return Table("", columns, rows)
+
+
+def strategy_table() -> Table:
+    """The strategies; K is a number of blocks."""
+    rows = [[s.name + (":K" if s.takes_blocks else ""), s.summary] for s in STRATEGIES.values()]
+    return Table("", [Column("strategy", **_TEXT), Column("what trains", **_TEXT)], rows)
+
+
+def convention_table() -> Table:
+    """The conventions."""
+    rows = [[c.name, c.summary, "yes" if c.measurable else "no"] for c in CONVENTIONS.values()]
+    columns = [Column("convention", **_TEXT), Column("what it counts", **_TEXT), Column("can be measured", **_TEXT)]
+    return Table("", columns, rows)
+
+
+def optimizer_table() -> Table:
+    """The optimizers."""
+    rows = [[o.name, o.summary] for o in OPTIMIZERS.values()]
+    return Table("", [Column("optimizer", **_TEXT), Column("what it keeps", **_TEXT)], rows)
+
+
+def _elements(shape: tuple) -> int:
+    from math import prod
+
+    return prod(shape)
+
+
+LISTINGS: Dict[str, Callable[[], Table]] = {
+    "networks": networks,
+    "strategies": strategy_table,
+    "conventions": convention_table,
+    "optimizers": optimizer_table,
+}

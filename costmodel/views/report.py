@@ -1,0 +1,131 @@
+"""The report: what a person with a memory budget wants to know of one training step."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Optional, Sequence
+
+from ..estimates import Estimate, Row
+from ..size import show
+from ..units import in_unit, show_count, show_size, unit_of
+from .table import Column, Lines, Table, bar
+
+SIDE_BY_SIDE = ("torch", "ideal")
+NAMES = {
+    "parameters": "parameters",
+    "buffers": "buffers (running statistics)",
+    "gradients": "gradients",
+    "optimizer": "optimizer state",
+    "input": "input images",
+    "saved": "saved activations",
+}
+LOWER_BOUND = "at least"  # no peak yet: what a step certainly holds at once
+
+
+def beside(convention: str) -> Sequence[str]:
+    """The conventions that a report shows beside the one that was asked for."""
+    return [name for name in SIDE_BY_SIDE if name != convention]
+
+
+def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -> Lines:
+    """Tables and notes for one request under several conventions; the first one leads."""
+    first = estimates[0]
+    return (
+        [memory_table(estimates), work_table(first), parts_table(first, layers)],
+        [*why(first), *([budget_note(first, budget)] if budget is not None else [])],
+    )
+
+
+def memory_table(estimates: Sequence[Estimate]) -> Table:
+    """Memory by category, a column per convention."""
+    first = estimates[0]
+    memories = [estimate.memory_bytes for estimate in estimates]
+    totals = [estimate.at_least_bytes for estimate in estimates]
+    unit = unit_of(max(totals))
+    size = _sizes(unit)
+    shape = show(first.input_shape)
+    title = f"{first.network}, {first.strategy}, batch {first.batch} of {shape}, {first.optimizer.name}"
+    columns = [Column(f"memory, {unit}", right=False), *[Column(e.convention, size) for e in estimates]]
+    rows: List[List[Any]] = [[name, *[memory[key] for memory in memories]] for key, name in NAMES.items()]
+    return Table(title, columns, [*rows, [LOWER_BOUND, *totals]])
+
+
+def work_table(estimate: Estimate) -> Table:
+    """FLOPs of the forward and the backward pass."""
+    flops = estimate.flops
+    rows = [
+        ["convolutions and linear layers", flops["forward"], flops["backward"], flops["total"]],
+        ["  of it for gradients of activations", None, flops["backward_input"], None],
+        ["  of it for gradients of weights", None, flops["backward_weight"], None],
+        ["elementwise", flops["elementwise_forward"], flops["elementwise_backward"],
+         flops["elementwise_forward"] + flops["elementwise_backward"]],
+    ]  # fmt: skip
+    heads = [Column(name, show_count) for name in ("forward", "backward", "step")]
+    return Table("", [Column("FLOPs of a step", right=False), *heads], rows)
+
+
+def parts_table(estimate: Estimate, layers: bool) -> Table:
+    """A line per block, or per layer: where the saved bytes, the parameters and the FLOPs are."""
+    parts = estimate.layers if layers else estimate.blocks
+    most = max(part["saved"] for part in parts)
+    unit = unit_of(most)
+    columns = [
+        Column("layer" if layers else "block", right=False),
+        *([Column("op", right=False)] if layers else []),
+        Column("output", right=True),
+        Column("parameters", lambda n: f"{n:,}"),
+        Column("trained", lambda n: f"{n:,}" if n else "-"),
+        Column(f"saved, {unit}", _sizes(unit)),
+        Column("", right=False),
+        Column("forward", show_count),
+        Column("backward", lambda n: show_count(n) if n else "-"),
+    ]
+    rows = [
+        [
+            part["name"],
+            *([part["op"]] if layers else []),
+            show(part["output_shape"]) or "1",
+            part["parameters"],
+            part["trainable_parameters"],
+            part["saved"],
+            bar(part["saved"], most),
+            part["forward_flops"],
+            part["backward_flops"],
+        ]
+        for part in parts
+    ]
+    return Table("", columns, rows)
+
+
+def why(estimate: Estimate) -> List[str]:
+    """Which tensor is the largest that is kept, who keeps it and why; and what is kept without need."""
+    rows = estimate.rows
+    if not rows:
+        return ["Nothing is kept for a backward pass: nothing trains."]
+    largest = max(rows, key=lambda row: row.saved_bytes)
+    notes = [f"{largest.node} keeps most, {show_size(largest.saved_bytes)}: {reason(largest)}."]
+    idle = sum(row.saved_bytes for row in rows if not row.needed)
+    if idle:
+        notes.append(
+            f"Of {show_size(idle)} among the {show_size(estimate.saved_bytes)} saved, the demanded gradients need only a"
+            f" mask, a shape or nothing; the implementation keeps them all the same."
+        )
+    return notes
+
+
+def reason(row: Row) -> str:
+    """In words, why a tensor is kept."""
+    readers = [f"the gradient of {' and '.join(gradients)} in {node}" for node, gradients in row.readers]
+    tail = "" if row.needed else "; the demanded gradients need only a mask, a shape or nothing of it"
+    return f"its {row.tensor} ({show(row.shape) or 'a number'}) is kept for {', and for '.join(readers)}{tail}"
+
+
+def budget_note(estimate: Estimate, budget: int) -> str:
+    """How the budget compares with what a step certainly holds."""
+    least = estimate.at_least_bytes
+    if least > budget:
+        return f"The budget of {show_size(budget)} is {show_size(least - budget)} too small: {show_size(least)} at least."
+    return f"Of the budget of {show_size(budget)}, {show_size(budget - least)} are left for what is transient."
+
+
+def _sizes(unit: str) -> Callable[[Any], str]:
+    return lambda size: in_unit(size, unit)

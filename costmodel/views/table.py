@@ -1,0 +1,67 @@
+"""Tables in every format of --format but JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+
+
+class Column(NamedTuple):
+    """A column: its heading, and how people read a cell; None is left blank. CSV has the cells as they are."""
+
+    name: str
+    show: Callable[[Any], str] = str
+    right: bool = True
+
+
+class Table(NamedTuple):
+    """Rows of plain values under columns."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+
+
+Lines = Tuple[List[Table], List[str]]
+
+
+def render(tables: Sequence[Table], notes: Sequence[str], form: str) -> str:
+    """The tables one below the other, then the notes, as "table", "markdown" or "csv". CSV has the tables alone."""
+    if form == "csv":
+        return "\n\n".join(_csv(table) for table in tables)
+    from tabulate import tabulate
+
+    parts = []
+    for table in tables:
+        if table.title:
+            parts.append(f"**{table.title}**" if form == "markdown" else table.title)
+        cells = [
+            ["" if cell is None else column.show(cell) for column, cell in zip(table.columns, row)]
+            for row in table.rows
+        ]
+        parts.append(
+            tabulate(
+                cells,
+                headers=[column.name for column in table.columns],
+                tablefmt="github" if form == "markdown" else "simple",
+                colalign=["right" if column.right else "left" for column in table.columns] if cells else None,
+                disable_numparse=True,
+                preserve_whitespace=True,
+            )
+        )
+    return "\n\n".join([*parts, *notes])
+
+
+def _csv(table: Table) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([column.name for column in table.columns])
+    writer.writerows(table.rows)
+    return buffer.getvalue().rstrip("\n")
+
+
+def bar(part: int, whole: int, width: int = 12) -> str:
+    """A horizontal bar as long as the part is of the whole, in eighths of a character."""
+    eighths = -(-8 * width * part // whole) if whole else 0
+    return "█" * (eighths // 8) + ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8]
