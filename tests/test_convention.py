@@ -87,8 +87,8 @@ CASES = {
         {("n0", "x"): X, ("n1", "x"): X},
         {("n0", "x"): X, ("n1", "mask"): 12},
     ),
-    # y = relu6(x + 3) / 6 is rounded: its mask is stored though the product keeps y (4 channels of 2 images: 8 bits,
-    # 1 byte; 32 bytes in float32). The pooled map wants no gradient, so the map it scales need not be kept.
+    # y = relu6(x + 3) / 6 is rounded: its mask is stored though the product keeps y. 2 images of 3 channels: 6 bits,
+    # 1 byte, and 24 bytes in float32.
     "a hardsigmoid's mask is stored beside its output": (
         [
             (AdaptiveAvgPool2d(), ()),
@@ -97,7 +97,7 @@ CASES = {
             (Conv2d(3, 3, 1), ALL, ["input"]),
             (Mul(), (), ["n2", "n3"]),
         ],
-        # pooled images 2 * 3 floats; hardsigmoid's input 24 bytes; images; both factors: 24 and 360 bytes
+        # The pooled images, the hardsigmoid's input, the images, and both factors: one small, one a map.
         {("n1", "x"): 24, ("n2", "x"): 24, ("n3", "x"): X, ("n4", "b"): X, ("n4", "a"): 24},
         {("n1", "x"): 24, ("n2", "mask"): 1, ("n3", "x"): X, ("n4", "b"): X, ("n4", "a"): 24},
     ),
