@@ -43,7 +43,7 @@ def memory_table(estimates: Sequence[Estimate]) -> Table:
     unit = unit_of(max(totals))
     size = _sizes(unit)
     shape = show(first.input_shape)
-    title = f"{first.network}, {first.strategy}, batch {first.batch} of {shape}, {first.optimizer.name}"
+    title = f"{first.network}, {first.strategy}, batch {first.batch} of {shape}, {first.request.optimizer.name}"
     columns = [Column(f"memory, {unit}", right=False), *[Column(e.convention, size) for e in estimates]]
     rows: List[List[Any]] = [[name, *[memory[key] for memory in memories]] for key, name in NAMES.items()]
     return Table(title, columns, [*rows, [LOWER_BOUND, *totals]])
