@@ -165,6 +165,11 @@ class Estimate:
         """The highest level above the one before the step."""
         return max(0, int(self.levels.max()))
 
+    @property
+    def peak_bytes(self) -> int:
+        """What is resident before the step, and the highest level above it."""
+        return self.memory_bytes["peak"]
+
     @cached_property
     def peak_event(self) -> Event:
         """The event with which the highest level is reached."""

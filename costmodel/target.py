@@ -41,7 +41,10 @@ class Target:
         return {"device": "cpu", "isa": self.isa, "threads": self.threads, "memory_format": layout}
 
     def __str__(self) -> str:
-        return ", ".join(str(value) for value in self.to_dict().values())
+        layout = "channels_last" if self.channels_last else "contiguous"
+        if self.device == "cpu":
+            return f"cpu ({self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}, {layout})"
+        return "tensors alone, on no device" if self.device == "none" else f"cuda ({layout}, blocks of 512 bytes)"
 
 
 class Setting(NamedTuple):

@@ -203,6 +203,14 @@ class _Compiler:
                 continue
             self.node = i
             gradient = arrived.pop(i + 1)
+            slot = self.layout.value(i + 1)
+            rebased = node.op.is_inplace and reads[0] and graph.nodes[reads[0] - 1].op.is_view
+            if rebased:
+                # In place on a view: its gradient is copied out of the base's (AsStridedBackward), and the op's own
+                # is written back into a clone of that (CopySlices in torch/csrc/autograd/functions/tensor.cpp).
+                strided = self.new(slot, "gradients of activations", "of the view's base")
+                self.drop(gradient, "copied")
+                gradient = strided
             handed = []
             for name, v in zip(node.op.inputs, reads):
                 if name not in demanded:
@@ -217,6 +225,10 @@ class _Compiler:
                     made = self.new(slot, "gradients", f"of {name}")
                     if self.accumulate:
                         transient.append(made)
+            if rebased:
+                clone = self.new(slot, "scratch", "a clone of the view's part")
+                self.passing(slot, "the gradient of the op itself")
+                self.drop(clone, "written back")
             self.passing(self.layout.scratch(i, BACKWARD), "scratch")
             self.drop(gradient, "its node has run")
             for storage in self.held[i]:
