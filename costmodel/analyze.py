@@ -4,50 +4,37 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
+import numpy as np
+
 from . import convention as conventions_
-from . import conventions, optimizer as optimizers, strategies, strategy as strategies_  # noqa: F401
+from . import conventions, strategies, strategy as strategies_, timeline  # noqa: F401
 from .convention import Kept
 from .errors import CostmodelError
-from .estimates import Estimate, NodeWork
+from .estimates import Estimate, Memory, NodeWork, Request
 from .graph import Graph
 from .network import Network
 from .size import LARGEST, Shape, nbytes, numel
+from .target import Setting
 
-BITS = 32  # of the network's data type
-
-
-def analyze(
-    network: Network, strategy: str, batch: int, resolution: int, convention: str, optimizer: str
-) -> Estimate:
-    """The cost of one step: shapes, then what is kept, then the work. Raises CostmodelError for a bad request."""
-    chosen = conventions_.find(convention)
-    chosen_optimizer = optimizers.find(optimizer)
+def analyze(network: Network, request: Request) -> Estimate:
+    """The cost of one step: shapes, then what is kept, then work and memory. Raises CostmodelError for a bad request."""
+    chosen = conventions_.find(request.convention)
     try:
-        graph = strategies_.apply(strategy, network.graph)
+        graph = strategies_.apply(request.strategy, network.graph)
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {error}") from None
+    where = f"{network.name}, batch {request.batch}, resolution {request.resolution}"
     try:
-        shapes = shapes_of(graph, (batch, network.channels, resolution, resolution))
+        shapes = shapes_of(graph, (request.batch, network.channels, request.resolution, request.resolution))
     except CostmodelError as error:
-        raise CostmodelError(f"{network.name}, batch {batch}, resolution {resolution}: {error}") from None
+        raise CostmodelError(f"{where}: {error}") from None
     kept = chosen.kept(graph)
-    kept_shapes, kept_bytes = price(graph, kept, shapes)
-    result = Estimate(
-        network=network.name,
-        strategy=strategy,
-        convention=convention,
-        optimizer=chosen_optimizer,
-        batch=batch,
-        graph=graph,
-        shapes=shapes,
-        kept=kept,
-        kept_shapes=kept_shapes,
-        kept_bytes=kept_bytes,
-        work=work_of(graph, shapes),
-    )
-    if max(result.flops["total"], result.flops["elementwise_forward"], result.saved_bytes) > LARGEST:
-        raise CostmodelError(f"{network.name}, batch {batch}, resolution {resolution}: the cost exceeds 64 bits")
-    return result
+    kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits)
+    work = work_of(graph, shapes)
+    if max(*map(sum, zip(*work)), sum(kept_bytes)) > LARGEST // 16:
+        raise CostmodelError(f"{where}: the cost exceeds 64 bits")
+    memory = memory_of(graph, kept, kept_bytes, shapes, request) if chosen.measurable else None
+    return Estimate(network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory)
 
 
 def shapes_of(graph: Graph, images: Shape) -> Tuple[Shape, ...]:
@@ -61,19 +48,19 @@ def shapes_of(graph: Graph, images: Shape) -> Tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def price(graph: Graph, kept: Tuple[Kept, ...], shapes: Tuple[Shape, ...]) -> Tuple[tuple, tuple]:
-    """Shapes and bytes of what is kept."""
+def price(graph: Graph, kept: Tuple[Kept, ...], shapes: Tuple[Shape, ...], item_bits: int) -> Tuple[tuple, tuple]:
+    """Shapes and bytes of what is kept; `item_bits` are those of the network's data type."""
     found, sizes = [], []
     extras_of, extras = -1, {}
     for node, operand, value, _ in kept:
         if value is not None:
-            shape, bits = shapes[value], BITS
+            shape, bits = shapes[value], item_bits
         else:
             if node != extras_of:
                 extras_of, extras = node, graph.nodes[node].op.extras(*[shapes[v] for v in graph.reads[node]])
             shape, bits = extras[operand]
         found.append(shape)
-        sizes.append(nbytes(numel(shape), bits or BITS))
+        sizes.append(nbytes(numel(shape), bits or item_bits))
     return tuple(found), tuple(sizes)
 
 
@@ -94,3 +81,26 @@ def work_of(graph: Graph, shapes: Tuple[Shape, ...]) -> Tuple[NodeWork, ...]:
         macs, operations = work["forward"]
         works.append(NodeWork(macs, inputs, weights, operations, elementwise))
     return tuple(works)
+
+
+def memory_of(
+    graph: Graph, kept: Tuple[Kept, ...], kept_bytes: tuple, shapes: Tuple[Shape, ...], request: Request
+) -> Memory:
+    """The timeline of the step and the size of each of its storages."""
+    item = request.dtype.bits // 8
+    forward, backward = [], []
+    joins = []
+    for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
+        xs = [shapes[v] for v in reads]
+        first, second = node.op.transients(Setting(request.target, item, bool(demanded), demanded), shapes[i + 1], *xs)
+        forward.append(first)
+        backward.append(second)
+        if len(xs) > 1:
+            joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != shapes[i + 1]]
+    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins))
+    trained = [item * numel(shape) for shape, trains in graph.parameters.values() if trains]
+    scalar = Setting(request.target, item, True, ()).scalar
+    values = [item * numel(shape) for shape in shapes]
+    sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, item, scalar], dtype=np.int64)
+    block = request.target.block_bytes
+    return Memory(compiled, -(-sizes // block) * block)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Optional, Union
 
 from .analyze import analyze
-from .errors import CostmodelError
-from .estimates import Estimate
+from .errors import CostmodelError, unknown
+from .estimates import DTYPES, Estimate, Request
 from .frontends import load
 from .network import Network
 from .op import is_int
+from .optimizer import find
+from .target import parse
 
 
 def estimate(
@@ -19,15 +21,25 @@ def estimate(
     resolution: Optional[int] = None,
     convention: str = "torch",
     optimizer: str = "sgd",
+    target: str = "cpu",
+    dtype: str = "float32",
+    accumulate: int = 1,
 ) -> Estimate:
     """What one training step will cost, from the layer graph alone.
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
-    width of the images, the network's own by default. Raises CostmodelError for a bad request.
+    width of the images, the network's own by default. target: cpu[,threads=N][,isa=ISA][,channels_last], cuda or none.
+    dtype: of the whole network. accumulate: steps of `batch` images whose gradients are added up before an update; the
+    last of them is priced. Raises CostmodelError for a bad request.
     """
     network = load(network)
     resolution = network.resolution if resolution is None else resolution
-    for name, value in (("batch", batch), ("resolution", resolution)):
+    for name, value in (("batch", batch), ("resolution", resolution), ("accumulate", accumulate)):
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
-    return analyze(network, strategy, batch, resolution, convention, optimizer)
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    request = Request(
+        strategy, batch, resolution, convention, find(optimizer), parse(target), DTYPES[dtype], accumulate
+    )
+    return analyze(network, request)

@@ -7,10 +7,47 @@ from functools import cached_property
 from math import prod
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+import numpy as np
+
 from .convention import Kept
 from .graph import Graph
 from .optimizer import Optimizer
-from .size import Shape, Size
+from .size import Shape, Size, nbytes, numel
+from .target import Target
+from .timeline import UPDATE, Event, Timeline
+
+
+class DType(NamedTuple):
+    """The data type of a network held wholly in it."""
+
+    name: str
+    bits: int
+
+
+DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16", 16), DType("float16", 16))}
+
+
+class Request(NamedTuple):
+    """What an estimate answers.
+
+    batch: images in a (micro-)step; resolution: their height and width; accumulate: micro-steps between updates.
+    """
+
+    strategy: str
+    batch: Size
+    resolution: Size
+    convention: str
+    optimizer: Optimizer
+    target: Target
+    dtype: DType
+    accumulate: int
+
+
+class Memory(NamedTuple):
+    """The timeline of a step, and the bytes in each of its slots."""
+
+    timeline: Timeline
+    sizes: np.ndarray
 
 
 class NodeWork(NamedTuple):
@@ -48,16 +85,29 @@ class Estimate:
     """
 
     network: str
-    strategy: str
-    convention: str
-    optimizer: Optimizer
-    batch: Size
+    request: Request
     graph: Graph
     shapes: Tuple[Shape, ...]  # of each value
     kept: Tuple[Kept, ...]
     kept_shapes: Tuple[Shape, ...]
     kept_bytes: Tuple[Size, ...]
     work: Tuple[NodeWork, ...]  # of each node
+    memory: Optional[Memory]  # None under a convention that has no timeline
+
+    @property
+    def strategy(self) -> str:
+        """As it was asked for."""
+        return self.request.strategy
+
+    @property
+    def convention(self) -> str:
+        """Who counts."""
+        return self.request.convention
+
+    @property
+    def batch(self) -> Size:
+        """Images in a (micro-)step."""
+        return self.request.batch
 
     @property
     def input_shape(self) -> Tuple[Size, ...]:
@@ -81,26 +131,71 @@ class Estimate:
 
     @cached_property
     def memory_bytes(self) -> Dict[str, Optional[Size]]:
-        """The contract's `memory_bytes`, in bytes."""
-        trained = [shape for shape, trains in self.graph.parameters.values() if trains]
-        buffers = self.graph.buffers.values()
-        return {
-            "parameters": 4 * self.parameters,
-            "buffers": sum(prod(extra.shape) * extra.bits // 8 for extra in buffers),
-            "gradients": 4 * self.trainable_parameters,
-            "optimizer": self.optimizer.state_bytes(self.trainable_parameters, len(trained)),
-            "input": 4 * prod(self.shapes[0]),
+        """The contract's `memory_bytes`, in bytes; the peaks are None under a convention that has no timeline."""
+        item, optimizer = self.request.dtype.bits // 8, self.request.optimizer
+        tensors = sum(trains for _, trains in self.graph.parameters.values())
+        memory: Dict[str, Optional[Size]] = {
+            "parameters": item * self.parameters,
+            "buffers": sum(nbytes(numel(e.shape), e.bits or 8 * item) for e in self.graph.buffers.values()),
+            "gradients": item * self.trainable_parameters,
+            "optimizer": optimizer.state_bytes(self.trainable_parameters, tensors, 8 * item),
+            "input": item * numel(self.shapes[0]),
             "saved": self.saved_bytes,
             "step_peak": None,
             "peak": None,
         }
+        if self.memory is not None:
+            memory["step_peak"] = self.step_peak_bytes
+            memory["peak"] = self.resident_bytes(memory) + self.step_peak_bytes
+        return memory
+
+    def resident_bytes(self, memory: Dict[str, Any]) -> Size:
+        """What is there before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""
+        targets = 8 * self.batch if self.graph.has_loss else 0
+        earlier = memory["gradients"] if self.request.accumulate > 1 else 0
+        return sum(memory[key] for key in ("parameters", "buffers", "optimizer", "input")) + targets + earlier
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """Allocated bytes above the level before the step, after each event of the timeline."""
+        return self.memory.timeline.levels(self.memory.sizes)
 
     @property
-    def at_least_bytes(self) -> Size:
-        """What a step certainly holds at once: all that is resident, and what is saved or, later, the gradients."""
-        memory = self.memory_bytes
-        resident = memory["parameters"] + memory["buffers"] + memory["optimizer"]
-        return resident + max(memory["saved"], memory["gradients"])
+    def step_peak_bytes(self) -> int:
+        """The highest level above the one before the step."""
+        return max(0, int(self.levels.max()))
+
+    @property
+    def peak_bytes(self) -> int:
+        """What is resident before the step, and the highest level above it."""
+        return self.memory_bytes["peak"]
+
+    @cached_property
+    def peak_event(self) -> Event:
+        """The event with which the highest level is reached."""
+        return self.memory.timeline.events[int(self.levels.argmax())]
+
+    @property
+    def peak_at(self) -> Dict[str, str]:
+        """Phase and node of the highest level."""
+        event = self.peak_event
+        return {"phase": event.phase, "node": self.node_name(event)}
+
+    def node_name(self, event: Event) -> str:
+        """Whose work an event is: a node, or in the update a parameter."""
+        if event.phase == UPDATE:
+            trained = [key for key, (_, trains) in self.graph.parameters.items() if trains]
+            return ".".join(trained[event.node])
+        return self.graph.nodes[event.node].name
+
+    @cached_property
+    def at_peak(self) -> Dict[str, int]:
+        """Bytes by category at the highest level; they add up to it."""
+        live: Dict[str, int] = {}
+        for event in self.memory.timeline.events[: int(self.levels.argmax()) + 1]:
+            size = event.sign * int(self.memory.sizes[event.slot])
+            live[event.category] = live.get(event.category, 0) + size
+        return {category: size for category, size in live.items() if size}
 
     @cached_property
     def flops(self) -> Dict[str, Size]:
@@ -165,6 +260,10 @@ class Estimate:
             "trainable_parameters": self.trainable_parameters,
             "memory_bytes": dict(self.memory_bytes),
             "flops": dict(self.flops),
+            **({"peak_at": self.peak_at} if self.memory is not None else {}),
+            "target": {**self.request.target.to_dict(), "dtype": self.request.dtype.name},
+            "optimizer": self.request.optimizer.name,
+            "accumulate": self.request.accumulate,
             "blocks": self.blocks,
         }
 

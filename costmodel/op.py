@@ -7,6 +7,7 @@ from typing import Any, Callable, ClassVar, Dict, Mapping, NamedTuple, Optional,
 
 from .errors import CostmodelError, unknown
 from .size import LARGEST, Shape, Size
+from .target import Setting
 
 Pair = Union[int, Tuple[int, int]]
 Axes = Tuple[int, ...]
@@ -39,6 +40,11 @@ class Op:
     examples: ClassVar[tuple] = ()  # (op, shape of each input): small cases on which every generic test runs
     #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
     torch_joint: ClassVar[bool] = False
+
+    #: Inputs whose gradient is the output's gradient itself, no copy.
+    passes: ClassVar[Tuple[str, ...]] = ()
+    #: Extras that the caller gives, so that the op does not allocate them.
+    given: ClassVar[Tuple[str, ...]] = ()
 
     @property
     def is_view(self) -> bool:
@@ -89,6 +95,10 @@ class Op:
     def work(self, y: Shape, *xs: Shape) -> Dict[str, Work]:
         """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
         raise NotImplementedError
+
+    def transients(self, setting: Setting, y: Shape, *xs: Shape) -> Tuple[Size, Size]:
+        """Bytes that the op needs at its highest beyond its results, in its forward and its backward pass."""
+        return (0, 0)
 
     def module(self, library: Any) -> Callable:
         """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.modules."""

@@ -12,12 +12,14 @@ class Optimizer(NamedTuple):
     """One of torch.optim's, with its default options.
 
     slots: tensors of the parameter's own shape and type; counters: float32 step counts, one each per parameter tensor.
+    root: the update divides by a square root, for which it makes two tensors of the parameter's shape.
     """
 
     name: str
     summary: str
     slots: int
     counters: int = 0
+    root: bool = False
 
     def state_bytes(self, elements: int, tensors: int, bits: int = 32) -> int:
         """Bytes of state for `elements` trained parameters in `tensors` tensors."""
@@ -29,8 +31,8 @@ OPTIMIZERS: Dict[str, Optimizer] = {
     for o in (
         Optimizer("sgd", "plain stochastic gradient descent, no state", 0),
         Optimizer("momentum", "SGD with momentum: one buffer per parameter", 1),
-        Optimizer("adam", "Adam: two moments per parameter, a step count per tensor", 2, 1),
-        Optimizer("adamw", "Adam with decoupled weight decay: state as Adam's", 2, 1),
+        Optimizer("adam", "Adam: two moments per parameter, a step count per tensor", 2, 1, True),
+        Optimizer("adamw", "Adam with decoupled weight decay: state as Adam's", 2, 1, True),
     )
 }
 

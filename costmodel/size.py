@@ -38,6 +38,13 @@ def maximum(a: Size, b: Size) -> Size:
     return np.maximum(a, b)
 
 
+def where(condition: Any, a: Size, b: Size) -> Size:
+    """a where the condition holds, else b; element by element where the condition is an array."""
+    if isinstance(condition, (bool, np.bool_)):
+        return a if condition else b
+    return np.where(condition, a, b)
+
+
 def window(size: Size, kernel: int, stride: int, padding: int, dilation: int = 1, ceil: bool = False) -> Size:
     """Output size of a sliding window along one axis (torch.nn.Conv2d's and AvgPool2d's formula).
 

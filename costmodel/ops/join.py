@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Op, Work, check, op
-from ..size import broadcast, numel, show
+from ..size import broadcast, maximum, numel, show, where
 
 
 class Join(Op):
@@ -22,6 +22,7 @@ class Add(Join):
     """a + b, as at the end of a residual block."""
 
     inplace: bool = False
+    passes = ("a", "b")
 
     def needs(self):
         return {"a": (), "b": ()}
@@ -50,6 +51,16 @@ class Mul(Join):
         }
 
     inplace: bool = False
+
+    def transients(self, setting, y, a, b):
+        # Both products have the output's shape; then those of broadcast operands are summed and let go.
+        full = numel(y)
+        sizes = [numel(operand) for name, operand in zip(self.inputs, (a, b)) if name in setting.demanded]
+        level = highest = full * len(sizes)
+        for size in sizes:
+            highest = maximum(highest, level + where(size == full, 0, size))
+            level = level - full + size
+        return (0, setting.item * (highest - level))
 
     def module(self, library):
         return library.torch.Tensor.mul_ if self.inplace else library.torch.mul

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Extra, Op, Work, check, op
-from ..size import numel, show
+from ..size import maximum, numel, show
 
 
 @op("cross_entropy")
@@ -27,6 +27,12 @@ class CrossEntropy(Op):
     def work(self, y, x):
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale
         return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
+
+    given = ("targets",)
+
+    def transients(self, setting, y, x):
+        # nll_loss's gradient and log_softmax's are there at once; the total weight went after the first.
+        return (0, maximum(setting.item * (numel(x) - 1), 0))
 
     def module(self, library):
         torch = library.torch

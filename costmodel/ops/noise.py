@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..op import Extra, Op, Work, check, op
-from ..size import numel
+from ..size import maximum, numel
 
 
 class Noise(Op):
@@ -42,6 +42,14 @@ class Noise(Op):
     def work(self, y, x):
         n = Work() if self.is_view else Work(0, numel(y))
         return {"forward": n, "x": n}
+
+    def transients(self, setting, y, x):
+        if self.is_view:
+            return (0, 0)
+        # The noise is divided by a number before the output is made; without a backward pass it goes at the end.
+        output = 0 if self.inplace else setting.item * numel(y)
+        noise = 0 if setting.recorded else setting.item * numel(self.noise_shape(x))
+        return (noise + maximum(setting.scalar - output, 0), 0)
 
 
 @op("dropout")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..op import Extra, Op, Work, check, op
-from ..size import numel, require, show
+from ..size import maximum, numel, require, show, where
 
 
 @op("batch_norm")
@@ -37,7 +37,7 @@ class BatchNorm(Op):
         return {"weight": (self.channels,), "bias": (self.channels,)}
 
     def buffers(self):
-        per_channel = Extra((self.channels,), 32)
+        per_channel = Extra((self.channels,))
         return {"running_mean": per_channel, "running_var": per_channel, "num_batches_tracked": Extra((), 64)}
 
     def shape(self, x):
@@ -57,7 +57,7 @@ class BatchNorm(Op):
 
     def extras(self, x):
         # With frozen statistics torch's save_mean and save_invstd are empty.
-        return {"mean": Extra((self.channels,), 32), "invstd": Extra((self.channels,), 32)}
+        return {"mean": Extra((self.channels,)), "invstd": Extra((self.channels,))}
 
     def work(self, y, x):
         n = numel(y)
@@ -66,6 +66,26 @@ class BatchNorm(Op):
             return {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
         # Forward: sum(x), sum((x - mean)^2), then as above. The two sums inside dx are the weight's and bias's gradients.
         return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+
+    def transients(self, setting, y, x):
+        # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
+        # folded scale and shift, always float32. Backward: the gradient map is made twice, the first one for nothing.
+        # The channels_last kernels, which a 1x1 map takes too, sum per thread.
+        per_channel, batch = setting.item * self.channels, self.statistics == "batch"
+        # Without a backward pass the batch statistics go as the forward pass ends.
+        statistics = 2 * per_channel if batch and not setting.recorded else 0
+        if not setting.kernels:
+            return (statistics, 0)
+        target = setting.target
+        pixels = x[2] * x[3]
+        by_channel = (pixels == 1) | target.channels_last
+        threads = target.threads * per_channel
+        sums = where(by_channel & (x[0] * pixels > target.threads), threads, 0) + 2 * per_channel if batch else 0
+        forward = statistics + maximum(sums, 8 * self.channels)
+        backward = where(by_channel, 2 * threads + (0 if batch else per_channel), 0)
+        if "x" in setting.demanded:
+            backward = maximum(backward, setting.item * numel(x))
+        return (forward, backward)
 
     def module(self, library):
         cls = library.nn.BatchNorm2d if self.statistics == "batch" else library.FrozenBatchNorm2d
@@ -106,11 +126,16 @@ class GroupNorm(Op):
         return {"x": ("x", "mean", "rstd", "weight"), "weight": ("x", "mean", "rstd"), "bias": ()}
 
     def extras(self, x):
-        return {"mean": Extra((x[0], self.groups), 32), "rstd": Extra((x[0], self.groups), 32)}
+        return {"mean": Extra((x[0], self.groups)), "rstd": Extra((x[0], self.groups))}
 
     def work(self, y, x):
         n = numel(y)  # as a batch norm with batch statistics
         return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+
+    def transients(self, setting, y, x):
+        # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x per image and channel.
+        statistics = 0 if setting.recorded else 2 * setting.item * x[0] * self.groups
+        return (statistics, 2 * setting.item * x[0] * self.channels if setting.kernels else 0)
 
     def module(self, library):
         return library.nn.GroupNorm(self.groups, self.channels, self.eps)

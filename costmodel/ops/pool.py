@@ -70,6 +70,9 @@ class MaxPool2d(WindowPool):
         bits = max(1, (self.kernel[0] * self.kernel[1] - 1).bit_length())
         return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
 
+    def transients(self, setting, y, x):
+        return (0 if setting.recorded else 8 * numel(y), 0)  # the indices
+
     def module(self, library):
         return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
 
@@ -101,6 +104,10 @@ class AdaptiveAvgPool2d(Op):
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
+    def transients(self, setting, y, x):
+        # To 1x1 a sum is divided by a number, and so is the gradient.
+        return (setting.scalar, setting.scalar) if self.output == (1, 1) else (0, 0)
+
     def module(self, library):
         return library.nn.AdaptiveAvgPool2d(self.output)
 
@@ -128,6 +135,9 @@ class Mean(Op):
     def work(self, y, x):
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
+
+    def transients(self, setting, y, x):
+        return (setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
 
     def module(self, library):
         return lambda x: x.mean(self.axes, keepdim=self.keepdim)

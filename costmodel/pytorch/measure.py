@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
-from typing import Any, Callable, Dict, List
+from typing import AbstractSet, Any, Callable, Dict, List, NamedTuple, Set
 
 import torch
 from torch import nn
@@ -29,6 +29,8 @@ class Measurement:
 
     saved_bytes: distinct storages that autograd kept for the backward pass, parameters and buffers left out.
     step_peak_bytes: the CPU allocator's highest level above the level before the step.
+    tensor_peak_bytes: the same without what kernels allocate inside: of tensors alone.
+    left_bytes: the level after the step: gradients, the loss.
     forward_flops, backward_flops: of the convolutions and matrix products dispatched, 2 per multiply-add.
     seconds: of the fastest of a few steps.
     """
@@ -37,6 +39,8 @@ class Measurement:
     trainable_parameters: int
     saved_bytes: int
     step_peak_bytes: int
+    tensor_peak_bytes: int
+    left_bytes: int
     forward_flops: int
     backward_flops: int
     seconds: float
@@ -57,9 +61,10 @@ def measure(
     step = _Step(copy.deepcopy(module), torch.randn(batch, channels, resolution, resolution))
     with torch.random.fork_rng():
         saved = step.saved_storages()
-        after_forward = sum(allocations(step.forward))
-        flops = step.flops()
-        peak = max(accumulate(allocations(step)), default=0)
+        after_forward = trace(step.forward).left
+        counter = step.dispatched()
+        whole = trace(step, counter.ops)
+        step.reset()
         seconds = min(_seconds(step) for _ in range(repeats))
     if step.trains:
         given = {step.images.untyped_storage().data_ptr(), step.targets.untyped_storage().data_ptr()}
@@ -74,9 +79,11 @@ def measure(
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         saved_bytes=sum(saved.values()),
-        step_peak_bytes=peak,
-        forward_flops=flops["forward"],
-        backward_flops=flops["backward"],
+        step_peak_bytes=whole.peak,
+        tensor_peak_bytes=whole.tensor_peak,
+        left_bytes=whole.left,
+        forward_flops=counter.flops["forward"],
+        backward_flops=counter.flops["backward"],
         seconds=seconds,
     )
 
@@ -96,11 +103,14 @@ class _Step:
                 return self.module(self.images)
         return cross_entropy(self.module(self.images), self.targets)
 
-    def __call__(self) -> None:
+    def __call__(self) -> torch.Tensor:
         result = self.forward()
         if self.trains:
             result.backward()
-        del result
+        return result
+
+    def reset(self) -> None:
+        """Let the gradients go."""
         self.module.zero_grad(set_to_none=True)
 
     def saved_storages(self) -> Dict[int, int]:
@@ -118,27 +128,61 @@ class _Step:
             self.forward()
         return {pointer: storage.nbytes() for pointer, storage in kept.items()}
 
-    def flops(self) -> Counter:
-        """FLOPs of the dispatched matrix work of one step, by phase."""
+    def dispatched(self) -> "FlopCounter":
+        """What the dispatcher sees of one step."""
         with FlopCounter() as counter:
             result = self.forward()
             counter.phase = "backward"
             if self.trains:
                 result.backward()
-        self.module.zero_grad(set_to_none=True)
-        return counter.flops
+        self.reset()
+        return counter
 
 
-def allocations(run: Callable[[], Any]) -> List[int]:
-    """Bytes of every allocation (+) and release (-) on the CPU while `run` runs, in order.
+class Trace(NamedTuple):
+    """The CPU allocator's events while something ran.
 
-    What `run` returns is alive at the end.
+    deltas: bytes of every allocation (+) and release (-), in order. calls: for each, the number of the op call inside
+    which it happened, of those that the dispatcher sees; its own number where it was in none.
+    """
+
+    deltas: List[int]
+    calls: List[int]
+
+    @property
+    def peak(self) -> int:
+        """The highest level above the one before."""
+        return max(accumulate(self.deltas), default=0)
+
+    @property
+    def tensor_peak(self) -> int:
+        """The highest level between op calls: of tensors alone, without what kernels allocate inside."""
+        ends = [this != following for this, following in zip(self.calls, [*self.calls[1:], None])]
+        return max((level for level, end in zip(accumulate(self.deltas), ends) if end), default=0)
+
+    @property
+    def left(self) -> int:
+        """The level at the end above the one before."""
+        return sum(self.deltas)
+
+
+def trace(run: Callable[[], Any], ops: AbstractSet[str] = frozenset()) -> Trace:
+    """Run something under torch's profiler and read off what the CPU allocator did. What it returns lives on.
+
+    ops: names of the ops that the dispatcher sees ("aten::convolution").
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = run()
-    events = profiler.profiler.kineto_results.events()
+    deltas, calls, call, end = [], [], 0, 0
+    events = sorted(profiler.profiler.kineto_results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
+    for number, event in enumerate(events):
+        if event.name() == "[memory]":
+            deltas.append(event.nbytes())
+            calls.append(call if event.start_ns() <= end else number)
+        elif event.start_ns() >= end and event.name() in ops:
+            call, end = number, event.start_ns() + event.duration_ns()
     del result
-    return [event.nbytes() for event in events if event.name() == "[memory]"]
+    return Trace(deltas, calls)
 
 
 class FlopCounter(TorchDispatchMode):
@@ -151,10 +195,12 @@ class FlopCounter(TorchDispatchMode):
         super().__init__()
         self.phase = "forward"
         self.flops: Counter = Counter()
+        self.ops: Set[str] = set()  # the names of all ops seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
+        self.ops.add(func._schema.name)
         if packet is aten.convolution:
             self._add(_convolution(result, args[1]))
         elif packet is aten.convolution_backward:
@@ -175,7 +221,10 @@ def _convolution(output: torch.Tensor, weight: torch.Tensor) -> int:
     return output.numel() * prod(weight.shape[1:])
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def _seconds(run: _Step) -> float:
     start = time.perf_counter()
     run()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    run.reset()
+    return seconds
+

@@ -1,0 +1,295 @@
+"""One training step as a list of allocations and releases, in the order in which PyTorch makes them.
+
+The order does not depend on sizes, so it is compiled once per graph. Pricing it is one gather and one running sum.
+
+What decides it, all measured on torch 2.13:
+- A module's call holds its inputs until it returns; other values go after their last reader. (torch.nn.Module._call_impl)
+- Backward runs the nodes in the reverse of their forward order. Of each, in this order: the gradients are made, the
+  gradient that came in is let go, then what the node kept, and only then are the results handed on.
+  (torch/csrc/autograd/engine.cpp: call_function, release_variables, InputBuffer::add)
+- Where gradients meet, the second is added into the first if nobody else holds that one; else a third is made.
+- A parameter's first gradient becomes `.grad` as it is; with gradient accumulation later ones are added and let go.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from .convention import Kept
+from .graph import Graph
+from .optimizer import Optimizer
+
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+
+class Event(NamedTuple):
+    """An allocation (sign +1) or a release (-1) of a storage."""
+
+    phase: str
+    node: int  # whose work it is; for the update, the number of the parameter
+    slot: int  # index into the sizes that price it
+    sign: int
+    storage: int
+    category: str
+    why: str
+
+
+class Layout(NamedTuple):
+    """Where the size of each storage stands in one flat list: values, kept tensors, parameters, scratch, constants."""
+
+    values: int
+    kept: int
+    parameters: int
+    nodes: int
+
+    def value(self, v: int) -> int:
+        """Slot of a value, or of its gradient."""
+        return v
+
+    def kept_at(self, k: int) -> int:
+        """Slot of the k-th kept tensor."""
+        return self.values + k
+
+    def parameter(self, p: int) -> int:
+        """Slot of the p-th trained parameter, or of its gradient."""
+        return self.values + self.kept + p
+
+    def scratch(self, node: int, phase: str) -> int:
+        """Slot of a node's scratch beyond its results, forward or backward."""
+        return self.values + self.kept + self.parameters + node + (self.nodes if phase == BACKWARD else 0)
+
+    @property
+    def item(self) -> int:
+        """Slot of one number of the network's data type."""
+        return self.values + self.kept + self.parameters + 2 * self.nodes
+
+    @property
+    def scalar(self) -> int:
+        """Slot of a Python number in arithmetic with a tensor."""
+        return self.item + 1
+
+
+class Timeline(NamedTuple):
+    """The compiled events of a step, and the same as arrays."""
+
+    events: Tuple[Event, ...]
+    slots: np.ndarray
+    signs: np.ndarray
+    layout: Layout
+    after_forward: int  # number of events until the backward pass begins
+
+    def levels(self, sizes: np.ndarray) -> np.ndarray:
+        """Allocated bytes above the level before the step, after each event; sizes (slots, ...) -> (events, ...)."""
+        return np.cumsum(self.signs * sizes[self.slots].T, axis=-1).T
+
+
+@lru_cache(maxsize=512)
+def compile(
+    graph: Graph, kept: Tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, reduced: FrozenSet[Tuple[int, str]]
+) -> Timeline:
+    """The events of a step.
+
+    accumulate: the gradients of earlier micro-batches are there, and the step is the last micro-batch's.
+    reduced: (node, input) whose gradient is summed over axes along which the input was broadcast.
+    """
+    return _Compiler(graph, kept, accumulate, reduced).run(optimizer)
+
+
+class _Compiler:
+    def __init__(
+        self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, reduced: FrozenSet[Tuple[int, str]]
+    ) -> None:
+        self.graph, self.kept, self.accumulate, self.reduced = graph, kept, accumulate, reduced
+        self.trained = [key for key, (_, trains) in graph.parameters.items() if trains]
+        self.layout = Layout(len(graph) + 1, len(kept), len(self.trained), len(graph))
+        self.events: List[Event] = []
+        self.slots: List[int] = []  # of each storage
+        self.categories: List[str] = []
+        self.references: List[int] = []
+        self.phase, self.node = FORWARD, 0
+        self.storages: List[Optional[int]] = [None]  # of each value; None: the caller's
+        self.held: Dict[int, List[int]] = {}  # node -> storages that it keeps for its backward
+        self.kept_value = {k.value for k in kept if k.value is not None}
+
+    def run(self, optimizer: Optimizer) -> Timeline:
+        self.forward()
+        after_forward = len(self.events)
+        if self.graph.has_loss and self.graph.wants_gradient[-1]:
+            self.backward()
+            self.update(optimizer)
+        slots = np.array([event.slot for event in self.events], dtype=np.intp)
+        signs = np.array([event.sign for event in self.events], dtype=np.int64)
+        return Timeline(tuple(self.events), slots, signs, self.layout, after_forward)
+
+    # Storages with reference counts.
+
+    def new(self, slot: int, category: str, why: str) -> int:
+        storage = len(self.slots)
+        self.slots.append(slot)
+        self.categories.append(category)
+        self.references.append(1)
+        self.events.append(Event(self.phase, self.node, slot, 1, storage, category, why))
+        return storage
+
+    def hold(self, storage: Optional[int]) -> Optional[int]:
+        if storage is not None:
+            self.references[storage] += 1
+        return storage
+
+    def drop(self, storage: Optional[int], why: str) -> None:
+        if storage is None:
+            return
+        self.references[storage] -= 1
+        if self.references[storage] == 0:
+            slot, category = self.slots[storage], self.categories[storage]
+            self.events.append(Event(self.phase, self.node, slot, -1, storage, category, why))
+
+    def passing(self, slot: int, why: str) -> None:
+        """A buffer that comes and goes."""
+        self.drop(self.new(slot, "scratch", why), why)
+
+    # The three phases.
+
+    def forward(self) -> None:
+        graph = self.graph
+        ends = frame_ends(graph)
+        extras: Dict[int, List[int]] = {}
+        readers: Dict[int, List[int]] = {}
+        for k, kept in enumerate(self.kept):
+            if kept.value is None:
+                extras.setdefault(kept.node, []).append(k)
+            else:
+                for read in kept.readers:
+                    readers.setdefault(read.node, []).append(kept.value)
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
+            self.node = i
+            held = self.held.setdefault(i, [])
+            kept_here = dict.fromkeys(readers.get(i, ()))
+            overwritten = graph.content[reads[0]] if node.op.is_inplace else None
+            if overwritten in kept_here:
+                # The content that is kept is about to be overwritten: torch keeps a clone of it.
+                del kept_here[overwritten]
+                held.append(self.new(self.layout.value(overwritten), "saved", "a clone of what is overwritten"))
+            if node.op.is_view or node.op.is_inplace:
+                self.storages.append(self.hold(self.storages[reads[0]]))
+            else:
+                kept_later = graph.content[i + 1] in self.kept_value
+                category = "loss" if node.op.kind == "cross_entropy" else "saved" if kept_later else "activations"
+                self.storages.append(self.new(self.layout.value(i + 1), category, "output"))
+            for k in extras.get(i, ()):
+                kept = self.kept[k]
+                if kept.operand not in node.op.given:
+                    held.append(self.new(self.layout.kept_at(k), "saved", kept.operand))
+            self.passing(self.layout.scratch(i, FORWARD), "scratch")
+            for value in kept_here:
+                storage = self.storages[value]
+                if storage is not None:
+                    held.append(self.hold(storage))
+            for value in ends.get(i, ()):
+                self.drop(self.storages[value], "last reader done and every module that received it returned")
+
+    def backward(self) -> None:
+        graph = self.graph
+        self.phase, self.node = BACKWARD, len(graph) - 1
+        root = self.new(self.layout.item, "loss", "the gradient of the loss itself")
+        arrived: Dict[int, int] = {len(graph): self.hold(root)}
+        transient: List[int] = []
+        for i in range(len(graph) - 1, -1, -1):
+            node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
+            if not demanded:
+                continue
+            self.node = i
+            gradient = arrived.pop(i + 1)
+            slot = self.layout.value(i + 1)
+            rebased = node.op.is_inplace and reads[0] and graph.nodes[reads[0] - 1].op.is_view
+            if rebased:
+                # In place on a view: its gradient is copied out of the base's (AsStridedBackward), and the op's own
+                # is written back into a clone of that (CopySlices in torch/csrc/autograd/functions/tensor.cpp).
+                strided = self.new(slot, "gradients of activations", "of the view's base")
+                self.drop(gradient, "copied")
+                gradient = strided
+            handed = []
+            for name, v in zip(node.op.inputs, reads):
+                if name not in demanded:
+                    continue
+                if name in node.op.passes and (i, name) not in self.reduced:
+                    handed.append((v, self.hold(gradient)))
+                else:
+                    handed.append((v, self.new(self.layout.value(v), "gradients of activations", f"of {name}")))
+            for name in node.op.params():
+                if name in demanded:
+                    slot = self.layout.parameter(self.trained.index((node.owner, name)))
+                    made = self.new(slot, "gradients", f"of {name}")
+                    if self.accumulate:
+                        transient.append(made)
+            if rebased:
+                clone = self.new(slot, "scratch", "a clone of the view's part")
+                self.passing(slot, "the gradient of the op itself")
+                self.drop(clone, "written back")
+            self.passing(self.layout.scratch(i, BACKWARD), "scratch")
+            self.drop(gradient, "its node has run")
+            for storage in self.held[i]:
+                self.drop(storage, "its reader has run")
+            for v, storage in handed:
+                self.deliver(arrived, v, storage)
+            while transient:
+                self.drop(transient.pop(), "added to the gradient that is there")
+        self.node = len(graph) - 1
+        self.drop(root, "the backward pass has ended")
+
+    def deliver(self, arrived: Dict[int, int], v: int, storage: int) -> None:
+        """Hand a gradient to a value; where one has arrived already, add them."""
+        if v not in arrived:
+            arrived[v] = storage
+        elif self.references[arrived[v]] == 1:
+            self.drop(storage, "added into the gradient that came first")
+        else:
+            first, arrived[v] = arrived[v], self.new(self.layout.value(v), "gradients of activations", "a sum")
+            self.drop(first, "added up")
+            self.drop(storage, "added up")
+
+    def update(self, optimizer: Optimizer) -> None:
+        self.phase = UPDATE
+        previous = None
+        for p in range(len(self.trained)):
+            self.node = p
+            if optimizer.root:
+                # denom = (exp_avg_sq.sqrt() / bias_correction2_sqrt).add_(eps); the name is bound until the next one
+                root = self.new(self.layout.parameter(p), "scratch", "square root of the second moment")
+                quotient = self.new(self.layout.parameter(p), "scratch", "denominator")
+                self.passing(self.layout.scalar, "a number and its tensor")
+                self.drop(root, "divided")
+                self.drop(previous, "replaced")
+                previous = quotient
+            elif optimizer.slots:
+                self.passing(self.layout.scalar, "a number and its tensor")
+        self.drop(previous, "the update has ended")
+
+
+def frame_ends(graph: Graph) -> Dict[int, List[int]]:
+    """Node -> the values that no call frame holds any longer once it has run.
+
+    A reader in a deeper frame than the value's own received it through a module call, and that module holds it until
+    it returns: the outermost such module that does not also enclose the value's maker.
+    """
+    frames = [graph.frames(node) for node in graph.nodes]
+    last = {frame: i for i, inside in enumerate(frames) for frame in inside}
+    death = list(range(len(graph)))  # of the value that node i makes
+    for i, reads in enumerate(graph.reads):
+        for v in reads:
+            if v == 0:
+                continue
+            made, read = frames[v - 1], frames[i]
+            common = 0
+            while common < len(made) and common < len(read) and made[common] == read[common]:
+                common += 1
+            end = last[read[common]] if common < len(read) else i
+            death[v - 1] = max(death[v - 1], end)
+    death[-1] = len(graph)  # the result is the caller's
+    ends: Dict[int, List[int]] = {}
+    for i, end in enumerate(death):
+        ends.setdefault(end, []).append(i + 1)
+    return ends
