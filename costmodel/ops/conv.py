@@ -66,11 +66,13 @@ class Conv2d(Op):
             return {"forward": both, "x": both, "weight": both}
         return {"forward": Work(macs, n), "x": Work(macs), "weight": Work(macs), "bias": Work(0, n)}
 
+    def arguments(self):
+        """Those of torch.nn.Conv2d."""
+        return (self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
+                self.groups, self.bias)  # fmt: skip
+
     def module(self, library):
-        return library.nn.Conv2d(
-            self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
-            self.groups, self.bias,
-        )
+        return library.nn.Conv2d(*self.arguments())
 
 
 def raise_shape(kind, x):

@@ -9,7 +9,7 @@ from ..size import show
 from ..units import in_unit, show_count, show_size, unit_of
 from .table import Column, Lines, Table, bar
 
-SIDE_BY_SIDE = ("torch", "ideal")
+SIDE_BY_SIDE = ("torch", "lean", "ideal")
 NAMES = {
     "parameters": "parameters",
     "buffers": "buffers (running statistics)",
