@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Op, Pair, Work, check, op, pair
-from ..size import numel, require, show, window
+from ..size import numel, require, window
 
 
 @op("conv2d")
@@ -43,13 +43,12 @@ class Conv2d(Op):
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
     def shape(self, x):
-        if len(x) != 4:
-            raise_shape("conv2d", x)
+        require(len(x) == 4, "conv2d takes (N, C, H, W), the input is {}", x)
         n, c, h, w = x
-        check(c == self.in_channels, f"the input has {c} channels, the convolution takes {self.in_channels}")
+        require(c == self.in_channels, "the input has {} channels, the convolution takes {}", (c,), (self.in_channels,))
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation
         h, w = window(h, kh, sh, ph, dh), window(w, kw, sw, pw, dw)
-        require((h >= 1) & (w >= 1), f"no output: the kernel {kh}x{kw} does not fit into the input {show(x)}")
+        require((h >= 1) & (w >= 1), "no output: the kernel {} does not fit into the input {}", self.kernel, x)
         return (n, self.out_channels, h, w)
 
     def needs(self):
@@ -73,11 +72,6 @@ class Conv2d(Op):
 
     def module(self, library):
         return library.nn.Conv2d(*self.arguments())
-
-
-def raise_shape(kind, x):
-    """A 4-D op met another input."""
-    check(False, f"{kind} takes (N, C, H, W), the input is {show(x)}")
 
 
 Conv2d.examples = (
