@@ -22,6 +22,7 @@ class Conv2d(Op):
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
     # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
     torch_joint = True
+    torch_excuse = "stock convolutions keep their input even where their weight is frozen"
 
     def __post_init__(self):
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):

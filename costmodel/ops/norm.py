@@ -21,6 +21,7 @@ class BatchNorm(Op):
     # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
     # weight or bias wants a gradient, with frozen statistics too.
     torch_joint = True
+    torch_excuse = "stock batch norms keep their input even where their scale and statistics are frozen"
 
     def __post_init__(self):
         check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
