@@ -41,6 +41,8 @@ class Op:
     #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
     torch_joint: ClassVar[bool] = False
 
+    #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
+    torch_excuse: ClassVar[str] = ""
     #: Inputs whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[Tuple[str, ...]] = ()
     #: Extras that the caller gives, so that the op does not allocate them.
