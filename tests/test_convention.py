@@ -37,7 +37,7 @@ def chain(*steps):
 def kept(graph, convention):
     """Bytes by (node, operand)."""
     keeps = CONVENTIONS[convention].kept(graph)
-    sizes = price(graph, keeps, shapes_of(graph, IMAGES))[1]
+    sizes = price(graph, keeps, shapes_of(graph, IMAGES), 32)[1]
     return {(graph.nodes[k.node].name, k.operand): size for k, size in zip(keeps, sizes)}
 
 
@@ -109,7 +109,7 @@ CASES = {
     ),
     # One convolution keeps the sum; the ReLU of the sum keeps its own output, which the other convolution keeps.
     "a value read twice, once by a relu": (
-        [FIRST, (ReLU(), ()), (Conv2d(4, 4, 1), ALL, ["n0"]), (Conv2d(4, 4, 1), ALL, ["n1"]), (Add(), (), ["n2", "n3"])],
+        [FIRST, (ReLU(), ()), (*NEXT, ["n0"]), (*NEXT, ["n1"]), (Add(), (), ["n2", "n3"])],
         {("n0", "x"): X, ("n1", "y"): Y, ("n2", "x"): Y},
         {("n0", "x"): X, ("n2", "x"): Y, ("n3", "x"): Y},
     ),

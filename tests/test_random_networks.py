@@ -187,9 +187,9 @@ def assert_estimate_equals_a_real_run(spec, strategy, batch):
     except CostmodelError as error:
         assert "batch statistics of one value per channel" in str(error)
         with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
-            measure(realize(network, strategy), batch, network.resolution)
+            measure(realize(network, strategy), batch, network.resolution, target="cpu,threads=1")
         return
-    measured = measure(realize(network, strategy), batch, network.resolution)
+    measured = measure(realize(network, strategy), batch, network.resolution, target="cpu,threads=1")
     assert estimate.saved_bytes == measured.saved_bytes
     assert estimate.parameters == measured.parameters
     assert estimate.trainable_parameters == measured.trainable_parameters

@@ -12,7 +12,11 @@ from costmodel.graph import Graph, Node
 from costmodel.op import build
 from costmodel.strategy import STRATEGIES, apply
 
-NAMES = "allowed: bias, blocks, full, inference, last, norm+last"
+NAMES = f"allowed: {', '.join(sorted(STRATEGIES))}"
+
+
+def options(name):
+    return f"allowed: {', '.join(sorted(STRATEGIES[name].options)) or 'none'}"
 
 
 @pytest.mark.parametrize(
@@ -33,8 +37,8 @@ NAMES = "allowed: bias, blocks, full, inference, last, norm+last"
         ("blocks:1.5", "strategy 'blocks:1.5': '1.5' blocks; allowed: from 1 to 17, as in blocks:1"),
         ("blocks:\u0661", "strategy 'blocks:\u0661': '\u0661' blocks; allowed: from 1 to 17, as in blocks:1"),
         ("blocks:1:2", "strategy 'blocks:1:2': '1:2' blocks; allowed: from 1 to 17, as in blocks:1"),
-        ("full,depth=2", "strategy 'full,depth=2': unknown option of full 'depth' (allowed: none)"),
-        ("blocks:2,", "strategy 'blocks:2,': unknown option of blocks '' (allowed: none)"),
+        ("full,depth=2", f"strategy 'full,depth=2': unknown option of full 'depth' ({options('full')})"),
+        ("blocks:2,", f"strategy 'blocks:2,': unknown option of blocks '' ({options('blocks')})"),
     ],
 )
 def test_bad_names(text, message):

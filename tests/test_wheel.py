@@ -29,9 +29,8 @@ def installed(tmp_path_factory):
     """A directory into which the wheel was installed."""
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"  # a copy, so that building leaves nothing in the checkout
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
     names = files.stdout.split("\0") if files.returncode == 0 else [str(p.relative_to(ROOT)) for p in ROOT.rglob("*")]
     for name in names:
         if (ROOT / name).is_file() and not name.startswith("tests/"):
