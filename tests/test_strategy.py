@@ -10,13 +10,13 @@ from costmodel import strategies  # noqa: F401  (registers them)
 from costmodel.errors import CostmodelError
 from costmodel.graph import Graph, Node
 from costmodel.op import build
-from costmodel.strategy import STRATEGIES, apply
+from costmodel.strategy import COMMON_OPTIONS, STRATEGIES, apply
 
 NAMES = f"allowed: {', '.join(sorted(STRATEGIES))}"
 
 
 def options(name):
-    return f"allowed: {', '.join(sorted(STRATEGIES[name].options)) or 'none'}"
+    return f"allowed: {', '.join(sorted({**STRATEGIES[name].options, **COMMON_OPTIONS}))}"
 
 
 @pytest.mark.parametrize(
