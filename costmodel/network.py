@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from .graph import Graph
 
@@ -12,6 +12,7 @@ from .graph import Graph
 class Network:
     """A graph with a name. `resolution` is its own input size, `channels` the input's channels.
 
+    module: the torch.nn.Module that it was traced from, if any.
     reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
     """
 
@@ -20,6 +21,7 @@ class Network:
     resolution: int
     channels: int = 3
     reference: Optional[str] = None
+    module: Any = None
 
     def __str__(self) -> str:
         return f"{self.name} at {self.channels}x{self.resolution}x{self.resolution}\n{self.graph}"

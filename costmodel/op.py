@@ -43,7 +43,7 @@ class Op:
 
     #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
     torch_excuse: ClassVar[str] = ""
-    #: Inputs whose gradient is the output's gradient itself, no copy.
+    #: Inputs and parameters whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[Tuple[str, ...]] = ()
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
@@ -51,6 +51,11 @@ class Op:
     @property
     def is_view(self) -> bool:
         """The output is the input seen again (a reshape, a dropout that is off): no storage of its own."""
+        return False
+
+    @property
+    def is_resident(self) -> bool:
+        """The output is a parameter or buffer of the network: it is there before the step."""
         return False
 
     @property

@@ -197,7 +197,9 @@ class _Compiler:
                 # The content that is kept is about to be overwritten: torch keeps a clone of it.
                 del kept_here[overwritten]
                 held.append(self.new(self.layout.value(overwritten), "saved", "a clone of what is overwritten"))
-            if node.op.is_view or node.op.is_inplace:
+            if node.op.is_resident:
+                self.storages.append(None)
+            elif node.op.is_view or node.op.is_inplace:
                 self.storages.append(self.hold(self.storages[reads[0]]))
             else:
                 kept_later = graph.content[i + 1] in self.kept_value
@@ -247,7 +249,7 @@ class _Compiler:
             for name in node.op.params():
                 if name in demanded:
                     slot = self.layout.parameter(self.trained.index((node.owner, name)))
-                    made = self.new(slot, "gradients", f"of {name}")
+                    made = self.hold(gradient) if name in node.op.passes else self.new(slot, "gradients", f"of {name}")
                     if self.accumulate:
                         transient.append(made)
             if rebased:
@@ -298,14 +300,19 @@ def frame_ends(graph: Graph) -> Dict[int, List[int]]:
     """Node -> the values that no call frame holds any longer once it has run.
 
     A reader in a deeper frame than the value's own received it through a module call, and that module holds it until
-    it returns: the outermost such module that does not also enclose the value's maker.
+    it returns: the outermost such module that does not also enclose the value's maker. A trace has recorded it.
     """
     frames = [graph.frames(node) for node in graph.nodes]
     last = {frame: i for i, inside in enumerate(frames) for frame in inside}
-    death = list(range(len(graph)))  # of the value that node i makes
+    number = {node.name: i for i, node in enumerate(graph.nodes)}
+    # Of the value that node i makes:
+    death = [max(i, number.get(node.until, i)) for i, node in enumerate(graph.nodes)]
     for i, reads in enumerate(graph.reads):
         for v in reads:
             if v == 0:
+                continue
+            if graph.nodes[v - 1].until:
+                death[v - 1] = max(death[v - 1], i)
                 continue
             made, read = frames[v - 1], frames[i]
             common = 0

@@ -30,7 +30,7 @@ class Builder:
 
         name: the node's, or NAME@OWNER where another module holds the parameters. Raises CostmodelError.
         """
-        name, _, owner = name.partition("@")
+        name, at, owner = name.partition("@")
         inputs = tuple(inputs) or (self.last,)
         for value in inputs:
             if value not in self.shapes:
@@ -45,7 +45,7 @@ class Builder:
             self.shapes[name] = op.shape(*xs)
         except CostmodelError as error:
             raise CostmodelError(f"node {name!r} ({kind}): {error}") from None
-        self.nodes.append(Node(name, op, inputs, owner=owner))
+        self.nodes.append(Node(name, op, inputs, owner=owner if at else None))
         self.last = name
         return name
 
