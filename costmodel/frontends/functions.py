@@ -338,7 +338,7 @@ def _open(x: Tuple[int, ...], y: Tuple[int, ...], ins: Sequence[int], outs: Sequ
 @function("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT")
 def permute(t, x, *args, **named):
     y = t.call(x, *args, **named)
-    marks = t.run(t.torch.Tensor.as_strided, x, x.shape, range(1, x.dim() + 1))  # axis i has stride i + 1
+    marks = t.run(t.torch.Tensor.as_strided, x, x.shape, tuple(range(1, x.dim() + 1)))  # axis i has stride i + 1
     axes = tuple(stride - 1 for stride in t.call(marks, *args, **named).stride())
     return t.emit(OPS["permute"](axes), [x], y)
 
