@@ -129,7 +129,7 @@ def op(kind: str) -> Callable[[type], type]:
 
 def pair(value: Pair, name: str, least: int = 1) -> Tuple[int, int]:
     """A field that is one int for both axes, or two; raises where one is below `least`."""
-    two = (value, value) if isinstance(value, int) else tuple(value)
+    two = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(two) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in two):
         raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= {least}, or two of them")
     return two

@@ -60,7 +60,7 @@ class _Builder:
                 _place(frame, call, self.frame(child, part))
             else:
                 call = self.leaf(frame, scope, last)
-            done = [name for name in reads if name not in inputs and self.last_reader[name] <= end]
+            done = [name for name in dict.fromkeys(reads) if name not in inputs and self.last_reader[name] <= end]
             steps.append((call, reads, last.name, done))
         frame.set_steps(inputs, steps, run[-1][1].name)
         return frame
