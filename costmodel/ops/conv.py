@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..onednn import Scratch
 from ..op import Op, Pair, Work, check, op, pair
 from ..size import numel, require, show, window
 
@@ -33,6 +34,7 @@ class Conv2d(Op):
             check(channels % self.groups == 0, f"groups {self.groups} does not divide {name} {channels}")
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "_macs_per_output", per_output)
+        object.__setattr__(self, "_scratch", {})  # by setting: what depends on it alone
 
     @classmethod
     def infer(cls, x):
@@ -65,6 +67,14 @@ class Conv2d(Op):
             both = Work(macs)
             return {"forward": both, "x": both, "weight": both}
         return {"forward": Work(macs, n), "x": Work(macs), "weight": Work(macs), "bias": Work(0, n)}
+
+    def transients(self, setting, y, x):
+        if not setting.kernels:
+            return (0, 0)
+        scratch = self._scratch.get(setting)
+        if scratch is None:
+            scratch = self._scratch[setting] = Scratch(self, setting)
+        return scratch(y, x)
 
     def module(self, library):
         return library.nn.Conv2d(
