@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..onednn import Scratch
+from math import prod
+
+from ..onednn import Scratch, in_onednn
 from ..op import Op, Pair, Work, check, op, pair
-from ..size import numel, require, show, window
+from ..size import numel, require, show, where, window
 
 
 @op("conv2d")
@@ -70,7 +72,10 @@ class Conv2d(Op):
 
     def transients(self, setting, y, x):
         if not setting.kernels:
-            return (0, 0)
+            # oneDNN makes the weight's gradient also where the bias's alone is wanted: a tensor, let go at once.
+            alone = setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded
+            made = setting.item * prod(self.params()["weight"]) if alone else 0
+            return (0, where(in_onednn(self, 2, x[0], x[2] * x[3]), made, 0))
         scratch = self._scratch.get(setting)
         if scratch is None:
             scratch = self._scratch[setting] = Scratch(self, setting)
