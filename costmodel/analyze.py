@@ -20,7 +20,7 @@ def analyze(network: Network, request: Request) -> Estimate:
     """The cost of one step: shapes, then what is kept, then work and memory. Raises CostmodelError for a bad request."""
     chosen = conventions_.find(request.convention)
     try:
-        graph = strategies_.apply(request.strategy, network.graph)
+        graph = chosen.lower(strategies_.apply(request.strategy, network.graph))
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {error}") from None
     where = f"{network.name}, batch {request.batch}, resolution {request.resolution}"
@@ -88,19 +88,25 @@ def memory_of(
 ) -> Memory:
     """The timeline of the step and the size of each of its storages."""
     item = request.dtype.bits // 8
-    forward, backward = [], []
-    joins = []
+    whole = item * numel(shapes[graph.prefix])
+    slice_ = -(-request.batch // graph.prefix_slices)
+    sliced = slice_ < request.batch
+    if sliced:
+        part = shapes_of(graph, (slice_, *shapes[0][1:]))
+        shapes = (*shapes[:1], *part[1 : graph.prefix + 1], *shapes[graph.prefix + 1 :])
+    forward, backward, joins = [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         xs = [shapes[v] for v in reads]
-        first, second = node.op.transients(Setting(request.target, item, bool(demanded), demanded), shapes[i + 1], *xs)
+        setting = Setting(request.target, item, bool(demanded), demanded)
+        first, second = node.op.transients(setting, shapes[i + 1], *xs)
         forward.append(first)
         backward.append(second)
         if len(xs) > 1:
             joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != shapes[i + 1]]
-    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins))
+    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
     trained = [item * numel(shape) for shape, trains in graph.parameters.values() if trains]
     scalar = Setting(request.target, item, True, ()).scalar
     values = [item * numel(shape) for shape in shapes]
-    sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, item, scalar], dtype=np.int64)
+    sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, item, scalar, whole], dtype=np.int64)
     block = request.target.block_bytes
     return Memory(compiled, -(-sizes // block) * block)

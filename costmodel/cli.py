@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import click
 
 from . import __version__
 from .errors import CostmodelError, unknown
 
-COMMANDS = ("report", "compare", "validate", "list")
+COMMANDS = ("report", "compare", "fit", "validate", "list")
 
 
 class BadRequest(click.ClickException):
@@ -61,6 +61,30 @@ def size(context: click.Context, parameter: click.Parameter, value: Optional[str
     return None if value is None else parse_size(value, parameter.name)
 
 
+def check_budget(estimates: Sequence[Any], budget: Optional[int]) -> bool:
+    """Whether every estimate's peak is within the budget, if there is one; raises where nothing could ever be."""
+    if budget is None:
+        return True
+    from .fitting import check_budget
+
+    for estimate in estimates:
+        check_budget(estimate, budget)
+    return all(estimate.memory_bytes["peak"] <= budget for estimate in estimates)
+
+
+#: What an estimate depends on beside the network.
+estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
+                    "accumulate")  # fmt: skip
+
+
+def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
+    """The arguments of `costmodel.estimate` for a command's options."""
+    from .frontends import load
+
+    rest = {key: value for key, value in asked.items() if key not in ("classes", "width")}
+    return {"network": load(network, asked["classes"], asked["width"]), **rest}
+
+
 _COMMON = {
     "network": click.argument("network"),
     "strategy": click.option("--strategy", default="full", show_default=True, help="NAME[:K][,key=value...]"),
@@ -70,6 +94,11 @@ _COMMON = {
     "width": click.option("--width", type=float, help="Width multiplier [1]."),
     "convention": click.option("--convention", default="torch", show_default=True, help="Who counts."),
     "optimizer": click.option("--optimizer", default="sgd", show_default=True, help="sgd, momentum, adam or adamw."),
+    "target": click.option(
+        "--target", default="cpu", show_default=True, help="cpu[,threads=N][,isa=ISA][,channels_last], cuda or none."
+    ),
+    "dtype": click.option("--dtype", default="float32", show_default=True, help="Of the whole network."),
+    "accumulate": click.option("--accumulate", type=int, default=1, show_default=True, help="Micro-steps per update."),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "format": click.option(
         "--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table", show_default=True

@@ -40,6 +40,7 @@ class Convention(NamedTuple):
     summary: str
     reads: KeptRule
     measurable: bool  # a real run can be held against it
+    lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
         """What is kept, each storage once, in the order in which it is first kept."""
@@ -49,11 +50,13 @@ class Convention(NamedTuple):
 CONVENTIONS: Dict[str, Convention] = {}
 
 
-def convention(name: str, summary: str, measurable: bool = False) -> Callable[[KeptRule], KeptRule]:
+def convention(
+    name: str, summary: str, measurable: bool = False, lower: Callable[[Graph], Graph] = lambda graph: graph
+) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""
 
     def register(rule: KeptRule) -> KeptRule:
-        CONVENTIONS[name] = Convention(name, summary, rule, measurable)
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower)
         return rule
 
     return register

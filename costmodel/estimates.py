@@ -165,6 +165,16 @@ class Estimate:
         """The highest level above the one before the step."""
         return max(0, int(self.levels.max()))
 
+    @property
+    def left_bytes(self) -> int:
+        """The level after the step above the one before: gradients and the loss, or without training the logits."""
+        return int(self.levels[-1])
+
+    @property
+    def peak_bytes(self) -> int:
+        """What is resident before the step, and the highest level above it."""
+        return self.memory_bytes["peak"]
+
     @cached_property
     def peak_event(self) -> Event:
         """The event with which the highest level is reached."""

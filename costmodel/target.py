@@ -15,7 +15,8 @@ ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels 
 
 @dataclass(frozen=True)
 class Target:
-    """A device. `none` counts the tensors alone: no scratch inside kernels, no rounding.
+    """A device. `none` counts the tensors alone: no scratch inside kernels, no rounding. Of them PyTorch may make more with
+    several threads: a gradient that nobody asked for (ops/conv.py).
 
     cpu: oneDNN's kernels for an instruction set, with a number of threads, on contiguous or channels_last tensors.
     cuda: every block rounded up to 512 bytes; no cuDNN workspace.
@@ -34,14 +35,17 @@ class Target:
     def to_dict(self) -> Dict[str, Any]:
         """What the estimate assumes, for JSON."""
         if self.device == "none":
-            return {"device": "none"}
+            return {"device": "none", **({"threads": self.threads} if self.threads > 1 else {})}
         layout = "channels_last" if self.channels_last else "contiguous"
         if self.device == "cuda":
             return {"device": "cuda", "memory_format": layout, "block_bytes": 512}
         return {"device": "cpu", "isa": self.isa, "threads": self.threads, "memory_format": layout}
 
     def __str__(self) -> str:
-        return ", ".join(str(value) for value in self.to_dict().values())
+        layout = "channels_last" if self.channels_last else "contiguous"
+        if self.device == "cpu":
+            return f"cpu ({self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}, {layout})"
+        return "tensors alone, on no device" if self.device == "none" else f"cuda ({layout}, blocks of 512 bytes)"
 
 
 class Setting(NamedTuple):
@@ -77,7 +81,7 @@ def parse(text: str) -> Target:
     if device not in DEVICES:
         raise CostmodelError(f"target {text!r}: {unknown('device', device, DEVICES)}")
     target = Target(device, here_isa() or "avx512", here_threads()) if device == "cpu" else Target(device)
-    allowed = {"cpu": ("threads", "isa", "channels_last"), "cuda": ("channels_last",), "none": ()}[device]
+    allowed = {"cpu": ("threads", "isa", "channels_last"), "cuda": ("channels_last",), "none": ("threads",)}[device]
     for part in parts:
         key, equals, value = part.partition("=")
         if key not in allowed:

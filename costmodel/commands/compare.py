@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import click
 
-from ..cli import options
+from ..cli import check_budget, estimate_options, options, request
 
 
 @click.command("compare")
 @options("network")
-@click.option("--strategy", "strategies", multiple=True, help="A strategy; give several. [all that fit]")
-@options("batch", "resolution", "classes", "width", "convention", "optimizer", "budget", "format")
-def command(
-    network: str, strategies: Tuple[str, ...], batch: int, resolution: Optional[int], classes: Optional[int],
-    width: Optional[float], convention: str, optimizer: str, budget: Optional[int], form: str,
-) -> None:  # fmt: skip
-    """Put strategies on NETWORK side by side: a line for each."""
+@click.option("--strategy", "strategies", multiple=True, help="A strategy; give several. [all]")
+@options(*(name for name in estimate_options if name != "strategy"), "budget", "format")
+def command(network: str, strategies: Tuple[str, ...], budget: Optional[int], form: str, **asked: Any) -> None:
+    """Put strategies on NETWORK side by side: a line for each.
+
+    Exits with 1 if the peak of none is within the budget.
+    """
     import json
 
     from ..api import estimate
-    from ..frontends import load
     from ..strategy import usual
     from ..views.compare import compare
     from ..views.table import render
 
-    loaded = load(network, classes, width)
-    estimates = [
-        estimate(loaded, strategy, batch, resolution, convention, optimizer)
-        for strategy in strategies or usual(loaded.graph)
-    ]
+    asked = request(network, asked)
+    estimates = [estimate(strategy=s, **asked) for s in strategies or usual(asked["network"].graph)]
+    fit = [check_budget([e], budget) for e in estimates]
     if form == "json":
-        click.echo(json.dumps([e.to_dict() for e in estimates], indent=2))
-        return
-    click.echo(render([compare(estimates, budget)], [], form))
-
+        fits = [{} if budget is None else {"fits": one} for one in fit]
+        click.echo(json.dumps([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)], indent=2))
+    else:
+        click.echo(render([compare(estimates, budget)], [], form))
+    if not any(fit):
+        raise click.exceptions.Exit(1)

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import click
 
-from ..cli import options
+from ..cli import check_budget, estimate_options, options, request
 
 
 @click.command("report")
-@options("network", "strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "budget", "format")
+@options("network", *estimate_options, "budget")
 @click.option("--layers", is_flag=True, help="A line for every layer instead of every block.")
-def command(
-    network: str, strategy: str, batch: int, resolution: Optional[int], classes: Optional[int],
-    width: Optional[float], convention: str, optimizer: str, budget: Optional[int], form: str, layers: bool,
-) -> None:  # fmt: skip
-    """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why."""
+@click.option("--figure", type=click.Path(), help="Draw the memory over one step: a .png, .svg or .pdf file.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "csv", "markdown", "trace"]), default="table",
+    show_default=True, help="trace: the timeline for Perfetto and chrome://tracing.",
+)  # fmt: skip
+def command(network: str, budget: Optional[int], layers: bool, figure: Optional[str], form: str, **asked: Any) -> None:
+    """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
+
+    Exits with 1 if the peak exceeds the budget.
+    """
     import json
 
     from ..api import estimate
-    from ..frontends import load
     from ..views.report import beside, report
     from ..views.table import render
 
-    loaded = load(network, classes, width)
-    estimates = [
-        estimate(loaded, strategy, batch, resolution, name, optimizer)
-        for name in dict.fromkeys([convention, *beside(convention)])
+    first, *others = [
+        estimate(**{**request(network, asked), "convention": name})
+        for name in dict.fromkeys([asked["convention"], *beside(asked["convention"])])
     ]
+    fits = check_budget([first], budget)
+    if figure is not None:
+        from ..views.figures import save, step_figure
+
+        save(step_figure(first), figure)
     if form == "json":
-        document = estimates[0].to_dict()
+        document = first.to_dict()
+        if budget is not None:
+            document["fits"] = fits
         if layers:
-            document["layers"] = estimates[0].layers
+            document["layers"] = first.layers
         click.echo(json.dumps(document, indent=2))
-        return
-    tables, notes = report(estimates, layers, budget)
-    click.echo(render(tables if form != "csv" else tables[-1:], notes, form))
+    elif form == "trace":
+        from ..views.export import trace_events
+
+        click.echo(json.dumps(trace_events(first)))
+    else:
+        tables, notes = report([first, *others], layers, budget)
+        click.echo(render(tables[-1:] if form == "csv" else tables, notes, form))
+    if not fits:
+        raise click.exceptions.Exit(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Any, Tuple
 
 import click
 
@@ -14,10 +14,10 @@ from ..cli import options
 @click.option("--strategy", "strategies", multiple=True, help="A strategy; give several. [all]")
 @click.option("--batch", "batches", type=int, multiple=True, default=[2], show_default=True, help="One or several.")
 @click.option("--resolution", "resolutions", type=int, multiple=True, help="One or several. [the network's own]")
-@options("convention", "format")
+@options("convention", "optimizer", "target", "dtype", "accumulate", "format")
 def command(
     networks: Tuple[str, ...], strategies: Tuple[str, ...], batches: Tuple[int, ...],
-    resolutions: Tuple[int, ...], convention: str, form: str,
+    resolutions: Tuple[int, ...], convention: str, form: str, **asked: Any,
 ) -> None:  # fmt: skip
     """Run real steps of NETWORKs (all shipped ones by default) and hold the predictions against them.
 
@@ -49,7 +49,7 @@ def command(
     with click.progressbar(cases, label="validating", file=click.get_text_stream("stderr")) as progress:
         for network, strategy, batch, resolution in progress:
             results.append((network.name, strategy, batch, resolution,
-                            validate(network, strategy, batch, resolution, convention)))  # fmt: skip
+                            validate(network, strategy, batch, resolution, convention, **asked)))  # fmt: skip
     holds = all(check.holds for *_, checks in results for check in checks)
     if form == "json":
         keys = ("network", "strategy", "batch", "resolution")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from ..onednn import Scratch, in_onednn
 from ..op import Op, Pair, Work, check, op, pair
 from ..size import numel, require, show, where, window
@@ -71,21 +69,24 @@ class Conv2d(Op):
         return {"forward": Work(macs, n), "x": Work(macs), "weight": Work(macs), "bias": Work(0, n)}
 
     def transients(self, setting, y, x):
-        if not setting.kernels:
-            # oneDNN makes the weight's gradient also where the bias's alone is wanted: a tensor, let go at once.
-            alone = setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded
-            made = setting.item * prod(self.params()["weight"]) if alone else 0
-            return (0, where(in_onednn(self, 2, x[0], x[2] * x[3]), made, 0))
-        scratch = self._scratch.get(setting)
-        if scratch is None:
-            scratch = self._scratch[setting] = Scratch(self, setting)
-        return scratch(y, x)
+        if setting.kernels:
+            scratch = self._scratch.get(setting)
+            if scratch is None:
+                scratch = self._scratch[setting] = Scratch(self, setting)
+            return scratch(y, x)
+        if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
+            # oneDNN makes the weights' gradient too: a tensor, let go at once.
+            made = setting.item * self.out_channels * self._macs_per_output
+            return (0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0))
+        return (0, 0)
+
+    def arguments(self):
+        """Those of torch.nn.Conv2d."""
+        return (self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
+                self.groups, self.bias)  # fmt: skip
 
     def module(self, library):
-        return library.nn.Conv2d(
-            self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
-            self.groups, self.bias,
-        )
+        return library.nn.Conv2d(*self.arguments())
 
 
 def raise_shape(kind, x):

@@ -6,9 +6,10 @@ import copy
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import prod
-from typing import AbstractSet, Any, Callable, Dict, List, NamedTuple, Set
+from typing import AbstractSet, Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import torch
 from torch import nn
@@ -17,8 +18,10 @@ from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import CostmodelError
+from ..errors import CostmodelError, unknown
+from ..estimates import DTYPES
 from ..op import is_int
+from ..target import Target, parse
 
 aten = torch.ops.aten
 
@@ -28,8 +31,8 @@ class Measurement:
     """What one step of a module really cost.
 
     saved_bytes: distinct storages that autograd kept for the backward pass, parameters and buffers left out.
-    step_peak_bytes: the CPU allocator's highest level above the level before the step.
-    tensor_peak_bytes: the same without what kernels allocate inside: of tensors alone.
+    step_peak_bytes: the allocator's highest level above the level before the step.
+    tensor_peak_bytes: the same without what kernels allocate inside, of tensors alone (None on CUDA).
     left_bytes: the level after the step: gradients, the loss.
     forward_flops, backward_flops: of the convolutions and matrix products dispatched, 2 per multiply-add.
     seconds: of the fastest of a few steps.
@@ -39,7 +42,7 @@ class Measurement:
     trainable_parameters: int
     saved_bytes: int
     step_peak_bytes: int
-    tensor_peak_bytes: int
+    tensor_peak_bytes: Optional[int]
     left_bytes: int
     forward_flops: int
     backward_flops: int
@@ -47,54 +50,105 @@ class Measurement:
 
 
 def measure(
-    module: nn.Module, batch: int = 8, resolution: int = 224, channels: int = 3, repeats: int = 1
+    module: nn.Module,
+    batch: int = 8,
+    resolution: int = 224,
+    channels: int = 3,
+    optimizer: str = "sgd",
+    target: str = "cpu",
+    dtype: str = "float32",
+    accumulate: int = 1,
+    repeats: int = 1,
 ) -> Measurement:
-    """Run real steps of cross_entropy(module(x), y) on a copy of the module, float32 on the CPU, and measure them.
+    """Run real steps of cross_entropy(module(x), y) on a copy of the module and measure them in the steady state.
 
-    The module's own flags and modes hold; where nothing trains, a step is the forward pass under no_grad. Raises
-    CostmodelError for a bad request, or where the saved bytes disagree with the allocator's level after the forward
+    The module's own flags and modes hold; where nothing trains, a step is the forward pass under no_grad. target: cpu or
+    cuda, either with channels_last; a `threads=N` of it is set while the steps run. Raises CostmodelError for a bad
+    request, for CUDA where there is none, or where the saved bytes disagree with the allocator's level after the forward
     pass: then something is kept that autograd does not know of.
     """
-    for name, value in (("batch", batch), ("resolution", resolution), ("channels", channels), ("repeats", repeats)):
+    counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
+    for name, value in {**counts, "repeats": repeats}.items():
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
-    step = _Step(copy.deepcopy(module), torch.randn(batch, channels, resolution, resolution))
-    with torch.random.fork_rng():
-        saved = step.saved_storages()
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    place = parse(target)
+    if place.device == "none":
+        raise CostmodelError("target 'none' counts and is nowhere to run; allowed: cpu, cuda")
+    if place.device == "cuda" and not torch.cuda.is_available():
+        raise CostmodelError("target 'cuda': torch finds no GPU here")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(place.threads if place.device == "cpu" else threads)
+    try:
+        with torch.random.fork_rng():
+            step = _Step(module, batch, channels, resolution, optimizer, place, getattr(torch, dtype), accumulate)
+            return _measured(step, list(module.parameters()), repeats)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(step: "_Step", parameters: List[nn.Parameter], repeats: int) -> Measurement:
+    step.prepare()
+    saved = step.saved_storages()
+    step.prepare()
+    counter = step.dispatched()
+    step.prepare()
+    if step.images.is_cuda:
+        peak, left = step.cuda_levels()
+        tensor_peak = None
+    else:
         after_forward = trace(step.forward).left
-        counter = step.dispatched()
+        step.prepare()
         whole = trace(step, counter.ops)
-        step.reset()
-        seconds = min(_seconds(step) for _ in range(repeats))
-    if step.trains:
-        given = {step.images.untyped_storage().data_ptr(), step.targets.untyped_storage().data_ptr()}
-        made = sum(size for pointer, size in saved.items() if pointer not in given)
-        loss = 4
-        if after_forward != made + loss:
-            raise CostmodelError(
-                f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
-            )
-    parameters = list(module.parameters())
+        peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
+        if step.trains:
+            given = {step.images.untyped_storage().data_ptr(), step.targets.untyped_storage().data_ptr()}
+            made = sum(size for pointer, size in saved.items() if pointer not in given)
+            loss = step.images.element_size()
+            if after_forward != made + loss:
+                raise CostmodelError(
+                    f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
+                )
     return Measurement(
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         saved_bytes=sum(saved.values()),
-        step_peak_bytes=whole.peak,
-        tensor_peak_bytes=whole.tensor_peak,
-        left_bytes=whole.left,
+        step_peak_bytes=peak,
+        tensor_peak_bytes=tensor_peak,
+        left_bytes=left,
         forward_flops=counter.flops["forward"],
         backward_flops=counter.flops["backward"],
-        seconds=seconds,
+        seconds=min(step.seconds() for _ in range(repeats)),
     )
 
 
-class _Step:
-    """A training step of a module on given images; calling it runs one."""
+OPTIMIZERS: Dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, lr=0.01),
+    "momentum": partial(torch.optim.SGD, lr=0.01, momentum=0.9),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
 
-    def __init__(self, module: nn.Module, images: torch.Tensor) -> None:
-        self.module, self.images = module, images
-        self.targets = torch.zeros(len(images), dtype=torch.int64)
-        self.trains = any(p.requires_grad for p in module.parameters())
+
+class _Step:
+    """A training step of a copy of a module on random images; calling it runs one, the update included."""
+
+    def __init__(self, module: nn.Module, batch: int, channels: int, resolution: int, optimizer: str, place: Target,
+                 dtype: torch.dtype, accumulate: int) -> None:  # fmt: skip
+        layout = torch.channels_last if place.channels_last else torch.contiguous_format
+        self.module = copy.deepcopy(module).to(place.device, dtype, memory_format=layout)
+        images = torch.randn(batch, channels, resolution, resolution)
+        self.images = images.to(place.device, dtype, memory_format=layout)
+        self.targets = torch.zeros(batch, dtype=torch.int64, device=place.device)
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        self.trains = bool(trained)
+        if optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", optimizer, OPTIMIZERS)
+        self.optimizer = OPTIMIZERS[optimizer](trained) if trained else None
+        self.accumulate = accumulate
+        if self.trains:  # the optimizer's state is there from the first update on
+            self()
 
     def forward(self) -> torch.Tensor:
         """The loss, or where nothing trains the logits."""
@@ -107,11 +161,14 @@ class _Step:
         result = self.forward()
         if self.trains:
             result.backward()
+            self.optimizer.step()
         return result
 
-    def reset(self) -> None:
-        """Let the gradients go."""
+    def prepare(self) -> None:
+        """The state before a step: no gradients, or those of the micro-batches before the last one."""
         self.module.zero_grad(set_to_none=True)
+        if self.trains and self.accumulate > 1:
+            self.forward().backward()
 
     def saved_storages(self) -> Dict[int, int]:
         """Bytes by address of the distinct storages that one forward pass keeps, those of the module left out."""
@@ -135,8 +192,28 @@ class _Step:
             counter.phase = "backward"
             if self.trains:
                 result.backward()
-        self.reset()
+                self.optimizer.step()
         return counter
+
+    def cuda_levels(self) -> Tuple[int, int]:
+        """Highest level and level at the end of one step above the level before, of CUDA's caching allocator."""
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = self()
+        torch.cuda.synchronize()
+        levels = torch.cuda.max_memory_allocated() - before, torch.cuda.memory_allocated() - before
+        del result
+        return levels
+
+    def seconds(self) -> float:
+        """Wall time of one step."""
+        self.prepare()
+        start = time.perf_counter()
+        self()
+        if self.images.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
 
 class Trace(NamedTuple):
@@ -219,12 +296,4 @@ class FlopCounter(TorchDispatchMode):
 
 def _convolution(output: torch.Tensor, weight: torch.Tensor) -> int:
     return output.numel() * prod(weight.shape[1:])
-
-
-def _seconds(run: _Step) -> float:
-    start = time.perf_counter()
-    run()
-    seconds = time.perf_counter() - start
-    run.reset()
-    return seconds
 

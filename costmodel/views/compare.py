@@ -13,7 +13,8 @@ from .table import Column, Table
 def compare(estimates: Sequence[Estimate], budget: Optional[int]) -> Table:
     """A line per estimate."""
     first = estimates[0]
-    unit = unit_of(max(e.at_least_bytes for e in estimates))
+    memories = [e.memory_bytes for e in estimates]
+    unit = unit_of(max(memory["peak"] or memory["saved"] for memory in memories))
 
     def size(value: int) -> str:
         return in_unit(value, unit)
@@ -22,22 +23,22 @@ def compare(estimates: Sequence[Estimate], budget: Optional[int]) -> Table:
         Column("strategy", right=False),
         Column("trained parameters", lambda n: f"{n:,}"),
         Column(f"saved, {unit}", size),
-        Column(f"at least, {unit}", size),
+        Column(f"peak, {unit}", size),
         Column("forward FLOPs", show_count),
         Column("backward FLOPs", show_count),
-        *([Column("within budget", right=False)] if budget is not None else []),
+        *([Column("fits", right=False)] if budget is not None else []),
     ]
     rows = [
         [
             e.strategy,
             e.trainable_parameters,
             e.saved_bytes,
-            e.at_least_bytes,
+            memory["peak"],
             e.flops["forward"],
             e.flops["backward"],
-            *(["no" if e.at_least_bytes > budget else "maybe"] if budget is not None else []),
+            *(["yes" if memory["peak"] <= budget else "no"] if budget is not None else []),
         ]
-        for e in estimates
+        for e, memory in zip(estimates, memories)
     ]
     title = f"{first.network}, batch {first.batch} of {show(first.input_shape)}, counted by {first.convention}"
     return Table(title, columns, rows)

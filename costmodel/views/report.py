@@ -9,7 +9,7 @@ from ..size import show
 from ..units import in_unit, show_count, show_size, unit_of
 from .table import Column, Lines, Table, bar
 
-SIDE_BY_SIDE = ("torch", "ideal")
+SIDE_BY_SIDE = ("torch", "lean", "ideal")
 NAMES = {
     "parameters": "parameters",
     "buffers": "buffers (running statistics)",
@@ -17,8 +17,9 @@ NAMES = {
     "optimizer": "optimizer state",
     "input": "input images",
     "saved": "saved activations",
+    "step_peak": "highest level within the step",
+    "peak": "peak",
 }
-LOWER_BOUND = "at least"  # no peak yet: what a step certainly holds at once
 
 
 def beside(convention: str) -> Sequence[str]:
@@ -31,7 +32,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -
     first = estimates[0]
     return (
         [memory_table(estimates), work_table(first), parts_table(first, layers)],
-        [*why(first), *([budget_note(first, budget)] if budget is not None else [])],
+        [*peak_note(first), *why(first), *(budget_notes(first, budget) if budget is not None else [])],
     )
 
 
@@ -39,14 +40,14 @@ def memory_table(estimates: Sequence[Estimate]) -> Table:
     """Memory by category, a column per convention."""
     first = estimates[0]
     memories = [estimate.memory_bytes for estimate in estimates]
-    totals = [estimate.at_least_bytes for estimate in estimates]
-    unit = unit_of(max(totals))
-    size = _sizes(unit)
-    shape = show(first.input_shape)
-    title = f"{first.network}, {first.strategy}, batch {first.batch} of {shape}, {first.request.optimizer.name}"
-    columns = [Column(f"memory, {unit}", right=False), *[Column(e.convention, size) for e in estimates]]
-    rows: List[List[Any]] = [[name, *[memory[key] for memory in memories]] for key, name in NAMES.items()]
-    return Table(title, columns, [*rows, [LOWER_BOUND, *totals]])
+    unit = unit_of(max(memory["peak"] or memory["saved"] for memory in memories))
+    request = first.request
+    title = f"{first.network}, {first.strategy}, batch {first.batch} of {show(first.input_shape)}"
+    if request.accumulate > 1:
+        title += f" in {request.accumulate} micro-steps"
+    title += f", {request.optimizer.name}, {request.dtype.name}\nPeaks are those of: {request.target}"
+    columns = [Column(f"memory, {unit}", right=False), *[Column(e.convention, _sizes(unit)) for e in estimates]]
+    return Table(title, columns, [[name, *[memory[key] for memory in memories]] for key, name in NAMES.items()])
 
 
 def work_table(estimate: Estimate) -> Table:
@@ -119,12 +120,24 @@ def reason(row: Row) -> str:
     return f"its {row.tensor} ({show(row.shape) or 'a number'}) is kept for {', and for '.join(readers)}{tail}"
 
 
-def budget_note(estimate: Estimate, budget: int) -> str:
-    """How the budget compares with what a step certainly holds."""
-    least = estimate.at_least_bytes
-    if least > budget:
-        return f"The budget of {show_size(budget)} is {show_size(least - budget)} too small: {show_size(least)} at least."
-    return f"Of the budget of {show_size(budget)}, {show_size(budget - least)} are left for what is transient."
+def peak_note(estimate: Estimate) -> List[str]:
+    """Where the peak is, and what is alive there."""
+    if estimate.memory is None:
+        return [f"{estimate.convention} counts what is saved; it has no peak."]
+    live = sorted(estimate.at_peak.items(), key=lambda item: -item[1])
+    parts = ", ".join(f"{show_size(size)} {category}" for category, size in live if size >= 1000)
+    at = estimate.peak_at
+    return [f"The peak of {show_size(estimate.peak_bytes)} is reached in the {at['phase']} pass at {at['node']}: {parts}."]
+
+
+def budget_notes(estimate: Estimate, budget: int) -> List[str]:
+    """Whether the budget holds."""
+    if estimate.memory is None:
+        return []
+    peak = estimate.peak_bytes
+    if peak > budget:
+        return [f"It does not fit into {show_size(budget)}: {show_size(peak - budget)} are missing."]
+    return [f"It fits into {show_size(budget)}: {show_size(budget - peak)} are left."]
 
 
 def _sizes(unit: str) -> Callable[[Any], str]:

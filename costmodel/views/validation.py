@@ -17,18 +17,23 @@ def validation(results: Sequence[Sequence[Any]]) -> Table:
         Column("saved, predicted", _thousands),
         Column("measured", _thousands),
         Column("error", _thousands),
+        Column("step peak, predicted", _thousands),
+        Column("measured", _thousands),
+        Column("error", lambda share: f"{share:+.4%}" if share else "0"),
         Column("verdict", right=False),
     ]
     return Table("", columns, [_row(*result) for result in results])
 
 
 def _row(network: str, strategy: str, batch: int, resolution: int, checks: Sequence[Any]) -> List[Any]:
-    saved = next(check for check in checks if check.quantity == "saved_bytes")
+    by_name = {check.quantity: check for check in checks}
+    saved, peak = by_name["saved_bytes"], by_name["step_peak_bytes"]
     wrong = [check.quantity for check in checks if not check.holds]
     verdict = f"wrong: {', '.join(wrong)}" if wrong else "holds"
     return [
         network, strategy, batch, resolution,
-        saved.predicted, saved.measured, saved.predicted - saved.measured, verdict,
+        saved.predicted, saved.measured, saved.error,
+        peak.predicted, peak.measured, peak.error / peak.measured if peak.measured else 0, verdict,
     ]  # fmt: skip
 
 

@@ -1,0 +1,46 @@
+"""`costmodel fit`: does it fit, and what is the most that does."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import click
+
+from ..cli import estimate_options, options, request
+from ..fitting import AXES
+
+
+@click.command("fit")
+@options("network", *estimate_options)
+@click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
+@click.option("--max", "axis", metavar="|".join(AXES), help="Find the largest value of this that fits.")
+@options("format")
+def command(network: str, budget: str, axis: Optional[str], form: str, **asked: Any) -> None:
+    """Tell whether a training step of NETWORK peaks within a budget, and by how much.
+
+    Exits with 0 if it does, with 1 if not.
+    """
+    import json
+
+    from ..api import estimate
+    from ..fitting import check_budget, largest
+    from ..units import parse_size
+    from ..views.fitting import fit_lines
+
+    size = parse_size(budget)
+    asked = request(network, asked)
+    if axis is None:
+        value, found = None, estimate(**asked)
+        check_budget(found, size)
+    else:
+        value, found = largest(budget=size, axis=axis, **asked)
+    fits = found.peak_bytes <= size
+    if form == "json":
+        answer = {"budget": size, "fits": fits, "headroom": size - found.peak_bytes, **found.to_dict()}
+        if axis is not None:
+            answer["max"] = {axis: value}
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        click.echo("\n".join(fit_lines(found, size, axis, value)))
+    if not fits:
+        raise click.exceptions.Exit(1)
