@@ -15,9 +15,10 @@ ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels 
 
 @dataclass(frozen=True)
 class Target:
-    """A device. `none` counts the tensors alone: no scratch inside kernels, no rounding. Of them PyTorch may make more with
-    several threads: a gradient that nobody asked for (ops/conv.py).
+    """A device.
 
+    none: the tensors alone, no scratch inside kernels, no rounding. With several threads PyTorch may make more of them,
+    a gradient that nobody asked for (ops/conv.py).
     cpu: oneDNN's kernels for an instruction set, with a number of threads, on contiguous or channels_last tensors.
     cuda: every block rounded up to 512 bytes; no cuDNN workspace.
     """
