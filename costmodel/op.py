@@ -103,7 +103,7 @@ class Op:
         return (0, 0)
 
     def module(self, library: Any) -> Callable:
-        """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.modules."""
+        """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.library."""
         raise NotImplementedError
 
     @classmethod

@@ -6,7 +6,6 @@ What a stock layer already does leanly (a convolution with a trained weight, a n
 
 from __future__ import annotations
 
-import math
 import mmap
 from typing import Callable, List, Optional, Sequence, Tuple
 
@@ -451,38 +450,3 @@ class LeanAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
 def _pair(size) -> List[int]:
     return [size, size] if isinstance(size, int) else list(size)
 
-
-# A frozen prefix
-
-
-class Sliced(nn.Module):
-    """Runs a frozen module without autograd on `slices` parts of the batch, one after the other.
-
-    A part has ceil(B / slices) images, the last one what is left. The results are written into one output.
-    """
-
-    def __init__(self, module: Callable[[Tensor], Tensor], slices: int = 1) -> None:
-        super().__init__()
-        if slices < 1:
-            raise ValueError(f"slices is {slices}; allowed: >= 1")
-        self.module, self.slices = module, slices
-
-    def forward(self, x: Tensor) -> Tensor:
-        return sliced(self.module, x, self.slices)
-
-
-@torch.no_grad()
-def sliced(run: Callable[[Tensor], Tensor], x: Tensor, slices: int) -> Tensor:
-    """run(x) without autograd, in slices of the batch."""
-    size = math.ceil(x.shape[0] / slices)
-    if size == x.shape[0]:
-        return run(x)
-    part = run(x[:size])
-    shape = (x.shape[0], *part.shape[1:])
-    y = torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=_layout(part))
-    y[:size] = part
-    for i in range(size, x.shape[0], size):
-        del part  # before the next one is made
-        part = run(x[i : i + size])
-        y[i : i + size] = part
-    return y
