@@ -18,7 +18,7 @@ from costmodel.ops.activation import ReLU
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.join import Add, Mul
 from costmodel.ops.norm import BatchNorm
-from costmodel.pytorch import modules
+from costmodel.pytorch import library
 from costmodel.size import nbytes, numel
 
 MORE = (  # configurations that matter in networks, beside the ops' own examples
@@ -71,7 +71,7 @@ def predicted(op, shapes, wants, trains, convention="torch"):
 
 def layer_of(op):
     """The op's stock module in train mode, or its function."""
-    layer = op.module(modules)
+    layer = op.module(library)
     return layer.train() if isinstance(layer, torch.nn.Module) else layer
 
 
@@ -151,7 +151,7 @@ def test_ideal_never_keeps_more_than_torch(op, shapes):
 
 @pytest.mark.parametrize("op, shapes", [e for e in EXAMPLES if e[0].kind in ("conv2d", "linear")], ids=name_of)
 def test_forward_multiply_adds_equal_fvcores(op, shapes):
-    counts = FlopCountAnalysis(op.module(modules), torch.randn(shapes[0])).by_operator()
+    counts = FlopCountAnalysis(op.module(library), torch.randn(shapes[0])).by_operator()
     assert op.work(op.shape(*shapes), *shapes)["forward"].macs == sum(counts.values())
 
 
@@ -247,7 +247,7 @@ def brute_force(op, x, w, g):
 @pytest.mark.parametrize("op, shape", TINY, ids=name_of)
 def test_convolutions_gradients_take_the_multiply_adds_of_brute_force(op, shape):
     # Small integers in float64: the sums are exact, so equality is.
-    layer = op.module(modules).double()
+    layer = op.module(library).double()
     x = torch.randint(-3, 4, shape).double().requires_grad_()
     with torch.no_grad():
         layer.weight.copy_(torch.randint(-3, 4, layer.weight.shape))

@@ -202,7 +202,7 @@ IN_BLOCKS = [
     ("out: 16", "out: 16, kernel: 0", "line 8, stages[0].kernel", "found 0", "an integer >= 1"),
     ("stride: 2, repeat", "stride: 0, repeat", "line 8, stages[0].stride", "found 0", "an integer >= 1"),
     ("repeat: 2", "repeat: 1000000000", "stages", "1000000000 blocks", "at most 10000"),
-    ("kernel: 3", "kernel: [3, 3, 3]", "line 6, stem[0]", "(3, 3, 3)", "an integer or a list of two"),
+    ("kernel: 3", "kernel: [3, 3, 3]", "line 6, stem[0]", "[3, 3, 3]", "an integer or a list of two"),
     ("kernel: 3", "kernel: [a, b]", "line 6, stem[0]", "'a'", "allowed: an integer"),
     ("kernel: 3", "kernel: true", "line 6, stem[0].kernel", "found True", "an integer"),
     ("resolution: 32", "resolution: big", "resolution", "found 'big'", "an integer"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..onednn import Scratch, in_onednn
 from ..op import Op, Pair, Work, check, op, pair
-from ..size import numel, require, window
+from ..size import numel, require, where, window
 
 
 @op("conv2d")
@@ -34,6 +35,7 @@ class Conv2d(Op):
             check(channels % self.groups == 0, f"groups {self.groups} does not divide {name} {channels}")
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "_macs_per_output", per_output)
+        object.__setattr__(self, "_scratch", {})  # by setting: what depends on it alone
 
     @classmethod
     def infer(cls, x):
@@ -65,6 +67,18 @@ class Conv2d(Op):
             both = Work(macs)
             return {"forward": both, "x": both, "weight": both}
         return {"forward": Work(macs, n), "x": Work(macs), "weight": Work(macs), "bias": Work(0, n)}
+
+    def transients(self, setting, y, x):
+        if setting.kernels:
+            scratch = self._scratch.get(setting)
+            if scratch is None:
+                scratch = self._scratch[setting] = Scratch(self, setting)
+            return scratch(y, x)
+        if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
+            # oneDNN makes the weights' gradient too: a tensor, let go at once.
+            made = setting.item * self.out_channels * self._macs_per_output
+            return (0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0))
+        return (0, 0)
 
     def arguments(self):
         """Those of torch.nn.Conv2d."""

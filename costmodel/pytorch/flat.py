@@ -12,51 +12,28 @@ from torch import nn
 from ..errors import CostmodelError
 from ..graph import INPUT, Graph, Node
 from ..timeline import frame_ends
-from . import modules
+from . import library
+from .modules import Frame, Tensors, owned
 
-#: (what is called: a submodule's path or a function; values read; value made; values let go)
-Step = Tuple[Any, Tuple[str, ...], str, Tuple[str, ...]]
-
-
-class Flat(nn.Module):
-    """Runs the steps of a graph in order. (N, C, H, W) -> the last node's value."""
-
-    def set_steps(self, steps: List[Step]) -> None:
-        self._steps = steps
-
-    def forward(self, images: Any) -> Any:
-        values = {INPUT: images}
-        del images
-        for call, reads, name, done in self._steps:
-            if isinstance(call, str):
-                call = self.get_submodule(call)
-            values[name] = call(*[values[read] for read in reads])
-            for value in done:
-                del values[value]
-        return values.pop(self._steps[-1][2])
-
-
-def flat(graph: Graph, source: Optional[nn.Module]) -> Flat:
-    """The graph, its loss left out, as a module with the parameters and buffers of `source`."""
-    nodes = graph.nodes[:-1] if graph.has_loss else graph.nodes
-    root = Flat()
-    leaves = [node.op.module(modules) for node in nodes]
+def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
+    """The graph's nodes, those but the loss, as a module with the parameters and buffers of `source`."""
+    root = Frame()
+    leaves = [node.op.module(library) for node in nodes]
     paths = _place_all(root, nodes, leaves)
     ends = frame_ends(graph)
     steps = []
     for i, (node, leaf) in enumerate(zip(nodes, leaves)):
         call: Any = paths.get(i, leaf)
-        if isinstance(leaf, modules.Tensors):
-            call = modules.owned(root, node.owner, leaf.name)
-        done = tuple(graph.nodes[v - 1].name for v in ends.get(i, ()) if v <= len(nodes) and v != len(nodes))
+        if isinstance(leaf, Tensors):
+            call = owned(root, node.owner, leaf.name)
+        done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
-    root.set_steps(steps)
+    root.set_steps((INPUT,), steps, nodes[-1].name)
     if source is not None:
         share(root, source)
+        in_order(root, source)
     for (owner, name), (_, trains) in graph.parameters.items():
         getattr(root.get_submodule(owner), name).requires_grad_(trains)
-    if source is not None:
-        in_order(root, source)
     return root
 
 
@@ -67,7 +44,7 @@ def _place_all(root: nn.Module, nodes: Tuple[Node, ...], leaves: List[Any]) -> D
     # Shorter paths first: a composite's own layer stands before the modules in it.
     for i in sorted(range(len(nodes)), key=lambda i: nodes[i].owner.count(".")):
         node, leaf = nodes[i], leaves[i]
-        if not isinstance(leaf, nn.Module) or isinstance(leaf, modules.Tensors):
+        if not isinstance(leaf, nn.Module) or isinstance(leaf, Tensors):
             continue
         path = node.owner if node.op.params() or node.op.buffers() else node.name
         if path in at:
@@ -80,7 +57,7 @@ def _place_all(root: nn.Module, nodes: Tuple[Node, ...], leaves: List[Any]) -> D
             at[path] = node
         paths[i] = path
     for i, leaf in enumerate(leaves):
-        if isinstance(leaf, modules.Tensors):
+        if isinstance(leaf, Tensors):
             owner = _holder(root, nodes[i].owner)
             for name, parameter in leaf._parameters.items():
                 if name not in owner._parameters:
