@@ -74,15 +74,15 @@ def check_budget(estimates: Sequence[Any], budget: Optional[int]) -> bool:
 
 #: What an estimate depends on beside the network.
 estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-                    "accumulate")  # fmt: skip
+                    "accumulate", "blocks_are", "allow_unknown")  # fmt: skip
 
 
 def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
     """The arguments of `costmodel.estimate` for a command's options."""
     from .frontends import load
 
-    rest = {key: value for key, value in asked.items() if key not in ("classes", "width")}
-    return {"network": load(network, asked["classes"], asked["width"]), **rest}
+    of_network = {key: asked[key] for key in ("classes", "width", "blocks_are", "allow_unknown")}
+    return {"network": load(network, **of_network), **{k: v for k, v in asked.items() if k not in of_network}}
 
 
 _COMMON = {
@@ -99,6 +99,8 @@ _COMMON = {
     ),
     "dtype": click.option("--dtype", default="float32", show_default=True, help="Of the whole network."),
     "accumulate": click.option("--accumulate", type=int, default=1, show_default=True, help="Micro-steps per update."),
+    "blocks_are": click.option("--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="A module's blocks."),
+    "allow_unknown": click.option("--allow-unknown", is_flag=True, help="Price unknown ops as nothing: a lower bound."),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "format": click.option(
         "--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table", show_default=True

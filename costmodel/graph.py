@@ -182,6 +182,11 @@ class Graph:
         return tuple(scope for scope in _scopes(node.scope) if scope not in self.containers)
 
     @property
+    def is_traced(self) -> bool:
+        """Whether the graph comes from a module, with flags and lifetimes of its own."""
+        return any(node.until for node in self.nodes)
+
+    @property
     def has_loss(self) -> bool:
         """Whether the last node is the loss: the graph trains."""
         return self.nodes[-1].op.kind == "cross_entropy"

@@ -90,7 +90,8 @@ COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices}
 def usual(graph: Graph) -> Tuple[str, ...]:
     """Every strategy that a graph can have, those of K blocks with a few."""
     few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
-    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in STRATEGIES.values()]
+    fitting = [s for s in STRATEGIES.values() if s.name != "as_is" or graph.is_traced]
+    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in fitting]
     return tuple(name for group in names for name in group)
 
 

@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 import torch
@@ -70,7 +71,12 @@ def trace(
     graph = run(True)
     if not all(modes.values()):
         graph = replace(graph, as_is=run(None))
-    return Network(name or type(module).__name__, graph, resolution, channels, module=module)
+
+    @lru_cache(maxsize=8)
+    def again(size: int) -> Network:
+        return trace(module, size, channels, name, blocks_are, allow_unknown)
+
+    return Network(name or type(module).__name__, graph, resolution, channels, module=module, retrace=again)
 
 
 def check(module: nn.Module) -> None:
