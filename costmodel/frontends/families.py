@@ -14,13 +14,14 @@ BLOCKS = (
     "BasicBlock", "Bottleneck", "CNBlock", "EncoderBlock", "ConvNeXtBlock", "Block", "ResPostBlock",  # and others
     "MobileInvertedResidualBlock", "LinearBottleneck", "GhostBottleneck", "ResidualBlock", "PreActBottleneck",
 )  # fmt: skip
+ENDINGS = ("Block", "Bottleneck", "Residual")  # of classes that are taken for blocks where none of those is there
 
 
 def block_paths(module: Any, blocks_are: str = "") -> List[str]:
     """Paths of a module's blocks.
 
     blocks_are: a class's name or a pattern of paths ("layers.*"). Without it: in timm's networks of mobile blocks every
-    element of every stage of `blocks`, else the outermost modules of a known class. Raises CostmodelError where
+    element of every stage of `blocks`, else the outermost modules of a known class, or of one whose name says so. Raises CostmodelError where
     blocks_are names none.
     """
     if blocks_are:
@@ -34,7 +35,8 @@ def block_paths(module: Any, blocks_are: str = "") -> List[str]:
         if all(type(stage).__name__ == "Sequential" for stage in stages):
             return [f"blocks.{i}.{j}" for i, stage in enumerate(stages) for j in range(len(stage))]
         return [f"blocks.{i}" for i in range(len(stages))]
-    return outermost(module, lambda path, part: type(part).__name__ in BLOCKS)
+    known = outermost(module, lambda path, part: type(part).__name__ in BLOCKS)
+    return known or outermost(module, lambda path, part: type(part).__name__.endswith(ENDINGS))
 
 
 def outermost(module: Any, chosen: Any) -> List[str]:

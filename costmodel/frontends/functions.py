@@ -255,7 +255,7 @@ def power(t, x, exponent):
 
 @function("matmul", "bmm", "__matmul__")
 def matmul(t, a, b):
-    y = t.run(t.torch.matmul, a, b)
+    y = t.torch.empty(t.run(t.torch.matmul, a, b).shape, device="meta")  # on the meta device its strides may differ
     a, b = (_as_batch(t, operand, y) if max(a.dim(), b.dim()) > 2 else operand for operand in (a, b))
     return t.emit(OPS["matmul"](), [a, b], y)
 
@@ -268,7 +268,7 @@ def _as_batch(t, x, y):
     if t.shares(folded, x):
         return x
     if tuple(expanded.shape) != tuple(x.shape):
-        raise t.error("a product of matrices whose leading axes broadcast")
+        x = FUNCTIONS["expand"](t.named("broadcast_to"), x, expanded.shape)
     return t.emit(OPS["copy"](), [x], t.torch.empty(x.shape, device="meta"))
 
 
@@ -277,8 +277,20 @@ def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=Fal
     if attn_mask is not None or dropout_p or is_causal or enable_gqa:
         raise t.error("attention with a mask, dropout or grouped queries")
     n, heads, length, _ = query.shape
+    if key.shape[:2] != value.shape[:2] or tuple(key.shape[:2]) != (n, heads):
+        return attention_by_parts(t, query, key, value, scale)
     y = t.torch.empty(n, length, heads, value.shape[-1], device="meta").transpose(1, 2)  # as the kernel lays it out
     return t.emit(OPS["attention"](), [query, key, value], y)
+
+
+def attention_by_parts(t, query, key, value, scale):
+    """What torch does where one key serves several heads (aten: _scaled_dot_product_attention_math)."""
+    root = (query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5
+    query = _with_number(t, "mul", query, root, False)
+    key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)
+    key = _with_number(t, "mul", key, root, False)
+    weights = FUNCTIONS["softmax"](t, FUNCTIONS["matmul"](t, query, key))
+    return FUNCTIONS["matmul"](t, weights, value)
 
 
 # Shapes.
@@ -361,6 +373,8 @@ def expand(t, x, *args, **named):
 
 def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False):
     """A slice of x along an axis, as a node."""
+    if drop:
+        stop = start + 1 if start != -1 else LARGEST
     where = start if drop else slice(start, None if stop == LARGEST else stop, step)
     y = t.run(t.torch.Tensor.__getitem__, x, (slice(None),) * axis + (where,))
     return t.emit(OPS["slice"](axis, start, stop, step, drop), [x], y)
