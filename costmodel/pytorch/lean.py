@@ -74,11 +74,8 @@ def _input_gradient(g: Tensor, weight: Tensor, x: _Like, options: Sequence) -> T
     """The gradient of a convolution's input, without that input."""
     stride, padding, dilation, groups = options
     if g.device.type == "cpu":  # the stock kernel, which reads the input's sizes only
-        mask = [True, False, False]
-        none = [0, 0]
-        return aten.convolution_backward(
-            g, x.tensor(), weight, None, stride, padding, dilation, False, none, groups, mask
-        )[0]
+        how = (stride, padding, dilation, False, [0, 0], groups)
+        return aten.convolution_backward(g, x.tensor(), weight, None, *how, [True, False, False])[0]
     rest = [
         size - (d * (k - 1) + 1) + 2 * p - (out - 1) * s
         for size, out, k, s, p, d in zip(x.shape[2:], g.shape[2:], weight.shape[2:], stride, padding, dilation)
