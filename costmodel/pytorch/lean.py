@@ -1,4 +1,4 @@
-"""Memory-lean layers: stock layers' arguments, parameters and buffers, but only what the demanded gradients read is kept.
+"""Memory-lean layers: as the stock ones, but they keep only what the demanded gradients read.
 
 Tensors are kept through save_for_backward alone, where the saved-tensor hooks see them; sizes are plain attributes.
 What a stock layer already does leanly (a convolution with a trained weight, a norm with a trained scale) is left to it.
@@ -123,7 +123,7 @@ class FoldedConv2d(LeanConv2d):
     """A convolution that does the work of the frozen norm after it too, with a scaled weight made for each call.
 
     The weight and the norm's scale must be frozen; biases and shift may train. The norm stays registered where it
-    was, and is reached without being registered here: state dicts, `.to()`, loading and copies of the whole see it once.
+    was and is not registered here: state dicts, `.to()`, loading and copies of the whole see it once.
     """
 
     _norms: Tuple[nn.BatchNorm2d, ...] = ()
