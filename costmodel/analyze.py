@@ -88,25 +88,23 @@ def memory_of(
 ) -> Memory:
     """The timeline of the step and the size of each of its storages."""
     item = request.dtype.bits // 8
-    whole = item * numel(shapes[graph.prefix])
-    slice_ = -(-request.batch // graph.prefix_slices)
-    sliced = slice_ < request.batch
-    if sliced:
-        part = shapes_of(graph, (slice_, *shapes[0][1:]))
-        shapes = (*shapes[:1], *part[1 : graph.prefix + 1], *shapes[graph.prefix + 1 :])
+    prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
+    sliced = bool(prefix) and images < request.batch
+    part = shapes_of(graph, (images, *shapes[0][1:])) if sliced else shapes
     forward, backward, joins = [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
-        xs = [shapes[v] for v in reads]
-        setting = Setting(request.target, item, bool(demanded), demanded)
-        first, second = node.op.transients(setting, shapes[i + 1], *xs)
+        here = part if i < prefix else shapes
+        xs, y = [here[v] for v in reads], here[i + 1]
+        first, second = node.op.transients(Setting(request.target, item, bool(demanded), demanded), y, *xs)
         forward.append(first)
         backward.append(second)
         if len(xs) > 1:
-            joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != shapes[i + 1]]
+            joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != y]
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
     trained = [item * numel(shape) for shape, trains in graph.parameters.values() if trains]
     scalar = Setting(request.target, item, True, ()).scalar
-    values = [item * numel(shape) for shape in shapes]
+    values = [item * numel(shape) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
+    whole = item * numel(shapes[prefix])
     sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, item, scalar, whole], dtype=np.int64)
     block = request.target.block_bytes
     return Memory(compiled, -(-sizes // block) * block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..op import Extra, Op, Work, op
+from ..op import Extra, Op, Work, check, op
 from ..size import numel
 
 
@@ -26,6 +26,7 @@ class Activation(Op):
 
     inplace = False
     signed = False
+    torch_excuse = "stock activations keep a whole map where a bit per element, or nothing, would do"
 
     def shape(self, x):
         return x
@@ -128,6 +129,9 @@ class GELU(Activation):
     signed: bool = False
 
     operations = (5, 9)
+
+    def __post_init__(self):
+        check(self.approximate in ("none", "tanh"), f"approximate is {self.approximate!r}; allowed: none, tanh")
 
     def module(self, library):
         return library.nn.GELU(self.approximate)

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from ..op import Op, op
-from ..size import numel
+from ..size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
 from .noise import Dropout
@@ -19,7 +19,8 @@ class Place(NamedTuple):
 
     demanded: the gradients of its backward; none in a frozen prefix, which runs without autograd.
     trains: its parameters that train. alone: it is the only reader of its input, whose maker does not keep it.
-    carried: its output is kept by another node, or carries nothing.
+    carried: its output is kept by another node.
+    owns: the gradient of its output is made for it alone, by its only reader.
     partner: the path of the norm that a convolution takes in, or of the convolution that took this norm in.
     """
 
@@ -27,6 +28,7 @@ class Place(NamedTuple):
     trains: frozenset
     alone: bool
     carried: bool
+    owns: bool
     partner: str
 
 
@@ -65,6 +67,15 @@ class LeanConv2d(Conv2d):
 
     torch_joint = False
 
+    def transients(self, setting, y, x):
+        if "weight" in setting.demanded:
+            return super().transients(setting, y, x)
+        alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
+        forward, backward = super().transients(alone, y, x)
+        # The bias's gradient is made after the input's.
+        bias = setting.item * self.out_channels if "bias" in setting.demanded else 0
+        return (forward, maximum(backward - bias, 0))
+
     def module(self, library):
         return library.lean.LeanConv2d(*self.arguments())
 
@@ -79,8 +90,9 @@ class FoldedConv2d(Conv2d):
     norm: str = ""
 
     def transients(self, setting, y, x):
-        forward, _ = super().transients(setting, y, x)
-        # The scaled weight and the shift are made for the call.
+        biased = Conv2d(*self.arguments()[:-1], bias=True)
+        forward, _ = biased.transients(setting, y, x)
+        # The scaled weight and the bias are made for the call.
         folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
         return (forward + folded, 0)
 
@@ -114,18 +126,25 @@ class FoldedNorm(BatchNorm):
 class ShiftNorm(BatchNorm):
     """A norm with frozen statistics and scale: y = x * a + b with constant a, so that no gradient reads x.
 
-    inplace: it overwrites its input.
+    inplace: it overwrites its input; owns: in the backward pass the gradient of its output, which is its alone.
     """
 
     inplace: bool = False
+    owns: bool = False
+
+    @property
+    def passes(self):
+        return ("x",) if self.owns else ()
 
     torch_joint = False
 
     def transients(self, setting, y, x):
-        return (0, 0)
+        # The stock kernel's folded scale and shift, in float32; backward makes the scale.
+        forward = 8 * self.channels if setting.kernels else 0
+        return (forward, setting.item * self.channels if "x" in setting.demanded else 0)
 
     def module(self, library):
-        return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace)
+        return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace, owns_gradient=self.owns)
 
 
 @stands_for(BatchNorm)
@@ -134,20 +153,26 @@ def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
         return None
     if place.partner and not place.demanded:
         return as_op(FoldedNorm, stock)
-    return as_op(ShiftNorm, stock, inplace=place.alone)
+    return as_op(ShiftNorm, stock, inplace=place.alone, owns=place.owns)
 
 
 @op("masked_activation")
 class MaskedActivation(Activation):
     """An activation whose backward reads one bit per element: packed 8 to a byte, or read off its output.
 
-    of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway.
+    of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway; owns: as a ShiftNorm's.
     """
 
     of: str
     keep: str = "mask"
     inplace: bool = False
     signed: bool = False
+    approximate: str = "none"
+    owns: bool = False
+
+    @property
+    def passes(self):
+        return ("x",) if self.owns else ()
 
     def needs(self):
         return {"x": (self.keep,)}
@@ -157,8 +182,11 @@ class MaskedActivation(Activation):
     def carriers(self):
         return {}
 
+    def transients(self, setting, y, x):
+        return (0, setting.scalar if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
+
     def module(self, library):
-        return library.lean.MaskedActivation(self.of, self.keep, self.signed, self.inplace)
+        return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate, self.owns)
 
 
 @stands_for(Activation)
@@ -167,7 +195,8 @@ def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
         return None
     if stock.needs()["x"] == ("mask",):
         keep = "y" if place.carried and stock.carriers() else "mask"
-        return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed)
+        approximate = getattr(stock, "approximate", "none")
+        return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed, approximate, place.owns)
     # What is kept is the input: out of place it need not be cloned first.
     return replace(stock, inplace=False) if stock.inplace else None
 
@@ -178,6 +207,11 @@ class PackedDropout(Dropout):
 
     def torch_needs(self):
         return self.needs()
+
+    def transients(self, setting, y, x):
+        # A byte per element is drawn and packed before the output is made, which is then scaled by a number.
+        output = 0 if self.inplace else setting.item * numel(y)
+        return (maximum(maximum(numel(x) - output, 0), setting.scalar), setting.scalar)
 
     def module(self, library):
         return library.lean.PackedDropout(self.p, self.inplace)
@@ -232,3 +266,20 @@ def lean_pool(stock: Op, place: Place) -> Optional[Op]:
         return None
     return as_op(forms[type(stock)], stock)
 
+
+
+LeanConv2d.examples = tuple((as_op(LeanConv2d, stock), x) for stock, x in Conv2d.examples)
+FoldedConv2d.examples = ((FoldedConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),)
+FoldedNorm.examples = ((FoldedNorm(8, "frozen"), (2, 8, 5, 3)),)
+ShiftNorm.examples = ((ShiftNorm(8, "frozen"), (2, 8, 5, 3)), (ShiftNorm(8, "frozen", inplace=True), (2, 8, 5, 3)))
+MaskedActivation.examples = (
+    (MaskedActivation("relu6"), (2, 8, 5, 3)),
+    (MaskedActivation("relu", keep="y", inplace=True), (3, 7)),
+    (MaskedActivation("hardsigmoid"), (2, 8, 1, 1)),
+    (MaskedActivation("hardswish", signed=True, inplace=True), (2, 8, 5, 3)),
+    (MaskedActivation("gelu", keep="y", signed=True), (2, 9)),
+)
+PackedDropout.examples = ((PackedDropout(0.2), (2, 9)), (PackedDropout(0.2, inplace=True), (2, 9)))
+LeanAvgPool2d.examples = tuple((as_op(LeanAvgPool2d, stock), x) for stock, x in AvgPool2d.examples)
+LeanAdaptiveAvgPool2d.examples = ((LeanAdaptiveAvgPool2d((2, 3)), (2, 4, 5, 7)),)
+LeanMaxPool2d.examples = tuple((as_op(LeanMaxPool2d, stock), x) for stock, x in MaxPool2d.examples)
