@@ -88,19 +88,21 @@ def memory_of(
 ) -> Memory:
     """The timeline of the step and the size of each of its storages."""
     item = request.dtype.bits // 8
-    forward, backward = [], []
+    forward, backward, epilogue = [], [], []
     joins = []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         xs = [shapes[v] for v in reads]
-        first, second = node.op.transients(Setting(request.target, item, bool(demanded), demanded), shapes[i + 1], *xs)
+        setting = Setting(request.target, item, bool(demanded), demanded)
+        first, second = node.op.transients(setting, shapes[i + 1], *xs)
         forward.append(first)
         backward.append(second)
+        epilogue.append(node.op.epilogue(setting, shapes[i + 1], *xs))
         if len(xs) > 1:
             joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != shapes[i + 1]]
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins))
     trained = [item * numel(shape) for shape, trains in graph.parameters.values() if trains]
     scalar = Setting(request.target, item, True, ()).scalar
     values = [item * numel(shape) for shape in shapes]
-    sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, item, scalar], dtype=np.int64)
+    sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar], dtype=np.int64)
     block = request.target.block_bytes
     return Memory(compiled, -(-sizes // block) * block)

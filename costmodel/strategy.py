@@ -98,7 +98,12 @@ def everything(node: Node) -> frozenset:
 
 def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
     """The graph in which `choose` says of each node which parameters train."""
-    return graph.map(lambda node: replace(node, trains=choose(node)))
+
+    def chosen(node: Node) -> Node:
+        names = choose(node)
+        return replace(node, trains=names, op=node.op.trained(names))
+
+    return graph.map(chosen)
 
 
 def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:
