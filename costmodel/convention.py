@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .errors import unknown
 from .graph import Graph
@@ -34,12 +34,17 @@ KeptRule = Callable[[Graph], Iterable[Read]]
 
 
 class Convention(NamedTuple):
-    """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes."""
+    """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes.
+
+    memory: a paper's own arithmetic, which takes an Estimate and gives entries of its `memory_bytes`. With it each read
+    counts for itself, layer by layer, whether or not another one reads the same storage.
+    """
 
     name: str
     summary: str
     reads: KeptRule
     measurable: bool  # a real run can be held against it
+    memory: Optional[Callable[[Any], Dict[str, Any]]] = None
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
         """What is kept, each storage once, in the order in which it is first kept."""
