@@ -20,7 +20,7 @@ def analyze(network: Network, request: Request) -> Estimate:
     """The cost of one step: shapes, then what is kept, then work and memory. Raises CostmodelError for a bad request."""
     chosen = conventions_.find(request.convention)
     try:
-        graph = strategies_.apply(request.strategy, network.graph)
+        graph = chosen.lower(strategies_.apply(request.strategy, network.graph))
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {error}") from None
     where = f"{network.name}, batch {request.batch}, resolution {request.resolution}"
@@ -88,21 +88,26 @@ def memory_of(
 ) -> Memory:
     """The timeline of the step and the size of each of its storages."""
     item = request.dtype.bits // 8
-    forward, backward, epilogue = [], [], []
-    joins = []
+    prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
+    sliced = bool(prefix) and images < request.batch
+    part = shapes_of(graph, (images, *shapes[0][1:])) if sliced else shapes
+    forward, backward, epilogue, joins = [], [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
-        xs = [shapes[v] for v in reads]
+        here = part if i < prefix else shapes
+        xs, y = [here[v] for v in reads], here[i + 1]
         setting = Setting(request.target, item, bool(demanded), demanded)
-        first, second = node.op.transients(setting, shapes[i + 1], *xs)
+        first, second = node.op.transients(setting, y, *xs)
         forward.append(first)
         backward.append(second)
-        epilogue.append(node.op.epilogue(setting, shapes[i + 1], *xs))
+        epilogue.append(node.op.epilogue(setting, y, *xs))
         if len(xs) > 1:
-            joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != shapes[i + 1]]
-    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins))
+            joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != y]
+    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
     trained = [item * numel(shape) for shape, trains in graph.parameters.values() if trains]
     scalar = Setting(request.target, item, True, ()).scalar
-    values = [item * numel(shape) for shape in shapes]
-    sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar], dtype=np.int64)
+    values = [item * numel(shape) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
+    whole = item * numel(shapes[prefix])
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar, whole]
+    sizes = np.array(slots, dtype=np.int64)
     block = request.target.block_bytes
     return Memory(compiled, -(-sizes // block) * block)

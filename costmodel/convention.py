@@ -44,7 +44,8 @@ class Convention(NamedTuple):
     summary: str
     reads: KeptRule
     measurable: bool  # a real run can be held against it
-    memory: Optional[Callable[[Any], Dict[str, Any]]] = None
+    lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
+    memory: Optional[Callable[[Any], Dict[str, Any]]]
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
         """What is kept, each storage once, in the order in which it is first kept."""
@@ -54,11 +55,17 @@ class Convention(NamedTuple):
 CONVENTIONS: Dict[str, Convention] = {}
 
 
-def convention(name: str, summary: str, measurable: bool = False) -> Callable[[KeptRule], KeptRule]:
+def convention(
+    name: str,
+    summary: str,
+    measurable: bool = False,
+    lower: Callable[[Graph], Graph] = lambda graph: graph,
+    memory: Optional[Callable[[Any], Dict[str, Any]]] = None,
+) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""
 
     def register(rule: KeptRule) -> KeptRule:
-        CONVENTIONS[name] = Convention(name, summary, rule, measurable)
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory)
         return rule
 
     return register
@@ -78,7 +85,7 @@ def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
     for read in convention.reads(graph):
         value = value_of(graph, read.node, read.operand)
         # A value is one storage whoever reads it; an extra is the node's own.
-        key = (value, "") if value is not None else (-1 - read.node, read.operand)
+        key = (value, "") if value is not None and not convention.memory else (-1 - read.node, read.operand)
         values[key] = value
         readers.setdefault(key, []).append(read)
     return tuple(Kept(reads[0].node, reads[0].operand, values[key], tuple(reads)) for key, reads in readers.items())

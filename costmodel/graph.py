@@ -53,6 +53,7 @@ class Graph:
     Values are numbered: 0 is the image batch, i + 1 the output of node i.
     blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
+    prefix_slices: into how many slices of the batch the part that runs without autograd may be cut.
     Raises CostmodelError where a name is taken twice, a value is read before it is made or never, an op gets the
     wrong number of inputs, or a parameter that is not there is said to train.
     """
@@ -61,6 +62,7 @@ class Graph:
     blocks: Tuple[str, ...] = ()
     classifier: str = ""
     containers: FrozenSet[str] = frozenset()
+    prefix_slices: int = 1
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -149,6 +151,20 @@ class Graph:
             + tuple(name for name in node.op.params() if name in node.trains)
             for node, reads in zip(self.nodes, self.reads)
         )
+
+    @cached_property
+    def prefix(self) -> int:
+        """Number of leading nodes that run without autograd and hand on one value: the frozen prefix.
+
+        Pooling and reshaping of what is handed on belong to it; a graph in which nothing trains has none.
+        """
+        first = next((i for i, demanded in enumerate(self.demanded) if demanded), 0)
+        while first:
+            handed = {v for reads in self.reads[first:] for v in reads if 0 < v <= first}
+            if handed <= {first}:
+                return first
+            first -= 1
+        return 0
 
     def block_of(self, node: Node) -> Optional[int]:
         """Index of the block in which a node stands, if in any."""

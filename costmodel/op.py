@@ -43,6 +43,8 @@ class Op:
 
     #: Inputs of which only the shape is read, so that they get no gradient.
     shape_only: ClassVar[Tuple[str, ...]] = ()
+    #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
+    torch_excuse: ClassVar[str] = ""
     #: Inputs whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[Tuple[str, ...]] = ()
     #: Extras that the caller gives, so that the op does not allocate them.

@@ -25,10 +25,13 @@ def nbytes(elements: Size, bits: int) -> Size:
     return -(-elements * bits // 8)
 
 
-def require(condition: Any, message: str) -> None:
-    """Raise CostmodelError(message) unless the condition holds, for an array in every element."""
+def require(condition: Any, message: str, *shapes: Shape) -> None:
+    """Raise CostmodelError unless the condition holds, for an array in every element.
+
+    The message's {} take the shapes, which are only put into words where it is raised.
+    """
     if not (condition if isinstance(condition, bool) else np.all(condition)):
-        raise CostmodelError(message)
+        raise CostmodelError(message.format(*map(show, shapes)))
 
 
 def maximum(a: Size, b: Size) -> Size:
@@ -69,7 +72,7 @@ def broadcast(a: Shape, b: Shape) -> Shape:
             out.append(m)
         else:
             # Where a spatial size is an array, a 1 in it may meet the partner's larger size.
-            require((m == n) | (m == 1) | (n == 1), f"shapes {show(a)} and {show(b)} do not broadcast")
+            require((m == n) | (m == 1) | (n == 1), "shapes {} and {} do not broadcast", a, b)
             out.append(maximum(m, n))
     return tuple(out)
 

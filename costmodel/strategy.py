@@ -66,22 +66,38 @@ def apply(text: str, graph: Graph) -> Graph:
         options["blocks"] = _block_count(text, k if colon else None, len(graph.blocks))
     elif colon:
         raise CostmodelError(f"strategy {text!r}: {name} takes no number of blocks; allowed: {name}")
+    readers = {**chosen.options, **COMMON_OPTIONS}
     for item in pairs:
         key, _, value = item.partition("=")
-        if key not in chosen.options:
-            raise CostmodelError(f"strategy {text!r}: {unknown(f'option of {name}', key, chosen.options)}")
+        if key not in readers:
+            raise CostmodelError(f"strategy {text!r}: {unknown(f'option of {name}', key, readers)}")
         try:
-            options[key] = chosen.options[key](value)
+            options[key] = readers[key](value)
         except ValueError as error:
             raise CostmodelError(f"strategy {text!r}: {key} is {value!r}; allowed: {error}") from None
+    slices = options.pop("prefix_slices", 1)
     try:
         rewritten = chosen.rewrite(graph, **options)
     except CostmodelError as error:
         raise CostmodelError(f"strategy {text!r}: {error}") from None
-    if not chosen.trains:
-        return rewritten
-    loss = Node("loss", build("cross_entropy", {}), (rewritten.nodes[-1].name,))
-    return replace(rewritten, nodes=(*rewritten.nodes, loss))
+    if chosen.trains:
+        loss = Node("loss", build("cross_entropy", {}), (rewritten.nodes[-1].name,))
+        rewritten = replace(rewritten, nodes=(*rewritten.nodes, loss))
+    if slices > 1 and not rewritten.prefix:
+        raise CostmodelError(f"strategy {text!r}: prefix_slices, but {name} leaves no frozen prefix to cut into slices")
+    return replace(rewritten, prefix_slices=slices)
+
+
+def slices(text: str) -> int:
+    """Reader of `prefix_slices`."""
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise ValueError("an integer >= 1")
+    return int(text)
+
+
+#: Options of every strategy. `prefix_slices=N` (lean only; stock modules ignore it): the frozen prefix runs on
+#: ceil(batch / N) images at a time.
+COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices}
 
 
 def usual(graph: Graph) -> Tuple[str, ...]:

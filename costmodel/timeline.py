@@ -75,6 +75,11 @@ class Layout(NamedTuple):
         """Slot of a Python number in arithmetic with a tensor."""
         return self.item + 1
 
+    @property
+    def whole(self) -> int:
+        """Slot of the frozen prefix's result for the whole batch, where it runs on slices."""
+        return self.item + 2
+
 
 class Timeline(NamedTuple):
     """The compiled events of a step, and the same as arrays."""
@@ -92,21 +97,23 @@ class Timeline(NamedTuple):
 
 @lru_cache(maxsize=512)
 def compile(
-    graph: Graph, kept: Tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, reduced: FrozenSet[Tuple[int, str]]
+    graph: Graph, kept: Tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, reduced: FrozenSet[Tuple[int, str]],
+    sliced: bool,
 ) -> Timeline:
     """The events of a step.
 
     accumulate: the gradients of earlier micro-batches are there, and the step is the last micro-batch's.
     reduced: (node, input) whose gradient is summed over axes along which the input was broadcast.
+    sliced: the frozen prefix runs on more than one slice of the batch.
     """
-    return _Compiler(graph, kept, accumulate, reduced).run(optimizer)
+    return _Compiler(graph, kept, accumulate, reduced, sliced).run(optimizer)
 
 
 class _Compiler:
     def __init__(
-        self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, reduced: FrozenSet[Tuple[int, str]]
+        self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, reduced: FrozenSet[Tuple[int, str]], sliced: bool
     ) -> None:
-        self.graph, self.kept, self.accumulate, self.reduced = graph, kept, accumulate, reduced
+        self.graph, self.kept, self.accumulate, self.reduced, self.sliced = graph, kept, accumulate, reduced, sliced
         self.trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         self.layout = Layout(len(graph) + 1, len(kept), len(self.trained), len(graph))
         self.events: List[Event] = []
@@ -117,6 +124,15 @@ class _Compiler:
         self.storages: List[Optional[int]] = [None]  # of each value; None: the caller's
         self.held: Dict[int, List[int]] = {}  # node -> storages that it keeps for its backward
         self.kept_value = {k.value for k in kept if k.value is not None}
+        self.ends = frame_ends(graph)
+        self.extras: Dict[int, List[int]] = {}  # node -> extras that it keeps
+        self.readers: Dict[int, List[int]] = {}  # node -> values that it keeps
+        for k, one in enumerate(kept):
+            if one.value is None:
+                self.extras.setdefault(one.node, []).append(k)
+            else:
+                for read in one.readers:
+                    self.readers.setdefault(read.node, []).append(one.value)
 
     def run(self, optimizer: Optimizer) -> Timeline:
         self.forward()
@@ -159,19 +175,27 @@ class _Compiler:
 
     def forward(self) -> None:
         graph = self.graph
-        ends = frame_ends(graph)
-        extras: Dict[int, List[int]] = {}
-        readers: Dict[int, List[int]] = {}
-        for k, kept in enumerate(self.kept):
-            if kept.value is None:
-                extras.setdefault(kept.node, []).append(k)
-            else:
-                for read in kept.readers:
-                    readers.setdefault(read.node, []).append(kept.value)
-        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
+        prefix = graph.prefix if self.sliced else 0
+        if prefix:
+            # The first slice, then one that stands for all the others, beside the whole batch's result.
+            self.run_forward(range(prefix))
+            slot = self.layout.whole
+            whole = self.new(slot, "saved" if graph.content[prefix] in self.kept_value else "activations", "output")
+            self.drop(self.storages.pop(), "copied into the result")
+            del self.storages[1:]
+            self.run_forward(range(prefix))
+            self.drop(self.storages[-1], "copied into the result")
+            self.storages[-1] = whole
+        self.run_forward(range(prefix, len(graph)))
+
+    def run_forward(self, run: range) -> None:
+        """The forward pass of consecutive nodes."""
+        graph = self.graph
+        for i in run:
+            node, reads = graph.nodes[i], graph.reads[i]
             self.node = i
             held = self.held.setdefault(i, [])
-            kept_here = dict.fromkeys(readers.get(i, ()))
+            kept_here = dict.fromkeys(self.readers.get(i, ()))
             overwritten = graph.content[reads[0]] if node.op.is_inplace else None
             if overwritten in kept_here:
                 # The content that is kept is about to be overwritten: torch keeps a clone of it.
@@ -183,7 +207,7 @@ class _Compiler:
                 kept_later = graph.content[i + 1] in self.kept_value
                 category = "loss" if node.op.kind == "cross_entropy" else "saved" if kept_later else "activations"
                 self.storages.append(self.new(self.layout.value(i + 1), category, "output"))
-            for k in extras.get(i, ()):
+            for k in self.extras.get(i, ()):
                 kept = self.kept[k]
                 if kept.operand not in node.op.given:
                     held.append(self.new(self.layout.kept_at(k), "saved", kept.operand))
@@ -192,8 +216,9 @@ class _Compiler:
                 storage = self.storages[value]
                 if storage is not None:
                     held.append(self.hold(storage))
-            for value in ends.get(i, ()):
-                self.drop(self.storages[value], "last reader done and every module that received it returned")
+            for value in self.ends.get(i, ()):
+                if not (run.stop < len(graph) and value == run.stop):  # a slice of the prefix ends: copied, then let go
+                    self.drop(self.storages[value], "last reader done and every module that received it returned")
 
     def backward(self) -> None:
         graph = self.graph

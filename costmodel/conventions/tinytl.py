@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator
 
 from ..convention import Read, convention
 from ..graph import Graph, Node, within
-from ..ops.activation import Activation, Masked
+from ..ops.activation import Activation
 from ..size import Size, maximum, numel
 
 FROZEN_BITS = 8
@@ -53,8 +53,7 @@ def tinytl(graph: Graph) -> Iterator[Read]:
 
 def is_masked(node: Node) -> bool:
     """Whether an activation's derivative takes a bit per element: ReLU and ReLU6, and MobileTL's approximation."""
-    op = node.op
-    return getattr(op, "signed", False) or (isinstance(op, Masked) and op.kind != "hardsigmoid")
+    return node.op.signed or node.op.kind in ("relu", "relu6")
 
 
 def _temporary(node: Node, x: Size, y: Size) -> Size:

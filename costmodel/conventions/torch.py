@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Iterator
 
 from ..convention import Read, convention, each_read
 from ..graph import Graph
 
 
-@convention("torch", "what stock PyTorch really keeps and allocates", measurable=True)
+@lru_cache(maxsize=512)
+def lower(graph: Graph) -> Graph:
+    """Stock modules take the whole batch at once."""
+    return graph if graph.prefix_slices == 1 else replace(graph, prefix_slices=1)
+
+
+@convention("torch", "what stock PyTorch really keeps and allocates", measurable=True, lower=lower)
 def torch(graph: Graph) -> Iterator[Read]:
     return each_read(graph, torch=True)

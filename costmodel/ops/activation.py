@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..op import Extra, Op, Work, op
 from ..size import numel
 
@@ -9,14 +11,37 @@ from ..size import numel
 class Activation(Op):
     """(any shape) -> the same. Subclasses say what the derivative reads and how many operations it takes.
 
+    signed: MobileTL's backward, which passes the gradient where the input was >= 0. Stock PyTorch ignores it.
+
     In-place forms whose derivative reads the input keep a clone of it (torch: `self.clone()` before the call). The
     overwritten content is a tensor of its own either way, so nothing needs saying about it here.
     """
 
-    operations = (1, 1)  # per element: forward, backward
+    reads: ClassVar[str] = "x"  # by the exact derivative; "mask": it takes two values, and a bit tells which
+    torch_reads: ClassVar[str] = "x"  # by torch's formula
+    torch_name: ClassVar[str]
+    operations: ClassVar[tuple] = (1, 1)  # per element: forward, backward
+    #: The output tells the mask: y > 0 for ReLU, 0 < y < 6 for ReLU6, the sign bit of y for the smooth ones.
+    carries_mask: ClassVar[bool] = True
+
+    inplace = False
+    signed = False
+    torch_excuse = "stock activations keep a whole map where a bit per element, or nothing, would do"
 
     def shape(self, x):
         return x
+
+    def needs(self):
+        return {"x": ("mask" if self.signed else self.reads,)}
+
+    def torch_needs(self):
+        return {"x": (self.torch_reads,)}
+
+    def extras(self, x):
+        return {"mask": Extra(x, 1)}
+
+    def carriers(self):
+        return {"mask": "y"} if self.carries_mask else {}
 
     def work(self, y, x):
         n = numel(y)
@@ -27,52 +52,40 @@ class Activation(Op):
         return getattr(library.nn, self.torch_name)(inplace=self.inplace)
 
 
-class Masked(Activation):
-    """An activation whose derivative takes two values: one bit per element tells which."""
-
-    def needs(self):
-        return {"x": ("mask",)}
-
-    def extras(self, x):
-        return {"mask": Extra(x, 1)}
-
-    def carriers(self):
-        return {"mask": "y"}
-
-    def torch_needs(self):
-        return {"x": ("x",)}
-
-
 @op("relu")
-class ReLU(Masked):
-    """max(x, 0). torch keeps its output (threshold_backward of result); y > 0 is the mask."""
+class ReLU(Activation):
+    """max(x, 0). torch keeps its output (threshold_backward of result)."""
 
     inplace: bool = False
-    torch_name = "ReLU"
+    signed: bool = False
 
-    def torch_needs(self):
-        return {"x": ("y",)}
+    reads = "mask"
+    torch_reads = "y"
+    torch_name = "ReLU"
 
 
 @op("relu6")
-class ReLU6(Masked):
-    """min(max(x, 0), 6). torch keeps its input (hardtanh); 0 < y < 6 is the mask."""
+class ReLU6(Activation):
+    """min(max(x, 0), 6). torch keeps its input (hardtanh)."""
 
     inplace: bool = False
+    signed: bool = False
+
+    reads = "mask"
     torch_name = "ReLU6"
     operations = (2, 1)
 
 
 @op("hardsigmoid")
-class Hardsigmoid(Masked):
+class Hardsigmoid(Activation):
     """relu6(x + 3) / 6. The derivative is 1/6 where -3 < x < 3; y is rounded, so the mask cannot be read off it."""
 
     inplace: bool = False
+
+    reads = "mask"
     torch_name = "Hardsigmoid"
     operations = (4, 2)
-
-    def carriers(self):
-        return {}
+    carries_mask = False
 
 
 @op("hardswish")
@@ -80,11 +93,10 @@ class Hardswish(Activation):
     """x * relu6(x + 3) / 6."""
 
     inplace: bool = False
+    signed: bool = False
+
     torch_name = "Hardswish"
     operations = (5, 4)
-
-    def needs(self):
-        return {"x": ("x",)}
 
 
 @op("silu")
@@ -92,21 +104,18 @@ class SiLU(Activation):
     """x * sigmoid(x)."""
 
     inplace: bool = False
+    signed: bool = False
+
     torch_name = "SiLU"
     operations = (4, 6)
-
-    def needs(self):
-        return {"x": ("x",)}
 
 
 @op("sigmoid")
 class Sigmoid(Activation):
     """1 / (1 + exp(-x)); dx = g * y * (1 - y) reads the output."""
 
+    reads = torch_reads = "y"
     operations = (3, 3)
-
-    def needs(self):
-        return {"x": ("y",)}
 
     def module(self, library):
         return library.nn.Sigmoid()
@@ -117,10 +126,9 @@ class GELU(Activation):
     """x * Phi(x), with the error function or its tanh approximation."""
 
     approximate: str = "none"
-    operations = (5, 9)
+    signed: bool = False
 
-    def needs(self):
-        return {"x": ("x",)}
+    operations = (5, 9)
 
     def module(self, library):
         return library.nn.GELU(self.approximate)

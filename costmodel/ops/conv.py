@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..op import Extra, Op, Pair, Work, check, op, pair
-from ..size import numel, require, show, window
+from ..size import numel, require, window
 
 
 @op("conv2d")
@@ -30,6 +30,7 @@ class Conv2d(Op):
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
     # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
     torch_joint = True
+    torch_excuse = "stock convolutions keep their input even where their weight is frozen"
 
     def __post_init__(self):
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
@@ -60,13 +61,12 @@ class Conv2d(Op):
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
     def shape(self, x):
-        if len(x) != 4:
-            raise_shape("conv2d", x)
+        require(len(x) == 4, "conv2d takes (N, C, H, W), the input is {}", x)
         n, c, h, w = x
-        check(c == self.in_channels, f"the input has {c} channels, the convolution takes {self.in_channels}")
+        require(c == self.in_channels, "the input has {} channels, the convolution takes {}", (c,), (self.in_channels,))
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation
         h, w = window(h, kh, sh, ph, dh), window(w, kw, sw, pw, dw)
-        require((h >= 1) & (w >= 1), f"no output: the kernel {kh}x{kw} does not fit into the input {show(x)}")
+        require((h >= 1) & (w >= 1), "no output: the kernel {} does not fit into the input {}", self.kernel, x)
         return (n, self.out_channels, h, w)
 
     def needs(self):
@@ -114,19 +114,14 @@ class Conv2d(Op):
         forward = work["forward"]
         return {**work, "forward": Work(macs, forward.elementwise + n), "bias": Work(0, n)}
 
+    def arguments(self):
+        """Those of torch.nn.Conv2d."""
+        return (self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
+                self.groups, self.bias)  # fmt: skip
+
     def module(self, library):
-        cls = library.nn.Conv2d
-        if self.standardise:
-            cls = library.FixedStandardisedConv2d if self.fixed else library.StandardisedConv2d
-        return cls(
-            self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
-            self.groups, self.bias,
-        )
-
-
-def raise_shape(kind, x):
-    """A 4-D op met another input."""
-    check(False, f"{kind} takes (N, C, H, W), the input is {show(x)}")
+        module = (library.StandardisedConv2d if self.has_epilogue else library.nn.Conv2d)(*self.arguments())
+        return library.standardised_once(module) if self.fixed else module
 
 
 Conv2d.examples = (

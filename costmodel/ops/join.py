@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Op, Work, check, op
-from ..size import broadcast, maximum, numel, show, where
+from ..op import Op, Work, op
+from ..size import broadcast, maximum, numel, require, where
 
 
 class Join(Op):
@@ -13,7 +13,7 @@ class Join(Op):
 
     def shape(self, a, b):
         y = broadcast(a, b)
-        check(not self.inplace or len(y) == len(a), f"in place, {show(a)} cannot take the shape {show(y)}")
+        require(not self.inplace or len(y) == len(a), "in place, {} cannot take the shape {}", a, y)
         return y
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Op, Work, check, op
-from ..size import numel, require, show
+from ..size import numel, require
 
 
 @op("linear")
@@ -27,8 +27,9 @@ class Linear(Op):
         return {"weight": weight, "bias": (self.out_features,)} if self.bias else {"weight": weight}
 
     def shape(self, x):
-        check(len(x) == 2, f"linear takes (N, features), the input is {show(x)}")
-        require(x[1] == self.in_features, f"the input has {show(x[1:])} features, the layer takes {self.in_features}")
+        require(len(x) == 2, "linear takes (N, features), the input is {}", x)
+        fits = x[1] == self.in_features
+        require(fits, "the input has {} features, the layer takes {}", x[1:], (self.in_features,))
         return (x[0], self.out_features)
 
     def needs(self):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Extra, Op, Work, check, op
-from ..size import maximum, numel, show
+from ..op import Extra, Op, Work, op
+from ..size import maximum, numel, require
 
 
 @op("cross_entropy")
@@ -11,7 +11,7 @@ class CrossEntropy(Op):
     """torch.nn.functional.cross_entropy of logits (N, classes) with int64 targets (N,), averaged: -> ()."""
 
     def shape(self, x):
-        check(len(x) == 2, f"cross_entropy takes (N, classes), the input is {show(x)}")
+        require(len(x) == 2, "cross_entropy takes (N, classes), the input is {}", x)
         return ()
 
     def needs(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..op import Extra, Op, Work, check, op
-from ..size import maximum, numel, require, show, where
+from ..size import maximum, numel, require, where
 
 
 @op("batch_norm")
@@ -21,6 +21,7 @@ class BatchNorm(Op):
     # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
     # weight or bias wants a gradient, with frozen statistics too.
     torch_joint = True
+    torch_excuse = "stock batch norms keep their input even where their scale and statistics are frozen"
 
     def __post_init__(self):
         check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
@@ -41,11 +42,11 @@ class BatchNorm(Op):
         return {"running_mean": per_channel, "running_var": per_channel, "num_batches_tracked": Extra((), 64)}
 
     def shape(self, x):
-        check(len(x) == 4, f"batch_norm takes (N, C, H, W), the input is {show(x)}")
-        check(x[1] == self.channels, f"the input has {x[1]} channels, the norm takes {self.channels}")
+        require(len(x) == 4, "batch_norm takes (N, C, H, W), the input is {}", x)
+        require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         if self.statistics == "batch":
             # torch.nn.functional._verify_batch_size refuses the same.
-            require(x[0] * x[2] * x[3] > 1, f"batch statistics of one value per channel (input {show(x)})")
+            require(x[0] * x[2] * x[3] > 1, "batch statistics of one value per channel (input {})", x)
         return x
 
     def needs(self):
@@ -130,8 +131,8 @@ class GroupNorm(Op):
         return {"weight": (self.channels,), "bias": (self.channels,)}
 
     def shape(self, x):
-        check(len(x) >= 2, f"group_norm takes (N, C, ...), the input is {show(x)}")
-        check(x[1] == self.channels, f"the input has {x[1]} channels, the norm takes {self.channels}")
+        require(len(x) >= 2, "group_norm takes (N, C, ...), the input is {}", x)
+        require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         return x
 
     def needs(self):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Axes, Extra, Op, Pair, Work, check, op, pair
-from ..size import numel, require, show, window
+from ..size import numel, require, window
 
 
 class WindowPool(Op):
@@ -18,11 +18,11 @@ class WindowPool(Op):
             check(2 * p <= k, f"padding {p} is more than half of the kernel {k}")
 
     def shape(self, x):
-        check(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {show(x)}")
+        require(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {{}}", x)
         h, w = (
             window(size, k, s, p, 1, self.ceil) for size, k, s, p in zip(x[2:], self.kernel, self.stride, self.padding)
         )
-        require((h >= 1) & (w >= 1), f"no output: the window {show(self.kernel)} does not fit into {show(x)}")
+        require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", self.kernel, x)
         return (x[0], x[1], h, w)
 
     def work(self, y, x):
@@ -90,7 +90,7 @@ class AdaptiveAvgPool2d(Op):
         object.__setattr__(self, "output", pair(self.output, "output"))
 
     def shape(self, x):
-        check(len(x) == 4, f"adaptive_avg_pool2d takes (N, C, H, W), the input is {show(x)}")
+        require(len(x) == 4, "adaptive_avg_pool2d takes (N, C, H, W), the input is {}", x)
         return (x[0], x[1], *self.output)
 
     def needs(self):
@@ -125,7 +125,7 @@ class Mean(Op):
         check(min(self.axes) >= 1 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 1")
 
     def shape(self, x):
-        check(self.axes[-1] < len(x), f"axes {self.axes} are not all there in the input {show(x)}")
+        require(self.axes[-1] < len(x), "axes {} are not all there in the input {}", self.axes, x)
         averaged = (1,) if self.keepdim else ()
         return tuple(size for i, n in enumerate(x) for size in (averaged if i in self.axes else (n,)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Op, Work, check, op
-from ..size import numel, show, where
+from ..size import numel, require, where
 
 
 @op("upsample")
@@ -26,7 +26,7 @@ class Upsample(Op):
 
     def shape(self, x, like=None):
         for value in (x,) if like is None else (x, like):
-            check(len(value) == 4, f"upsample takes (N, C, H, W), the input is {show(value)}")
+            require(len(value) == 4, "upsample takes (N, C, H, W), the input is {}", value)
         return (*x[:2], x[2] * self.scale, x[3] * self.scale) if like is None else (*x[:2], *like[2:])
 
     def needs(self):

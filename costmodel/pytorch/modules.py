@@ -30,20 +30,18 @@ class StandardisedConv2d(nn.Conv2d):
         return self._conv_forward(x, standardised(self.weight), self.bias)
 
 
-class FixedStandardisedConv2d(nn.Conv2d):
-    """A convolution whose weight is standardised once: when the module is made, and when a state dict is loaded."""
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        _standardise(self)
-        self.register_load_state_dict_post_hook(_standardise)
-
-
 def standardised(weight: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     """(weight - mean) / (std + eps), over all axes but the first."""
     centred = weight - weight.mean((1, 2, 3), keepdim=True)
     std = centred.flatten(1).std(1) + eps
     return centred / std.view(-1, 1, 1, 1)
+
+
+def standardised_once(module: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with its weight standardised now, and again whenever a state dict is loaded."""
+    _standardise(module)
+    module.register_load_state_dict_post_hook(_standardise)
+    return module
 
 
 def _standardise(module: nn.Conv2d, *_: object) -> None:

@@ -28,7 +28,7 @@ def realize(network: Union[str, Network, Any], strategy: str = "full", conventio
     if not chosen.measurable:
         names = ", ".join(name for name, c in conventions_.CONVENTIONS.items() if c.measurable)
         raise CostmodelError(f"convention {convention!r} only counts, no module follows it; allowed: {names}")
-    graph = strategies_.apply(strategy, load(network).graph)
+    graph = chosen.lower(strategies_.apply(strategy, load(network).graph))
     return build(graph).train(graph.has_loss)
 
 

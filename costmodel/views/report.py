@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..estimates import Estimate, Row
 from ..size import show
 from ..units import in_unit, show_count, show_size, unit_of
 from .table import Column, Lines, Table, bar
 
-SIDE_BY_SIDE = ("torch", "ideal")
+SIDE_BY_SIDE = ("torch", "lean", "ideal")
 NAMES = {
     "parameters": "parameters",
     "buffers": "buffers (running statistics)",
@@ -32,7 +32,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -
     first = estimates[0]
     return (
         [memory_table(estimates), work_table(first), parts_table(first, layers)],
-        [*peak_note(first), *why(first), *(budget_notes(first, budget) if budget is not None else [])],
+        [*peak_note(first), *why(estimates), *(budget_notes(first, budget) if budget is not None else [])],
     )
 
 
@@ -97,20 +97,34 @@ def parts_table(estimate: Estimate, layers: bool) -> Table:
     return Table("", columns, rows)
 
 
-def why(estimate: Estimate) -> List[str]:
-    """Which tensor is the largest that is kept, who keeps it and why; and what is kept without need."""
-    rows = estimate.rows
-    if not rows:
+def why(estimates: Sequence[Estimate]) -> List[str]:
+    """Which tensor is the largest that is kept, who keeps it and why; and why the conventions differ."""
+    first = estimates[0]
+    if not first.rows:
         return ["Nothing is kept for a backward pass: nothing trains."]
-    largest = max(rows, key=lambda row: row.saved_bytes)
+    largest = max(first.rows, key=lambda row: row.saved_bytes)
     notes = [f"{largest.node} keeps most, {show_size(largest.saved_bytes)}: {reason(largest)}."]
-    idle = sum(row.saved_bytes for row in rows if not row.needed)
-    if idle:
-        notes.append(
-            f"Of {show_size(idle)} among the {show_size(estimate.saved_bytes)} saved, the demanded gradients need only a"
-            f" mask, a shape or nothing; the implementation keeps them all the same."
-        )
+    by_name = {estimate.convention: estimate for estimate in estimates}
+    if {"torch", "lean"} <= by_name.keys():
+        notes += difference(by_name["torch"], by_name["lean"])
     return notes
+
+
+def difference(stock: Estimate, lean: Estimate) -> List[str]:
+    """One line: how much more stock modules save, which kind of layer makes most of it, and why."""
+    more = stock.saved_bytes - lean.saved_bytes
+    kept = [{(k.value, k.value is None and (k.node, k.operand)): (k.node, size) for k, size in zip(e.kept, e.kept_bytes)}
+            for e in (stock, lean)]  # fmt: skip
+    by_excuse: Dict[str, int] = {}
+    for mine, other, sign in ((kept[0], kept[1], 1), (kept[1], kept[0], -1)):
+        for key in mine.keys() - other.keys():
+            node, size = mine[key]
+            excuse = stock.graph.nodes[node].op.torch_excuse
+            by_excuse[excuse] = by_excuse.get(excuse, 0) + sign * size
+    excuse, most = max(by_excuse.items(), key=lambda item: item[1], default=("", 0))
+    if more <= 0 or not excuse:
+        return []
+    return [f"Stock modules save {show_size(more)} more than lean ones, {show_size(most)} of it because {excuse}."]
 
 
 def reason(row: Row) -> str:
@@ -125,9 +139,11 @@ def peak_note(estimate: Estimate) -> List[str]:
     if estimate.memory is None:
         return [f"{estimate.convention} counts what is saved; it has no peak."]
     live = sorted(estimate.at_peak.items(), key=lambda item: -item[1])
-    parts = ", ".join(f"{show_size(size)} {category}" for category, size in live if size >= 1000)
-    at = estimate.peak_at
-    return [f"The peak of {show_size(estimate.peak_bytes)} is reached in the {at['phase']} pass at {at['node']}: {parts}."]
+    parts = [f"{show_size(size)} {category}" for category, size in live if size >= 1000]
+    resident = show_size(estimate.peak_bytes - estimate.step_peak_bytes)
+    where = f"in the {estimate.peak_at['phase']} pass at {estimate.peak_at['node']}"
+    peak = show_size(estimate.peak_bytes)
+    return [f"The peak of {peak} is reached {where}: {', '.join([f'{resident} resident', *parts])}."]
 
 
 def budget_notes(estimate: Estimate, budget: int) -> List[str]:

@@ -1,0 +1,59 @@
+"""`lean`: what this package's own memory-lean modules keep and allocate.
+
+The graph is rewritten first: every op becomes its lean form, so that what is priced is what is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Dict, Iterator
+
+from ..convention import Read, convention, each_read, value_of
+from ..graph import Graph
+from ..ops.conv import Conv2d
+from ..ops.lean import Place, lean as lean_form
+from ..ops.norm import BatchNorm
+from .ideal import ideal
+
+
+@lru_cache(maxsize=512)
+def lower(graph: Graph) -> Graph:
+    """The graph with every op in its lean form."""
+    kept = {value_of(graph, read.node, read.operand) for read in ideal(graph)} - {None}
+    readers: Dict[int, int] = {}
+    for reads in graph.reads:
+        for v in reads:
+            readers[v] = readers.get(v, 0) + 1
+    partner = folded(graph, readers)
+    nodes = []
+    for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
+        v = reads[0]
+        maker = graph.nodes[v - 1].op if v else None
+        place = Place(
+            demanded=demanded,
+            trains=node.trains,
+            alone=isinstance(maker, Conv2d) and readers[v] == 1 and graph.content[v] not in kept,
+            carried=graph.content[i + 1] in kept,
+            partner=partner.get(i, ""),
+        )
+        nodes.append(replace(node, op=lean_form(node.op, place)))
+    return replace(graph, nodes=tuple(nodes))
+
+
+def folded(graph: Graph, readers: Dict[int, int]) -> Dict[int, str]:
+    """Pairs of a convolution and the frozen norm after it in the part that runs without autograd: each one's other."""
+    pairs = {}
+    for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
+        v = reads[0]
+        if graph.demanded[i] or v == 0 or not isinstance(node.op, BatchNorm) or node.op.statistics != "frozen":
+            continue
+        before = graph.nodes[v - 1]
+        if type(before.op) is Conv2d and readers[v] == 1:
+            pairs[v - 1], pairs[i] = node.owner, before.owner
+    return pairs
+
+
+@convention("lean", "what this package's own memory-lean modules keep and allocate", measurable=True, lower=lower)
+def lean(graph: Graph) -> Iterator[Read]:
+    return each_read(graph, torch=True)

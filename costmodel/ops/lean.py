@@ -1,0 +1,238 @@
+"""Memory-lean forms of ops: what costmodel/pytorch/lean.py runs. Each says which stock op it stands for, and when."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from ..op import Op, op
+from ..size import numel
+from .activation import Activation
+from .conv import Conv2d
+from .noise import Dropout
+from .norm import BatchNorm
+from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+
+
+class Place(NamedTuple):
+    """Where an op stands in the graph that is being made lean.
+
+    demanded: the gradients of its backward; none in a frozen prefix, which runs without autograd.
+    trains: its parameters that train. alone: it is the only reader of its input, whose maker does not keep it.
+    carried: its output is kept by another node, or carries nothing.
+    partner: the path of the norm that a convolution takes in, or of the convolution that took this norm in.
+    """
+
+    demanded: Tuple[str, ...]
+    trains: frozenset
+    alone: bool
+    carried: bool
+    partner: str
+
+
+#: Stock op -> its lean form at a place, or None where the stock op is lean enough.
+LEAN: Dict[type, Callable[[Any, Place], Optional[Op]]] = {}
+
+
+def lean(stock: Op, place: Place) -> Op:
+    """The lean form of an op at a place; the op itself where there is none."""
+    form = next((LEAN[cls] for cls in type(stock).__mro__ if cls in LEAN), None)
+    return (form(stock, place) if form else None) or stock
+
+
+def stands_for(*stock: type) -> Callable[[Callable], Callable]:
+    """Decorator: registers a function (op, place) -> lean form for stock ops."""
+
+    def register(form: Callable[[Any, Place], Optional[Op]]) -> Callable:
+        LEAN.update(dict.fromkeys(stock, form))
+        return form
+
+    return register
+
+
+def as_op(cls: type, stock: Op, **more: Any) -> Op:
+    """A lean op with a stock op's fields."""
+    return cls(**{field.name: getattr(stock, field.name) for field in fields(stock)}, **more)
+
+
+@op("lean_conv2d")
+class LeanConv2d(Conv2d):
+    """A convolution that keeps its input only for its weight's gradient.
+
+    With a frozen weight the input's gradient is a convolution of the output's: with the rotated weight at stride 1, a
+    transposed one at other strides. The bias's gradient is a sum.
+    """
+
+    torch_joint = False
+
+    def module(self, library):
+        module = library.lean.LeanConv2d(*self.arguments())
+        return library.standardised_once(module) if self.fixed else module
+
+
+@op("folded_conv2d")
+class FoldedConv2d(Conv2d):
+    """A convolution without a backward pass that takes in the scale and shift of the frozen norm after it.
+
+    norm: path of the norm's module, which holds its parameters still.
+    """
+
+    norm: str = ""
+
+    def transients(self, setting, y, x):
+        forward, _ = super().transients(setting, y, x)
+        # The scaled weight and the shift are made for the call.
+        folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
+        return (forward + folded, 0)
+
+    def module(self, library):
+        module = library.lean.FoldedConv2d(*self.arguments())
+        return library.standardised_once(module) if self.fixed else module
+
+
+@stands_for(Conv2d)
+def lean_conv(stock: Conv2d, place: Place) -> Optional[Op]:
+    if stock.has_epilogue:
+        return None
+    if place.demanded:
+        return as_op(LeanConv2d, stock)
+    return as_op(FoldedConv2d, stock, norm=place.partner) if place.partner else None
+
+
+@op("folded_norm")
+class FoldedNorm(BatchNorm):
+    """A frozen norm whose scale and shift the convolution before it has taken in: it hands on its input."""
+
+    @property
+    def is_view(self):
+        return True
+
+    def transients(self, setting, y, x):
+        return (0, 0)
+
+    def module(self, library):
+        return library.lean.FoldedNorm2d(self.channels, self.eps, self.momentum)
+
+
+@op("shift_norm")
+class ShiftNorm(BatchNorm):
+    """A norm with frozen statistics and scale: y = x * a + b with constant a, so that no gradient reads x.
+
+    inplace: it overwrites its input.
+    """
+
+    inplace: bool = False
+
+    torch_joint = False
+
+    def transients(self, setting, y, x):
+        return (0, 0)
+
+    def module(self, library):
+        return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace)
+
+
+@stands_for(BatchNorm)
+def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
+    if stock.statistics != "frozen" or "weight" in place.trains:
+        return None
+    if place.partner and not place.demanded:
+        return as_op(FoldedNorm, stock)
+    return as_op(ShiftNorm, stock, inplace=place.alone)
+
+
+@op("masked_activation")
+class MaskedActivation(Activation):
+    """An activation whose backward reads one bit per element: packed 8 to a byte, or read off its output.
+
+    of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway.
+    """
+
+    of: str
+    keep: str = "mask"
+    inplace: bool = False
+    signed: bool = False
+
+    def needs(self):
+        return {"x": (self.keep,)}
+
+    torch_needs = needs
+
+    def carriers(self):
+        return {}
+
+    def module(self, library):
+        return library.lean.MaskedActivation(self.of, self.keep, self.signed, self.inplace)
+
+
+@stands_for(Activation)
+def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
+    if not place.demanded:
+        return None
+    if stock.needs()["x"] == ("mask",):
+        keep = "y" if place.carried and stock.carriers() else "mask"
+        return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed)
+    # What is kept is the input: out of place it need not be cloned first.
+    return replace(stock, inplace=False) if stock.inplace else None
+
+
+@op("packed_dropout")
+class PackedDropout(Dropout):
+    """Dropout that keeps one bit per element."""
+
+    def torch_needs(self):
+        return self.needs()
+
+    def module(self, library):
+        return library.lean.PackedDropout(self.p, self.inplace)
+
+
+@stands_for(Dropout)
+def lean_dropout(stock: Dropout, place: Place) -> Optional[Op]:
+    return as_op(PackedDropout, stock) if place.demanded and not stock.is_view else None
+
+
+@op("lean_avg_pool2d")
+class LeanAvgPool2d(AvgPool2d):
+    """Average pooling that keeps nothing."""
+
+    def torch_needs(self):
+        return self.needs()
+
+    def module(self, library):
+        return library.lean.LeanAvgPool2d(
+            self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad
+        )
+
+
+@op("lean_adaptive_avg_pool2d")
+class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
+    """Adaptive average pooling that keeps nothing."""
+
+    def torch_needs(self):
+        return self.needs()
+
+    def module(self, library):
+        return library.lean.LeanAdaptiveAvgPool2d(self.output)
+
+
+@op("lean_max_pool2d")
+class LeanMaxPool2d(MaxPool2d):
+    """Max pooling that keeps the indices alone."""
+
+    def needs(self):
+        return {"x": ("indices",)}
+
+    torch_needs = needs
+
+    def module(self, library):
+        return library.lean.LeanMaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
+
+
+@stands_for(AvgPool2d, AdaptiveAvgPool2d, MaxPool2d)
+def lean_pool(stock: Op, place: Place) -> Optional[Op]:
+    forms = {AvgPool2d: LeanAvgPool2d, AdaptiveAvgPool2d: LeanAdaptiveAvgPool2d, MaxPool2d: LeanMaxPool2d}
+    if not place.demanded or stock.torch_needs() == {"x": ()}:
+        return None
+    return as_op(forms[type(stock)], stock)
+
