@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
 from . import convention as conventions_
 from . import conventions, strategies, strategy as strategies_, timeline  # noqa: F401
-from .convention import Kept
+from .convention import Elementwise, Kept
 from .errors import CostmodelError
 from .estimates import Estimate, Memory, NodeWork, Request
 from .graph import Graph
@@ -30,7 +30,7 @@ def analyze(network: Network, request: Request) -> Estimate:
         raise CostmodelError(f"{where}: {error}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits)
-    work = work_of(graph, shapes)
+    work = work_of(graph, shapes, chosen.elementwise)
     if max(*map(sum, zip(*work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     memory = memory_of(graph, kept, kept_bytes, shapes, request) if chosen.measurable else None
@@ -64,8 +64,13 @@ def price(graph: Graph, kept: Tuple[Kept, ...], shapes: Tuple[Shape, ...], item_
     return tuple(found), tuple(sizes)
 
 
-def work_of(graph: Graph, shapes: Tuple[Shape, ...]) -> Tuple[NodeWork, ...]:
-    """The arithmetic of every node: its forward pass, and the gradients that are demanded."""
+def work_of(
+    graph: Graph, shapes: Tuple[Shape, ...], counted: Optional[Elementwise] = None
+) -> Tuple[NodeWork, ...]:
+    """The arithmetic of every node: its forward pass, and the gradients that are demanded.
+
+    counted: a convention's own elementwise work.
+    """
     works = []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         op = node.op
@@ -79,7 +84,8 @@ def work_of(graph: Graph, shapes: Tuple[Shape, ...]) -> Tuple[NodeWork, ...]:
             else:
                 weights += macs
         macs, operations = work["forward"]
-        works.append(NodeWork(macs, inputs, weights, operations, elementwise))
+        own = counted(node, shapes[i + 1], demanded) if counted else None
+        works.append(NodeWork(macs, inputs, weights, *(own or (operations, elementwise))))
     return tuple(works)
 
 

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .errors import unknown
-from .graph import Graph
+from .graph import Graph, Node
+from .size import Shape, Size
 
 
 class Read(NamedTuple):
@@ -33,11 +34,16 @@ class Kept(NamedTuple):
 KeptRule = Callable[[Graph], Iterable[Read]]
 
 
+Elementwise = Callable[[Node, Shape, Tuple[str, ...]], Optional[Tuple[Size, Size]]]
+
+
 class Convention(NamedTuple):
     """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes.
 
     memory: a paper's own arithmetic, which takes an Estimate and gives entries of its `memory_bytes`. With it each read
     counts for itself, layer by layer, whether or not another one reads the same storage.
+    elementwise: a paper's own operations of a node, forward and backward, for its output's shape and the gradients
+    demanded; None where they are the op's.
     """
 
     name: str
@@ -46,6 +52,7 @@ class Convention(NamedTuple):
     measurable: bool  # a real run can be held against it
     lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
     memory: Optional[Callable[[Any], Dict[str, Any]]]
+    elementwise: Optional[Elementwise]
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
         """What is kept, each storage once, in the order in which it is first kept."""
@@ -61,11 +68,12 @@ def convention(
     measurable: bool = False,
     lower: Callable[[Graph], Graph] = lambda graph: graph,
     memory: Optional[Callable[[Any], Dict[str, Any]]] = None,
+    elementwise: Optional[Elementwise] = None,
 ) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""
 
     def register(rule: KeptRule) -> KeptRule:
-        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory)
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory, elementwise)
         return rule
 
     return register

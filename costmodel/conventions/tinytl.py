@@ -22,11 +22,23 @@ FROZEN_BITS = 8
 
 def memory(estimate: Any) -> Dict[str, Size]:
     """The memory that the authors print, and its parameters."""
+    saved_by: Dict[int, Size] = {}
+    for kept, size in zip(estimate.kept, estimate.kept_bytes):
+        saved_by[kept.node] = saved_by.get(kept.node, 0) + size
+    parameters = parameter_bytes(estimate)
+    return {"parameters": parameters, "peak": parameters + forward_peak(estimate, saved_by)}
+
+
+def parameter_bytes(estimate: Any) -> int:
+    """Bytes of the parameters, frozen ones of 8 bits."""
+    frozen = estimate.parameters - estimate.trainable_parameters
+    return estimate.request.dtype.bits // 8 * estimate.trainable_parameters + frozen * FROZEN_BITS // 8
+
+
+def forward_peak(estimate: Any, saved_by: Dict[int, Size]) -> Size:
+    """The largest over the layers of what those before it saved, its temporary and the shortcut; saved_by: node -> bytes."""
     graph, shapes = estimate.graph, estimate.shapes
     item = estimate.request.dtype.bits // 8
-    saved_here: Dict[int, Size] = {}
-    for kept, size in zip(estimate.kept, estimate.kept_bytes):
-        saved_here[kept.node] = saved_here.get(kept.node, 0) + size
     shortcuts = [_shortcut(graph, scope) for scope in graph.blocks]
     saved = highest = 0
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
@@ -35,10 +47,8 @@ def memory(estimate: Any) -> Dict[str, Size]:
         residual = 0 if shortcut is None else numel(shapes[shortcut])
         temporary = _temporary(node, numel(shapes[reads[0]]), numel(shapes[i + 1]))
         highest = maximum(highest, saved + item * (temporary + residual))
-        saved = saved + saved_here.get(i, 0)
-    frozen = estimate.parameters - estimate.trainable_parameters
-    parameters = item * estimate.trainable_parameters + frozen * FROZEN_BITS // 8
-    return {"parameters": parameters, "peak": parameters + highest}
+        saved = saved + saved_by.get(i, 0)
+    return highest
 
 
 @convention("tinytl", "TinyTL's own arithmetic: peak of saved and temporary, frozen parameters of 8 bits", memory=memory)
