@@ -43,9 +43,10 @@ def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
         )
     known = geometry(graph)
     norm = next((node.op for node in graph.nodes if node.op.is_norm), build("batch_norm", {"channels": 1}))
-    entries = [_entry(graph, scope) for scope in graph.blocks]
-    size = FIRST_RESOLUTION if resolution is None else -(-resolution // max(known[entries[0]].stride))
-    for scope, entry in zip(graph.blocks, entries):
+    first = known[_entry(graph, graph.blocks[0])]
+    size = FIRST_RESOLUTION if resolution is None else -(-resolution // max(1, *first.stride))
+    for scope in graph.blocks:
+        entry = _entry(graph, scope)
         main = _main(graph, scope, entry)
         stride = tuple(-(-out // max(1, at)) for out, at in zip(known[main].stride, known[entry].stride))
         if scope != graph.blocks[0]:
@@ -54,6 +55,7 @@ def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
             except CostmodelError as error:
                 raise CostmodelError(f"no lite residual branch fits block {scope!r}: {error}") from None
             graph = _joined(graph, main, branch)
+            known[branch[-1].name] = known[main]
         size //= max(stride)
     return graph
 
