@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Optional, Union
 
 from .analyze import analyze
-from .errors import CostmodelError, unknown
+from .errors import CostmodelError, check_name, unknown
 from .estimates import DTYPES, Estimate, Request
 from .frontends import load
 from .network import Network
 from .op import is_int
 from .optimizer import find
-from .target import parse
+from .strategy import STRATEGIES
+from .target import DEVICES, parse
 
 
 def estimate(
@@ -28,7 +29,8 @@ def estimate(
     """What one training step will cost, from the layer graph alone.
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
-    width of the images, the network's own by default. target: cpu[,threads=N][,isa=ISA][,channels_last], cuda or none.
+    width of the images, the network's own by default. target: cpu[,threads=N][,isa=ISA][,channels_last], cuda or
+    none[,threads=N].
     dtype: of the whole network. accumulate: steps of `batch` images whose gradients are added up before an update; the
     last of them is priced. Raises CostmodelError for a bad request.
     """
@@ -36,9 +38,12 @@ def estimate(
     resolution = network.resolution if resolution is None else resolution
     for name, value in (("batch", batch), ("resolution", resolution), ("accumulate", accumulate)):
         if not is_int(value) or value < 1:
-            raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
+            raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
+    check_name("dtype", dtype, DTYPES)
+    if not isinstance(strategy, str):
+        raise unknown("strategy", strategy, STRATEGIES)
+    if not isinstance(target, str):
+        raise unknown("target", target, DEVICES)
     request = Request(
         strategy, batch, resolution, convention, find(optimizer), parse(target), DTYPES[dtype], accumulate
     )

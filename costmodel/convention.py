@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from .errors import unknown
+from .errors import check_name
 from .graph import Graph, Node
 from .size import Shape, Size
 
@@ -32,8 +32,6 @@ class Kept(NamedTuple):
 
 
 KeptRule = Callable[[Graph], Iterable[Read]]
-
-
 Elementwise = Callable[[Node, Shape, Tuple[str, ...]], Optional[Tuple[Size, Size]]]
 
 
@@ -81,8 +79,7 @@ def convention(
 
 def find(name: str) -> Convention:
     """The convention of this name; raises CostmodelError where there is none."""
-    if name not in CONVENTIONS:
-        raise unknown("convention", name, CONVENTIONS)
+    check_name("convention", name, CONVENTIONS)
     return CONVENTIONS[name]
 
 

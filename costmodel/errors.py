@@ -10,6 +10,12 @@ class CostmodelError(ValueError):
     """A bad request. The message says where, what was found and what is allowed; the CLI exits with 2."""
 
 
+def check_name(what: str, name: object, allowed: Iterable[str]) -> None:
+    """Raise CostmodelError unless the name is a text and among the allowed ones."""
+    if not isinstance(name, str) or name not in allowed:
+        raise unknown(what, name, allowed)
+
+
 def unknown(what: str, found: object, allowed: Iterable[str]) -> CostmodelError:
     """The error for a name that is not among the allowed ones, with the nearest name for a typo."""
     names = sorted(allowed)

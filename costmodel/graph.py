@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Callable, Dict, FrozenSet, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import CostmodelError, unknown
 from .op import Extra, Op
@@ -68,17 +68,26 @@ class Graph:
         if not self.nodes:
             raise CostmodelError("the graph has no nodes")
         made = {INPUT}
-        later = {node.name for node in self.nodes}
+        shapes: Dict[Tuple[str, str], Tuple[int, ...]] = {}
+        scopes = set()
+        reads = {node.name: node.inputs for node in self.nodes}
         for node in self.nodes:
             for name in node.inputs:
                 if name in made:
                     continue
-                if name in later:
-                    raise CostmodelError(f"node {node.name!r} reads {name!r}, {self._why_not_yet(node.name, name)}")
+                if name in reads:
+                    raise CostmodelError(f"node {node.name!r} reads {name!r}, {why_not_yet(node.name, name, reads)}")
                 raise CostmodelError(f"node {node.name!r}: {unknown('input', name, made)}")
             if node.name in made:
                 raise CostmodelError(f"two nodes are called {node.name!r}")
+            if not all(node.name.split(".")):
+                raise CostmodelError(f"a node is called {node.name!r}; allowed: names joined by single dots")
             made.add(node.name)
+            scopes.update(_scopes(node.name))
+            for name, shape in node.op.params().items():
+                if shapes.setdefault((node.owner, name), shape) != shape:
+                    first = shapes[node.owner, name]
+                    raise CostmodelError(f"node {node.name!r}: {node.owner}.{name} has shape {first}, not {shape}")
             if len(node.inputs) != len(node.op.inputs):
                 raise CostmodelError(
                     f"node {node.name!r} has {len(node.inputs)} inputs; {node.op.kind} takes {len(node.op.inputs)}"
@@ -86,25 +95,12 @@ class Graph:
             missing = node.trains - node.op.params().keys()
             if missing:
                 raise CostmodelError(f"node {node.name!r} has no parameter {', '.join(sorted(missing))} to train")
-        unread = later - {name for node in self.nodes for name in node.inputs} - {self.nodes[-1].name}
+        unread = reads.keys() - {name for node in self.nodes for name in node.inputs} - {self.nodes[-1].name}
         if unread:
             raise CostmodelError(f"no node reads {', '.join(map(repr, sorted(unread)))}, and it is not the result")
         for scope in (*self.blocks, *([self.classifier] if self.classifier else [])):
-            if not any(within(node.name, scope) for node in self.nodes):
+            if scope not in scopes:
                 raise CostmodelError(f"no node stands in {scope!r}, which is named as a block or the classifier")
-
-    def _why_not_yet(self, reader: str, name: str) -> str:
-        """Words for a value that is read before it is made: a cycle, or just nodes out of order."""
-        by_name = {node.name: node for node in self.nodes}
-        todo, seen = [(name, (reader, name))], set()
-        while todo:
-            current, path = todo.pop()
-            if current == reader:
-                return f"which makes a cycle: {' <- '.join(path)}"
-            if current in by_name and current not in seen:
-                seen.add(current)
-                todo += [(i, (*path, i)) for i in by_name[current].inputs]
-        return "which stands after it; nodes are listed in order of execution"
 
     def __str__(self) -> str:
         return "\n".join(str(node) for node in self.nodes)
@@ -168,13 +164,15 @@ class Graph:
 
     def block_of(self, node: Node) -> Optional[int]:
         """Index of the block in which a node stands, if in any."""
-        return next((k for k, scope in enumerate(self.blocks) if within(node.name, scope)), None)
+        return next((self._block_numbers[s] for s in _scopes(node.name) if s in self._block_numbers), None)
+
+    @cached_property
+    def _block_numbers(self) -> Dict[str, int]:
+        return {scope: k for k, scope in enumerate(self.blocks)}
 
     def frames(self, node: Node) -> Tuple[str, ...]:
         """Scopes of the modules that are being called while a node runs, outermost first, the network's own left out."""
-        parts = node.scope.split(".") if node.scope else []
-        scopes = (".".join(parts[: i + 1]) for i in range(len(parts)))
-        return tuple(scope for scope in scopes if scope not in self.containers)
+        return tuple(scope for scope in _scopes(node.scope) if scope not in self.containers)
 
     @property
     def has_loss(self) -> bool:
@@ -218,3 +216,25 @@ class Graph:
     def buffers(self) -> Dict[Tuple[str, str], Extra]:
         """(owner, name) -> what a module holds beside its parameters."""
         return {(n.owner, name): extra for n in self.nodes for name, extra in n.op.buffers().items()}
+
+
+def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> str:
+    """Words for a value that is read before it is made: a cycle, or just nodes out of order.
+
+    reads: the inputs of every node by its name.
+    """
+    todo, seen = [(name, (reader, name))], set()
+    while todo:
+        current, path = todo.pop()
+        if current == reader:
+            return f"which makes a cycle: {' <- '.join(path)}"
+        if current not in seen:
+            seen.add(current)
+            todo += [(i, (*path, i)) for i in reads.get(current, ())]
+    return "which stands after it; nodes are listed in order of execution"
+
+
+def _scopes(path: str) -> List[str]:
+    """The path of every module that a path leads through, outermost first, itself last."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[: n + 1]) for n in range(len(parts))]

@@ -118,7 +118,7 @@ class Op:
         return 0
 
     def module(self, library: Any) -> Callable:
-        """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.modules."""
+        """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.library."""
         raise NotImplementedError
 
     @classmethod
@@ -144,7 +144,7 @@ def op(kind: str) -> Callable[[type], type]:
 
 def pair(value: Pair, name: str, least: int = 1) -> Tuple[int, int]:
     """A field that is one int for both axes, or two; raises where one is below `least`."""
-    two = (value, value) if isinstance(value, int) else tuple(value)
+    two = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(two) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in two):
         raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= {least}, or two of them")
     return two

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple
 
-from .errors import unknown
+from .errors import check_name
 from .size import nbytes
 
 
@@ -39,6 +39,5 @@ OPTIMIZERS: Dict[str, Optimizer] = {
 
 def find(name: str) -> Optimizer:
     """The optimizer of this name; raises CostmodelError where there is none."""
-    if name not in OPTIMIZERS:
-        raise unknown("optimizer", name, OPTIMIZERS)
+    check_name("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name]

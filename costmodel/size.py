@@ -41,6 +41,13 @@ def maximum(a: Size, b: Size) -> Size:
     return np.maximum(a, b)
 
 
+def minimum(a: Size, b: Size) -> Size:
+    """The smaller of two sizes, element by element where one is an array."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a if a <= b else b
+    return np.minimum(a, b)
+
+
 def where(condition: Any, a: Size, b: Size) -> Size:
     """a where the condition holds, else b; element by element where the condition is an array."""
     if isinstance(condition, (bool, np.bool_)):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
-from .errors import CostmodelError, unknown
+from .errors import CostmodelError, check_name, unknown
 from .graph import Graph, Node, within
 from .op import build
 
@@ -58,8 +58,7 @@ def apply(text: str, graph: Graph) -> Graph:
     """
     head, *pairs = text.split(",")
     name, colon, k = head.partition(":")
-    if name not in STRATEGIES:
-        raise unknown("strategy", name, STRATEGIES)
+    check_name("strategy", name, STRATEGIES)
     chosen = STRATEGIES[name]
     options: Dict[str, Any] = {}
     if chosen.takes_blocks:

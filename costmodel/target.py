@@ -15,8 +15,10 @@ ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels 
 
 @dataclass(frozen=True)
 class Target:
-    """A device. `none` counts the tensors alone: no scratch inside kernels, no rounding.
+    """A device.
 
+    none: the tensors alone, no scratch inside kernels, no rounding. With several threads PyTorch may make more of them,
+    a gradient that nobody asked for (ops/conv.py).
     cpu: oneDNN's kernels for an instruction set, with a number of threads, on contiguous or channels_last tensors.
     cuda: every block rounded up to 512 bytes; no cuDNN workspace.
     """
@@ -34,7 +36,7 @@ class Target:
     def to_dict(self) -> Dict[str, Any]:
         """What the estimate assumes, for JSON."""
         if self.device == "none":
-            return {"device": "none"}
+            return {"device": "none", **({"threads": self.threads} if self.threads > 1 else {})}
         layout = "channels_last" if self.channels_last else "contiguous"
         if self.device == "cuda":
             return {"device": "cuda", "memory_format": layout, "block_bytes": 512}
@@ -80,7 +82,7 @@ def parse(text: str) -> Target:
     if device not in DEVICES:
         raise CostmodelError(f"target {text!r}: {unknown('device', device, DEVICES)}")
     target = Target(device, here_isa() or "avx512", here_threads()) if device == "cpu" else Target(device)
-    allowed = {"cpu": ("threads", "isa", "channels_last"), "cuda": ("channels_last",), "none": ()}[device]
+    allowed = {"cpu": ("threads", "isa", "channels_last"), "cuda": ("channels_last",), "none": ("threads",)}[device]
     for part in parts:
         key, equals, value = part.partition("=")
         if key not in allowed:

@@ -38,7 +38,15 @@ def lower(graph: Graph) -> Graph:
             partner=partner.get(i, ""),
         )
         nodes.append(replace(node, op=lean_form(node.op, place)))
-    return replace(graph, nodes=tuple(nodes))
+    lowered = replace(graph, nodes=tuple(nodes))
+    return uncall(lowered) if graph.prefix_slices > 1 else lowered
+
+
+def uncall(graph: Graph) -> Graph:
+    """The graph in which no module is called that stands partly in the frozen prefix: the root runs its parts itself."""
+    inside, outside = ({scope for node in part for scope in graph.frames(node)}
+                       for part in (graph.nodes[: graph.prefix], graph.nodes[graph.prefix :]))  # fmt: skip
+    return replace(graph, containers=graph.containers | (inside & outside))
 
 
 def folded(graph: Graph, readers: Dict[int, int]) -> Dict[int, str]:

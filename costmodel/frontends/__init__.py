@@ -24,6 +24,8 @@ def load(network: Union[str, Network, Any], classes: Optional[int] = None, width
 
     if classes is not None and (not is_int(classes) or classes < 1):
         raise CostmodelError(f"classes is {classes!r}; allowed: an integer >= 1")
+    if width is not None and (isinstance(width, bool) or not isinstance(width, (int, float))):
+        raise CostmodelError(f"width is {width!r}; allowed: a number > 0")
     from .files import shipped_names, text_of
 
     if network in shipped_names("networks"):

@@ -6,7 +6,7 @@ from functools import lru_cache
 from string import Template
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple, Union
 
-from ..errors import unknown
+from ..errors import CostmodelError, unknown
 from .document import Block, Field, parse, read
 from .files import shipped_text
 
@@ -87,7 +87,7 @@ COMMON = {
     "continues": Field((bool,), False),  # the row belongs to the stage of the row above
 }
 EXPANSION = {
-    "expand": Field((int, float)),  # ratio to the block's input
+    "expand": Field((int, float), above=0),  # ratio to the block's input
     "expanded": Field((int,), least=1),  # or channels, before the width multiplier
 }
 
@@ -137,7 +137,7 @@ BLOCKS: Dict[str, Kind] = {
 
 SQUEEZE_EXCITE = {
     "of": Field((str,), "expanded"),  # which channels are squeezed: the block's input's or the expanded ones
-    "ratio": Field((int, float), 0.25),
+    "ratio": Field((int, float), 0.25, above=0),
     "divisor": Field((int,), 8, least=1),
     "activation": Field((dict,), {"op": "relu"}),
     "gate": Field((dict,), {"op": "sigmoid"}),
@@ -170,9 +170,12 @@ class Parts:
 
     def expanded(self) -> int:
         """Channels after the expansion; without `expand` and `expanded` there is none."""
-        if self.row["expanded"] is not None:
-            return self.spec.scaled(self.row["expanded"])
-        return max(1, round(self.inputs * (1 if self.row["expand"] is None else self.row["expand"])))
+        ratio, channels = self.row["expand"], self.row["expanded"]
+        if ratio is not None and channels is not None:
+            raise CostmodelError("'expand' stands beside 'expanded'; allowed: one of the two")
+        if channels is not None:
+            return self.spec.scaled(channels)
+        return max(1, round(self.inputs * (1 if ratio is None else ratio)))
 
     def conv(self, role: str, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         """Append a convolution with norm, and activation where the role has a name for one."""
@@ -208,8 +211,8 @@ class Parts:
 
     def _names(self, role: str) -> Tuple[str, ...]:
         names = self.naming.part(self.scope, role, self.count)
-        wanted = range(6, 7) if role == "squeeze_excite" else range(1, 4)
-        if len(names) not in wanted:
-            raise self.spec.block.error(f"the naming has {len(names)} names for {role!r}; allowed: {wanted}")
+        least, most = (6, 6) if role == "squeeze_excite" else (1, 3)
+        if not least <= len(names) <= most:
+            raise self.spec.block.error(f"the naming has {len(names)} names for {role!r}; allowed: {least} to {most}")
         self.count += 1
         return tuple(names)

@@ -7,8 +7,9 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from .. import ops  # noqa: F401  (registers every op)
 from ..errors import CostmodelError, unknown
 from ..graph import INPUT, Node
-from ..op import build
+from ..op import build, pair
 from ..size import Shape
+from .document import Block
 
 
 class Builder:
@@ -33,6 +34,8 @@ class Builder:
         name: the node's, or NAME@OWNER where another module holds the parameters. Raises CostmodelError.
         """
         name, _, owner = name.partition("@")
+        if not all(name.split(".")):
+            raise CostmodelError(f"a node is called {name!r}; allowed: names joined by single dots")
         inputs = tuple(inputs) or (self.last,)
         for value in inputs:
             if value not in self.shapes:
@@ -54,9 +57,9 @@ class Builder:
     def conv(self, names: Sequence[str], out: int, kernel: Any, stride: Any = 1, groups: int = 1, bias: bool = False,
              norm: Mapping[str, Any] = {}, activation: Mapping[str, Any] = {}) -> str:
         """Append convolution, norm and activation, as many of them as there are names; returns the last name."""
-        kernel = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
+        kernel = pair(kernel, "kernel")
         padding = tuple(k // 2 for k in kernel)
-        fields = {"out_channels": out, "kernel": tuple(kernel), "stride": stride, "padding": padding,
+        fields = {"out_channels": out, "kernel": kernel, "stride": stride, "padding": padding,
                   "groups": groups, "bias": bias, **self.convolution}
         last = self.add(names[0], "conv2d", fields)
         for name, what in zip(names[1:], (norm, activation)):
@@ -67,4 +70,9 @@ class Builder:
 def split(what: Mapping[str, Any]) -> Tuple[str, Dict[str, Any]]:
     """An op's kind and its fields, from {op: kind, field: value, ...}."""
     fields = dict(what)
-    return fields.pop("op"), fields
+    kind = fields.pop("op", None)
+    if not isinstance(kind, str):
+        problem = "'op' is missing" if kind is None else f"op is {kind!r}"
+        message = f"{problem}; allowed: {{op: NAME, and its fields}}"
+        raise what.error(message) if isinstance(what, Block) else CostmodelError(message)
+    return kind, fields

@@ -12,6 +12,7 @@ from ..size import LARGEST
 
 LONGEST = 1_000_000  # characters of a file; a network is a page
 DEEPEST = 20  # levels of nesting
+LARGEST_FACTOR = 1000  # of a ratio
 
 
 class Block(dict):
@@ -20,26 +21,33 @@ class Block(dict):
     def __init__(self, source: str, place: str, line: int) -> None:
         super().__init__()
         self.source, self.place, self.line = source, place, line
+        self.lines: Dict[str, int] = {}  # of each key
 
     def error(self, message: object, key: Optional[str] = None) -> CostmodelError:
         """An error at this mapping, or at one of its keys."""
         place = ".".join(filter(None, (self.place, key)))
-        return CostmodelError(f"{self.source}, line {self.line}{', ' + place if place else ''}: {message}")
+        line = self.lines.get((key or "").partition("[")[0], self.line)
+        return CostmodelError(f"{self.source}, line {line}{', ' + place if place else ''}: {message}")
 
     def only(self, keys: Iterable[str]) -> "Block":
         """The part of this mapping under some keys."""
         part = Block(self.source, self.place, self.line)
         part.update({key: self[key] for key in keys if key in self})
+        part.lines = self.lines
         return part
 
 
 class Field(NamedTuple):
-    """What a key may hold. `types` are Python types; an int also passes for a float, a bool for none of them."""
+    """What a key may hold: one of some Python types, at least `least`, or more than `above`.
+
+    An int also passes for a float, a bool for neither.
+    """
 
     types: Tuple[type, ...]
     default: Any = None
     required: bool = False
     least: Optional[int] = None
+    above: Optional[float] = None
 
 
 def parse(text: str, source: str) -> Block:
@@ -48,11 +56,7 @@ def parse(text: str, source: str) -> Block:
         raise CostmodelError(f"{source}: {len(text)} characters; allowed: at most {LONGEST}")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        # Aliases make a small file expand without bound, and no spec needs one.
-        for token in yaml.scan(text, Loader=loader):
-            if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
-                line = token.start_mark.line + 1
-                raise CostmodelError(f"{source}, line {line}: anchors and aliases (& and *) are not allowed")
+        _check_tokens(text, loader, source)
         root = yaml.compose(text, Loader=loader)
         constructor = yaml.SafeLoader("")
         if not isinstance(root, yaml.MappingNode):
@@ -65,6 +69,26 @@ def parse(text: str, source: str) -> Block:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).split("\n")[0] or type(error).__name__
         raise CostmodelError(f"{source}{line}: not valid YAML: {problem}") from None
+
+
+_OPENING = (yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken,
+            yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)  # fmt: skip
+_CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+
+
+def _check_tokens(text: str, loader: type, source: str) -> None:
+    """Refuse what would grow without bound when it is read: deep nesting, and aliases, which no spec needs.
+
+    The scanner only looks ahead; the parser behind it recurses.
+    """
+    depth = 0
+    for token in yaml.scan(text, Loader=loader):
+        where = f"{source}, line {token.start_mark.line + 1}"
+        if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
+            raise CostmodelError(f"{where}: anchors and aliases (& and *) are not allowed")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > DEEPEST:
+            raise CostmodelError(f"{where}: nested deeper than {DEEPEST} levels")
 
 
 def _kind(node: Optional[yaml.Node]) -> str:
@@ -90,6 +114,7 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
                 raise CostmodelError(f"{where}: a key that is no text")
             if key in block:
                 raise CostmodelError(f"{source}, line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
+            block.lines[key] = key_node.start_mark.line + 1
             block[key] = _convert(value, source, f"{place}.{key}" if place else key, constructor, depth + 1)
         return block
     value = constructor.construct_object(node)
@@ -119,8 +144,13 @@ def _checked(block: Block, key: str, value: Any, field: Field) -> Any:
     fits = any(_is(value, t) for t in field.types)
     if not fits:
         raise block.error(f"found {value!r}; allowed: {names}", key)
-    if field.least is not None and not isinstance(value, (str, list, dict)) and value < field.least:
-        raise block.error(f"found {value!r}; allowed: {names} >= {field.least}", key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if field.least is not None and value < field.least:
+            raise block.error(f"found {value!r}; allowed: {names} >= {field.least}", key)
+        if field.above is not None and not field.above < value <= LARGEST_FACTOR:
+            raise block.error(f"found {value!r}; allowed: {names} > {field.above}, at most {LARGEST_FACTOR}", key)
+    if isinstance(value, list) and int in field.types and not (len(value) == 2 and all(map(is_int, value))):
+        raise block.error(f"found {value!r}; allowed: an integer or a list of two", key)
     return value
 
 

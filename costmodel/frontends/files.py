@@ -25,6 +25,6 @@ def text_of(path: str) -> str:
     """Text of a user's file; raises CostmodelError where it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the path
+        reason = getattr(error, "strerror", None) or ("it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error))
         raise CostmodelError(f"cannot read {path!r}: {reason}") from None

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ..branches import insert
 from ..errors import CostmodelError, unknown
-from ..graph import Graph
+from ..graph import INPUT, Graph, why_not_yet
 from ..network import Network
 from .blocks import BLOCKS, Parts, block_keys, block_naming
 from .builder import Builder
@@ -60,6 +60,9 @@ class Spec:
         self.values = read(block, NETWORK)
         self.classes = self.values["classes"] if classes is None else classes
         self.width = self.values["width"] if width is None else width
+        if not 0 <= self.values["stochastic_depth"] <= 1:
+            found = self.values["stochastic_depth"]
+            raise block.error(f"found {found!r}; allowed: a probability from 0 to 1", "stochastic_depth")
         if not 0 < self.width <= 1000:
             raise block.error(f"width is {self.width!r}; allowed: a number > 0, at most 1000")
         self.builder = Builder(self.values["channels"], self.values["resolution"], self.values["convolution"])
@@ -84,6 +87,7 @@ class Spec:
                 raise self.block.error(f"'nodes' stands beside {others[0]!r}; allowed: one of the two")
             if self.width != 1.0:
                 raise self.block.error("a list of nodes has no width multiplier; allowed: width 1")
+            self.reads = _reads(values["nodes"])
             self._each("nodes", values["nodes"], self._node)
             blocks = values["blocks"]
             if not all(isinstance(scope, str) for scope in blocks):
@@ -122,6 +126,9 @@ class Spec:
         fields = {key: value for key, value in item.items() if key not in NODE}
         if not all(isinstance(name, str) for name in own["inputs"]):
             raise item.error(f"found {own['inputs']!r}; allowed: names of nodes", "inputs")
+        for name in own["inputs"]:
+            if name in self.reads and name not in self.builder.shapes:
+                raise CostmodelError(f"reads {name!r}, {why_not_yet(own['name'], name, self.reads)}")
         self.builder.add(own["name"], own["op"], self._with_classes(fields), own["inputs"])
 
     def _layer(self, item: Block) -> None:
@@ -132,7 +139,9 @@ class Spec:
                     raise item.error(f"found {item[key]!r}; allowed: a text", key)
             if "at" not in item:
                 raise item.error("'at' is missing: the name of the node")
-            if "scale" in item and "out_features" in fields and isinstance(fields["out_features"], int):
+            if "scale" in item:
+                if not isinstance(fields.get("out_features"), int):
+                    raise item.error("only a number of out_features can be scaled here", "scale")
                 fields["out_features"] = self.scaled(fields["out_features"], item["scale"])
             self.builder.add(item["at"], item["op"], self._with_classes(fields))
             return
@@ -179,6 +188,17 @@ class Spec:
                 scopes.append(scope)
                 number, index = number + 1, index + 1
         return scopes
+
+
+def _reads(items: List[Any]) -> Dict[str, List[str]]:
+    """What each node of a list reads, by its name; a node without `inputs` reads the one before it."""
+    reads, before = {}, INPUT
+    for item in items:
+        if isinstance(item, Block) and isinstance(item.get("name"), str):
+            inputs = item.get("inputs")
+            reads[item["name"]] = inputs if isinstance(inputs, list) and inputs else [before]
+            before = item["name"]
+    return reads
 
 
 def divisible(channels: float, divisor: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..op import Extra, Op, Work, op
+from ..op import Extra, Op, Work, check, op
 from ..size import numel
 
 
@@ -133,6 +133,9 @@ class GELU(Activation):
     signed: bool = False
 
     operations = (5, 9)
+
+    def __post_init__(self):
+        check(self.approximate in ("none", "tanh"), f"approximate is {self.approximate!r}; allowed: none, tanh")
 
     def module(self, library):
         return library.nn.GELU(self.approximate)

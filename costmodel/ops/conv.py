@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..onednn import Scratch, in_onednn
 from ..op import Extra, Op, Pair, Work, check, op, pair
-from ..size import numel, require, window
+from ..size import numel, require, where, window
 
 
 @op("conv2d")
@@ -42,6 +43,7 @@ class Conv2d(Op):
             check(channels % self.groups == 0, f"groups {self.groups} does not divide {name} {channels}")
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "_macs_per_output", per_output)
+        object.__setattr__(self, "_scratch", {})  # by setting: what depends on it alone
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
 
@@ -113,6 +115,18 @@ class Conv2d(Op):
             return work
         forward = work["forward"]
         return {**work, "forward": Work(macs, forward.elementwise + n), "bias": Work(0, n)}
+
+    def transients(self, setting, y, x):
+        if setting.kernels:
+            scratch = self._scratch.get(setting)
+            if scratch is None:
+                scratch = self._scratch[setting] = Scratch(self, setting)
+            return scratch(y, x)
+        if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
+            # oneDNN makes the weights' gradient too: a tensor, let go at once.
+            made = setting.item * self.out_channels * self._macs_per_output
+            return (0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0))
+        return (0, 0)
 
     def arguments(self):
         """Those of torch.nn.Conv2d."""

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from ..op import Op, op
-from ..size import numel
+from ..size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
 from .noise import Dropout
@@ -65,6 +65,15 @@ class LeanConv2d(Conv2d):
 
     torch_joint = False
 
+    def transients(self, setting, y, x):
+        if "weight" in setting.demanded:
+            return super().transients(setting, y, x)
+        alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
+        forward, backward = super().transients(alone, y, x)
+        # The bias's gradient is made after the input's.
+        bias = setting.item * self.out_channels if "bias" in setting.demanded else 0
+        return (forward, maximum(backward - bias, 0))
+
     def module(self, library):
         module = library.lean.LeanConv2d(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
@@ -80,8 +89,9 @@ class FoldedConv2d(Conv2d):
     norm: str = ""
 
     def transients(self, setting, y, x):
-        forward, _ = super().transients(setting, y, x)
-        # The scaled weight and the shift are made for the call.
+        biased = Conv2d(*self.arguments()[:-1], bias=True)
+        forward, _ = biased.transients(setting, y, x)
+        # The scaled weight and the bias are made for the call.
         folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
         return (forward + folded, 0)
 
@@ -126,7 +136,9 @@ class ShiftNorm(BatchNorm):
     torch_joint = False
 
     def transients(self, setting, y, x):
-        return (0, 0)
+        # The stock kernel's folded scale and shift, in float32; backward makes the scale.
+        forward = 8 * self.channels if setting.kernels else 0
+        return (forward, setting.item * self.channels if "x" in setting.demanded else 0)
 
     def module(self, library):
         return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace)
@@ -152,6 +164,7 @@ class MaskedActivation(Activation):
     keep: str = "mask"
     inplace: bool = False
     signed: bool = False
+    approximate: str = "none"
 
     def needs(self):
         return {"x": (self.keep,)}
@@ -161,8 +174,11 @@ class MaskedActivation(Activation):
     def carriers(self):
         return {}
 
+    def transients(self, setting, y, x):
+        return (0, setting.scalar if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
+
     def module(self, library):
-        return library.lean.MaskedActivation(self.of, self.keep, self.signed, self.inplace)
+        return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate)
 
 
 @stands_for(Activation)
@@ -171,7 +187,8 @@ def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
         return None
     if stock.needs()["x"] == ("mask",):
         keep = "y" if place.carried and stock.carriers() else "mask"
-        return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed)
+        approximate = getattr(stock, "approximate", "none")
+        return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed, approximate)
     # What is kept is the input: out of place it need not be cloned first.
     return replace(stock, inplace=False) if stock.inplace else None
 
@@ -182,6 +199,11 @@ class PackedDropout(Dropout):
 
     def torch_needs(self):
         return self.needs()
+
+    def transients(self, setting, y, x):
+        # A byte per element is drawn and packed before the output is made, which is then scaled by a number.
+        output = 0 if self.inplace else setting.item * numel(y)
+        return (maximum(maximum(numel(x) - output, 0), setting.scalar), setting.scalar)
 
     def module(self, library):
         return library.lean.PackedDropout(self.p, self.inplace)
@@ -236,3 +258,20 @@ def lean_pool(stock: Op, place: Place) -> Optional[Op]:
         return None
     return as_op(forms[type(stock)], stock)
 
+
+
+LeanConv2d.examples = tuple((as_op(LeanConv2d, stock), x) for stock, x in Conv2d.examples)
+FoldedConv2d.examples = ((FoldedConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),)
+FoldedNorm.examples = ((FoldedNorm(8, "frozen"), (2, 8, 5, 3)),)
+ShiftNorm.examples = ((ShiftNorm(8, "frozen"), (2, 8, 5, 3)), (ShiftNorm(8, "frozen", inplace=True), (2, 8, 5, 3)))
+MaskedActivation.examples = (
+    (MaskedActivation("relu6"), (2, 8, 5, 3)),
+    (MaskedActivation("relu", keep="y", inplace=True), (3, 7)),
+    (MaskedActivation("hardsigmoid"), (2, 8, 1, 1)),
+    (MaskedActivation("hardswish", signed=True, inplace=True), (2, 8, 5, 3)),
+    (MaskedActivation("gelu", keep="y", signed=True), (2, 9)),
+)
+PackedDropout.examples = ((PackedDropout(0.2), (2, 9)), (PackedDropout(0.2, inplace=True), (2, 9)))
+LeanAvgPool2d.examples = tuple((as_op(LeanAvgPool2d, stock), x) for stock, x in AvgPool2d.examples)
+LeanAdaptiveAvgPool2d.examples = ((LeanAdaptiveAvgPool2d((2, 3)), (2, 4, 5, 7)),)
+LeanMaxPool2d.examples = tuple((as_op(LeanMaxPool2d, stock), x) for stock, x in MaxPool2d.examples)

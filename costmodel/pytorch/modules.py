@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 import torch
 from torch import nn
@@ -74,13 +74,28 @@ class Frame(nn.Module):
     let go after its last reader.
     """
 
+    _slices = 1
+
     def set_steps(self, inputs: Sequence[str], steps: Sequence[Step], output: str) -> None:
         """inputs, output: names of the values that forward takes and returns."""
         self._inputs, self._steps, self._output = tuple(inputs), tuple(steps), output
 
+    def slice_prefix(self, last: str, slices: int) -> None:
+        """Run the steps up to the one that makes the value `last` on slices of the batch."""
+        self._prefix = 1 + next(i for i, step in enumerate(self._steps) if step[2] == last)
+        self._slices = slices
+
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
         values = dict(zip(self._inputs, args))
-        for call, reads, output, done in self._steps:
+        if self._slices == 1:
+            return self._run(self._steps, values)[self._output]
+        prefix, rest = self._steps[: self._prefix], self._steps[self._prefix :]
+        handed = prefix[-1][2]
+        values[handed] = sliced(lambda x: self._run(prefix, {self._inputs[0]: x})[handed], args[0], self._slices)
+        return self._run(rest, values)[self._output]
+
+    def _run(self, steps: Sequence[Step], values: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+        for call, reads, output, done in steps:
             if call is None:
                 call = super().forward
             elif isinstance(call, str):
@@ -88,7 +103,25 @@ class Frame(nn.Module):
             values[output] = call(*[values[name] for name in reads])
             for name in done:
                 del values[name]
-        return values[self._output]
+        return values
+
+
+@torch.no_grad()
+def sliced(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, slices: int) -> torch.Tensor:
+    """run(x) without autograd on ceil(N / slices) of the N images at a time, the last ones fewer, into one result."""
+    size = -(-len(x) // slices)
+    if size == len(x):
+        return run(x)
+    part = run(x[:size])
+    channels_last = part.ndim == 4 and not part.is_contiguous()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    y = torch.empty((len(x), *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=layout)
+    y[:size] = part
+    for i in range(size, len(x), size):
+        del part  # before the next one is made
+        part = run(x[i : i + size])
+        y[i : i + size] = part
+    return y
 
 
 def with_frame(own: nn.Module) -> Frame:

@@ -12,7 +12,8 @@ from ..errors import CostmodelError
 from ..frontends import load
 from ..graph import Graph, Node
 from ..network import Network
-from . import modules
+from ..ops.lean import FoldedConv2d
+from . import library
 from .modules import Frame, with_frame
 
 Run = List[Tuple[int, Node]]  # consecutive nodes with their numbers
@@ -35,7 +36,13 @@ def realize(network: Union[str, Network, Any], strategy: str = "full", conventio
 def build(graph: Graph) -> nn.Module:
     """The graph, its loss left out, as a tree of modules."""
     nodes = graph.nodes[:-1] if graph.has_loss else graph.nodes
-    return _Builder(graph).frame("", list(enumerate(nodes)))
+    root = _Builder(graph).frame("", list(enumerate(nodes)))
+    if graph.prefix_slices > 1:
+        root.slice_prefix(graph.nodes[graph.prefix - 1].name, graph.prefix_slices)
+    for node in nodes:
+        if isinstance(node.op, FoldedConv2d):
+            root.get_submodule(node.owner).fold(root.get_submodule(node.op.norm))
+    return root
 
 
 class _Builder:
@@ -60,7 +67,7 @@ class _Builder:
                 _place(frame, call, self.frame(child, part))
             else:
                 call = self.leaf(frame, scope, last)
-            done = [name for name in reads if name not in inputs and self.last_reader[name] <= end]
+            done = [name for name in dict.fromkeys(reads) if name not in inputs and self.last_reader[name] <= end]
             steps.append((call, reads, last.name, done))
         frame.set_steps(inputs, steps, run[-1][1].name)
         return frame
@@ -104,7 +111,7 @@ def _reads(run: Run) -> Tuple[str, ...]:
 
 def _leaf(node: Node) -> Any:
     """The stock module or function of a node, with its flags."""
-    leaf = node.op.module(modules)
+    leaf = node.op.module(library)
     if isinstance(leaf, nn.Module):
         for name, parameter in leaf.named_parameters():
             parameter.requires_grad_(name in node.trains)

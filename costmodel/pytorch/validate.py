@@ -51,8 +51,9 @@ def validate(
     request: `optimizer`, `dtype` and `accumulate` of both.
     """
     run = {**request, "target": here(target)}
+    tensors = {**request, "target": f"none,threads={parse(run['target']).threads}"}
     predicted = estimate(network, strategy, batch, resolution, convention, **run)
-    alone = estimate(network, strategy, batch, resolution, convention, **{**request, "target": "none"})
+    alone = estimate(network, strategy, batch, resolution, convention, **tensors)
     measured = measure(realize(network, strategy, convention), batch, resolution, network.channels, **run)
     return [
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes),

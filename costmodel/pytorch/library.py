@@ -1,0 +1,11 @@
+"""The layers that ops are made of: torch.nn's, those that it lacks, and the lean ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from . import lean
+from .modules import FrozenBatchNorm2d, StochasticDepth
+
+__all__ = ["FrozenBatchNorm2d", "StochasticDepth", "lean", "nn", "torch"]

@@ -1,0 +1,65 @@
+"""What a real torch run keeps, counted without the package under test; and what its tests run on."""
+
+from functools import lru_cache
+
+import references
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.functional import cross_entropy
+
+#: Three (batch, resolution) pairs for every network: odd sizes, and a batch of one.
+PAIRS = ((2, 65), (3, 97), (1, 129))
+BLOCKS = {  # of each network, counted in its reference implementation
+    "mobilenet_v2": 17,
+    "mobilenet_v3_small": 11,
+    "mobilenet_v3_large": 15,
+    "mnasnet_b1": 16,
+    "efficientnet_b0": 16,
+    "efficientnet_lite0": 16,
+    "mobilenet_v4_conv_small": 17,
+    "proxyless_mobile": 20,
+    "mcunet_5fps": 14,
+}
+NETWORKS = tuple(BLOCKS)
+
+
+def strategies(name):
+    """Every strategy on the network, with K at both ends and between."""
+    return ["full", "last", "norm+last", "bias", "blocks:1", "blocks:5", f"blocks:{BLOCKS[name]}", "inference"]
+
+
+NETWORKS_AND_STRATEGIES = [(name, strategy) for name in NETWORKS for strategy in strategies(name)]
+
+
+@lru_cache(maxsize=None)
+def _reference(name):
+    return references.load_reference(name)
+
+
+def configured(name, strategy):
+    """The reference module of a network, set up for a strategy. One module serves all tests of the network."""
+    return references.configure(_reference(name), strategy)
+
+
+def saved_bytes(run, module=None):
+    """Bytes of the distinct storages that autograd keeps while `run` runs, parameters and buffers left out."""
+    tensors = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
+    own = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+    kept = {}  # holds the storages, so that no address is given out twice
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def saved_by_a_step(module, batch, resolution):
+    """Bytes that a real step of cross-entropy keeps; parameters and buffers do not count."""
+    images = torch.randn(batch, 3, resolution, resolution)
+    targets = torch.zeros(batch, dtype=torch.int64)
+    return saved_bytes(lambda: cross_entropy(module(images), targets), module)

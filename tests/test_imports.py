@@ -1,0 +1,83 @@
+"""What may import what: the core stands on numpy alone, and torch and matplotlib stay behind their doors."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import costmodel
+
+PACKAGE = Path(costmodel.__file__).parent
+HEAVY = ("torch", "torchvision", "timm", "fvcore", "matplotlib", "pandas", "scipy")
+
+
+def loaded_by(code):
+    """Names of the top-level modules that are loaded after some code ran in a fresh interpreter."""
+    code += "\nimport sys\nprint(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.splitlines()[-1].split())
+
+
+def third_party(modules):
+    """The packages among them; what numpy and yaml themselves bring along (cython_runtime) is no package of ours."""
+    known = set(sys.stdlib_module_names) | loaded_by("import numpy, yaml") - {"numpy", "yaml"}
+    return {name for name in modules if name not in known and not name.startswith(("_", "costmodel"))}
+
+
+def test_importing_the_package_loads_numpy_alone():
+    assert third_party(loaded_by("import costmodel")) == {"numpy"}
+
+
+def test_an_estimate_loads_yaml_and_nothing_heavier():
+    assert third_party(loaded_by("import costmodel; costmodel.estimate('mobilenet_v2').to_dict()")) == {"numpy", "yaml"}
+
+
+@pytest.mark.parametrize("arguments", [["report", "mobilenet_v2"], ["list", "networks"], ["--help"]], ids=str)
+def test_the_command_line_loads_neither_torch_nor_matplotlib(arguments):
+    code = f"import sys; sys.argv = ['costmodel', *{arguments!r}]\nfrom costmodel.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit as leave:\n    assert not leave.code\n"
+    assert not loaded_by(code) & set(HEAVY)
+
+
+def imports(path):
+    """Top-level modules that a source file imports, at any depth; its own package's relative imports left out."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+            "import_module",
+            "__import__",
+        ):
+            argument = node.args[0] if node.args else None
+            name = argument.value if isinstance(argument, ast.Constant) else ""
+            found |= {name.partition(".")[0]} - {""}
+    return found
+
+
+SOURCES = {path.relative_to(PACKAGE).as_posix(): imports(path) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def test_only_the_torch_side_imports_torch():
+    importers = {name for name, modules in SOURCES.items() if modules & {"torch", "torchvision", "timm", "fvcore"}}
+    allowed = {name for name in SOURCES if name.startswith("pytorch/") or name == "frontends/trace.py"}
+    assert importers <= allowed
+    assert {"pytorch/realize.py", "pytorch/measure.py"} <= importers  # the scan sees imports at all
+
+
+def test_only_figures_import_matplotlib():
+    assert {name for name, modules in SOURCES.items() if "matplotlib" in modules} <= {"views/figures.py"}
+
+
+def test_only_the_document_reader_imports_yaml():
+    assert {name for name, modules in SOURCES.items() if "yaml" in modules} == {"frontends/document.py"}
+
+
+def test_public_names():
+    assert costmodel.__all__ == ["CostmodelError", "Estimate", "Network", "estimate", "load"]
+    assert all(hasattr(costmodel, name) for name in costmodel.__all__)

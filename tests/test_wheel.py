@@ -1,0 +1,76 @@
+"""An installed wheel brings all that the package needs: its specs are found without the checkout."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from real import NETWORKS
+
+import costmodel
+
+ROOT = Path(__file__).parent.parent
+LOAD_ALL = """
+import json, sys
+import costmodel
+from costmodel.frontends.files import shipped_names
+names = shipped_names("networks")
+print(json.dumps({
+    "from": costmodel.__file__,
+    "parameters": {name: costmodel.estimate(name).parameters for name in names},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A directory into which the wheel was installed."""
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"  # a copy, so that building leaves nothing in the checkout
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
+    names = files.stdout.split("\0") if files.returncode == 0 else [str(p.relative_to(ROOT)) for p in ROOT.rglob("*")]
+    for name in names:
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    offline = ["--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "wheel", *offline, "--wheel-dir", place, source], check=True)
+    (wheel,) = place.glob("costmodel-*.whl")
+    subprocess.run([*pip, "install", *offline, "--target", place / "site", wheel], check=True)
+    return place / "site"
+
+
+def run_installed(site, arguments, cwd):
+    """A fresh interpreter that finds the package in `site` first, and not in the checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    run = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_every_shipped_network_is_found(installed, tmp_path):
+    told = json.loads(run_installed(installed, ["-c", LOAD_ALL], tmp_path))
+    assert Path(told["from"]).parent == installed / "costmodel"
+    assert told["parameters"] == {name: costmodel.estimate(name).parameters for name in NETWORKS}
+
+
+def test_the_wheel_holds_every_source_and_spec(installed):
+    for folder, where in (("costmodel", "costmodel"), ("specs", "costmodel/specs")):
+        here = {p.relative_to(ROOT / folder).as_posix() for s in ("*.py", "*.yaml") for p in (ROOT / folder).rglob(s)}
+        there = {p.relative_to(installed / where).as_posix() for p in (installed / where).rglob("*") if p.is_file()}
+        assert here <= there
+
+
+def test_the_specs_come_from_the_wheel(installed, tmp_path):
+    code = "import costmodel.specs; print(costmodel.specs.__file__)"
+    assert Path(run_installed(installed, ["-c", code], tmp_path).strip()).parent == installed / "costmodel" / "specs"
+
+
+def test_the_command_line_runs_from_the_wheel(installed, tmp_path):
+    code = "from costmodel.cli import main; main(['list', 'networks'])"
+    listed = run_installed(installed, ["-c", code], tmp_path)
+    assert all(name in listed for name in NETWORKS)
