@@ -137,7 +137,10 @@ def reason(row: Row) -> str:
 def peak_note(estimate: Estimate) -> List[str]:
     """Where the peak is, and what is alive there."""
     if estimate.memory is None:
-        return [f"{estimate.convention} counts what is saved; it has no peak."]
+        peak = estimate.memory_bytes["peak"]
+        if peak is None:
+            return [f"{estimate.convention} counts what is saved; it has no peak."]
+        return [f"The peak of {show_size(peak)} is {estimate.convention}'s own arithmetic, not of a run."]
     live = sorted(estimate.at_peak.items(), key=lambda item: -item[1])
     parts = [f"{show_size(size)} {category}" for category, size in live if size >= 1000]
     resident = show_size(estimate.peak_bytes - estimate.step_peak_bytes)
