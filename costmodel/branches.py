@@ -37,10 +37,8 @@ def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
     a block that no branch fits.
     """
     if len(graph.blocks) < 2:
-        raise CostmodelError(
-            f"the network has {len(graph.blocks) or 'no'} block{'s' if len(graph.blocks) > 1 else ''}; "
-            "lite residual branches stand around all but the first of two or more"
-        )
+        found = "one block" if graph.blocks else "no blocks"
+        raise CostmodelError(f"the network has {found}; lite residual branches stand around all but the first of them")
     known = geometry(graph)
     norm = next((node.op for node in graph.nodes if node.op.is_norm), build("batch_norm", {"channels": 1}))
     first = known[_entry(graph, graph.blocks[0])]
@@ -58,6 +56,18 @@ def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
             known[branch[-1].name] = known[main]
         size //= max(stride)
     return graph
+
+
+def notes(graph: Graph) -> List[str]:
+    """A line for people where branches are the authors' fallback for maps of one pixel."""
+    poolings = [node for node in graph.nodes if in_branch(node) and node.op.kind == "adaptive_avg_pool2d"]
+    if not poolings:
+        return []
+    first = graph.blocks[graph.block_of(poolings[0])]
+    return [
+        f"{len(poolings)} lite residual branches, from {first} on, stand on a map of one pixel: global pooling and 1x1 "
+        "convolutions."
+    ]
 
 
 def geometry(graph: Graph) -> Dict[str, Geometry]:

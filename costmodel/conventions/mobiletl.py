@@ -1,4 +1,4 @@
-"""`mobiletl`: as MobileTL's authors count (Chiang et al., AAAI 2023). They published figures and no code: all is inferred.
+"""`mobiletl`: as MobileTL's authors count (Chiang et al., AAAI 2023). All of it is inferred from figures.
 
 Saved, layer by layer where a gradient passes through (an input that two layers save counts twice):
 - a convolution, linear layer or norm its input if its weight trains, without the statistics;

@@ -1,4 +1,6 @@
-"""`tinytl`: as TinyTL's authors count (Cai et al., NeurIPS 2020; github.com/mit-han-lab/tinyml, memory_cost_profiler.py).
+"""`tinytl`: as TinyTL's authors count (Cai et al., NeurIPS 2020).
+
+github.com/mit-han-lab/tinyml, tinytl/utils/memory_cost_profiler.py:
 
 - A convolution, linear layer or norm saves its input if its weight trains; ReLU and ReLU6 save a bit per element and
   smooth activations their input, as soon as anything but the classifier trains; nothing else saves anything. Layer by
@@ -36,7 +38,10 @@ def parameter_bytes(estimate: Any) -> int:
 
 
 def forward_peak(estimate: Any, saved_by: Dict[int, Size]) -> Size:
-    """The largest over the layers of what those before it saved, its temporary and the shortcut; saved_by: node -> bytes."""
+    """The largest over the layers of what those before it saved, its temporary and the shortcut.
+
+    saved_by: bytes by number of the node that saves them.
+    """
     graph, shapes = estimate.graph, estimate.shapes
     item = estimate.request.dtype.bits // 8
     shortcuts = [_shortcut(graph, scope) for scope in graph.blocks]
@@ -51,7 +56,7 @@ def forward_peak(estimate: Any, saved_by: Dict[int, Size]) -> Size:
     return highest
 
 
-@convention("tinytl", "TinyTL's own arithmetic: peak of saved and temporary, frozen parameters of 8 bits", memory=memory)
+@convention("tinytl", "TinyTL's own arithmetic: saved and temporary, frozen parameters of 8 bits", memory=memory)
 def tinytl(graph: Graph) -> Iterator[Read]:
     body = any(node.trains for node in graph.nodes if not (graph.classifier and within(node.name, graph.classifier)))
     for i, node in enumerate(graph.nodes):

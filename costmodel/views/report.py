@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from .. import branches
 from ..estimates import Estimate, Row
 from ..size import show
 from ..units import in_unit, show_count, show_size, unit_of
@@ -32,7 +33,12 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -
     first = estimates[0]
     return (
         [memory_table(estimates), work_table(first), parts_table(first, layers)],
-        [*peak_note(first), *why(estimates), *(budget_notes(first, budget) if budget is not None else [])],
+        [
+            *peak_note(first),
+            *why(estimates),
+            *branches.notes(first.graph),
+            *(budget_notes(first, budget) if budget is not None else []),
+        ],
     )
 
 
