@@ -65,8 +65,8 @@ def notes(graph: Graph) -> List[str]:
         return []
     first = graph.blocks[graph.block_of(poolings[0])]
     return [
-        f"{len(poolings)} lite residual branches, from {first} on, stand on a map of one pixel: global pooling and 1x1 "
-        "convolutions."
+        f"{len(poolings)} lite residual branches, from {first} on, pool to one pixel: global pooling and 1x1 convolutions"
+        " on it."
     ]
 
 

@@ -68,7 +68,7 @@ def test_the_branch_joins_before_the_shortcut_and_strides_as_its_block():
 
 
 def test_small_images_have_global_pooling_and_1x1_convolutions():
-    """16 pixels at the first block are 1 in the last ones: the authors' fallback, which the graph shows."""
+    """16 pixels at the first block are 2 from features.8 on, 1 when pooled: the authors' fallback, which is shown."""
     found = branches("mobilenet_v2", "tinytl-l,resolution=32")
     last = found[16]
     assert [node.op.kind for node in last] == [
@@ -77,7 +77,7 @@ def test_small_images_have_global_pooling_and_1x1_convolutions():
     assert last[1].op.kernel == (1, 1)
     assert found[1][0].op.kind == "avg_pool2d"
     (note,) = notes(apply("tinytl-l,resolution=32", load("mobilenet_v2").graph))
-    assert note.startswith("4 lite residual branches, from features.14 on, stand on a map of one pixel")
+    assert note.startswith("10 lite residual branches, from features.8 on, pool to one pixel")
     estimate("mobilenet_v2", "tinytl-l,resolution=32", resolution=32)
     with pytest.raises(CostmodelError, match="lite_residual.pooling' .avg_pool2d.: no output: the window 2x2"):
         estimate("mobilenet_v2", "tinytl-l", resolution=32)
