@@ -184,8 +184,9 @@ class _Compiler:
             self.drop(self.storages.pop(), "copied into the result")
             del self.storages[1:]
             self.run_forward(range(prefix))
-            self.drop(self.storages[-1], "copied into the result")
-            self.storages[-1] = whole
+            part = self.storages[-1]
+            self.drop(part, "copied into the result")
+            self.storages = [whole if storage == part else storage for storage in self.storages]
         self.run_forward(range(prefix, len(graph)))
 
     def run_forward(self, run: range) -> None:

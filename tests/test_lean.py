@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.autograd.graph import saved_tensors_hooks  # noqa: E402
 
-from costmodel.pytorch import lean, modules  # noqa: E402
+from costmodel.pytorch import bits, lean, modules  # noqa: E402
 from costmodel.pytorch.measure import trace  # noqa: E402
 
 LAYOUTS = {"plain": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -284,10 +284,31 @@ def test_mask_meets_a_gradient_in_another_layout(given, layout):
 
 def test_bits_are_packed_alike_on_every_device():
     x = torch.randn(1003)
-    packed = lean.pack(x, lean._positive)
+    packed = bits.pack(x, bits.positive)
     on_device = torch.empty_like(packed)
-    assert torch.equal(lean._pack_on_device(x > 0, on_device), packed)
-    assert torch.equal(lean._unpack_on_device(packed, 1003).bool(), x > 0)
+    assert torch.equal(bits.pack_on_device(x > 0, on_device), packed)
+    assert torch.equal(bits.unpack_on_device(packed, 1003).bool(), x > 0)
+
+
+@pytest.mark.parametrize("g_layout", LAYOUTS.values(), ids=list(LAYOUTS))
+@layouts
+def test_overwritten_gradients(layout, g_layout):
+    norms = [lean.ShiftNorm2d(6, owns_gradient=own) for own in (False, True)]
+    masks = [
+        [lean.MaskedActivation(*options, owns_gradient=own) for own in (False, True)]
+        for options in itertools.product(["relu", "relu6"], [False], ["mask", "y"])
+    ] + [[lean.MaskedActivation("silu", True, keep, owns_gradient=own) for own in (False, True)] for keep in ("mask", "y")]
+    x, g = images(6, 9, layout), images(6, 9, g_layout)
+    for plain, owner in [norms, *masks]:
+        for module in (plain, owner):
+            for name, parameter in module.named_parameters():
+                parameter.requires_grad_(name == "bias")
+        expanded = torch.randn(3, 6, 1, 1).expand(3, 6, 9, 9)
+        same(plain, owner, x, g=expanded)
+        same(plain, owner, x, g=g.clone())
+        spent = g.clone()
+        _, (gradient, *_) = run(owner, x, spent)
+        assert (gradient.data_ptr() == spent.data_ptr()) == (g_layout == layout or getattr(owner, "keep", "y") == "y")
 
 
 def test_unknown_masks_are_refused():

@@ -22,9 +22,12 @@ def lower(graph: Graph) -> Graph:
     """The graph with every op in its lean form."""
     kept = {value_of(graph, read.node, read.operand) for read in ideal(graph)} - {None}
     readers: Dict[int, int] = {}
-    for reads in graph.reads:
-        for v in reads:
+    shared = set()  # values whose gradient may be another's too: a sum or a view hands its own on
+    for node, reads in zip(graph.nodes, graph.reads):
+        for name, v in zip(node.op.inputs, reads):
             readers[v] = readers.get(v, 0) + 1
+            if name in node.op.passes or node.op.is_view:
+                shared.add(v)
     partner = folded(graph, readers)
     nodes = []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
@@ -35,6 +38,7 @@ def lower(graph: Graph) -> Graph:
             trains=node.trains,
             alone=isinstance(maker, Conv2d) and readers[v] == 1 and graph.content[v] not in kept,
             carried=graph.content[i + 1] in kept,
+            owns=readers.get(i + 1) == 1 and i + 1 not in shared,
             partner=partner.get(i, ""),
         )
         nodes.append(replace(node, op=lean_form(node.op, place)))

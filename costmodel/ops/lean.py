@@ -19,7 +19,8 @@ class Place(NamedTuple):
 
     demanded: the gradients of its backward; none in a frozen prefix, which runs without autograd.
     trains: its parameters that train. alone: it is the only reader of its input, whose maker does not keep it.
-    carried: its output is kept by another node, or carries nothing.
+    carried: its output is kept by another node.
+    owns: the gradient of its output is made for it alone, by its only reader.
     partner: the path of the norm that a convolution takes in, or of the convolution that took this norm in.
     """
 
@@ -27,6 +28,7 @@ class Place(NamedTuple):
     trains: frozenset
     alone: bool
     carried: bool
+    owns: bool
     partner: str
 
 
@@ -128,10 +130,15 @@ class FoldedNorm(BatchNorm):
 class ShiftNorm(BatchNorm):
     """A norm with frozen statistics and scale: y = x * a + b with constant a, so that no gradient reads x.
 
-    inplace: it overwrites its input.
+    inplace: it overwrites its input; owns: in the backward pass the gradient of its output, which is its alone.
     """
 
     inplace: bool = False
+    owns: bool = False
+
+    @property
+    def passes(self):
+        return ("x",) if self.owns else ()
 
     torch_joint = False
 
@@ -141,7 +148,7 @@ class ShiftNorm(BatchNorm):
         return (forward, setting.item * self.channels if "x" in setting.demanded else 0)
 
     def module(self, library):
-        return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace)
+        return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace, owns_gradient=self.owns)
 
 
 @stands_for(BatchNorm)
@@ -150,14 +157,14 @@ def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
         return None
     if place.partner and not place.demanded:
         return as_op(FoldedNorm, stock)
-    return as_op(ShiftNorm, stock, inplace=place.alone)
+    return as_op(ShiftNorm, stock, inplace=place.alone, owns=place.owns)
 
 
 @op("masked_activation")
 class MaskedActivation(Activation):
     """An activation whose backward reads one bit per element: packed 8 to a byte, or read off its output.
 
-    of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway.
+    of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway; owns: as a ShiftNorm's.
     """
 
     of: str
@@ -165,6 +172,11 @@ class MaskedActivation(Activation):
     inplace: bool = False
     signed: bool = False
     approximate: str = "none"
+    owns: bool = False
+
+    @property
+    def passes(self):
+        return ("x",) if self.owns else ()
 
     def needs(self):
         return {"x": (self.keep,)}
@@ -178,7 +190,7 @@ class MaskedActivation(Activation):
         return (0, setting.scalar if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
 
     def module(self, library):
-        return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate)
+        return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate, self.owns)
 
 
 @stands_for(Activation)
@@ -188,7 +200,7 @@ def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
     if stock.needs()["x"] == ("mask",):
         keep = "y" if place.carried and stock.carriers() else "mask"
         approximate = getattr(stock, "approximate", "none")
-        return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed, approximate)
+        return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed, approximate, place.owns)
     # What is kept is the input: out of place it need not be cloned first.
     return replace(stock, inplace=False) if stock.inplace else None
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import mmap
 from typing import Callable, List, Optional, Sequence, Tuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .bits import INTEGERS, between_0_and_6, layout, masked, not_negative, pack, positive, within_3
 from .modules import FrozenBatchNorm2d
 
 aten = torch.ops.aten
@@ -59,7 +59,7 @@ class _FrozenConv(Function):
     def backward(ctx, g):
         weight, *scale = ctx.saved_tensors
         want_x, _, want_bias, want_shift, *_ = ctx.needs_input_grad
-        scale = _scale(*scale, ctx.eps) if scale else None
+        scale = _scale(*scale, ctx.eps) if scale and (want_x or want_bias) else None
         gx = shift = bias = None
         if want_x:
             gx = _input_gradient(g, _scaled(weight, scale), ctx.x, ctx.options)
@@ -166,7 +166,7 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 class _Shift(Function):
     @staticmethod
     def forward(ctx, x, bias, norm):
-        ctx.eps = norm.eps
+        ctx.eps, ctx.owns_gradient = norm.eps, norm.owns_gradient
         ctx.save_for_backward(norm.weight, norm.running_var)
         if norm.inplace:
             ctx.mark_dirty(x)
@@ -175,19 +175,24 @@ class _Shift(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        gx = None
-        if ctx.needs_input_grad[0]:
-            scale = _scale(*ctx.saved_tensors, ctx.eps).to(g.dtype)
-            gx = g * scale[:, None, None]
-        return gx, g.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None, None
+        shift = g.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[0]:
+            return None, shift, None
+        scale = _scale(*ctx.saved_tensors, ctx.eps).to(g.dtype)[:, None, None]
+        return g.mul_(scale) if ctx.owns_gradient and _dense(g) else g * scale, shift, None
 
 
 class ShiftNorm2d(FrozenBatchNorm2d):
-    """A norm by frozen statistics that keeps nothing while its scale is frozen. inplace: it overwrites its input."""
+    """A norm by frozen statistics that keeps nothing while its scale is frozen.
 
-    def __init__(self, *args, inplace: bool = False, **kwargs) -> None:
+    inplace: it overwrites its input. owns_gradient: the gradient of its output is made for it alone, so it overwrites
+    that too. That holds where every reader of the output makes a new gradient (a convolution, a norm, a pooling, a
+    product, but not a sum or a view, which hand theirs on).
+    """
+
+    def __init__(self, *args, inplace: bool = False, owns_gradient: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.inplace = inplace
+        self.inplace, self.owns_gradient = inplace, owns_gradient
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.requires_grad:
@@ -207,89 +212,7 @@ class ShiftNorm2d(FrozenBatchNorm2d):
         return x
 
 
-# Masks of one bit per element, packed in memory order
-
-CHUNK = 1 << 16  # elements worked on at a time: they stay in the cache, and so do the bytes that numpy takes
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def _flat(x: Tensor) -> Tensor:
-    """A dense tensor's elements in memory order, as integers of the same size."""
-    return x.detach().as_strided((x.numel(),), (1,)).view(_INTEGERS[x.element_size()])
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    if x.is_contiguous() or x.ndim != 4 or not x.is_contiguous(memory_format=torch.channels_last):
-        return torch.contiguous_format
-    return torch.channels_last
-
-
-def pack(x: Tensor, passes: Callable) -> Tensor:
-    """ceil(n / 8) bytes: one bit per element of a dense tensor, 1 where passes(elements as integers) holds."""
-    flat = _flat(x)
-    packed = torch.empty((flat.numel() + 7) // 8, dtype=torch.uint8, device=x.device)
-    if x.device.type == "cpu":
-        source, target = flat.numpy(), packed.numpy()
-        for i in range(0, source.size, CHUNK):
-            bits = np.packbits(passes(source[i : i + CHUNK]), bitorder="little")
-            target[i // 8 : i // 8 + bits.size] = bits
-        return packed
-    return _pack_on_device(passes(flat), packed)
-
-
-def mask(x: Tensor, packed: Tensor, out: Tensor) -> Tensor:
-    """x where its bit is 1, else 0, bit for bit; written to out, which may be x and lies in memory as x does."""
-    source, target = _flat(x), _flat(out)
-    if x.device.type == "cpu":
-        source, target, bits = source.numpy(), target.numpy(), packed.numpy()
-        for i in range(0, source.size, CHUNK):
-            part = source[i : i + CHUNK]
-            ones = np.unpackbits(bits[i // 8 : (i + CHUNK) // 8], count=part.size, bitorder="little")
-            np.multiply(part, ones, out=target[i : i + CHUNK])
-        return out
-    torch.mul(source, _unpack_on_device(packed, source.numel()), out=target)
-    return out
-
-
-def _pack_on_device(bits: Tensor, packed: Tensor) -> Tensor:
-    eights = F.pad(bits, (0, 8 * packed.numel() - bits.numel())).view(-1, 8)
-    powers = 2 ** torch.arange(8, dtype=torch.uint8, device=bits.device)
-    return torch.sum(eights * powers, 1, dtype=torch.uint8, out=packed)
-
-
-def _unpack_on_device(packed: Tensor, elements: int) -> Tensor:
-    shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
-    return (packed[:, None] >> shifts & 1).view(-1)[:elements]
-
-
-def _masked(g: Tensor, packed: Tensor, layout: torch.memory_format) -> Tensor:
-    """A gradient masked by bits that were packed in another tensor's memory order."""
-    g_there = g.contiguous(memory_format=layout)
-    return mask(g_there, packed, g_there if g_there is not g else torch.empty_like(g))
-
-
-def _positive(bits):
-    return bits > 0
-
-
-def _not_negative(bits):
-    return bits >= 0  # the sign bit is 0
-
-
-def _between(dtype: torch.dtype) -> Callable:
-    six = _as_integer(6.0, dtype)
-    return lambda bits: (bits > 0) & (bits < six)
-
-
-def _within(dtype: torch.dtype) -> Callable:
-    three = _as_integer(3.0, dtype)
-    magnitude = torch.iinfo(_INTEGERS[dtype.itemsize]).max
-    return lambda bits: (bits & magnitude) < three
-
-
-def _as_integer(value: float, dtype: torch.dtype) -> int:
-    return torch.tensor(value, dtype=dtype).view(_INTEGERS[dtype.itemsize]).item()
-
+# Activations whose derivative takes two values, and dropout
 
 _FORWARD = {  # out of place, in place
     "relu": (aten.relu, aten.relu_),
@@ -304,34 +227,41 @@ _FORWARD = {  # out of place, in place
 class _Activate(Function):
     @staticmethod
     def forward(ctx, x, module):
-        ctx.module, ctx.layout = module, _layout(x)
+        ctx.module, ctx.layout = module, layout(x)
         if module.inplace:
             ctx.mark_dirty(x)
+        if module.kind == "hardsigmoid":  # y is rounded: only x tells where the derivative is 1/6
+            kept = pack(x.contiguous(memory_format=ctx.layout), module.passes(x.dtype))
+        y = module.activated(x)
         if module.keep == "y":
-            y = module.activated(x)
-            ctx.save_for_backward(y)
-        elif module.kind == "hardsigmoid":  # y is rounded: only x tells where the derivative is 1/6
-            ctx.save_for_backward(pack(x.contiguous(memory_format=ctx.layout), _within(x.dtype)))
-            y = module.activated(x)
-        else:
-            y = module.activated(x)
-            ctx.save_for_backward(pack(y.contiguous(memory_format=ctx.layout), module.passes(x.dtype)))
+            kept = y
+        elif module.kind != "hardsigmoid":
+            kept = pack(y.contiguous(memory_format=ctx.layout), module.passes(x.dtype))
+        ctx.save_for_backward(kept)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
         (kept,), module = ctx.saved_tensors, ctx.module
+        own = module.owns_gradient and _dense(g)
         if module.keep == "mask":
-            gx = _masked(g, kept, ctx.layout)
+            gx = masked(g, kept, ctx.layout, own)
             return gx.mul_(1 / 6) if module.kind == "hardsigmoid" else gx, None
+        into = {"grad_input": g} if own else {}
         if module.kind == "relu6" and not module.signed:
-            return aten.hardtanh_backward(g, kept, 0, 6), None
+            return (aten.hardtanh_backward.grad_input if own else aten.hardtanh_backward)(g, kept, 0, 6, **into), None
+        threshold_backward = aten.threshold_backward.grad_input if own else aten.threshold_backward
         if module.kind in ("relu", "relu6"):
-            return aten.threshold_backward(g, kept, 0), None
+            return threshold_backward(g, kept, 0, **into), None
         # As integers of the same bits, what has its sign bit set is below 0.
-        integer = _INTEGERS[g.element_size()]
-        return aten.threshold_backward(g.view(integer), kept.view(integer), -1).view(g.dtype), None
+        integer = INTEGERS[g.element_size()]
+        into = {name: t.view(integer) for name, t in into.items()}
+        return threshold_backward(g.view(integer), kept.view(integer), -1, **into).view(g.dtype), None
+
+
+def _dense(g: Tensor) -> bool:
+    return g.is_contiguous() or g.is_contiguous(memory_format=layout(g))
 
 
 class MaskedActivation(nn.Module):
@@ -339,18 +269,18 @@ class MaskedActivation(nn.Module):
 
     kind: relu, relu6 or hardsigmoid, exact; or, with signed=True, relu, relu6, hardswish, silu or gelu, which pass
     the gradient where the input is not negative. keep: "mask" keeps one bit per element; "y" keeps the output, which
-    costs nothing where another layer keeps it anyway.
+    costs nothing where another layer keeps it anyway. owns_gradient: see ShiftNorm2d.
     """
 
     def __init__(self, kind: str, signed: bool = False, keep: str = "mask", inplace: bool = False,
-                 approximate: str = "none") -> None:  # fmt: skip
+                 approximate: str = "none", owns_gradient: bool = False) -> None:  # fmt: skip
         super().__init__()
         exact, smooth = ("relu", "relu6", "hardsigmoid"), ("relu", "relu6", "hardswish", "silu", "gelu")
         if kind not in (smooth if signed else exact) or keep not in ("mask", "y"):
             raise ValueError(f"no mask is known for kind={kind!r}, signed={signed}, keep={keep!r}")
         if kind == "hardsigmoid" and keep == "y":
             raise ValueError("hardsigmoid's output is rounded: its mask cannot be read off it")
-        self.kind, self.signed, self.keep, self.inplace = kind, signed, keep, inplace
+        self.kind, self.signed, self.keep, self.inplace, self.owns_gradient = kind, signed, keep, inplace, owns_gradient
         self.options = {"approximate": approximate} if kind == "gelu" else {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -360,10 +290,12 @@ class MaskedActivation(nn.Module):
         return _FORWARD[self.kind][self.inplace](x, **self.options)
 
     def passes(self, dtype: torch.dtype) -> Callable:
-        """Where the output's bits, as an integer, let the gradient pass."""
-        if self.kind in ("relu", "relu6"):
-            return _positive if self.signed or self.kind == "relu" else _between(dtype)
-        return _not_negative
+        """Where the bits of the output, or of hardsigmoid's input, let the gradient pass."""
+        if self.kind == "hardsigmoid":
+            return within_3(dtype)
+        if self.kind == "relu6" and not self.signed:
+            return between_0_and_6(dtype)
+        return positive if self.kind in ("relu", "relu6") else not_negative
 
     def extra_repr(self) -> str:
         return f"{self.kind}, signed={self.signed}, keep={self.keep}, inplace={self.inplace}"
@@ -372,21 +304,20 @@ class MaskedActivation(nn.Module):
 class _Drop(Function):
     @staticmethod
     def forward(ctx, x, p, inplace):
-        ctx.layout, ctx.scale = _layout(x), 1 / (1 - p) if p < 1 else 1.0
+        ctx.layout, ctx.scale = layout(x), 1 / (1 - p) if p < 1 else 1.0
         if inplace:
             ctx.mark_dirty(x)
         drawn = torch.empty(x.shape, dtype=torch.int8, device=x.device, memory_format=ctx.layout).bernoulli_(1 - p)
-        packed = pack(drawn, _positive)
+        packed = pack(drawn, positive)
         del drawn
         ctx.save_for_backward(packed)
-        y = mask(x, packed, x) if inplace and x.is_contiguous(memory_format=ctx.layout) else _masked(x, packed, ctx.layout)
-        y.mul_(ctx.scale)
+        y = masked(x, packed, ctx.layout, overwrite=inplace).mul_(ctx.scale)
         return x.copy_(y) if inplace and y is not x else y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        return _masked(g, *ctx.saved_tensors, ctx.layout).mul_(ctx.scale), None, None
+        return masked(g, *ctx.saved_tensors, ctx.layout).mul_(ctx.scale), None, None
 
 
 class PackedDropout(nn.Dropout):

@@ -1,0 +1,99 @@
+"""One bit per element: masks packed 8 to a byte, in memory order, and gradients masked by them."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 1 << 16  # elements worked on at a time: they stay in the cache, and so do the bytes that numpy takes
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size: numpy lacks bfloat16
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def layout(x: Tensor) -> torch.memory_format:
+    """The order in which a tensor's elements lie, or are to be brought."""
+    if x.is_contiguous() or x.ndim != 4 or not x.is_contiguous(memory_format=torch.channels_last):
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def _flat(x: Tensor) -> Tensor:
+    """A dense tensor's elements in memory order, as integers of the same size."""
+    return x.detach().as_strided((x.numel(),), (1,)).view(INTEGERS[x.element_size()])
+
+
+def pack(x: Tensor, passes: Callable) -> Tensor:
+    """ceil(n / 8) bytes: one bit per element of a dense tensor, 1 where passes(elements as integers) holds."""
+    flat = _flat(x)
+    packed = torch.empty((flat.numel() + 7) // 8, dtype=torch.uint8, device=x.device)
+    if x.device.type != "cpu":
+        return pack_on_device(passes(flat), packed)
+    source, target = flat.numpy(), packed.numpy()
+    for i in range(0, source.size, CHUNK):
+        bits = np.packbits(passes(source[i : i + CHUNK]), bitorder="little")
+        target[i // 8 : i // 8 + bits.size] = bits
+    return packed
+
+
+def mask(x: Tensor, packed: Tensor, out: Tensor) -> Tensor:
+    """x where its bit is 1, else 0, bit for bit; written to out, which may be x and lies in memory as x does."""
+    source, target = _flat(x), _flat(out)
+    if x.device.type != "cpu":
+        torch.mul(source, unpack_on_device(packed, source.numel()), out=target)
+        return out
+    source, target, bits = source.numpy(), target.numpy(), packed.numpy()
+    for i in range(0, source.size, CHUNK):
+        part = source[i : i + CHUNK]
+        ones = np.unpackbits(bits[i // 8 : (i + CHUNK) // 8], count=part.size, bitorder="little")
+        np.multiply(part, ones, out=target[i : i + CHUNK])
+    return out
+
+
+def masked(x: Tensor, packed: Tensor, order: torch.memory_format, overwrite: bool = False) -> Tensor:
+    """x masked by bits that lie in this order; overwrite: x itself may take the result."""
+    there = x.contiguous(memory_format=order)
+    return mask(there, packed, there if overwrite or there is not x else torch.empty_like(x))
+
+
+def pack_on_device(bits: Tensor, packed: Tensor) -> Tensor:
+    eights = F.pad(bits, (0, 8 * packed.numel() - bits.numel())).view(-1, 8)
+    powers = 2 ** torch.arange(8, dtype=torch.uint8, device=bits.device)
+    return torch.sum(eights * powers, 1, dtype=torch.uint8, out=packed)
+
+
+def unpack_on_device(packed: Tensor, elements: int) -> Tensor:
+    shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    return (packed[:, None] >> shifts & 1).view(-1)[:elements]
+
+
+# Conditions on the integers that have the floats' bits: as signed numbers they are in the floats' order from 0 up.
+
+
+def positive(bits):
+    return bits > 0
+
+
+def not_negative(bits):
+    return bits >= 0  # the sign bit is 0
+
+
+def between_0_and_6(dtype: torch.dtype) -> Callable:
+    six = _SIX[dtype]
+    return lambda bits: (bits > 0) & (bits < six)
+
+
+def within_3(dtype: torch.dtype) -> Callable:
+    """-3 < x < 3."""
+    three, magnitude = _THREE[dtype], torch.iinfo(INTEGERS[dtype.itemsize]).max
+    return lambda bits: (bits & magnitude) < three
+
+
+def _as_integers(value: float) -> dict:
+    return {dtype: torch.tensor(value, dtype=dtype).view(INTEGERS[dtype.itemsize]).item() for dtype in DTYPES}
+
+
+_THREE, _SIX = _as_integers(3.0), _as_integers(6.0)
