@@ -65,7 +65,7 @@ def case(op, shapes, wants, trains):
 
 
 def predicted(op, shapes, wants, trains, convention="torch"):
-    graph = case(op, shapes, wants, trains)
+    graph = case(op.trained(trains), shapes, wants, trains)
     return sum(price(graph, CONVENTIONS[convention].kept(graph), shapes_of(graph, (1,)), 32)[1])
 
 
@@ -77,7 +77,7 @@ def layer_of(op):
 
 def run_for_real(op, shapes, wants, trains):
     """Bytes that the op's own module or function keeps."""
-    layer = layer_of(op)
+    layer = layer_of(op.trained(trains))
     if isinstance(layer, torch.nn.Module):
         for name, parameter in layer.named_parameters():
             parameter.requires_grad_(name in trains)
@@ -104,7 +104,7 @@ def test_every_op_has_examples_and_a_docstring(cls):
 @each_example
 def test_operands_and_gradients_are_named_consistently(op, shapes):
     operands = {*op.inputs, "y", *op.params(), *op.buffers(), *op.extras(*shapes)}
-    gradients = {*op.inputs, *op.params()}
+    gradients = {*op.inputs, *op.params()} - {*op.shape_only}
     for needs in (op.needs(), op.torch_needs()):
         assert set(needs) == gradients
         assert {operand for reads in needs.values() for operand in reads} <= operands

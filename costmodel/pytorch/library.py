@@ -6,6 +6,14 @@ import torch
 from torch import nn
 
 from . import lean
-from .modules import FrozenBatchNorm2d, StochasticDepth
+from .modules import FrozenBatchNorm2d, StandardisedConv2d, StochasticDepth, standardised_once
 
-__all__ = ["FrozenBatchNorm2d", "StochasticDepth", "lean", "nn", "torch"]
+__all__ = [
+    "FrozenBatchNorm2d",
+    "StandardisedConv2d",
+    "StochasticDepth",
+    "lean",
+    "nn",
+    "standardised_once",
+    "torch",
+]
