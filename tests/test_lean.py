@@ -374,7 +374,7 @@ def test_slices(slices, layout):
     seen = []
     net.register_forward_hook(lambda module, args, y: seen.append(len(args[0])))
     x = images(3, 6, layout, batch=7)
-    y = lean.Sliced(net, slices)(x)
+    y = modules.sliced(net, x, slices)
     size = -(-7 // slices)
     assert seen == [size] * (7 // size) + ([7 % size] if 7 % size else [])
     assert not y.requires_grad and y.is_contiguous(memory_format=layout)

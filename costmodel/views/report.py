@@ -37,7 +37,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -
             *peak_note(first),
             *why(estimates),
             *branches.notes(first.graph),
-            *(budget_notes(first, budget) if budget is not None else []),
+            *(budget_notes(estimates, budget) if budget is not None else []),
         ],
     )
 
@@ -155,14 +155,16 @@ def peak_note(estimate: Estimate) -> List[str]:
     return [f"The peak of {peak} is reached {where}: {', '.join([f'{resident} resident', *parts])}."]
 
 
-def budget_notes(estimate: Estimate, budget: int) -> List[str]:
-    """Whether the budget holds."""
-    if estimate.memory is None:
-        return []
-    peak = estimate.peak_bytes
-    if peak > budget:
-        return [f"It does not fit into {show_size(budget)}: {show_size(peak - budget)} are missing."]
-    return [f"It fits into {show_size(budget)}: {show_size(budget - peak)} are left."]
+def budget_notes(estimates: Sequence[Estimate], budget: int) -> List[str]:
+    """Whether the budget holds, under each convention that has a peak."""
+    notes = []
+    for estimate in estimates:
+        peak = estimate.memory_bytes["peak"]
+        if peak is not None:
+            much = show_size(abs(budget - peak))
+            verdict = f"fits, {much} are left" if peak <= budget else f"does not fit, {much} are missing"
+            notes.append(f"Into {show_size(budget)}, {estimate.convention}: {verdict}.")
+    return ["\n".join(notes)]
 
 
 def _sizes(unit: str) -> Callable[[Any], str]:
