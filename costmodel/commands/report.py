@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import click
 
@@ -50,6 +50,22 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
         click.echo(json.dumps(trace_events(first)))
     else:
         tables, notes = report([first, *others], layers, budget)
+        notes += memory_format(first, estimate, request(network, asked))
         click.echo(render(tables[-1:] if form == "csv" else tables, notes, form))
     if not fits:
         raise click.exceptions.Exit(1)
+
+
+def memory_format(first: Any, estimate: Any, asked: Any) -> List[str]:
+    """A note where lean modules peak lower in channels_last."""
+    target = first.request.target
+    if target.device != "cpu" or target.channels_last:
+        return []
+    from ..units import show_size
+
+    asked = {**asked, "convention": "lean"}
+    here, there = (estimate(**{**asked, "target": asked["target"] + more}).peak_bytes for more in ("", ",channels_last"))
+    if there >= here:
+        return []
+    return [f"In channels_last lean peaks lower, at {show_size(there)} and not {show_size(here)}: convert module and"
+            " images to torch.channels_last (--target cpu,channels_last)."]  # fmt: skip
