@@ -6,7 +6,7 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
-from . import convention as conventions_
+from . import branches, convention as conventions_
 from . import conventions, strategies, strategy as strategies_, timeline  # noqa: F401
 from .convention import Elementwise, Kept
 from .errors import CostmodelError
@@ -27,7 +27,7 @@ def analyze(network: Network, request: Request) -> Estimate:
     try:
         shapes = shapes_of(graph, (request.batch, network.channels, request.resolution, request.resolution))
     except CostmodelError as error:
-        raise CostmodelError(f"{where}: {error}") from None
+        raise CostmodelError(f"{where}: {error}{branches.advice(str(error))}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits)
     work = work_of(graph, shapes, chosen.elementwise)

@@ -25,6 +25,7 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
     import json
 
     from ..api import estimate
+    from ..errors import CostmodelError
     from ..views.report import beside, report
     from ..views.table import render
 
@@ -33,6 +34,8 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
         for name in dict.fromkeys([asked["convention"], *beside(asked["convention"])])
     ]
     fits = check_budget([first], budget)
+    if first.memory is None and (figure is not None or form == "trace"):
+        raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
     if figure is not None:
         from ..views.figures import save, step_figure
 
