@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
-from . import convention as conventions_
+from . import branches, convention as conventions_
 from . import conventions, strategies, strategy as strategies_, timeline  # noqa: F401
-from .convention import Kept
+from .convention import Elementwise, Kept
 from .errors import CostmodelError
 from .estimates import Estimate, Memory, NodeWork, Request
 from .graph import Graph
@@ -27,10 +27,10 @@ def analyze(network: Network, request: Request) -> Estimate:
     try:
         shapes = shapes_of(graph, (request.batch, network.channels, request.resolution, request.resolution))
     except CostmodelError as error:
-        raise CostmodelError(f"{where}: {error}") from None
+        raise CostmodelError(f"{where}: {error}{branches.advice(str(error))}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits)
-    work = work_of(graph, shapes)
+    work = work_of(graph, shapes, chosen.elementwise)
     if max(*map(sum, zip(*work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     memory = memory_of(graph, kept, kept_bytes, shapes, request) if chosen.measurable else None
@@ -64,8 +64,13 @@ def price(graph: Graph, kept: Tuple[Kept, ...], shapes: Tuple[Shape, ...], item_
     return tuple(found), tuple(sizes)
 
 
-def work_of(graph: Graph, shapes: Tuple[Shape, ...]) -> Tuple[NodeWork, ...]:
-    """The arithmetic of every node: its forward pass, and the gradients that are demanded."""
+def work_of(
+    graph: Graph, shapes: Tuple[Shape, ...], counted: Optional[Elementwise] = None
+) -> Tuple[NodeWork, ...]:
+    """The arithmetic of every node: its forward pass, and the gradients that are demanded.
+
+    counted: a convention's own elementwise work.
+    """
     works = []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         op = node.op
@@ -79,7 +84,8 @@ def work_of(graph: Graph, shapes: Tuple[Shape, ...]) -> Tuple[NodeWork, ...]:
             else:
                 weights += macs
         macs, operations = work["forward"]
-        works.append(NodeWork(macs, inputs, weights, operations, elementwise))
+        own = counted(node, shapes[i + 1], demanded) if counted else None
+        works.append(NodeWork(macs, inputs, weights, *(own or (operations, elementwise))))
     return tuple(works)
 
 
@@ -91,13 +97,15 @@ def memory_of(
     prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
     sliced = bool(prefix) and images < request.batch
     part = shapes_of(graph, (images, *shapes[0][1:])) if sliced else shapes
-    forward, backward, joins = [], [], []
+    forward, backward, epilogue, joins = [], [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         here = part if i < prefix else shapes
         xs, y = [here[v] for v in reads], here[i + 1]
-        first, second = node.op.transients(Setting(request.target, item, bool(demanded), demanded), y, *xs)
+        setting = Setting(request.target, item, bool(demanded), demanded)
+        first, second = node.op.transients(setting, y, *xs)
         forward.append(first)
         backward.append(second)
+        epilogue.append(node.op.epilogue(setting, y, *xs))
         if len(xs) > 1:
             joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != y]
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
@@ -105,6 +113,7 @@ def memory_of(
     scalar = Setting(request.target, item, True, ()).scalar
     values = [item * numel(shape) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
     whole = item * numel(shapes[prefix])
-    sizes = np.array([*values, *kept_bytes, *trained, *forward, *backward, item, scalar, whole], dtype=np.int64)
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar, whole]
+    sizes = np.array(slots, dtype=np.int64)
     block = request.target.block_bytes
     return Memory(compiled, -(-sizes // block) * block)

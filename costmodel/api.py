@@ -30,9 +30,8 @@ def estimate(
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
     width of the images, the network's own by default. target: cpu[,threads=N][,isa=ISA][,channels_last], cuda or
-    none[,threads=N].
-    dtype: of the whole network. accumulate: steps of `batch` images whose gradients are added up before an update; the
-    last of them is priced. Raises CostmodelError for a bad request.
+    none[,threads=N]. dtype: of the whole network. accumulate: steps of `batch` images whose gradients are added up before
+    an update; the last of them is priced. Raises CostmodelError for a bad request.
     """
     network = load(network)
     resolution = network.resolution if resolution is None else resolution

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .errors import check_name
-from .graph import Graph
+from .graph import Graph, Node
+from .size import Shape, Size
 
 
 class Read(NamedTuple):
@@ -31,16 +32,25 @@ class Kept(NamedTuple):
 
 
 KeptRule = Callable[[Graph], Iterable[Read]]
+Elementwise = Callable[[Node, Shape, Tuple[str, ...]], Optional[Tuple[Size, Size]]]
 
 
 class Convention(NamedTuple):
-    """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes."""
+    """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes.
+
+    memory: a paper's own arithmetic, which takes an Estimate and gives entries of its `memory_bytes`. With it each read
+    counts for itself, layer by layer, whether or not another one reads the same storage.
+    elementwise: a paper's own operations of a node, forward and backward, for its output's shape and the gradients
+    demanded; None where they are the op's.
+    """
 
     name: str
     summary: str
     reads: KeptRule
     measurable: bool  # a real run can be held against it
     lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
+    memory: Optional[Callable[[Any], Dict[str, Any]]]
+    elementwise: Optional[Elementwise]
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
         """What is kept, each storage once, in the order in which it is first kept."""
@@ -51,12 +61,17 @@ CONVENTIONS: Dict[str, Convention] = {}
 
 
 def convention(
-    name: str, summary: str, measurable: bool = False, lower: Callable[[Graph], Graph] = lambda graph: graph
+    name: str,
+    summary: str,
+    measurable: bool = False,
+    lower: Callable[[Graph], Graph] = lambda graph: graph,
+    memory: Optional[Callable[[Any], Dict[str, Any]]] = None,
+    elementwise: Optional[Elementwise] = None,
 ) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""
 
     def register(rule: KeptRule) -> KeptRule:
-        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower)
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory, elementwise)
         return rule
 
     return register
@@ -75,7 +90,7 @@ def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
     for read in convention.reads(graph):
         value = value_of(graph, read.node, read.operand)
         # A value is one storage whoever reads it; an extra is the node's own.
-        key = (value, "") if value is not None else (-1 - read.node, read.operand)
+        key = (value, "") if value is not None and not convention.memory else (-1 - read.node, read.operand)
         values[key] = value
         readers.setdefault(key, []).append(read)
     return tuple(Kept(reads[0].node, reads[0].operand, values[key], tuple(reads)) for key, reads in readers.items())

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .convention import Kept
+from .convention import Kept, find
 from .graph import Graph
 from .optimizer import Optimizer
 from .size import Shape, Size, nbytes, numel
@@ -147,7 +147,8 @@ class Estimate:
         if self.memory is not None:
             memory["step_peak"] = self.step_peak_bytes
             memory["peak"] = self.resident_bytes(memory) + self.step_peak_bytes
-        return memory
+        papers = find(self.convention).memory
+        return memory if papers is None else {**memory, **papers(self)}
 
     def resident_bytes(self, memory: Dict[str, Any]) -> Size:
         """What is there before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""

@@ -143,14 +143,19 @@ class Graph:
         """For each value, whether its gradient is computed: something that trains lies before it."""
         wants = [False]
         for node, reads in zip(self.nodes, self.reads):
-            wants.append(bool(node.trains) or any(wants[v] for v in reads))
+            passed = (v for name, v in zip(node.op.inputs, reads) if name not in node.op.shape_only)
+            wants.append(bool(node.trains) or any(wants[v] for v in passed))
         return tuple(wants)
 
     @cached_property
     def demanded(self) -> Tuple[Tuple[str, ...], ...]:
         """For each node, the gradients that its backward computes: names of inputs and parameters."""
         return tuple(
-            tuple(name for name, v in zip(node.op.inputs, reads) if self.wants_gradient[v])
+            tuple(
+                name
+                for name, v in zip(node.op.inputs, reads)
+                if self.wants_gradient[v] and name not in node.op.shape_only
+            )
             + tuple(name for name in node.op.params() if name in node.trains)
             for node, reads in zip(self.nodes, self.reads)
         )

@@ -36,7 +36,7 @@ class Kernel(NamedTuple):
 
     x, y: channels of its copies of the images, 0 where it takes the caller's own. weight: bytes of its copy of the
     weights. scratch: bytes. more: scratch that depends on sizes. again: PyTorch copies the result once more.
-    least, small: `small` runs instead where the input's height is below `least`; in the forward pass, the output's width.
+    least, small: `small` runs instead where the input's height is below `least`; forward: the output's width.
     """
 
     x: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Callable, ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import AbstractSet, Any, Callable, ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 from .errors import CostmodelError, unknown
 from .size import LARGEST, Shape, Size
@@ -41,6 +41,8 @@ class Op:
     #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
     torch_joint: ClassVar[bool] = False
 
+    #: Inputs of which only the shape is read, so that they get no gradient.
+    shape_only: ClassVar[Tuple[str, ...]] = ()
     #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
     torch_excuse: ClassVar[str] = ""
     #: Inputs and parameters whose gradient is the output's gradient itself, no copy.
@@ -95,6 +97,10 @@ class Op:
         """This op with statistics that do not come from the batch."""
         return self
 
+    def trained(self, names: AbstractSet[str]) -> "Op":
+        """This op when, of its parameters, those of these names train."""
+        return self
+
     def evaluated(self) -> "Op":
         """This op in evaluation mode."""
         return self.frozen()
@@ -106,6 +112,15 @@ class Op:
     def transients(self, setting: Setting, y: Shape, *xs: Shape) -> Tuple[Size, Size]:
         """Bytes that the op needs at its highest beyond its results, in its forward and its backward pass."""
         return (0, 0)
+
+    @property
+    def has_epilogue(self) -> bool:
+        """Backward goes on with nodes of the op's own after it has handed on its gradients."""
+        return False
+
+    def epilogue(self, setting: Setting, y: Shape, *xs: Shape) -> Size:
+        """Bytes of those nodes at their highest, above the level when what the op kept is gone."""
+        return 0
 
     def module(self, library: Any) -> Callable:
         """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.library."""

@@ -15,7 +15,10 @@ Option = Callable[[str], Any]  # the reader of an option's text; raises ValueErr
 
 
 class Strategy(NamedTuple):
-    """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`."""
+    """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`.
+
+    least_blocks: how many blocks it wants a network to have.
+    """
 
     name: str
     summary: str
@@ -23,18 +26,24 @@ class Strategy(NamedTuple):
     takes_blocks: bool
     options: Mapping[str, Option]
     trains: bool
+    least_blocks: int
 
 
 STRATEGIES: Dict[str, Strategy] = {}
 
 
 def strategy(
-    name: str, summary: str, blocks: bool = False, options: Mapping[str, Option] = {}, trains: bool = True
+    name: str,
+    summary: str,
+    blocks: bool = False,
+    options: Mapping[str, Option] = {},
+    trains: bool = True,
+    least_blocks: int = 0,
 ) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
     """Decorator: registers a function graph -> graph as the strategy `name`, with K where it takes blocks."""
 
     def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
-        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains)
+        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains, least_blocks)
         return rewrite
 
     return register
@@ -66,7 +75,10 @@ def apply(text: str, graph: Graph) -> Graph:
         except ValueError as error:
             raise CostmodelError(f"strategy {text!r}: {key} is {value!r}; allowed: {error}") from None
     slices = options.pop("prefix_slices", 1)
-    rewritten = chosen.rewrite(graph, **options)
+    try:
+        rewritten = chosen.rewrite(graph, **options)
+    except CostmodelError as error:
+        raise CostmodelError(f"strategy {text!r}: {error}") from None
     if chosen.trains:
         loss = Node("loss", build("cross_entropy", {}), (rewritten.nodes[-1].name,))
         rewritten = replace(rewritten, nodes=(*rewritten.nodes, loss))
@@ -90,8 +102,9 @@ COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices}
 def usual(graph: Graph) -> Tuple[str, ...]:
     """Every strategy that a graph can have, those of K blocks with a few."""
     few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
-    fitting = [s for s in STRATEGIES.values() if s.name != "as_is" or graph.is_traced]
-    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in fitting]
+    possible = [s for s in STRATEGIES.values() if s.least_blocks <= len(graph.blocks)]
+    possible = [s for s in possible if s.name != "as_is" or graph.is_traced]
+    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in possible]
     return tuple(name for group in names for name in group)
 
 
@@ -114,7 +127,12 @@ def everything(node: Node) -> frozenset:
 
 def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
     """The graph in which `choose` says of each node which parameters train."""
-    return graph.map(lambda node: replace(node, trains=choose(node)))
+
+    def chosen(node: Node) -> Node:
+        names = choose(node)
+        return replace(node, trains=names, op=node.op.trained(names))
+
+    return graph.map(chosen)
 
 
 def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:

@@ -61,10 +61,14 @@ class Layout(NamedTuple):
         """Slot of a node's scratch beyond its results, forward or backward."""
         return self.values + self.kept + self.parameters + node + (self.nodes if phase == BACKWARD else 0)
 
+    def epilogue(self, node: int) -> int:
+        """Slot of what a node's backward takes after it has handed on its gradients."""
+        return self.values + self.kept + self.parameters + 2 * self.nodes + node
+
     @property
     def item(self) -> int:
         """Slot of one number of the network's data type."""
-        return self.values + self.kept + self.parameters + 2 * self.nodes
+        return self.values + self.kept + self.parameters + 3 * self.nodes
 
     @property
     def scalar(self) -> int:
@@ -263,6 +267,8 @@ class _Compiler:
                 self.drop(storage, "its reader has run")
             for v, storage in handed:
                 self.deliver(arrived, v, storage)
+            if node.op.has_epilogue:
+                self.passing(self.layout.epilogue(i), "scratch of the nodes behind the gradient of the weight")
             while transient:
                 self.drop(transient.pop(), "added to the gradient that is there")
         self.node = len(graph) - 1

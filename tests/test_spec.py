@@ -104,7 +104,7 @@ def test_a_spec_of_nodes(spec_file):
     assert str(network) == (
         "tiny at 3x8x8\n"
         "conv = Conv2d(in_channels=3, out_channels=8, kernel=(3, 3), stride=(1, 1), padding=(0, 0), "
-        "dilation=(1, 1), groups=1, bias=False)(input)\n"
+        "dilation=(1, 1), groups=1, bias=False, standardise=False, fixed=False)(input)\n"
         "pool = Mean(axes=(2, 3), keepdim=False)(conv)\n"
         "fc = Linear(in_features=8, out_features=4, bias=True)(pool)"
     )

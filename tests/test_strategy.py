@@ -56,7 +56,7 @@ def test_a_network_without_blocks_or_classifier_says_so():
     with pytest.raises(CostmodelError, match="^strategy 'blocks:1': the network has no blocks$"):
         apply("blocks:1", graph)
     for text in ("last", "bias", "norm+last"):
-        with pytest.raises(CostmodelError, match="^the network has no classifier to train$"):
+        with pytest.raises(CostmodelError, match=f"^strategy '{re.escape(text)}': the network has no classifier to train$"):
             apply(text, graph)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import click
 
@@ -25,6 +25,7 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
     import json
 
     from ..api import estimate
+    from ..errors import CostmodelError
     from ..views.report import beside, report
     from ..views.table import render
 
@@ -33,6 +34,8 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
         for name in dict.fromkeys([asked["convention"], *beside(asked["convention"])])
     ]
     fits = check_budget([first], budget)
+    if first.memory is None and (figure is not None or form == "trace"):
+        raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
     if figure is not None:
         from ..views.figures import save, step_figure
 
@@ -50,6 +53,22 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
         click.echo(json.dumps(trace_events(first)))
     else:
         tables, notes = report([first, *others], layers, budget)
+        notes += memory_format(first, estimate, request(network, asked))
         click.echo(render(tables[-1:] if form == "csv" else tables, notes, form))
     if not fits:
         raise click.exceptions.Exit(1)
+
+
+def memory_format(first: Any, estimate: Any, asked: Any) -> List[str]:
+    """A note where lean modules peak lower in channels_last."""
+    target = first.request.target
+    if target.device != "cpu" or target.channels_last:
+        return []
+    from ..units import show_size
+
+    asked = {**asked, "convention": "lean"}
+    here, there = (estimate(**{**asked, "target": asked["target"] + more}).peak_bytes for more in ("", ",channels_last"))
+    if there >= here:
+        return []
+    return [f"In channels_last lean peaks lower, at {show_size(there)} and not {show_size(here)}: convert module and"
+            " images to torch.channels_last (--target cpu,channels_last)."]  # fmt: skip

@@ -15,7 +15,9 @@ from .document import Block
 class Builder:
     """Nodes so far, and the shape of each value at the network's own resolution."""
 
-    def __init__(self, channels: int, resolution: int) -> None:
+    def __init__(self, channels: int, resolution: int, convolution: Mapping[str, Any] = {}) -> None:
+        """convolution: fields of every convolution that `conv` appends."""
+        self.convolution = convolution
         # Two images: batch statistics of a 1x1 map then have more than one value to average.
         self.shapes: Dict[str, Shape] = {INPUT: (2, channels, resolution, resolution)}
         self.nodes: List[Node] = []
@@ -58,7 +60,7 @@ class Builder:
         kernel = pair(kernel, "kernel")
         padding = tuple(k // 2 for k in kernel)
         fields = {"out_channels": out, "kernel": kernel, "stride": stride, "padding": padding,
-                  "groups": groups, "bias": bias}
+                  "groups": groups, "bias": bias, **self.convolution}
         last = self.add(names[0], "conv2d", fields)
         for name, what in zip(names[1:], (norm, activation)):
             last = self.add(name, *split(what))

@@ -452,6 +452,17 @@ def pad(t, x, pad, mode="constant", value=None):
     return t.emit(OPS["pad"](tuple(int(p) for p in pad), fill), [x], y)
 
 
+@function("interpolate")
+def interpolate(t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, *_, antialias=False):
+    if align_corners or antialias or x.dim() != 4:
+        raise t.error("interpolation with align_corners or antialiasing, or not of images")
+    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode)
+    scales = {m / n for m, n in zip(y.shape[2:], x.shape[2:])}
+    if mode == "bilinear" and size is None and len(scales) == 1 and scales.copy().pop().is_integer():
+        return t.emit(OPS["upsample"](int(scales.pop())), [x], y)
+    return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode), [x], y)
+
+
 @function("to", "type_as", "float", "requires_grad", "detach")
 def same(t, x, *args, **named):
     if t.name == "detach":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
+from ..branches import insert
 from ..errors import CostmodelError, unknown
 from ..graph import INPUT, Graph, why_not_yet
 from ..network import Network
@@ -24,6 +25,8 @@ NETWORK = {
     "modules": Field((str, dict), "plain"),
     "norm": Field((dict,), {"op": "batch_norm"}),
     "activation": Field((dict,), {"op": "relu"}),
+    "convolution": Field((dict,), {}),
+    "lite_residual": Field((bool,), False),
     "squeeze_excite": Field((dict,)),
     "stochastic_depth": Field((int, float), 0.0, least=0),
     "add_inplace": Field((bool,), False),
@@ -62,7 +65,7 @@ class Spec:
             raise block.error(f"found {found!r}; allowed: a probability from 0 to 1", "stochastic_depth")
         if not 0 < self.width <= 1000:
             raise block.error(f"width is {self.width!r}; allowed: a number > 0, at most 1000")
-        self.builder = Builder(self.values["channels"], self.values["resolution"])
+        self.builder = Builder(self.values["channels"], self.values["resolution"], self.values["convolution"])
 
     def scaled(self, channels: int, scale: str = "width") -> int:
         """Channels under the width multiplier, rounded as the reference implementations do it."""
@@ -104,6 +107,7 @@ class Spec:
         classifier = values["classifier"] or next((n.name for n in reversed(nodes) if n.op.kind == "linear"), "")
         try:
             graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(containers))
+            graph = insert(graph) if values["lite_residual"] else graph
         except CostmodelError as error:
             raise self.block.error(error) from None
         return Network(values["network"], graph, values["resolution"], values["channels"], values["reference"])

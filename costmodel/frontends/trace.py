@@ -262,6 +262,8 @@ class _Tracer(TorchFunctionMode):
 
     def lift(self, x: torch.Tensor) -> torch.Tensor:
         """A parameter, buffer or constant without data. It becomes a node where an op reads it by itself."""
+        if x.device.type == "meta" and id(x) not in self.owned and id(x) not in self.buffers:
+            return x  # made during the run
         meta = self.metas.get(id(x))
         if meta is None:
             meta = self.metas[id(x)] = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
@@ -271,7 +273,7 @@ class _Tracer(TorchFunctionMode):
 
     def resident(self, meta: torch.Tensor) -> None:
         """Append the node of a tensor that is there before the step."""
-        x = meta._source
+        x = getattr(meta, "_source", meta)
         owner, _, name = self.owned.get(id(x)) or self.buffers.get(id(x)) or ("", "", "")
         size = tuple(x.shape)
         if id(x) in self.owned:

@@ -75,6 +75,10 @@ class ReLU6(Activation):
     torch_name = "ReLU6"
     operations = (2, 1)
 
+    def extras(self, x):
+        # Some count which side of 0 and 6 each element is on; the derivative needs only the mask.
+        return {**super().extras(x), "sides": Extra(x, 2)}
+
 
 @op("hardsigmoid")
 class Hardsigmoid(Activation):

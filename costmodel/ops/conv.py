@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..onednn import Scratch, in_onednn
-from ..op import Op, Pair, Work, check, op, pair
+from ..op import Extra, Op, Pair, Work, check, op, pair
 from ..size import numel, require, where, window
 
 
 @op("conv2d")
 class Conv2d(Op):
-    """torch.nn.Conv2d with zero padding: (N, in_channels, H, W) -> (N, out_channels, H', W')."""
+    """torch.nn.Conv2d with zero padding: (N, in_channels, H, W) -> (N, out_channels, H', W').
+
+    standardise: it convolves with w^ = (weight - mean) / (std + eps), per output channel (weight standardisation).
+    fixed: the weight does not train, so that it is standardised once, when the module is made, and costs nothing.
+    """
 
     in_channels: int
     out_channels: int
@@ -19,6 +25,8 @@ class Conv2d(Op):
     dilation: Pair = 1
     groups: int = 1
     bias: bool = False
+    standardise: bool = False
+    fixed: bool = False
 
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
     # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
@@ -36,6 +44,15 @@ class Conv2d(Op):
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "_macs_per_output", per_output)
         object.__setattr__(self, "_scratch", {})  # by setting: what depends on it alone
+        check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
+        check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
+
+    def trained(self, names):
+        return replace(self, fixed="weight" not in names) if self.standardise else self
+
+    @property
+    def has_epilogue(self):
+        return self.standardise and not self.fixed
 
     @classmethod
     def infer(cls, x):
@@ -56,17 +73,48 @@ class Conv2d(Op):
 
     def needs(self):
         needs = {"x": ("weight",), "weight": ("x",)}
+        if self.has_epilogue:
+            # With c = weight - mean, s = std and K weights per channel, and v the gradient of w^:
+            # dweight = u - mean(u), u = v / (s + eps) - c * sum(v * c) / (s * (s + eps)^2 * (K - 1)).
+            needs = {"x": ("weight", "mean", "std"), "weight": ("x", "weight", "mean", "std")}
         return {**needs, "bias": ()} if self.bias else needs
+
+    def torch_needs(self):
+        if not self.has_epilogue:
+            return self.needs()
+        # The convolution keeps w^, the division both its operands, std its input and result.
+        needs = {"x": ("standardised",), "weight": ("x", "centred", "std", "divisor")}
+        return {**needs, "bias": ()} if self.bias else needs
+
+    def extras(self, x):
+        if not self.has_epilogue:
+            return {}
+        weight, per_channel = Extra(self.params()["weight"]), Extra((self.out_channels,))
+        return {"mean": per_channel, "std": per_channel, "divisor": per_channel, "centred": weight,
+                "standardised": weight}  # fmt: skip
+
+    def epilogue(self, setting, y, x):
+        # DivBackward has four maps of the weight beside the gradient that came in (FunctionsManual.cpp:
+        # div_tensor_other_grad); what it and StdBackward keep is still there. One map of those is the gradient.
+        if not self.has_epilogue:
+            return 0
+        return setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
 
     def work(self, y, x):
         # Each weight meets each output position once, in the forward pass and in either gradient: a strided or
         # grouped convolution makes no difference.
         n = numel(y)
         macs = n * self._macs_per_output
+        both = Work(macs)
+        work = {"forward": both, "x": both, "weight": both}
+        if self.has_epilogue:
+            # Mean, difference, two sums of the deviation, quotient; backward as a norm with batch statistics.
+            weights = numel(self.params()["weight"])
+            work = {"forward": Work(macs, 5 * weights), "x": both, "weight": Work(macs, 6 * weights)}
         if not self.bias:
-            both = Work(macs)
-            return {"forward": both, "x": both, "weight": both}
-        return {"forward": Work(macs, n), "x": Work(macs), "weight": Work(macs), "bias": Work(0, n)}
+            return work
+        forward = work["forward"]
+        return {**work, "forward": Work(macs, forward.elementwise + n), "bias": Work(0, n)}
 
     def transients(self, setting, y, x):
         if setting.kernels:
@@ -86,7 +134,8 @@ class Conv2d(Op):
                 self.groups, self.bias)  # fmt: skip
 
     def module(self, library):
-        return library.nn.Conv2d(*self.arguments())
+        module = (library.StandardisedConv2d if self.has_epilogue else library.nn.Conv2d)(*self.arguments())
+        return library.standardised_once(module) if self.fixed else module
 
 
 Conv2d.examples = (
@@ -95,5 +144,7 @@ Conv2d.examples = (
     (Conv2d(8, 16, 1, bias=True), (3, 8, 5, 5)),
     (Conv2d(8, 4, (5, 3), stride=(2, 1), padding=(2, 0), groups=2, bias=True), (2, 8, 11, 6)),
     (Conv2d(4, 8, 3, padding=2, dilation=2), (2, 4, 8, 8)),
+    (Conv2d(8, 16, 3, padding=1, groups=2, standardise=True), (2, 8, 7, 5)),
+    (Conv2d(8, 16, 1, bias=True, standardise=True, fixed=True), (2, 8, 7, 5)),
     (Conv2d(6, 12, 7, stride=3, padding=3, groups=3), (1, 6, 17, 16)),
 )

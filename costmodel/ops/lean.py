@@ -77,7 +77,8 @@ class LeanConv2d(Conv2d):
         return (forward, maximum(backward - bias, 0))
 
     def module(self, library):
-        return library.lean.LeanConv2d(*self.arguments())
+        module = library.lean.LeanConv2d(*self.arguments())
+        return library.standardised_once(module) if self.fixed else module
 
 
 @op("folded_conv2d")
@@ -97,11 +98,14 @@ class FoldedConv2d(Conv2d):
         return (forward + folded, 0)
 
     def module(self, library):
-        return library.lean.FoldedConv2d(*self.arguments())
+        module = library.lean.FoldedConv2d(*self.arguments())
+        return library.standardised_once(module) if self.fixed else module
 
 
 @stands_for(Conv2d)
 def lean_conv(stock: Conv2d, place: Place) -> Optional[Op]:
+    if stock.has_epilogue:
+        return None
     if place.demanded:
         return as_op(LeanConv2d, stock)
     return as_op(FoldedConv2d, stock, norm=place.partner) if place.partner else None
@@ -268,7 +272,7 @@ def lean_pool(stock: Op, place: Place) -> Optional[Op]:
 
 
 
-LeanConv2d.examples = tuple((as_op(LeanConv2d, stock), x) for stock, x in Conv2d.examples)
+LeanConv2d.examples = tuple((as_op(LeanConv2d, op), x) for op, x in Conv2d.examples if not op.standardise)
 FoldedConv2d.examples = ((FoldedConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),)
 FoldedNorm.examples = ((FoldedNorm(8, "frozen"), (2, 8, 5, 3)),)
 ShiftNorm.examples = ((ShiftNorm(8, "frozen"), (2, 8, 5, 3)), (ShiftNorm(8, "frozen", inplace=True), (2, 8, 5, 3)))

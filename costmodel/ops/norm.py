@@ -95,16 +95,28 @@ class BatchNorm(Op):
 
 @op("group_norm")
 class GroupNorm(Op):
-    """torch.nn.GroupNorm: (N, C, ...) -> the same. Its statistics are each image's own: none to freeze."""
+    """torch.nn.GroupNorm: (N, C, ...) -> the same. Its statistics are each image's own: none to freeze.
 
-    groups: int
-    channels: int
+    per_group: channels of a group, where `groups` (0) is left to follow from it.
+    """
+
+    groups: int = 0
+    channels: int = 0
     eps: float = 1e-5
+    per_group: int = 0
 
     is_norm = True
     torch_joint = True  # aten::native_group_norm_backward, as for batch norm
 
     def __post_init__(self):
+        if self.per_group:
+            check(self.groups == 0, f"groups {self.groups} beside per_group {self.per_group}; allowed: one of the two")
+            check(
+                self.per_group >= 1 and self.channels % self.per_group == 0,
+                f"per_group {self.per_group} does not divide channels {self.channels}",
+            )
+            object.__setattr__(self, "groups", self.channels // self.per_group)
+            object.__setattr__(self, "per_group", 0)
         check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
         check(
             self.channels >= 1 and self.channels % self.groups == 0,

@@ -1,4 +1,4 @@
-"""Memory-lean layers: stock layers' arguments, parameters and buffers, but only what the demanded gradients read is kept.
+"""Memory-lean layers: as the stock ones, but they keep only what the demanded gradients read.
 
 Tensors are kept through save_for_backward alone, where the saved-tensor hooks see them; sizes are plain attributes.
 What a stock layer already does leanly (a convolution with a trained weight, a norm with a trained scale) is left to it.
@@ -73,11 +73,8 @@ def _input_gradient(g: Tensor, weight: Tensor, x: _Like, options: Sequence) -> T
     """The gradient of a convolution's input, without that input."""
     stride, padding, dilation, groups = options
     if g.device.type == "cpu":  # the stock kernel, which reads the input's sizes only
-        mask = [True, False, False]
-        none = [0, 0]
-        return aten.convolution_backward(
-            g, x.tensor(), weight, None, stride, padding, dilation, False, none, groups, mask
-        )[0]
+        how = (stride, padding, dilation, False, [0, 0], groups)
+        return aten.convolution_backward(g, x.tensor(), weight, None, *how, [True, False, False])[0]
     rest = [
         size - (d * (k - 1) + 1) + 2 * p - (out - 1) * s
         for size, out, k, s, p, d in zip(x.shape[2:], g.shape[2:], weight.shape[2:], stride, padding, dilation)
@@ -125,7 +122,7 @@ class FoldedConv2d(LeanConv2d):
     """A convolution that does the work of the frozen norm after it too, with a scaled weight made for each call.
 
     The weight and the norm's scale must be frozen; biases and shift may train. The norm stays registered where it
-    was, and is reached without being registered here: state dicts, `.to()`, loading and copies of the whole see it once.
+    was and is not registered here: state dicts, `.to()`, loading and copies of the whole see it once.
     """
 
     _norms: Tuple[nn.BatchNorm2d, ...] = ()

@@ -24,6 +24,32 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return super().train(False)
 
 
+class StandardisedConv2d(nn.Conv2d):
+    """A convolution with its weight standardised per output channel, each time anew."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, standardised(self.weight), self.bias)
+
+
+def standardised(weight: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """(weight - mean) / (std + eps), over all axes but the first."""
+    centred = weight - weight.mean((1, 2, 3), keepdim=True)
+    std = centred.flatten(1).std(1) + eps
+    return centred / std.view(-1, 1, 1, 1)
+
+
+def standardised_once(module: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with its weight standardised now, and again whenever a state dict is loaded."""
+    _standardise(module)
+    module.register_load_state_dict_post_hook(_standardise)
+    return module
+
+
+def _standardise(module: nn.Conv2d, *_: object) -> None:
+    with torch.no_grad():
+        module.weight.copy_(standardised(module.weight))
+
+
 class StochasticDepth(nn.Module):
     """torchvision.ops.StochasticDepth: x (N, ...) times noise of shape (N, 1, ...) ("row") or (1, 1, ...) ("batch")."""
 

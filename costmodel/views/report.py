@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from .. import branches
 from ..estimates import Estimate, Row
 from ..size import show
 from ..units import in_unit, show_count, show_size, unit_of
@@ -32,7 +33,12 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -
     first = estimates[0]
     return (
         [memory_table(estimates), work_table(first), parts_table(first, layers)],
-        [*peak_note(first), *why(estimates), *(budget_notes(first, budget) if budget is not None else [])],
+        [
+            *peak_note(first),
+            *why(estimates),
+            *branches.notes(first.graph),
+            *(budget_notes(estimates, budget) if budget is not None else []),
+        ],
     )
 
 
@@ -137,7 +143,10 @@ def reason(row: Row) -> str:
 def peak_note(estimate: Estimate) -> List[str]:
     """Where the peak is, and what is alive there."""
     if estimate.memory is None:
-        return [f"{estimate.convention} counts what is saved; it has no peak."]
+        peak = estimate.memory_bytes["peak"]
+        if peak is None:
+            return [f"{estimate.convention} counts what is saved; it has no peak."]
+        return [f"The peak of {show_size(peak)} is {estimate.convention}'s own arithmetic, not of a run."]
     live = sorted(estimate.at_peak.items(), key=lambda item: -item[1])
     parts = [f"{show_size(size)} {category}" for category, size in live if size >= 1000]
     resident = show_size(estimate.peak_bytes - estimate.step_peak_bytes)
@@ -146,14 +155,16 @@ def peak_note(estimate: Estimate) -> List[str]:
     return [f"The peak of {peak} is reached {where}: {', '.join([f'{resident} resident', *parts])}."]
 
 
-def budget_notes(estimate: Estimate, budget: int) -> List[str]:
-    """Whether the budget holds."""
-    if estimate.memory is None:
-        return []
-    peak = estimate.peak_bytes
-    if peak > budget:
-        return [f"It does not fit into {show_size(budget)}: {show_size(peak - budget)} are missing."]
-    return [f"It fits into {show_size(budget)}: {show_size(budget - peak)} are left."]
+def budget_notes(estimates: Sequence[Estimate], budget: int) -> List[str]:
+    """Whether the budget holds, under each convention that has a peak."""
+    notes = []
+    for estimate in estimates:
+        peak = estimate.memory_bytes["peak"]
+        if peak is not None:
+            much = show_size(abs(budget - peak))
+            verdict = f"fits, {much} are left" if peak <= budget else f"does not fit, {much} are missing"
+            notes.append(f"Into {show_size(budget)}, {estimate.convention}: {verdict}.")
+    return ["\n".join(notes)]
 
 
 def _sizes(unit: str) -> Callable[[Any], str]:

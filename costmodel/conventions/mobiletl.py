@@ -1,0 +1,82 @@
+"""`mobiletl`: as MobileTL's authors count (Chiang et al., AAAI 2023). All of it is inferred from figures.
+
+Saved, layer by layer where a gradient passes through (an input that two layers save counts twice):
+- a convolution, linear layer or norm its input if its weight trains, without the statistics;
+- ReLU a bit per element, ReLU6 two (below 0, between, above 6: the one-block figure fits no other width), every
+  activation a bit under MobileTL's approximation; h-swish and squeeze-and-excite's hard sigmoid their input;
+- squeeze-and-excite's product the map that it scales; dropout and pooling nothing.
+
+`peak` is that of the ProxylessNAS figure, in TinyTL's arithmetic (see tinytl.py), with two departures. Nothing is
+saved below what trains, and an exact ReLU6 keeps its whole input (the figure's plain fine-tuning of 3 blocks fits
+nothing less). And the backward pass counts: the gradients of a layer's output and input beside all that it and the
+layers before it saved.
+
+FLOPs: elementwise work is that of this package's ops, but for norms with batch statistics and for h-swish, whose terms
+are fitted to the 8 bars of the FLOPs figure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, Tuple
+
+from ..convention import Read, convention, value_of
+from ..graph import Graph, Node
+from ..ops.activation import Activation
+from ..size import Shape, Size, maximum, numel
+from .tinytl import forward_peak, parameter_bytes
+
+#: Operations per element, forward and backward.
+NORM = (5, 15)
+HARDSWISH = (7, 9)
+
+
+def memory(estimate: Any) -> Dict[str, Size]:
+    """The training memory of the ProxylessNAS figure, and its parameters."""
+    graph, shapes = estimate.graph, estimate.shapes
+    item = estimate.request.dtype.bits // 8
+    saved_by: Dict[int, Size] = {}
+    for kept, size in zip(estimate.kept, estimate.kept_bytes):
+        whole = graph.nodes[kept.node].op.kind == "relu6" and kept.operand == "sides"
+        saved_by[kept.node] = saved_by.get(kept.node, 0) + (item * numel(shapes[kept.node + 1]) if whole else size)
+    saved, highest = 0, forward_peak(estimate, saved_by)
+    for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
+        saved = saved + saved_by.get(i, 0)
+        if demanded and not node.op.is_view and not node.op.passes:
+            inputs = sum(numel(shapes[v]) for name, v in zip(node.op.inputs, reads) if name in demanded)
+            highest = maximum(highest, saved + item * (numel(shapes[i + 1]) + inputs))
+    parameters = parameter_bytes(estimate)
+    return {"parameters": parameters, "peak": parameters + highest}
+
+
+def elementwise(node: Node, y: Shape, demanded: Tuple[str, ...]) -> "Tuple[Size, Size] | None":
+    """Operations of a node, forward and backward, where they are not the op's own."""
+    op = node.op
+    if op.kind == "batch_norm" and op.statistics == "batch":
+        forward, backward = NORM
+    elif op.kind == "hardswish" and not op.signed:
+        forward, backward = HARDSWISH
+    else:
+        return None
+    return forward * numel(y), backward * numel(y) if demanded else 0
+
+
+@convention("mobiletl", "MobileTL's own arithmetic, inferred from its figures", memory=memory, elementwise=elementwise)
+def mobiletl(graph: Graph) -> Iterator[Read]:
+    for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
+        op = node.op
+        if "weight" in node.trains:
+            yield Read(i, "x", ("weight",))
+        elif "x" in demanded and isinstance(op, Activation):
+            exact = {"relu": "mask", "relu6": "sides"}.get(op.kind, "x")
+            yield Read(i, "mask" if op.signed else exact, ("x",))
+        elif demanded and op.kind == "mul":
+            yield Read(i, _scaled(graph, i), ("a", "b"))
+
+
+def _scaled(graph: Graph, i: int) -> str:
+    """Of a product's operands, the map: the one that is not made by a gate."""
+    a = value_of(graph, i, "a")
+    return "b" if a and isinstance(graph.nodes[a - 1].op, Activation) and graph.nodes[a - 1].op.kind in GATES else "a"
+
+
+GATES = ("hardsigmoid", "sigmoid")

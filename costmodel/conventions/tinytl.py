@@ -1,0 +1,91 @@
+"""`tinytl`: as TinyTL's authors count (Cai et al., NeurIPS 2020).
+
+github.com/mit-han-lab/tinyml, tinytl/utils/memory_cost_profiler.py:
+
+- A convolution, linear layer or norm saves its input if its weight trains; ReLU and ReLU6 save a bit per element and
+  smooth activations their input, as soon as anything but the classifier trains; nothing else saves anything. Layer by
+  layer: an input that two layers save counts twice.
+- `peak` is the largest over the layers, in forward order, of what the layers before it saved, its own temporary (the
+  input, and of a convolution the output by its groups, of a linear layer the output) and, inside a block with a
+  shortcut, the block's input; and the parameters, trainable ones of 32 bits, frozen ones of 8.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator
+
+from ..convention import Read, convention
+from ..graph import Graph, Node, within
+from ..ops.activation import Activation
+from ..size import Size, maximum, numel
+
+FROZEN_BITS = 8
+
+
+def memory(estimate: Any) -> Dict[str, Size]:
+    """The memory that the authors print, and its parameters."""
+    saved_by: Dict[int, Size] = {}
+    for kept, size in zip(estimate.kept, estimate.kept_bytes):
+        saved_by[kept.node] = saved_by.get(kept.node, 0) + size
+    parameters = parameter_bytes(estimate)
+    return {"parameters": parameters, "peak": parameters + forward_peak(estimate, saved_by)}
+
+
+def parameter_bytes(estimate: Any) -> int:
+    """Bytes of the parameters, frozen ones of 8 bits."""
+    frozen = estimate.parameters - estimate.trainable_parameters
+    return estimate.request.dtype.bits // 8 * estimate.trainable_parameters + frozen * FROZEN_BITS // 8
+
+
+def forward_peak(estimate: Any, saved_by: Dict[int, Size]) -> Size:
+    """The largest over the layers of what those before it saved, its temporary and the shortcut.
+
+    saved_by: bytes by number of the node that saves them.
+    """
+    graph, shapes = estimate.graph, estimate.shapes
+    item = estimate.request.dtype.bits // 8
+    shortcuts = [_shortcut(graph, scope) for scope in graph.blocks]
+    saved = highest = 0
+    for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
+        block = graph.block_of(node)
+        shortcut = None if block is None else shortcuts[block]
+        residual = 0 if shortcut is None else numel(shapes[shortcut])
+        temporary = _temporary(node, numel(shapes[reads[0]]), numel(shapes[i + 1]))
+        highest = maximum(highest, saved + item * (temporary + residual))
+        saved = saved + saved_by.get(i, 0)
+    return highest
+
+
+@convention("tinytl", "TinyTL's own arithmetic: saved and temporary, frozen parameters of 8 bits", memory=memory)
+def tinytl(graph: Graph) -> Iterator[Read]:
+    body = any(node.trains for node in graph.nodes if not (graph.classifier and within(node.name, graph.classifier)))
+    for i, node in enumerate(graph.nodes):
+        if "weight" in node.trains:
+            yield Read(i, "x", ("weight",))
+        elif body and isinstance(node.op, Activation):
+            yield Read(i, "mask" if is_masked(node) else "x", ("x",))
+
+
+def is_masked(node: Node) -> bool:
+    """Whether an activation's derivative takes a bit per element: ReLU and ReLU6, and MobileTL's approximation."""
+    return node.op.signed or node.op.kind in ("relu", "relu6")
+
+
+def _temporary(node: Node, x: Size, y: Size) -> Size:
+    """Elements of the buffers that a layer works on."""
+    op = node.op
+    if op.kind == "conv2d":
+        return x + y // op.groups
+    if op.kind == "linear":
+        return x + y
+    return x if op.is_norm or isinstance(op, Activation) else 0
+
+
+def _shortcut(graph: Graph, scope: str) -> "int | None":
+    """The value that a block adds to its main branch: its own input."""
+    for node, reads in zip(graph.nodes, graph.reads):
+        if node.op.kind == "add" and within(node.name, scope):
+            for name, value in zip(node.inputs, reads):
+                if not within(name, scope):
+                    return value
+    return None

@@ -1,0 +1,89 @@
+"""Changing the resolution of a map."""
+
+from __future__ import annotations
+
+from ..op import Op, Pair, Work, check, op, pair
+from ..size import numel, require, where
+
+
+@op("upsample")
+class Upsample(Op):
+    """torch.nn.functional.interpolate(mode="bilinear", align_corners=False): (N, C, H, W) -> (N, C, H', W').
+
+    To the height and width of a second input, `like`, or without one to `scale` times the input's. Keeps nothing.
+    """
+
+    scale: int = 0
+
+    shape_only = ("like",)
+
+    @property
+    def inputs(self):
+        return ("x",) if self.scale else ("x", "like")
+
+    def __post_init__(self):
+        check(self.scale >= 0, f"scale is {self.scale}; allowed: >= 1, or 0 with a second input")
+
+    def shape(self, x, like=None):
+        for value in (x,) if like is None else (x, like):
+            require(len(value) == 4, "upsample takes (N, C, H, W), the input is {}", value)
+        return (*x[:2], x[2] * self.scale, x[3] * self.scale) if like is None else (*x[:2], *like[2:])
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x, like=None):
+        # Four neighbours are weighted and summed; backward four weighted parts are added to the neighbours.
+        n = numel(y)
+        return {"forward": Work(0, 7 * n), "x": Work(0, 8 * n)}
+
+    def transients(self, setting, y, x, like=None):
+        # aten/src/ATen/native/cpu/UpSampleKernel.cpp goes through channels_last copies of input and output; a 1x1
+        # input is both formats at once, and so is a 1x1 output.
+        if not setting.kernels or setting.target.channels_last:
+            return (0, 0)
+        point, point_out = x[2] * x[3] == 1, y[2] * y[3] == 1
+        copies = where(point & point_out, 0, numel(y)) + where(point, 0, numel(x))
+        return (setting.item * copies, 0)
+
+    def module(self, library):
+        interpolate = library.torch.nn.functional.interpolate
+        if self.scale:
+            return lambda x: interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        return lambda x, like: interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+@op("interpolate")
+class Interpolate(Op):
+    """torch.nn.functional.interpolate to a fixed height and width. Keeps nothing."""
+
+    size: Pair
+    mode: str = "nearest"
+
+    def __post_init__(self):
+        object.__setattr__(self, "size", pair(self.size, "size"))
+        check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
+
+    def shape(self, x):
+        require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)
+        return (*x[:2], *self.size)
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x):
+        n = Work(0, 2 * _TAPS[self.mode] * numel(y))  # each neighbour is weighted and added
+        return {"forward": n, "x": n}
+
+    def module(self, library):
+        more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": False}
+        return lambda x: library.torch.nn.functional.interpolate(x, self.size, mode=self.mode, **more)
+
+
+_TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours that are read
+Interpolate.examples = ((Interpolate((5, 7)), (2, 4, 3, 3)), (Interpolate(6, "bilinear"), (2, 4, 3, 3)))
+Upsample.examples = (
+    (Upsample(), (2, 8, 3, 4), (2, 4, 7, 8)),
+    (Upsample(scale=2), (2, 8, 3, 4)),
+    (Upsample(), (2, 8, 1, 1), (2, 8, 5, 5)),
+)

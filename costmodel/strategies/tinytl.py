@@ -1,0 +1,52 @@
+"""`tinytl-l` and `tinytl-lb`: lite residual branches train, and every bias (Cai et al., NeurIPS 2020)."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from ..branches import in_branch, insert
+from ..errors import CostmodelError
+from ..graph import Graph
+from ..strategy import everything, freeze_statistics, in_classifier, strategy, train
+
+
+def resolution(text: str) -> int:
+    """The option `resolution`: pixels a side of the images for which the branches' kernels are chosen."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65536:
+        raise ValueError("a resolution of images from 1 to 65536")
+    return int(text)
+
+
+OPTIONS = {"resolution": resolution}
+
+
+@strategy("tinytl-l", "lite residual branches and the classifier train, the rest frozen (TinyTL-L)", options=OPTIONS,
+          least_blocks=2)  # fmt: skip
+def lite(graph: Graph, resolution: Optional[int] = None) -> Graph:
+    graph = with_branches(graph, resolution)
+    chosen = in_classifier(graph)
+    trained = train(graph, lambda node: everything(node) if in_branch(node) or chosen(node) else frozenset())
+    return freeze_statistics(trained, lambda node: not in_branch(node))
+
+
+@strategy("tinytl-lb", "as tinytl-l, and every bias and shift (TinyTL-L+B)", options=OPTIONS, least_blocks=2)
+def lite_bias(graph: Graph, resolution: Optional[int] = None) -> Graph:
+    graph = with_branches(graph, resolution)
+    chosen = in_classifier(graph)
+
+    def trains(node):
+        if in_branch(node):
+            # The branch's last shift is left out, as in the authors' code: the main branch's does the same.
+            return everything(node) - ({"bias"} if node.name.endswith(".final_bn") else set())
+        return everything(node) if chosen(node) else everything(node) & {"bias"}
+
+    return freeze_statistics(train(graph, trains), lambda node: not in_branch(node))
+
+
+def with_branches(graph: Graph, resolution: Optional[int]) -> Graph:
+    """The graph with branches: its own if it has some, else new ones."""
+    if not any(map(in_branch, graph.nodes)):
+        return insert(graph, resolution)
+    if resolution is not None:
+        raise CostmodelError("the network has its own lite residual branches; allowed: no option 'resolution'")
+    return graph

@@ -1,0 +1,52 @@
+"""Published beside computed."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Sequence, Tuple
+
+from ..papers import Result
+from .table import Column, Table
+
+
+def papers(results: Sequence[Result]) -> Tuple[Table, List[str]]:
+    """A line per claim, and as notes where tolerances come from and what is pending."""
+    text = {"right": False}
+    columns = [
+        Column("paper", **text), Column("table", **text), Column("claim", **text), Column("strategy", **text),
+        Column("convention", **text), Column("published", _number), Column("computed", _number), Column("unit", **text),
+        Column("difference", _difference), Column("tolerance", _number), Column("verdict", **text),
+    ]  # fmt: skip
+    return Table("", columns, [_row(result) for result in results]), _notes(results)
+
+
+def entry(result: Result) -> Dict[str, Any]:
+    """The same for JSON: the claim, the exact number computed, and it in the claim's unit."""
+    numbers = {"computed": result.computed, "computed_in_unit": result.in_unit, "difference": result.difference}
+    return {**result.claim._asdict(), **numbers, "holds": result.holds}
+
+
+def _row(result: Result) -> List[Any]:
+    claim = result.claim
+    pending = result.computed is None
+    verdict = "pending" if pending else "holds" if result.holds else "wrong"
+    strategy = f"{claim.strategy} against {claim.against}" if claim.against else claim.strategy
+    return [
+        claim.paper, claim.table, claim.claim, strategy, claim.convention, claim.published, result.in_unit, claim.unit,
+        result.difference, None if pending else claim.tolerance, verdict,
+    ]  # fmt: skip
+
+
+def _notes(results: Sequence[Result]) -> List[str]:
+    notes: Dict[str, None] = {}
+    for claim, computed in results:
+        what = f"pending: {claim.pending}" if computed is None else f"tolerance: {claim.because}"
+        notes[f"{claim.paper}, {claim.table}: {what}."] = None
+    return list(notes)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}"
+
+
+def _difference(value: float) -> str:
+    return f"{value:+,.2f}"
