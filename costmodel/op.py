@@ -56,6 +56,11 @@ class Op:
         return False
 
     @property
+    def is_part(self) -> bool:
+        """One of several views made at once, whose gradients are held until the input's is made out of all of them."""
+        return False
+
+    @property
     def is_resident(self) -> bool:
         """The output is a parameter or buffer of the network: it is there before the step."""
         return False

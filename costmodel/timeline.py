@@ -123,6 +123,10 @@ class _Compiler:
         self.phase, self.node = FORWARD, 0
         self.storages: List[Optional[int]] = [None]  # of each value; None: the caller's
         self.held: Dict[int, List[int]] = {}  # node -> storages that it keeps for its backward
+        self.first_part: Dict[int, int] = {}  # value -> the first of the nodes that split it
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
+            if node.op.is_part and graph.demanded[i]:
+                self.first_part.setdefault(reads[0], i)
         self.kept_value = {k.value for k in kept if k.value is not None}
         self.ends = frame_ends(graph)
         self.extras: Dict[int, List[int]] = {}  # node -> extras that it keeps
@@ -229,12 +233,18 @@ class _Compiler:
         root = self.new(self.layout.item, "loss", "the gradient of the loss itself")
         arrived: Dict[int, int] = {len(graph): self.hold(root)}
         transient: List[int] = []
+        waiting: List[int] = []  # gradients of parts
         for i in range(len(graph) - 1, -1, -1):
             node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
             if not demanded:
                 continue
             self.node = i
             gradient = arrived.pop(i + 1)
+            if node.op.is_part:
+                waiting.append(gradient)
+                if self.first_part[reads[0]] < i:
+                    continue
+                gradient = None
             slot = self.layout.value(i + 1)
             rebased = node.op.is_inplace and reads[0] and graph.nodes[reads[0] - 1].op.is_view
             if rebased:
@@ -263,6 +273,8 @@ class _Compiler:
                 self.drop(clone, "written back")
             self.passing(self.layout.scratch(i, BACKWARD), "scratch")
             self.drop(gradient, "its node has run")
+            while waiting:
+                self.drop(waiting.pop(), "put together")
             for storage in self.held[i]:
                 self.drop(storage, "its reader has run")
             for v, storage in handed:

@@ -371,25 +371,25 @@ def expand(t, x, *args, **named):
     return t.emit(OPS["expand"](" ".join(axes)), [x, t.images], y)
 
 
-def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False):
+def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
     """A slice of x along an axis, as a node."""
     if drop:
         stop = start + 1 if start != -1 else LARGEST
     where = start if drop else slice(start, None if stop == LARGEST else stop, step)
     y = t.run(t.torch.Tensor.__getitem__, x, (slice(None),) * axis + (where,))
-    return t.emit(OPS["slice"](axis, start, stop, step, drop), [x], y)
+    return t.emit(OPS["slice"](axis, start, stop, step, drop, split), [x], y)
 
 
 @function("chunk", "split", "tensor_split", "split_with_sizes", "unbind", "__iter__")
 def split(t, x, *args, **named):
     if t.name == "unbind" or t.name == "__iter__":
         axis = (args[0] if args else named.get("dim", 0)) % x.dim()
-        return tuple(part(t, x, axis, i, drop=True) for i in range(x.shape[axis]))
+        return tuple(part(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
     axis = (args[1] if len(args) > 1 else named.get("dim", 0)) % x.dim()
     starts = [0]
     for piece in t.call(x, *args, **named):
         starts.append(starts[-1] + piece.shape[axis])
-    return tuple(part(t, x, axis, a, b) for a, b in zip(starts, starts[1:]))
+    return tuple(part(t, x, axis, a, b, split=True) for a, b in zip(starts, starts[1:]))
 
 
 @function("narrow")
@@ -453,7 +453,8 @@ def pad(t, x, pad, mode="constant", value=None):
 
 
 @function("interpolate")
-def interpolate(t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, *_, antialias=False):
+def interpolate(t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
+                antialias=False):  # fmt: skip
     if align_corners or antialias or x.dim() != 4:
         raise t.error("interpolation with align_corners or antialiasing, or not of images")
     y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode)

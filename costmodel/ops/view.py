@@ -92,7 +92,8 @@ class Permute(View):
 class Slice(View):
     """x[..., start:stop:step, ...] along an axis, Python's rules; `drop` takes the one element and leaves out the axis.
 
-    The gradient is a map of the input's size, zero elsewhere.
+    The gradient is a map of the input's size, zero elsewhere. split: a part of torch.split, torch.chunk or torch.unbind,
+    whose gradients are put together at once.
     """
 
     axis: int
@@ -100,8 +101,13 @@ class Slice(View):
     stop: int = LARGEST
     step: int = 1
     drop: bool = False
+    split: bool = False
 
     passes = ()
+
+    @property
+    def is_part(self):
+        return self.split
 
     def __post_init__(self):
         check(self.axis >= 0 and self.step >= 1, f"axis {self.axis}, step {self.step}; allowed: >= 0, >= 1")
@@ -134,6 +140,7 @@ class Expand(View):
     to: str
 
     inputs = ("x", "images")
+    shape_only = ("images",)
     passes = ()
 
     def __post_init__(self):
@@ -144,11 +151,8 @@ class Expand(View):
         check(all(a[0] != "x" or int(a[1:]) < len(x) for a in axes), f"{self.to!r} names axes that are not there")
         return tuple(x[int(a[1:])] if a[0] == "x" else images[0] if a == "n" else int(a) for a in axes)
 
-    def needs(self):
-        return {"x": (), "images": ()}
-
     def work(self, y, x, images):
-        return {"forward": Work(), "x": Work(0, numel(y)), "images": Work()}
+        return {"forward": Work(), "x": Work(0, numel(y))}
 
     def module(self, library):
         return lambda x, images: x.expand(self.shape(tuple(x.shape), tuple(images.shape)))
@@ -161,6 +165,7 @@ Reshape.examples = (
     (Reshape("x0 x1 1 1"), (2, 6)),
 )
 Permute.examples = ((Permute((0, 2, 3, 1)), (2, 6, 4, 5)), (Permute((0, 2, 1)), (2, 6, 4)))
+Expand.examples = ((Expand("n x1 4"), (1, 3, 1), (2, 5)),)
 Slice.examples = (
     (Slice(1, 2, 5), (2, 6, 4, 5)),
     (Slice(2, stop=-1), (2, 6, 4, 5)),
