@@ -10,7 +10,7 @@ import click
 from . import __version__
 from .errors import CostmodelError, unknown
 
-COMMANDS = ("report", "compare", "fit", "validate", "list")
+COMMANDS = ("report", "compare", "fit", "validate", "export", "list")
 
 
 class BadRequest(click.ClickException):
@@ -77,11 +77,15 @@ estimate_options = ("strategy", "batch", "resolution", "classes", "width", "conv
                     "accumulate", "blocks_are", "allow_unknown")  # fmt: skip
 
 
+#: What a network depends on beside its name.
+network_options = ("classes", "width", "blocks_are", "allow_unknown")
+
+
 def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
     """The arguments of `costmodel.estimate` for a command's options."""
     from .frontends import load
 
-    of_network = {key: asked[key] for key in ("classes", "width", "blocks_are", "allow_unknown")}
+    of_network = {key: asked[key] for key in network_options}
     return {"network": load(network, **of_network), **{k: v for k, v in asked.items() if k not in of_network}}
 
 

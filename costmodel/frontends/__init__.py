@@ -64,11 +64,11 @@ def _traced(network: Any, classes: Optional[int], blocks_are: str, allow_unknown
     from .trace import trace
 
     if isinstance(network, str):
-        module, resolution = sources.build(network, classes)
-        return trace(module, resolution, name=network, blocks_are=blocks_are, allow_unknown=allow_unknown)
-    resolution = sources.resolution_of(network)
-    channels = sources.channels_of(network)
-    return trace(network, resolution, channels, blocks_are=blocks_are, allow_unknown=allow_unknown)
+        (module, resolution), name = sources.build(network, classes), network
+    else:
+        module, resolution, name = network, sources.resolution_of(network), None
+    channels = sources.channels_of(module)
+    return trace(module, resolution, channels, name, blocks_are, allow_unknown)
 
 
 @lru_cache(maxsize=64)
