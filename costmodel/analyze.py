@@ -106,7 +106,7 @@ def memory_of(
         forward.append(first)
         backward.append(second)
         epilogue.append(node.op.epilogue(setting, y, *xs))
-        if len(xs) > 1:
+        if node.op.broadcasts:
             joins += [(i, name) for name, x in zip(node.op.inputs, xs) if x != y]
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
     trained = [item * numel(shape) for shape, trains in graph.parameters.values() if trains]

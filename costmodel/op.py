@@ -47,6 +47,8 @@ class Op:
     torch_excuse: ClassVar[str] = ""
     #: Inputs and parameters whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[Tuple[str, ...]] = ()
+    #: The inputs broadcast: the gradient of a smaller one is summed over the output's other axes.
+    broadcasts: ClassVar[bool] = False
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any, Dict
 
-import yaml
-
 from ..graph import Node
 from ..network import Network
+from .document import write
 
 
 def to_yaml(network: Network) -> str:
@@ -30,12 +29,12 @@ def to_yaml(network: Network) -> str:
     }
     if network.reference:
         head["reference"] = network.reference
-    lines = [yaml.safe_dump(head, sort_keys=False, width=10**6).rstrip(), "nodes:"]
+    lines = [write(head), "nodes:"]
     for node in graph.nodes:
         row = row_of(node)
         if node is last and node.op.kind == "linear":
             row["out_features"] = "classes"
-        lines.append("- " + yaml.safe_dump(row, sort_keys=False, default_flow_style=True, width=10**6).rstrip())
+        lines.append("- " + write(row, flow=True))
     return "\n".join(lines) + "\n"
 
 

@@ -132,9 +132,9 @@ class Spec:
     def _node(self, item: Block) -> None:
         own = read(item.only(NODE), NODE)
         fields = {key: value for key, value in item.items() if key not in NODE}
-        for key in ("inputs", "trains"):
+        for key, of in (("inputs", "nodes"), ("trains", "parameters")):
             if not all(isinstance(name, str) for name in own[key]):
-                raise item.error(f"found {own[key]!r}; allowed: a list of names", key)
+                raise item.error(f"found {own[key]!r}; allowed: names of {of}", key)
         for name in own["inputs"]:
             if name in self.reads and name not in self.builder.shapes:
                 raise CostmodelError(f"reads {name!r}, {why_not_yet(own['name'], name, self.reads)}")

@@ -88,6 +88,7 @@ class Softmax(Op):
 
 Matmul.examples = (
     (Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)),
-    (Matmul(), (5, 4), (4, 6)),
+    (Matmul(), (2, 5, 4), (2, 4, 6)),
 )
+Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))
