@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from functools import lru_cache
-from typing import Any, Optional, Union
+from typing import Any, List, Optional, Union
 
 from ..errors import CostmodelError, unknown
 from ..network import Network
@@ -49,6 +49,20 @@ def load(
     raise unknown("network", network, [*shipped_names("networks"), *ways])
 
 
+def names_of(source: str) -> List[str]:
+    """Names of the networks that torchvision or timm makes. Raises CostmodelError where the library is missing."""
+    return _sources(source).SOURCES[source].names()
+
+
+def _sources(network: Any) -> Any:
+    """costmodel.pytorch.sources, which needs torch."""
+    try:
+        from ..pytorch import sources
+    except ImportError as error:
+        raise CostmodelError(f"{network} is built by torch: pip install 'costmodel[torch]' ({error})") from None
+    return sources
+
+
 def is_module(network: Any) -> bool:
     """Whether this is a torch.nn.Module; torch is not imported to find out."""
     torch = sys.modules.get("torch")
@@ -57,10 +71,7 @@ def is_module(network: Any) -> bool:
 
 def _traced(network: Any, classes: Optional[int], blocks_are: str, allow_unknown: bool) -> Network:
     """The network of a module, or of a name that a library or a factory makes one of."""
-    try:
-        from ..pytorch import sources
-    except ImportError as error:
-        raise CostmodelError(f"{network} is built by torch: pip install 'costmodel[torch]' ({error})") from None
+    sources = _sources(network)
     from .trace import trace
 
     if isinstance(network, str):
