@@ -29,6 +29,7 @@ def command(
         return
 
     import json
+    import sys
 
     from ..errors import CostmodelError
     from ..frontends import load
@@ -51,7 +52,7 @@ def command(
         for resolution in resolutions or (network.resolution,)
     ]
     results = []
-    with click.progressbar(cases, label="validating", file=click.get_text_stream("stderr")) as progress:
+    with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
         for network, strategy, batch, resolution in progress:
             results.append((network.name, strategy, batch, resolution,
                             validate(network, strategy, batch, resolution, convention, **asked)))  # fmt: skip
