@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 from real import NETWORKS
@@ -75,3 +76,15 @@ def test_the_command_line_runs_from_the_wheel(installed, tmp_path):
     code = "from costmodel.cli import main; main(['list', 'networks'])"
     listed = run_installed(installed, ["-c", code], tmp_path)
     assert all(name in listed for name in NETWORKS)
+
+
+def test_a_report_starts_in_at_most_twice_the_time_of_what_it_is_made_of(installed, tmp_path):
+    report = "from costmodel.cli import main; main(['report', 'mobilenet_v2'])"
+    base = "import numpy, click, yaml"
+    seconds = {report: [], base: []}
+    for _ in range(9):  # in turn, so that a busy machine slows both; the fastest run of each counts
+        for code, times in seconds.items():
+            start = perf_counter()
+            run_installed(installed, ["-c", code], tmp_path)
+            times.append(perf_counter() - start)
+    assert min(seconds[report]) <= 2 * min(seconds[base])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import click
 
@@ -29,10 +29,11 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
     from ..views.report import beside, report
     from ..views.table import render
 
-    first, *others = [
-        estimate(**{**request(network, asked), "convention": name})
-        for name in dict.fromkeys([asked["convention"], *beside(asked["convention"])])
-    ]
+    asked = request(network, asked)
+    names = [asked["convention"]]
+    if form in ("table", "markdown"):
+        names += beside(asked["convention"])
+    first, *others = [estimate(**{**asked, "convention": name}) for name in names]
     fits = check_budget([first], budget)
     if first.memory is None and (figure is not None or form == "trace"):
         raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
@@ -53,22 +54,23 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
         click.echo(json.dumps(trace_events(first)))
     else:
         tables, notes = report([first, *others], layers, budget)
-        notes += memory_format(first, estimate, request(network, asked))
+        if form != "csv":
+            notes += memory_format([first, *others], estimate, asked)
         click.echo(render(tables[-1:] if form == "csv" else tables, notes, form))
     if not fits:
         raise click.exceptions.Exit(1)
 
 
-def memory_format(first: Any, estimate: Any, asked: Any) -> List[str]:
+def memory_format(estimates: Sequence[Any], estimate: Callable, asked: Dict[str, Any]) -> List[str]:
     """A note where lean modules peak lower in channels_last."""
-    target = first.request.target
-    if target.device != "cpu" or target.channels_last:
+    here = next((e for e in estimates if e.convention == "lean"), None)
+    if here is None or here.request.target.device != "cpu" or here.request.target.channels_last:
         return []
     from ..units import show_size
 
-    asked = {**asked, "convention": "lean"}
-    here, there = (estimate(**{**asked, "target": asked["target"] + more}).peak_bytes for more in ("", ",channels_last"))
-    if there >= here:
+    target = asked["target"] + ",channels_last"
+    peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
+    if peak >= here.peak_bytes:
         return []
-    return [f"In channels_last lean peaks lower, at {show_size(there)} and not {show_size(here)}: convert module and"
-            " images to torch.channels_last (--target cpu,channels_last)."]  # fmt: skip
+    return [f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: convert module"
+            " and images to torch.channels_last (--target cpu,channels_last)."]  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import List
+from typing import Tuple
 
 from ..errors import CostmodelError
 
@@ -16,9 +17,11 @@ def shipped_text(path: str) -> str:
     return files(SPECS).joinpath(*path.split("/")).read_text(encoding="utf-8")
 
 
-def shipped_names(folder: str) -> List[str]:
+@lru_cache(maxsize=None)
+def shipped_names(folder: str) -> Tuple[str, ...]:
     """Names of the YAML files in a folder of specs/, without their suffix."""
-    return sorted(entry.name[:-5] for entry in files(SPECS).joinpath(folder).iterdir() if entry.name.endswith(".yaml"))
+    entries = files(SPECS).joinpath(folder).iterdir()
+    return tuple(sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml")))
 
 
 def text_of(path: str) -> str:
@@ -26,5 +29,6 @@ def text_of(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the path
-        reason = getattr(error, "strerror", None) or ("it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error))
+        coding = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = getattr(error, "strerror", None) or coding
         raise CostmodelError(f"cannot read {path!r}: {reason}") from None
