@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import click
 
-from ..cli import check_budget, estimate_options, options, request
+from ..cli import check_budget, echo_json, estimate_options, options, request
 
 
 @click.command("report")
@@ -22,8 +22,6 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
 
     Exits with 1 if the peak exceeds the budget.
     """
-    import json
-
     from ..api import estimate
     from ..errors import CostmodelError
     from ..views.report import beside, report
@@ -47,11 +45,11 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
             document["fits"] = fits
         if layers:
             document["layers"] = first.layers
-        click.echo(json.dumps(document, indent=2))
+        echo_json(document)
     elif form == "trace":
         from ..views.export import trace_events
 
-        click.echo(json.dumps(trace_events(first)))
+        echo_json(trace_events(first))
     else:
         tables, notes = report([first, *others], layers, budget)
         if form != "csv":

@@ -6,7 +6,7 @@ from typing import Any, Tuple
 
 import click
 
-from ..cli import options
+from ..cli import echo_json, options
 
 
 @click.command("validate")
@@ -28,7 +28,6 @@ def command(
         published(networks, form)
         return
 
-    import json
     import sys
 
     from ..errors import CostmodelError
@@ -64,7 +63,7 @@ def command(
              "holds": all(c.holds for c in checks)}
             for *case, checks in results
         ]  # fmt: skip
-        click.echo(json.dumps(rows, indent=2))
+        echo_json(rows)
     else:
         click.echo(render([validation(results)], [], form))
     if not holds:
@@ -73,8 +72,6 @@ def command(
 
 def published(networks: Tuple[str, ...], form: str) -> None:
     """Print published, computed and difference of each claim; of NETWORKs alone where some are named."""
-    import json
-
     from ..errors import unknown
     from ..papers import claims, compute
     from ..views.papers import entry, papers
@@ -86,7 +83,7 @@ def published(networks: Tuple[str, ...], form: str) -> None:
             raise unknown("network with published numbers", name, known)
     results = [compute(claim) for claim in claims() if not networks or claim.network in networks]
     if form == "json":
-        click.echo(json.dumps([entry(result) for result in results], indent=2))
+        echo_json([entry(result) for result in results])
     else:
         table, notes = papers(results)
         click.echo(render([table], notes, form))

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Tuple
 
+from .. import specs
 from ..errors import CostmodelError
 
-SPECS = "costmodel.specs"
+SPECS = Path(specs.__path__[0])
 
 
 def shipped_text(path: str) -> str:
     """Text of a shipped file under specs/."""
-    return files(SPECS).joinpath(*path.split("/")).read_text(encoding="utf-8")
+    return (SPECS / path).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=None)
 def shipped_names(folder: str) -> Tuple[str, ...]:
     """Names of the YAML files in a folder of specs/, without their suffix."""
-    entries = files(SPECS).joinpath(folder).iterdir()
-    return tuple(sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml")))
+    return tuple(sorted(entry.stem for entry in (SPECS / folder).glob("*.yaml")))
 
 
 def text_of(path: str) -> str:
