@@ -6,7 +6,7 @@ from typing import Optional
 
 import click
 
-from ..cli import options
+from ..cli import echo_json, options
 
 
 @click.command("list")
@@ -19,8 +19,6 @@ def command(what: str, source: Optional[str], like: str, form: str) -> None:
 
     With --source, every network is built and traced, which takes a while; the last column says whether it can be.
     """
-    import json
-
     from ..errors import CostmodelError
     from ..views.listing import LISTINGS, OfSource, source_table
     from ..views.table import render
@@ -34,6 +32,6 @@ def command(what: str, source: Optional[str], like: str, form: str) -> None:
         raise CostmodelError("--source belongs to `list networks`")
     if form == "json":
         names = [column.name for column in table.columns]
-        click.echo(json.dumps([dict(zip(names, row)) for row in table.rows], indent=2))
+        echo_json([dict(zip(names, row)) for row in table.rows])
         return
     click.echo(render([table], [], form))

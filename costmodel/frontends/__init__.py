@@ -69,13 +69,20 @@ def is_module(network: Any) -> bool:
     return torch is not None and isinstance(network, torch.nn.Module)
 
 
-def _traced(network: Any, classes: Optional[int], blocks_are: str, allow_unknown: bool) -> Network:
+def outline(name: str) -> Network:
+    """The network that a library's name stands for, made without weights: one that can be priced but not trained."""
+    return _traced(name, None, "", False, device="meta")
+
+
+def _traced(
+    network: Any, classes: Optional[int], blocks_are: str, allow_unknown: bool, device: str = "cpu"
+) -> Network:  # fmt: skip
     """The network of a module, or of a name that a library or a factory makes one of."""
     sources = _sources(network)
     from .trace import trace
 
     if isinstance(network, str):
-        (module, resolution), name = sources.build(network, classes), network
+        (module, resolution), name = sources.build(network, classes, device), network
     else:
         module, resolution, name = network, sources.resolution_of(network), None
     channels = sources.channels_of(module)

@@ -9,6 +9,7 @@ import sys
 from difflib import get_close_matches
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional
 
+import torch
 from torch import nn
 
 from ..errors import CostmodelError
@@ -24,10 +25,11 @@ class Source(NamedTuple):
     resolution: Callable[[str, nn.Module], int]
 
 
-def build(text: str, classes: Optional[int]) -> "tuple[nn.Module, int]":
+def build(text: str, classes: Optional[int], device: str = "cpu") -> "tuple[nn.Module, int]":
     """The module that "torchvision:NAME", "timm:NAME" or "package.module:factory" names, and its own resolution.
 
-    Weights are random. Raises CostmodelError where the library is missing or has no such name, or the factory fails.
+    Weights are random; on the device "meta" there are none. Raises CostmodelError where the library is missing or has
+    no such name, or the factory fails.
     """
     kind, _, name = text.partition(":")
     if kind not in SOURCES:
@@ -37,7 +39,8 @@ def build(text: str, classes: Optional[int]) -> "tuple[nn.Module, int]":
     if name not in names:
         raise CostmodelError(f"unknown {kind} network {name!r}{near(name, names)}")
     try:
-        module = source.make(name, classes)
+        with torch.device(device):
+            module = source.make(name, classes)
     except Exception as error:  # a library's own complaint, of whatever kind
         raise CostmodelError(f"{text}: {kind} cannot build it: {error}") from error
     return module, source.resolution(name, module)

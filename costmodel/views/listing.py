@@ -8,7 +8,7 @@ from typing import Callable, Dict, Iterator, List
 from .. import conventions, strategies  # noqa: F401
 from ..convention import CONVENTIONS
 from ..errors import CostmodelError
-from ..frontends import load
+from ..frontends import load, outline
 from ..frontends.files import shipped_names
 from ..optimizer import OPTIMIZERS
 from ..strategy import STRATEGIES
@@ -50,7 +50,7 @@ class OfSource:
 def row_of(name: str) -> list:
     """A network of a library: its numbers, and whether it can be traced."""
     try:
-        network = load(name)
+        network = outline(name)
     except CostmodelError as error:
         return [name, None, None, None, f"no: {str(error)[:100]}"]
     parameters = sum(_elements(shape) for shape, _ in network.graph.parameters.values())
