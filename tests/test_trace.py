@@ -59,7 +59,7 @@ SLOW = {
 }  # fmt: skip
 #: Networks that mix memory formats (NHWC layer norms and linear layers): torch copies maps inside their backward
 #: passes, and the estimate of the peak does not say so.
-PEAK_UNKNOWN = ("convnext",)
+PEAK_UNKNOWN = ("convnext", "efficientvit")
 
 
 def configure(module, strategy, graph):
@@ -168,6 +168,7 @@ class Net(nn.Module):
         self.parts = nn.ModuleList(parts)
         self.body = body
         self.fc = nn.Linear(8, 5)
+        self.register_buffer("blur", torch.full((8, 1, 3, 3), 1 / 9), persistent=False)
 
     def forward(self, x):
         x = self.stem(x)
@@ -179,6 +180,7 @@ BODIES = {
     "relu_method": lambda net, x: x.relu(),
     "in place sum": lambda net, x: x.relu_().add_(1.0).clamp_(0, 6),
     "sum in place": lambda net, x: functional.relu(x.sigmoid() + x, inplace=True),
+    "blur": lambda net, x: functional.conv2d(functional.pad(x, (1, 1, 1, 1), "reflect"), net.blur, groups=8),
     "numbers": lambda net, x: 1 - (x * 0.5 + 3) / 6,
     "hard sigmoid": lambda net, x: x * functional.relu6(x + 3) / 6,
     "views": lambda net, x: x.reshape(x.shape[0], -1).view(x.shape[0], 8, x.shape[2], -1),

@@ -54,6 +54,11 @@ def conv2d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             raise t.error("padding='same' of an even kernel")
         padding = [p // 2 for p in total]
     padding = two(padding)
+    if not t.is_own(weight):
+        if bias is not None:
+            raise t.error("a convolution with a bias by a weight that is no parameter")
+        op = OPS["convolve"](stride, padding, dilation, groups)
+        return t.emit(op, [x, weight], t.run(t.torch.conv2d, x, weight, None, stride, padding, dilation, groups))
     op = OPS["conv2d"](per_group * groups, out, (kh, kw), stride, padding, dilation, groups, bias is not None)
     y = t.run(t.torch.conv2d, x, weight, bias, stride, padding, dilation, groups)
     return t.emit(op, [x], y, weight=weight, bias=bias)
@@ -439,9 +444,9 @@ def stack(t, tensors, dim=0):
 
 @function("pad")
 def pad(t, x, pad, mode="constant", value=None):
+    y = t.run(t.torch.nn.functional.pad, x, list(pad), mode)
     if mode != "constant":
-        raise t.error(f"padding with mode {mode!r}")
-    y = t.run(t.torch.nn.functional.pad, x, list(pad))
+        return t.emit(OPS["pad"](tuple(int(p) for p in pad), 0.0, mode), [x], y)
     fill = 0.0 if value is None else float(value)
     module = t.module
     if type(module).__name__.endswith("2dSame"):  # timm's convolutions and pools that pad as TensorFlow does

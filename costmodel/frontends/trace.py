@@ -141,6 +141,10 @@ class _Tracer(TorchFunctionMode):
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
 
+    def is_own(self, x: torch.Tensor) -> bool:
+        """Whether a tensor is a parameter of the network, as it is."""
+        return id(x) in self.owned
+
     def run(self, function: Callable, *args: Any) -> Any:
         """A function's result without data."""
         return function(*self.without_data(args))
@@ -298,8 +302,11 @@ class _Tracer(TorchFunctionMode):
         if name in ASKS or name == "__set__":
             return function(*args, **kwargs)
         tensors = list(_tensors((args, kwargs)))
-        if not any(getattr(x, "_traced", None) is not None or id(x) in self.owned for x in tensors):
-            return self.beside(function, name, tensors, args, kwargs)
+        if not any(getattr(x, "_traced", None) is not None for x in tensors):
+            if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
+                return tensors[0]  # counting batches, say: the module is left as it is
+            if name in DATA or not any(id(x) in self.owned or id(x) in self.buffers and name in FUNCTIONS for x in tensors):
+                return function(*args, **kwargs)
         self.function, self.name = function, name
         if name in DATA:
             raise CostmodelError(f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})")
@@ -327,17 +334,13 @@ class _Tracer(TorchFunctionMode):
 
     def materialise(self, x: torch.Tensor, function: str) -> None:
         """Make a node of a parameter or constant, unless the function takes it as its layer's own parameter."""
-        if getattr(x, "_traced", None) is not None or function in LAYERS:
+        if getattr(x, "_traced", None) is not None or (function in LAYERS and id(x) in self.owned):
+            return
+        if function == "batch_norm":  # its statistics
             return
         meta = self.lift(x)
         if getattr(meta, "_traced", None) is None:
             self.resident(meta)
-
-    def beside(self, function: Callable, name: str, tensors: list, args: tuple, kwargs: dict) -> Any:
-        """A call that reads no activation: it is run as it is, but must not change the module."""
-        if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
-            return tensors[0]
-        return function(*args, **kwargs)
 
     def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.allow_unknown:

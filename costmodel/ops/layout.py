@@ -71,12 +71,20 @@ def _same(m, n):
 
 @op("pad")
 class Pad(Op):
-    """torch.nn.functional.pad with a constant. pads: before and after, the last axis first; negative ones cut."""
+    """torch.nn.functional.pad. pads: before and after, the last axis first; with a constant, negative ones cut.
+
+    With another mode torch's backward keeps the input, only for its shape (reflection_pad2d and the like).
+    """
 
     pads: Axes
     value: float = 0.0
+    mode: str = "constant"
+
+    torch_excuse = "stock padding by reflection keeps its input for its shape alone"
 
     def __post_init__(self):
+        modes = ("constant", "reflect", "replicate", "circular")
+        check(self.mode in modes, f"mode is {self.mode!r}; allowed: {', '.join(modes)}")
         check(bool(self.pads) and len(self.pads) % 2 == 0, f"pads is {self.pads}; allowed: two per axis, last axis first")
 
     def shape(self, x):
@@ -90,11 +98,15 @@ class Pad(Op):
     def needs(self):
         return {"x": ()}
 
+    def torch_needs(self):
+        return {"x": ("x",) if self.mode in ("reflect", "replicate") else ()}
+
     def work(self, y, x):
         return {"forward": Work(), "x": Work()}
 
     def module(self, library):
-        return lambda x: library.torch.nn.functional.pad(x, self.pads, value=self.value)
+        pad, value = library.torch.nn.functional.pad, self.value if self.mode == "constant" else None
+        return lambda x: pad(x, self.pads, self.mode, value)
 
 
 @op("pad_same")
@@ -135,5 +147,6 @@ class PadSame(Op):
 
 Copy.examples = ((Copy(), (2, 3, 4)),)
 Cat.examples = ((Cat(2), (2, 3, 4, 5), (2, 6, 4, 5)), (Cat(3, axis=2), (2, 3, 1), (2, 3, 4), (2, 3, 2)))
-Pad.examples = ((Pad((0, 1, 0, 1)), (2, 3, 4, 5)), (Pad((1, 2)), (2, 3, 4)), (Pad((-1, 0)), (2, 3, 4)))
+Pad.examples = ((Pad((0, 1, 0, 1)), (2, 3, 4, 5)), (Pad((1, 2)), (2, 3, 4)), (Pad((-1, 0)), (2, 3, 4)),
+                (Pad((1, 1, 1, 1), mode="reflect"), (2, 3, 4, 5)))  # fmt: skip
 PadSame.examples = ((PadSame((3, 3), (2, 2)), (2, 3, 8, 8)), (PadSame((5, 5), (2, 2)), (2, 3, 9, 7)))

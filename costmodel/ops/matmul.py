@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Extra, Op, Work, op
-from ..size import broadcast, numel, require
+from ..op import Extra, Op, Pair, Work, check, op, pair
+from ..size import broadcast, numel, require, window
 
 
 @op("matmul")
@@ -26,6 +26,43 @@ class Matmul(Op):
 
     def module(self, library):
         return library.torch.matmul
+
+
+@op("convolve")
+class Convolve(Op):
+    """torch.nn.functional.conv2d by a weight that is a value, such as a fixed blur: (N, C, H, W), (O, C/groups, h, w)."""
+
+    stride: Pair = 1
+    padding: Pair = 0
+    dilation: Pair = 1
+    groups: int = 1
+
+    inputs = ("x", "weight")
+    torch_joint = True  # as conv2d
+
+    def __post_init__(self):
+        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            object.__setattr__(self, name, pair(getattr(self, name), name, least))
+        check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
+
+    def shape(self, x, weight):
+        require(len(x) == len(weight) == 4, "convolve takes (N, C, H, W) and (O, C/groups, h, w), not {} and {}", x, weight)
+        require(x[1] == weight[1] * self.groups, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
+        windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
+        h, w = (window(*each) for each in windows)
+        require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
+        return (x[0], weight[0], h, w)
+
+    def needs(self):
+        return {"x": ("weight",), "weight": ("x",)}
+
+    def work(self, y, x, weight):
+        each = Work(numel(y) * numel(weight[1:]))
+        return {"forward": each, "x": each, "weight": each}
+
+    def module(self, library):
+        conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
+        return lambda x, weight: conv2d(x, weight, None, *rest)
 
 
 @op("attention")
@@ -89,6 +126,10 @@ class Softmax(Op):
 Matmul.examples = (
     (Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)),
     (Matmul(), (2, 5, 4), (2, 4, 6)),
+)
+Convolve.examples = (
+    (Convolve(groups=8, stride=2), (2, 8, 7, 7), (8, 1, 3, 3)),
+    (Convolve(padding=1), (2, 4, 5, 5), (6, 4, 3, 3)),
 )
 Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))
