@@ -184,13 +184,14 @@ BODIES = {
     "numbers": lambda net, x: 1 - (x * 0.5 + 3) / 6,
     "hard sigmoid": lambda net, x: x * functional.relu6(x + 3) / 6,
     "views": lambda net, x: x.reshape(x.shape[0], -1).view(x.shape[0], 8, x.shape[2], -1),
-    "shuffle": lambda net, x: torch.cat(x.view(len(x), 2, 4, *x.shape[2:]).transpose(1, 2).flatten(1, 2).chunk(2, 1), 1),
+    "shuffle": lambda net, x: x.view(len(x), 2, 4, *x.shape[2:]).transpose(1, 2).flatten(1, 2),
+    "chunks": lambda net, x: torch.cat(x.chunk(2, 1)[::-1], 1),
     "slices": lambda net, x: x[:, :, 1:-1, ::2].sigmoid(),
     "split": lambda net, x: torch.cat([part.tanh() for part in x.split([2, 6], dim=1)], dim=1),
     "stack": lambda net, x: torch.stack([x, x.sigmoid()], dim=1).mean(1),
     "padding": lambda net, x: functional.pad(x, (1, 2, 0, 1)).sigmoid(),
     "upsampling": lambda net, x: functional.interpolate(x, scale_factor=2, mode="nearest").sigmoid(),
-    "product": lambda net, x: (x.flatten(2).transpose(1, 2) @ x.flatten(2)).softmax(-1).unsqueeze(1).expand(-1, 8, -1, -1),
+    "product": lambda net, x: (x.flatten(2).mT @ x.flatten(2)).softmax(-1).unsqueeze(1).expand(-1, 8, -1, -1),
     "division": lambda net, x: x / (x.sigmoid() + 1),
     "two dropouts": lambda net, x: functional.dropout(functional.dropout(x, 0.1), 0.5, inplace=True),
 }
@@ -238,7 +239,9 @@ def test_as_is_takes_the_modules_own_flags_and_modes():
         costmodel.estimate("mobilenet_v2", "as_is")
 
 
-@pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "timm:mobilenetv4_conv_small", "timm:convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["torchvision:mobilenet_v3_small", "timm:mobilenetv4_conv_small", "timm:convnext_atto"]
+)
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 def test_a_realised_module_has_the_originals_weights_outputs_and_keys(name, convention):
     network = costmodel.load(name, classes=7).at(64)

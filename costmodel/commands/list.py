@@ -12,7 +12,7 @@ from ..cli import echo_json, options
 @click.command("list")
 @click.argument("what", type=click.Choice(["networks", "strategies", "conventions", "optimizers"]))
 @click.option("--source", type=click.Choice(["torchvision", "timm"]), help="That library's networks, each one traced.")
-@click.option("--like", default="*", metavar="PATTERN", help="Of that library, only names like this, as in 'mobilenet*'.")
+@click.option("--like", default="*", metavar="PATTERN", help="With --source: only names like this, as 'mobilenet*'.")
 @options("format")
 def command(what: str, source: Optional[str], like: str, form: str) -> None:
     """List the networks, strategies, conventions or optimizers that can be named.

@@ -28,7 +28,8 @@ def load(
             raise CostmodelError("classes and width belong to a spec; this network is already built")
         return network if isinstance(network, Network) else _traced(network, None, **tracing)
     if not isinstance(network, str):
-        raise CostmodelError(f"network is {type(network).__name__}; allowed: a name, a path, a torch.nn.Module or a Network")
+        allowed = "a name, a path, a torch.nn.Module or a Network"
+        raise CostmodelError(f"network is {type(network).__name__}; allowed: {allowed}")
     from ..op import is_int
 
     if classes is not None and (not is_int(classes) or classes < 1):

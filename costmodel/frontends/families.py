@@ -21,14 +21,14 @@ def block_paths(module: Any, blocks_are: str = "") -> List[str]:
     """Paths of a module's blocks.
 
     blocks_are: a class's name or a pattern of paths ("layers.*"). Without it: in timm's networks of mobile blocks every
-    element of every stage of `blocks`, else the outermost modules of a known class, or of one whose name says so. Raises CostmodelError where
-    blocks_are names none.
+    element of every stage of `blocks`, else the outermost modules of a known class, or of one whose name says so.
+    Raises CostmodelError where blocks_are names none.
     """
     if blocks_are:
         found = outermost(module, lambda path, part: type(part).__name__ == blocks_are or fnmatchcase(path, blocks_are))
         if not found:
-            classes = sorted({type(part).__name__ for part in module.modules()})
-            raise CostmodelError(f"no module is called {blocks_are!r}; allowed: a path pattern, or one of {', '.join(classes)}")
+            classes = ", ".join(sorted({type(part).__name__ for part in module.modules()}))
+            raise CostmodelError(f"no module is called {blocks_are!r}; allowed: a path pattern, or one of {classes}")
         return found
     stages = getattr(module, "blocks", None)
     if stages is not None and _is_timm(module) and len(stages):

@@ -8,11 +8,10 @@ but no data.
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from .. import ops  # noqa: F401  (registers every op)
 from ..op import OPS
-from ..size import LARGEST
 
 FUNCTIONS: Dict[str, Callable[..., Any]] = {}
 
@@ -31,12 +30,6 @@ def two(value: Any) -> Tuple[int, int]:
     """One int, or a list of one, for both axes."""
     values = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     return values * 2 if len(values) == 1 else values
-
-
-def sizes(given: Sequence[Any]) -> Tuple[int, ...]:
-    """Axes or sizes given one by one or as one list."""
-    given = given[0] if len(given) == 1 and not isinstance(given[0], int) else given
-    return tuple(int(size) for size in given)
 
 
 # Layers with parameters.
@@ -121,8 +114,8 @@ def gelu(t, x, approximate="none"):
 
 @function("hardtanh")
 def hardtanh(t, x, min_val=-1.0, max_val=1.0, inplace=False):
-    flag = {"inplace": inplace}
-    op = OPS["relu6"](**flag) if (min_val, max_val) == (0, 6) else OPS["hardtanh"](float(min_val), float(max_val), **flag)
+    low, high = float(min_val), float(max_val)
+    op = OPS["relu6"](inplace) if (low, high) == (0, 6) else OPS["hardtanh"](low, high, inplace)
     return t.emit(op, [x], x if inplace else t.like(x))
 
 
@@ -176,7 +169,8 @@ def adaptive_avg_pool2d(t, x, output_size):
 
 
 @function("avg_pool2d")
-def avg_pool2d(t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+def avg_pool2d(t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+               divisor_override=None):  # fmt: skip
     if divisor_override is not None:
         raise t.error("avg_pool2d with divisor_override")
     y = t.run(t.torch.nn.functional.avg_pool2d, x, kernel_size, stride, padding, ceil_mode)
@@ -279,8 +273,8 @@ def _as_batch(t, x, y):
 
 @function("scaled_dot_product_attention")
 def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    if attn_mask is not None or dropout_p or is_causal or enable_gqa:
-        raise t.error("attention with a mask, dropout or grouped queries")
+    if attn_mask is not None or dropout_p or is_causal or enable_gqa or query.dim() != 4:
+        raise t.error("attention with a mask, dropout or grouped queries, or not of (N, heads, L, E)")
     n, heads, length, _ = query.shape
     if key.shape[:2] != value.shape[:2] or tuple(key.shape[:2]) != (n, heads):
         return attention_by_parts(t, query, key, value, scale)
@@ -296,184 +290,3 @@ def attention_by_parts(t, query, key, value, scale):
     key = _with_number(t, "mul", key, root, False)
     weights = FUNCTIONS["softmax"](t, FUNCTIONS["matmul"](t, query, key))
     return FUNCTIONS["matmul"](t, weights, value)
-
-
-# Shapes.
-
-
-@function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel")
-def reshape(t, x, *args, **named):
-    y = t.call(x, *args, **named)
-    if y is x:
-        return x
-    if tuple(y.shape) == tuple(x.shape) and t.shares(y, x):
-        return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
-    if x.dim() >= 2 and y.dim() == 2 and y.shape[0] == x.shape[0] and t.shares(y, x):
-        return t.emit(OPS["flatten"](), [x], y)
-    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape)), not t.shares(y, x)), [x], y)
-
-
-def pattern(x: Tuple[int, ...], y: Tuple[int, ...]) -> str:
-    """The output's axes of a reshape from the input's: `Reshape.to`.
-
-    Axes are matched from the left, in the smallest groups of equal products. Where one axis is split, the first part
-    is what the others leave of it.
-    """
-    tokens, i, j = [], 0, 0
-    while i < len(x) or j < len(y):
-        ins, outs = [], []
-        while True:
-            if prod(x[k] for k in ins) <= prod(y[k] for k in outs) and i < len(x) and (not ins or _open(x, y, ins, outs)):
-                ins.append(i)
-                i += 1
-            elif j < len(y):
-                outs.append(j)
-                j += 1
-            elif i < len(x):
-                ins.append(i)
-                i += 1
-            if (ins and outs and not _open(x, y, ins, outs)) or (i == len(x) and j == len(y)):
-                break
-        if len(ins) == 0:
-            tokens += [str(y[k]) for k in outs]
-        elif len(outs) == 0:
-            if tokens:
-                tokens[-1] += "".join(f"*x{k}" for k in ins)
-        else:
-            # The largest output axis of the group is what the others leave of the product.
-            rest = max(outs, key=lambda k: (y[k] == x[ins[0]], -k)) if len(outs) > 1 else outs[0]
-            divisor = prod(y[k] for k in outs if k != rest)
-            whole = "*".join(f"x{k}" for k in ins)
-            tokens += [f"{whole}/{divisor}" if k == rest and divisor != 1 else whole if k == rest else str(y[k]) for k in outs]
-    return " ".join(tokens) or "1"
-
-
-def _open(x: Tuple[int, ...], y: Tuple[int, ...], ins: Sequence[int], outs: Sequence[int]) -> bool:
-    return prod(x[k] for k in ins) != prod(y[k] for k in outs)
-
-
-@function("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT")
-def permute(t, x, *args, **named):
-    y = t.call(x, *args, **named)
-    marks = t.run(t.torch.Tensor.as_strided, x, x.shape, tuple(range(1, x.dim() + 1)))  # axis i has stride i + 1
-    axes = tuple(stride - 1 for stride in t.call(marks, *args, **named).stride())
-    return t.emit(OPS["permute"](axes), [x], y)
-
-
-@function("contiguous", "clone")
-def contiguous(t, x, *args, **named):
-    y = t.call(x, *args, **named)
-    return y if y is x else t.emit(OPS["copy"](), [x], y)
-
-
-@function("expand", "expand_as", "broadcast_to")
-def expand(t, x, *args, **named):
-    y = t.call(x, *args, **named)
-    added = y.dim() - x.dim()
-    if added:
-        raise t.error("expand to more axes")
-    axes = (f"x{i}" if m == n else "n" if n == t.batch else str(n) for i, (m, n) in enumerate(zip(x.shape, y.shape)))
-    return t.emit(OPS["expand"](" ".join(axes)), [x, t.images], y)
-
-
-def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
-    """A slice of x along an axis, as a node."""
-    if drop:
-        stop = start + 1 if start != -1 else LARGEST
-    where = start if drop else slice(start, None if stop == LARGEST else stop, step)
-    y = t.run(t.torch.Tensor.__getitem__, x, (slice(None),) * axis + (where,))
-    return t.emit(OPS["slice"](axis, start, stop, step, drop, split), [x], y)
-
-
-@function("chunk", "split", "tensor_split", "split_with_sizes", "unbind", "__iter__")
-def split(t, x, *args, **named):
-    if t.name == "unbind" or t.name == "__iter__":
-        axis = (args[0] if args else named.get("dim", 0)) % x.dim()
-        return tuple(part(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
-    axis = (args[1] if len(args) > 1 else named.get("dim", 0)) % x.dim()
-    starts = [0]
-    for piece in t.call(x, *args, **named):
-        starts.append(starts[-1] + piece.shape[axis])
-    return tuple(part(t, x, axis, a, b, split=True) for a, b in zip(starts, starts[1:]))
-
-
-@function("narrow")
-def narrow(t, x, dim, start, length):
-    return part(t, x, dim % x.dim(), start, start + length)
-
-
-@function("select")
-def select(t, x, dim, index):
-    return part(t, x, dim % x.dim(), index, drop=True)
-
-
-@function("__getitem__")
-def getitem(t, x, index):
-    index = list(index) if isinstance(index, tuple) else [index]
-    if any(t.is_tensor(i) or isinstance(i, (list, bool)) for i in index):
-        raise t.error("indexing by a tensor or a list")
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
-        index[at : at + 1] = [slice(None)] * (x.dim() - sum(i is not None for i in index) + 1)
-    axis = 0
-    for i in index:
-        if i is None:
-            x = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis)
-            axis += 1
-        elif isinstance(i, slice):
-            if i != slice(None):
-                x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
-            axis += 1
-        else:
-            x = part(t, x, axis, int(i), drop=True)
-    return x
-
-
-@function("cat", "concat", "concatenate")
-def cat(t, tensors, dim=0, axis=None):
-    dim = (dim if axis is None else axis) % tensors[0].dim()
-    return t.emit(OPS["cat"](len(tensors), dim), list(tensors), t.run(t.torch.cat, list(tensors), dim))
-
-
-@function("stack")
-def stack(t, tensors, dim=0):
-    dim = dim % (tensors[0].dim() + 1)
-    seen = [FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, dim) for x in tensors]
-    return FUNCTIONS["cat"](t.named("cat"), seen, dim)
-
-
-@function("pad")
-def pad(t, x, pad, mode="constant", value=None):
-    y = t.run(t.torch.nn.functional.pad, x, list(pad), mode)
-    if mode != "constant":
-        return t.emit(OPS["pad"](tuple(int(p) for p in pad), 0.0, mode), [x], y)
-    fill = 0.0 if value is None else float(value)
-    module = t.module
-    if type(module).__name__.endswith("2dSame"):  # timm's convolutions and pools that pad as TensorFlow does
-        dilation = two(getattr(module, "dilation", 1))
-        op = OPS["pad_same"](two(module.kernel_size), two(module.stride), dilation, fill)
-        if op.shape(tuple(x.shape)) == tuple(y.shape):
-            return t.emit(op, [x], y)
-    return t.emit(OPS["pad"](tuple(int(p) for p in pad), fill), [x], y)
-
-
-@function("interpolate")
-def interpolate(t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
-                antialias=False):  # fmt: skip
-    if align_corners or antialias or x.dim() != 4:
-        raise t.error("interpolation with align_corners or antialiasing, or not of images")
-    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode)
-    scales = {m / n for m, n in zip(y.shape[2:], x.shape[2:])}
-    if mode == "bilinear" and size is None and len(scales) == 1 and scales.copy().pop().is_integer():
-        return t.emit(OPS["upsample"](int(scales.pop())), [x], y)
-    return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode), [x], y)
-
-
-@function("to", "type_as", "float", "requires_grad", "detach")
-def same(t, x, *args, **named):
-    if t.name == "detach":
-        raise t.error("detach: a gradient that is stopped")
-    y = t.call(x, *args, **named)
-    if y.dtype != x.dtype:
-        raise t.error(f"a change of data type from {x.dtype} to {y.dtype}")
-    return x

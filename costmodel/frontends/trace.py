@@ -12,20 +12,21 @@ import os
 import sys
 import weakref
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import CostmodelError
-from ..graph import INPUT, Graph, Node, within
+from ..graph import INPUT, Graph
 from ..network import Network
 from ..op import OPS, Op
-from .families import block_paths, classifier_path
+from . import shapes  # noqa: F401  (registers its functions)
 from .functions import FUNCTIONS
+from .recorded import Draft, Life, graph_of
 
 BATCH = 13  # images in the trace: a number that no layer has, so that the batch is told from other sizes
 TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # modules that are one op, by the name of their class
@@ -91,25 +92,6 @@ def check(module: nn.Module) -> None:
                 raise CostmodelError(f"{kind} {path!r} is a {type(tensor).__name__}; allowed: plain torch.Tensor")
 
 
-@dataclass
-class _Draft:
-    """A node in the making. died: number of the last node during which Python held its output."""
-
-    name: str
-    op: Op
-    inputs: Tuple[str, ...]
-    trains: FrozenSet[str]
-    owner: Optional[str]
-    died: Optional[int] = None
-
-
-@dataclass
-class _Life:
-    """The values that a tensor object has held: more than one where it was overwritten."""
-
-    drafts: List[_Draft] = field(default_factory=list)
-
-
 class _Tracer(TorchFunctionMode):
     """Sees every torch function that is called while a module runs."""
 
@@ -121,13 +103,13 @@ class _Tracer(TorchFunctionMode):
         self.paths = {id(part): path for path, part in root.named_modules()}
         self.owned = {id(p): path.rpartition(".") for path, p in root.named_parameters()}
         self.buffers = {id(b): path.rpartition(".") for path, b in root.named_buffers()}
-        self.drafts: List[_Draft] = []
+        self.drafts: List[Draft] = []
         self.taken: Counter = Counter()
         self.stack: List[nn.Module] = []
         self.metas: Dict[int, torch.Tensor] = {}  # of parameters and constants
         self.constants: List[torch.Tensor] = []  # held, so that no id is given out twice
         self.watched: List[Any] = []
-        self.containers: Dict[str, bool] = {}
+        self.called: Set[str] = set()  # paths of modules
         self.function: Callable = print
         self.name = ""
 
@@ -193,17 +175,17 @@ class _Tracer(TorchFunctionMode):
         given = {name: p for name, p in parameters.items() if p is not None}
         owner = self.owner(given) if given else None
         trains = frozenset(name for name, p in given.items() if p.requires_grad)
-        draft = _Draft(self.fresh(op, owner), op, names, trains, owner)
+        draft = Draft(self.fresh(op, owner), op, names, trains, owner)
         self.append(draft, output)
         return output
 
     # -- nodes and values ----------------------------------------------------------------------------------
 
-    def append(self, draft: _Draft, output: torch.Tensor) -> None:
+    def append(self, draft: Draft, output: torch.Tensor) -> None:
         self.drafts.append(draft)
         life = getattr(output, "_traced", None)
         if life is None:
-            life = output._traced = _Life()
+            life = output._traced = Life()
             drafts = self.drafts
 
             def gone(_: Any) -> None:
@@ -287,7 +269,7 @@ class _Tracer(TorchFunctionMode):
         base = f"{owner}.{name}".lstrip(".") or "constant"
         self.taken[base] += 1
         path = base if self.taken[base] == 1 else self.numbered(base)
-        self.append(_Draft(path, op, (INPUT,), trains, owner if name else None), meta)
+        self.append(Draft(path, op, (INPUT,), trains, owner if name else None), meta)
         self.drafts[-1].died = -1  # never let go
 
     # -- the run -------------------------------------------------------------------------------------------
@@ -305,7 +287,8 @@ class _Tracer(TorchFunctionMode):
         if not any(getattr(x, "_traced", None) is not None for x in tensors):
             if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
                 return tensors[0]  # counting batches, say: the module is left as it is
-            if name in DATA or not any(id(x) in self.owned or id(x) in self.buffers and name in FUNCTIONS for x in tensors):
+            own = self.owned.keys() | self.buffers.keys() if name in FUNCTIONS else self.owned
+            if name in DATA or not any(id(x) in own for x in tensors):
                 return function(*args, **kwargs)
         self.function, self.name = function, name
         if name in DATA:
@@ -345,9 +328,8 @@ class _Tracer(TorchFunctionMode):
     def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.allow_unknown:
             known = ", ".join(sorted(n for n in FUNCTIONS if not n.startswith("_")))
-            raise CostmodelError(
-                f"unknown op {name!r} (in {self.place()}); allow_unknown lets it through as a lower bound (known: {known})"
-            )
+            hint = "allow_unknown lets it through as a lower bound"
+            raise CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint} (known: {known})")
         tensors = [x for x in _tensors((args, kwargs))]
         for x in tensors:
             self.materialise(x, name)
@@ -362,7 +344,7 @@ class _Tracer(TorchFunctionMode):
     def entered(self, module: nn.Module, call: Callable, args: tuple, kwargs: dict) -> Any:
         """A module's call."""
         self.stack.append(module)
-        self.containers.setdefault(self.paths.get(id(module), ""), True)
+        self.called.add(self.paths.get(id(module), ""))
         try:
             if type(module).__name__ in TAKEN_FOR_NODES:
                 return self.noise(module, *args)
@@ -383,7 +365,7 @@ class _Tracer(TorchFunctionMode):
         """Run the module and make the graph."""
         self.images = torch.empty(shape, device="meta")
         self.batch = shape[0]
-        self.images._traced = _Life()
+        self.images._traced = Life()
         real_call, tracer = nn.Module.__call__, self
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -393,41 +375,16 @@ class _Tracer(TorchFunctionMode):
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]), self:
                 result = self.root(self.images)
-        except (RuntimeError, NotImplementedError) as error:
-            raise CostmodelError(f"the network does not run on {shape[1:]} images: {str(error).splitlines()[0]}") from error
+        except CostmodelError:
+            raise
+        except Exception as error:  # whatever a network's own code raises on such images
+            reason = f"{type(error).__name__}: {error}".split("\n")[0]
+            raise CostmodelError(f"the network does not run on {shape[1:]} images: {reason}") from error
         finally:
             nn.Module.__call__ = real_call
         if not isinstance(result, torch.Tensor):
             raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
-        return self.finished(self.value(result), blocks_are)
-
-    def finished(self, result: str, blocks_are: str) -> Graph:
-        """The graph of what the result depends on."""
-        needed = {result}
-        for draft in reversed(self.drafts):
-            if draft.name in needed:
-                needed.update(draft.inputs)
-        if result == INPUT:
-            raise CostmodelError("the network returns its input")
-        last, kept = [], ""  # of each draft, the last kept one up to it
-        for draft in self.drafts:
-            kept = draft.name if draft.name in needed else kept
-            last.append(kept)
-        nodes = []
-        for i, draft in enumerate(self.drafts):
-            if draft.name not in needed:
-                continue
-            held = draft.died if draft.died is not None else len(last) - 1
-            until = "" if draft.name == result else last[max(held, i)]
-            nodes.append(Node(draft.name, draft.op, draft.inputs, draft.trains, draft.owner, until))
-        called = [path for path in self.containers if path]
-        scopes = {".".join(n.name.split(".")[:k]) for n in nodes for k in range(1, n.name.count(".") + 1)}
-        blocks = [path for path in block_paths(self.root, blocks_are) if any(within(n.name, path) for n in nodes)]
-        order = {path: next(i for i, n in enumerate(nodes) if within(n.name, path)) for path in blocks}
-        classifier = classifier_path(self.root, nodes)
-        if classifier and not any(within(n.name, classifier) for n in nodes):
-            classifier = ""
-        return Graph(tuple(nodes), tuple(sorted(blocks, key=order.get)), classifier, frozenset(scopes - set(called)))
+        return graph_of(self.drafts, self.value(result), self.root, self.called, blocks_are)
 
 
 LAYERS = frozenset({"conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "prelu"})

@@ -85,7 +85,8 @@ class Pad(Op):
     def __post_init__(self):
         modes = ("constant", "reflect", "replicate", "circular")
         check(self.mode in modes, f"mode is {self.mode!r}; allowed: {', '.join(modes)}")
-        check(bool(self.pads) and len(self.pads) % 2 == 0, f"pads is {self.pads}; allowed: two per axis, last axis first")
+        even = bool(self.pads) and len(self.pads) % 2 == 0
+        check(even, f"pads is {self.pads}; allowed: two per axis, last axis first")
 
     def shape(self, x):
         require(2 * len(x) >= len(self.pads), "pads {} are more than {} has axes", self.pads, x)
@@ -124,7 +125,8 @@ class PadSame(Op):
     def pads(self, x):
         """Zeros before and after, the last axis first."""
         found = []
-        for size, k, s, d in zip(reversed(x[2:]), reversed(self.kernel), reversed(self.stride), reversed(self.dilation)):
+        windows = zip(x[2:], self.kernel, self.stride, self.dilation)
+        for size, k, s, d in reversed(tuple(windows)):
             missing = (-(-size // s) - 1) * s + (k - 1) * d + 1 - size
             missing = missing * (missing > 0)
             found += [missing // 2, missing - missing // 2]

@@ -30,7 +30,7 @@ class Matmul(Op):
 
 @op("convolve")
 class Convolve(Op):
-    """torch.nn.functional.conv2d by a weight that is a value, such as a fixed blur: (N, C, H, W), (O, C/groups, h, w)."""
+    """torch.nn.functional.conv2d by a weight that is a value, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w)."""
 
     stride: Pair = 1
     padding: Pair = 0
@@ -46,8 +46,9 @@ class Convolve(Op):
         check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
 
     def shape(self, x, weight):
-        require(len(x) == len(weight) == 4, "convolve takes (N, C, H, W) and (O, C/groups, h, w), not {} and {}", x, weight)
-        require(x[1] == weight[1] * self.groups, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
+        require(len(x) == len(weight) == 4, "convolve takes maps and a weight of four axes, not {} and {}", x, weight)
+        fits = x[1] == weight[1] * self.groups
+        require(fits, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
         windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
         h, w = (window(*each) for each in windows)
         require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
@@ -69,8 +70,8 @@ class Convolve(Op):
 class Attention(Op):
     """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
 
-    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as (N, L, heads, E). The weights are
-    not kept: the backward pass computes them again from the queries, the keys and the logarithms of the softmax's sums.
+    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as (N, L, heads, E). The weights
+    are not kept: backward computes them again from the queries, the keys and the logarithms of the softmax's sums.
     """
 
     inputs = ("q", "k", "v")

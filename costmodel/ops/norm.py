@@ -194,7 +194,7 @@ class LayerNorm(Op):
         return {name: amount for name, amount in work.items() if name in ("forward", "x") or name in self.params()}
 
     def transients(self, setting, y, x):
-        # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; the parameters' gradients are summed per thread.
+        # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; parameters' gradients are summed per thread.
         statistics = 0 if setting.recorded else 2 * setting.item * numel(x[: -len(self.size)])
         sums = 2 * setting.target.threads * setting.item * numel(self.size)
         trained = bool({"weight", "bias"} & set(setting.demanded))

@@ -56,7 +56,8 @@ class Reshape(View):
 
     def shape(self, x):
         for factors, _ in self._axes:
-            check(all(f[0] != "x" or int(f[1:]) < len(x) for f in factors), f"{self.to!r} names axes that are not there")
+            there = all(f[0] != "x" or int(f[1:]) < len(x) for f in factors)
+            check(there, f"{self.to!r} names axes that are not there")
         y = tuple(
             prod(x[int(f[1:])] if f[0] == "x" else int(f) for f in factors) // divisor
             for factors, divisor in self._axes
@@ -92,8 +93,8 @@ class Permute(View):
 class Slice(View):
     """x[..., start:stop:step, ...] along an axis, Python's rules; `drop` takes the one element and leaves out the axis.
 
-    The gradient is a map of the input's size, zero elsewhere. split: a part of torch.split, torch.chunk or torch.unbind,
-    whose gradients are put together at once.
+    The gradient is a map of the input's size, zero elsewhere. split: a part of torch.split, torch.chunk or
+    torch.unbind, whose gradients are put together at once.
     """
 
     axis: int
@@ -115,9 +116,8 @@ class Slice(View):
     def shape(self, x):
         require(self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         size = x[self.axis]
-        start, stop = (
-            -maximum(-size, -(bound if bound >= 0 else maximum(size + bound, 0 * size))) for bound in (self.start, self.stop)
-        )
+        bounds = (bound if bound >= 0 else maximum(size + bound, 0 * size) for bound in (self.start, self.stop))
+        start, stop = (-maximum(-size, -bound) for bound in bounds)
         kept = maximum(-(-(stop - start) // self.step), 0 * size)
         require(not self.drop or kept == 1, "no element {} along an axis of {}", (self.start,), (size,))
         return (*x[: self.axis], *(() if self.drop else (kept,)), *x[self.axis + 1 :])
@@ -144,7 +144,8 @@ class Expand(View):
     passes = ()
 
     def __post_init__(self):
-        check(bool(re.fullmatch(r"(x\d|n|\d{1,9})( (x\d|n|\d{1,9}))*", self.to)), f"to is {self.to!r}; allowed: axes as in 'n x1 4'")
+        axes = re.fullmatch(r"(x\d|n|\d{1,9})( (x\d|n|\d{1,9}))*", self.to)
+        check(bool(axes), f"to is {self.to!r}; allowed: axes as in 'n x1 4'")
 
     def shape(self, x, images):
         axes = self.to.split()

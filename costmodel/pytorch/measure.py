@@ -291,8 +291,7 @@ class FlopCounter(TorchDispatchMode):
         elif packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:
             # The weights are made again; then come the gradients of weights, queries, keys and values.
             query, key, value = args[1:4]
-            with_keys, with_values = (_attention(query, key, x) - _attention(query, key, x[..., :0]) for x in (key, value))
-            self._add(3 * with_keys + 2 * with_values)
+            self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
         elif packet is aten.addmm or packet is aten.baddbmm:
             self._add(result.numel() * args[1].shape[-1])
         return result

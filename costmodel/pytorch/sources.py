@@ -112,7 +112,8 @@ def _made(package: str, name: str, classes: Optional[int]) -> nn.Module:
     try:
         home = importlib.import_module(package)
     except ImportError as error:
-        raise CostmodelError(f"cannot import {package!r}: {error}; allowed: torchvision, timm or a module's path") from None
+        allowed = "torchvision, timm or a Python module's path"
+        raise CostmodelError(f"cannot import {package!r}: {error}; allowed: {allowed}") from None
     finally:
         if added:
             sys.path.remove(here)

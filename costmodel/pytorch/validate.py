@@ -54,7 +54,8 @@ def validate(
     tensors = {**request, "target": f"none,threads={parse(run['target']).threads}"}
     predicted = estimate(network, strategy, batch, resolution, convention, **run)
     alone = estimate(network, strategy, batch, resolution, convention, **tensors)
-    measured = measure(realize(network.at(resolution), strategy, convention), batch, resolution, network.channels, **run)
+    module = realize(network.at(resolution), strategy, convention)
+    measured = measure(module, batch, resolution, network.channels, **run)
     return [
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes),
         Check("step_peak_bytes", predicted.step_peak_bytes, measured.step_peak_bytes, PEAK_TOLERANCE),

@@ -10,5 +10,5 @@ from ..strategy import strategy
 @strategy("as_is", "the module's own requires_grad flags and modes")
 def as_is(graph: Graph) -> Graph:
     if not graph.is_traced:
-        raise CostmodelError("as_is takes a module's own flags and modes; the network comes from a spec, which has none")
+        raise CostmodelError("as_is takes a module's flags and modes; the network comes from a spec, which has none")
     return graph.as_is or graph
