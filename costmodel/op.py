@@ -49,6 +49,8 @@ class Op:
     passes: ClassVar[Tuple[str, ...]] = ()
     #: The inputs broadcast: the gradient of a smaller one is summed over the output's other axes.
     broadcasts: ClassVar[bool] = False
+    #: Its input's gradient comes contiguous, whatever the memory format.
+    contiguous_gradient: ClassVar[bool] = False
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
 
