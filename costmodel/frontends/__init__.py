@@ -55,6 +55,12 @@ def names_of(source: str) -> List[str]:
     return _sources(source).SOURCES[source].names()
 
 
+def family_of(name: str) -> str:
+    """The family of "timm:NAME" or "torchvision:NAME": the last part of the Python module that has it."""
+    source, _, name = name.partition(":")
+    return _sources(source).SOURCES[source].home(name).rpartition(".")[2]
+
+
 def _sources(network: Any) -> Any:
     """costmodel.pytorch.sources, which needs torch."""
     try:

@@ -143,7 +143,9 @@ def softplus(t, x, beta=1, threshold=20):
 
 
 @function("softmax")
-def softmax(t, x, dim=-1, *_, dtype=None):
+def softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
+    if dtype not in (None, x.dtype):
+        raise t.error("softmax in another data type")
     return t.emit(OPS["softmax"](dim), [x], t.like(x))
 
 

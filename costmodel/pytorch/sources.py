@@ -23,6 +23,7 @@ class Source(NamedTuple):
     names: Callable[[], List[str]]
     make: Callable[[str, Optional[int]], nn.Module]
     resolution: Callable[[str, nn.Module], int]
+    home: Callable[[str], str]  # the Python module that has the network
 
 
 def build(text: str, classes: Optional[int], device: str = "cpu") -> "tuple[nn.Module, int]":
@@ -92,14 +93,23 @@ def resolution_of(module: nn.Module) -> int:
 
 
 def channels_of(module: nn.Module) -> int:
-    """Channels of the images that a module takes: those of its first convolution."""
+    """Channels of the images that a module takes: what it says itself, else those of its first convolution."""
+    config = getattr(module, "pretrained_cfg", None) or {}
+    if config.get("input_size"):
+        return int(config["input_size"][0])
     first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     return first.in_channels if first is not None else 3
 
 
 SOURCES = {
-    "torchvision": Source(_torchvision_names, _torchvision_make, _torchvision_resolution),
-    "timm": Source(lambda: _library("timm").list_models(), _timm_make, _timm_resolution),
+    "torchvision": Source(
+        _torchvision_names, _torchvision_make, _torchvision_resolution,
+        lambda name: _library("torchvision.models").get_model_builder(name).__module__,
+    ),
+    "timm": Source(
+        lambda: _library("timm").list_models(), _timm_make, _timm_resolution,
+        lambda name: _library("timm.models").model_entrypoint(name).__module__,
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Callable, Dict, Iterator, List
 from .. import conventions, strategies  # noqa: F401
 from ..convention import CONVENTIONS
 from ..errors import CostmodelError
-from ..frontends import load, outline
+from ..frontends import family_of, load, outline
 from ..frontends.files import shipped_names
 from ..optimizer import OPTIMIZERS
 from ..strategy import STRATEGIES
@@ -52,7 +52,7 @@ def row_of(name: str) -> list:
     try:
         network = outline(name)
     except CostmodelError as error:
-        return [name, None, None, None, f"no: {str(error)[:100]}"]
+        return [name, None, None, None, f"no: {str(error).partition(' (in ')[0][:100]}"]
     parameters = sum(_elements(shape) for shape, _ in network.graph.parameters.values())
     return [name, network.resolution, len(network.graph.blocks), parameters, "yes"]
 
@@ -63,6 +63,19 @@ def source_table(rows: List[list]) -> Table:
                Column("parameters", lambda n: "" if n is None else f"{n:,}"), Column("traced", **_TEXT)]  # fmt: skip
     traced = sum(row[-1] == "yes" for row in rows)
     return Table(f"{traced} of {len(rows)} can be traced", columns, rows)
+
+
+def family_table(rows: List[list]) -> Table:
+    """The same by family: how many of its networks can be traced, and why the first of the others cannot."""
+    families: Dict[str, List[list]] = {}
+    for row in rows:
+        families.setdefault(family_of(row[0]), []).append(row)
+    cells = []
+    for family, own in sorted(families.items()):
+        reasons = [row[-1][4:] for row in own if row[-1] != "yes"]
+        cells.append([family, len(own), len(own) - len(reasons), reasons[0] if reasons else None])
+    columns = [Column("family", **_TEXT), Column("networks"), Column("traced"), Column("why not all", **_TEXT)]
+    return Table(source_table(rows).title, columns, cells)
 
 
 def strategy_table() -> Table:
