@@ -120,10 +120,11 @@ def test_a_real_step_saves_what_is_ideal_within_five_percent(name, strategy):
 
 BITWISE = ("full", "norm+last")  # under lean these run the stock formulas on the stock operands
 #: A frozen norm folded into its convolution, a shift's gradient summed and a scale multiplied in another order round
-#: otherwise. In float64 such gradients agree far better than any wrong one could.
+#: otherwise. In float64 such gradients agree far better than any wrong one could; better still but for torch's hard
+#: sigmoid, which divides by 6 to float32's precision, 3e-8, there too.
 ROUNDED = ("bias", "blocks:2", "last", "tinytl-lb", "mobiletl:2,act=exact")
 EXACT = (*BITWISE, *ROUNDED)
-TOLERANCE = 1e-9
+TOLERANCE = 1e-7
 
 
 def drawn(module):
@@ -268,10 +269,6 @@ def check_mobiletl(name, blocks):
     images = torch.randn(2, 3, 65, 65, dtype=torch.float64)
     theirs, mine = (a_step(module.double(), images) for module in (reference, lean))
     assert_same_step(mine, theirs, TOLERANCE)
-    exact = copy.deepcopy(configured(name, f"blocks:{blocks}")).double()
-    exact.load_state_dict(lean.state_dict())
-    assert any(not torch.allclose(gradient, mine[0][key]) for key, gradient in a_step(exact, images)[0].items()
-               if gradient is not None and mine[0][key] is not None)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BATCH_NORM_NETWORKS)
@@ -284,6 +281,17 @@ def test_mobiletl_has_the_gradients_of_its_rule(name):
 @pytest.mark.parametrize("name", BATCH_NORM_NETWORKS)
 def test_mobiletl_has_the_gradients_of_its_rule_in_more_blocks(name, blocks):
     check_mobiletl(name, blocks)
+
+
+def test_mobiletl_has_not_the_exact_gradients():
+    exact, signed = (drawn(realize("mobilenet_v3_small", f"mobiletl:2,act={act}", "lean")) for act in ("exact", "signed"))
+    signed.load_state_dict(exact.state_dict())
+    images = torch.randn(2, 3, 65, 65)
+    (true, _), (approximate, _) = (a_step(module, images) for module in (exact, signed))
+    last = "features.11.block.3.0.weight"  # no signed activation stands between it and the loss
+    assert torch.equal(true[last], approximate[last])
+    first = "features.10.block.0.0.weight"
+    assert not torch.allclose(true[first], approximate[first], rtol=0.01)
 
 
 # -- what is frozen stays, copies and checkpoints ---------------------------------------------------------------------
