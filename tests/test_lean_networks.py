@@ -284,7 +284,9 @@ def test_mobiletl_has_the_gradients_of_its_rule_in_more_blocks(name, blocks):
 
 
 def test_mobiletl_has_not_the_exact_gradients():
-    exact, signed = (drawn(realize("mobilenet_v3_small", f"mobiletl:2,act={act}", "lean")) for act in ("exact", "signed"))
+    exact, signed = (
+        drawn(realize("mobilenet_v3_small", f"mobiletl:2,act={act}", "lean")) for act in ("exact", "signed")
+    )
     signed.load_state_dict(exact.state_dict())
     images = torch.randn(2, 3, 65, 65)
     (true, _), (approximate, _) = (a_step(module, images) for module in (exact, signed))
@@ -340,7 +342,8 @@ def test_train_and_eval_lose_nothing(strategy):
     saved = saved_by_a_step(module, 2, 65)
     module.eval().train()
     assert {path: part.training for path, part in module.named_modules()} == modes
-    assert saved_by_a_step(module, 2, 65) == saved == estimate("mobilenet_v3_small", strategy, 2, 65, "lean").saved_bytes
+    expected = estimate("mobilenet_v3_small", strategy, 2, 65, "lean").saved_bytes
+    assert saved_by_a_step(module, 2, 65) == saved == expected
 
 
 @pytest.mark.parametrize("strategy", ["bias", "blocks:2,prefix_slices=2", "mobiletl:2", "tinytl-lb"])
