@@ -161,7 +161,7 @@ def reference_shapes(module):
 
 def test_every_shipped_network_is_tested():
     # No package has TinyTL's network to compare with; test_tinytl holds it against real runs and its authors' counts.
-    assert sorted([*NETWORKS, "proxyless_mobile_tinytl"]) == shipped_names("networks")
+    assert tuple(sorted([*NETWORKS, "proxyless_mobile_tinytl"])) == shipped_names("networks")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
