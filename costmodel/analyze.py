@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import List, Optional, Tuple
 
 from . import convention as conventions_
@@ -37,11 +38,12 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
         raise CostmodelError(f"{where}: {error}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
-    work = work_of(graph, shapes, chosen.elementwise, answers)
-    if single and max(*map(sum, zip(*work)), sum(kept_bytes)) > LARGEST // 16:
+    work = partial(work_of, graph, shapes, chosen.elementwise, answers)
+    memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
+    estimate = Estimate(network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory)
+    if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
-    memory = memory_of(graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
-    return Estimate(network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory)
+    return estimate
 
 
 def shapes_of(graph: Graph, images: Shape, answers: Answers = Answers()) -> Tuple[Shape, ...]:

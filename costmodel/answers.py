@@ -46,6 +46,7 @@ class Remembered(Answers):
         self._names: Dict[int, int] = {}  # of an op, by its id: the id of the first equal one
         self._first: Dict[Op, int] = {}
         self._alive: List[Any] = []  # whose ids are in use
+        self.bytes = 0  # of arrays that are remembered
 
     def images(self, batch, channels, side):
         size = (batch.base, batch.slope) if isinstance(batch, Line) else id(batch)
@@ -79,6 +80,8 @@ class Remembered(Answers):
         except KeyError:
             self._alive.append(arguments)
             answer = self._found[key] = function(*arguments)
+            for part in answer if isinstance(answer, tuple) else (answer,):
+                self.bytes += getattr(part, "nbytes", 0)
             return answer
 
     def _name(self, op: Op) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -92,8 +92,8 @@ class Estimate:
     kept: Tuple[Kept, ...]
     kept_shapes: Tuple[Shape, ...]
     kept_bytes: Tuple[Size, ...]
-    work: Tuple[NodeWork, ...]  # of each node
-    memory: Optional[Memory]  # None under a convention that has no timeline
+    find_work: Callable[[], Tuple[NodeWork, ...]]
+    find_memory: Optional[Callable[[], Memory]]  # None under a convention that has no timeline
 
     @property
     def strategy(self) -> str:
@@ -114,6 +114,16 @@ class Estimate:
     def input_shape(self) -> Tuple[Size, ...]:
         """(C, H, W) of one image."""
         return self.shapes[0][1:]
+
+    @cached_property
+    def work(self) -> Tuple[NodeWork, ...]:
+        """The arithmetic of each node."""
+        return self.find_work()
+
+    @cached_property
+    def memory(self) -> Optional[Memory]:
+        """The timeline of the step and its sizes; None under a convention that has no timeline."""
+        return self.find_memory() if self.find_memory else None
 
     @cached_property
     def parameters(self) -> int:

@@ -8,11 +8,20 @@ exact in any case, and only costs more.
 from __future__ import annotations
 
 import operator
-from typing import Any, Callable, Sequence, Union
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Union
 
 import numpy as np
 
 Part = Union[int, np.ndarray]  # of a line: one number, or one for each resolution, shape (R, 1)
+
+
+class Uneven(NamedTuple):
+    """A size that is no line, shape (1 or R, batches), and its lines above and below: base + slope * place, each (R,)."""
+
+    size: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+    slope: np.ndarray
 
 
 class Batches:
@@ -24,6 +33,7 @@ class Batches:
         self.stride = int(np.gcd.reduce(np.diff(self.values))) if len(self.values) > 1 else 1
         self.places = (self.values - self.first) // self.stride
         self.last = int(self.places[-1])
+        self._uneven: Dict[int, Uneven] = {}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -32,6 +42,18 @@ class Batches:
     def size(self) -> "Line":
         """The batch size itself, as a line."""
         return Line(self.first, self.stride, self)
+
+
+    def uneven(self, size: np.ndarray, keep: bool) -> Uneven:
+        """A size that is no line with its bounds. keep: remember them, as long as these batches live."""
+        if id(size) in self._uneven:
+            return self._uneven[id(size)]
+        slope = (size[:, -1] - size[:, 0]) // self.last
+        rest = size - slope[:, None] * self.places
+        found = Uneven(size, rest.max(axis=1), rest.min(axis=1), slope)
+        if keep:
+            self._uneven[id(size)] = found
+        return found
 
 
 class Line:
@@ -105,7 +127,7 @@ class Line:
 
     def fits(self, other: Any) -> bool:
         """Whether a number is the same for all batches: an int, or one for each resolution."""
-        return isinstance(other, int) or other.ndim == 0 or other.shape[-1] == 1
+        return type(other) is int or isinstance(other, int) or other.ndim == 0 or other.shape[-1] == 1
 
     # Comparisons: bools, one for each resolution where that holds for all batches.
 

@@ -286,7 +286,7 @@ def in_onednn(conv: Any, threads: int, n: Size, pixels: Size) -> Any:
     busy = threads > 1 or area > 1 or max(*conv.stride, *conv.dilation) > 1 or (n >= 16)
     if conv.groups > 1 or min(conv.kernel) > 3:
         return busy
-    large = (n > 1) | (n * conv.in_channels * pixels > 20480)
+    large = n * conv.in_channels * pixels > where(n > 1, 0, 20480)  # several images always are
     return large if busy is True else busy & large
 
 

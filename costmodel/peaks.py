@@ -10,7 +10,7 @@ from typing import Dict, NamedTuple, Sequence, Union
 
 import numpy as np
 
-from .lines import Batches, Line
+from .lines import Batches, Line, Uneven
 from .size import Size
 from .timeline import Timeline
 
@@ -19,11 +19,11 @@ class Grid(NamedTuple):
     """The sizes of a timeline's slots for R resolutions and some batches.
 
     lines: int64, shape (slots, 2, R): the size at the first batch, and its growth from one place to the next.
-    uneven: the sizes that are no lines, by slot, each of shape (R, batches); 0 stands for them in `lines`.
+    uneven: the sizes that are no lines, by slot; 0 stands for them in `lines`.
     """
 
     lines: np.ndarray
-    uneven: Dict[int, np.ndarray]
+    uneven: Dict[int, Uneven]
     batches: Batches
 
 
@@ -35,7 +35,11 @@ def stack(sizes: Sequence[Size], block: int) -> Union[np.ndarray, Grid]:
     if not kinds & {Line, np.ndarray}:
         return np.array(sizes, dtype=np.int64)
     if Line not in kinds:
-        return np.stack(np.broadcast_arrays(*sizes))
+        shape = np.broadcast_shapes(*{size.shape for size in sizes if isinstance(size, np.ndarray)})
+        full = np.empty((len(sizes), *shape), dtype=np.int64)
+        for slot, size in enumerate(sizes):
+            full[slot] = size
+        return full
     batches = next(size.batches for size in sizes if isinstance(size, Line))
     numbers = [part for size in sizes for part in ((size.base, size.slope) if isinstance(size, Line) else (size,))]
     rows = max((len(number) for number in numbers if isinstance(number, np.ndarray) and number.ndim == 2), default=1)
@@ -45,8 +49,8 @@ def stack(sizes: Sequence[Size], block: int) -> Union[np.ndarray, Grid]:
         if isinstance(size, Line):
             lines[slot, 0], lines[slot, 1] = _row(size.base), _row(size.slope)
         elif isinstance(size, np.ndarray) and size.ndim == 2 and size.shape[1] > 1:
-            uneven[slot] = size
-        else:
+            uneven[slot] = batches.uneven(size, keep=block == 1)
+        elif type(size) is not int or size:
             lines[slot, 0] = _row(size)
     return Grid(lines, uneven, batches)
 
@@ -58,11 +62,10 @@ def _row(number):
 def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np.ndarray]:
     """The highest level above the one before the step, in bytes: an int, or shape (R, batches) over a grid."""
     if not isinstance(sizes, Grid):
-        level = np.maximum(timeline.levels(sizes).max(axis=0), 0)
+        level = top_levels(timeline, sizes).max(axis=0)
         return level if level.ndim else int(level)
     tops, batches = timeline.tops, sizes.batches
-    levels = np.cumsum(timeline.signs[:, None, None] * sizes.lines[timeline.slots], axis=0)[tops]
-    levels = np.concatenate([levels, np.zeros_like(levels[:1])])  # and the level before the step
+    levels = top_levels(timeline, sizes.lines)
     # How often each uneven size is part of each of these levels.
     counts = {slot: timeline.count(slot)[tops] for slot in sizes.uneven if slot in timeline.slots}
     counts = {slot: np.append(count, 0) for slot, count in counts.items() if count.any()}
@@ -78,9 +81,18 @@ def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np
         level = base + slope * batches.places
         for slot, count in counts.items():
             if count[event]:
-                level += count[event] * np.broadcast_to(sizes.uneven[slot], peak.shape)[rows]
+                level += count[event] * np.broadcast_to(sizes.uneven[slot].size, peak.shape)[rows]
         peak[rows] = np.maximum(peak[rows], level)
     return peak
+
+
+def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
+    """The levels among which the highest is, the one before the step last; sizes (slots, ...) -> (tops + 1, ...)."""
+    steps = sizes[timeline.slots]
+    steps *= timeline.signs.reshape(-1, *[1] * (sizes.ndim - 1))
+    levels = np.zeros((len(timeline.tops) + 1, *sizes.shape[1:]), dtype=np.int64)
+    np.cumsum(np.add.reduceat(steps, np.append(0, timeline.tops[:-1] + 1)), axis=0, out=levels[:-1])
+    return levels
 
 
 def candidates(levels: np.ndarray, counts: Dict[int, np.ndarray], sizes: Grid) -> np.ndarray:
@@ -88,22 +100,31 @@ def candidates(levels: np.ndarray, counts: Dict[int, np.ndarray], sizes: Grid) -
 
     A level is not where a line above it lies at both ends, and so in between, below a line that is under the peak.
     """
-    last, places = sizes.batches.last, sizes.batches.places
-    above, below = levels.copy(), levels.copy()
+    last = sizes.batches.last
+    uneven = np.flatnonzero(np.any(list(counts.values()), axis=0))
+    above, below = levels[uneven], levels[uneven]
     for slot, count in counts.items():
-        size = sizes.uneven[slot]
-        slope = (size[:, -1] - size[:, 0]) // last
-        rest = size - slope[:, None] * places
-        above[:, 0] += count[:, None] * rest.max(axis=1)
-        below[:, 0] += count[:, None] * rest.min(axis=1)
-        for bound in (above, below):
-            bound[:, 1] += count[:, None] * slope
+        (_, most, least, slope), times = sizes.uneven[slot], count[uneven]
+        events = np.flatnonzero(times)
+        for bound, base in ((above, most), (below, least)):
+            bound[events] += times[events, None, None] * np.stack([base, slope])
+    floors = levels.copy()
+    floors[uneven] = below
+    matter = np.ones(above[:, 0].shape, dtype=bool)
     row = np.arange(levels.shape[2])
-    (start, end), (low, high) = ((lines[:, 0], lines[:, 0] + last * lines[:, 1]) for lines in (above, below))
-    matter = np.any([count > 0 for count in counts.values()], axis=0)[:, None]
-    for line in (low.argmax(axis=0), high.argmax(axis=0)):
-        matter = matter & ((start > low[line, row]) | (end > high[line, row]))
-    return matter
+    under = []
+    for ends in (floors[:, 0], floors[:, 0] + last * floors[:, 1]):
+        line = ends.argmax(axis=0)
+        base, slope = floors[line, 0, row], floors[line, 1, row]
+        matter &= (above[:, 0] > base) | (above[:, 0] + last * above[:, 1] > base + last * slope)
+        under.append(line)
+    found = np.zeros(levels[:, 0].shape, dtype=bool)
+    found[uneven] = matter
+    is_uneven = np.zeros(len(levels), dtype=bool)
+    is_uneven[uneven] = True
+    for line in under:  # those lines' own levels
+        found[line, row] |= is_uneven[line]
+    return found
 
 
 def envelope(lines: np.ndarray, batches: Batches) -> np.ndarray:
@@ -158,7 +179,7 @@ def running(timeline: Timeline, sizes: Grid) -> np.ndarray:
     peak = level.copy()
     for slot, sign in zip(timeline.slots.tolist(), timeline.signs.tolist()):
         if slot in sizes.uneven:
-            level += sign * sizes.uneven[slot]
+            level += sign * sizes.uneven[slot].size
         else:
             base, slope = sign * sizes.lines[slot]
             level += base[:, None] + slope[:, None] * places

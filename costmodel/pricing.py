@@ -19,7 +19,9 @@ from .size import Size, Uneven
 from .strategy import apply
 
 COLUMNS = ("saved_bytes", "step_peak_bytes", "peak_bytes", "forward_flops", "backward_flops", "trainable_parameters")
+PEAKS = ("step_peak_bytes", "peak_bytes")  # the columns in which thresholds matter
 KEPT_ANSWERS = 8  # grids whose ops' answers are remembered
+MOST_BYTES = 2**27  # of arrays in them
 FEW = 3  # cells that are cheaper one by one
 
 
@@ -47,17 +49,24 @@ class Pricer:
                     _fill({name: column[i : i + 1, j : j + 1] for name, column in out.items()}, cell)
             return
         order = np.argsort(batches, kind="stable")
+        whole = {name: column for name, column in out.items() if name not in PEAKS}
+        self._part(network, request, resolutions, batches, order, whole)
+        peaks = {name: column for name, column in out.items() if name in PEAKS}
         for run in runs(np.asarray(batches)[order], period(network, request)):
-            where = order[run]
-            part = [batches[j] for j in where]
-            if np.array_equal(where, np.arange(where[0], where[-1] + 1)):
-                columns = slice(where[0], where[-1] + 1)
-                self._run(network, request, resolutions, part, {n: column[:, columns] for n, column in out.items()})
-            else:
-                fresh = {n: np.empty((len(resolutions), len(part)), dtype=np.int64) for n in out}
-                self._run(network, request, resolutions, part, fresh)
-                for name, column in out.items():
-                    column[:, where] = fresh[name]
+            self._part(network, request, resolutions, batches, order[run], peaks)
+
+    def _part(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
+              where: np.ndarray, out: Dict[str, np.ndarray]) -> None:  # fmt: skip
+        """Fill the columns at some of the batches, whose places `where` are in ascending order of the batches."""
+        part = [batches[j] for j in where]
+        if np.array_equal(where, np.arange(where[0], where[0] + len(where))):
+            columns = slice(where[0], where[0] + len(where))
+            self._run(network, request, resolutions, part, {name: column[:, columns] for name, column in out.items()})
+            return
+        fresh = {name: np.empty((len(resolutions), len(part)), dtype=np.int64) for name in out}
+        self._run(network, request, resolutions, part, fresh)
+        for name, column in out.items():
+            column[:, where] = fresh[name]
 
     def _run(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
              out: Dict[str, np.ndarray]) -> None:  # fmt: skip
@@ -83,11 +92,11 @@ class Pricer:
 
     def _remembered(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]):
         key = (network, tuple(resolutions), tuple(batches))
+        while len(self._answers) > KEPT_ANSWERS or sum(kept.bytes for kept, _ in self._answers.values()) > MOST_BYTES:
+            del self._answers[next(iter(self._answers))]
         if key not in self._answers:
-            while len(self._answers) >= KEPT_ANSWERS:
-                del self._answers[next(iter(self._answers))]
             side = np.array(resolutions, dtype=np.int64)[:, None]
-            self._answers[key] = (Remembered(), (Batches(batches).size, side))
+            self._answers[key] = (Remembered(), (Batches(batches).size if len(batches) > 1 else batches[0], side))
         return self._answers[key]
 
     def _single(self, network: Network, request: Request) -> Estimate:
@@ -140,13 +149,12 @@ def runs(batches: np.ndarray, period: int) -> List[np.ndarray]:
 
 
 def _fill(out: Dict[str, np.ndarray], estimate: Estimate) -> None:
-    memory, flops = estimate.memory_bytes, estimate.flops
     values: Dict[str, Callable[[], Size]] = {
-        "saved_bytes": lambda: memory["saved"],
-        "step_peak_bytes": lambda: memory["step_peak"],
-        "peak_bytes": lambda: memory["peak"],
-        "forward_flops": lambda: flops["forward"],
-        "backward_flops": lambda: flops["backward"],
+        "saved_bytes": lambda: estimate.saved_bytes,
+        "step_peak_bytes": lambda: estimate.memory_bytes["step_peak"],
+        "peak_bytes": lambda: estimate.memory_bytes["peak"],
+        "forward_flops": lambda: estimate.flops["forward"],
+        "backward_flops": lambda: estimate.flops["backward"],
         "trainable_parameters": lambda: estimate.trainable_parameters,
     }
     for name, column in out.items():
