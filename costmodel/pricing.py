@@ -30,18 +30,21 @@ class Pricer:
 
     def __init__(self) -> None:
         self._answers: Dict[tuple, Tuple[Remembered, tuple]] = {}
-        self._checked: set = set()
+
+    def check(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]) -> None:
+        """Raise CostmodelError where the smallest cell has no cost, or the largest one's does not fit into 64 bits.
+
+        Costs grow with the resolution and the batch, so all others fit then.
+        """
+        for pick in (min, max):
+            self._single(network, request._replace(batch=pick(batches), resolution=pick(resolutions)))
 
     def plane(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
               out: Dict[str, np.ndarray]) -> None:  # fmt: skip
         """Fill the columns `out`, int64 arrays of shape (resolutions, batches); -1 where there is no such number.
 
-        Raises CostmodelError naming a cell that has no cost, or whose cost does not fit into 64 bits.
+        The largest cell must have passed `check`. Raises CostmodelError naming a cell that has no cost.
         """
-        corner = request._replace(batch=max(batches), resolution=max(resolutions))
-        if (network, corner) not in self._checked:
-            self._single(network, corner)  # every cost grows with batch and resolution
-            self._checked.add((network, corner))
         if len(resolutions) * len(batches) <= FEW:
             for i, resolution in enumerate(resolutions):
                 for j, batch in enumerate(batches):
