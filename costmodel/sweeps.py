@@ -23,6 +23,7 @@ from .target import parse
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
 ROWS, CELLS = 128, 2**17  # resolutions and cells of a chunk at most
+MOST_IN_MEMORY = 2**26  # cells: 5 GB of columns
 SHOWN = 10  # rows of a sweep as HTML
 
 
@@ -59,6 +60,16 @@ class Plan:
         """The axes that have a column: FIRST, and those that are not left at their default."""
         usual = defaults()
         return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (usual[name],))]
+
+    @property
+    def column_names(self) -> List[str]:
+        """The axes, then the costs."""
+        return [*self.named, *COLUMNS]
+
+    @property
+    def header(self) -> Dict[str, np.ndarray]:
+        """The columns without rows."""
+        return {name: np.empty(0, dtype=np.int64) for name in self.column_names}
 
     @property
     def fixed(self) -> Dict[str, Any]:
@@ -131,6 +142,10 @@ def sweep(
     """
     plan = Plan(network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention,
                           **axes})  # fmt: skip
+    if plan.cells > MOST_IN_MEMORY:
+        raise CostmodelError(
+            f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}. costmodel sweep -o writes it in chunks"
+        )
     numbers = {name: np.empty(plan.cells, dtype=np.int64) for name in COLUMNS}
     for chunk in plan.chunks():
         shape = (chunk.resolutions.stop - chunk.resolutions.start, -1)
