@@ -62,8 +62,9 @@ def _row(number):
 def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np.ndarray]:
     """The highest level above the one before the step, in bytes: an int, or shape (R, batches) over a grid."""
     if not isinstance(sizes, Grid):
-        level = top_levels(timeline, sizes).max(axis=0)
-        return level if level.ndim else int(level)
+        if sizes.ndim == 1:
+            return max(0, int(timeline.levels(sizes).max(initial=0)))
+        return top_levels(timeline, sizes).max(axis=0)
     tops, batches = timeline.tops, sizes.batches
     levels = top_levels(timeline, sizes.lines)
     # How often each uneven size is part of each of these levels.
@@ -88,10 +89,13 @@ def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np
 
 def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
     """The levels among which the highest is, the one before the step last; sizes (slots, ...) -> (tops + 1, ...)."""
-    steps = sizes[timeline.slots]
-    steps *= timeline.signs.reshape(-1, *[1] * (sizes.ndim - 1))
-    levels = np.zeros((len(timeline.tops) + 1, *sizes.shape[1:]), dtype=np.int64)
-    np.cumsum(np.add.reduceat(steps, np.append(0, timeline.tops[:-1] + 1)), axis=0, out=levels[:-1])
+    tops = timeline.tops
+    levels = np.zeros((len(tops) + 1, *sizes.shape[1:]), dtype=np.int64)
+    if len(tops):
+        until = tops[-1] + 1
+        steps = sizes[timeline.slots[:until]]
+        steps *= timeline.signs[:until].reshape(-1, *[1] * (sizes.ndim - 1))
+        np.cumsum(np.add.reduceat(steps, np.append(0, tops[:-1] + 1)), axis=0, out=levels[:-1])
     return levels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Dict, Optional, Tuple
 
 import click
@@ -40,7 +41,7 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
     check_free(Path(output), force)
     plan = Plan(network, given)
     cells = sum(chunk.cells for chunk in plan.chunks(part))
-    with click.progressbar(length=cells, label=f"{cells:,} cells", file=click.get_text_stream("stderr")) as progress:
+    with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
         for written in write(plan, output, part, force):
             progress.update(written)
 
@@ -56,10 +57,9 @@ def show(plan: Any, part: Tuple[int, int], form: str) -> None:
 
     chunks = plan.chunks(part)
     if form == "csv":
-        out = click.get_text_stream("stdout")
-        write_rows(out, plan.header, header=True)
+        write_rows(sys.stdout, plan.header, header=True)
         for chunk in chunks:
-            write_rows(out, plan.columns(chunk), header=False)
+            write_rows(sys.stdout, plan.columns(chunk), header=False)
         return
     cells = sum(chunk.cells for chunk in chunks)
     if cells > MOST_ROWS:
