@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import List, Optional, Tuple
 
-from . import convention as conventions_
+from . import branches, convention as conventions_
 from . import conventions, peaks, strategies, strategy as strategies_, timeline  # noqa: F401
 from .answers import Answers
 from .convention import Elementwise, Kept
@@ -35,7 +35,7 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
     try:
         shapes = shapes_of(graph, answers.images(batch, network.channels, side), answers)
     except CostmodelError as error:
-        raise CostmodelError(f"{where}: {error}") from None
+        raise CostmodelError(f"{where}: {error}{branches.advice(str(error))}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
     work = partial(work_of, graph, shapes, chosen.elementwise, answers)

@@ -58,6 +58,12 @@ def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
     return graph
 
 
+def advice(error: str) -> str:
+    """What helps where a branch does not fit the images, for the end of the error's message."""
+    small = f".{FOLDER}." in error and "does not fit into" in error
+    return "; for small images the strategy's option resolution=R makes other branches" if small else ""
+
+
 def notes(graph: Graph) -> List[str]:
     """A line for people where branches are the authors' fallback for maps of one pixel."""
     poolings = [node for node in graph.nodes if in_branch(node) and node.op.kind == "adaptive_avg_pool2d"]

@@ -80,6 +80,13 @@ def size(context: click.Context, parameter: click.Parameter, value: Optional[str
     return None if value is None else parse_size(value, parameter.name)
 
 
+def echo_json(document: Any) -> None:
+    """Print one JSON document."""
+    import json
+
+    click.echo(json.dumps(document, indent=2))
+
+
 def check_budget(estimates: Sequence[Any], budget: Optional[int]) -> bool:
     """Whether every estimate's peak is within the budget, if there is one; raises where nothing could ever be."""
     if budget is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Iterable
 
 
@@ -18,6 +17,8 @@ def check_name(what: str, name: object, allowed: Iterable[str]) -> None:
 
 def unknown(what: str, found: object, allowed: Iterable[str]) -> CostmodelError:
     """The error for a name that is not among the allowed ones, with the nearest name for a typo."""
+    from difflib import get_close_matches
+
     names = sorted(allowed)
     near = get_close_matches(str(found), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

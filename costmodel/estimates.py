@@ -242,11 +242,14 @@ class Estimate:
 
     @cached_property
     def layers(self) -> List[Dict[str, Any]]:
-        """The same keys, node by node."""
-        return [
-            {"name": node.name, "op": node.op.kind, **self.group(range(i, i + 1))}
-            for i, node in enumerate(self.graph.nodes)
-        ]
+        """The same keys, node by node, the op and its gradients' FLOPs apart."""
+        found = []
+        for i, node in enumerate(self.graph.nodes):
+            work = flops(self.work[i : i + 1])
+            apart = {f"{key}_flops": work[key] for key in ("backward_input", "backward_weight", "elementwise_forward",
+                                                           "elementwise_backward")}  # fmt: skip
+            found.append({"name": node.name, "op": node.op.kind, **self.group(range(i, i + 1)), **apart})
+        return found
 
     def group(self, run: range) -> Dict[str, Any]:
         """Totals over a run of consecutive nodes. A shared parameter counts where it is first used."""

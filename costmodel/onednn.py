@@ -14,7 +14,7 @@ the fastest among ways that differ little. tests/test_onednn.py holds the bounds
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from math import ceil
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
@@ -356,6 +356,7 @@ def _sums(
     return total + pick(sizes) if pick else total
 
 
+@lru_cache(maxsize=None)
 def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, inclined: bool) -> Steps:
     """How many threads share images rather than channels, in steps of the number of output positions.
 

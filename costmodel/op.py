@@ -47,6 +47,8 @@ class Op:
     torch_excuse: ClassVar[str] = ""
     #: Inputs whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[Tuple[str, ...]] = ()
+    #: Its input's gradient comes contiguous, whatever the memory format.
+    contiguous_gradient: ClassVar[bool] = False
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
 

@@ -119,7 +119,8 @@ class _Compiler:
         self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, reduced: FrozenSet[Tuple[int, str]], sliced: bool
     ) -> None:
         self.graph, self.kept, self.accumulate, self.reduced, self.sliced = graph, kept, accumulate, reduced, sliced
-        self.trained = [key for key, (_, trains) in graph.parameters.items() if trains]
+        trained = [key for key, (_, trains) in graph.parameters.items() if trains]
+        self.trained = {key: p for p, key in enumerate(trained)}
         self.layout = Layout(len(graph) + 1, len(kept), len(self.trained), len(graph))
         self.events: List[Event] = []
         self.slots: List[int] = []  # of each storage
@@ -256,7 +257,7 @@ class _Compiler:
                     handed.append((v, self.new(self.layout.value(v), "gradients of activations", f"of {name}")))
             for name in node.op.params():
                 if name in demanded:
-                    slot = self.layout.parameter(self.trained.index((node.owner, name)))
+                    slot = self.layout.parameter(self.trained[node.owner, name])
                     made = self.new(slot, "gradients", f"of {name}")
                     if self.accumulate:
                         transient.append(made)

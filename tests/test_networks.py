@@ -160,7 +160,8 @@ def reference_shapes(module):
 
 
 def test_every_shipped_network_is_tested():
-    assert sorted(NETWORKS) == shipped_names("networks")
+    # No package has TinyTL's network to compare with; test_tinytl holds it against real runs and its authors' counts.
+    assert tuple(sorted([*NETWORKS, "proxyless_mobile_tinytl"])) == shipped_names("networks")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

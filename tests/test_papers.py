@@ -196,3 +196,10 @@ def test_the_page_on_conventions_prints_its_own_tables(capsys):
     page = (Path(costmodel.__file__).parent / "conventions" / "README.md").read_text()
     exec(page.split("```python\n")[1].split("```")[0], {})
     assert capsys.readouterr().out.strip() in page
+
+
+@pytest.mark.parametrize("option", [("--figure", "step.png"), ("--format", "trace")])
+def test_there_is_no_timeline_to_draw(option):
+    result = CliRunner().invoke(main, ["report", "mobilenet_v2", "--convention", "tinytl", *option])
+    assert result.exit_code == 2
+    assert "convention 'tinytl' has no timeline to draw; allowed: torch, lean" in result.stderr

@@ -139,6 +139,7 @@ def node_networks(draw):
                 fields = {"op": draw(st.sampled_from(["add", "mul"])), "inputs": [last, other]}
             else:
                 fields, channels_after = layers(draw, channels)
+                fields = dict(fields)  # a drawn value may be shared
                 if fields.get("inplace") and previous not in OVERWRITABLE:
                     fields["inplace"] = False
                 if fields.get("inplace") and last in alive:
@@ -189,14 +190,20 @@ def assert_estimate_equals_a_real_run(spec, strategy, batch):
         with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
             measure(realize(network, strategy), batch, network.resolution, target="cpu,threads=1")
         return
-    measured = measure(realize(network, strategy), batch, network.resolution, target="cpu,threads=1")
-    assert estimate.saved_bytes == measured.saved_bytes
-    assert estimate.parameters == measured.parameters
-    assert estimate.trainable_parameters == measured.trainable_parameters
-    assert estimate.flops["forward"] == measured.forward_flops
-    assert estimate.flops["backward"] == measured.backward_flops
-    ideal = costmodel.estimate(network, strategy, batch, convention="ideal")
-    assert ideal.saved_bytes <= estimate.saved_bytes
+    saved = [costmodel.estimate(network, strategy, batch, convention="ideal").saved_bytes]
+    for convention in ("lean", "torch"):
+        estimate = costmodel.estimate(network, strategy, batch, convention=convention, target="none")
+        module = realize(network, strategy, convention)
+        measured = measure(module, batch, network.resolution, target="cpu,threads=1")
+        saved.append(estimate.saved_bytes)
+        assert estimate.saved_bytes == measured.saved_bytes
+        assert estimate.step_peak_bytes == measured.tensor_peak_bytes
+        assert estimate.left_bytes == measured.left_bytes
+        assert estimate.parameters == measured.parameters
+        assert estimate.trainable_parameters == measured.trainable_parameters
+        assert estimate.flops["forward"] == measured.forward_flops
+        assert estimate.flops["backward"] == measured.backward_flops
+    assert saved == sorted(saved)  # ideal, lean, torch
 
 
 @FAST

@@ -79,7 +79,7 @@ def test_small_images_have_global_pooling_and_1x1_convolutions():
     (note,) = notes(apply("tinytl-l,resolution=32", load("mobilenet_v2").graph))
     assert note.startswith("10 lite residual branches, from features.8 on, pool to one pixel")
     estimate("mobilenet_v2", "tinytl-l,resolution=32", resolution=32)
-    with pytest.raises(CostmodelError, match="lite_residual.pooling' .avg_pool2d.: no output: the window 2x2"):
+    with pytest.raises(CostmodelError, match="lite_residual.pooling' .avg_pool2d.: no output: the window 2x2.*resolution=R"):
         estimate("mobilenet_v2", "tinytl-l", resolution=32)
 
 
@@ -163,7 +163,8 @@ def test_a_frozen_weight_is_standardised_once_and_again_when_it_is_loaded():
     frozen.load_state_dict(trained.state_dict())
     x = torch.randn(2, 4, 5, 5)
     assert torch.equal(frozen(x), trained(x))
-    assert type(frozen) is torch.nn.Conv2d
+    # The weight itself stays what was loaded: saving and loading it again changes nothing.
+    assert torch.equal(frozen.weight, trained.weight) and frozen.state_dict().keys() == trained.state_dict().keys()
 
 
 def test_what_standardisation_saves():

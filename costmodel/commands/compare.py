@@ -6,7 +6,7 @@ from typing import Any, Optional, Tuple
 
 import click
 
-from ..cli import check_budget, estimate_options, options, request
+from ..cli import check_budget, echo_json, estimate_options, options, request
 
 
 @click.command("compare")
@@ -18,8 +18,6 @@ def command(network: str, strategies: Tuple[str, ...], budget: Optional[int], fo
 
     Exits with 1 if the peak of none is within the budget.
     """
-    import json
-
     from ..api import estimate
     from ..strategy import usual
     from ..views.compare import compare
@@ -30,7 +28,7 @@ def command(network: str, strategies: Tuple[str, ...], budget: Optional[int], fo
     fit = [check_budget([e], budget) for e in estimates]
     if form == "json":
         fits = [{} if budget is None else {"fits": one} for one in fit]
-        click.echo(json.dumps([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)], indent=2))
+        echo_json([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)])
     else:
         click.echo(render([compare(estimates, budget)], [], form))
     if not any(fit):

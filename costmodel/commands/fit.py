@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 import click
 
-from ..cli import estimate_options, options, request
+from ..cli import echo_json, estimate_options, options, request
 from ..fitting import AXES
 
 
@@ -20,8 +20,6 @@ def command(network: str, budget: str, axis: Optional[str], form: str, **asked: 
 
     Exits with 0 if it does, with 1 if not.
     """
-    import json
-
     from ..api import estimate
     from ..fitting import check_budget, largest
     from ..units import parse_size
@@ -39,7 +37,7 @@ def command(network: str, budget: str, axis: Optional[str], form: str, **asked: 
         answer = {"budget": size, "fits": fits, "headroom": size - found.peak_bytes, **found.to_dict()}
         if axis is not None:
             answer["max"] = {axis: value}
-        click.echo(json.dumps(answer, indent=2))
+        echo_json(answer)
     else:
         click.echo("\n".join(fit_lines(found, size, axis, value)))
     if not fits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..cli import options
+from ..cli import echo_json, options
 
 
 @click.command("list")
@@ -12,14 +12,12 @@ from ..cli import options
 @options("format")
 def command(what: str, form: str) -> None:
     """List the networks, strategies, conventions or optimizers that can be named."""
-    import json
-
     from ..views.listing import LISTINGS
     from ..views.table import render
 
     table = LISTINGS[what]()
     if form == "json":
         names = [column.name for column in table.columns]
-        click.echo(json.dumps([dict(zip(names, row)) for row in table.rows], indent=2))
+        echo_json([dict(zip(names, row)) for row in table.rows])
         return
     click.echo(render([table], [], form))

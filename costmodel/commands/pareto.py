@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
-from ..cli import axis_options, options
+from ..cli import axis_options, echo_json, options
 
 
 @click.command("pareto")
@@ -58,7 +58,7 @@ def command(
         files[2].write_text(json.dumps(document(title, columns, on, objectives), indent=2), encoding="utf-8")
         save(drawn, figure)
     if form == "json":
-        click.echo(json.dumps(document(title, columns, on, objectives), indent=2))
+        echo_json(document(title, columns, on, objectives))
     elif form == "csv":
         click.echo(csv_text(columns, on), nl=False)
     else:

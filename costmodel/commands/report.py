@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import click
 
-from ..cli import check_budget, estimate_options, options, request
+from ..cli import check_budget, echo_json, estimate_options, options, request
 
 
 @click.command("report")
@@ -22,17 +22,19 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
 
     Exits with 1 if the peak exceeds the budget.
     """
-    import json
-
     from ..api import estimate
+    from ..errors import CostmodelError
     from ..views.report import beside, report
     from ..views.table import render
 
-    first, *others = [
-        estimate(**{**request(network, asked), "convention": name})
-        for name in dict.fromkeys([asked["convention"], *beside(asked["convention"])])
-    ]
+    asked = request(network, asked)
+    names = [asked["convention"]]
+    if form in ("table", "markdown"):
+        names += beside(asked["convention"])
+    first, *others = [estimate(**{**asked, "convention": name}) for name in names]
     fits = check_budget([first], budget)
+    if first.memory is None and (figure is not None or form == "trace"):
+        raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
     if figure is not None:
         from ..views.figures import save, step_figure
 
@@ -43,29 +45,30 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
             document["fits"] = fits
         if layers:
             document["layers"] = first.layers
-        click.echo(json.dumps(document, indent=2))
+        echo_json(document)
     elif form == "trace":
         from ..views.export import trace_events
 
-        click.echo(json.dumps(trace_events(first)))
+        echo_json(trace_events(first))
     else:
         tables, notes = report([first, *others], layers, budget)
-        notes += memory_format(first, estimate, request(network, asked))
+        if form != "csv":
+            notes += memory_format([first, *others], estimate, asked)
         click.echo(render(tables[-1:] if form == "csv" else tables, notes, form))
     if not fits:
         raise click.exceptions.Exit(1)
 
 
-def memory_format(first: Any, estimate: Any, asked: Any) -> List[str]:
+def memory_format(estimates: Sequence[Any], estimate: Callable, asked: Dict[str, Any]) -> List[str]:
     """A note where lean modules peak lower in channels_last."""
-    target = first.request.target
-    if target.device != "cpu" or target.channels_last:
+    here = next((e for e in estimates if e.convention == "lean"), None)
+    if here is None or here.request.target.device != "cpu" or here.request.target.channels_last:
         return []
     from ..units import show_size
 
-    asked = {**asked, "convention": "lean"}
-    here, there = (estimate(**{**asked, "target": asked["target"] + more}).peak_bytes for more in ("", ",channels_last"))
-    if there >= here:
+    target = asked["target"] + ",channels_last"
+    peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
+    if peak >= here.peak_bytes:
         return []
-    return [f"In channels_last lean peaks lower, at {show_size(there)} and not {show_size(here)}: convert module and"
-            " images to torch.channels_last (--target cpu,channels_last)."]  # fmt: skip
+    return [f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: convert module"
+            " and images to torch.channels_last (--target cpu,channels_last)."]  # fmt: skip

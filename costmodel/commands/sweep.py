@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import click
 
-from ..cli import axis_options, options
+from ..cli import axis_options, echo_json, options
 
 
 @click.command("sweep")
@@ -48,8 +48,6 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
 
 def show(plan: Any, part: Tuple[int, int], form: str) -> None:
     """Print a grid, or a part of it; CSV as it comes, all else where it is small."""
-    import json
-
     from ..errors import CostmodelError
     from ..sweeps import write_rows
     from ..views.table import render
@@ -67,6 +65,6 @@ def show(plan: Any, part: Tuple[int, int], form: str) -> None:
     parts = [plan.columns(chunk) for chunk in chunks]
     columns = {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
     if form == "json":
-        click.echo(json.dumps({**plan.fixed, "columns": columns}, indent=2))
+        echo_json({**plan.fixed, "columns": columns})
     else:
         click.echo(render([table(columns, plan.fixed)], [], form))

@@ -6,7 +6,7 @@ from typing import Any, Tuple
 
 import click
 
-from ..cli import options
+from ..cli import echo_json, options
 
 
 @click.command("validate")
@@ -28,7 +28,7 @@ def command(
         published(networks, form)
         return
 
-    import json
+    import sys
 
     from ..errors import CostmodelError
     from ..frontends import load
@@ -51,7 +51,7 @@ def command(
         for resolution in resolutions or (network.resolution,)
     ]
     results = []
-    with click.progressbar(cases, label="validating", file=click.get_text_stream("stderr")) as progress:
+    with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
         for network, strategy, batch, resolution in progress:
             results.append((network.name, strategy, batch, resolution,
                             validate(network, strategy, batch, resolution, convention, **asked)))  # fmt: skip
@@ -63,7 +63,7 @@ def command(
              "holds": all(c.holds for c in checks)}
             for *case, checks in results
         ]  # fmt: skip
-        click.echo(json.dumps(rows, indent=2))
+        echo_json(rows)
     else:
         click.echo(render([validation(results)], [], form))
     if not holds:
@@ -72,8 +72,6 @@ def command(
 
 def published(networks: Tuple[str, ...], form: str) -> None:
     """Print published, computed and difference of each claim; of NETWORKs alone where some are named."""
-    import json
-
     from ..errors import unknown
     from ..papers import claims, compute
     from ..views.papers import entry, papers
@@ -85,7 +83,7 @@ def published(networks: Tuple[str, ...], form: str) -> None:
             raise unknown("network with published numbers", name, known)
     results = [compute(claim) for claim in claims() if not networks or claim.network in networks]
     if form == "json":
-        click.echo(json.dumps([entry(result) for result in results], indent=2))
+        echo_json([entry(result) for result in results])
     else:
         table, notes = papers(results)
         click.echo(render([table], notes, form))

@@ -22,11 +22,13 @@ def lower(graph: Graph) -> Graph:
     """The graph with every op in its lean form."""
     kept = {value_of(graph, read.node, read.operand) for read in ideal(graph)} - {None}
     readers: Dict[int, int] = {}
-    shared = set()  # values whose gradient may be another's too: a sum or a view hands its own on
+    # Values whose gradient may not be overwritten: it may be another's too, since a sum or a view hands its own on, or
+    # it comes contiguous where channels_last is wanted, and is copied anyway.
+    shared = set()
     for node, reads in zip(graph.nodes, graph.reads):
         for name, v in zip(node.op.inputs, reads):
             readers[v] = readers.get(v, 0) + 1
-            if name in node.op.passes or node.op.is_view:
+            if name in node.op.passes or node.op.is_view or node.op.contiguous_gradient:
                 shared.add(v)
     partner = folded(graph, readers)
     nodes = []

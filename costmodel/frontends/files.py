@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from functools import lru_cache
 from pathlib import Path
-from typing import List
+from typing import Tuple
 
+from .. import specs
 from ..errors import CostmodelError
 
-SPECS = "costmodel.specs"
+SPECS = Path(specs.__path__[0])
 
 
 def shipped_text(path: str) -> str:
     """Text of a shipped file under specs/."""
-    return files(SPECS).joinpath(*path.split("/")).read_text(encoding="utf-8")
+    return (SPECS / path).read_text(encoding="utf-8")
 
 
-def shipped_names(folder: str) -> List[str]:
+@lru_cache(maxsize=None)
+def shipped_names(folder: str) -> Tuple[str, ...]:
     """Names of the YAML files in a folder of specs/, without their suffix."""
-    return sorted(entry.name[:-5] for entry in files(SPECS).joinpath(folder).iterdir() if entry.name.endswith(".yaml"))
+    return tuple(sorted(entry.stem for entry in (SPECS / folder).glob("*.yaml")))
 
 
 def text_of(path: str) -> str:
@@ -26,5 +28,6 @@ def text_of(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the path
-        reason = getattr(error, "strerror", None) or ("it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error))
+        coding = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = getattr(error, "strerror", None) or coding
         raise CostmodelError(f"cannot read {path!r}: {reason}") from None

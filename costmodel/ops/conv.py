@@ -62,6 +62,9 @@ class Conv2d(Op):
         weight = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
+    def buffers(self):
+        return {"standardised": Extra(self.params()["weight"])} if self.fixed else {}
+
     def shape(self, x):
         require(len(x) == 4, "conv2d takes (N, C, H, W), the input is {}", x)
         n, c, h, w = x

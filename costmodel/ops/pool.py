@@ -86,6 +86,8 @@ class AdaptiveAvgPool2d(Op):
 
     output: Pair = 1
 
+    contiguous_gradient = True
+
     def __post_init__(self):
         object.__setattr__(self, "output", pair(self.output, "output"))
 
@@ -118,6 +120,8 @@ class Mean(Op):
 
     axes: Axes = (2, 3)
     keepdim: bool = False
+
+    contiguous_gradient = True
 
     def __post_init__(self):
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))

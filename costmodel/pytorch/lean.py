@@ -112,10 +112,11 @@ class LeanConv2d(nn.Conv2d):
         options = (self.stride, self.padding, self.dilation, self.groups)
         if self.weight.requires_grad and norm is None or not plain:
             return super().forward(x)
+        weight = self._buffers.get("standardised", self.weight)
         if _recorded(x, self.bias, shift):
-            return _FrozenConv.apply(x, self.weight, self.bias, shift, norm, options)
+            return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)
         with torch.no_grad():
-            return F.conv2d(x, *_folded(self.weight, self.bias, norm), *options)
+            return F.conv2d(x, *_folded(weight, self.bias, norm), *options)
 
 
 class FoldedConv2d(LeanConv2d):

@@ -33,12 +33,24 @@ class StandardisedConv2d(nn.Conv2d):
 def standardised(weight: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     """(weight - mean) / (std + eps), over all axes but the first."""
     centred = weight - weight.mean((1, 2, 3), keepdim=True)
-    std = centred.flatten(1).std(1) + eps
-    return centred / std.view(-1, 1, 1, 1)
+    return centred / (centred.std((1, 2, 3), keepdim=True) + eps)
+
+
+class FixedConv2d(nn.Conv2d):
+    """A convolution with a frozen weight that was standardised beforehand."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.standardised, self.bias)
 
 
 def standardised_once(module: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with its weight standardised now, and again whenever a state dict is loaded."""
+    """The convolution with its weight standardised now, and again whenever a state dict is loaded.
+
+    The weight itself stays what it is; what is used is a buffer that no state dict holds.
+    """
+    if type(module) is nn.Conv2d:
+        module.__class__ = FixedConv2d
+    module.register_buffer("standardised", torch.empty_like(module.weight), persistent=False)
     _standardise(module)
     module.register_load_state_dict_post_hook(_standardise)
     return module
@@ -46,7 +58,7 @@ def standardised_once(module: nn.Conv2d) -> nn.Conv2d:
 
 def _standardise(module: nn.Conv2d, *_: object) -> None:
     with torch.no_grad():
-        module.weight.copy_(standardised(module.weight))
+        module.standardised.copy_(standardised(module.weight))
 
 
 class StochasticDepth(nn.Module):

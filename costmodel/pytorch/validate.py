@@ -7,6 +7,8 @@ from typing import Any, List, NamedTuple, Optional
 import torch
 
 from ..api import estimate
+from ..errors import CostmodelError
+from ..estimates import Estimate
 from ..network import Network
 from ..target import parse
 from .measure import measure
@@ -54,6 +56,7 @@ def validate(
     tensors = {**request, "target": f"none,threads={parse(run['target']).threads}"}
     predicted = estimate(network, strategy, batch, resolution, convention, **run)
     alone = estimate(network, strategy, batch, resolution, convention, **tensors)
+    refuse_crashes(predicted)
     measured = measure(realize(network, strategy, convention), batch, resolution, network.channels, **run)
     return [
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes),
@@ -65,3 +68,15 @@ def validate(
         Check("forward_flops", predicted.flops["forward"], measured.forward_flops),
         Check("backward_flops", predicted.flops["backward"], measured.backward_flops),
     ]
+
+
+def refuse_crashes(predicted: Estimate) -> None:
+    """Raise CostmodelError for a step that ends torch 2.13 with a segmentation fault, and this process with it."""
+    if not predicted.request.target.channels_last:
+        return
+    for node, demanded in zip(predicted.graph.nodes, predicted.graph.demanded):
+        if node.op.kind == "group_norm" and demanded and "x" not in demanded:
+            raise CostmodelError(
+                f"{predicted.network}, {predicted.strategy}: torch crashes in channels_last in the backward pass of a"
+                f" group norm whose input needs no gradient ({node.name}); allowed: contiguous tensors"
+            )

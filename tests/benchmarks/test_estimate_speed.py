@@ -56,6 +56,14 @@ def fastest(call, rounds=30):
     return min(times)
 
 
+def test_a_peak_costs_at_most_a_millisecond_more():
+    network = costmodel.load("mobilenet_v2")
+    resolutions = count(64)
+    with_peak = fastest(lambda: costmodel.estimate(network, resolution=next(resolutions)).step_peak_bytes)
+    without = fastest(lambda: costmodel.estimate(network, resolution=next(resolutions), convention="ideal").saved_bytes)
+    assert with_peak - without <= 0.001
+
+
 def test_time_grows_linearly_with_the_blocks(spec_file):
     small, large = (
         costmodel.load(spec_file(SPEC.format(repeat=repeat), f"deep{repeat}.yaml")) for repeat in (20, 200)

@@ -1,0 +1,70 @@
+"""How fast a lean training step is beside the stock step of the same trained blocks, in the same memory format.
+
+Stock and lean steps take turns in one process, and the fastest of each count, so that what else a machine does meets
+both. Where it is busy a ratio still swings by a tenth. Seconds and ratios are recorded as properties of the tests
+(`--junit-xml`) and printed (`-s`).
+"""
+
+from time import perf_counter
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from costmodel.pytorch import realize
+
+BATCH = 8
+NETWORKS = ("mobilenet_v2", "mobilenet_v3_large")
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def step_of(module, images, targets):
+    """A call that runs one training step: forward, backward, gradients let go."""
+
+    def step():
+        cross_entropy(module(images), targets).backward()
+        module.zero_grad(set_to_none=True)
+
+    return step
+
+
+def fastest(steps, rounds):
+    """Seconds of the fastest run of each step; they take turns, after one run of each that does not count."""
+    times = [[] for _ in steps]
+    for _ in range(1 + rounds):
+        for step, found in zip(steps, times):
+            start = perf_counter()
+            step()
+            found.append(perf_counter() - start)
+    return [min(found[1:]) for found in times]
+
+
+def ratio(name, strategy, layout, resolution, rounds, record):
+    """Lean seconds over stock seconds."""
+    images = torch.randn(BATCH, 3, resolution, resolution).contiguous(memory_format=LAYOUTS[layout])
+    targets = torch.zeros(BATCH, dtype=torch.int64)
+    modules = [
+        realize(name, strategy, convention).to(memory_format=LAYOUTS[layout]) for convention in ("torch", "lean")
+    ]
+    stock, lean = fastest([step_of(module, images, targets) for module in modules], rounds)
+    for key, value in {"stock_seconds": stock, "lean_seconds": lean, "lean_over_stock": lean / stock}.items():
+        record(key, value)
+    print(f"\n{name} {strategy} {layout} {resolution}: {lean:.4f} s / {stock:.4f} s = {lean / stock:.3f}")
+    return lean / stock
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_lean_bias_step_is_no_slower(name, layout, record_property):
+    # Seen were 0.64 to 1.01. The limit is above 1 for the noise of a busy machine alone.
+    assert ratio(name, "bias", layout, 224, 4, record_property) <= 1.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resolution", [128, 224])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("strategy", ["bias", "mobiletl:3", "mobiletl:5"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_lean_step_beside_the_stock_one(name, strategy, layout, resolution, record_property):
+    # Recorded, not held: at 128 the Python of the lean autograd functions shows, 9 ms in a `bias` step of V3-Large.
+    ratio(name, strategy, layout, resolution, 12, record_property)

@@ -1,0 +1,150 @@
+"""The command line: what it prints, its exit codes, and that a bad request costs one message and nothing else."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+import costmodel
+from costmodel.cli import COMMANDS, main
+
+THERE = ("--target", "cpu,threads=2,isa=avx512")  # the same figures on every machine
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_the_main_job():
+    result = run("report", "mobilenet_v2", "--strategy", "mobiletl:5", "--batch", 8, "--budget", "64MB", *THERE)
+    assert result.exit_code == 1  # 64 MB do not hold it
+    for line in (
+        "mobilenet_v2, mobiletl:5, batch 8 of 3x224x224, sgd, float32",
+        "parameters 14.02 14.02 14.02",
+        "saved activations 70.78 27.25 27.25",
+        "convolutions and linear layers 4.81 G 3.46 G 8.27 G",
+        "Into 64.00 MB, torch: does not fit, 48.10 MB are missing.",
+    ):
+        assert line in re.sub(" +", " ", result.stdout)
+    assert result.stderr == ""
+
+
+def test_json_is_the_estimates_and_nothing_else():
+    result = run("report", "mobilenet_v2", "--strategy", "blocks:5", "--budget", "1GB", "--format", "json", *THERE)
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0 and document.pop("fits") is True
+    estimate = costmodel.estimate("mobilenet_v2", "blocks:5", target=THERE[1])
+    assert document == json.loads(json.dumps(estimate.to_dict()))
+    assert document["memory_bytes"]["saved"] == 70_843_716 and document["memory_bytes"]["step_peak"] == 93_130_112
+    assert set(document) == {
+        "network", "strategy", "convention", "batch", "input_shape", "parameters", "trainable_parameters",
+        "memory_bytes", "flops", "peak_at", "target", "optimizer", "accumulate", "blocks",
+    }  # fmt: skip
+    for total, part in (("saved", "saved"), ("parameters", "parameters")):
+        whole = document["memory_bytes"][total] if part == "saved" else document["parameters"]
+        assert sum(block[part] for block in document["blocks"]) == whole
+    assert sum(block["forward_flops"] for block in document["blocks"]) == document["flops"]["forward"]
+    assert sum(block["backward_flops"] for block in document["blocks"]) == document["flops"]["backward"]
+
+
+def test_csv_has_a_line_for_every_block_or_layer():
+    blocks = list(csv.DictReader(io.StringIO(run("report", "mobilenet_v2", "--format", "csv").stdout)))
+    assert len(blocks) == 1 + 17 + 1 + 1 + 1  # stem, blocks, head, classifier, loss
+    layers = list(csv.DictReader(io.StringIO(run("report", "mobilenet_v2", "--layers", "--format", "csv").stdout)))
+    assert [row["layer"] for row in layers][:3] == ["features.0.0", "features.0.1", "features.0.2"]
+
+
+def test_markdown():
+    assert "| strategy" in run("compare", "mcunet_5fps", "--strategy", "last", "--format", "markdown").stdout
+
+
+def test_trace_is_a_chrome_trace():
+    trace = json.loads(run("report", "mcunet_5fps", "--batch", 1, "--format", "trace").stdout)
+    counters = [e for e in trace["traceEvents"] if e["ph"] == "C"]
+    slices = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    estimate = costmodel.estimate("mcunet_5fps", batch=1)
+    assert max(sum(e["args"].values()) for e in counters) == estimate.step_peak_bytes
+    assert sum(e["dur"] for e in slices) == len(counters) == len(estimate.memory.timeline.events)
+
+
+@pytest.mark.parametrize("suffix, start", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_figure(tmp_path, suffix, start):
+    path = tmp_path / f"step.{suffix}"
+    result = run("report", "mcunet_5fps", "--batch", 1, "--figure", path)
+    assert result.exit_code == 0 and path.read_bytes().startswith(start)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_fit_says_yes_or_no_with_the_exit_code():
+    yes = run("fit", "mobilenet_v2", "--strategy", "last", "--budget", "200MB", *THERE)
+    no = run("fit", "mobilenet_v2", "--strategy", "full", "--budget", "200MB", *THERE)
+    assert (yes.exit_code, no.exit_code) == (0, 1)
+    assert yes.stdout.startswith("yes: The peak of 112.10 MB leaves 87.90 MB of 200.00 MB.")
+    assert no.stdout.startswith("no: the peak of 649.04 MB exceeds 200.00 MB by 449.04 MB.")
+    most = json.loads(run("fit", "mobilenet_v2", "--budget", "200MB", "--max", "batch", "--format", "json", *THERE).stdout)
+    assert most["max"] == {"batch": most["batch"]} and most["fits"] and 0 <= most["headroom"]
+
+
+def test_compare_fits_if_one_does():
+    assert run("compare", "mobilenet_v2", "--strategy", "full", "--strategy", "last", "--budget", "150MB").exit_code == 0
+    assert run("compare", "mobilenet_v2", "--strategy", "full", "--budget", "150MB").exit_code == 1
+
+
+@pytest.mark.parametrize("what", ["networks", "strategies", "conventions", "optimizers"])
+def test_list(what):
+    assert len(json.loads(run("list", what, "--format", "json").stdout)) >= 4
+
+
+def test_validate_holds_here():
+    result = run("validate", "mcunet_5fps", "--strategy", "bias", "--resolution", 33, "--convention", "lean",
+                 "--format", "json")  # fmt: skip
+    (row,) = json.loads(result.stdout)
+    assert result.exit_code == 0 and row["holds"]
+    assert row["saved_bytes"]["predicted"] == row["saved_bytes"]["measured"]
+
+
+BAD = [
+    (("rport",), "unknown command 'rport'; did you mean 'report'?"),
+    (("report", "mobilnet_v2"), "unknown network 'mobilnet_v2'; did you mean 'mobilenet_v2'?"),
+    (("report", "no/such.yaml"), "cannot read 'no/such.yaml': No such file"),
+    (("report", "mobilenet_v2", "--strategy", "blocks:18"), "'18' blocks; allowed: from 1 to 17"),
+    (("report", "mobilenet_v2", "--batch", "0"), "batch is 0; allowed: an integer from 1"),
+    (("report", "mobilenet_v2", "--batch", "x"), "'x' is not a valid integer"),
+    (("report", "mobilenet_v2", "--classes", "0"), "classes is 0; allowed: an integer >= 1"),
+    (("report", "mobilenet_v2", "--width", "0"), "width is 0.0; allowed: a number > 0"),
+    (("report", "mobilenet_v2", "--target", "gpu"), "unknown device 'gpu'; did you mean 'cpu'?"),
+    (("report", "mobilenet_v2", "--target", "cpu,threads=0"), "found 'threads=0'; allowed: threads=1 to threads=1024"),
+    (("report", "mobilenet_v2", "--optimizer", "lion"), "unknown optimizer 'lion'"),
+    (("report", "mobilenet_v2", "--dtype", "int8"), "unknown dtype 'int8'"),
+    (("report", "mobilenet_v2", "--budget", "64"), "budget is '64'; allowed: a number and one of B, kB, MB"),
+    (("report", "mobilenet_v2", "--budget", "64 parsecs"), "budget is '64 parsecs'; allowed: a number and one of"),
+    (("report", "mobilenet_v2", "--budget", "1MB"), "less than the parameters and buffers of mobilenet_v2 alone"),
+    (("report", "mobilenet_v2", "--figure", "step.gif"), "found the type '.gif'; allowed: .png, .svg, .pdf"),
+    (("report", "mobilenet_v2", "--figure", "no/such/step.png"), "cannot be written: No such file or directory"),
+    (("report", "mobilenet_v2", "--format", "xml"), "'xml' is not one of"),
+    (("report", "mobilenet_v2", "--strategy", "full,prefix_slices=2"), "leaves no frozen prefix"),
+    (("fit", "mobilenet_v2", "--budget", "1GB", "--max", "depth"), "unknown axis 'depth'"),
+    (("fit", "mobilenet_v2"), "Missing option '--budget'"),
+    (("validate", "mobilenet_v2", "--target", "cuda"), "target 'cuda'"),
+    (("list", "people"), "'people' is not one of"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+def test_a_bad_request_is_one_message_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if arguments[-1] == "cuda" and __import__("torch").cuda.is_available():
+        pytest.skip("there is a GPU here")
+    result = run(*arguments)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing half-written is left
+
+
+def test_every_command_has_help():
+    for name in COMMANDS:
+        result = run(name, "--help")
+        assert result.exit_code == 0 and result.stdout.startswith("Usage: main ")
