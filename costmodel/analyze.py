@@ -20,9 +20,10 @@ from .target import Setting
 def analyze(network: Network, request: Request, answers: Answers = Answers()) -> Estimate:
     """The cost of one step: shapes, then what is kept, then work and memory.
 
-    The request's batch and resolution are ints, or arrays or lines over a grid (batch (1, B), resolution (R, 1)): so are
-    then all sizes. answers: what ops answer. Raises CostmodelError for a bad request, and Uneven where the course of the
-    step is not the same in a whole grid. Of a grid the caller must know that its largest corner fits into 64 bits.
+    The request's batch and resolution are ints, or arrays over a grid (batch (1, B), resolution (R, 1)), the batch also
+    a line: so are all sizes then. answers: what ops answer. Raises CostmodelError for a bad request, and Uneven where
+    the course of the step is not the same in a whole grid. Of a grid the caller must know that its largest corner fits
+    into 64 bits.
     """
     chosen = conventions_.find(request.convention)
     try:

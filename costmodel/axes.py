@@ -9,7 +9,8 @@ from .errors import CostmodelError, unknown
 from .op import is_int
 
 #: Every axis, the outermost first: a grid's cells stand in the order of nested loops, the batch running fastest.
-AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution", "batch")
+AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
+        "batch")  # fmt: skip
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
 LONGEST = 2**26  # values of one axis
 

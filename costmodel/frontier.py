@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import CostmodelError, unknown
 
-AXES_NAMES = ("strategy", "batch", "resolution")
+AXES = ("strategy", "batch", "resolution")
 
 
 class Objective(NamedTuple):
@@ -31,9 +31,9 @@ WITH_ACCURACY = (Objective("peak_bytes", True), Objective("accuracy", False))
 def frontier(values: Sequence[np.ndarray], less: Sequence[bool]) -> np.ndarray:
     """Which points are on the frontier of two or three objectives: bools, shape (points,).
 
-    values: for each objective one number per point, of any one type; less: whether less of it is better. A point is left
-    out if another is at least as good in every objective and better in one; of equal points all are on the frontier or
-    none. Exact, in O(n log n) for two objectives. Raises CostmodelError for another number of objectives.
+    values: for each objective one number per point; less: whether less of it is better. A point is left out if another
+    is at least as good in every objective and better in one; of equal points all are on the frontier or none. Exact, in
+    O(n log n) for two objectives. Raises CostmodelError for another number of objectives.
     """
     if len(values) not in (2, 3):
         raise CostmodelError(f"{len(values)} objectives; allowed: two or three")
@@ -83,7 +83,7 @@ def choose(columns: Dict[str, List[Any]], objectives: Sequence[Objective]) -> np
             raise unknown("objective", name, columns)
         for row, value in enumerate(columns[name]):
             if value is None or isinstance(value, str):
-                what = ", ".join(str(columns[axis][row]) for axis in AXES_NAMES if axis in columns)
+                what = ", ".join(str(columns[axis][row]) for axis in AXES if axis in columns)
                 found = "no number" if value is None else repr(value)
                 raise CostmodelError(f"objective {name!r} is {found} at {what}; allowed: numbers everywhere")
         values.append(np.array(columns[name]))

@@ -78,8 +78,8 @@ def _progress(unfinished: Path, state: Path, request: str, force: bool) -> Tuple
         return done, size
     if not force:
         raise CostmodelError(
-            f"{str(unfinished)!r} is what another sweep left unfinished; allowed: that sweep again, which goes on with it, "
-            "another name, or --force to start anew"
+            f"{str(unfinished)!r} is what another sweep left unfinished; allowed: that sweep again, which goes on with "
+            "it, another name, or --force to start anew"
         )
     return 0, 0
 

@@ -16,7 +16,7 @@ Part = Union[int, np.ndarray]  # of a line: one number, or one for each resoluti
 
 
 class Uneven(NamedTuple):
-    """A size that is no line, shape (1 or R, batches), and its lines above and below: base + slope * place, each (R,)."""
+    """A size that is no line, shape (1 or R, batches), and the bases of the lines above and below it of one slope."""
 
     size: np.ndarray
     above: np.ndarray

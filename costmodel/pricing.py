@@ -9,7 +9,7 @@ import numpy as np
 
 from . import convention as conventions_
 from .analyze import analyze
-from .answers import Answers, Remembered
+from .answers import Remembered
 from .errors import CostmodelError
 from .estimates import Estimate, Request
 from .lines import Batches, dense
@@ -108,7 +108,9 @@ class Pricer:
         except CostmodelError as error:
             raise CostmodelError(f"strategy {request.strategy!r}, {request.convention}: {error}") from None
 
-    def _name_cell(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]) -> None:
+    def _name_cell(
+        self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]
+    ) -> None:
         """Raise the error of one cell of a grid in which there is an error, halving the grid until it is found."""
 
         def fails(sides: Sequence[int], sizes: Sequence[int]) -> bool:

@@ -1,5 +1,4 @@
-"""Arithmetic on sizes. A size is a Python int, an int64 array or a line (lines.py): one formula prices one case or a grid.
-"""
+"""Arithmetic on sizes: Python ints, int64 arrays or lines (lines.py), so one formula prices one case or a whole grid."""
 
 from __future__ import annotations
 

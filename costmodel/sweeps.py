@@ -136,15 +136,17 @@ def sweep(
     """The costs of every combination of some strategies, batches, resolutions and more.
 
     network: anything `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
-    "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"). axes: width, classes, dtype, optimizer,
-    target and accumulate, as `estimate` and `load` have them. Every number is the one that `estimate` gives for its
-    cell. Raises CostmodelError for a bad request, an axis without values, and a cell without a cost, which it names.
+    "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"). axes: width, classes, dtype,
+    optimizer, target and accumulate, as `estimate` and `load` have them. Every number is the one that `estimate` gives
+    for its cell. Raises CostmodelError for a bad request, an axis without values, and a cell without a cost, which it
+    names.
     """
     plan = Plan(network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention,
                           **axes})  # fmt: skip
     if plan.cells > MOST_IN_MEMORY:
         raise CostmodelError(
-            f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}. costmodel sweep -o writes it in chunks"
+            f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."
+            " costmodel sweep -o writes it in chunks"
         )
     numbers = {name: np.empty(plan.cells, dtype=np.int64) for name in COLUMNS}
     for chunk in plan.chunks():
@@ -224,10 +226,10 @@ class Sweep:
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        shown = range(len(self)) if len(self) <= SHOWN else [*range(SHOWN // 2), *range(len(self) - SHOWN // 2, len(self))]
-        rows = [
-            "<tr>" + "".join(f"<td>{_cell(column[i])}</td>" for column in self.columns.values()) + "</tr>" for i in shown
-        ]
+        every, half = range(len(self)), SHOWN // 2
+        shown = every if len(self) <= SHOWN else [*every[:half], *every[-half:]]
+        cells = ([_cell(column[i]) for column in self.columns.values()] for i in shown)
+        rows = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells]
         if len(self) > SHOWN:
             rows.insert(SHOWN // 2, f'<tr><td colspan="{len(self.columns)}">...</td></tr>')
         fixed = ", ".join(f"{name} {value}" for name, value in self.fixed.items() if value is not None)
@@ -250,4 +252,6 @@ def _nullable(column: np.ndarray, pandas: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is np.ma.masked or value is None else escape(f"{value:,}" if hasattr(value, "__index__") else str(value))
+    if value is np.ma.masked or value is None:
+        return ""
+    return escape(f"{value:,}" if hasattr(value, "__index__") else str(value))

@@ -40,7 +40,8 @@ def test_large_integers_and_floats_are_compared_as_they_are():
 
 
 def test_equal_points_are_on_the_frontier_together():
-    assert frontier([np.array([1, 1, 2, 2]), np.array([3, 3, 3, 3])], [True, True]).tolist() == [True, True, False, False]
+    ties = [np.array([1, 1, 2, 2]), np.array([3, 3, 3, 3])]
+    assert frontier(ties, [True, True]).tolist() == [True, True, False, False]
     assert frontier([np.zeros(0), np.zeros(0)], [True, True]).tolist() == []
 
 
@@ -85,7 +86,8 @@ def test_all_strategies_of_a_network():
     assert result.exit_code == 0
     rows = rows_of(result.stdout)
     assert {"full", "last", "bias", "blocks:17", "mobiletl:1", "tinytl-l"} <= {row["strategy"] for row in rows}
-    values = [np.array([int(row[name]) for row in rows]) for name in ("peak_bytes", "step_flops", "trainable_parameters")]
+    objectives = ("peak_bytes", "step_flops", "trainable_parameters")
+    values = [np.array([int(row[name]) for row in rows]) for name in objectives]
     assert [row["frontier"] == "1" for row in rows] == brute(values, [True, True, False]).tolist()
     assert values[1].tolist() == [int(row["forward_flops"]) + int(row["backward_flops"]) for row in rows]
 
@@ -105,7 +107,8 @@ def test_a_written_grid_gives_what_the_network_gives(tmp_path):
     parts = [str(tmp_path / f"{i}.csv") for i in (1, 2)]
     axes = ("--strategy", "full,last,blocks:1..4", "--batch", "1,8")
     for i, part in enumerate(parts, 1):
-        assert CliRunner().invoke(main, ["sweep", "mobilenet_v2", *axes, "--shard", f"{i}/2", "-o", part]).exit_code == 0
+        arguments = ["sweep", "mobilenet_v2", *axes, "--shard", f"{i}/2", "-o", part]
+        assert CliRunner().invoke(main, arguments).exit_code == 0
     assert run(*parts, "--format", "csv").stdout == run("mobilenet_v2", *axes, "--format", "csv").stdout
 
 
@@ -189,12 +192,15 @@ def test_a_figure_with_its_data_beside_it(tmp_path, suffix):
     assert run("mobilenet_v2", "--strategy", "full,last", "--figure", str(path), "--force").exit_code == 0
 
 
-@pytest.mark.parametrize("axes", [{}, {"convention": ["torch", "lean"]}, {"batch": "1..40"}, {"strategy": "full"}], ids=str)
+@pytest.mark.parametrize(
+    "axes", [{}, {"convention": ["torch", "lean"]}, {"batch": "1..40"}, {"strategy": "full"}], ids=str
+)
 def test_labels_cover_neither_each_other_nor_bubbles(axes):
     from costmodel.frontier import USUAL, with_step_flops
     from costmodel.views.frontiers import pareto_figure
 
-    sweep = costmodel.sweep("mobilenet_v2", **{"strategy": "full,last,norm+last,bias,blocks:1..17,mobiletl:1..17", **axes})
+    strategies = "full,last,norm+last,bias,blocks:1..17,mobiletl:1..17"
+    sweep = costmodel.sweep("mobilenet_v2", **{"strategy": strategies, **axes})
     columns = with_step_flops(sweep.to_dict())
     figure = pareto_figure(columns, choose(columns, USUAL).tolist(), USUAL, "a title")
     axes = figure.axes[0]

@@ -81,7 +81,8 @@ def test_every_cell_of_small_grids(network, axes):
 
 def test_where_the_course_of_the_step_depends_on_the_resolution():
     """Squeeze-and-excite on 1x1 maps sums nothing up: the grid is priced in parts."""
-    sweep = costmodel.sweep("mobilenet_v3_small", batch=[2, 3, 40, 41], resolution="30..36:2,64", target="cpu,threads=1")
+    sides = "30..36:2,64"
+    sweep = costmodel.sweep("mobilenet_v3_small", batch=[2, 3, 40, 41], resolution=sides, target="cpu,threads=1")
     check_cells("mobilenet_v3_small", sweep)
 
 
@@ -131,7 +132,8 @@ def test_arithmetic_of_lines_is_that_of_arrays():
             for got, want in (
                 (a + other, x + y), (other + a, y + x), (a - other, x - y), (other - a, y - x), (a * other, x * y),
                 (other * a, y * x), (np.maximum(a, other), np.maximum(x, y)), (np.minimum(other, a), np.minimum(y, x)),
-                (a > other, x > y), (other >= a, y >= x), (a < other, x < y), (a == other, x == y), (a != other, x != y),
+                (a > other, x > y), (other >= a, y >= x), (a < other, x < y), (a == other, x == y),
+                (a != other, x != y),
                 (np.where(column > 4, a, other), np.where(column > 4, x, y)),
                 (np.where(dense > 4, other, a), np.where(dense > 4, y, x)), (-a // 4, -x // 4), (a % 3, x % 3),
             ):  # fmt: skip
@@ -186,7 +188,8 @@ def test_columns_and_views_of_a_sweep():
 
 def test_to_dataframe_and_parquet(tmp_path, monkeypatch):
     sweep = costmodel.sweep("mobilenet_v2", convention=["torch", "ideal"])
-    for name, call in (("pandas", sweep.to_dataframe), ("pyarrow", lambda: sweep.to_parquet(str(tmp_path / "x.parquet")))):
+    parquet = str(tmp_path / "x.parquet")
+    for name, call in (("pandas", sweep.to_dataframe), ("pyarrow", lambda: sweep.to_parquet(parquet))):
         with monkeypatch.context() as patch:
             patch.setitem(__import__("sys").modules, name, None)
             with pytest.raises(CostmodelError, match=f"pip install {name}"):
@@ -296,7 +299,8 @@ def plans():
 
 def test_chunks_make_up_the_whole(small_chunks):
     for plan in plans():
-        whole = {name: np.concatenate([plan.columns(chunk)[name] for chunk in plan.chunks()]) for name in plan.column_names}
+        parts = [plan.columns(chunk) for chunk in plan.chunks()]
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in plan.column_names}
         assert len(plan.chunks()) > 3
         assert sum(chunk.cells for chunk in plan.chunks()) == plan.cells == len(whole["batch"])
         sweep = costmodel.sweep("mobilenet_v2", **AXES, batch=list(plan.axes["batch"]))

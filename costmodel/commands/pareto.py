@@ -36,7 +36,7 @@ def command(
     from ..views.pareto import csv_text, document, frontier_table
     from ..views.table import render
 
-    files = [] if figure is None else [Path(figure), Path(figure).with_suffix(".csv"), Path(figure).with_suffix(".json")]
+    files = [] if figure is None else [Path(figure).with_suffix(end) for end in (Path(figure).suffix, ".csv", ".json")]
     for file in files:
         check_free(file, force)
     asked = [*(Objective(name, True) for name in less), *(Objective(name, False) for name in more)]

@@ -14,7 +14,7 @@ from ..cli import axis_options, echo_json, options
 @options("network")
 @axis_options
 @click.option("-o", "--output", type=click.Path(), help="A .csv file, written in chunks; if interrupted, run it again.")
-@click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts; their rows in order are the whole.")
+@click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
 @click.option("--force", is_flag=True, help="Replace an output that is there.")
 @options("format")
 def command(network: str, output: Optional[str], shard: str, force: bool, form: str, **axes: Tuple[str, ...]) -> None:
@@ -61,7 +61,7 @@ def show(plan: Any, part: Tuple[int, int], form: str) -> None:
         return
     cells = sum(chunk.cells for chunk in chunks)
     if cells > MOST_ROWS:
-        raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {MOST_ROWS:,}, or --format csv, or -o FILE")
+        raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {MOST_ROWS:,}, --format csv, or -o FILE")
     parts = [plan.columns(chunk) for chunk in chunks]
     columns = {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
     if form == "json":

@@ -1,4 +1,4 @@
-"""The picture of a frontier, in the manner of MobileTL's: memory on x, a bubble for the FLOPs, a line for each family."""
+"""The picture of a frontier, in the manner of MobileTL's: memory on x, bubbles for FLOPs, a line for each family."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def plane(columns: Dict[str, List[Any]], objectives: Sequence[Objective]) -> Pla
 def pareto_figure(
     columns: Dict[str, List[Any]], on: Sequence[bool], objectives: Sequence[Objective], title: str
 ) -> Figure:
-    """All rows of a table as bubbles, those on its frontier (on) with a black outline; a band marks that of both axes."""
+    """All rows of a table as bubbles, those on its frontier (on) outlined in black; a band marks that of both axes."""
     figure = Figure(figsize=(8, 5.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -144,14 +144,15 @@ def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
 def _legend(axes, groups: List[Group], drawn: Plane, columns: Dict[str, List[Any]], areas: np.ndarray) -> None:
     families = {group.family: group for group in reversed(groups)}
     handles = [
-        Line2D([], [], color=group.colour, marker=group.marker, linewidth=int(len(group.rows) > 1), markersize=6, label=name)
+        Line2D([], [], color=group.colour, marker=group.marker, linewidth=int(len(group.rows) > 1), markersize=6,
+               label=name)  # fmt: skip
         for name, group in reversed(families.items())
     ]
     choices = list(dict.fromkeys(group.choice for group in groups))
     if 1 < len(choices) <= len(FILLS):
         for choice, fill in zip(choices, FILLS):
-            handles.append(Line2D([], [], color=str(1 - 0.6 * fill), marker="o", markeredgecolor="#666666", markersize=6,
-                                  linewidth=0, label=choice))  # fmt: skip
+            handles.append(Line2D([], [], color=str(1 - 0.6 * fill), marker="o", markeredgecolor="#666666",
+                                  markersize=6, linewidth=0, label=choice))  # fmt: skip
     handles.append(Line2D([], [], color="white", marker="o", markeredgecolor="black", markersize=6, linewidth=0,
                           label="on the frontier"))  # fmt: skip
     handles.append(Line2D([], [], color=BAND, linewidth=5, label="frontier of the two axes"))
@@ -168,7 +169,7 @@ def _legend(axes, groups: List[Group], drawn: Plane, columns: Dict[str, List[Any
 
 def _texts(columns: Dict[str, List[Any]], groups: List[Group], on: np.ndarray) -> List[Tuple[int, str, str]]:
     """(row, text, colour) of what should be labelled: K along a line, else the strategy, which goes first."""
-    colour = {row: group.colour for group in groups for row in group.rows}
+    colour = {row: to_hex(0.7 * np.array(to_rgb(group.colour))) for group in groups for row in group.rows}  # to be read
     texts = [
         (row, family(strategy)[1] or strategy, colour[row])
         for row, strategy in enumerate(columns["strategy"])
@@ -179,7 +180,7 @@ def _texts(columns: Dict[str, List[Any]], groups: List[Group], on: np.ndarray) -
 
 def _labels(figure: Figure, axes, points: np.ndarray, areas: np.ndarray, lines: List[np.ndarray],
             texts: List[Tuple[int, str, str]]) -> None:  # fmt: skip
-    """Write each text where it covers no bubble, line or other text, beside its bubble or a little off; else not at all."""
+    """Write each text where it covers no bubble, line or text, beside its bubble or a little off; else not at all."""
     figure.draw_without_rendering()
     renderer, point = figure.canvas.get_renderer(), figure.dpi / 72
     centres = axes.transData.transform(points)
@@ -205,8 +206,9 @@ def _labels(figure: Figure, axes, points: np.ndarray, areas: np.ndarray, lines: 
             continue
         label.set_position(tuple((spot - centres[row]) / point))
         if distance > DISTANCES[1]:
+            line = {"arrowstyle": "-", "color": colour, "linewidth": 0.4, "shrinkB": 0}
             axes.annotate("", points[row], xytext=tuple((spot - centres[row]) / point), textcoords="offset points",
-                          arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4, "shrinkB": 0}, zorder=4)  # fmt: skip
+                          arrowprops=line, zorder=4)  # fmt: skip
         taken = np.concatenate([taken, [[*(spot - half), *(spot + half)]]])
 
 

@@ -24,8 +24,8 @@ def frontier_table(
 ) -> Tuple[List[Table], List[str]]:
     """The rows on the frontier, the best by the first objective first, and how many there were to choose from."""
     names = [*axes_of(columns), *(o.column for o in objectives)]
-    first = objectives[0]
-    rows = sorted((i for i, one in enumerate(on) if one), key=lambda i: columns[first.column][i], reverse=not first.less)
+    first, less = objectives[0].column, objectives[0].less
+    rows = sorted((i for i, one in enumerate(on) if one), key=lambda i: columns[first][i], reverse=not less)
     shown = [[columns[name][i] for name in names] for i in rows[:SHOWN]]
     notes = [f"{len(rows)} of {len(on)} are on the frontier: {', '.join(map(str, objectives))}."]
     if len(rows) > SHOWN:
