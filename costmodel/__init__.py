@@ -5,6 +5,7 @@ from .errors import CostmodelError
 from .estimates import Estimate
 from .frontends import load
 from .network import Network
+from .sweeps import Sweep, sweep
 
-__all__ = ["CostmodelError", "Estimate", "Network", "estimate", "load"]
+__all__ = ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "sweep"]
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ import click
 from . import __version__
 from .errors import CostmodelError, unknown
 
-COMMANDS = ("report", "compare", "fit", "validate", "export", "list")
+COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "validate", "export", "list")
 
 
 class BadRequest(click.ClickException):
@@ -54,6 +54,25 @@ def options(*names: str) -> Callable[[Callable], Callable]:
     return add
 
 
+def axis_options(function: Callable) -> Callable:
+    """Decorator: the axes of a grid, each an option that takes several values."""
+    integers = "N, a..b or a..b:step, joined by commas."
+    for name, text in reversed((
+        ("strategy", "NAME[:K][,key=value...], K also a range; joined by commas."),
+        ("batch", f"Images in a step: {integers}"),
+        ("resolution", f"Height and width of the images: {integers}"),
+        ("classes", f"Outputs of the classifier: {integers}"),
+        ("width", "Width multipliers, joined by commas."),
+        ("convention", "Who counts; joined by commas."),
+        ("optimizer", "sgd, momentum, adam, adamw; joined by commas."),
+        ("target", "Where the step runs; give the option several times."),
+        ("dtype", "Of the whole network; joined by commas."),
+        ("accumulate", f"Micro-steps per update: {integers}"),
+    )):  # fmt: skip
+        function = click.option(f"--{name}", multiple=True, help=text)(function)
+    return function
+
+
 def size(context: click.Context, parameter: click.Parameter, value: Optional[str]) -> Optional[int]:
     """Callback: an option's size in bytes."""
     from .units import parse_size
@@ -94,6 +113,11 @@ def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
 
     of_network = {key: asked[key] for key in network_options}
     return {"network": load(network, **of_network), **{k: v for k, v in asked.items() if k not in of_network}}
+
+
+def several(value: Sequence[str], usual: Any) -> Any:
+    """The values of an option that may be given several times, or its default."""
+    return list(value) if value else usual
 
 
 _COMMON = {

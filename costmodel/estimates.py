@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
 from .convention import Kept, find
 from .graph import Graph
 from .optimizer import Optimizer
+from .peaks import Grid, highest
 from .size import Shape, Size, nbytes, numel
 from .target import Target
 from .timeline import UPDATE, Event, Timeline
@@ -47,7 +48,7 @@ class Memory(NamedTuple):
     """The timeline of a step, and the bytes in each of its slots."""
 
     timeline: Timeline
-    sizes: np.ndarray
+    sizes: Union[np.ndarray, Grid]  # an array but where the batch is a line
 
 
 class NodeWork(NamedTuple):
@@ -91,8 +92,8 @@ class Estimate:
     kept: Tuple[Kept, ...]
     kept_shapes: Tuple[Shape, ...]
     kept_bytes: Tuple[Size, ...]
-    work: Tuple[NodeWork, ...]  # of each node
-    memory: Optional[Memory]  # None under a convention that has no timeline
+    find_work: Callable[[], Tuple[NodeWork, ...]]
+    find_memory: Optional[Callable[[], Memory]]  # None under a convention that has no timeline
 
     @property
     def strategy(self) -> str:
@@ -113,6 +114,16 @@ class Estimate:
     def input_shape(self) -> Tuple[Size, ...]:
         """(C, H, W) of one image."""
         return self.shapes[0][1:]
+
+    @cached_property
+    def work(self) -> Tuple[NodeWork, ...]:
+        """The arithmetic of each node."""
+        return self.find_work()
+
+    @cached_property
+    def memory(self) -> Optional[Memory]:
+        """The timeline of the step and its sizes; None under a convention that has no timeline."""
+        return self.find_memory() if self.find_memory else None
 
     @cached_property
     def parameters(self) -> int:
@@ -161,10 +172,10 @@ class Estimate:
         """Allocated bytes above the level before the step, after each event of the timeline."""
         return self.memory.timeline.levels(self.memory.sizes)
 
-    @property
-    def step_peak_bytes(self) -> int:
+    @cached_property
+    def step_peak_bytes(self) -> Size:
         """The highest level above the one before the step."""
-        return max(0, int(self.levels.max()))
+        return highest(*self.memory)
 
     @property
     def left_bytes(self) -> int:
@@ -172,7 +183,7 @@ class Estimate:
         return int(self.levels[-1])
 
     @property
-    def peak_bytes(self) -> int:
+    def peak_bytes(self) -> Size:
         """What is resident before the step, and the highest level above it."""
         return self.memory_bytes["peak"]
 

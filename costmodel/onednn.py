@@ -23,6 +23,7 @@ from .target import Setting
 
 PAGE = 4096
 BOOKED = 128  # every buffer in a kernel's scratch is booked with the alignment that it may need
+DISPATCH = (2, 16)  # numbers of images from which on other rules hold, in in_onednn
 CACHE = 2**20  # of a core, as on the machine of the measurements: only rare kernels look at it
 
 Sizes = Tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output
@@ -285,7 +286,7 @@ def in_onednn(conv: Any, threads: int, n: Size, pixels: Size) -> Any:
     busy = threads > 1 or area > 1 or max(*conv.stride, *conv.dilation) > 1 or (n >= 16)
     if conv.groups > 1 or min(conv.kernel) > 3:
         return busy
-    large = (n > 1) | (n * conv.in_channels * pixels > 20480)
+    large = n * conv.in_channels * pixels > where(n > 1, 0, 20480)  # several images always are
     return large if busy is True else busy & large
 
 

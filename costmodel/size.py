@@ -1,4 +1,4 @@
-"""Arithmetic on sizes. A size is a Python int or an int64 array, so one formula prices one case or a whole grid."""
+"""Arithmetic on sizes: Python ints, int64 arrays or lines (lines.py), so one formula prices one case or a whole grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import CostmodelError
 
-Size = Any  # int | numpy.ndarray of int64
+Size = Any  # int | numpy.ndarray of int64 | lines.Line
 Shape = Tuple[Size, ...]
 
 LARGEST = 2**63 - 1  # every count is a signed 64-bit integer, here and in torch
@@ -32,6 +32,29 @@ def require(condition: Any, message: str, *shapes: Shape) -> None:
     """
     if not (condition if isinstance(condition, bool) else np.all(condition)):
         raise CostmodelError(message.format(*map(show, shapes)))
+
+
+class Uneven(Exception):
+    """What must be one way for a whole grid is not; `condition` tells in which cells it holds."""
+
+    def __init__(self, condition: np.ndarray) -> None:
+        super().__init__("a condition on sizes holds in a part of the grid only")
+        self.condition = condition
+
+
+def uniform(condition: Any) -> bool:
+    """Whether a condition on sizes holds. Raises Uneven where it holds in some cells of a grid and in others not."""
+    if isinstance(condition, bool):
+        return condition
+    holds = bool(np.all(condition))
+    if not holds and np.any(condition):
+        raise Uneven(condition)
+    return holds
+
+
+def same(a: Shape, b: Shape) -> bool:
+    """Whether two shapes are equal; raises Uneven where they are in some cells of a grid and in others not."""
+    return a is b or len(a) == len(b) and all(m is n or uniform(m == n) for m, n in zip(a, b))
 
 
 def maximum(a: Size, b: Size) -> Size:
@@ -73,7 +96,9 @@ def broadcast(a: Shape, b: Shape) -> Shape:
     short = (1,) * (len(long) - len(short)) + tuple(short)
     out = []
     for m, n in zip(long, short):
-        if isinstance(m, int) and m == 1:
+        if m is n:
+            out.append(m)
+        elif isinstance(m, int) and m == 1:
             out.append(n)
         elif isinstance(n, int) and n == 1:
             out.append(m)

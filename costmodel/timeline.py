@@ -89,10 +89,15 @@ class Timeline(NamedTuple):
     signs: np.ndarray
     layout: Layout
     after_forward: int  # number of events until the backward pass begins
+    tops: np.ndarray  # numbers of the events, allocations all, among which the highest level is, whatever the sizes
 
     def levels(self, sizes: np.ndarray) -> np.ndarray:
         """Allocated bytes above the level before the step, after each event; sizes (slots, ...) -> (events, ...)."""
         return np.cumsum(self.signs * sizes[self.slots].T, axis=-1).T
+
+    def count(self, slot: int) -> np.ndarray:
+        """How many storages of a slot's size there are, after each event."""
+        return np.cumsum(np.where(self.slots == slot, self.signs, 0))
 
 
 @lru_cache(maxsize=512)
@@ -147,7 +152,7 @@ class _Compiler:
             self.update(optimizer)
         slots = np.array([event.slot for event in self.events], dtype=np.intp)
         signs = np.array([event.sign for event in self.events], dtype=np.int64)
-        return Timeline(tuple(self.events), slots, signs, self.layout, after_forward)
+        return Timeline(tuple(self.events), slots, signs, self.layout, after_forward, tops(slots, signs, self.layout))
 
     # Storages with reference counts.
 
@@ -314,6 +319,16 @@ class _Compiler:
             elif optimizer.slots:
                 self.passing(self.layout.scalar, "a number and its tensor")
         self.drop(previous, "the update has ended")
+
+
+def tops(slots: np.ndarray, signs: np.ndarray, layout: Layout) -> np.ndarray:
+    """Numbers of the allocations that are not followed by another one: the level only falls after them.
+
+    Scratch, which comes and goes, is not taken to be at least 0 bytes, so an allocation before it counts too.
+    """
+    next_sign, next_slot = np.append(signs[1:], -1), np.append(slots[1:], 0)
+    scratch = (next_slot >= layout.scratch(0, FORWARD)) & (next_slot < layout.item)
+    return np.flatnonzero((signs > 0) & ((next_sign < 0) | scratch))
 
 
 def frame_ends(graph: Graph) -> Dict[int, List[int]]:

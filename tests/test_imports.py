@@ -71,7 +71,7 @@ def test_only_the_torch_side_imports_torch():
 
 
 def test_only_figures_import_matplotlib():
-    assert {name for name, modules in SOURCES.items() if "matplotlib" in modules} <= {"views/figures.py"}
+    assert {name for name, modules in SOURCES.items() if "matplotlib" in modules} <= {"views/figures.py", "views/frontiers.py"}
 
 
 def test_only_the_document_reader_imports_yaml():
@@ -79,5 +79,5 @@ def test_only_the_document_reader_imports_yaml():
 
 
 def test_public_names():
-    assert costmodel.__all__ == ["CostmodelError", "Estimate", "Network", "estimate", "load"]
+    assert costmodel.__all__ == ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "sweep"]
     assert all(hasattr(costmodel, name) for name in costmodel.__all__)

@@ -41,9 +41,8 @@ def save(figure: Figure, path: str) -> None:
 
     The file is written under another name first, so that none is left behind half-written.
     """
+    check_figure(path)
     target = Path(path)
-    if target.suffix not in SUFFIXES:
-        raise CostmodelError(f"figure {path!r}: found the type {target.suffix!r}; allowed: {', '.join(SUFFIXES)}")
     unfinished = target.with_name(f".{target.name}.unfinished")
     try:
         figure.savefig(unfinished, format=target.suffix[1:])
@@ -52,6 +51,13 @@ def save(figure: Figure, path: str) -> None:
         raise CostmodelError(f"figure {path!r} cannot be written: {error.strerror}") from None
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def check_figure(path: str) -> None:
+    """Raise CostmodelError unless a figure's name ends in one of SUFFIXES."""
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise CostmodelError(f"figure {path!r}: found the type {suffix!r}; allowed: {', '.join(SUFFIXES)}")
 
 
 def step_figure(estimate: Estimate) -> Figure:

@@ -1,0 +1,95 @@
+"""`costmodel pareto`: the choices that no other one beats."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import click
+
+from ..cli import axis_options, echo_json, options
+
+
+@click.command("pareto")
+@click.argument("sources", nargs=-1, required=True, metavar="NETWORK|GRID.csv...")
+@click.option("--minimise", "less", multiple=True, metavar="COLUMN", help="Of which less is better.")
+@click.option("--maximise", "more", multiple=True, metavar="COLUMN", help="Of which more is better.")
+@click.option("--accuracy", type=click.Path(), help="Your own results: a CSV file with columns strategy, accuracy.")
+@click.option("--figure", type=click.Path(), help="Draw it: a .png, .svg or .pdf file; a .csv and a .json beside it.")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@axis_options
+@options("format")
+def command(
+    sources: Tuple[str, ...], less: Tuple[str, ...], more: Tuple[str, ...], accuracy: Optional[str],
+    figure: Optional[str], force: bool, form: str, **axes: Tuple[str, ...],
+) -> None:  # fmt: skip
+    """Find the frontier of NETWORK's strategies, or of tables that `sweep` wrote.
+
+    Two or three objectives: columns of a sweep, step_flops or accuracy. By default least peak_bytes, least step_flops,
+    most trainable_parameters; with --accuracy least peak_bytes, most accuracy.
+    """
+    import json
+    from pathlib import Path
+
+    from ..errors import CostmodelError
+    from ..frontier import USUAL, WITH_ACCURACY, Objective, choose, join_accuracy, with_step_flops
+    from ..gridfiles import check_free
+    from ..views.pareto import csv_text, document, frontier_table
+    from ..views.table import render
+
+    files = [] if figure is None else [Path(figure).with_suffix(end) for end in (Path(figure).suffix, ".csv", ".json")]
+    for file in files:
+        check_free(file, force)
+    asked = [*(Objective(name, True) for name in less), *(Objective(name, False) for name in more)]
+    objectives = asked or list(WITH_ACCURACY if accuracy else USUAL)
+    if len(objectives) not in (2, 3) or len({o.column for o in objectives}) < len(objectives):
+        raise CostmodelError(f"objectives are {', '.join(map(str, objectives))}; allowed: two or three different ones")
+    title, columns = table_of(sources, {name: list(values) for name, values in axes.items() if values})
+    columns = with_step_flops(columns)
+    if accuracy is not None:
+        columns = join_accuracy(columns, accuracy)
+    on = choose(columns, objectives).tolist()
+    if figure is not None:
+        from ..views.figures import check_figure, save
+        from ..views.frontiers import pareto_figure
+
+        check_figure(figure)
+        drawn = pareto_figure(columns, on, objectives, title)
+        files[1].write_text(csv_text(columns, on), encoding="utf-8")
+        files[2].write_text(json.dumps(document(title, columns, on, objectives), indent=2), encoding="utf-8")
+        save(drawn, figure)
+    if form == "json":
+        echo_json(document(title, columns, on, objectives))
+    elif form == "csv":
+        click.echo(csv_text(columns, on), nl=False)
+    else:
+        click.echo(render(*frontier_table(title, columns, on, objectives), form))
+
+
+def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[str, List[Any]]]:
+    """What is compared, in words, and its columns: tables' rows one after the other, or a sweep of a network."""
+    from ..errors import CostmodelError
+    from ..frontends import load
+    from ..frontier import is_table, read_table
+    from ..strategy import STRATEGIES
+    from ..sweeps import sweep
+
+    if not any(map(is_table, sources)):
+        if len(sources) > 1:
+            raise CostmodelError(f"{len(sources)} networks; allowed: one, or tables that sweep wrote")
+        if "strategy" not in axes:
+            blocks = len(load(sources[0]).graph.blocks)
+            axes["strategy"] = [
+                f"{s.name}:1..{blocks}" if s.takes_blocks else s.name
+                for s in STRATEGIES.values()
+                if s.trains and s.least_blocks <= blocks and (blocks or not s.takes_blocks)
+            ]
+        grid = sweep(sources[0], **axes)
+        constant = [str(v) for k, v in grid.fixed.items() if v is not None and k in ("network", "convention", "target")]
+        return ", ".join(constant), grid.to_dict()
+    if axes:
+        raise CostmodelError(f"--{next(iter(axes))} beside a table; allowed: with a network")
+    tables = [read_table(source) for source in sources]
+    for source, table in zip(sources, tables):
+        if list(table) != list(tables[0]):
+            raise CostmodelError(f"{source!r} has other columns than {sources[0]!r}")
+    return ", ".join(sources), {name: [value for table in tables for value in table[name]] for name in tables[0]}

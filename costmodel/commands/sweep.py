@@ -1,0 +1,70 @@
+"""`costmodel sweep`: a grid of estimates as a table."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Dict, Optional, Tuple
+
+import click
+
+from ..cli import axis_options, echo_json, options
+
+
+@click.command("sweep")
+@options("network")
+@axis_options
+@click.option("-o", "--output", type=click.Path(), help="A .csv file, written in chunks; if interrupted, run it again.")
+@click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
+@click.option("--force", is_flag=True, help="Replace an output that is there.")
+@options("format")
+def command(network: str, output: Optional[str], shard: str, force: bool, form: str, **axes: Tuple[str, ...]) -> None:
+    """Price every combination of strategies, batches, resolutions and more of NETWORK.
+
+    Integers are N, a..b or a..b:step, joined by commas, and strategies may have a range of K: blocks:1..17.
+    """
+    from ..axes import shard_of
+    from ..errors import CostmodelError
+    from ..sweeps import Plan
+
+    part = shard_of(shard)
+    if output is not None and not output.endswith(".csv"):
+        raise CostmodelError(f"output {output!r}; allowed: a name that ends in .csv")
+    given: Dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
+    if output is None:
+        show(Plan(network, given), part, form)
+        return
+
+    from pathlib import Path
+
+    from ..gridfiles import check_free, write
+
+    check_free(Path(output), force)
+    plan = Plan(network, given)
+    cells = sum(chunk.cells for chunk in plan.chunks(part))
+    with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
+        for written in write(plan, output, part, force):
+            progress.update(written)
+
+
+def show(plan: Any, part: Tuple[int, int], form: str) -> None:
+    """Print a grid, or a part of it; CSV as it comes, all else where it is small."""
+    from ..errors import CostmodelError
+    from ..sweeps import write_rows
+    from ..views.table import render
+    from ..views.sweep import MOST_ROWS, table
+
+    chunks = plan.chunks(part)
+    if form == "csv":
+        write_rows(sys.stdout, plan.header, header=True)
+        for chunk in chunks:
+            write_rows(sys.stdout, plan.columns(chunk), header=False)
+        return
+    cells = sum(chunk.cells for chunk in chunks)
+    if cells > MOST_ROWS:
+        raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {MOST_ROWS:,}, --format csv, or -o FILE")
+    parts = [plan.columns(chunk) for chunk in chunks]
+    columns = {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
+    if form == "json":
+        echo_json({**plan.fixed, "columns": columns})
+    else:
+        click.echo(render([table(columns, plan.fixed)], [], form))

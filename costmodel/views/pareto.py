@@ -1,0 +1,55 @@
+"""A frontier as a table and as documents."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any, Dict, List, Sequence, Tuple
+
+from ..frontier import Objective
+from .sweep import column
+from .table import Column, Table
+
+SHOWN = 200  # rows that people see
+
+
+def axes_of(columns: Dict[str, List[Any]]) -> List[str]:
+    """The columns that tell what was chosen, those with one value in all rows left out."""
+    axes = [name for name in columns if not name.endswith(("_bytes", "_flops", "_parameters")) and name != "accuracy"]
+    return [name for name in axes if name == "strategy" or len(set(columns[name])) > 1]
+
+
+def frontier_table(
+    title: str, columns: Dict[str, List[Any]], on: Sequence[bool], objectives: Sequence[Objective]
+) -> Tuple[List[Table], List[str]]:
+    """The rows on the frontier, the best by the first objective first, and how many there were to choose from."""
+    names = [*axes_of(columns), *(o.column for o in objectives)]
+    first, less = objectives[0].column, objectives[0].less
+    rows = sorted((i for i, one in enumerate(on) if one), key=lambda i: columns[first][i], reverse=not less)
+    shown = [[columns[name][i] for name in names] for i in rows[:SHOWN]]
+    notes = [f"{len(rows)} of {len(on)} are on the frontier: {', '.join(map(str, objectives))}."]
+    if len(rows) > SHOWN:
+        notes.append(f"The first {SHOWN} are shown; --format csv has all.")
+    heads = [column(name, columns[name]) if name in columns else Column(name) for name in names]
+    return [Table(title, heads, shown)], notes
+
+
+def csv_text(columns: Dict[str, List[Any]], on: Sequence[bool]) -> str:
+    """All rows, with a column that tells which are on the frontier (1) and which not (0)."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*columns, "frontier"])
+    writer.writerows(zip(*columns.values(), map(int, on)))
+    return buffer.getvalue()
+
+
+def document(
+    title: str, columns: Dict[str, List[Any]], on: Sequence[bool], objectives: Sequence[Objective]
+) -> Dict[str, Any]:
+    """The same for JSON: one object for each row."""
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    return {
+        "of": title,
+        "objectives": [{"column": o.column, "better": "less" if o.less else "more"} for o in objectives],
+        "points": [{**row, "frontier": bool(one)} for row, one in zip(rows, on)],
+    }
