@@ -54,6 +54,19 @@ class Op:
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
 
+    def _fields(self) -> Tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__match_args__)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._fields() == self._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._fields()))
+
+    def __repr__(self) -> str:
+        named = zip(self.__match_args__, self._fields())
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in named)})"
+
     @property
     def is_view(self) -> bool:
         """The output is the input seen again (a reshape, a dropout that is off): no storage of its own."""
@@ -150,7 +163,8 @@ def op(kind: str) -> Callable[[type], type]:
     def register(cls: type) -> type:
         assert kind not in OPS, f"two ops are called {kind}"
         cls.kind = kind
-        OPS[kind] = cls = dataclass(frozen=True)(cls)
+        # Op has the methods that a dataclass would have compiled for each class: a start costs half as much.
+        OPS[kind] = cls = dataclass(frozen=True, eq=False, repr=False)(cls)
         return cls
 
     return register
