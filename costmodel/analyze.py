@@ -125,7 +125,7 @@ def memory_of(
         forward.append(first)
         backward.append(second)
         epilogue.append(answers.epilogue(node.op, setting, y, *xs) if node.op.has_epilogue else 0)
-        if len(xs) > 1:
+        if node.op.broadcasts:
             joins += [(i, name) for name, x in zip(node.op.inputs, xs) if not same(x, y)]
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
     trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]

@@ -10,7 +10,7 @@ import click
 from . import __version__
 from .errors import CostmodelError, unknown
 
-COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "validate", "list")
+COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "validate", "export", "list")
 
 
 class BadRequest(click.ClickException):
@@ -100,15 +100,19 @@ def check_budget(estimates: Sequence[Any], budget: Optional[int]) -> bool:
 
 #: What an estimate depends on beside the network.
 estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-                    "accumulate")  # fmt: skip
+                    "accumulate", "blocks_are", "allow_unknown")  # fmt: skip
+
+
+#: What a network depends on beside its name.
+network_options = ("classes", "width", "blocks_are", "allow_unknown")
 
 
 def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
     """The arguments of `costmodel.estimate` for a command's options."""
     from .frontends import load
 
-    rest = {key: value for key, value in asked.items() if key not in ("classes", "width")}
-    return {"network": load(network, asked["classes"], asked["width"]), **rest}
+    of_network = {key: asked[key] for key in network_options}
+    return {"network": load(network, **of_network), **{k: v for k, v in asked.items() if k not in of_network}}
 
 
 def several(value: Sequence[str], usual: Any) -> Any:
@@ -130,6 +134,8 @@ _COMMON = {
     ),
     "dtype": click.option("--dtype", default="float32", show_default=True, help="Of the whole network."),
     "accumulate": click.option("--accumulate", type=int, default=1, show_default=True, help="Micro-steps per update."),
+    "blocks_are": click.option("--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="A module's blocks."),
+    "allow_unknown": click.option("--allow-unknown", is_flag=True, help="Price unknown ops as nothing: a lower bound."),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "format": click.option(
         "--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table", show_default=True

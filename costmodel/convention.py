@@ -105,9 +105,10 @@ def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
 
 
 def resident(graph: Graph, node: int) -> Iterable[str]:
-    """Operands of a node that are there anyway: its parameters and buffers."""
+    """Operands of a node that are there anyway: its parameters and buffers, and inputs that are some."""
     op = graph.nodes[node].op
-    return {*op.params(), *op.buffers()}
+    inputs = [name for name, v in zip(op.inputs, graph.reads[node]) if v in graph.resident] if graph.resident else ()
+    return {*op.params(), *op.buffers(), *inputs}
 
 
 def each_read(graph: Graph, torch: bool) -> Iterator[Read]:

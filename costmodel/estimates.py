@@ -268,6 +268,11 @@ class Estimate:
             "backward_flops": work["backward"],
         }
 
+    @property
+    def unknown_ops(self) -> Tuple[str, ...]:
+        """Nodes of ops that were let through unknown: where there are any, every number is a lower bound."""
+        return tuple(node.name for node in self.graph.nodes if node.op.kind == "unknown")
+
     def to_dict(self) -> Dict[str, Any]:
         """The contract's JSON document: plain ints, strings, lists and dicts."""
         return {
@@ -282,6 +287,7 @@ class Estimate:
             "flops": dict(self.flops),
             **({"peak_at": self.peak_at} if self.memory is not None else {}),
             "target": {**self.request.target.to_dict(), "dtype": self.request.dtype.name},
+            **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,
             "accumulate": self.request.accumulate,
             "blocks": self.blocks,

@@ -23,18 +23,22 @@ class Node:
 
     name: unique, the path of the modules in which it runs, outermost first, then its own ("features.1.conv.0.0").
     owner: path of the module that holds its parameters: `name` itself, unless the op is part of a composite module
-        (timm's BatchNormAct2d) or its module is called more than once.
+        (timm's BatchNormAct2d) or its module is called more than once; "" for the network itself.
     trains: the parameters that get a gradient.
+    until: the last node during which a call frame holds the output, where a trace has recorded it; otherwise it
+        follows from the modules' paths.
     """
 
     name: str
     op: Op
     inputs: Tuple[str, ...]
     trains: FrozenSet[str] = frozenset()
-    owner: str = ""
+    owner: Optional[str] = None
+    until: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "owner", self.owner or self.name)
+        if self.owner is None:
+            object.__setattr__(self, "owner", self.name)
 
     @property
     def scope(self) -> str:
@@ -53,6 +57,7 @@ class Graph:
     Values are numbered: 0 is the image batch, i + 1 the output of node i.
     blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
+    as_is: the graph in the module's own modes, where they are not training's; its own flags are in `trains` either way.
     prefix_slices: into how many slices of the batch the part that runs without autograd may be cut.
     Raises CostmodelError where a name is taken twice, a value is read before it is made or never, an op gets the
     wrong number of inputs, or a parameter that is not there is said to train.
@@ -63,6 +68,7 @@ class Graph:
     classifier: str = ""
     containers: FrozenSet[str] = frozenset()
     prefix_slices: int = 1
+    as_is: Optional["Graph"] = None
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -127,6 +133,12 @@ class Graph:
         return tuple(content)
 
     @cached_property
+    def resident(self) -> FrozenSet[int]:
+        """The values that are parameters or buffers of the network, seen as they are or in another shape."""
+        own = {i + 1 for i, node in enumerate(self.nodes) if node.op.is_resident}
+        return frozenset(v for v, first in enumerate(self.content) if first in own) if own else frozenset()
+
+    @cached_property
     def wants_gradient(self) -> Tuple[bool, ...]:
         """For each value, whether its gradient is computed: something that trains lies before it."""
         wants = [False]
@@ -173,6 +185,11 @@ class Graph:
     def frames(self, node: Node) -> Tuple[str, ...]:
         """Scopes of the modules that are being called while a node runs, outermost first, the network's own left out."""
         return tuple(scope for scope in _scopes(node.scope) if scope not in self.containers)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the graph comes from a module, with flags and lifetimes of its own."""
+        return any(node.until for node in self.nodes)
 
     @property
     def has_loss(self) -> bool:

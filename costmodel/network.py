@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Callable, Optional
 
 from .graph import Graph
 
@@ -12,6 +12,7 @@ from .graph import Graph
 class Network:
     """A graph with a name. `resolution` is its own input size, `channels` the input's channels.
 
+    module: the torch.nn.Module that it was traced from, if any; retrace: traces it at another resolution.
     reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
     """
 
@@ -20,6 +21,12 @@ class Network:
     resolution: int
     channels: int = 3
     reference: Optional[str] = None
+    module: Any = None
+    retrace: Optional[Callable[[int], "Network"]] = None
+
+    def at(self, resolution: int) -> "Network":
+        """The network for images of another size: a module's Python is asked again, which may pad or pool otherwise."""
+        return self if self.retrace is None or resolution == self.resolution else self.retrace(resolution)
 
     def __str__(self) -> str:
         return f"{self.name} at {self.channels}x{self.resolution}x{self.resolution}\n{self.graph}"

@@ -45,8 +45,10 @@ class Op:
     shape_only: ClassVar[Tuple[str, ...]] = ()
     #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
     torch_excuse: ClassVar[str] = ""
-    #: Inputs whose gradient is the output's gradient itself, no copy.
+    #: Inputs and parameters whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[Tuple[str, ...]] = ()
+    #: The inputs broadcast: the gradient of a smaller one is summed over the output's other axes.
+    broadcasts: ClassVar[bool] = False
     #: Its input's gradient comes contiguous, whatever the memory format.
     contiguous_gradient: ClassVar[bool] = False
     #: Extras that the caller gives, so that the op does not allocate them.
@@ -55,6 +57,16 @@ class Op:
     @property
     def is_view(self) -> bool:
         """The output is the input seen again (a reshape, a dropout that is off): no storage of its own."""
+        return False
+
+    @property
+    def is_part(self) -> bool:
+        """One of several views made at once, whose gradients are held until the input's is made out of all of them."""
+        return False
+
+    @property
+    def is_resident(self) -> bool:
+        """The output is a parameter or buffer of the network: it is there before the step."""
         return False
 
     @property

@@ -103,6 +103,7 @@ def usual(graph: Graph) -> Tuple[str, ...]:
     """Every strategy that a graph can have, those of K blocks with a few."""
     few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
     possible = [s for s in STRATEGIES.values() if s.least_blocks <= len(graph.blocks)]
+    possible = [s for s in possible if s.name != "as_is" or graph.is_traced]
     names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in possible]
     return tuple(name for group in names for name in group)
 

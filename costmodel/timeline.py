@@ -129,6 +129,10 @@ class _Compiler:
         self.phase, self.node = FORWARD, 0
         self.storages: List[Optional[int]] = [None]  # of each value; None: the caller's
         self.held: Dict[int, List[int]] = {}  # node -> storages that it keeps for its backward
+        self.first_part: Dict[int, int] = {}  # value -> the first of the nodes that split it
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
+            if node.op.is_part and graph.demanded[i]:
+                self.first_part.setdefault(reads[0], i)
         self.kept_value = {k.value for k in kept if k.value is not None}
         self.ends = frame_ends(graph)
         self.extras: Dict[int, List[int]] = {}  # node -> extras that it keeps
@@ -208,7 +212,9 @@ class _Compiler:
                 # The content that is kept is about to be overwritten: torch keeps a clone of it.
                 del kept_here[overwritten]
                 held.append(self.new(self.layout.value(overwritten), "saved", "a clone of what is overwritten"))
-            if node.op.is_view or node.op.is_inplace:
+            if node.op.is_resident:
+                self.storages.append(None)
+            elif node.op.is_view or node.op.is_inplace:
                 self.storages.append(self.hold(self.storages[reads[0]]))
             else:
                 kept_later = graph.content[i + 1] in self.kept_value
@@ -233,12 +239,18 @@ class _Compiler:
         root = self.new(self.layout.item, "loss", "the gradient of the loss itself")
         arrived: Dict[int, int] = {len(graph): self.hold(root)}
         transient: List[int] = []
+        waiting: List[int] = []  # gradients of parts
         for i in range(len(graph) - 1, -1, -1):
             node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
             if not demanded:
                 continue
             self.node = i
             gradient = arrived.pop(i + 1)
+            if node.op.is_part:
+                waiting.append(gradient)
+                if self.first_part[reads[0]] < i:
+                    continue
+                gradient = None
             slot = self.layout.value(i + 1)
             rebased = node.op.is_inplace and reads[0] and graph.nodes[reads[0] - 1].op.is_view
             if rebased:
@@ -258,7 +270,7 @@ class _Compiler:
             for name in node.op.params():
                 if name in demanded:
                     slot = self.layout.parameter(self.trained[node.owner, name])
-                    made = self.new(slot, "gradients", f"of {name}")
+                    made = self.hold(gradient) if name in node.op.passes else self.new(slot, "gradients", f"of {name}")
                     if self.accumulate:
                         transient.append(made)
             if rebased:
@@ -267,6 +279,8 @@ class _Compiler:
                 self.drop(clone, "written back")
             self.passing(self.layout.scratch(i, BACKWARD), "scratch")
             self.drop(gradient, "its node has run")
+            while waiting:
+                self.drop(waiting.pop(), "put together")
             for storage in self.held[i]:
                 self.drop(storage, "its reader has run")
             for v, storage in handed:
@@ -321,14 +335,19 @@ def frame_ends(graph: Graph) -> Dict[int, List[int]]:
     """Node -> the values that no call frame holds any longer once it has run.
 
     A reader in a deeper frame than the value's own received it through a module call, and that module holds it until
-    it returns: the outermost such module that does not also enclose the value's maker.
+    it returns: the outermost such module that does not also enclose the value's maker. A trace has recorded it.
     """
     frames = [graph.frames(node) for node in graph.nodes]
     last = {frame: i for i, inside in enumerate(frames) for frame in inside}
-    death = list(range(len(graph)))  # of the value that node i makes
+    number = {node.name: i for i, node in enumerate(graph.nodes)}
+    # Of the value that node i makes:
+    death = [max(i, number.get(node.until, i)) for i, node in enumerate(graph.nodes)]
     for i, reads in enumerate(graph.reads):
         for v in reads:
             if v == 0:
+                continue
+            if graph.nodes[v - 1].until:
+                death[v - 1] = max(death[v - 1], i)
                 continue
             made, read = frames[v - 1], frames[i]
             common = 0

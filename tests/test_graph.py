@@ -18,7 +18,7 @@ from costmodel.ops.pool import AdaptiveAvgPool2d
 from costmodel.ops.view import Flatten
 
 
-def node(name, op=ReLU(), inputs=("input",), trains=(), owner=""):
+def node(name, op=ReLU(), inputs=("input",), trains=(), owner=None):
     return Node(name, op, tuple(inputs), frozenset(trains), owner)
 
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from functools import lru_cache
-from typing import Any, Optional, Union
+from typing import Any, List, Optional, Union
 
 from ..errors import CostmodelError, unknown
 from ..network import Network
 
 
-def load(network: Union[str, Network, Any], classes: Optional[int] = None, width: Optional[float] = None) -> Network:
-    """The network of a shipped spec's name or of a path to a YAML file; a Network is returned as it is.
+def load(
+    network: Union[str, Network, Any], classes: Optional[int] = None, width: Optional[float] = None,
+    blocks_are: str = "", allow_unknown: bool = False,
+) -> Network:  # fmt: skip
+    """The network of a shipped spec's name, of a path to a YAML file, of torchvision:NAME, timm:NAME or
+    package.module:factory, or of a torch.nn.Module; a Network is returned as it is.
 
-    classes, width: outputs of the classifier and width multiplier, the spec's own by default. Raises CostmodelError.
+    classes, width: outputs of the classifier and width multiplier, the network's own by default. Of modules alone:
+    blocks_are, the class or path pattern of the blocks; allow_unknown, ops that are not known cost nothing.
+    Raises CostmodelError.
     """
-    if isinstance(network, Network):
+    tracing = {"blocks_are": blocks_are, "allow_unknown": allow_unknown}
+    if isinstance(network, Network) or is_module(network):
         if classes is not None or width is not None:
             raise CostmodelError("classes and width belong to a spec; this network is already built")
-        return network
+        return network if isinstance(network, Network) else _traced(network, None, **tracing)
     if not isinstance(network, str):
-        raise CostmodelError(f"network is {type(network).__name__}; allowed: a name, a path, or a Network")
+        allowed = "a name, a path, a torch.nn.Module or a Network"
+        raise CostmodelError(f"network is {type(network).__name__}; allowed: {allowed}")
     from ..op import is_int
 
     if classes is not None and (not is_int(classes) or classes < 1):
@@ -32,7 +42,58 @@ def load(network: Union[str, Network, Any], classes: Optional[int] = None, width
         return _shipped(network, classes, width)
     if network.endswith((".yaml", ".yml")) or "/" in network:
         return _read(text_of(network), network, classes, width)
-    raise unknown("network", network, [*shipped_names("networks"), "a path to a .yaml file"])
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[\w.-]+", network):
+        if width is not None:
+            raise CostmodelError(f"width belongs to a spec; {network} has none")
+        return _traced(network, classes, **tracing)
+    ways = ["a path to a .yaml file", "torchvision:NAME", "timm:NAME", "package.module:factory"]
+    raise unknown("network", network, [*shipped_names("networks"), *ways])
+
+
+def names_of(source: str) -> List[str]:
+    """Names of the networks that torchvision or timm makes. Raises CostmodelError where the library is missing."""
+    return _sources(source).SOURCES[source].names()
+
+
+def family_of(name: str) -> str:
+    """The family of "timm:NAME" or "torchvision:NAME": the last part of the Python module that has it."""
+    source, _, name = name.partition(":")
+    return _sources(source).SOURCES[source].home(name).rpartition(".")[2]
+
+
+def _sources(network: Any) -> Any:
+    """costmodel.pytorch.sources, which needs torch."""
+    try:
+        from ..pytorch import sources
+    except ImportError as error:
+        raise CostmodelError(f"{network} is built by torch: pip install 'costmodel[torch]' ({error})") from None
+    return sources
+
+
+def is_module(network: Any) -> bool:
+    """Whether this is a torch.nn.Module; torch is not imported to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(network, torch.nn.Module)
+
+
+def outline(name: str) -> Network:
+    """The network that a library's name stands for, made without weights: one that can be priced but not trained."""
+    return _traced(name, None, "", False, device="meta")
+
+
+def _traced(
+    network: Any, classes: Optional[int], blocks_are: str, allow_unknown: bool, device: str = "cpu"
+) -> Network:  # fmt: skip
+    """The network of a module, or of a name that a library or a factory makes one of."""
+    sources = _sources(network)
+    from .trace import trace
+
+    if isinstance(network, str):
+        (module, resolution), name = sources.build(network, classes, device), network
+    else:
+        module, resolution, name = network, sources.resolution_of(network), None
+    channels = sources.channels_of(module)
+    return trace(module, resolution, channels, name, blocks_are, allow_unknown)
 
 
 @lru_cache(maxsize=64)

@@ -33,7 +33,7 @@ class Builder:
 
         name: the node's, or NAME@OWNER where another module holds the parameters. Raises CostmodelError.
         """
-        name, _, owner = name.partition("@")
+        name, at, owner = name.partition("@")
         if not all(name.split(".")):
             raise CostmodelError(f"a node is called {name!r}; allowed: names joined by single dots")
         inputs = tuple(inputs) or (self.last,)
@@ -50,7 +50,7 @@ class Builder:
             self.shapes[name] = op.shape(*xs)
         except CostmodelError as error:
             raise CostmodelError(f"node {name!r} ({kind}): {error}") from None
-        self.nodes.append(Node(name, op, inputs, owner=owner))
+        self.nodes.append(Node(name, op, inputs, owner=owner if at else None))
         self.last = name
         return name
 

@@ -123,6 +123,11 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
     return value
 
 
+def write(value: Any, flow: bool = False) -> str:
+    """A value as YAML text that ends without a newline; flow: in one line."""
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=flow, width=10**6).rstrip()
+
+
 def read(block: Block, schema: Mapping[str, Field]) -> Dict[str, Any]:
     """The values of a mapping by its schema, defaults filled in; raises for unknown, missing or wrong ones."""
     for key in block:

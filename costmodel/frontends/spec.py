@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional
 
 from ..branches import insert
@@ -49,7 +50,14 @@ LAYER = {  # of a stem or a tail: a convolution with its norm and activation
     "activation": Field((dict,)),
     "at": Field((list,), required=True),
 }
-NODE = {"name": Field((str,), required=True), "op": Field((str,), required=True), "inputs": Field((list,), [])}
+NODE = {
+    "name": Field((str,), required=True),
+    "op": Field((str,), required=True),
+    "inputs": Field((list,), []),
+    "owner": Field((str,)),
+    "trains": Field((list,), []),
+    "until": Field((str,), ""),
+}
 
 
 class Spec:
@@ -124,12 +132,16 @@ class Spec:
     def _node(self, item: Block) -> None:
         own = read(item.only(NODE), NODE)
         fields = {key: value for key, value in item.items() if key not in NODE}
-        if not all(isinstance(name, str) for name in own["inputs"]):
-            raise item.error(f"found {own['inputs']!r}; allowed: names of nodes", "inputs")
+        for key, of in (("inputs", "nodes"), ("trains", "parameters")):
+            if not all(isinstance(name, str) for name in own[key]):
+                raise item.error(f"found {own[key]!r}; allowed: names of {of}", key)
         for name in own["inputs"]:
             if name in self.reads and name not in self.builder.shapes:
                 raise CostmodelError(f"reads {name!r}, {why_not_yet(own['name'], name, self.reads)}")
-        self.builder.add(own["name"], own["op"], self._with_classes(fields), own["inputs"])
+        name = own["name"] if own["owner"] is None else f"{own['name']}@{own['owner']}"
+        self.builder.add(name, own["op"], self._with_classes(fields), own["inputs"])
+        nodes = self.builder.nodes
+        nodes[-1] = replace(nodes[-1], trains=frozenset(own["trains"]), until=own["until"])
 
     def _layer(self, item: Block) -> None:
         if "op" in item:

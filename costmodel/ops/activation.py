@@ -118,11 +118,13 @@ class SiLU(Activation):
 class Sigmoid(Activation):
     """1 / (1 + exp(-x)); dx = g * y * (1 - y) reads the output."""
 
+    inplace: bool = False
+
     reads = torch_reads = "y"
     operations = (3, 3)
 
     def module(self, library):
-        return library.nn.Sigmoid()
+        return library.torch.Tensor.sigmoid_ if self.inplace else library.nn.Sigmoid()
 
 
 @op("gelu")
@@ -143,5 +145,5 @@ class GELU(Activation):
 
 for _cls in (ReLU, ReLU6, Hardsigmoid, Hardswish, SiLU):
     _cls.examples = ((_cls(), (2, 8, 5, 3)), (_cls(inplace=True), (3, 7)))
-Sigmoid.examples = ((Sigmoid(), (2, 8, 1, 1)),)
+Sigmoid.examples = ((Sigmoid(), (2, 8, 1, 1)), (Sigmoid(inplace=True), (2, 8)))
 GELU.examples = ((GELU(), (2, 8, 5, 3)), (GELU("tanh"), (2, 9)))

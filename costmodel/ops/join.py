@@ -10,6 +10,7 @@ class Join(Op):
     """Elementwise in two inputs that broadcast; `inplace` overwrites a, which must then have the output's shape."""
 
     inputs = ("a", "b")
+    broadcasts = True
 
     def shape(self, a, b):
         y = broadcast(a, b)

@@ -8,7 +8,7 @@ from ..size import numel, require
 
 @op("linear")
 class Linear(Op):
-    """torch.nn.Linear on a matrix: (N, in_features) -> (N, out_features)."""
+    """torch.nn.Linear: (N, ..., in_features) -> (N, ..., out_features)."""
 
     in_features: int
     out_features: int
@@ -27,10 +27,10 @@ class Linear(Op):
         return {"weight": weight, "bias": (self.out_features,)} if self.bias else {"weight": weight}
 
     def shape(self, x):
-        require(len(x) == 2, "linear takes (N, features), the input is {}", x)
-        fits = x[1] == self.in_features
-        require(fits, "the input has {} features, the layer takes {}", x[1:], (self.in_features,))
-        return (x[0], self.out_features)
+        require(len(x) >= 2, "linear takes (N, ..., features), the input is {}", x)
+        fits = x[-1] == self.in_features
+        require(fits, "the input has {} features, the layer takes {}", x[-1:], (self.in_features,))
+        return (*x[:-1], self.out_features)
 
     def needs(self):
         # addmm keeps its input only for the weight's gradient: the one layer that gets cheaper when frozen.
@@ -47,4 +47,4 @@ class Linear(Op):
         return library.nn.Linear(self.in_features, self.out_features, self.bias)
 
 
-Linear.examples = ((Linear(6, 4), (3, 6)), (Linear(5, 7, bias=False), (2, 5)))
+Linear.examples = ((Linear(6, 4), (3, 6)), (Linear(5, 7, bias=False), (2, 5)), (Linear(6, 4), (3, 5, 6)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..op import Extra, Op, Work, check, op
+from ..op import Axes, Extra, Op, Work, check, op
 from ..size import maximum, numel, require, where
 
 
@@ -154,9 +154,64 @@ class GroupNorm(Op):
         return library.nn.GroupNorm(self.groups, self.channels, self.eps)
 
 
+@op("layer_norm")
+class LayerNorm(Op):
+    """torch.nn.LayerNorm over the last axes, those of `size`. Its statistics are each position's own."""
+
+    size: Axes
+    eps: float = 1e-5
+    affine: bool = True
+    bias: bool = True
+
+    is_norm = True
+    torch_joint = True  # aten::native_layer_norm_backward, as for batch norm
+
+    def __post_init__(self):
+        check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
+        object.__setattr__(self, "size", tuple(self.size))
+
+    def params(self):
+        names = ("weight", "bias") if self.affine and self.bias else ("weight",) if self.affine else ()
+        return dict.fromkeys(names, self.size)
+
+    def shape(self, x):
+        for size, given in zip(self.size, x[-len(self.size) :] if len(x) > len(self.size) else [-1]):
+            require(given == size, "the norm takes (..., {}), the input is {}", self.size, x)
+        return x
+
+    def needs(self):
+        weight = ("weight",) if self.affine else ()
+        needs = {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()}
+        return {name: reads for name, reads in needs.items() if name == "x" or name in self.params()}
+
+    def extras(self, x):
+        rows = (*x[: -len(self.size)], *(1 for _ in self.size))
+        return {"mean": Extra(rows), "rstd": Extra(rows)}
+
+    def work(self, y, x):
+        n = numel(y)  # as a batch norm with batch statistics
+        work = {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+        return {name: amount for name, amount in work.items() if name in ("forward", "x") or name in self.params()}
+
+    def transients(self, setting, y, x):
+        # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; parameters' gradients are summed per thread.
+        statistics = 0 if setting.recorded else 2 * setting.item * numel(x[: -len(self.size)])
+        sums = 2 * setting.target.threads * setting.item * numel(self.size)
+        trained = bool({"weight", "bias"} & set(setting.demanded))
+        return (statistics, sums if setting.kernels and trained else 0)
+
+    def module(self, library):
+        return library.nn.LayerNorm(self.size, self.eps, self.affine, self.bias)
+
+
 BatchNorm.examples = (
     (BatchNorm(8), (2, 8, 5, 3)),
     (BatchNorm(8, statistics="frozen"), (2, 8, 5, 3)),
     (BatchNorm(6), (2, 6, 1, 1)),
 )
 GroupNorm.examples = ((GroupNorm(2, 8), (2, 8, 5, 3)), (GroupNorm(3, 6), (1, 6, 4, 4)))
+LayerNorm.examples = (
+    (LayerNorm((8,)), (2, 5, 8)),
+    (LayerNorm((3, 4), bias=False), (2, 3, 4)),
+    (LayerNorm((8,), affine=False), (2, 8)),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..op import Op, Work, check, op
+from ..op import Op, Pair, Work, check, op, pair
 from ..size import numel, require, where
 
 
@@ -53,6 +53,35 @@ class Upsample(Op):
         return lambda x, like: interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
+@op("interpolate")
+class Interpolate(Op):
+    """torch.nn.functional.interpolate to a fixed height and width. Keeps nothing."""
+
+    size: Pair
+    mode: str = "nearest"
+
+    def __post_init__(self):
+        object.__setattr__(self, "size", pair(self.size, "size"))
+        check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
+
+    def shape(self, x):
+        require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)
+        return (*x[:2], *self.size)
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x):
+        n = Work(0, 2 * _TAPS[self.mode] * numel(y))  # each neighbour is weighted and added
+        return {"forward": n, "x": n}
+
+    def module(self, library):
+        more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": False}
+        return lambda x: library.torch.nn.functional.interpolate(x, self.size, mode=self.mode, **more)
+
+
+_TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours that are read
+Interpolate.examples = ((Interpolate((5, 7)), (2, 4, 3, 3)), (Interpolate(6, "bilinear"), (2, 4, 3, 3)))
 Upsample.examples = (
     (Upsample(), (2, 8, 3, 4), (2, 4, 7, 8)),
     (Upsample(scale=2), (2, 8, 3, 4)),

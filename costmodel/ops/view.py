@@ -1,20 +1,19 @@
-"""Ops that only see their input in another shape."""
+"""Ops that only see their input in another shape: no storage of their own, unless they copy."""
 
 from __future__ import annotations
 
-from ..op import Op, Work, check, op
-from ..size import numel
+import re
+from math import prod
+
+from ..op import Axes, Op, Work, check, op
+from ..size import LARGEST, maximum, numel, require
 
 
-@op("flatten")
-class Flatten(Op):
-    """torch.flatten(x, 1): (N, ...) -> (N, features), a view."""
+class View(Op):
+    """An op without arithmetic, whose gradient is the output's in the input's shape."""
 
     is_view = True
-
-    def shape(self, x):
-        check(len(x) >= 2, "flatten takes (N, ...)")
-        return (x[0], numel(x[1:]))
+    passes = ("x",)
 
     def needs(self):
         return {"x": ()}
@@ -22,8 +21,155 @@ class Flatten(Op):
     def work(self, y, x):
         return {"forward": Work(), "x": Work()}
 
+
+@op("flatten")
+class Flatten(View):
+    """torch.flatten(x, 1): (N, ...) -> (N, features), a view."""
+
+    def shape(self, x):
+        check(len(x) >= 2, "flatten takes (N, ...)")
+        return (x[0], numel(x[1:]))
+
     def module(self, library):
         return library.nn.Flatten(1)
 
 
+@op("reshape")
+class Reshape(View):
+    """x.reshape. to: the output's axes, each a product of input axes xK and numbers: "x0 4 x1/4 x2*x3".
+
+    copy: the input's strides do not allow a view, so that torch makes a copy.
+    """
+
+    to: str
+    copy: bool = False
+
+    def __post_init__(self):
+        axes = [_TOKEN.fullmatch(token) for token in self.to.split()]
+        check(bool(axes) and all(axes), f'to is {self.to!r}; allowed: axes such as "x0 4 x1/4 x2*x3"')
+        parsed = tuple((tuple(a[1].split("*")), int(a[2] or 1)) for a in axes)
+        object.__setattr__(self, "_axes", parsed)
+
+    @property
+    def is_view(self):
+        return not self.copy
+
+    def shape(self, x):
+        for factors, _ in self._axes:
+            there = all(f[0] != "x" or int(f[1:]) < len(x) for f in factors)
+            check(there, f"{self.to!r} names axes that are not there")
+        y = tuple(
+            prod(x[int(f[1:])] if f[0] == "x" else int(f) for f in factors) // divisor
+            for factors, divisor in self._axes
+        )
+        require(numel(y) == numel(x), "{} cannot take the shape {}", x, y)
+        return y
+
+    def module(self, library):
+        return lambda x: x.reshape(self.shape(tuple(x.shape)))
+
+
+_TOKEN = re.compile(r"((?:x\d|\d{1,9})(?:\*(?:x\d|\d{1,9}))*)(?:/([1-9]\d{0,8}))?")
+
+
+@op("permute")
+class Permute(View):
+    """x.permute(axes)."""
+
+    axes: Axes
+
+    def __post_init__(self):
+        check(sorted(self.axes) == list(range(len(self.axes))), f"axes is {self.axes}; allowed: each axis once")
+
+    def shape(self, x):
+        require(len(x) == len(self.axes), "axes {} do not fit the input {}", self.axes, x)
+        return tuple(x[a] for a in self.axes)
+
+    def module(self, library):
+        return lambda x: x.permute(self.axes)
+
+
+@op("slice")
+class Slice(View):
+    """x[..., start:stop:step, ...] along an axis, Python's rules; `drop` takes the one element and leaves out the axis.
+
+    The gradient is a map of the input's size, zero elsewhere. split: a part of torch.split, torch.chunk or
+    torch.unbind, whose gradients are put together at once.
+    """
+
+    axis: int
+    start: int = 0
+    stop: int = LARGEST
+    step: int = 1
+    drop: bool = False
+    split: bool = False
+
+    passes = ()
+
+    @property
+    def is_part(self):
+        return self.split
+
+    def __post_init__(self):
+        check(self.axis >= 0 and self.step >= 1, f"axis {self.axis}, step {self.step}; allowed: >= 0, >= 1")
+
+    def shape(self, x):
+        require(self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
+        size = x[self.axis]
+        bounds = (bound if bound >= 0 else maximum(size + bound, 0 * size) for bound in (self.start, self.stop))
+        start, stop = (-maximum(-size, -bound) for bound in bounds)
+        kept = maximum(-(-(stop - start) // self.step), 0 * size)
+        require(not self.drop or kept == 1, "no element {} along an axis of {}", (self.start,), (size,))
+        return (*x[: self.axis], *(() if self.drop else (kept,)), *x[self.axis + 1 :])
+
+    def work(self, y, x):
+        return {"forward": Work(), "x": Work(0, numel(x))}
+
+    def module(self, library):
+        part = self.start if self.drop else slice(self.start, self.stop, self.step)
+        return lambda x: x[(slice(None),) * self.axis + (part,)]
+
+
+@op("expand")
+class Expand(View):
+    """x.expand: axes of 1 seen as more. to: the output's axes; xK that of x, n the batch's, or a number.
+
+    `images` is read only for its batch.
+    """
+
+    to: str
+
+    inputs = ("x", "images")
+    shape_only = ("images",)
+    passes = ()
+
+    def __post_init__(self):
+        axes = re.fullmatch(r"(x\d|n|\d{1,9})( (x\d|n|\d{1,9}))*", self.to)
+        check(bool(axes), f"to is {self.to!r}; allowed: axes as in 'n x1 4'")
+
+    def shape(self, x, images):
+        axes = self.to.split()
+        check(all(a[0] != "x" or int(a[1:]) < len(x) for a in axes), f"{self.to!r} names axes that are not there")
+        return tuple(x[int(a[1:])] if a[0] == "x" else images[0] if a == "n" else int(a) for a in axes)
+
+    def work(self, y, x, images):
+        return {"forward": Work(), "x": Work(0, numel(y))}
+
+    def module(self, library):
+        return lambda x, images: x.expand(self.shape(tuple(x.shape), tuple(images.shape)))
+
+
 Flatten.examples = ((Flatten(), (2, 3, 4, 5)), (Flatten(), (2, 8, 1, 1)))
+Reshape.examples = (
+    (Reshape("x0 2 x1/2 x2 x3"), (2, 6, 4, 5)),
+    (Reshape("x0 x1 x2*x3"), (2, 6, 4, 5)),
+    (Reshape("x0 x1 1 1"), (2, 6)),
+)
+Permute.examples = ((Permute((0, 2, 3, 1)), (2, 6, 4, 5)), (Permute((0, 2, 1)), (2, 6, 4)))
+Expand.examples = ((Expand("n x1 4"), (1, 3, 1), (2, 5)),)
+Slice.examples = (
+    (Slice(1, 2, 5), (2, 6, 4, 5)),
+    (Slice(2, stop=-1), (2, 6, 4, 5)),
+    (Slice(1, 0, 1, drop=True), (2, 6, 4)),
+    (Slice(3, step=2), (2, 6, 4, 5)),
+)

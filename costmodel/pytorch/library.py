@@ -6,14 +6,16 @@ import torch
 from torch import nn
 
 from . import lean
-from .modules import FrozenBatchNorm2d, StandardisedConv2d, StochasticDepth, standardised_once
+from .modules import FrozenBatchNorm2d, StandardisedConv2d, StochasticDepth, Tensors, standardised_once, unknown
 
 __all__ = [
     "FrozenBatchNorm2d",
     "StandardisedConv2d",
     "StochasticDepth",
+    "Tensors",
     "lean",
     "nn",
     "standardised_once",
     "torch",
+    "unknown",
 ]

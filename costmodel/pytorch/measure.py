@@ -286,12 +286,23 @@ class FlopCounter(TorchDispatchMode):
             self._add(_convolution(gradient, weight) * sum(args[-1][:2]))
         elif packet is aten.mm or packet is aten.bmm:
             self._add(result.numel() * args[0].shape[-1])
+        elif packet is aten._scaled_dot_product_flash_attention_for_cpu:
+            self._add(_attention(*args[:3]))
+        elif packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:
+            # The weights are made again; then come the gradients of weights, queries, keys and values.
+            query, key, value = args[1:4]
+            self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
         elif packet is aten.addmm or packet is aten.baddbmm:
             self._add(result.numel() * args[1].shape[-1])
         return result
 
     def _add(self, macs: int) -> None:
         self.flops[self.phase] += 2 * macs
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> int:
+    """Multiply-adds of the products of queries and keys, and of weights and values."""
+    return query.shape[:-1].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
 def _convolution(output: torch.Tensor, weight: torch.Tensor) -> int:

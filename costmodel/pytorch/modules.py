@@ -7,6 +7,7 @@ from typing import Callable, Dict, List, Sequence, Tuple, Union
 import torch
 from torch import nn
 
+from ..errors import CostmodelError
 
 #: (submodule's path, function, or None for the frame's own layer; values read; value made; values let go)
 Step = Tuple[Union[str, Callable, None], Sequence[str], str, List[str]]
@@ -77,6 +78,28 @@ class StochasticDepth(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, mode={self.mode}"
+
+
+class Tensors(nn.Module):
+    """Parameters and buffers by name; of one that a network uses by itself."""
+
+    def __init__(self, parameters: Dict[str, tuple], buffers: Dict[str, tuple]) -> None:
+        super().__init__()
+        for name, shape in parameters.items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        for name, shape in buffers.items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.name = next(iter((*parameters, *buffers)), "")
+
+
+def owned(root: nn.Module, path: str, name: str) -> Callable:
+    """A function of the images that gives a module's own parameter or buffer."""
+    return lambda images: getattr(root.get_submodule(path), name)
+
+
+def unknown(name: str) -> Callable:
+    """Raises CostmodelError: an op that was let through unknown only counts."""
+    raise CostmodelError(f"the network has the unknown op {name!r}, which can be priced as nothing but not be run")
 
 
 class Frame(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from ..graph import Graph, Node
 from ..network import Network
 from ..ops.lean import FoldedConv2d
 from . import library
+from .flat import flat
 from .modules import Frame, with_frame
 
 Run = List[Tuple[int, Node]]  # consecutive nodes with their numbers
@@ -29,14 +30,18 @@ def realize(network: Union[str, Network, Any], strategy: str = "full", conventio
     if not chosen.measurable:
         names = ", ".join(name for name, c in conventions_.CONVENTIONS.items() if c.measurable)
         raise CostmodelError(f"convention {convention!r} only counts, no module follows it; allowed: {names}")
-    graph = chosen.lower(strategies_.apply(strategy, load(network).graph))
-    return build(graph).train(graph.has_loss)
+    network = load(network)
+    graph = chosen.lower(strategies_.apply(strategy, network.graph))
+    return build(graph, network.module).train(graph.has_loss)
 
 
-def build(graph: Graph) -> nn.Module:
-    """The graph, its loss left out, as a tree of modules."""
+def build(graph: Graph, source: Optional[nn.Module] = None) -> nn.Module:
+    """The graph, its loss left out, as a tree of modules; source: whose parameters and buffers it shares."""
     nodes = graph.nodes[:-1] if graph.has_loss else graph.nodes
-    root = _Builder(graph).frame("", list(enumerate(nodes)))
+    if source is not None or any(node.until for node in nodes):
+        root = flat(graph, nodes, source)
+    else:
+        root = _Builder(graph).frame("", list(enumerate(nodes)))
     if graph.prefix_slices > 1:
         root.slice_prefix(graph.nodes[graph.prefix - 1].name, graph.prefix_slices)
     for node in nodes:

@@ -57,7 +57,8 @@ def validate(
     predicted = estimate(network, strategy, batch, resolution, convention, **run)
     alone = estimate(network, strategy, batch, resolution, convention, **tensors)
     refuse_crashes(predicted)
-    measured = measure(realize(network, strategy, convention), batch, resolution, network.channels, **run)
+    module = realize(network.at(resolution), strategy, convention)
+    measured = measure(module, batch, resolution, network.channels, **run)
     return [
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes),
         Check("step_peak_bytes", predicted.step_peak_bytes, measured.step_peak_bytes, PEAK_TOLERANCE),

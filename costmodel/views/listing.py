@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from fnmatch import fnmatchcase
+from typing import Callable, Dict, Iterator, List
 
 from .. import conventions, strategies  # noqa: F401
 from ..convention import CONVENTIONS
-from ..frontends import load
+from ..errors import CostmodelError
+from ..frontends import family_of, load, outline
 from ..frontends.files import shipped_names
 from ..optimizer import OPTIMIZERS
 from ..strategy import STRATEGIES
@@ -25,6 +27,55 @@ def networks() -> Table:
     columns = [Column("network", **_TEXT), Column("resolution"), Column("blocks"),
                Column("parameters", lambda n: f"{n:,}"), Column("follows", **_TEXT)]  # fmt: skip
     return Table("", columns, rows)
+
+
+class OfSource:
+    """The rows of a library's networks whose names are like a pattern: each is built and traced as it is asked for."""
+
+    def __init__(self, source: str, like: str) -> None:
+        from ..frontends import names_of
+
+        self.source = source
+        self.names = [name for name in names_of(source) if fnmatchcase(name, like)]
+        if not self.names:
+            raise CostmodelError(f"{source} has no network like {like!r}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[list]:
+        return (row_of(f"{self.source}:{name}") for name in self.names)
+
+
+def row_of(name: str) -> list:
+    """A network of a library: its numbers, and whether it can be traced."""
+    try:
+        network = outline(name)
+    except CostmodelError as error:
+        return [name, None, None, None, f"no: {str(error).partition(' (in ')[0][:100]}"]
+    parameters = sum(_elements(shape) for shape, _ in network.graph.parameters.values())
+    return [name, network.resolution, len(network.graph.blocks), parameters, "yes"]
+
+
+def source_table(rows: List[list]) -> Table:
+    """A library's networks."""
+    columns = [Column("network", **_TEXT), Column("resolution"), Column("blocks"),
+               Column("parameters", lambda n: "" if n is None else f"{n:,}"), Column("traced", **_TEXT)]  # fmt: skip
+    traced = sum(row[-1] == "yes" for row in rows)
+    return Table(f"{traced} of {len(rows)} can be traced", columns, rows)
+
+
+def family_table(rows: List[list]) -> Table:
+    """The same by family: how many of its networks can be traced, and why the first of the others cannot."""
+    families: Dict[str, List[list]] = {}
+    for row in rows:
+        families.setdefault(family_of(row[0]), []).append(row)
+    cells = []
+    for family, own in sorted(families.items()):
+        reasons = [row[-1][4:] for row in own if row[-1] != "yes"]
+        cells.append([family, len(own), len(own) - len(reasons), reasons[0] if reasons else None])
+    columns = [Column("family", **_TEXT), Column("networks"), Column("traced"), Column("why not all", **_TEXT)]
+    return Table(source_table(rows).title, columns, cells)
 
 
 def strategy_table() -> Table:

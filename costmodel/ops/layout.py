@@ -1,0 +1,154 @@
+"""Ops that move numbers without arithmetic: copies, concatenation, padding."""
+
+from __future__ import annotations
+
+from ..op import Axes, Op, Work, check, op
+from ..size import numel, require
+
+
+@op("copy")
+class Copy(Op):
+    """x.clone(), or x.contiguous() where x is not."""
+
+    passes = ("x",)
+
+    def shape(self, x):
+        return x
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x):
+        return {"forward": Work(), "x": Work()}
+
+    def module(self, library):
+        return lambda x: x.clone(memory_format=library.torch.contiguous_format)
+
+
+@op("cat")
+class Cat(Op):
+    """torch.cat of `count` tensors along an axis. Each one's gradient is a view of the output's."""
+
+    count: int
+    axis: int = 1
+
+    def __post_init__(self):
+        check(self.count >= 1 and self.axis >= 0, f"count {self.count}, axis {self.axis}; allowed: >= 1, >= 0")
+        object.__setattr__(self, "_inputs", tuple(f"x{i}" for i in range(self.count)))
+
+    @classmethod
+    def infer(cls, *xs):
+        return {"count": len(xs)}
+
+    @property
+    def inputs(self):
+        return self._inputs
+
+    passes = inputs
+
+    def shape(self, *xs):
+        first, axis = xs[0], self.axis
+        require(axis < len(first), "axis {} is not there in {}", (axis,), first)
+        for x in xs[1:]:
+            fits = len(x) == len(first) and all(i == axis or _same(m, n) for i, (m, n) in enumerate(zip(x, first)))
+            require(fits, "{} and {} differ along other axes than {}", first, x, (axis,))
+        return (*first[:axis], sum(x[axis] for x in xs), *first[axis + 1 :])
+
+    def needs(self):
+        return dict.fromkeys(self.inputs, ())
+
+    def work(self, y, *xs):
+        return {"forward": Work(), **dict.fromkeys(self.inputs, Work())}
+
+    def module(self, library):
+        return lambda *xs: library.torch.cat(xs, self.axis)
+
+
+def _same(m, n):
+    same = m == n
+    return same if isinstance(same, bool) else bool(same.all())
+
+
+@op("pad")
+class Pad(Op):
+    """torch.nn.functional.pad. pads: before and after, the last axis first; with a constant, negative ones cut.
+
+    With another mode torch's backward keeps the input, only for its shape (reflection_pad2d and the like).
+    """
+
+    pads: Axes
+    value: float = 0.0
+    mode: str = "constant"
+
+    torch_excuse = "stock padding by reflection keeps its input for its shape alone"
+
+    def __post_init__(self):
+        modes = ("constant", "reflect", "replicate", "circular")
+        check(self.mode in modes, f"mode is {self.mode!r}; allowed: {', '.join(modes)}")
+        even = bool(self.pads) and len(self.pads) % 2 == 0
+        check(even, f"pads is {self.pads}; allowed: two per axis, last axis first")
+
+    def shape(self, x):
+        require(2 * len(x) >= len(self.pads), "pads {} are more than {} has axes", self.pads, x)
+        y = list(x)
+        for i in range(len(self.pads) // 2):
+            y[-1 - i] = y[-1 - i] + self.pads[2 * i] + self.pads[2 * i + 1]
+            require(y[-1 - i] >= 1, "pads {} cut all of {}", self.pads, x)
+        return tuple(y)
+
+    def needs(self):
+        return {"x": ()}
+
+    def torch_needs(self):
+        return {"x": ("x",) if self.mode in ("reflect", "replicate") else ()}
+
+    def work(self, y, x):
+        return {"forward": Work(), "x": Work()}
+
+    def module(self, library):
+        pad, value = library.torch.nn.functional.pad, self.value if self.mode == "constant" else None
+        return lambda x: pad(x, self.pads, self.mode, value)
+
+
+@op("pad_same")
+class PadSame(Op):
+    """Zero padding as TensorFlow's "same": what a window then needs for ceil(size / stride) outputs, more at the end.
+
+    timm.layers.pad_same.
+    """
+
+    kernel: Axes
+    stride: Axes
+    dilation: Axes = (1, 1)
+    value: float = 0.0
+
+    def pads(self, x):
+        """Zeros before and after, the last axis first."""
+        found = []
+        windows = zip(x[2:], self.kernel, self.stride, self.dilation)
+        for size, k, s, d in reversed(tuple(windows)):
+            missing = (-(-size // s) - 1) * s + (k - 1) * d + 1 - size
+            missing = missing * (missing > 0)
+            found += [missing // 2, missing - missing // 2]
+        return found
+
+    def shape(self, x):
+        require(len(x) == 4, "pad_same takes (N, C, H, W), the input is {}", x)
+        left, right, top, bottom = self.pads(x)
+        return (x[0], x[1], x[2] + top + bottom, x[3] + left + right)
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x):
+        return {"forward": Work(), "x": Work()}
+
+    def module(self, library):
+        return lambda x: library.torch.nn.functional.pad(x, self.pads(tuple(x.shape)), value=self.value)
+
+
+Copy.examples = ((Copy(), (2, 3, 4)),)
+Cat.examples = ((Cat(2), (2, 3, 4, 5), (2, 6, 4, 5)), (Cat(3, axis=2), (2, 3, 1), (2, 3, 4), (2, 3, 2)))
+Pad.examples = ((Pad((0, 1, 0, 1)), (2, 3, 4, 5)), (Pad((1, 2)), (2, 3, 4)), (Pad((-1, 0)), (2, 3, 4)),
+                (Pad((1, 1, 1, 1), mode="reflect"), (2, 3, 4, 5)))  # fmt: skip
+PadSame.examples = ((PadSame((3, 3), (2, 2)), (2, 3, 8, 8)), (PadSame((5, 5), (2, 2)), (2, 3, 9, 7)))

@@ -1,0 +1,136 @@
+"""Products of two activations, and attention."""
+
+from __future__ import annotations
+
+from ..op import Extra, Op, Pair, Work, check, op, pair
+from ..size import broadcast, numel, require, window
+
+
+@op("matmul")
+class Matmul(Op):
+    """torch.matmul: (..., L, K) and (..., K, M) -> (..., L, M); the axes before the last two broadcast."""
+
+    inputs = ("a", "b")
+
+    def shape(self, a, b):
+        require(len(a) >= 2 and len(b) >= 2, "matmul takes matrices, the inputs are {} and {}", a, b)
+        require(a[-1] == b[-2], "matrices {} and {} do not fit", a, b)
+        return (*broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+
+    def needs(self):
+        return {"a": ("b",), "b": ("a",)}
+
+    def work(self, y, a, b):
+        each = Work(numel(y) * a[-1])
+        return {"forward": each, "a": each, "b": each}
+
+    def module(self, library):
+        return library.torch.matmul
+
+
+@op("convolve")
+class Convolve(Op):
+    """torch.nn.functional.conv2d by a weight that is a value, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w)."""
+
+    stride: Pair = 1
+    padding: Pair = 0
+    dilation: Pair = 1
+    groups: int = 1
+
+    inputs = ("x", "weight")
+    torch_joint = True  # as conv2d
+
+    def __post_init__(self):
+        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            object.__setattr__(self, name, pair(getattr(self, name), name, least))
+        check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
+
+    def shape(self, x, weight):
+        require(len(x) == len(weight) == 4, "convolve takes maps and a weight of four axes, not {} and {}", x, weight)
+        fits = x[1] == weight[1] * self.groups
+        require(fits, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
+        windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
+        h, w = (window(*each) for each in windows)
+        require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
+        return (x[0], weight[0], h, w)
+
+    def needs(self):
+        return {"x": ("weight",), "weight": ("x",)}
+
+    def work(self, y, x, weight):
+        each = Work(numel(y) * numel(weight[1:]))
+        return {"forward": each, "x": each, "weight": each}
+
+    def module(self, library):
+        conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
+        return lambda x, weight: conv2d(x, weight, None, *rest)
+
+
+@op("attention")
+class Attention(Op):
+    """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
+
+    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as (N, L, heads, E). The weights
+    are not kept: backward computes them again from the queries, the keys and the logarithms of the softmax's sums.
+    """
+
+    inputs = ("q", "k", "v")
+    torch_joint = True  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
+
+    def shape(self, q, k, v):
+        require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)
+        require(q[-1] == k[-1], "queries {} and keys {} do not fit", q, k)
+        return (*q[:-1], v[-1])
+
+    def needs(self):
+        return dict.fromkeys(self.inputs, ("q", "k", "v", "y", "logsumexp"))
+
+    def extras(self, q, k, v):
+        return {"logsumexp": Extra(q[:-1], 32)}
+
+    def work(self, y, q, k, v):
+        one, other = numel(q) * k[-2], numel(q[:-1]) * k[-2] * v[-1]
+        pairs = numel(q[:-1]) * k[-2]
+        # dv = p' g; dp = g v'; dq = ds k; dk = ds' q; p = softmax(q k') is made again, counted with dq as dp is.
+        return {
+            "forward": Work(one + other, 6 * pairs),
+            "q": Work(2 * one + other, 9 * pairs),
+            "k": Work(one),
+            "v": Work(other),
+        }
+
+    def module(self, library):
+        return library.torch.nn.functional.scaled_dot_product_attention
+
+
+@op("softmax")
+class Softmax(Op):
+    """torch.softmax along an axis: dx = y * (g - sum(g * y)) reads the output."""
+
+    axis: int = -1
+
+    def shape(self, x):
+        require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
+        return x
+
+    def needs(self):
+        return {"x": ("y",)}
+
+    def work(self, y, x):
+        n = numel(y)  # max, subtract, exp, sum, divide
+        return {"forward": Work(0, 5 * n), "x": Work(0, 4 * n)}
+
+    def module(self, library):
+        return library.nn.Softmax(self.axis)
+
+
+Matmul.examples = (
+    (Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)),
+    (Matmul(), (2, 5, 4), (2, 4, 6)),
+)
+Convolve.examples = (
+    (Convolve(groups=8, stride=2), (2, 8, 7, 7), (8, 1, 3, 3)),
+    (Convolve(padding=1), (2, 4, 5, 5), (6, 4, 3, 3)),
+)
+Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
+Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))

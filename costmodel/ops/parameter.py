@@ -1,0 +1,87 @@
+"""Values that are there before the step: parameters and buffers that a network uses by themselves."""
+
+from __future__ import annotations
+
+from ..op import Axes, Extra, Op, Work, op
+
+
+class Resident(Op):
+    """A value that is no activation. The input is read only for its batch."""
+
+    is_resident = True
+
+    def work(self, y, x):
+        return {"forward": Work(), **dict.fromkeys(self.needs(), Work())}
+
+    def module(self, library):
+        return library.Tensors(self.params(), {name: extra.shape for name, extra in self.buffers().items()})
+
+
+@op("parameter")
+class Parameter(Resident):
+    """A parameter by itself: a scale of a layer, a position embedding, a class token. `parameter` is its name."""
+
+    parameter: str
+    size: Axes
+
+    @property
+    def passes(self):
+        return (self.parameter,)
+
+    def params(self):
+        return {self.parameter: tuple(self.size)}
+
+    def shape(self, x):
+        return tuple(self.size)
+
+    def needs(self):
+        return {"x": (), self.parameter: ()}
+
+
+@op("constant")
+class Constant(Resident):
+    """A tensor without a gradient. `buffer`: its name where the module holds it. A size of 0 is the batch's."""
+
+    size: Axes
+    buffer: str = ""
+
+    def buffers(self):
+        return {self.buffer: Extra(tuple(self.size))} if self.buffer else {}
+
+    def shape(self, x):
+        return tuple(size or x[0] for size in self.size)
+
+    def needs(self):
+        return {"x": ()}
+
+
+@op("unknown")
+class Unknown(Op):
+    """An op that the package does not know, let through on request: it is taken to keep and to cost nothing.
+
+    What is computed with it is a lower bound. of: torch's name; size: of its output, 0 for the batch.
+    """
+
+    of: str
+    size: Axes
+    count: int = 1
+
+    @classmethod
+    def infer(cls, *xs):
+        return {"count": len(xs)}
+
+    @property
+    def inputs(self):
+        return tuple(f"x{i}" for i in range(self.count))
+
+    def shape(self, *xs):
+        return tuple(size or xs[0][0] for size in self.size)
+
+    def needs(self):
+        return dict.fromkeys(self.inputs, ())
+
+    def work(self, y, *xs):
+        return {"forward": Work(), **dict.fromkeys(self.inputs, Work())}
+
+    def module(self, library):
+        return library.unknown(self.of)

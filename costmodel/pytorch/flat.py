@@ -1,0 +1,120 @@
+"""A traced graph as a module: one forward that runs all nodes and lets each value go when the trace saw it go.
+
+The original's own Python is not run again; its parameters and buffers are shared, under the original's paths.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from torch import nn
+
+from ..errors import CostmodelError
+from ..graph import INPUT, Graph, Node
+from ..timeline import frame_ends
+from . import library
+from .modules import Frame, Tensors, owned
+
+def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
+    """The graph's nodes, those but the loss, as a module with the parameters and buffers of `source`."""
+    root = Frame()
+    leaves = [node.op.module(library) for node in nodes]
+    paths = _place_all(root, nodes, leaves)
+    ends = frame_ends(graph)
+    steps = []
+    for i, (node, leaf) in enumerate(zip(nodes, leaves)):
+        call: Any = paths.get(i, leaf)
+        if isinstance(leaf, Tensors):
+            call = owned(root, node.owner, leaf.name)
+        done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
+        steps.append((call, node.inputs, node.name, done))
+    root.set_steps((INPUT,), steps, nodes[-1].name)
+    if source is not None:
+        share(root, source)
+        in_order(root, source)
+    for (owner, name), (_, trains) in graph.parameters.items():
+        getattr(root.get_submodule(owner), name).requires_grad_(trains)
+    return root
+
+
+def _place_all(root: nn.Module, nodes: Tuple[Node, ...], leaves: List[Any]) -> Dict[int, str]:
+    """Register every leaf module under its owner's path; returns the path of each node's leaf."""
+    paths: Dict[int, str] = {}
+    at: Dict[str, Node] = {}
+    # Shorter paths first: a composite's own layer stands before the modules in it.
+    for i in sorted(range(len(nodes)), key=lambda i: nodes[i].owner.count(".")):
+        node, leaf = nodes[i], leaves[i]
+        if not isinstance(leaf, nn.Module) or isinstance(leaf, Tensors):
+            continue
+        path = node.owner if node.op.params() or node.op.buffers() else node.name
+        if path in at:
+            if at[path].op != node.op:
+                raise CostmodelError(f"module {path!r} is called as {at[path].op} and as {node.op}")
+        elif path == "":
+            raise CostmodelError("a network that is a single layer has nothing to rewrite; wrap it in a Sequential")
+        else:
+            _place(root, path, leaf)
+            at[path] = node
+        paths[i] = path
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensors):
+            owner = _holder(root, nodes[i].owner)
+            for name, parameter in leaf._parameters.items():
+                if name not in owner._parameters:
+                    owner.register_parameter(name, parameter)
+            for name, buffer in leaf._buffers.items():
+                if name not in owner._buffers:
+                    owner.register_buffer(name, buffer)
+    return paths
+
+
+def _holder(root: nn.Module, path: str) -> nn.Module:
+    """The module under a path, with plain ones made on the way."""
+    for name in filter(None, path.split(".")):
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root._modules[name]
+    return root
+
+
+def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+    holder, _, name = path.rpartition(".")
+    _holder(root, holder).add_module(name, module)
+
+
+def share(root: nn.Module, source: nn.Module) -> None:
+    """Give a module the parameters and buffers of another: the same storage, flags of its own.
+
+    What the graph does not use is carried too, frozen, so that state dicts fit both ways.
+    """
+    mine: Dict[int, nn.Parameter] = {}
+    for path, part in source.named_modules(remove_duplicate=False):
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                if id(parameter) not in mine:
+                    mine[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+                _set(_holder(root, path), "_parameters", name, mine[id(parameter)])
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                _set(_holder(root, path), "_buffers", name, buffer.detach())
+                if name in part._non_persistent_buffers_set:
+                    _holder(root, path)._non_persistent_buffers_set.add(name)
+
+
+def _set(holder: nn.Module, kind: str, name: str, tensor: Any) -> None:
+    if name in holder.__dict__:
+        del holder.__dict__[name]
+    getattr(holder, kind)[name] = tensor
+
+
+def in_order(root: nn.Module, source: nn.Module) -> None:
+    """Put submodules and parameters in the order of another module, for the same order of state dicts."""
+    for path, part in source.named_modules():
+        try:
+            mine = root.get_submodule(path)
+        except AttributeError:
+            continue
+        for kind in ("_modules", "_parameters", "_buffers"):
+            theirs, own = getattr(part, kind), getattr(mine, kind)
+            for name in [*(n for n in theirs if n in own), *(n for n in own if n not in theirs)]:
+                own[name] = own.pop(name)

@@ -1,0 +1,14 @@
+"""`as_is`: the module's own `requires_grad` flags and modes."""
+
+from __future__ import annotations
+
+from ..errors import CostmodelError
+from ..graph import Graph
+from ..strategy import strategy
+
+
+@strategy("as_is", "the module's own requires_grad flags and modes")
+def as_is(graph: Graph) -> Graph:
+    if not graph.is_traced:
+        raise CostmodelError("as_is takes a module's flags and modes; the network comes from a spec, which has none")
+    return graph.as_is or graph
