@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 from .errors import CostmodelError, check_name, unknown
 from .graph import Graph, Node, within
@@ -17,7 +17,7 @@ Option = Callable[[str], Any]  # the reader of an option's text; raises ValueErr
 class Strategy(NamedTuple):
     """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`.
 
-    least_blocks: how many blocks it wants a network to have.
+    least_blocks: how many blocks it wants a network to have. of_modules: it takes a traced module.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Strategy(NamedTuple):
     options: Mapping[str, Option]
     trains: bool
     least_blocks: int
+    of_modules: bool
 
 
 STRATEGIES: Dict[str, Strategy] = {}
@@ -39,11 +40,12 @@ def strategy(
     options: Mapping[str, Option] = {},
     trains: bool = True,
     least_blocks: int = 0,
+    of_modules: bool = False,
 ) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
     """Decorator: registers a function graph -> graph as the strategy `name`, with K where it takes blocks."""
 
     def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
-        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains, least_blocks)
+        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains, least_blocks, of_modules)
         return rewrite
 
     return register
@@ -99,12 +101,19 @@ def slices(text: str) -> int:
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices}
 
 
+def possible(graph: Graph) -> List[Strategy]:
+    """The strategies that a graph can have."""
+    blocks = len(graph.blocks)
+    return [
+        s for s in STRATEGIES.values()
+        if max(s.least_blocks, s.takes_blocks) <= blocks and (graph.is_traced or not s.of_modules)
+    ]  # fmt: skip
+
+
 def usual(graph: Graph) -> Tuple[str, ...]:
     """Every strategy that a graph can have, those of K blocks with a few."""
     few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
-    possible = [s for s in STRATEGIES.values() if s.least_blocks <= len(graph.blocks)]
-    possible = [s for s in possible if s.name != "as_is" or graph.is_traced]
-    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in possible]
+    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in possible(graph)]
     return tuple(name for group in names for name in group)
 
 

@@ -70,7 +70,7 @@ def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[
     from ..errors import CostmodelError
     from ..frontends import load
     from ..frontier import is_table, read_table
-    from ..strategy import STRATEGIES
+    from ..strategy import possible
     from ..sweeps import sweep
     from ..target import parse
 
@@ -78,11 +78,9 @@ def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[
         if len(sources) > 1:
             raise CostmodelError(f"{len(sources)} networks; allowed: one, or tables that sweep wrote")
         if "strategy" not in axes:
-            blocks = len(load(sources[0]).graph.blocks)
+            graph = load(sources[0]).graph
             axes["strategy"] = [
-                f"{s.name}:1..{blocks}" if s.takes_blocks else s.name
-                for s in STRATEGIES.values()
-                if s.trains and s.least_blocks <= blocks and (blocks or not s.takes_blocks)
+                f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in possible(graph) if s.trains
             ]
         grid = sweep(sources[0], **axes)
         columns = grid.to_dict()

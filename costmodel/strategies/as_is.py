@@ -7,7 +7,7 @@ from ..graph import Graph
 from ..strategy import strategy
 
 
-@strategy("as_is", "the module's own requires_grad flags and modes")
+@strategy("as_is", "the module's own requires_grad flags and modes", of_modules=True)
 def as_is(graph: Graph) -> Graph:
     if not graph.is_traced:
         raise CostmodelError("as_is takes a module's flags and modes; the network comes from a spec, which has none")
