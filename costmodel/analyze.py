@@ -47,11 +47,16 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
     return estimate
 
 
-def shapes_of(graph: Graph, images: Shape, answers: Answers = Answers()) -> Tuple[Shape, ...]:
-    """The shape of every value, for a batch of images (N, C, H, W). Raises CostmodelError naming the node."""
+def shapes_of(
+    graph: Graph, images: Shape, answers: Answers = Answers(), nodes: Optional[int] = None
+) -> Tuple[Shape, ...]:
+    """The shape of every value, for a batch of images (N, C, H, W). Raises CostmodelError naming the node.
+
+    nodes: only those of so many nodes.
+    """
     shapes: List[Shape] = [images]
     try:
-        for node, reads in zip(graph.nodes, graph.reads):
+        for node, reads in zip(graph.nodes[:nodes], graph.reads):
             shapes.append(answers.shape(node.op, *[shapes[v] for v in reads]))
     except CostmodelError as error:
         raise CostmodelError(f"node {node.name!r} ({node.op.kind}): {error}") from None
@@ -110,7 +115,7 @@ def memory_of(
     item = bits // 8
     prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
     sliced = bool(prefix) and uniform(images < request.batch)
-    part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers) if sliced else shapes
+    part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
     forward, backward, epilogue, joins = [], [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         here = part if i < prefix else shapes

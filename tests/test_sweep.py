@@ -12,6 +12,7 @@ import costmodel
 from costmodel import CostmodelError
 from costmodel.axes import spelled_out
 from costmodel.cli import main
+from costmodel.frontends.files import shipped_names
 from costmodel.graph import Graph, Node
 from costmodel.gridfiles import write
 from costmodel.lines import Batches, Line
@@ -21,6 +22,7 @@ from costmodel.ops.pool import AvgPool2d, Mean
 from costmodel.ops.resize import Upsample
 from costmodel.peaks import Grid, envelope, highest, running
 from costmodel.pricing import COLUMNS
+from costmodel.strategy import usual
 from costmodel.sweeps import Plan
 
 BATCHES = [1, 2, 3, 15, 16, 17, 64, 500]
@@ -79,10 +81,38 @@ def test_every_cell_of_small_grids(network, axes):
     check_cells(network, costmodel.sweep(network, resolution=[64, 97, 224], **axes))
 
 
+TARGETS = ["none", "cuda", "cpu,threads=1", "cpu,threads=2", "cpu,isa=avx2,threads=8", "cpu,threads=3,channels_last"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_cell_of_random_grids(seed):
+    """Any network, strategy, convention and target, at any batches and resolutions."""
+    rng = random.Random(seed)
+    network = rng.choice(shipped_names("networks"))
+    strategies = [*usual(costmodel.load(network).graph), "blocks:1,prefix_slices=3"]
+    axes = {
+        "strategy": rng.choice([s for s in strategies if network != "proxyless_mobile_tinytl" or "blocks" not in s]),
+        "convention": rng.choice(["torch", "torch", "lean", "ideal", "tinytl", "mobiletl"]),
+        "optimizer": rng.choice(["sgd", "adam"]),
+        "dtype": rng.choice(["float32", "float16"]),
+        "target": rng.choice(TARGETS),
+        "batch": rng.sample(range(2, rng.choice([12, 40, 700])), rng.randint(2, 7)),
+        "resolution": rng.sample(range(64, rng.choice([80, 300])), rng.randint(1, 4)),
+    }
+    check_cells(network, costmodel.sweep(network, **axes))
+
+
 def test_where_the_course_of_the_step_depends_on_the_resolution():
     """Squeeze-and-excite on 1x1 maps sums nothing up: the grid is priced in parts."""
     sides = "30..36:2,64"
     sweep = costmodel.sweep("mobilenet_v3_small", batch=[2, 3, 40, 41], resolution=sides, target="cpu,threads=1")
+    check_cells("mobilenet_v3_small", sweep)
+
+
+def test_slices_of_one_image_where_the_trained_part_takes_statistics_of_the_batch():
+    """5 images in 5 slices: the frozen prefix sees one 1x1 map at a time, and has no statistics to take of it."""
+    axes = {"strategy": "blocks:1,prefix_slices=5", "convention": "lean", "target": "none"}
+    sweep = costmodel.sweep("mobilenet_v3_small", batch=[3, 4, 5, 7], resolution=[32, 47], **axes)
     check_cells("mobilenet_v3_small", sweep)
 
 

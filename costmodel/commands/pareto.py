@@ -72,6 +72,7 @@ def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[
     from ..frontier import is_table, read_table
     from ..strategy import possible
     from ..sweeps import sweep
+    from ..target import parse
 
     if not any(map(is_table, sources)):
         if len(sources) > 1:
@@ -82,8 +83,13 @@ def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[
                 f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in possible(graph) if s.trains
             ]
         grid = sweep(sources[0], **axes)
-        constant = [str(v) for k, v in grid.fixed.items() if v is not None and k in ("network", "convention", "target")]
-        return ", ".join(constant), grid.to_dict()
+        columns = grid.to_dict()
+        one = {**{name: [value] for name, value in grid.fixed.items()}, **columns}
+        what = {name: values[0] for name, values in one.items() if values[0] is not None and len(set(values)) == 1}
+        words = [str(parse(what[name])) if name == "target" else f"batch {what[name]}" if name == "batch" else
+                 f"{what[name]}x{what[name]}" if name == "resolution" else str(what[name])
+                 for name in ("network", "batch", "resolution", "convention", "target") if name in what]  # fmt: skip
+        return ", ".join(words), columns
     if axes:
         raise CostmodelError(f"--{next(iter(axes))} beside a table; allowed: with a network")
     tables = [read_table(source) for source in sources]
