@@ -285,7 +285,7 @@ class Estimate:
             "trainable_parameters": self.trainable_parameters,
             "memory_bytes": dict(self.memory_bytes),
             "flops": dict(self.flops),
-            **({"peak_at": self.peak_at} if self.memory is not None else {}),
+            **({"peak_at": self.peak_at, "at_peak": self.at_peak} if self.memory is not None else {}),
             "target": {**self.request.target.to_dict(), "dtype": self.request.dtype.name},
             **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,

@@ -41,8 +41,9 @@ def test_json_is_the_estimates_and_nothing_else():
     assert document["memory_bytes"]["saved"] == 70_843_716 and document["memory_bytes"]["step_peak"] == 93_130_112
     assert set(document) == {
         "network", "strategy", "convention", "batch", "input_shape", "parameters", "trainable_parameters",
-        "memory_bytes", "flops", "peak_at", "target", "optimizer", "accumulate", "blocks",
+        "memory_bytes", "flops", "peak_at", "at_peak", "target", "optimizer", "accumulate", "blocks",
     }  # fmt: skip
+    assert sum(document["at_peak"].values()) == document["memory_bytes"]["step_peak"]
     for total, part in (("saved", "saved"), ("parameters", "parameters")):
         whole = document["memory_bytes"][total] if part == "saved" else document["parameters"]
         assert sum(block[part] for block in document["blocks"]) == whole

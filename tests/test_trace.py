@@ -379,3 +379,20 @@ def test_what_is_exported_reads_back_as_the_same_network(name, tmp_path):
         assert one.to_dict() == other.to_dict()
     realize(again, "full")(torch.randn(2, 3, 64, 64))
     assert costmodel.load(str(path), classes=3).graph.nodes[-1].op.out_features == 3
+
+
+def hooked(register):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    getattr(module[0], register)(lambda *_: None)
+    return module
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_realize_refuses_hooks_that_it_would_not_run(register):
+    with pytest.raises(CostmodelError, match=r"^0 \(Conv2d\) has forward (pre )?hooks, which a realised module would not run"):
+        realize(hooked(register), "full")
+
+
+def test_backward_hooks_are_refused():
+    with pytest.raises(CostmodelError, match=r"^0 \(Conv2d\) has backward hooks: remove them"):
+        costmodel.estimate(hooked("register_full_backward_hook"))

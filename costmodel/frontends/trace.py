@@ -84,6 +84,9 @@ def check(module: nn.Module) -> None:
     """Raise CostmodelError for a module that cannot be traced at all."""
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         raise CostmodelError("the network is compiled by TorchScript; allowed: the module that it was made from")
+    for path, part in module.named_modules():
+        if part._backward_hooks or part._backward_pre_hooks:
+            raise CostmodelError(f"{path or 'the network'} ({type(part).__name__}) has backward hooks: remove them")
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for path, tensor in tensors:
             if isinstance(tensor, nn.parameter.UninitializedTensorMixin):

@@ -17,6 +17,8 @@ from .modules import Frame, Tensors, owned
 
 def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
     """The graph's nodes, those but the loss, as a module with the parameters and buffers of `source`."""
+    if source is not None:
+        refuse_hooks(source)
     root = Frame()
     leaves = [node.op.module(library) for node in nodes]
     paths = _place_all(root, nodes, leaves)
@@ -35,6 +37,18 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
     for (owner, name), (_, trains) in graph.parameters.items():
         getattr(root.get_submodule(owner), name).requires_grad_(trains)
     return root
+
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def refuse_hooks(source: nn.Module) -> None:
+    """Raise CostmodelError where a module has hooks: the realised one would not run them."""
+    for path, part in source.named_modules():
+        found = [name.strip("_").replace("_", " ") for name in HOOKS if getattr(part, name, None)]
+        if found:
+            where = f"{path or 'the network'} ({type(part).__name__})"
+            raise CostmodelError(f"{where} has {' and '.join(found)}, which a realised module would not run: remove them")
 
 
 def _place_all(root: nn.Module, nodes: Tuple[Node, ...], leaves: List[Any]) -> Dict[int, str]:
