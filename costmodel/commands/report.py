@@ -70,5 +70,5 @@ def memory_format(estimates: Sequence[Any], estimate: Callable, asked: Dict[str,
     peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
     if peak >= here.peak_bytes:
         return []
-    return [f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: convert module"
-            " and images to torch.channels_last (--target cpu,channels_last)."]  # fmt: skip
+    return [f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: realize(...,"
+            " memory_format='best') takes it (--target cpu,channels_last)."]  # fmt: skip

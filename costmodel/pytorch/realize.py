@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple, Union
 
+import torch
 from torch import nn
 
 from .. import convention as conventions_
 from .. import strategies, strategy as strategies_  # noqa: F401
-from ..errors import CostmodelError
+from ..api import estimate
+from ..errors import CostmodelError, check_name
 from ..frontends import load
 from ..graph import Graph, Node
 from ..network import Network
@@ -20,19 +22,35 @@ from .modules import Frame, with_frame
 Run = List[Tuple[int, Node]]  # consecutive nodes with their numbers
 
 
-def realize(network: Union[str, Network, Any], strategy: str = "full", convention: str = "torch") -> nn.Module:
+def realize(
+    network: Union[str, Network, Any], strategy: str = "full", convention: str = "torch", memory_format: str = "contiguous"
+) -> nn.Module:
     """The module that trains as the strategy says: (N, C, H, W) -> logits, in train mode, `requires_grad` set.
 
     Frozen norms stay in eval mode when the module is put into `.train()`. State dict keys are the reference
-    implementation's. Raises CostmodelError for a bad request or a convention that no module follows.
+    implementation's. memory_format: contiguous, channels_last, or best, the one in which a step of 8 images at the
+    network's own resolution peaks lower here; the module's `memory_format` says which it is, for the images too. (Weights
+    shared with a module that was given then lie in memory otherwise there too; their values do not change.)
+    Raises CostmodelError for a bad request or a convention that no module follows.
     """
     chosen = conventions_.find(convention)
     if not chosen.measurable:
         names = ", ".join(name for name, c in conventions_.CONVENTIONS.items() if c.measurable)
         raise CostmodelError(f"convention {convention!r} only counts, no module follows it; allowed: {names}")
+    check_name("memory format", memory_format, MEMORY_FORMATS)
     network = load(network)
     graph = chosen.lower(strategies_.apply(strategy, network.graph))
-    return build(graph, network.module).train(graph.has_loss)
+    module = build(graph, network.module).train(graph.has_loss)
+    if memory_format == "best":
+        peaks = {name: estimate(network, strategy, convention=convention, target=target).step_peak_bytes
+                 for name, target in MEMORY_FORMATS.items() if target}  # fmt: skip
+        memory_format = min(peaks, key=peaks.__getitem__)
+    module.memory_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+    return module.to(memory_format=torch.channels_last) if memory_format == "channels_last" else module
+
+
+#: What `realize` takes, and the target that prices it.
+MEMORY_FORMATS = {"contiguous": "cpu", "channels_last": "cpu,channels_last", "best": ""}
 
 
 def build(graph: Graph, source: Optional[nn.Module] = None) -> nn.Module:
