@@ -71,7 +71,10 @@ def predicted(op, shapes, wants, trains, convention="torch"):
 
 
 # Lean forms take a place where these are frozen; the folded ones stand where nothing is differentiated.
-FROZEN = {"shift_norm": {"weight"}, "folded_conv2d": {"weight"}, "folded_norm": {"weight", "bias"}}
+FROZEN = {
+    "shift_norm": {"weight"}, "lean_group_norm": {"weight"},
+    "folded_conv2d": {"weight"}, "folded_norm": {"weight", "bias"},
+}
 WITHOUT_BACKWARD = ("folded_conv2d", "folded_norm")
 
 

@@ -10,7 +10,7 @@ from ..size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
 from .noise import Dropout
-from .norm import BatchNorm
+from .norm import BatchNorm, GroupNorm
 from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 
 
@@ -160,6 +160,27 @@ def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
     return as_op(ShiftNorm, stock, inplace=place.alone, owns=place.owns)
 
 
+@op("lean_group_norm")
+class LeanGroupNorm(GroupNorm):
+    """A group norm that trains only its shift, on an input that wants no gradient: nothing is kept."""
+
+    torch_joint = False
+
+    def transients(self, setting, y, x):
+        # Mean and deviation of the groups go as the forward pass ends; the shift's gradient is a sum.
+        if setting.demanded != ("bias",):
+            return super().transients(setting, y, x)
+        return (2 * setting.item * x[0] * self.groups, 0)
+
+    def module(self, library):
+        return library.lean.LeanGroupNorm(self.groups, self.channels, self.eps)
+
+
+@stands_for(GroupNorm)
+def lean_group_norm(stock: GroupNorm, place: Place) -> Optional[Op]:
+    return as_op(LeanGroupNorm, stock) if place.demanded == ("bias",) else None
+
+
 @op("masked_activation")
 class MaskedActivation(Activation):
     """An activation whose backward reads one bit per element: packed 8 to a byte, or read off its output.
@@ -276,6 +297,7 @@ LeanConv2d.examples = tuple((as_op(LeanConv2d, op), x) for op, x in Conv2d.examp
 FoldedConv2d.examples = ((FoldedConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),)
 FoldedNorm.examples = ((FoldedNorm(8, "frozen"), (2, 8, 5, 3)),)
 ShiftNorm.examples = ((ShiftNorm(8, "frozen"), (2, 8, 5, 3)), (ShiftNorm(8, "frozen", inplace=True), (2, 8, 5, 3)))
+LeanGroupNorm.examples = ((LeanGroupNorm(2, 8), (2, 8, 5, 3)),)
 MaskedActivation.examples = (
     (MaskedActivation("relu6"), (2, 8, 5, 3)),
     (MaskedActivation("relu", keep="y", inplace=True), (3, 7)),

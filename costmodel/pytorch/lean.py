@@ -212,6 +212,26 @@ class ShiftNorm2d(FrozenBatchNorm2d):
 
 # Activations whose derivative takes two values, and dropout
 
+class _ShiftOfGroups(Function):
+    @staticmethod
+    def forward(ctx, x, bias, norm):
+        return F.group_norm(x, norm.num_groups, norm.weight, bias, norm.eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        return None, g.sum([axis for axis in range(g.ndim) if axis != 1]), None
+
+
+class LeanGroupNorm(nn.GroupNorm):
+    """A group norm that keeps nothing where its shift alone wants a gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad or self.weight.requires_grad or not _recorded(self.bias):
+            return super().forward(x)
+        return _ShiftOfGroups.apply(x, self.bias, self)
+
+
 _FORWARD = {  # out of place, in place
     "relu": (aten.relu, aten.relu_),
     "relu6": (aten.relu6, aten.relu6_),
