@@ -115,11 +115,6 @@ def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
     return {"network": load(network, **of_network), **{k: v for k, v in asked.items() if k not in of_network}}
 
 
-def several(value: Sequence[str], usual: Any) -> Any:
-    """The values of an option that may be given several times, or its default."""
-    return list(value) if value else usual
-
-
 _COMMON = {
     "network": click.argument("network"),
     "strategy": click.option("--strategy", default="full", show_default=True, help="NAME[:K][,key=value...]"),

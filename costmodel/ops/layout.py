@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Axes, Op, Work, check, op
-from ..size import numel, require
+from ..size import require
 
 
 @op("copy")
