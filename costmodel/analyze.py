@@ -13,6 +13,7 @@ from .errors import CostmodelError
 from .estimates import Estimate, Memory, NodeWork, Request
 from .graph import Graph
 from .network import Network
+from .recompute import RNG_STATE, STATE, segments
 from .size import LARGEST, Shape, same, uniform
 from .target import Setting
 
@@ -41,7 +42,10 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
     work = partial(work_of, graph, shapes, chosen.elementwise, answers)
     memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
-    estimate = Estimate(network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory)
+    first = sum(one.segment is None for one in kept)  # the others are made anew in the backward pass
+    estimate = Estimate(
+        network.name, request, graph, shapes, kept[:first], kept_shapes[:first], kept_bytes[:first], work, memory
+    )
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     return estimate
@@ -69,9 +73,11 @@ def price(
     """Shapes and bytes of what is kept; `item_bits` are those of the network's data type."""
     found, sizes = [], []
     extras_of, extras = -1, {}
-    for node, operand, value, _ in kept:
+    for node, operand, value, *_ in kept:
         if value is not None:
             shape, bits = shapes[value], item_bits
+        elif operand == RNG_STATE:
+            shape, bits = STATE
         else:
             if node != extras_of:
                 extras_of, extras = node, answers.extras(graph.nodes[node].op, *[shapes[v] for v in graph.reads[node]])
@@ -89,6 +95,7 @@ def work_of(
     counted: a convention's own elementwise work.
     """
     works = []
+    again = {i for segment in segments(graph) for i in segment.again}
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         op = node.op
         work = answers.work(op, shapes[i + 1], *[shapes[v] for v in reads])
@@ -102,7 +109,11 @@ def work_of(
                 weights += macs
         macs, operations = work["forward"]
         own = counted(node, shapes[i + 1], demanded) if counted else None
-        works.append(NodeWork(macs, inputs, weights, *(own or (operations, elementwise))))
+        operations, elementwise = own or (operations, elementwise)
+        if i in again:
+            works.append(NodeWork(macs, inputs, weights, macs, operations, elementwise + operations))
+        else:
+            works.append(NodeWork(macs, inputs, weights, 0, operations, elementwise))
     return tuple(works)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
+from . import recompute
 from .errors import check_name
 from .graph import Graph, Node
 from .size import Shape, Size
@@ -23,12 +24,14 @@ class Kept(NamedTuple):
 
     node: the first node that keeps it; operand: what that node calls it.
     value: number of the value that it is, or None for an extra of the node.
+    segment: number of the part of the graph whose second run, in the backward pass, makes it; None: the first one does.
     """
 
     node: int
     operand: str
     value: Optional[int]
     readers: Tuple[Read, ...]
+    segment: Optional[int] = None
 
 
 KeptRule = Callable[[Graph], Iterable[Read]]
@@ -53,7 +56,7 @@ class Convention(NamedTuple):
     elementwise: Optional[Elementwise]
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
-        """What is kept, each storage once, in the order in which it is first kept."""
+        """What is kept, each storage once, in the order in which it is first kept; what a second run keeps comes last."""
         return _kept(self, graph)
 
 
@@ -85,15 +88,24 @@ def find(name: str) -> Convention:
 
 @lru_cache(maxsize=512)
 def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
-    readers: Dict[Tuple[int, str], List[Read]] = {}
-    values: Dict[Tuple[int, str], Optional[int]] = {}
-    for read in convention.reads(graph):
-        value = value_of(graph, read.node, read.operand)
+    readers: Dict[tuple, List[Read]] = {}
+    values: Dict[tuple, Optional[int]] = {}
+    segments = recompute.segments(graph)
+    inside = {i: k for k, segment in enumerate(segments) for i in segment.run}
+    reads = [(read, value_of(graph, read.node, read.operand)) for read in convention.reads(graph)]
+    for segment in segments:
+        reads += [(Read(segment.first, recompute.GIVEN, ()), v) for v in segment.inputs]
+        reads += [(Read(segment.first, recompute.RNG_STATE, ()), None)] if segment.is_random else []
+    for read, value in sorted(reads, key=lambda pair: pair[0].node) if segments else reads:
+        k = inside.get(read.node) if read.gradients else None
+        if k is not None and value is not None and value <= segments[k].run.start:
+            continue  # kept as one of its inputs
         # A value is one storage whoever reads it; an extra is the node's own.
-        key = (value, "") if value is not None and not convention.memory else (-1 - read.node, read.operand)
+        key = (k, value, "") if value is not None and not convention.memory else (k, -1 - read.node, read.operand)
         values[key] = value
         readers.setdefault(key, []).append(read)
-    return tuple(Kept(reads[0].node, reads[0].operand, values[key], tuple(reads)) for key, reads in readers.items())
+    kept = [Kept(reads[0].node, reads[0].operand, values[key], tuple(reads), key[0]) for key, reads in readers.items()]
+    return tuple(sorted(kept, key=lambda one: one.segment is not None))
 
 
 def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:

@@ -13,6 +13,7 @@ from .convention import Kept, find
 from .graph import Graph
 from .optimizer import Optimizer
 from .peaks import Grid, highest
+from .recompute import GIVEN, RNG_STATE
 from .size import Shape, Size, nbytes, numel
 from .target import Target
 from .timeline import UPDATE, Event, Timeline
@@ -57,8 +58,9 @@ class NodeWork(NamedTuple):
     forward_macs: Size
     input_macs: Size  # of the gradients of activations
     weight_macs: Size  # of the gradients of parameters
+    again_macs: Size  # of its second run, where it has one
     forward_elementwise: Size
-    backward_elementwise: Size
+    backward_elementwise: Size  # a second run included
 
 
 class Row(NamedTuple):
@@ -226,7 +228,7 @@ class Estimate:
         nodes = self.graph.nodes
         rows = []
         for kept, shape, size in zip(self.kept, self.kept_shapes, self.kept_bytes):
-            needed = any(
+            needed = kept.operand in (GIVEN, RNG_STATE) or any(
                 read.operand in nodes[read.node].op.needs()[gradient]
                 for read in kept.readers
                 for gradient in self.graph.demanded[read.node]
@@ -296,15 +298,16 @@ class Estimate:
 
 def flops(work: Tuple[NodeWork, ...]) -> Dict[str, Size]:
     """FLOPs of some nodes, by the contract's keys."""
-    forward, inputs, weights, forward_elementwise, backward_elementwise = (
-        map(sum, zip(*work)) if work else (0, 0, 0, 0, 0)
+    forward, inputs, weights, again, forward_elementwise, backward_elementwise = (
+        map(sum, zip(*work)) if work else (0, 0, 0, 0, 0, 0)
     )
     return {
         "forward": 2 * forward,
-        "backward": 2 * (inputs + weights),
+        "backward": 2 * (inputs + weights + again),
         "backward_input": 2 * inputs,
         "backward_weight": 2 * weights,
-        "total": 2 * (forward + inputs + weights),
+        "recomputed": 2 * again,
+        "total": 2 * (forward + inputs + weights + again),
         "elementwise_forward": forward_elementwise,
         "elementwise_backward": backward_elementwise,
     }

@@ -58,6 +58,7 @@ class Graph:
     blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
     as_is: the graph in the module's own modes, where they are not training's; its own flags are in `trains` either way.
+    checkpointed: scopes that keep only what they are given, and run again in the backward pass.
     prefix_slices: into how many slices of the batch the part that runs without autograd may be cut.
     Raises CostmodelError where a name is taken twice, a value is read before it is made or never, an op gets the
     wrong number of inputs, or a parameter that is not there is said to train.
@@ -68,6 +69,7 @@ class Graph:
     classifier: str = ""
     containers: FrozenSet[str] = frozenset()
     prefix_slices: int = 1
+    checkpointed: Tuple[str, ...] = ()
     as_is: Optional["Graph"] = None
 
     def __post_init__(self) -> None:

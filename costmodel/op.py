@@ -127,6 +127,18 @@ class Op:
         """This op in evaluation mode."""
         return self.frozen()
 
+    def saves_late(self, operands: AbstractSet[str]) -> bool:
+        """Whether what its autograd node saves last is saved when the output is there: results are, inputs before.
+
+        operands: what the node saves, in the op's words.
+        """
+        return any(name not in {*self.inputs, *self.params(), *self.buffers()} for name in operands)
+
+    @property
+    def is_random(self) -> bool:
+        """Its forward pass draws random numbers."""
+        return False
+
     def work(self, y: Shape, *xs: Shape) -> Dict[str, Work]:
         """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 from .errors import CostmodelError, check_name, unknown
 from .graph import Graph, Node, within
 from .op import build
+from .recompute import checkpointed
 
 Option = Callable[[str], Any]  # the reader of an option's text; raises ValueError with what is allowed
 
@@ -76,17 +77,22 @@ def apply(text: str, graph: Graph) -> Graph:
             options[key] = readers[key](value)
         except ValueError as error:
             raise CostmodelError(f"strategy {text!r}: {key} is {value!r}; allowed: {error}") from None
-    slices = options.pop("prefix_slices", 1)
+    slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
     try:
         rewritten = chosen.rewrite(graph, **options)
+        rewritten = with_loss(rewritten) if chosen.trains else rewritten
+        if slices > 1 and not rewritten.prefix:
+            raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
+        rewritten = replace(rewritten, prefix_slices=slices)
+        return checkpointed(rewritten, rewritten.blocks) if again else rewritten
     except CostmodelError as error:
         raise CostmodelError(f"strategy {text!r}: {error}") from None
-    if chosen.trains:
-        loss = Node("loss", build("cross_entropy", {}), (rewritten.nodes[-1].name,))
-        rewritten = replace(rewritten, nodes=(*rewritten.nodes, loss))
-    if slices > 1 and not rewritten.prefix:
-        raise CostmodelError(f"strategy {text!r}: prefix_slices, but {name} leaves no frozen prefix to cut into slices")
-    return replace(rewritten, prefix_slices=slices)
+
+
+def with_loss(graph: Graph) -> Graph:
+    """The graph with the loss after its result."""
+    loss = Node("loss", build("cross_entropy", {}), (graph.nodes[-1].name,))
+    return replace(graph, nodes=(*graph.nodes, loss))
 
 
 def slices(text: str) -> int:
@@ -96,9 +102,16 @@ def slices(text: str) -> int:
     return int(text)
 
 
-#: Options of every strategy. `prefix_slices=N` (lean only; stock modules ignore it): the frozen prefix runs on
+def checkpoint(text: str) -> str:
+    """Reader of `checkpoint`."""
+    if text != "blocks":
+        raise ValueError("blocks")
+    return text
+
+
+#: Options of every strategy. `checkpoint=blocks`: blocks that train run again in the backward pass. `prefix_slices=N` (lean only; stock modules ignore it): the frozen prefix runs on
 #: ceil(batch / N) images at a time.
-COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices}
+COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint}
 
 
 def possible(graph: Graph) -> List[Strategy]:

@@ -21,6 +21,7 @@ import numpy as np
 from .convention import Kept
 from .graph import Graph
 from .optimizer import Optimizer
+from .recompute import RNG_STATE, Segment, segments
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 
@@ -127,22 +128,31 @@ class _Compiler:
         self.categories: List[str] = []
         self.references: List[int] = []
         self.phase, self.node = FORWARD, 0
-        self.storages: List[Optional[int]] = [None]  # of each value; None: the caller's
+        self.storages: Dict[int, Optional[int]] = {0: None}  # of each value; None: the caller's
         self.held: Dict[int, List[int]] = {}  # node -> storages that it keeps for its backward
         self.first_part: Dict[int, int] = {}  # value -> the first of the nodes that split it
         for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
             if node.op.is_part and graph.demanded[i]:
                 self.first_part.setdefault(reads[0], i)
-        self.kept_value = {k.value for k in kept if k.value is not None}
+        self.kept_value = {k.value for k in kept if k.segment is None}
+        self.kept_again = {k.value for k in kept if k.segment is not None}
+        self.states = {k.node: number for number, k in enumerate(kept) if k.operand == RNG_STATE}
         self.ends = frame_ends(graph)
+        self.segments = segments(graph)
+        self.inside = {i: segment for segment in self.segments for i in segment.run}
         self.extras: Dict[int, List[int]] = {}  # node -> extras that it keeps
-        self.readers: Dict[int, List[int]] = {}  # node -> values that it keeps
+        # Node -> values that it keeps, of the first run and of a second one.
+        self.readers: Dict[int, List[int]] = {}
+        self.read_again: Dict[int, List[int]] = {}
         for k, one in enumerate(kept):
+            if one.operand == RNG_STATE:
+                continue
             if one.value is None:
                 self.extras.setdefault(one.node, []).append(k)
             else:
+                readers = self.readers if one.segment is None else self.read_again
                 for read in one.readers:
-                    self.readers.setdefault(read.node, []).append(one.value)
+                    readers.setdefault(read.node, []).append(one.value)
 
     def run(self, optimizer: Optimizer) -> Timeline:
         self.forward()
@@ -191,47 +201,85 @@ class _Compiler:
             self.run_forward(range(prefix))
             slot = self.layout.whole
             whole = self.new(slot, "saved" if graph.content[prefix] in self.kept_value else "activations", "output")
-            self.drop(self.storages.pop(), "copied into the result")
-            del self.storages[1:]
+            self.drop(self.storages[prefix], "copied into the result")
             self.run_forward(range(prefix))
-            part = self.storages[-1]
+            part = self.storages[prefix]
             self.drop(part, "copied into the result")
-            self.storages = [whole if storage == part else storage for storage in self.storages]
+            self.storages = {v: whole if storage == part else storage for v, storage in self.storages.items()}
         self.run_forward(range(prefix, len(graph)))
 
     def run_forward(self, run: range) -> None:
         """The forward pass of consecutive nodes."""
-        graph = self.graph
         for i in run:
-            node, reads = graph.nodes[i], graph.reads[i]
             self.node = i
+            segment = self.inside.get(i)
+            if segment and segment.is_random and i == segment.run.start:
+                state = self.new(self.layout.kept_at(self.states[segment.first]), "saved", RNG_STATE)
+                self.held.setdefault(segment.first, []).append(state)
+            category = "saved" if self.graph.content[i + 1] in self.kept_value else "activations"
+            own = self.run_node(i, category, "activations" if segment else "saved")
             held = self.held.setdefault(i, [])
-            kept_here = dict.fromkeys(self.readers.get(i, ()))
-            overwritten = graph.content[reads[0]] if node.op.is_inplace else None
-            if overwritten in kept_here:
-                # The content that is kept is about to be overwritten: torch keeps a clone of it.
-                del kept_here[overwritten]
-                held.append(self.new(self.layout.value(overwritten), "saved", "a clone of what is overwritten"))
-            if node.op.is_resident:
-                self.storages.append(None)
-            elif node.op.is_view or node.op.is_inplace:
-                self.storages.append(self.hold(self.storages[reads[0]]))
-            else:
-                kept_later = graph.content[i + 1] in self.kept_value
-                category = "loss" if node.op.kind == "cross_entropy" else "saved" if kept_later else "activations"
-                self.storages.append(self.new(self.layout.value(i + 1), category, "output"))
-            for k in self.extras.get(i, ()):
-                kept = self.kept[k]
-                if kept.operand not in node.op.given:
-                    held.append(self.new(self.layout.kept_at(k), "saved", kept.operand))
-            self.passing(self.layout.scratch(i, FORWARD), "scratch")
-            for value in kept_here:
-                storage = self.storages[value]
-                if storage is not None:
-                    held.append(self.hold(storage))
+            if segment:
+                for storage in own:  # it is made again
+                    self.drop(storage, "what reads it runs again")
+                own = self.readings(self.readers, i)
+            held += own
             for value in self.ends.get(i, ()):
-                if not (run.stop < len(graph) and value == run.stop):  # a slice of the prefix ends: copied, then let go
+                if not (run.stop < len(self.graph) and value == run.stop):  # a slice of the prefix: copied, then let go
                     self.drop(self.storages[value], "last reader done and every module that received it returned")
+
+    def run_again(self, segment: Segment) -> None:
+        """The second run of a part, up to what is saved last."""
+        state = None
+        if segment.is_random:
+            state = self.new(self.layout.kept_at(self.states[segment.first]), "recomputed", RNG_STATE)
+        alive = {}
+        for i in range(segment.run.start, segment.last + 1):
+            self.node = i
+            whole = i in segment.again
+            category = "recomputed" if self.graph.content[i + 1] in self.kept_again else "activations"
+            self.held[i] += self.run_node(i, category, "recomputed", whole)
+            if whole:
+                alive[i + 1] = self.storages[i + 1]
+            for value in self.ends.get(i, ()):
+                self.drop(alive.pop(value, None), "last reader done and every module that received it returned")
+        for storage in alive.values():
+            self.drop(storage, "the second run has ended")
+        self.drop(state, "the second run has ended")
+
+    def run_node(self, i: int, category: str, keeping: str, whole: bool = True) -> List[int]:
+        """One node's forward pass; returns what it keeps for its own backward, held. category: of its output.
+
+        keeping: category of what it keeps beside. whole: False where it stops when it has saved what it reads.
+        """
+        graph, held = self.graph, []
+        node, reads = graph.nodes[i], graph.reads[i]
+        readers = self.read_again if i in self.inside else self.readers
+        overwritten = graph.content[reads[0]] if node.op.is_inplace else None
+        cloned = overwritten in readers.get(i, ())
+        if cloned:
+            # The content that is kept is about to be overwritten: torch keeps a clone of it.
+            held.append(self.new(self.layout.value(overwritten), keeping, "a clone of what is overwritten"))
+        if whole:
+            if node.op.is_resident:
+                self.storages[i + 1] = None
+            elif node.op.is_view or node.op.is_inplace:
+                self.storages[i + 1] = self.hold(self.storages[reads[0]])
+            else:
+                category = "loss" if node.op.kind == "cross_entropy" else category
+                self.storages[i + 1] = self.new(self.layout.value(i + 1), category, "output")
+        for k in self.extras.get(i, ()):
+            kept = self.kept[k]
+            if kept.operand not in node.op.given:
+                held.append(self.new(self.layout.kept_at(k), keeping, kept.operand))
+        if whole:
+            self.passing(self.layout.scratch(i, FORWARD), "scratch")
+        return held + self.readings(readers, i, overwritten if cloned else None)
+
+    def readings(self, readers: Dict[int, List[int]], i: int, but: Optional[int] = None) -> List[int]:
+        """The storages, held, of the values that a node keeps."""
+        storages = (self.storages[value] for value in dict.fromkeys(readers.get(i, ())) if value != but)
+        return [self.hold(storage) for storage in storages if storage is not None]
 
     def backward(self) -> None:
         graph = self.graph
@@ -246,6 +294,9 @@ class _Compiler:
                 continue
             self.node = i
             gradient = arrived.pop(i + 1)
+            if i in self.inside and i == self.inside[i].last:
+                self.run_again(self.inside[i])
+                self.node = i
             if node.op.is_part:
                 waiting.append(gradient)
                 if self.first_part[reads[0]] < i:
@@ -259,11 +310,13 @@ class _Compiler:
                 strided = self.new(slot, "gradients of activations", "of the view's base")
                 self.drop(gradient, "copied")
                 gradient = strided
-            handed = []
+            handed, summed = [], []
             for name, v in zip(node.op.inputs, reads):
                 if name not in demanded:
                     continue
-                if name in node.op.passes and (i, name) not in self.reduced:
+                if i in self.inside and (i, name) in self.reduced:
+                    summed.append((name, v))
+                elif name in node.op.passes and (i, name) not in self.reduced:
                     handed.append((v, self.hold(gradient)))
                 else:
                     handed.append((v, self.new(self.layout.value(v), "gradients of activations", f"of {name}")))
@@ -277,12 +330,17 @@ class _Compiler:
                 clone = self.new(slot, "scratch", "a clone of the view's part")
                 self.passing(slot, "the gradient of the op itself")
                 self.drop(clone, "written back")
-            self.passing(self.layout.scratch(i, BACKWARD), "scratch")
+            scratch = self.new(self.layout.scratch(i, BACKWARD), "scratch", "scratch")
+            if summed:
+                # The engine sums after the formulas, when what they unpacked of a second run is gone; else it is there.
+                self.release(i)
+                for name, v in summed:
+                    handed.append((v, self.new(self.layout.value(v), "gradients of activations", f"of {name}")))
+            self.drop(scratch, "scratch")
             self.drop(gradient, "its node has run")
             while waiting:
                 self.drop(waiting.pop(), "put together")
-            for storage in self.held[i]:
-                self.drop(storage, "its reader has run")
+            self.release(i)
             for v, storage in handed:
                 self.deliver(arrived, v, storage)
             if node.op.has_epilogue:
@@ -291,6 +349,11 @@ class _Compiler:
                 self.drop(transient.pop(), "added to the gradient that is there")
         self.node = len(graph) - 1
         self.drop(root, "the backward pass has ended")
+
+    def release(self, i: int) -> None:
+        """Let go what a node kept."""
+        for storage in self.held.pop(i, ()):
+            self.drop(storage, "its reader has run")
 
     def deliver(self, arrived: Dict[int, int], v: int, storage: int) -> None:
         """Hand a gradient to a value; where one has arrived already, add them."""
@@ -355,6 +418,12 @@ def frame_ends(graph: Graph) -> Dict[int, List[int]]:
                 common += 1
             end = last[read[common]] if common < len(read) else i
             death[v - 1] = max(death[v - 1], end)
+    for segment in segments(graph):
+        for v in segment.given:
+            if v:
+                death[v - 1] = max(death[v - 1], segment.run.stop - 1)
+        for i in segment.run[:-1]:
+            death[i] = min(death[i], segment.run.stop - 1)
     death[-1] = len(graph)  # the result is the caller's
     ends: Dict[int, List[int]] = {}
     for i, end in enumerate(death):

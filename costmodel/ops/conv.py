@@ -89,6 +89,9 @@ class Conv2d(Op):
         needs = {"x": ("standardised",), "weight": ("x", "centred", "std", "divisor")}
         return {**needs, "bias": ()} if self.bias else needs
 
+    def saves_late(self, operands):
+        return False
+
     def extras(self, x):
         if not self.has_epilogue:
             return {}

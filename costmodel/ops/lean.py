@@ -67,6 +67,9 @@ class LeanConv2d(Conv2d):
 
     torch_joint = False
 
+    def saves_late(self, operands):
+        return "x" not in operands  # the weight of a lean function; where the weight trains the layer is the stock one
+
     def transients(self, setting, y, x):
         if "weight" in setting.demanded:
             return super().transients(setting, y, x)
@@ -229,6 +232,9 @@ def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
 @op("packed_dropout")
 class PackedDropout(Dropout):
     """Dropout that keeps one bit per element."""
+
+    def saves_late(self, operands):
+        return True
 
     def torch_needs(self):
         return self.needs()

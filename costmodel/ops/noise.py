@@ -35,6 +35,13 @@ class Noise(Op):
         # On the CPU dropout multiplies by a drawn tensor of x's data type (aten/src/ATen/native/Dropout.cpp).
         return {"x": ()} if self.is_view else {"x": ("noise",)}
 
+    def saves_late(self, operands):
+        return False  # the product saves the noise before it is made
+
+    @property
+    def is_random(self):
+        return not self.is_view
+
     def extras(self, x):
         shape = self.noise_shape(x)
         return {"mask": Extra(shape, 1), "noise": Extra(shape)}

@@ -56,6 +56,9 @@ class BatchNorm(Op):
             return {"x": ("x", "mean", "invstd", "weight"), "weight": ("x", "mean", "invstd"), "bias": ()}
         return {"x": ("weight", "running_var"), "weight": ("x", "running_mean", "running_var"), "bias": ()}
 
+    def saves_late(self, operands):
+        return True  # frozen statistics' too: two empty tensors
+
     def extras(self, x):
         # With frozen statistics torch's save_mean and save_invstd are empty.
         return {"mean": Extra((self.channels,)), "invstd": Extra((self.channels,))}

@@ -11,9 +11,11 @@ from torch import nn
 
 from ..errors import CostmodelError
 from ..graph import INPUT, Graph, Node
+from ..recompute import segments
 from ..timeline import frame_ends
 from . import library
-from .modules import Frame, Tensors, owned
+from .modules import Again, Frame, Tensors, owned
+
 
 def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
     """The graph's nodes, those but the loss, as a module with the parameters and buffers of `source`."""
@@ -30,6 +32,13 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
             call = owned(root, node.owner, leaf.name)
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
+    for segment in reversed(segments(graph)):
+        run = slice(segment.run.start, segment.run.stop)
+        part, given = steps[run], [nodes[v - 1].name if v else INPUT for v in segment.given]
+        ours = {name for _, _, name, _ in part}
+        inner = [(*step, [name for name in done if name in ours]) for *step, done in part]
+        done = [name for *_, done in part for name in done if name not in ours]
+        steps[run] = [(Again(tuple(given), inner, segment.is_random), given, part[-1][2], done)]
     root.set_steps((INPUT,), steps, nodes[-1].name)
     if source is not None:
         share(root, source)

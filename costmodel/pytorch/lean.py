@@ -51,7 +51,8 @@ class _FrozenConv(Function):
     def forward(ctx, x, weight, bias, shift, norm, options):
         """shift: the norm's bias. norm: the norm, or None. options: stride, padding, dilation, groups."""
         ctx.x, ctx.options, ctx.eps = _Like(x), options, norm and norm.eps
-        ctx.save_for_backward(weight, *((norm.weight, norm.running_var) if norm else ()))
+        if ctx.needs_input_grad[0] or norm and ctx.needs_input_grad[2]:
+            ctx.save_for_backward(weight, *((norm.weight, norm.running_var) if norm else ()))
         return F.conv2d(x, *_folded(weight, bias, norm), *options)
 
     @staticmethod
@@ -165,7 +166,8 @@ class _Shift(Function):
     @staticmethod
     def forward(ctx, x, bias, norm):
         ctx.eps, ctx.owns_gradient = norm.eps, norm.owns_gradient
-        ctx.save_for_backward(norm.weight, norm.running_var)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(norm.weight, norm.running_var)
         if norm.inplace:
             ctx.mark_dirty(x)
         return norm.normalised(x)
@@ -173,10 +175,11 @@ class _Shift(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
+        saved = ctx.saved_tensors  # first: a checkpointed block is run again here
         shift = g.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
         if not ctx.needs_input_grad[0]:
             return None, shift, None
-        scale = _scale(*ctx.saved_tensors, ctx.eps).to(g.dtype)[:, None, None]
+        scale = _scale(*saved, ctx.eps).to(g.dtype)[:, None, None]
         return g.mul_(scale) if ctx.owns_gradient and _dense(g) else g * scale, shift, None
 
 

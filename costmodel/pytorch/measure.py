@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
+import weakref
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import prod
 from typing import AbstractSet, Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -181,8 +183,20 @@ class _Step:
                 kept[storage.data_ptr()] = storage
             return tensor
 
-        with saved_tensors_hooks(pack, lambda tensor: tensor):
-            self.forward()
+        states: List[Any] = []  # torch.utils.checkpoint keeps those of random numbers where no hook sees them
+        draw = torch.get_rng_state
+
+        def watched() -> torch.Tensor:
+            state = draw()
+            states.append(weakref.ref(state))
+            return state
+
+        with saved_tensors_hooks(pack, lambda tensor: tensor), patch.object(torch, "get_rng_state", watched):
+            result = self.forward()
+        for state in (ref() for ref in states):
+            if state is not None:
+                kept[state.data_ptr()] = state.untyped_storage()
+        del result
         return {pointer: storage.nbytes() for pointer, storage in kept.items()}
 
     def dispatched(self) -> "FlopCounter":

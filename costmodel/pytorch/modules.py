@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Sequence, Tuple, Union
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import CostmodelError
 
-#: (submodule's path, function, or None for the frame's own layer; values read; value made; values let go)
-Step = Tuple[Union[str, Callable, None], Sequence[str], str, List[str]]
+#: (submodule's path, function, steps that run again, or None for the frame's own layer; values read; value made;
+#: values let go)
+Step = Tuple[Union[str, Callable, "Again", None], Sequence[str], str, List[str]]
+
+
+class Again(NamedTuple):
+    """Steps that keep only what they are given, and run again in the backward pass.
+
+    is_random: they draw random numbers, the same ones both times.
+    """
+
+    inputs: Tuple[str, ...]
+    steps: List[Step]
+    is_random: bool
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -133,12 +148,37 @@ class Frame(nn.Module):
         for call, reads, output, done in steps:
             if call is None:
                 call = super().forward
+            elif isinstance(call, Again):
+                call = partial(self._run_again, call)
             elif isinstance(call, str):
                 call = self.get_submodule(call)
             values[output] = call(*[values[name] for name in reads])
             for name in done:
                 del values[name]
         return values
+
+
+    def _run_again(self, again: Again, *args: torch.Tensor) -> torch.Tensor:
+        def run(*args: torch.Tensor) -> torch.Tensor:
+            return self._run(again.steps, dict(zip(again.inputs, args)))[again.steps[-1][2]]
+
+        parts = [self.get_submodule(call) for call, *_ in again.steps if isinstance(call, str)]
+        norms = [part for whole in parts for part in whole.modules() if getattr(part, "running_mean", None) is not None]
+        return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=again.is_random,
+                          context_fn=lambda: (nullcontext(), still(norms)))  # fmt: skip
+
+
+@contextmanager
+def still(norms: List[nn.Module]) -> Iterator[None]:
+    """Running statistics stay as they are: a second run must not count the batch again."""
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, before):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 @torch.no_grad()

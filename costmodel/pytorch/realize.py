@@ -15,9 +15,10 @@ from ..frontends import load
 from ..graph import Graph, Node
 from ..network import Network
 from ..ops.lean import FoldedConv2d
+from ..recompute import segments
 from . import library
 from .flat import flat
-from .modules import Frame, with_frame
+from .modules import Again, Frame, with_frame
 
 Run = List[Tuple[int, Node]]  # consecutive nodes with their numbers
 
@@ -72,6 +73,7 @@ class _Builder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.last_reader = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+        self.again = {segment.scope: segment for segment in segments(graph)}
         self.shared: Dict[str, nn.Module] = {}  # by path: modules that more than one node may call
 
     def frame(self, scope: str, run: Run) -> Frame:
@@ -88,6 +90,9 @@ class _Builder:
             call: Any = child[len(scope) :].lstrip(".")
             if child:
                 _place(frame, call, self.frame(child, part))
+                if child in self.again:
+                    one = (call, reads, last.name, [])
+                    call = Again(tuple(dict.fromkeys(reads)), [one], self.again[child].is_random)
             else:
                 call = self.leaf(frame, scope, last)
             done = [name for name in dict.fromkeys(reads) if name not in inputs and self.last_reader[name] <= end]

@@ -63,6 +63,7 @@ def work_table(estimate: Estimate) -> Table:
         ["convolutions and linear layers", flops["forward"], flops["backward"], flops["total"]],
         ["  of it for gradients of activations", None, flops["backward_input"], None],
         ["  of it for gradients of weights", None, flops["backward_weight"], None],
+        *([["  of it for running blocks again", None, flops["recomputed"], None]] if flops["recomputed"] else []),
         ["elementwise", flops["elementwise_forward"], flops["elementwise_backward"],
          flops["elementwise_forward"] + flops["elementwise_backward"]],
     ]  # fmt: skip
@@ -135,7 +136,10 @@ def difference(stock: Estimate, lean: Estimate) -> List[str]:
 
 def reason(row: Row) -> str:
     """In words, why a tensor is kept."""
-    readers = [f"the gradient of {' and '.join(gradients)} in {node}" for node, gradients in row.readers]
+    readers = [
+        f"the gradient of {' and '.join(gradients)} in {node}" if gradients else "running the block again"
+        for node, gradients in row.readers
+    ]
     tail = "" if row.needed else "; the demanded gradients need only a mask, a shape or nothing of it"
     return f"its {row.tensor} ({show(row.shape) or 'a number'}) is kept for {', and for '.join(readers)}{tail}"
 
