@@ -13,7 +13,7 @@ from .errors import CostmodelError
 from .estimates import Estimate, Memory, NodeWork, Request
 from .graph import Graph
 from .network import Network
-from .recompute import RNG_STATE, STATE, segments
+from .recompute import RNG_STATE, STATE, Segment, segments
 from .size import LARGEST, Shape, same, uniform
 from .target import Setting
 
@@ -40,7 +40,8 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
         raise CostmodelError(f"{where}: {error}{branches.advice(str(error))}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
-    work = partial(work_of, graph, shapes, chosen.elementwise, answers)
+    again = segments(graph, chosen.measurable)
+    work = partial(work_of, graph, shapes, again, chosen.elementwise, answers)
     memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
     first = sum(one.segment is None for one in kept)  # the others are made anew in the backward pass
     estimate = Estimate(
@@ -88,14 +89,15 @@ def price(
 
 
 def work_of(
-    graph: Graph, shapes: Tuple[Shape, ...], counted: Optional[Elementwise] = None, answers: Answers = Answers()
-) -> Tuple[NodeWork, ...]:
+    graph: Graph, shapes: Tuple[Shape, ...], again: Tuple[Segment, ...] = (), counted: Optional[Elementwise] = None,
+    answers: Answers = Answers(),
+) -> Tuple[NodeWork, ...]:  # fmt: skip
     """The arithmetic of every node: its forward pass, and the gradients that are demanded.
 
-    counted: a convention's own elementwise work.
+    again: the parts that run again. counted: a convention's own elementwise work.
     """
     works = []
-    again = {i for segment in segments(graph) for i in segment.again}
+    twice = {i for segment in again for i in segment.again}
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         op = node.op
         work = answers.work(op, shapes[i + 1], *[shapes[v] for v in reads])
@@ -110,7 +112,7 @@ def work_of(
         macs, operations = work["forward"]
         own = counted(node, shapes[i + 1], demanded) if counted else None
         operations, elementwise = own or (operations, elementwise)
-        if i in again:
+        if i in twice:
             works.append(NodeWork(macs, inputs, weights, macs, operations, elementwise + operations))
         else:
             works.append(NodeWork(macs, inputs, weights, 0, operations, elementwise))
@@ -140,8 +142,16 @@ def memory_of(
             joins += [(i, name) for name, x in zip(node.op.inputs, xs) if not same(x, y)]
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
     trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
-    scalar = Setting(target, item, True, ()).scalar
+    number = Setting(target, item, True, ()).python_number
     values = [answers.nbytes(shape, bits) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
     whole = answers.nbytes(shapes[prefix], bits)
-    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar, whole]
+    lost = []
+    for segment in segments(graph):
+        node, reads = graph.nodes[segment.last], graph.reads[segment.last]
+        if segment.whole:  # the dispatcher never sees the output of an op that is left while it runs
+            lost.append(values[segment.last + 1] if target.device != "none" else 0)
+        else:
+            xs = [shapes[v] for v in reads]
+            lost.append(node.op.unfinished(Setting(target, item, True, ()), shapes[segment.last + 1], *xs))
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole]
     return Memory(compiled, peaks.stack(slots, target.block_bytes))

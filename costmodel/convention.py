@@ -90,7 +90,7 @@ def find(name: str) -> Convention:
 def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
     readers: Dict[tuple, List[Read]] = {}
     values: Dict[tuple, Optional[int]] = {}
-    segments = recompute.segments(graph)
+    segments = recompute.segments(graph, convention.measurable)
     inside = {i: k for k, segment in enumerate(segments) for i in segment.run}
     reads = [(read, value_of(graph, read.node, read.operand)) for read in convention.reads(graph)]
     for segment in segments:

@@ -51,6 +51,8 @@ class Op:
     broadcasts: ClassVar[bool] = False
     #: Its input's gradient comes contiguous, whatever the memory format.
     contiguous_gradient: ClassVar[bool] = False
+    #: Its layer is an autograd function in Python, which saves after it has returned; a stock op saves while it runs.
+    in_python: ClassVar[bool] = False
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
 
@@ -133,6 +135,10 @@ class Op:
         operands: what the node saves, in the op's words.
         """
         return any(name not in {*self.inputs, *self.params(), *self.buffers()} for name in operands)
+
+    def unfinished(self, setting: Setting, y: Shape, *xs: Shape) -> Size:
+        """Bytes needed at its highest, beyond what it saves, by an op that is left once it has saved its inputs."""
+        return 0
 
     @property
     def is_random(self) -> bool:

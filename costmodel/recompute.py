@@ -26,8 +26,9 @@ GIVEN = "block's input"
 class Segment(NamedTuple):
     """Consecutive nodes that run again.
 
-    given: values that they are given; inputs: contents of those that are kept for it. first, last: of the nodes that save something. whole: the
-    second run makes the last one's output too. is_random: the state of random numbers is kept.
+    given: values that they are given; inputs: contents of those that are kept for it. first, last: of the nodes that
+    save something. whole: the second run makes the last one's output too. is_random: the state of random numbers is
+    kept.
     """
 
     scope: str
@@ -64,15 +65,16 @@ def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
 
 
 @lru_cache(maxsize=512)
-def segments(graph: Graph) -> Tuple[Segment, ...]:
+def segments(graph: Graph, stock: bool = True) -> Tuple[Segment, ...]:
     """The parts of a graph that run again, in order.
 
-    Raises CostmodelError where a block hands out more than its last value, or overwrites what it is given.
+    stock: as PyTorch's formulas have it, not by what the demanded gradients need. Raises CostmodelError where a block
+    hands out more than its last value, or overwrites what it is given.
     """
-    return tuple(s for s in (_segment(graph, scope) for scope in graph.checkpointed) if s is not None)
+    return tuple(s for s in (_segment(graph, scope, stock) for scope in graph.checkpointed) if s is not None)
 
 
-def _segment(graph: Graph, scope: str) -> Optional[Segment]:
+def _segment(graph: Graph, scope: str, stock: bool) -> Optional[Segment]:
     inside = [i for i, node in enumerate(graph.nodes) if within(node.name, scope)]
     run = range(inside[0], inside[-1] + 1)
     if len(run) != len(inside):
@@ -85,23 +87,23 @@ def _segment(graph: Graph, scope: str) -> Optional[Segment]:
                 raise CostmodelError(f"block {scope!r} cannot be checkpointed: {graph.nodes[i].name} reads"
                                      f" {graph.nodes[v - 1].name} in the midst of it")  # fmt: skip
     _refuse_overwritten(graph, scope, run)
-    saves = [i for i in run if saved_by(graph, i)]
+    saves = [i for i in run if saved_by(graph, i, stock)]
     if not saves:
         return None  # nothing refers to the block after the forward pass
     last = saves[-1]
-    whole = graph.nodes[last].op.saves_late(saved_by(graph, last))
+    whole = graph.nodes[last].op.saves_late(saved_by(graph, last, stock))
     contents = dict.fromkeys(graph.content[v] for v in given if v not in graph.resident)
     is_random = any(graph.nodes[i].op.is_random for i in run)
     return Segment(scope, run, tuple(given), tuple(contents), saves[0], last, whole, is_random)
 
 
-def saved_by(graph: Graph, i: int) -> AbstractSet[str]:
+def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:
     """Everything that a node's autograd node saves, parameters and buffers included."""
     op, demanded = graph.nodes[i].op, graph.demanded[i]
     if not demanded:
         return frozenset()
-    needs = op.torch_needs()
-    return {operand for gradient in (needs if op.torch_joint else demanded) for operand in needs[gradient]}
+    needs = op.torch_needs() if stock else op.needs()
+    return {operand for gradient in (needs if stock and op.torch_joint else demanded) for operand in needs[gradient]}
 
 
 def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:

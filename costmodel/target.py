@@ -68,8 +68,13 @@ class Setting(NamedTuple):
 
     @property
     def scalar(self) -> int:
-        """Bytes of a Python number in arithmetic with a tensor: 8, and a copy in the tensor's data type."""
-        return 8 + self.item if self.target.device == "cpu" else 0
+        """Bytes of a number in arithmetic with a tensor, within an op: 8, and a copy in the tensor's data type."""
+        return 8 + self.item if self.kernels else 0
+
+    @property
+    def python_number(self) -> int:
+        """The same of one that Python hands to the op: it makes the tensor of 8 bytes outside."""
+        return 8 if self.target.device == "none" else self.scalar
 
 
 @lru_cache(maxsize=64)

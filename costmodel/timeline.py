@@ -45,6 +45,7 @@ class Layout(NamedTuple):
     kept: int
     parameters: int
     nodes: int
+    segments: int
 
     def value(self, v: int) -> int:
         """Slot of a value, or of its gradient."""
@@ -66,13 +67,17 @@ class Layout(NamedTuple):
         """Slot of what a node's backward takes after it has handed on its gradients."""
         return self.values + self.kept + self.parameters + 2 * self.nodes + node
 
+    def lost(self, k: int) -> int:
+        """Slot of what the op makes for nobody in the midst of which the k-th second run stops."""
+        return self.values + self.kept + self.parameters + 3 * self.nodes + k
+
     @property
     def item(self) -> int:
         """Slot of one number of the network's data type."""
-        return self.values + self.kept + self.parameters + 3 * self.nodes
+        return self.lost(self.segments)
 
     @property
-    def scalar(self) -> int:
+    def number(self) -> int:
         """Slot of a Python number in arithmetic with a tensor."""
         return self.item + 1
 
@@ -122,7 +127,8 @@ class _Compiler:
         self.graph, self.kept, self.accumulate, self.reduced, self.sliced = graph, kept, accumulate, reduced, sliced
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         self.trained = {key: p for p, key in enumerate(trained)}
-        self.layout = Layout(len(graph) + 1, len(kept), len(self.trained), len(graph))
+        self.segments = segments(graph)
+        self.layout = Layout(len(graph) + 1, len(kept), len(self.trained), len(graph), len(self.segments))
         self.events: List[Event] = []
         self.slots: List[int] = []  # of each storage
         self.categories: List[str] = []
@@ -138,7 +144,6 @@ class _Compiler:
         self.kept_again = {k.value for k in kept if k.segment is not None}
         self.states = {k.node: number for number, k in enumerate(kept) if k.operand == RNG_STATE}
         self.ends = frame_ends(graph)
-        self.segments = segments(graph)
         self.inside = {i: segment for segment in self.segments for i in segment.run}
         self.extras: Dict[int, List[int]] = {}  # node -> extras that it keeps
         # Node -> values that it keeps, of the first run and of a second one.
@@ -236,10 +241,9 @@ class _Compiler:
         alive = {}
         for i in range(segment.run.start, segment.last + 1):
             self.node = i
-            whole = i in segment.again
             category = "recomputed" if self.graph.content[i + 1] in self.kept_again else "activations"
-            self.held[i] += self.run_node(i, category, "recomputed", whole)
-            if whole:
+            self.held[i] += self.run_node(i, category, "recomputed", segment)
+            if i in segment.again:
                 alive[i + 1] = self.storages[i + 1]
             for value in self.ends.get(i, ()):
                 self.drop(alive.pop(value, None), "last reader done and every module that received it returned")
@@ -247,10 +251,10 @@ class _Compiler:
             self.drop(storage, "the second run has ended")
         self.drop(state, "the second run has ended")
 
-    def run_node(self, i: int, category: str, keeping: str, whole: bool = True) -> List[int]:
+    def run_node(self, i: int, category: str, keeping: str, again: Optional[Segment] = None) -> List[int]:
         """One node's forward pass; returns what it keeps for its own backward, held. category: of its output.
 
-        keeping: category of what it keeps beside. whole: False where it stops when it has saved what it reads.
+        keeping: category of what it keeps beside. again: the part whose second run it belongs to.
         """
         graph, held = self.graph, []
         node, reads = graph.nodes[i], graph.reads[i]
@@ -260,6 +264,7 @@ class _Compiler:
         if cloned:
             # The content that is kept is about to be overwritten: torch keeps a clone of it.
             held.append(self.new(self.layout.value(overwritten), keeping, "a clone of what is overwritten"))
+        whole = again is None or i in again.again
         if whole:
             if node.op.is_resident:
                 self.storages[i + 1] = None
@@ -267,13 +272,15 @@ class _Compiler:
                 self.storages[i + 1] = self.hold(self.storages[reads[0]])
             else:
                 category = "loss" if node.op.kind == "cross_entropy" else category
-                self.storages[i + 1] = self.new(self.layout.value(i + 1), category, "output")
+                slot = self.layout.value(i + 1)
+                if again and i == again.last and not node.op.in_python and i + 1 not in self.kept_again:
+                    slot = self.layout.lost(self.segments.index(again))  # nobody is given it
+                self.storages[i + 1] = self.new(slot, category, "output")
         for k in self.extras.get(i, ()):
             kept = self.kept[k]
             if kept.operand not in node.op.given:
                 held.append(self.new(self.layout.kept_at(k), keeping, kept.operand))
-        if whole:
-            self.passing(self.layout.scratch(i, FORWARD), "scratch")
+        self.passing(self.layout.scratch(i, FORWARD) if whole else self.layout.lost(self.segments.index(again)), "scratch")
         return held + self.readings(readers, i, overwritten if cloned else None)
 
     def readings(self, readers: Dict[int, List[int]], i: int, but: Optional[int] = None) -> List[int]:
@@ -375,12 +382,12 @@ class _Compiler:
                 # denom = (exp_avg_sq.sqrt() / bias_correction2_sqrt).add_(eps); the name is bound until the next one
                 root = self.new(self.layout.parameter(p), "scratch", "square root of the second moment")
                 quotient = self.new(self.layout.parameter(p), "scratch", "denominator")
-                self.passing(self.layout.scalar, "a number and its tensor")
+                self.passing(self.layout.number, "a number and its tensor")
                 self.drop(root, "divided")
                 self.drop(previous, "replaced")
                 previous = quotient
             elif optimizer.slots:
-                self.passing(self.layout.scalar, "a number and its tensor")
+                self.passing(self.layout.number, "a number and its tensor")
         self.drop(previous, "the update has ended")
 
 

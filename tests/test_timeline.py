@@ -106,8 +106,8 @@ def test_the_update_of_adam_holds_two_tensors_of_a_parameter_and_the_one_before(
     for event in update:
         level += event.sign * int(estimate.memory.sizes[event.slot])
         highest = max(highest, level)
-    # weight: root and quotient, 2 * 3840; then bias beside the weight's quotient: 3840 + 2 * 20.
-    assert (highest, level) == (2 * 4 * 192 * 5, 0)
+    # weight: root, quotient and the divisor, 2 * 3840 + 8; then bias beside the weight's quotient: 3840 + 2 * 20 + 8.
+    assert (highest, level) == (2 * 4 * 192 * 5 + 8, 0)
     assert estimate.memory_bytes["optimizer"] == 2 * 4 * (192 * 5 + 5) + 4 * 2
 
 
@@ -122,5 +122,7 @@ def test_earlier_gradients_are_resident_under_accumulation(name):
 
 def test_cuda_rounds_every_block_up_to_512_bytes():
     tensors, cuda = (costmodel.estimate("mobilenet_v2", "full", batch=3, resolution=65, target=t) for t in ("none", "cuda"))
-    assert np.array_equal(cuda.memory.sizes, -(-tensors.memory.sizes // 512) * 512)
+    rounded = -(-tensors.memory.sizes // 512) * 512
+    rounded[cuda.memory.timeline.layout.number] = 0  # of Python's numbers: on the CPU
+    assert np.array_equal(cuda.memory.sizes, rounded)
     assert cuda.step_peak_bytes >= tensors.step_peak_bytes

@@ -14,6 +14,7 @@ from ..graph import Graph
 from ..ops.conv import Conv2d
 from ..ops.lean import Place, lean as lean_form
 from ..ops.norm import BatchNorm
+from ..recompute import segments
 from .ideal import ideal
 
 
@@ -30,6 +31,7 @@ def lower(graph: Graph) -> Graph:
             readers[v] = readers.get(v, 0) + 1
             if name in node.op.passes or node.op.is_view or node.op.contiguous_gradient:
                 shared.add(v)
+    given = {v for segment in segments(graph) for v in segment.given}  # to what runs again: it must stay as it is
     partner = folded(graph, readers)
     nodes = []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
@@ -38,7 +40,7 @@ def lower(graph: Graph) -> Graph:
         place = Place(
             demanded=demanded,
             trains=node.trains,
-            alone=isinstance(maker, Conv2d) and readers[v] == 1 and graph.content[v] not in kept,
+            alone=isinstance(maker, Conv2d) and readers[v] == 1 and graph.content[v] not in kept and v not in given,
             carried=graph.content[i + 1] in kept,
             owns=readers.get(i + 1) == 1 and i + 1 not in shared,
             partner=partner.get(i, ""),

@@ -29,7 +29,7 @@ class AddNumber(WithNumber):
     passes = ("x",)
 
     def transients(self, setting, y, x):
-        return (setting.scalar, 0)
+        return (setting.python_number, 0)
 
     def module(self, library):
         return (lambda x: x.add_(self.number)) if self.inplace else (lambda x: x + self.number)
@@ -47,7 +47,7 @@ class MulNumber(WithNumber):
     inplace: bool = False
 
     def transients(self, setting, y, x):
-        return (setting.scalar, setting.scalar)
+        return (setting.python_number, setting.python_number)
 
     def module(self, library):
         name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")

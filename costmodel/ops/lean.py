@@ -65,6 +65,8 @@ class LeanConv2d(Conv2d):
     transposed one at other strides. The bias's gradient is a sum.
     """
 
+    in_python = True
+
     torch_joint = False
 
     def saves_late(self, operands):
@@ -136,6 +138,8 @@ class ShiftNorm(BatchNorm):
     inplace: it overwrites its input; owns: in the backward pass the gradient of its output, which is its alone.
     """
 
+    in_python = True
+
     inplace: bool = False
     owns: bool = False
 
@@ -167,6 +171,8 @@ def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
 class LeanGroupNorm(GroupNorm):
     """A group norm that trains only its shift, on an input that wants no gradient: nothing is kept."""
 
+    in_python = True
+
     torch_joint = False
 
     def transients(self, setting, y, x):
@@ -191,6 +197,8 @@ class MaskedActivation(Activation):
     of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway; owns: as a ShiftNorm's.
     """
 
+    in_python = True
+
     of: str
     keep: str = "mask"
     inplace: bool = False
@@ -211,7 +219,7 @@ class MaskedActivation(Activation):
         return {}
 
     def transients(self, setting, y, x):
-        return (0, setting.scalar if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
+        return (0, setting.python_number if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
 
     def module(self, library):
         return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate, self.owns)
@@ -233,6 +241,8 @@ def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
 class PackedDropout(Dropout):
     """Dropout that keeps one bit per element."""
 
+    in_python = True
+
     def saves_late(self, operands):
         return True
 
@@ -242,7 +252,7 @@ class PackedDropout(Dropout):
     def transients(self, setting, y, x):
         # A byte per element is drawn and packed before the output is made, which is then scaled by a number.
         output = 0 if self.inplace else setting.item * numel(y)
-        return (maximum(maximum(numel(x) - output, 0), setting.scalar), setting.scalar)
+        return (maximum(maximum(numel(x) - output, 0), setting.python_number), setting.python_number)
 
     def module(self, library):
         return library.lean.PackedDropout(self.p, self.inplace)
@@ -257,6 +267,8 @@ def lean_dropout(stock: Dropout, place: Place) -> Optional[Op]:
 class LeanAvgPool2d(AvgPool2d):
     """Average pooling that keeps nothing."""
 
+    in_python = True
+
     def torch_needs(self):
         return self.needs()
 
@@ -270,6 +282,8 @@ class LeanAvgPool2d(AvgPool2d):
 class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
     """Adaptive average pooling that keeps nothing."""
 
+    in_python = True
+
     def torch_needs(self):
         return self.needs()
 
@@ -280,6 +294,8 @@ class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
 @op("lean_max_pool2d")
 class LeanMaxPool2d(MaxPool2d):
     """Max pooling that keeps the indices alone."""
+
+    in_python = True
 
     def needs(self):
         return {"x": ("indices",)}

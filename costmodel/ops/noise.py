@@ -38,6 +38,13 @@ class Noise(Op):
     def saves_late(self, operands):
         return False  # the product saves the noise before it is made
 
+    def unfinished(self, setting, y, x):
+        return self.divisor(setting)
+
+    def divisor(self, setting):
+        """Bytes of the number by which the noise is divided."""
+        return setting.python_number
+
     @property
     def is_random(self):
         return not self.is_view
@@ -56,7 +63,7 @@ class Noise(Op):
         # The noise is divided by a number before the output is made; without a backward pass it goes at the end.
         output = 0 if self.inplace else setting.item * numel(y)
         noise = 0 if setting.recorded else setting.item * numel(self.noise_shape(x))
-        return (noise + maximum(setting.scalar - output, 0), 0)
+        return (noise + maximum(self.divisor(setting) - output, 0), 0)
 
 
 @op("dropout")
@@ -66,6 +73,9 @@ class Dropout(Noise):
     p: float = 0.5
     inplace: bool = False
     active: bool = True
+
+    def divisor(self, setting):
+        return setting.scalar  # made within the op
 
     def noise_shape(self, x):
         return () if self.p == 1 else x  # p = 1: torch multiplies by one zero

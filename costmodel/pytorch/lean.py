@@ -58,7 +58,7 @@ class _FrozenConv(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        weight, *scale = ctx.saved_tensors
+        weight, *scale = ctx.saved_tensors or (None,)
         want_x, _, want_bias, want_shift, *_ = ctx.needs_input_grad
         scale = _scale(*scale, ctx.eps) if scale and (want_x or want_bias) else None
         gx = shift = bias = None
@@ -338,7 +338,8 @@ class _Drop(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        return masked(g, *ctx.saved_tensors, ctx.layout).mul_(ctx.scale), None, None
+        (kept,) = ctx.saved_tensors
+        return masked(g, kept, ctx.layout).mul_(ctx.scale), None, None
 
 
 class PackedDropout(nn.Dropout):
