@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..op import Extra, Op, Pair, Work, check, op, pair
 from ..size import broadcast, numel, require, window
+from .conv import Conv2d
 
 
 @op("matmul")
@@ -61,9 +64,19 @@ class Convolve(Op):
         each = Work(numel(y) * numel(weight[1:]))
         return {"forward": each, "x": each, "weight": each}
 
+    def transients(self, setting, y, x, weight):
+        return _layer(self, weight).transients(setting, y, x)  # it is the same kernels
+
     def module(self, library):
         conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
         return lambda x, weight: conv2d(x, weight, None, *rest)
+
+
+@lru_cache(maxsize=1024)
+def _layer(op, weight):
+    """The layer that convolves by a weight of this shape."""
+    outputs, per_group, *kernel = weight
+    return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups)
 
 
 @op("attention")
