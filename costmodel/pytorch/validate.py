@@ -57,7 +57,7 @@ def validate(
     predicted = estimate(network, strategy, batch, resolution, convention, **run)
     alone = estimate(network, strategy, batch, resolution, convention, **tensors)
     refuse_crashes(predicted)
-    module = realize(network.at(resolution), strategy, convention)
+    module = realize(network.at(resolution, batch), strategy, convention)
     measured = measure(module, batch, resolution, network.channels, **run)
     return [
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes),
