@@ -12,6 +12,7 @@ from .convention import Elementwise, Kept
 from .errors import CostmodelError
 from .estimates import Estimate, Memory, NodeWork, Request
 from .graph import Graph
+from .layouts import layouts_of
 from .network import Network
 from .size import LARGEST, Shape, same, uniform
 from .target import Setting
@@ -116,18 +117,27 @@ def memory_of(
     prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
     sliced = bool(prefix) and uniform(images < request.batch)
     part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
-    forward, backward, epilogue, joins = [], [], [], []
+    joins = frozenset(
+        (i, name)
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)) if node.op.broadcasts
+        for name, v in zip(node.op.inputs, reads) if not same(shapes[v], shapes[i + 1])
+    )  # fmt: skip
+    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
+    forward, backward, epilogue, recast, copied = [], [], [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         here = part if i < prefix else shapes
         xs, y = [here[v] for v in reads], here[i + 1]
-        setting = Setting(target, item, bool(demanded), demanded)
+        setting = Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
         first, second = answers.transients(node.op, setting, y, *xs)
         forward.append(first)
         backward.append(second)
         epilogue.append(answers.epilogue(node.op, setting, y, *xs) if node.op.has_epilogue else 0)
-        if node.op.broadcasts:
-            joins += [(i, name) for name, x in zip(node.op.inputs, xs) if not same(x, y)]
-    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
+        if demanded and setting.layouts:
+            recast += [(i, name) for name in node.op.recast(setting)]
+            if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, y)):
+                copied.append(i)
+    moves = timeline.Moves(joins, frozenset(recast), frozenset(copied))
+    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, moves, sliced)
     trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
     scalar = Setting(target, item, True, ()).scalar
     values = [answers.nbytes(shape, bits) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .errors import CostmodelError, unknown
+from .layouts import CHANNELS_LAST, Layout, copy_of
+from .size import Shape, Size, numel
 
 DEVICES = ("cpu", "cuda", "none")
 ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
@@ -53,13 +55,29 @@ class Setting(NamedTuple):
     """What the buffers of one op depend on beside shapes.
 
     item: bytes of a number of the network's data type. recorded: autograd records the op for a backward pass.
-    demanded: the gradients that its backward computes.
+    demanded: the gradients that its backward computes. layouts: how its inputs lie in memory, and gradient: how its
+    output's gradient does, where they are not all in the target's format.
     """
 
     target: Target
     item: int
     recorded: bool
     demanded: Tuple[str, ...]
+    layouts: Tuple[Layout, ...] = ()
+    gradient: Optional[Layout] = None
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether a function of images takes its input as channels_last."""
+        return self.layouts[0].order == CHANNELS_LAST.order if self.layouts else self.target.channels_last
+
+    def copies(self, order: Tuple[int, ...], y: Shape, *xs: Shape) -> Size:
+        """Bytes of the copies that bring the inputs, and the output's gradient `y` if one is given, into an order."""
+        total = 0
+        for layout, shape in zip((*self.layouts, self.gradient), (*xs, y)):
+            if layout is not None and shape is not None:
+                total = total + copy_of(layout, shape, order, self.item * numel(shape))
+        return total
 
     @property
     def kernels(self) -> bool:

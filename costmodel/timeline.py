@@ -14,7 +14,7 @@ What decides it, all measured on torch 2.13:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -81,6 +81,19 @@ class Layout(NamedTuple):
         return self.item + 2
 
 
+class Moves(NamedTuple):
+    """What backward moves in memory beside what it computes.
+
+    reduced: (node, input) whose gradient is summed over axes along which the input was broadcast.
+    recast: (node, parameter) whose gradient is copied into the parameter's own strides.
+    copied: nodes whose incoming gradient is copied, since it lies otherwise than they take it.
+    """
+
+    reduced: FrozenSet[Tuple[int, str]] = frozenset()
+    recast: FrozenSet[Tuple[int, str]] = frozenset()
+    copied: FrozenSet[int] = frozenset()
+
+
 class Timeline(NamedTuple):
     """The compiled events of a step, and the same as arrays."""
 
@@ -102,23 +115,21 @@ class Timeline(NamedTuple):
 
 @lru_cache(maxsize=512)
 def compile(
-    graph: Graph, kept: Tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, reduced: FrozenSet[Tuple[int, str]],
-    sliced: bool,
+    graph: Graph, kept: Tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, moves: Moves, sliced: bool
 ) -> Timeline:
     """The events of a step.
 
     accumulate: the gradients of earlier micro-batches are there, and the step is the last micro-batch's.
-    reduced: (node, input) whose gradient is summed over axes along which the input was broadcast.
     sliced: the frozen prefix runs on more than one slice of the batch.
     """
-    return _Compiler(graph, kept, accumulate, reduced, sliced).run(optimizer)
+    return _Compiler(graph, kept, accumulate, moves, sliced).run(optimizer)
 
 
 class _Compiler:
     def __init__(
-        self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, reduced: FrozenSet[Tuple[int, str]], sliced: bool
+        self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, moves: Moves, sliced: bool
     ) -> None:
-        self.graph, self.kept, self.accumulate, self.reduced, self.sliced = graph, kept, accumulate, reduced, sliced
+        self.graph, self.kept, self.accumulate, self.moves, self.sliced = graph, kept, accumulate, moves, sliced
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         self.trained = {key: p for p, key in enumerate(trained)}
         self.layout = Layout(len(graph) + 1, len(kept), len(self.trained), len(graph))
@@ -238,6 +249,7 @@ class _Compiler:
         self.phase, self.node = BACKWARD, len(graph) - 1
         root = self.new(self.layout.item, "loss", "the gradient of the loss itself")
         arrived: Dict[int, int] = {len(graph): self.hold(root)}
+        self.views: Set[int] = set()  # gradients of values that are views
         transient: List[int] = []
         waiting: List[int] = []  # gradients of parts
         for i in range(len(graph) - 1, -1, -1):
@@ -259,11 +271,15 @@ class _Compiler:
                 strided = self.new(slot, "gradients of activations", "of the view's base")
                 self.drop(gradient, "copied")
                 gradient = strided
+            elif i in self.moves.copied:
+                regular = self.new(slot, "gradients of activations", "as it lies in memory for this node")
+                self.drop(gradient, "copied")
+                gradient = regular
             handed = []
             for name, v in zip(node.op.inputs, reads):
                 if name not in demanded:
                     continue
-                if name in node.op.passes and (i, name) not in self.reduced:
+                if name in node.op.passes and (i, name) not in self.moves.reduced:
                     handed.append((v, self.hold(gradient)))
                 else:
                     handed.append((v, self.new(self.layout.value(v), "gradients of activations", f"of {name}")))
@@ -284,7 +300,10 @@ class _Compiler:
             for storage in self.held[i]:
                 self.drop(storage, "its reader has run")
             for v, storage in handed:
-                self.deliver(arrived, v, storage)
+                self.deliver(arrived, v, storage, node.op.gradient_views)
+            for name in node.op.params():
+                if (i, name) in self.moves.recast and not self.accumulate:
+                    self.passing(self.layout.parameter(self.trained[node.owner, name]), "copied to the parameter's strides")
             if node.op.has_epilogue:
                 self.passing(self.layout.epilogue(i), "scratch of the nodes behind the gradient of the weight")
             while transient:
@@ -292,14 +311,20 @@ class _Compiler:
         self.node = len(graph) - 1
         self.drop(root, "the backward pass has ended")
 
-    def deliver(self, arrived: Dict[int, int], v: int, storage: int) -> None:
-        """Hand a gradient to a value; where one has arrived already, add them."""
+    def deliver(self, arrived: Dict[int, int], v: int, storage: int, view: bool) -> None:
+        """Hand a gradient to a value; where one has arrived already, add them.
+
+        Nothing is added into a view: it holds its base, so that its storage has two holders (can_accumulate_inplace).
+        """
         if v not in arrived:
             arrived[v] = storage
-        elif self.references[arrived[v]] == 1:
+            if view:
+                self.views.add(v)
+        elif self.references[arrived[v]] == 1 and v not in self.views:
             self.drop(storage, "added into the gradient that came first")
         else:
             first, arrived[v] = arrived[v], self.new(self.layout.value(v), "gradients of activations", "a sum")
+            self.views.discard(v)
             self.drop(first, "added up")
             self.drop(storage, "added up")
 
