@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..op import Op, Work, op
-from ..size import numel
-from .join import Join, reduction
+from ..size import numel, where
+from .join import Join, reduction, summed
 
 
 class WithNumber(Op):
@@ -91,6 +91,11 @@ class Sub(Join):
         n = numel(y)
         return {"forward": Work(0, n), "a": reduction(y, a), "b": Work(0, n + reduction(y, b).elementwise)}
 
+    def transients(self, setting, y, a, b):
+        # The gradient is negated before it is summed over the axes along which b was broadcast.
+        small = numel(b) < numel(y) if "b" in setting.demanded else False
+        return (0, where(small, setting.item * numel(y), 0))
+
     def module(self, library):
         return library.torch.Tensor.sub_ if self.inplace else library.torch.sub
 
@@ -111,6 +116,10 @@ class Div(Join):
             "a": Work(0, n + reduction(y, a).elementwise),
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
+
+    def transients(self, setting, y, a, b):
+        # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual: div_tensor_other_grad).
+        return (0, summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
 
     def module(self, library):
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
