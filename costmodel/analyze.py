@@ -15,7 +15,7 @@ from .graph import Graph
 from .layouts import layouts_of
 from .network import Network
 from .size import LARGEST, Shape, same, uniform
-from .target import Setting
+from .target import NUMBER_BYTES, Setting
 
 
 def analyze(network: Network, request: Request, answers: Answers = Answers()) -> Estimate:
@@ -142,5 +142,5 @@ def memory_of(
     scalar = Setting(target, item, True, ()).scalar
     values = [answers.nbytes(shape, bits) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
     whole = answers.nbytes(shapes[prefix], bits)
-    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar, whole]
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar, whole, NUMBER_BYTES]
     return Memory(compiled, peaks.stack(slots, target.block_bytes))

@@ -162,6 +162,11 @@ class Op:
         return (0, 0)
 
     @property
+    def keeps_number(self) -> bool:
+        """Autograd keeps a Python number of the op's, as a tensor of its own."""
+        return False
+
+    @property
     def has_epilogue(self) -> bool:
         """Backward goes on with nodes of the op's own after it has handed on its gradients."""
         return False

@@ -51,6 +51,9 @@ class Target:
         return "tensors alone, on no device" if self.device == "none" else f"cuda ({layout}, blocks of 512 bytes)"
 
 
+NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
+
+
 class Setting(NamedTuple):
     """What the buffers of one op depend on beside shapes.
 
@@ -87,7 +90,7 @@ class Setting(NamedTuple):
     @property
     def scalar(self) -> int:
         """Bytes of a Python number in arithmetic with a tensor: 8, and a copy in the tensor's data type."""
-        return 8 + self.item if self.target.device == "cpu" else 0
+        return NUMBER_BYTES + self.item if self.target.device == "cpu" else 0
 
 
 @lru_cache(maxsize=64)

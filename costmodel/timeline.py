@@ -76,6 +76,11 @@ class Layout(NamedTuple):
         return self.item + 1
 
     @property
+    def number(self) -> int:
+        """Slot of a Python number that autograd keeps as a tensor."""
+        return self.item + 3
+
+    @property
     def whole(self) -> int:
         """Slot of the frozen prefix's result for the whole batch, where it runs on slices."""
         return self.item + 2
@@ -235,6 +240,8 @@ class _Compiler:
                 kept = self.kept[k]
                 if kept.operand not in node.op.given:
                     held.append(self.new(self.layout.kept_at(k), "saved", kept.operand))
+            if node.op.keeps_number and graph.demanded[i]:
+                held.append(self.new(self.layout.number, "scratch", "the number, as a tensor"))
             self.passing(self.layout.scratch(i, FORWARD), "scratch")
             for value in kept_here:
                 storage = self.storages[value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..op import Op, Work, op
 from ..size import numel, where
+from ..target import NUMBER_BYTES
 from .join import Join, reduction, summed
 
 
@@ -39,17 +40,26 @@ class AddNumber(WithNumber):
 class MulNumber(WithNumber):
     """x * number, or x / number where `divide`.
 
-    torch keeps the number as a tensor of 8 bytes, which saved-tensor hooks do not show; it is not counted.
+    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks do not show, so that it counts for
+    the peak but not as saved. scalar: aten::mul.Scalar, which C++ calls, keeps the number itself.
     """
 
     number: float
     divide: bool = False
     inplace: bool = False
+    scalar: bool = False
+
+    @property
+    def keeps_number(self):
+        return not self.scalar
 
     def transients(self, setting, y, x):
-        return (setting.scalar, setting.scalar)
+        there = NUMBER_BYTES if setting.kernels and setting.recorded and self.keeps_number else 0
+        return (setting.scalar - there, setting.scalar - there)
 
     def module(self, library):
+        if self.scalar:
+            return lambda x: library.torch.ops.aten.mul.Scalar(x, self.number)
         name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")
         return lambda x: getattr(x, name)(self.number)
 
@@ -126,7 +136,7 @@ class Div(Join):
 
 
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
-MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(6.0, divide=True), (2, 5)))
+MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(0.5, scalar=True), (2, 5)), (MulNumber(6.0, divide=True), (2, 5)))
 RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))

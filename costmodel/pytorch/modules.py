@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Sequence, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import nn
 
 from ..errors import CostmodelError
-
-#: (submodule's path, function, or None for the frame's own layer; values read; value made; values let go)
-Step = Tuple[Union[str, Callable, None], Sequence[str], str, List[str]]
-
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """A batch norm that normalises by its running statistics and never moves them, in train mode too."""
@@ -92,14 +88,20 @@ class Tensors(nn.Module):
         self.name = next(iter((*parameters, *buffers)), "")
 
 
-def owned(root: nn.Module, path: str, name: str) -> Callable:
-    """A function of the images that gives a module's own parameter or buffer."""
-    return lambda images: getattr(root.get_submodule(path), name)
+class Owned(NamedTuple):
+    """A parameter or buffer that a module below has: looked up in each run, so that a copy has its own."""
+
+    path: str
+    name: str
 
 
 def unknown(name: str) -> Callable:
     """Raises CostmodelError: an op that was let through unknown only counts."""
     raise CostmodelError(f"the network has the unknown op {name!r}, which can be priced as nothing but not be run")
+
+
+#: (submodule's path, function, or None for the frame's own layer; values read; value made; values let go)
+Step = Tuple[Union[str, Callable, Owned, None], Sequence[str], str, List[str]]
 
 
 class Frame(nn.Module):
@@ -131,11 +133,14 @@ class Frame(nn.Module):
 
     def _run(self, steps: Sequence[Step], values: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
         for call, reads, output, done in steps:
-            if call is None:
-                call = super().forward
-            elif isinstance(call, str):
-                call = self.get_submodule(call)
-            values[output] = call(*[values[name] for name in reads])
+            if isinstance(call, Owned):
+                values[output] = getattr(self.get_submodule(call.path), call.name)
+            else:
+                if call is None:
+                    call = super().forward
+                elif isinstance(call, str):
+                    call = self.get_submodule(call)
+                values[output] = call(*[values[name] for name in reads])
             for name in done:
                 del values[name]
         return values
