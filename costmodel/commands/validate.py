@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import click
 
@@ -48,7 +48,7 @@ def command(
     cases = [
         (network, strategy, batch, resolution)
         for network in loaded
-        for strategy in strategies or usual(network.graph)
+        for strategy in strategies or possible(network, usual(network.graph), convention)
         for batch in batches
         for resolution in resolutions or (network.resolution,)
     ]
@@ -64,6 +64,21 @@ def command(
         click.echo(render([summary_of(results) if summary else validation(results)], [], form))
     if not holds:
         raise click.exceptions.Exit(1)
+
+
+def possible(network: Any, strategies: Sequence[str], convention: str) -> List[str]:
+    """Those strategies that a network can be priced with; the others are named on stderr."""
+    from ..api import estimate
+    from ..errors import CostmodelError
+
+    found = []
+    for strategy in strategies:
+        try:
+            estimate(network, strategy, 2, convention=convention)
+            found.append(strategy)
+        except CostmodelError as error:
+            click.echo(f"left out: {error}", err=True)
+    return found
 
 
 def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any) -> Dict[str, Any]:
