@@ -259,6 +259,7 @@ class _Compiler:
         self.views: Set[int] = set()  # gradients of values that are views
         transient: List[int] = []
         waiting: List[int] = []  # gradients of parts
+        given: Set[Tuple[str, str]] = set()  # parameters that have a gradient, to which another use's is added
         for i in range(len(graph) - 1, -1, -1):
             node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
             if not demanded:
@@ -294,8 +295,9 @@ class _Compiler:
                 if name in demanded:
                     slot = self.layout.parameter(self.trained[node.owner, name])
                     made = self.hold(gradient) if name in node.op.passes else self.new(slot, "gradients", f"of {name}")
-                    if self.accumulate:
+                    if self.accumulate or (node.owner, name) in given:
                         transient.append(made)
+                    given.add((node.owner, name))
             if rebased:
                 clone = self.new(slot, "scratch", "a clone of the view's part")
                 self.passing(slot, "the gradient of the op itself")
