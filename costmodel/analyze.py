@@ -12,10 +12,11 @@ from .convention import Elementwise, Kept
 from .errors import CostmodelError
 from .estimates import Estimate, Memory, NodeWork, Request
 from .graph import Graph
+from .layouts import layouts_of
 from .network import Network
 from .recompute import RNG_STATE, STATE, Segment, segments
 from .size import LARGEST, Shape, same, uniform
-from .target import Setting
+from .target import NUMBER_BYTES, Setting
 
 
 def analyze(network: Network, request: Request, answers: Answers = Answers()) -> Estimate:
@@ -129,18 +130,27 @@ def memory_of(
     prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
     sliced = bool(prefix) and uniform(images < request.batch)
     part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
-    forward, backward, epilogue, joins = [], [], [], []
+    joins = frozenset(
+        (i, name)
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)) if node.op.broadcasts
+        for name, v in zip(node.op.inputs, reads) if not same(shapes[v], shapes[i + 1])
+    )  # fmt: skip
+    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
+    forward, backward, epilogue, recast, copied = [], [], [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         here = part if i < prefix else shapes
         xs, y = [here[v] for v in reads], here[i + 1]
-        setting = Setting(target, item, bool(demanded), demanded)
+        setting = Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
         first, second = answers.transients(node.op, setting, y, *xs)
         forward.append(first)
         backward.append(second)
         epilogue.append(answers.epilogue(node.op, setting, y, *xs) if node.op.has_epilogue else 0)
-        if node.op.broadcasts:
-            joins += [(i, name) for name, x in zip(node.op.inputs, xs) if not same(x, y)]
-    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
+        if demanded and setting.layouts:
+            recast += [(i, name) for name in node.op.recast(setting)]
+            if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, y)):
+                copied.append(i)
+    moves = timeline.Moves(joins, frozenset(recast), frozenset(copied))
+    compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, moves, sliced)
     trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
     number = Setting(target, item, True, ()).python_number
     values = [answers.nbytes(shape, bits) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
@@ -153,5 +163,6 @@ def memory_of(
         else:
             xs = [shapes[v] for v in reads]
             lost.append(node.op.unfinished(Setting(target, item, True, ()), shapes[segment.last + 1], *xs))
-    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole]
+    kept_number = 0 if target.device == "cuda" else NUMBER_BYTES
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole, kept_number]
     return Memory(compiled, peaks.stack(slots, target.block_bytes))

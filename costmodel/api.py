@@ -46,4 +46,4 @@ def estimate(
     request = Request(
         strategy, batch, resolution, convention, find(optimizer), parse(target), DTYPES[dtype], accumulate
     )
-    return analyze(network.at(resolution), request)
+    return analyze(network.at(resolution, batch), request)

@@ -40,13 +40,16 @@ def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
         found = "one block" if graph.blocks else "no blocks"
         raise CostmodelError(f"the network has {found}; lite residual branches stand around all but the first of them")
     known = geometry(graph)
-    norm = next((node.op for node in graph.nodes if node.op.is_norm), build("batch_norm", {"channels": 1}))
+    norms = (node.op for node in graph.nodes if node.op.kind in ("batch_norm", "group_norm"))
+    norm = next(norms, build("batch_norm", {"channels": 1}))
     first = known[_entry(graph, graph.blocks[0])]
     size = FIRST_RESOLUTION if resolution is None else -(-resolution // max(1, *first.stride))
     for scope in graph.blocks:
         entry = _entry(graph, scope)
         main = _main(graph, scope, entry)
         stride = tuple(-(-out // max(1, at)) for out, at in zip(known[main].stride, known[entry].stride))
+        if not all(stride):
+            raise CostmodelError(f"no lite residual branch fits block {scope!r}, which has no grid of pixels")
         if scope != graph.blocks[0]:
             try:
                 branch = _branch(graph, scope, entry, main, known, stride, max(1, size // POOLING), norm)
@@ -82,6 +85,10 @@ def geometry(graph: Graph) -> Dict[str, Geometry]:
     for node in graph.nodes:
         op, inputs = node.op, [known[name] for name in node.inputs]
         channels = getattr(op, "out_channels", getattr(op, "channels", inputs[0].channels))
+        if op.kind == "cat" and op.axis == 1:
+            channels = sum(value.channels or 0 for value in inputs)
+        elif op.kind == "slice" and op.axis == 1 and channels and not op.drop:
+            channels = op.shape((1, channels))[1]
         stride = tuple(max(axis) for axis in zip(*(value.stride for value in inputs)))
         if op.kind in ("conv2d", "avg_pool2d", "max_pool2d"):
             stride = tuple(s * t for s, t in zip(stride, op.stride))
@@ -94,7 +101,11 @@ def geometry(graph: Graph) -> Dict[str, Geometry]:
 def _entry(graph: Graph, scope: str) -> str:
     """The value that a block reads."""
     inside = {node.name for node in graph.nodes if within(node.name, scope)}
-    reads = dict.fromkeys(name for node in graph.nodes if node.name in inside for name in node.inputs)
+    # A parameter of the block's own reads the images for their number alone.
+    readers = [node for node in graph.nodes if node.name in inside and not node.op.is_resident]
+    reads = dict.fromkeys(
+        name for node in readers for x, name in zip(node.op.inputs, node.inputs) if x not in node.op.shape_only
+    )
     outer = [name for name in reads if name not in inside]
     if len(outer) != 1 or scope in inside:
         found = f"reads {', '.join(outer)}" if len(outer) != 1 else "is a single layer"

@@ -12,7 +12,8 @@ from .graph import Graph
 class Network:
     """A graph with a name. `resolution` is its own input size, `channels` the input's channels.
 
-    module: the torch.nn.Module that it was traced from, if any; retrace: traces it at another resolution.
+    module: the torch.nn.Module that it was traced from, if any; retrace: traces it at another
+    resolution, and for a single image or for more.
     reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
     """
 
@@ -22,11 +23,16 @@ class Network:
     channels: int = 3
     reference: Optional[str] = None
     module: Any = None
-    retrace: Optional[Callable[[int], "Network"]] = None
+    retrace: Optional[Callable[[int, bool], "Network"]] = None
 
-    def at(self, resolution: int) -> "Network":
-        """The network for images of another size: a module's Python is asked again, which may pad or pool otherwise."""
-        return self if self.retrace is None or resolution == self.resolution else self.retrace(resolution)
+    def at(self, resolution: int, batch: int = 0) -> "Network":
+        """The network for images of another size: a module's Python is asked again, which may pad or pool otherwise.
+
+        So it is for a batch of a single image, of which torch may take for contiguous what of several it copies.
+        """
+        if self.retrace is None or resolution == self.resolution and batch != 1:
+            return self
+        return self.retrace(resolution, batch == 1)
 
     def __str__(self) -> str:
         return f"{self.name} at {self.channels}x{self.resolution}x{self.resolution}\n{self.graph}"

@@ -60,7 +60,7 @@ class Scratch:
 
     def __init__(self, conv: Any, setting: Setting) -> None:
         target, item = setting.target, setting.item
-        self.item, self.threads, self.flat = item, target.threads, target.channels_last
+        self.item, self.threads, self.flat = item, target.threads, setting.channels_last
         self.lanes = 16 if target.isa == "avx512" else 8
         self.conv = conv
         self.inputs, self.outputs, self.groups = conv.in_channels, conv.out_channels, conv.groups

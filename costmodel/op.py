@@ -6,6 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import AbstractSet, Any, Callable, ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 from .errors import CostmodelError, unknown
+from .layouts import Layout, contiguous, dense
 from .size import LARGEST, Shape, Size
 from .target import Setting
 
@@ -47,6 +48,8 @@ class Op:
     torch_excuse: ClassVar[str] = ""
     #: Inputs and parameters whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[Tuple[str, ...]] = ()
+    #: Its inputs' gradients are views of the output's: nothing is added into them, what meets them makes a sum.
+    gradient_views: ClassVar[bool] = False
     #: The inputs broadcast: the gradient of a smaller one is summed over the output's other axes.
     broadcasts: ClassVar[bool] = False
     #: Its input's gradient comes contiguous, whatever the memory format.
@@ -149,9 +152,37 @@ class Op:
         """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
         raise NotImplementedError
 
+    def layout(self, axes: int, *xs: Layout) -> Layout:
+        """How the output, of so many axes, lies in memory. xs: of the inputs; those that are broadcast are left out.
+
+        Elementwise ops take after their first input.
+        """
+        if self.is_view or self.is_inplace:
+            return xs[0]
+        return next((dense(x) for x in xs if len(x.order) == axes), contiguous(axes))
+
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+        """How an input's gradient lies, from the output's gradient, the output and the input."""
+        if len(gradient.order) != len(x.order):
+            return contiguous(len(x.order))
+        return gradient if self.passes else dense(gradient)
+
+    def copies_gradient(self, gradient: Layout, y: Shape) -> Any:
+        """Whether backward first copies the output's gradient, a node of autograd's own, because it lies so."""
+        return False
+
+    def recast(self, setting: Setting) -> Tuple[str, ...]:
+        """Parameters whose gradient lies otherwise than they do, so that it is copied on arrival."""
+        return ()
+
     def transients(self, setting: Setting, y: Shape, *xs: Shape) -> Tuple[Size, Size]:
         """Bytes that the op needs at its highest beyond its results, in its forward and its backward pass."""
         return (0, 0)
+
+    @property
+    def keeps_number(self) -> bool:
+        """Autograd keeps a Python number of the op's, as a tensor of its own."""
+        return False
 
     @property
     def has_epilogue(self) -> bool:

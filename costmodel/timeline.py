@@ -14,7 +14,7 @@ What decides it, all measured on torch 2.13:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -82,9 +82,27 @@ class Layout(NamedTuple):
         return self.item + 1
 
     @property
+    def number_kept(self) -> int:
+        """Slot of a Python number that autograd keeps as a tensor."""
+        return self.item + 3
+
+    @property
     def whole(self) -> int:
         """Slot of the frozen prefix's result for the whole batch, where it runs on slices."""
         return self.item + 2
+
+
+class Moves(NamedTuple):
+    """What backward moves in memory beside what it computes.
+
+    reduced: (node, input) whose gradient is summed over axes along which the input was broadcast.
+    recast: (node, parameter) whose gradient is copied into the parameter's own strides.
+    copied: nodes whose incoming gradient is copied, since it lies otherwise than they take it.
+    """
+
+    reduced: FrozenSet[Tuple[int, str]] = frozenset()
+    recast: FrozenSet[Tuple[int, str]] = frozenset()
+    copied: FrozenSet[int] = frozenset()
 
 
 class Timeline(NamedTuple):
@@ -108,23 +126,21 @@ class Timeline(NamedTuple):
 
 @lru_cache(maxsize=512)
 def compile(
-    graph: Graph, kept: Tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, reduced: FrozenSet[Tuple[int, str]],
-    sliced: bool,
+    graph: Graph, kept: Tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, moves: Moves, sliced: bool
 ) -> Timeline:
     """The events of a step.
 
     accumulate: the gradients of earlier micro-batches are there, and the step is the last micro-batch's.
-    reduced: (node, input) whose gradient is summed over axes along which the input was broadcast.
     sliced: the frozen prefix runs on more than one slice of the batch.
     """
-    return _Compiler(graph, kept, accumulate, reduced, sliced).run(optimizer)
+    return _Compiler(graph, kept, accumulate, moves, sliced).run(optimizer)
 
 
 class _Compiler:
     def __init__(
-        self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, reduced: FrozenSet[Tuple[int, str]], sliced: bool
+        self, graph: Graph, kept: Tuple[Kept, ...], accumulate: bool, moves: Moves, sliced: bool
     ) -> None:
-        self.graph, self.kept, self.accumulate, self.reduced, self.sliced = graph, kept, accumulate, reduced, sliced
+        self.graph, self.kept, self.accumulate, self.moves, self.sliced = graph, kept, accumulate, moves, sliced
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         self.trained = {key: p for p, key in enumerate(trained)}
         self.segments = segments(graph)
@@ -228,7 +244,7 @@ class _Compiler:
                 for storage in own:  # it is made again
                     self.drop(storage, "what reads it runs again")
                 own = self.readings(self.readers, i)
-            held += own
+            held += [*own, *self.number(i)]
             for value in self.ends.get(i, ()):
                 if not (run.stop < len(self.graph) and value == run.stop):  # a slice of the prefix: copied, then let go
                     self.drop(self.storages[value], "last reader done and every module that received it returned")
@@ -238,16 +254,17 @@ class _Compiler:
         state = None
         if segment.is_random:
             state = self.new(self.layout.kept_at(self.states[segment.first]), "recomputed", RNG_STATE)
-        alive = {}
+        alive, numbers = {}, []
         for i in range(segment.run.start, segment.last + 1):
             self.node = i
             category = "recomputed" if self.graph.content[i + 1] in self.kept_again else "activations"
             self.held[i] += self.run_node(i, category, "recomputed", segment)
             if i in segment.again:
                 alive[i + 1] = self.storages[i + 1]
+                numbers += self.number(i)
             for value in self.ends.get(i, ()):
                 self.drop(alive.pop(value, None), "last reader done and every module that received it returned")
-        for storage in alive.values():
+        for storage in (*alive.values(), *numbers):
             self.drop(storage, "the second run has ended")
         self.drop(state, "the second run has ended")
 
@@ -283,6 +300,12 @@ class _Compiler:
         self.passing(self.layout.scratch(i, FORWARD) if whole else self.layout.lost(self.segments.index(again)), "scratch")
         return held + self.readings(readers, i, overwritten if cloned else None)
 
+    def number(self, i: int) -> List[int]:
+        """The Python number that a node keeps as a tensor, which no hook is shown."""
+        if not (self.graph.nodes[i].op.keeps_number and self.graph.demanded[i]):
+            return []
+        return [self.new(self.layout.number_kept, "scratch", "the number, as a tensor")]
+
     def readings(self, readers: Dict[int, List[int]], i: int, but: Optional[int] = None) -> List[int]:
         """The storages, held, of the values that a node keeps."""
         storages = (self.storages[value] for value in dict.fromkeys(readers.get(i, ())) if value != but)
@@ -293,8 +316,10 @@ class _Compiler:
         self.phase, self.node = BACKWARD, len(graph) - 1
         root = self.new(self.layout.item, "loss", "the gradient of the loss itself")
         arrived: Dict[int, int] = {len(graph): self.hold(root)}
+        self.views: Set[int] = set()  # gradients of values that are views
         transient: List[int] = []
         waiting: List[int] = []  # gradients of parts
+        given: Set[Tuple[str, str]] = set()  # parameters that have a gradient, to which another use's is added
         for i in range(len(graph) - 1, -1, -1):
             node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
             if not demanded:
@@ -317,13 +342,17 @@ class _Compiler:
                 strided = self.new(slot, "gradients of activations", "of the view's base")
                 self.drop(gradient, "copied")
                 gradient = strided
+            elif i in self.moves.copied:
+                regular = self.new(slot, "gradients of activations", "as it lies in memory for this node")
+                self.drop(gradient, "copied")
+                gradient = regular
             handed, summed = [], []
             for name, v in zip(node.op.inputs, reads):
                 if name not in demanded:
                     continue
-                if i in self.inside and (i, name) in self.reduced:
+                if i in self.inside and (i, name) in self.moves.reduced:
                     summed.append((name, v))
-                elif name in node.op.passes and (i, name) not in self.reduced:
+                elif name in node.op.passes and (i, name) not in self.moves.reduced:
                     handed.append((v, self.hold(gradient)))
                 else:
                     handed.append((v, self.new(self.layout.value(v), "gradients of activations", f"of {name}")))
@@ -331,8 +360,9 @@ class _Compiler:
                 if name in demanded:
                     slot = self.layout.parameter(self.trained[node.owner, name])
                     made = self.hold(gradient) if name in node.op.passes else self.new(slot, "gradients", f"of {name}")
-                    if self.accumulate:
+                    if self.accumulate or (node.owner, name) in given:
                         transient.append(made)
+                    given.add((node.owner, name))
             if rebased:
                 clone = self.new(slot, "scratch", "a clone of the view's part")
                 self.passing(slot, "the gradient of the op itself")
@@ -349,7 +379,10 @@ class _Compiler:
                 self.drop(waiting.pop(), "put together")
             self.release(i)
             for v, storage in handed:
-                self.deliver(arrived, v, storage)
+                self.deliver(arrived, v, storage, node.op.gradient_views)
+            for name in node.op.params():
+                if (i, name) in self.moves.recast and not self.accumulate:
+                    self.passing(self.layout.parameter(self.trained[node.owner, name]), "copied to the parameter's strides")
             if node.op.has_epilogue:
                 self.passing(self.layout.epilogue(i), "scratch of the nodes behind the gradient of the weight")
             while transient:
@@ -362,14 +395,20 @@ class _Compiler:
         for storage in self.held.pop(i, ()):
             self.drop(storage, "its reader has run")
 
-    def deliver(self, arrived: Dict[int, int], v: int, storage: int) -> None:
-        """Hand a gradient to a value; where one has arrived already, add them."""
+    def deliver(self, arrived: Dict[int, int], v: int, storage: int, view: bool) -> None:
+        """Hand a gradient to a value; where one has arrived already, add them.
+
+        Nothing is added into a view: it holds its base, so that its storage has two holders (can_accumulate_inplace).
+        """
         if v not in arrived:
             arrived[v] = storage
-        elif self.references[arrived[v]] == 1:
+            if view:
+                self.views.add(v)
+        elif self.references[arrived[v]] == 1 and v not in self.views:
             self.drop(storage, "added into the gradient that came first")
         else:
             first, arrived[v] = arrived[v], self.new(self.layout.value(v), "gradients of activations", "a sum")
+            self.views.discard(v)
             self.drop(first, "added up")
             self.drop(storage, "added up")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import click
 
-from ..cli import echo_json, options
+from ..cli import echo_json, network_options, options
 
 
 @click.command("validate")
@@ -15,10 +15,11 @@ from ..cli import echo_json, options
 @click.option("--batch", "batches", type=int, multiple=True, default=[2], show_default=True, help="One or several.")
 @click.option("--resolution", "resolutions", type=int, multiple=True, help="One or several. [the network's own]")
 @click.option("--papers", is_flag=True, help="Hold papers' own conventions against published numbers; runs nothing.")
-@options("convention", "optimizer", "target", "dtype", "accumulate", "format")
+@click.option("--summary", is_flag=True, help="A line for every network: its largest differences.")
+@options("convention", "optimizer", "target", "dtype", "accumulate", *network_options, "format")
 def command(
     networks: Tuple[str, ...], strategies: Tuple[str, ...], batches: Tuple[int, ...],
-    resolutions: Tuple[int, ...], papers: bool, convention: str, form: str, **asked: Any,
+    resolutions: Tuple[int, ...], papers: bool, summary: bool, convention: str, form: str, **asked: Any,
 ) -> None:  # fmt: skip
     """Run real steps of NETWORKs (all shipped ones by default) and hold the predictions against them.
 
@@ -35,18 +36,19 @@ def command(
     from ..frontends.files import shipped_names
     from ..strategy import usual
     from ..views.table import render
-    from ..views.validation import validation
+    from ..views.validation import summary_of, validation
 
     try:
         from ..pytorch.validate import validate
     except ImportError as error:
         raise CostmodelError(f"validate runs torch: pip install 'costmodel[torch]' ({error})") from None
 
-    loaded = [load(name) for name in networks or shipped_names("networks")]
+    of_network = {key: asked.pop(key) for key in network_options}
+    loaded = [load(name, **of_network) for name in networks or shipped_names("networks")]
     cases = [
         (network, strategy, batch, resolution)
         for network in loaded
-        for strategy in strategies or usual(network.graph)
+        for strategy in strategies or possible(network, usual(network.graph), convention)
         for batch in batches
         for resolution in resolutions or (network.resolution,)
     ]
@@ -57,17 +59,34 @@ def command(
                             validate(network, strategy, batch, resolution, convention, **asked)))  # fmt: skip
     holds = all(check.holds for *_, checks in results for check in checks)
     if form == "json":
-        keys = ("network", "strategy", "batch", "resolution")
-        rows = [
-            {**dict(zip(keys, case)), **{c.quantity: {"predicted": c.predicted, "measured": c.measured} for c in checks},
-             "holds": all(c.holds for c in checks)}
-            for *case, checks in results
-        ]  # fmt: skip
-        echo_json(rows)
+        echo_json([entry(*result) for result in results])
     else:
-        click.echo(render([validation(results)], [], form))
+        click.echo(render([summary_of(results) if summary else validation(results)], [], form))
     if not holds:
         raise click.exceptions.Exit(1)
+
+
+def possible(network: Any, strategies: Sequence[str], convention: str) -> List[str]:
+    """Those strategies that a network can be priced with; the others are named on stderr."""
+    from ..api import estimate
+    from ..errors import CostmodelError
+
+    found = []
+    for strategy in strategies:
+        try:
+            estimate(network, strategy, 2, convention=convention)
+            found.append(strategy)
+        except CostmodelError as error:
+            click.echo(f"left out: {error}", err=True)
+    return found
+
+
+def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any) -> Dict[str, Any]:
+    """A case as JSON."""
+    case = {"network": network, "strategy": strategy, "batch": batch, "resolution": resolution}
+    pairs = {check.quantity: {"predicted": check.predicted, "measured": check.measured} for check in checks}
+    bound = {"lower_bound": True} if any(check.bound for check in checks) else {}
+    return {**case, **pairs, **bound, "holds": all(check.holds for check in checks)}
 
 
 def published(networks: Tuple[str, ...], form: str) -> None:

@@ -287,8 +287,8 @@ def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=Fal
 def attention_by_parts(t, query, key, value, scale):
     """What torch does where one key serves several heads (aten: _scaled_dot_product_attention_math)."""
     root = (query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5
-    query = _with_number(t, "mul", query, root, False)
+    query = t.emit(OPS["mul_number"](root, scalar=True), [query], t.like(query))
     key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)
-    key = _with_number(t, "mul", key, root, False)
+    key = t.emit(OPS["mul_number"](root, scalar=True), [key], t.like(key))
     weights = FUNCTIONS["softmax"](t, FUNCTIONS["matmul"](t, query, key))
     return FUNCTIONS["matmul"](t, weights, value)

@@ -117,7 +117,7 @@ def getitem(t, x, index):
             x = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis)
             axis += 1
         elif isinstance(i, slice):
-            if i != slice(None):
+            if len(range(*i.indices(x.shape[axis]))) < x.shape[axis]:  # else torch gives the tensor itself, as an alias
                 x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
             axis += 1
         else:

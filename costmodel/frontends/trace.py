@@ -48,13 +48,14 @@ FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn e
 
 def trace(
     module: nn.Module, resolution: int = 224, channels: int = 3, name: Optional[str] = None, blocks_are: str = "",
-    allow_unknown: bool = False,
+    allow_unknown: bool = False, batch: int = BATCH,
 ) -> Network:  # fmt: skip
     """The network that a module is, on square images (N, channels, resolution, resolution).
 
     Traced in training mode; what the module's own flags and modes say is kept for the strategy `as_is`. The module is
     left as it is. blocks_are: class or path pattern of the blocks, where they are not found by themselves.
-    allow_unknown: an op that is not known becomes a node that costs nothing. Raises CostmodelError, with the line of
+    allow_unknown: an op that is not known becomes a node that costs nothing. batch: images in the run; what it gives
+    holds for all numbers but 1: of a single image torch sees more tensors as contiguous, and copies less. Raises CostmodelError, with the line of
     the source that is to blame, for an unknown op and for control flow that depends on data.
     """
     check(module)
@@ -64,7 +65,7 @@ def trace(
         try:
             if training is not None:
                 module.train(training)
-            return _Tracer(module, allow_unknown).graph((BATCH, channels, resolution, resolution), blocks_are)
+            return _Tracer(module, allow_unknown).graph((batch, channels, resolution, resolution), blocks_are)
         finally:
             for part, mode in modes.items():
                 part.training = mode
@@ -74,8 +75,8 @@ def trace(
         graph = replace(graph, as_is=run(None))
 
     @lru_cache(maxsize=8)
-    def again(size: int) -> Network:
-        return trace(module, size, channels, name, blocks_are, allow_unknown)
+    def again(size: int, single: bool) -> Network:
+        return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else BATCH)
 
     return Network(name or type(module).__name__, graph, resolution, channels, module=module, retrace=again)
 
@@ -173,7 +174,8 @@ class _Tracer(TorchFunctionMode):
         parameters: the tensors that the op calls so; they must be the module's own, under the same names.
         """
         names = tuple(self.value(x) for x in inputs)
-        expected = op.shape(*(tuple(x.shape) for x in inputs))
+        # Frozen: a strategy decides whether there must be values enough for batch statistics.
+        expected = op.frozen().shape(*(tuple(x.shape) for x in inputs))
         assert expected == tuple(output.shape), f"{op}: {expected}, torch has {tuple(output.shape)} ({self.place()})"
         given = {name: p for name, p in parameters.items() if p is not None}
         owner = self.owner(given) if given else None
@@ -268,7 +270,7 @@ class _Tracer(TorchFunctionMode):
         if id(x) in self.owned:
             op, trains = OPS["parameter"](name, size), frozenset({name} if x.requires_grad else ())
         else:
-            op, trains = OPS["constant"](tuple(0 if s == BATCH else s for s in size), name), frozenset()
+            op, trains = OPS["constant"](tuple(0 if s == self.batch else s for s in size), name), frozenset()
         base = f"{owner}.{name}".lstrip(".") or "constant"
         self.taken[base] += 1
         path = base if self.taken[base] == 1 else self.numbered(base)
@@ -341,7 +343,7 @@ class _Tracer(TorchFunctionMode):
             raise CostmodelError(f"unknown op {name!r} gives no single tensor (in {self.place()})")
         if getattr(y, "_traced", None) is not None:
             return y
-        size = tuple(0 if s == BATCH else s for s in y.shape)
+        size = tuple(0 if s == self.batch else s for s in y.shape)
         return self.emit(OPS["unknown"](name, size, len(tensors)), tensors, y)
 
     def entered(self, module: nn.Module, call: Callable, args: tuple, kwargs: dict) -> Any:

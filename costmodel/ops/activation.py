@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..layouts import dense
 from ..op import Extra, Op, Work, check, op
 from ..size import numel
 
@@ -62,6 +63,9 @@ class ReLU(Activation):
     reads = "mask"
     torch_reads = "y"
     torch_name = "ReLU"
+
+    def gradient_layout(self, gradient, y, x):
+        return dense(y)  # threshold_backward takes the result first
 
 
 @op("relu6")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..op import Op, Work, op
-from ..size import numel
-from .join import Join, reduction
+from ..size import numel, where
+from ..target import NUMBER_BYTES
+from .join import Join, reduction, summed
 
 
 class WithNumber(Op):
@@ -39,17 +40,27 @@ class AddNumber(WithNumber):
 class MulNumber(WithNumber):
     """x * number, or x / number where `divide`.
 
-    torch keeps the number as a tensor of 8 bytes, which saved-tensor hooks do not show; it is not counted.
+    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks do not show, so that it counts for
+    the peak but not as saved. scalar: aten::mul.Scalar, which C++ calls, keeps the number itself.
     """
 
     number: float
     divide: bool = False
     inplace: bool = False
+    scalar: bool = False
+
+    @property
+    def keeps_number(self):
+        return not self.scalar
 
     def transients(self, setting, y, x):
-        return (setting.python_number, setting.python_number)
+        number = setting.scalar if self.scalar else setting.python_number
+        there = NUMBER_BYTES if number and setting.recorded and self.keeps_number else 0
+        return (number - there, number - there)
 
     def module(self, library):
+        if self.scalar:
+            return lambda x: library.torch.ops.aten.mul.Scalar(x, self.number)
         name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")
         return lambda x: getattr(x, name)(self.number)
 
@@ -91,6 +102,11 @@ class Sub(Join):
         n = numel(y)
         return {"forward": Work(0, n), "a": reduction(y, a), "b": Work(0, n + reduction(y, b).elementwise)}
 
+    def transients(self, setting, y, a, b):
+        # The gradient is negated before it is summed over the axes along which b was broadcast.
+        small = numel(b) < numel(y) if "b" in setting.demanded else False
+        return (0, where(small, setting.item * numel(y), 0))
+
     def module(self, library):
         return library.torch.Tensor.sub_ if self.inplace else library.torch.sub
 
@@ -112,12 +128,16 @@ class Div(Join):
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
 
+    def transients(self, setting, y, a, b):
+        # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual: div_tensor_other_grad).
+        return (0, summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
+
     def module(self, library):
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
 
 
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
-MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(6.0, divide=True), (2, 5)))
+MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(0.5, scalar=True), (2, 5)), (MulNumber(6.0, divide=True), (2, 5)))
 RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))

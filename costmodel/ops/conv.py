@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..layouts import CHANNELS_LAST, contiguous, of_images
 from ..onednn import Scratch, in_onednn
 from ..op import Extra, Op, Pair, Work, check, op, pair
 from ..size import numel, require, where, window
@@ -122,12 +123,37 @@ class Conv2d(Op):
         forward = work["forward"]
         return {**work, "forward": Work(macs, forward.elementwise + n), "bias": Work(0, n)}
 
+    def layout(self, axes, *xs):
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient, y, x):
+        return of_images(x)
+
+    def recast(self, setting):
+        # A kernel of channels_last images gives the weight's gradient in that format. AccumulateGrad copies what does
+        # not have the parameter's strides (torch/csrc/autograd/utils/grad_layout_contract.h).
+        return ("weight",) if self.relays(setting) and "weight" in setting.demanded else ()
+
+    def relays(self, setting):
+        """Whether the weight has to be brought into channels_last, since the input is; the format of 1x1 is both."""
+        one, area = self.in_channels == self.groups, self.kernel == (1, 1)
+        return bool(setting.layouts) and setting.channels_last and not one and not area
+
     def transients(self, setting, y, x):
         if setting.kernels:
             scratch = self._scratch.get(setting)
             if scratch is None:
                 scratch = self._scratch[setting] = Scratch(self, setting)
-            return scratch(y, x)
+            forward, backward = scratch(y, x)
+            if not setting.layouts:
+                return forward, backward
+            # What does not lie as the kernel takes it is copied first, and let go last.
+            order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
+            more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
+            return (
+                forward + more + setting.copies(order, None, x),
+                backward + more + setting.copies(order, y, x),
+            )
         if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
             # oneDNN makes the weights' gradient too: a tensor, let go at once.
             made = setting.item * self.out_channels * self._macs_per_output

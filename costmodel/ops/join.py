@@ -55,17 +55,25 @@ class Mul(Join):
     inplace: bool = False
 
     def transients(self, setting, y, a, b):
-        # Both products have the output's shape; then those of broadcast operands are summed and let go.
-        full = numel(y)
-        sizes = [numel(operand) for name, operand in zip(self.inputs, (a, b)) if name in setting.demanded]
-        level = highest = full * len(sizes)
-        for size in sizes:
-            highest = maximum(highest, level + where(size == full, 0, size))
-            level = level - full + size
-        return (0, setting.item * (highest - level))
+        return (0, summed(self, setting, y, a, b))
 
     def module(self, library):
         return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
+
+
+def summed(op, setting, y, a, b, most=0):
+    """Bytes beyond the gradients where each is made in the output's shape, and then summed where an input is smaller.
+
+    most: maps of the output's shape that there are at once before.
+    """
+    full = numel(y)
+    sizes = [numel(operand) for name, operand in zip(op.inputs, (a, b)) if name in setting.demanded]
+    level = full * len(sizes)
+    highest = maximum(level, most * full)
+    for size in sizes:
+        highest = maximum(highest, level + where(size == full, 0, size))
+        level = level - full + size
+    return setting.item * (highest - level)
 
 
 def reduction(y, operand):

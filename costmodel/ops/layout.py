@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..layouts import CHANNELS_LAST, around, contiguous, dense, of_images
 from ..op import Axes, Op, Work, check, op
 from ..size import require
 
@@ -11,6 +12,9 @@ class Copy(Op):
     """x.clone(), or x.contiguous() where x is not."""
 
     passes = ("x",)
+
+    def layout(self, axes, *xs):
+        return contiguous(axes)
 
     def shape(self, x):
         return x
@@ -45,6 +49,13 @@ class Cat(Op):
         return self._inputs
 
     passes = inputs
+    gradient_views = True
+
+    def layout(self, axes, *xs):
+        return CHANNELS_LAST if all(map(CHANNELS_LAST.__eq__, map(dense, xs))) else contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return around(gradient, self.axis)
 
     def shape(self, *xs):
         first, axis = xs[0], self.axis
@@ -87,6 +98,12 @@ class Pad(Op):
         check(self.mode in modes, f"mode is {self.mode!r}; allowed: {', '.join(modes)}")
         even = bool(self.pads) and len(self.pads) % 2 == 0
         check(even, f"pads is {self.pads}; allowed: two per axis, last axis first")
+
+    def layout(self, axes, *xs):
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient, y, x):
+        return of_images(gradient)
 
     def shape(self, x):
         require(2 * len(x) >= len(self.pads), "pads {} are more than {} has axes", self.pads, x)
@@ -131,6 +148,8 @@ class PadSame(Op):
             missing = missing * (missing > 0)
             found += [missing // 2, missing - missing // 2]
         return found
+
+    layout, gradient_layout = Pad.layout, Pad.gradient_layout
 
     def shape(self, x):
         require(len(x) == 4, "pad_same takes (N, C, H, W), the input is {}", x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..layouts import contiguous, differs
 from ..op import Op, Work, check, op
 from ..size import numel, require
 
@@ -36,6 +37,16 @@ class Linear(Op):
         # addmm keeps its input only for the weight's gradient: the one layer that gets cheaper when frozen.
         needs = {"x": ("weight",), "weight": ("x",)}
         return {**needs, "bias": ()} if self.bias else needs
+
+    def layout(self, axes, *xs):
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(len(x.order))
+
+    def copies_gradient(self, gradient, y):
+        # Of more axes it is a product of matrices between two views, and the second one's backward makes a matrix.
+        return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)
 
     def work(self, y, x):
         n = numel(y)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..op import Extra, Op, Pair, Work, check, op, pair
 from ..size import broadcast, numel, require, window
+from ..layouts import Layout, contiguous
+from .conv import Conv2d
 
 
 @op("matmul")
@@ -16,6 +20,12 @@ class Matmul(Op):
         require(len(a) >= 2 and len(b) >= 2, "matmul takes matrices, the inputs are {} and {}", a, b)
         require(a[-1] == b[-2], "matrices {} and {} do not fit", a, b)
         return (*broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+
+    def layout(self, axes, *xs):
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(len(x.order))
 
     def needs(self):
         return {"a": ("b",), "b": ("a",)}
@@ -61,9 +71,22 @@ class Convolve(Op):
         each = Work(numel(y) * numel(weight[1:]))
         return {"forward": each, "x": each, "weight": each}
 
+    def transients(self, setting, y, x, weight):
+        layouts = setting.layouts[:1]
+        return _layer(self, weight).transients(setting._replace(layouts=layouts), y, x)  # it is the same kernels
+
+    layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
+
     def module(self, library):
         conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
         return lambda x, weight: conv2d(x, weight, None, *rest)
+
+
+@lru_cache(maxsize=1024)
+def _layer(op, weight):
+    """The layer that convolves by a weight of this shape."""
+    outputs, per_group, *kernel = weight
+    return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups)
 
 
 @op("attention")
@@ -81,6 +104,12 @@ class Attention(Op):
         require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)
         require(q[-1] == k[-1], "queries {} and keys {} do not fit", q, k)
         return (*q[:-1], v[-1])
+
+    def layout(self, axes, *xs):
+        return Layout((0, 2, 1, 3))
+
+    def gradient_layout(self, gradient, y, x):
+        return Layout((0, 2, 1, 3))
 
     def needs(self):
         return dict.fromkeys(self.inputs, ("q", "k", "v", "y", "logsumexp"))
@@ -112,6 +141,12 @@ class Softmax(Op):
     def shape(self, x):
         require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         return x
+
+    def layout(self, axes, *xs):
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(len(x.order))
 
     def needs(self):
         return {"x": ("y",)}

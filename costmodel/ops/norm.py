@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..layouts import CHANNELS_LAST, contiguous, differs, of_images
 from ..op import Axes, Extra, Op, Work, check, op
 from ..size import maximum, numel, require, where
 
@@ -63,6 +64,12 @@ class BatchNorm(Op):
         # With frozen statistics torch's save_mean and save_invstd are empty.
         return {"mean": Extra((self.channels,)), "invstd": Extra((self.channels,))}
 
+    def layout(self, axes, *xs):
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient, y, x):
+        return of_images(x)
+
     def work(self, y, x):
         n = numel(y)
         if self.statistics == "frozen":
@@ -82,13 +89,18 @@ class BatchNorm(Op):
             return (statistics, 0)
         target = setting.target
         pixels = x[2] * x[3]
-        by_channel = (pixels == 1) | target.channels_last
+        by_channel = (pixels == 1) | setting.channels_last
         threads = target.threads * per_channel
         sums = where(by_channel & (x[0] * pixels > target.threads), threads, 0) + 2 * per_channel if batch else 0
         forward = statistics + maximum(sums, 8 * self.channels)
         backward = where(by_channel, 2 * threads + (0 if batch else per_channel), 0)
         if "x" in setting.demanded:
             backward = maximum(backward, setting.item * numel(x))
+        if setting.layouts:
+            # Where one of the two is not in the format of the input, a loop over channels makes one map.
+            order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
+            mixed = differs(setting.layouts[0], x, order) | differs(setting.gradient or setting.layouts[0], y, order)
+            backward = where(mixed, per_channel, backward)
         return (forward, backward)
 
     def module(self, library):
@@ -141,6 +153,8 @@ class GroupNorm(Op):
     def needs(self):
         return {"x": ("x", "mean", "rstd", "weight"), "weight": ("x", "mean", "rstd"), "bias": ()}
 
+    layout, gradient_layout = BatchNorm.layout, BatchNorm.gradient_layout
+
     def extras(self, x):
         return {"mean": Extra((x[0], self.groups)), "rstd": Extra((x[0], self.groups))}
 
@@ -187,6 +201,12 @@ class LayerNorm(Op):
         needs = {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()}
         return {name: reads for name, reads in needs.items() if name == "x" or name in self.params()}
 
+    def layout(self, axes, *xs):
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(len(x.order))
+
     def extras(self, x):
         rows = (*x[: -len(self.size)], *(1 for _ in self.size))
         return {"mean": Extra(rows), "rstd": Extra(rows)}
@@ -201,7 +221,12 @@ class LayerNorm(Op):
         statistics = 0 if setting.recorded else 2 * setting.item * numel(x[: -len(self.size)])
         sums = 2 * setting.target.threads * setting.item * numel(self.size)
         trained = bool({"weight", "bias"} & set(setting.demanded))
-        return (statistics, sums if setting.kernels and trained else 0)
+        if not setting.kernels:
+            return (statistics, 0)
+        # It takes contiguous tensors, and copies others.
+        order = contiguous(len(x)).order
+        copies = setting.copies(order, None, x), setting.copies(order, y, x)
+        return (statistics + copies[0], (sums if trained else 0) + copies[1])
 
     def module(self, library):
         return library.nn.LayerNorm(self.size, self.eps, self.affine, self.bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..layouts import contiguous, of_images
 from ..op import Axes, Extra, Op, Pair, Work, check, op, pair
 from ..size import numel, require, window
 
@@ -16,6 +17,12 @@ class WindowPool(Op):
         object.__setattr__(self, "padding", pair(self.padding, "padding", 0))
         for k, p in zip(self.kernel, self.padding):
             check(2 * p <= k, f"padding {p} is more than half of the kernel {k}")
+
+    def layout(self, axes, *xs):
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient, y, x):
+        return of_images(x)
 
     def shape(self, x):
         require(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {{}}", x)
@@ -91,6 +98,12 @@ class AdaptiveAvgPool2d(Op):
     def __post_init__(self):
         object.__setattr__(self, "output", pair(self.output, "output"))
 
+    def layout(self, axes, *xs):
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(4)
+
     def shape(self, x):
         require(len(x) == 4, "adaptive_avg_pool2d takes (N, C, H, W), the input is {}", x)
         return (x[0], x[1], *self.output)
@@ -127,6 +140,12 @@ class Mean(Op):
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))
         check(bool(self.axes), "axes is empty; allowed: a list of axes >= 1")
         check(min(self.axes) >= 1 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 1")
+
+    def layout(self, axes, *xs):
+        return xs[0] if self.keepdim else contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(len(x.order))
 
     def shape(self, x):
         require(self.axes[-1] < len(x), "axes {} are not all there in the input {}", self.axes, x)

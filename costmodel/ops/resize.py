@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..layouts import of_images
 from ..op import Op, Pair, Work, check, op, pair
 from ..size import numel, require, where
 
@@ -24,6 +25,12 @@ class Upsample(Op):
     def __post_init__(self):
         check(self.scale >= 0, f"scale is {self.scale}; allowed: >= 1, or 0 with a second input")
 
+    def layout(self, axes, *xs):
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient, y, x):
+        return of_images(gradient)
+
     def shape(self, x, like=None):
         for value in (x,) if like is None else (x, like):
             require(len(value) == 4, "upsample takes (N, C, H, W), the input is {}", value)
@@ -40,7 +47,7 @@ class Upsample(Op):
     def transients(self, setting, y, x, like=None):
         # aten/src/ATen/native/cpu/UpSampleKernel.cpp goes through channels_last copies of input and output; a 1x1
         # input is both formats at once, and so is a 1x1 output.
-        if not setting.kernels or setting.target.channels_last:
+        if not setting.kernels or setting.channels_last:
             return (0, 0)
         point, point_out = x[2] * x[3] == 1, y[2] * y[3] == 1
         copies = where(point & point_out, 0, numel(y)) + where(point, 0, numel(x))
@@ -63,6 +70,8 @@ class Interpolate(Op):
     def __post_init__(self):
         object.__setattr__(self, "size", pair(self.size, "size"))
         check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
+
+    layout, gradient_layout = Upsample.layout, Upsample.gradient_layout
 
     def shape(self, x):
         require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from math import prod
 
+from ..layouts import Layout, around, contiguous, dense, differs
 from ..op import Axes, Op, Work, check, op
 from ..size import LARGEST, maximum, numel, require
 
@@ -14,12 +15,18 @@ class View(Op):
 
     is_view = True
     passes = ("x",)
+    gradient_views = True
 
     def needs(self):
         return {"x": ()}
 
     def work(self, y, x):
         return {"forward": Work(), "x": Work()}
+
+
+def _renamed(layout, names):
+    """A layout whose axes are called otherwise; those without a name are left out."""
+    return Layout(*(tuple(names[axis] for axis in axes if axis in names) for axes in layout))
 
 
 @op("flatten")
@@ -29,6 +36,12 @@ class Flatten(View):
     def shape(self, x):
         check(len(x) >= 2, "flatten takes (N, ...)")
         return (x[0], numel(x[1:]))
+
+    def layout(self, axes, *xs):
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(len(x.order))
 
     def module(self, library):
         return library.nn.Flatten(1)
@@ -53,6 +66,45 @@ class Reshape(View):
     @property
     def is_view(self):
         return not self.copy
+
+    def sources(self):
+        """For each axis of the output, the first of the input's axes that it is made of."""
+        named = [[int(f[1:]) for f in factors if f[0] == "x"] for factors, _ in self._axes]
+        split = [j for j, (_, divisor) in enumerate(self._axes) if divisor > 1]
+        found = []
+        for j, axes in enumerate(named):
+            if not axes:  # a number: a part of the axis that is split next to it, or an axis of 1
+                after = next((k for k in split if k > j), None)
+                near = after if after is not None and not any(named[j + 1 : after]) else j - 1
+                axes = named[near] if 0 <= near else [0]
+                axes = axes or found[near : near + 1]
+            found.append(axes[0])
+        return found
+
+    def layout(self, axes, *xs):
+        if self.copy:
+            return contiguous(axes)
+        place = {axis: i for i, axis in enumerate(xs[0].order)}
+        sources = self.sources()
+        return Layout(tuple(sorted(range(axes), key=lambda j: (place[sources[j]], j))))
+
+    def gradient_layout(self, gradient, y, x):
+        if self.gathers(gradient):
+            return contiguous(len(x.order))
+        place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
+        first = {}  # of the axes of the output, the one that an input's axis has become, or has become a part of
+        for axis in range(len(x.order)):
+            first[axis] = max((j for j, s in enumerate(sources) if s <= axis), key=lambda j: (sources[j], -j))
+        return Layout(tuple(sorted(first, key=lambda axis: (place[first[axis]], axis))))
+
+    def gathers(self, gradient):
+        """Whether the parts of an axis that was split do not lie one after another in the gradient."""
+        place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
+        parts = [[j for j, s in enumerate(sources) if s == axis] for axis in set(sources)]
+        return any(place[b] != place[a] + 1 for axes in parts for a, b in zip(axes, axes[1:]))
+
+    def copies_gradient(self, gradient, y):
+        return self.gathers(gradient) and differs(gradient, y, contiguous(len(y)).order)
 
     def shape(self, x):
         for factors, _ in self._axes:
@@ -81,6 +133,12 @@ class Permute(View):
     def __post_init__(self):
         check(sorted(self.axes) == list(range(len(self.axes))), f"axes is {self.axes}; allowed: each axis once")
 
+    def layout(self, axes, *xs):
+        return _renamed(xs[0], {axis: j for j, axis in enumerate(self.axes)})
+
+    def gradient_layout(self, gradient, y, x):
+        return _renamed(gradient, dict(enumerate(self.axes)))
+
     def shape(self, x):
         require(len(x) == len(self.axes), "axes {} do not fit the input {}", self.axes, x)
         return tuple(x[a] for a in self.axes)
@@ -105,6 +163,20 @@ class Slice(View):
     split: bool = False
 
     passes = ()
+    gradient_views = False
+
+    def layout(self, axes, *xs):
+        cut = around(xs[0], self.axis)
+        if self.step > 1:
+            cut = cut._replace(outside=(*cut.outside, self.axis))
+        if not self.drop:
+            return cut
+        kept = {axis: axis - (axis > self.axis) for axis in cut.order if axis != self.axis}
+        return _renamed(cut, kept)
+
+    def gradient_layout(self, gradient, y, x):
+        # Zeros around the gradient; of parts that are put together, the format is theirs.
+        return dense(gradient) if self.split and not self.drop else contiguous(len(x.order))
 
     @property
     def is_part(self):
@@ -142,6 +214,10 @@ class Expand(View):
     inputs = ("x", "images")
     shape_only = ("images",)
     passes = ()
+    gradient_views = False
+
+    def layout(self, axes, *xs):
+        return Layout(xs[0].order, xs[0].order)  # whatever lies there is seen again
 
     def __post_init__(self):
         axes = re.fullmatch(r"(x\d|n|\d{1,9})( (x\d|n|\d{1,9}))*", self.to)

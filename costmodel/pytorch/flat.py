@@ -14,7 +14,7 @@ from ..graph import INPUT, Graph, Node
 from ..recompute import segments
 from ..timeline import frame_ends
 from . import library
-from .modules import Again, Frame, Tensors, owned
+from .modules import Again, Frame, Owned, Tensors
 
 
 def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
@@ -29,7 +29,7 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
     for i, (node, leaf) in enumerate(zip(nodes, leaves)):
         call: Any = paths.get(i, leaf)
         if isinstance(leaf, Tensors):
-            call = owned(root, node.owner, leaf.name)
+            call = Owned(node.owner, leaf.name)
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
     for segment in reversed(segments(graph)):

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import CostmodelError, unknown
 from ..estimates import DTYPES
 from ..op import is_int
-from ..target import Target, parse
+from ..target import NUMBER_BYTES, Target, parse
 
 aten = torch.ops.aten
 
@@ -100,7 +100,7 @@ def _measured(step: "_Step", parameters: List[nn.Parameter], repeats: int) -> Me
         peak, left = step.cuda_levels()
         tensor_peak = None
     else:
-        after_forward = trace(step.forward).left
+        after_forward = trace(step.forward)
         step.prepare()
         whole = trace(step, counter.ops)
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
@@ -108,9 +108,11 @@ def _measured(step: "_Step", parameters: List[nn.Parameter], repeats: int) -> Me
             given = {step.images.untyped_storage().data_ptr(), step.targets.untyped_storage().data_ptr()}
             made = sum(size for pointer, size in saved.items() if pointer not in given)
             loss = step.images.element_size()
-            if after_forward != made + loss:
+            # Numbers that autograd keeps as tensors are not shown to hooks.
+            hidden = after_forward.left - made - loss
+            if not 0 <= hidden <= after_forward.numbers or hidden % NUMBER_BYTES:
                 raise CostmodelError(
-                    f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
+                    f"{made} bytes made in the forward pass are saved, but {made + hidden} are still allocated"
                 )
     return Measurement(
         parameters=sum(p.numel() for p in parameters),
@@ -255,6 +257,11 @@ class Trace(NamedTuple):
     def left(self) -> int:
         """The level at the end above the one before."""
         return sum(self.deltas)
+
+    @property
+    def numbers(self) -> int:
+        """The same of blocks as large as a Python number alone."""
+        return sum(delta for delta in self.deltas if abs(delta) == NUMBER_BYTES)
 
 
 def trace(run: Callable[[], Any], ops: AbstractSet[str] = frozenset()) -> Trace:

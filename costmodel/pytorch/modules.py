@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
@@ -11,21 +10,6 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import CostmodelError
-
-#: (submodule's path, function, steps that run again, or None for the frame's own layer; values read; value made;
-#: values let go)
-Step = Tuple[Union[str, Callable, "Again", None], Sequence[str], str, List[str]]
-
-
-class Again(NamedTuple):
-    """Steps that keep only what they are given, and run again in the backward pass.
-
-    is_random: they draw random numbers, the same ones both times.
-    """
-
-    inputs: Tuple[str, ...]
-    steps: List[Step]
-    is_random: bool
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -107,14 +91,32 @@ class Tensors(nn.Module):
         self.name = next(iter((*parameters, *buffers)), "")
 
 
-def owned(root: nn.Module, path: str, name: str) -> Callable:
-    """A function of the images that gives a module's own parameter or buffer."""
-    return lambda images: getattr(root.get_submodule(path), name)
+class Owned(NamedTuple):
+    """A parameter or buffer that a module below has: looked up in each run, so that a copy has its own."""
+
+    path: str
+    name: str
 
 
 def unknown(name: str) -> Callable:
     """Raises CostmodelError: an op that was let through unknown only counts."""
     raise CostmodelError(f"the network has the unknown op {name!r}, which can be priced as nothing but not be run")
+
+
+#: (submodule's path, function, parameter, steps that run again, or None for the frame's own layer; values read; value
+#: made; values let go)
+Step = Tuple[Union[str, Callable, Owned, "Again", None], Sequence[str], str, List[str]]
+
+
+class Again(NamedTuple):
+    """Steps that keep only what they are given, and run again in the backward pass.
+
+    is_random: they draw random numbers, the same ones both times.
+    """
+
+    inputs: Tuple[str, ...]
+    steps: List[Step]
+    is_random: bool
 
 
 class Frame(nn.Module):
@@ -146,13 +148,16 @@ class Frame(nn.Module):
 
     def _run(self, steps: Sequence[Step], values: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
         for call, reads, output, done in steps:
-            if call is None:
-                call = super().forward
+            if isinstance(call, Owned):
+                values[output] = getattr(self.get_submodule(call.path), call.name)
             elif isinstance(call, Again):
-                call = partial(self._run_again, call)
-            elif isinstance(call, str):
-                call = self.get_submodule(call)
-            values[output] = call(*[values[name] for name in reads])
+                values[output] = self._run_again(call, *[values[name] for name in reads])
+            else:
+                if call is None:
+                    call = super().forward
+                elif isinstance(call, str):
+                    call = self.get_submodule(call)
+                values[output] = call(*[values[name] for name in reads])
             for name in done:
                 del values[name]
         return values

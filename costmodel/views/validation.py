@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from .table import Column, Table
 
@@ -19,7 +19,7 @@ def validation(results: Sequence[Sequence[Any]]) -> Table:
         Column("error", _thousands),
         Column("step peak, predicted", _thousands),
         Column("measured", _thousands),
-        Column("error", lambda share: f"{share:+.4%}" if share else "0"),
+        Column("error", _percent),
         Column("verdict", right=False),
     ]
     return Table("", columns, [_row(*result) for result in results])
@@ -28,13 +28,55 @@ def validation(results: Sequence[Sequence[Any]]) -> Table:
 def _row(network: str, strategy: str, batch: int, resolution: int, checks: Sequence[Any]) -> List[Any]:
     by_name = {check.quantity: check for check in checks}
     saved, peak = by_name["saved_bytes"], by_name["step_peak_bytes"]
-    wrong = [check.quantity for check in checks if not check.holds]
-    verdict = f"wrong: {', '.join(wrong)}" if wrong else "holds"
     return [
         network, strategy, batch, resolution,
         saved.predicted, saved.measured, saved.error,
-        peak.predicted, peak.measured, peak.error / peak.measured if peak.measured else 0, verdict,
+        peak.predicted, peak.measured, _share(peak), _verdict(checks),
     ]  # fmt: skip
+
+
+def summary_of(results: Sequence[Sequence[Any]]) -> Table:
+    """A line per network: in how many cases it was held against a real run, and the largest error in them."""
+    cases: Dict[str, List[Any]] = {}
+    for network, *_, checks in results:
+        cases.setdefault(network, []).append({check.quantity: check for check in checks})
+    rows = []
+    for network, own in cases.items():
+        worst = [_worst(own, quantity) for quantity in ("saved_bytes", "forward_flops", "backward_flops")]
+        checks = [check for case in own for check in case.values()]
+        peak = max((_share(case["step_peak_bytes"]) for case in own), key=abs)
+        rows.append([network, len(own), worst[0], max(worst[1:], key=abs), _worst(own, "tensor_peak_bytes"), peak,
+                     _verdict(checks)])  # fmt: skip
+    columns = [
+        Column("network", right=False),
+        Column("cases"),
+        Column("saved bytes", _thousands),
+        Column("FLOPs", _thousands),
+        Column("tensors' peak", _thousands),
+        Column("allocator's peak", _percent),
+        Column("verdict", right=False),
+    ]
+    return Table("", columns, rows)
+
+
+def _worst(cases: Sequence[Dict[str, Any]], quantity: str) -> int:
+    """The largest error; 0 where nothing was measured."""
+    return max((case[quantity].error or 0 for case in cases), key=abs)
+
+
+def _share(peak: Any) -> float:
+    return peak.error / peak.measured if peak.measured else 0
+
+
+def _verdict(checks: Sequence[Any]) -> str:
+    wrong = dict.fromkeys(check.quantity for check in checks if not check.holds)
+    if wrong:
+        return f"wrong: {', '.join(wrong)}"
+    return "holds, as a lower bound" if any(check.bound for check in checks) else "holds"
+
+
+def _percent(share: float) -> str:
+    return f"{share:+.4%}" if share else "0"
 
 
 def _thousands(count: int) -> str:
