@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
+from . import strategyfile
 from .errors import CostmodelError, check_name, unknown
 from .graph import Graph, Node, within
 from .op import build
@@ -18,7 +19,8 @@ Option = Callable[[str], Any]  # the reader of an option's text; raises ValueErr
 class Strategy(NamedTuple):
     """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`.
 
-    least_blocks: how many blocks it wants a network to have. of_modules: it takes a traced module.
+    least_blocks: how many blocks it wants a network to have. of_modules: it takes a traced module. takes_code: what
+    stands for K is a letter for each part of the network, the option `code`.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Strategy(NamedTuple):
     trains: bool
     least_blocks: int
     of_modules: bool
+    takes_code: bool
 
 
 STRATEGIES: Dict[str, Strategy] = {}
@@ -42,23 +45,32 @@ def strategy(
     trains: bool = True,
     least_blocks: int = 0,
     of_modules: bool = False,
+    code: bool = False,
 ) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
     """Decorator: registers a function graph -> graph as the strategy `name`, with K where it takes blocks."""
 
     def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
-        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains, least_blocks, of_modules)
+        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains, least_blocks, of_modules, code)
         return rewrite
 
     return register
 
 
-@lru_cache(maxsize=512)
 def apply(text: str, graph: Graph) -> Graph:
     """The graph that a strategy trains, loss included.
 
-    text: NAME[:K][,key=value...]. Raises CostmodelError for an unknown name or option, a K that is missing, not
-    wanted or larger than the network, or a network that lacks what the strategy needs.
+    text: NAME[:K][,key=value...], or for NAME[:K] a file that `costmodel plan` wrote. Raises CostmodelError for an
+    unknown name or option, a K that is missing, not wanted or larger than the network, or a network that lacks what the
+    strategy needs.
     """
+    head, *options = text.split(",")
+    if head.endswith(strategyfile.ENDINGS):
+        text = ",".join([strategyfile.read(head, graph), *options])
+    return _apply(text, graph)
+
+
+@lru_cache(maxsize=512)
+def _apply(text: str, graph: Graph) -> Graph:
     head, *pairs = text.split(",")
     name, colon, k = head.partition(":")
     check_name("strategy", name, STRATEGIES)
@@ -66,6 +78,8 @@ def apply(text: str, graph: Graph) -> Graph:
     options: Dict[str, Any] = {}
     if chosen.takes_blocks:
         options["blocks"] = _block_count(text, k if colon else None, len(graph.blocks))
+    elif chosen.takes_code:
+        options["code"] = k
     elif colon:
         raise CostmodelError(f"strategy {text!r}: {name} takes no number of blocks; allowed: {name}")
     readers = {**chosen.options, **COMMON_OPTIONS}
@@ -84,7 +98,8 @@ def apply(text: str, graph: Graph) -> Graph:
         if slices > 1 and not rewritten.prefix:
             raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
         rewritten = replace(rewritten, prefix_slices=slices)
-        return checkpointed(rewritten, rewritten.blocks) if again else rewritten
+        scopes = rewritten.blocks if again else rewritten.checkpointed
+        return checkpointed(rewritten, scopes) if scopes else rewritten
     except CostmodelError as error:
         raise CostmodelError(f"strategy {text!r}: {error}") from None
 
@@ -119,7 +134,7 @@ def possible(graph: Graph) -> List[Strategy]:
     blocks = len(graph.blocks)
     return [
         s for s in STRATEGIES.values()
-        if max(s.least_blocks, s.takes_blocks) <= blocks and (graph.is_traced or not s.of_modules)
+        if max(s.least_blocks, s.takes_blocks) <= blocks and (graph.is_traced or not s.of_modules) and not s.takes_code
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ element is needed at most. The block's last norm, squeeze-and-excite, the head a
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Callable, FrozenSet, Set
+from typing import Callable, FrozenSet, Sequence, Set
 
 from ..errors import CostmodelError
 from ..graph import Graph, Node, within
@@ -35,8 +35,11 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 )
 def mobiletl(graph: Graph, blocks: int, norm: str = "shift", act: str = "signed") -> Graph:
     """norm=full leaves the norms as in `blocks:K`, act=exact the activations: the method's two halves alone."""
-    graph = last_blocks(graph, blocks=blocks)
-    scopes = graph.blocks[-blocks:]
+    return lighter(last_blocks(graph, blocks=blocks), graph.blocks[-blocks:], norm, act)
+
+
+def lighter(graph: Graph, scopes: Sequence[str], norm: str = "shift", act: str = "signed") -> Graph:
+    """The graph with MobileTL's rule in some blocks, which train. Raises CostmodelError for a block without a norm."""
     inner: Set[str] = set()
     for scope in scopes:
         names = [node.name for node in graph.nodes if within(node.name, scope) and node.op.is_norm]
