@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from .graph import Graph
 
@@ -13,6 +13,7 @@ class Network:
     """A graph with a name. `resolution` is its own input size, `channels` the input's channels.
 
     module: the torch.nn.Module that it was traced from, if any; retrace: traces it at another resolution.
+    weights: arrays by path in a state dict, read when called, for a network that comes with weights but without a module.
     reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
     """
 
@@ -23,6 +24,7 @@ class Network:
     reference: Optional[str] = None
     module: Any = None
     retrace: Optional[Callable[[int], "Network"]] = None
+    weights: Optional[Callable[[], Mapping[str, Any]]] = None
 
     def at(self, resolution: int) -> "Network":
         """The network for images of another size: a module's Python is asked again, which may pad or pool otherwise."""

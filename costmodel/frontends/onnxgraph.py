@@ -1,0 +1,467 @@
+"""Reads the graph of an ONNX model: which tensors are stored, which are computed, and what each node is called."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ..errors import CostmodelError
+from ..graph import INPUT, Graph, Node, within
+from ..op import Op, build
+from ..size import show
+from .families import blocks_among
+from . import onnxshapes  # noqa: F401  (registers its operators)
+from .onnxlayers import OPERATORS, as_decimal
+from .strides import Strides, contiguous
+
+BATCH = 13  # images while a file is read: a number that no layer has, so that the batch is told from other sizes
+
+#: What stays refused where unknown operators are let through: a bound below would be far off, or none at all.
+CONTROL = ("If", "Loop", "Scan", "SequenceMap")
+RANDOM = ("RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Multinomial", "Bernoulli")
+
+
+class Stored:
+    """A tensor that is there before the step: of the file, or computed from such ones alone.
+
+    own: an initialiser of numbers, which training would change; anything else is a constant.
+    """
+
+    def __init__(self, name: str, shape: Sequence[int], dtype: str, load: Callable[[], np.ndarray], own: bool) -> None:
+        self.name, self.shape, self.dtype, self.load, self.own = name, tuple(shape), dtype, load, own
+
+    @classmethod
+    def of(cls, array: Any, name: str = "constant") -> "Stored":
+        array = np.asarray(array)
+        return cls(name, array.shape, array.dtype.name, lambda: array, False)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def called(self, name: str) -> "Stored":
+        return Stored(name, self.shape, self.dtype, self.load, self.own)
+
+    def transposed(self, axes: Sequence[int]) -> "Stored":
+        """The tensor with its axes in another order; nothing is loaded for it."""
+        shape, load = [self.shape[a] for a in axes], self.load
+        return Stored(self.name, shape, self.dtype, lambda: load().transpose(axes), self.own)
+
+
+class Live(NamedTuple):
+    """A value of the graph: the number of the draft that makes it, -1 for the images."""
+
+    number: int
+    shape: Tuple[int, ...]
+    strides: Strides
+
+
+Value = Union[Stored, Live]
+
+
+@dataclass
+class Draft:
+    """A node in the making. path: where the file says it stands; named: whether that is a module's path."""
+
+    op: Op
+    inputs: Tuple[int, ...]
+    path: str
+    named: bool
+    owner: Optional[str] = None
+    evaluates: bool = False
+
+
+class Reader:
+    """Reads a model's nodes one after the other, for square images of one size."""
+
+    def __init__(self, model: Any, source: str, load: Callable[[Any], np.ndarray], shape: Sequence[int],
+                 fixed: Optional[int], allow_unknown: bool) -> None:  # fmt: skip
+        """load: the numbers of a TensorProto. shape: of the images, the batch left out; fixed: the file's batch."""
+        self.model, self.source, self.fixed, self.allow_unknown = model, source, fixed, allow_unknown
+        graph = model.graph
+        self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+        self.result = graph.output[0].name
+        self.drafts: List[Draft] = []
+        self.images = Live(-1, (BATCH, *shape), contiguous((BATCH, *shape)))
+        self.values: Dict[str, Value] = {t.name: _stored(t, load) for t in graph.initializer}
+        name = next(i.name for i in graph.input if i.name not in self.values)
+        self.values[name] = self.images
+        self.nodes = _needed(list(graph.node), self.result)
+        self.readers: Dict[str, List[int]] = {self.result: [-1]}
+        for i, node in enumerate(self.nodes):
+            for read in node.input:
+                self.readers.setdefault(read, []).append(i)
+        self.classes: Dict[str, str] = {}  # of modules, by path, where the file tells
+        self.layers: Dict[tuple, str] = {}  # the names of a layer's tensors -> its owner
+        self.owners: Dict[str, Tuple[str, ...]] = {}
+        self.weights: Dict[str, Stored] = {}  # by path in a state dict
+        self.skipped: set = set()
+        self.lifted: Dict[Stored, Live] = {}
+
+    batch = BATCH
+
+    # -- what entries of the table of operators use --------------------------------------------------------
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """An attribute of the node that is being read."""
+        return self.attributes.get(name, default)
+
+    def integers(self, name: str, value: Optional[Value]) -> Optional[List[int]]:
+        """Integers that an attribute holds in old opsets and an input in new ones; None where there are none."""
+        if value is not None:
+            return [int(v) for v in np.atleast_1d(self.array(value, name))]
+        found = self.attribute(name)
+        return None if found is None else [int(v) for v in np.atleast_1d(found)]
+
+    def array(self, value: Value, name: str) -> np.ndarray:
+        """The numbers of a stored tensor."""
+        if not isinstance(value, Stored):
+            raise CostmodelError(f"{name} is computed from the images; allowed: a constant")
+        return value.load()
+
+    def number(self, value: Optional[Value]) -> Optional[float]:
+        """The one number that a constant is; None for anything else."""
+        if not isinstance(value, Stored) or value.own or value.size != 1:
+            return None
+        return as_decimal(value.load().reshape(())[()])
+
+    def live(self, value: Value) -> Live:
+        """The value as one of the graph: a stored tensor becomes a node where it is first used by itself."""
+        if isinstance(value, Live):
+            return value
+        if value not in self.lifted:
+            if value.dtype != "float32":
+                raise CostmodelError(f"{value.name!r} is {value.dtype}; allowed: float32")
+            owner, _, name = cleaned(value.name).rpartition(".")
+            kind, fields = "constant", {"buffer": name, "size": tuple(0 if s == BATCH else s for s in value.shape)}
+            if value.own:
+                kind, fields = "parameter", {"parameter": name, "size": value.shape}
+            op = build(kind, fields)
+            self.drafts.append(Draft(op, (-1,), ".".join(filter(None, (owner, name))), True, owner))
+            self.weights[self.drafts[-1].path] = value
+            self.lifted[value] = Live(len(self.drafts) - 1, value.shape, contiguous(value.shape))
+        return self.lifted[value]
+
+    def has_batch(self, x: Live) -> bool:
+        """Whether a value's first axis goes with the batch."""
+        resident = x.number >= 0 and self.drafts[x.number].op.is_resident
+        return not resident and x.shape[:1] != () and x.shape[0] % BATCH == 0
+
+    def emit(self, kind: str, fields: Mapping[str, Any], inputs: Sequence[Value], strides: Any = contiguous,
+             buffers: Mapping[str, Stored] = {}, evaluates: bool = False, **parameters: Optional[Stored]) -> Live:
+        """Append a node and return its output.
+
+        strides: of the output, or a function of its shape. buffers, parameters: the tensors that the op calls so.
+        """
+        reads = [self.live(x) for x in inputs]
+        xs = [x.shape for x in reads]
+        op = build(kind, fields, *xs)
+        shape = op.shape(*xs)
+        given = {name: tensor for name, tensor in parameters.items() if tensor is not None}
+        owner = self.owner({**given, **buffers}, kind) if given else None
+        for name, tensor in given.items():
+            wanted = op.params()[name]
+            if prod(wanted) != tensor.size or tensor.dtype != "float32":
+                raise CostmodelError(
+                    f"{name} {tensor.name!r} is {tensor.dtype} {show(tensor.shape)}; allowed: float32 {show(wanted)}")
+        self.weights.update({f"{owner}.{name}": tensor for name, tensor in {**given, **buffers}.items()})
+        path, named = self.path
+        self.drafts.append(Draft(op, tuple(x.number for x in reads), path, named, owner, evaluates))
+        return Live(len(self.drafts) - 1, shape, strides(shape) if callable(strides) else strides)
+
+    def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:
+        """Path of the module that holds these tensors: the same for the same tensors, which one module then has.
+
+        Exporters store equal tensors once, so that of several layers' zero biases one is there: a layer is told by all
+        that it reads, and a module is called twice only where all of that is the same.
+        """
+        key = tuple(tensor.name for tensor in tensors.values())
+        if key not in self.layers:
+            prefixes = [t.name.rpartition(".")[0] for t in tensors.values() if MODULE.fullmatch(t.name)]
+            path = self.path[0] or kind
+            free = (p for p in (*prefixes, path, *(f"{path}_{i}" for i in range(1, len(self.nodes) + 1)))
+                    if p not in self.owners)
+            self.layers[key] = found = next(free)
+            self.owners[found] = key
+        return self.layers[key]
+
+    def follow(self, *steps: Tuple[str, Any]) -> bool:
+        """Whether nodes of these operators follow the one that is being read, each the only reader of the one before.
+
+        Each step names the other operand: a number, the name of a value, or None for whatever there is. They are
+        read together with this one then, and what is emitted next is the last one's output.
+        """
+        output, found = self.node.output[0], []
+        for operator, other in steps:
+            readers = self.readers.get(output, [])
+            if len(readers) != 1 or readers[0] < 0 or self.nodes[readers[0]].op_type != operator:
+                return False
+            node = self.nodes[readers[0]]
+            rest = [name for name in node.input if name != output]
+            if isinstance(other, str) and rest != [other]:
+                return False
+            if isinstance(other, float):
+                number = self.number(self.stored(rest[0])) if rest else None
+                if number is None or abs(number - other) > 1e-6:
+                    return False
+            found.append(readers[0])
+            output = node.output[0]
+        self.skipped.update(found)
+        self.node = self.nodes[found[-1]]
+        return True
+
+    def next_operands(self, operator: str) -> Optional[List[str]]:
+        """What else the only reader of this node's output reads, if it is of that operator."""
+        output = self.node.output[0]
+        readers = self.readers.get(output, [])
+        if len(readers) != 1 or readers[0] < 0 or self.nodes[readers[0]].op_type != operator:
+            return None
+        return [name for name in self.nodes[readers[0]].input if name != output]
+
+    def stored(self, name: str) -> Optional[Stored]:
+        """A tensor of the file by its name, also a Constant that stands further down."""
+        value = self.values.get(name)
+        if value is None:
+            maker = next((n for n in self.nodes if name in n.output and n.op_type == "Constant"), None)
+            value = self.values[name] = _constant(maker) if maker else None
+        return value if isinstance(value, Stored) else None
+
+    # -- the walk ------------------------------------------------------------------------------------------
+
+    def read(self, blocks_are: str) -> Graph:
+        """The graph of what the result depends on."""
+        for i, node in enumerate(self.nodes):
+            if i in self.skipped:
+                continue
+            self.node, self.path = node, self._path(node)
+            try:
+                self._read(node)
+            except Exception as error:  # of a file that holds anything, whatever its operators' own checks raise
+                words = str(error) if isinstance(error, CostmodelError) else f"{type(error).__name__}: {error}"
+                first = words.split("\n")[0]
+                raise CostmodelError(f"{self.source}: node {node.name!r} ({node.op_type}): {first}") from None
+        result = self.values.get(self.result)
+        if not isinstance(result, Live) or result.number < 0:
+            raise CostmodelError(f"{self.source}: the output {self.result!r} does not depend on the images")
+        return self._graph(result.number, blocks_are)
+
+    def _read(self, node: Any) -> None:
+        self.attributes = _attributes(node)
+        args = []
+        for name in node.input:
+            if name and name not in self.values:
+                raise CostmodelError(f"reads {name!r}, which nothing before it makes")
+            args.append(self.values[name] if name else None)
+        stored = [x for x in args if isinstance(x, Stored)]
+        operator = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+        if operator == "Constant":
+            results: Any = _constant(node)
+        elif operator == "Shape" and args:
+            sizes = args[0].shape[self.attribute("start", 0) : self.attribute("end", None)]
+            results = Stored.of(np.array(sizes, np.int64))
+        elif len(stored) == len([x for x in args if x is not None]) and operator not in CONTROL + RANDOM:
+            results = self._computed(operator, args)
+        else:
+            results = self._emitted(operator, args)
+        results = results if isinstance(results, list) else [results]
+        for name, value in zip(self.node.output, results):
+            self.values[name] = value
+        for name in self.node.output[len(results) :]:
+            if name in self.readers:
+                raise CostmodelError(f"the output {name!r} is read; allowed: the first alone")
+
+    def _emitted(self, operator: str, args: List[Optional[Value]]) -> Any:
+        entry = OPERATORS.get(operator)
+        if entry is not None:
+            return entry(self, *args)
+        if "Quantize" in operator or operator.startswith("QLinear") or operator.endswith("Integer"):
+            raise CostmodelError("a quantised network; allowed: the float32 network that it was made from")
+        if operator in CONTROL:
+            raise CostmodelError(f"{operator} decides at run time what is computed; allowed: a graph without branches")
+        if self.allow_unknown:
+            return self._unknown(operator, [x for x in args if x is not None])
+        known = ", ".join(sorted(OPERATORS))
+        raise CostmodelError(f"unknown operator {operator}; --allow-unknown lets it through as a lower bound"
+                             f" (known: {known})")
+
+    def _computed(self, operator: str, args: List[Optional[Stored]]) -> Any:
+        """What an operator gives for stored tensors. Parameters stay what they are: arithmetic on them trains."""
+        first = args[0] if args else None
+        if operator in ("Identity", "CastLike", "Cast", "Expand") and first is not None and first.own:
+            kept = operator != "Cast" or self.attribute("to") == 1
+            if operator == "Expand":
+                kept = tuple(np.broadcast_shapes(first.shape, self.array(args[1], "shape"))) == first.shape
+            # An exporter that stores equal tensors once gives the others their names back through an Identity.
+            if kept:
+                return first.called(self.node.output[0]) if operator == "Identity" else first
+        if operator == "Transpose" and first is not None and first.own:
+            return first.transposed(self.attribute("perm", tuple(reversed(range(len(first.shape))))))
+        if any(x is not None and x.own for x in args):
+            return self._emitted(operator, args)
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        names = [name for name in dict.fromkeys(self.node.input) if name]
+        typed = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UNDEFINED, None) for n in names]
+        outputs = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UNDEFINED, None) for n in self.node.output]
+        graph = onnx.helper.make_graph([self.node], "constants", typed, outputs)
+        model = onnx.helper.make_model(graph, opset_imports=list(self.model.opset_import))
+        results = ReferenceEvaluator(model).run(None, {n: self.array(self.values[n], n) for n in names})
+        return [Stored.of(result, name) for name, result in zip(self.node.output, results)]
+
+    def _unknown(self, operator: str, args: List[Value]) -> Live:
+        """A node that costs nothing, of the shape that onnx infers or that the file notes."""
+        import onnx
+
+        reads = [x for x in args if isinstance(x, Live) or x.own]
+        typed = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, self.values[name].shape)
+                 for name in dict.fromkeys(self.node.input) if name]  # fmt: skip
+        output = onnx.helper.make_tensor_value_info(self.node.output[0], onnx.TensorProto.UNDEFINED, None)
+        graph = onnx.helper.make_graph([self.node], "unknown", typed, [output])
+        model = onnx.helper.make_model(graph, opset_imports=list(self.model.opset_import))
+        noted = {v.name: v for v in (*self.model.graph.value_info, *self.model.graph.output)}
+        found = onnx.shape_inference.infer_shapes(model).graph.output[0]
+        for info in (found, noted.get(self.node.output[0])):
+            sizes = [d.dim_value for d in info.type.tensor_type.shape.dim] if info is not None else []
+            if sizes and all(sizes[1:]):
+                size = tuple(0 if i == 0 and s in (0, BATCH, self.fixed) else s for i, s in enumerate(sizes))
+                return self.emit("unknown", {"of": operator, "size": size, "count": len(reads)}, reads)
+        raise CostmodelError(f"unknown operator {operator}, and the file does not say which shape its output has")
+
+    # -- names ---------------------------------------------------------------------------------------------
+
+    def _path(self, node: Any) -> Tuple[str, bool]:
+        """Where a node stands by what its exporter wrote, and whether that is a module's path."""
+        notes = {note.key: note.value for note in node.metadata_props}
+        if "pkg.torch.onnx.name_scopes" in notes:  # torch's exporter: every module on the way, then the function
+            scopes = ast.literal_eval(notes["pkg.torch.onnx.name_scopes"])[:-1]
+            classes = ast.literal_eval(notes.get("pkg.torch.onnx.class_hierarchy", "[]"))
+            self.classes.update(zip(scopes, classes))
+            return cleaned(scopes[-1] if scopes else ""), True
+        if "/" not in node.name:
+            return cleaned(node.name), False
+        path: List[str] = []
+        for segment in filter(None, node.name.split("/")[:-1]):
+            # torch's older exporter writes a container's child as "conv.0" below "conv".
+            if path and segment.startswith(path[-1] + "."):
+                path.pop()
+            path.append(segment)
+        return cleaned(".".join(path)), True
+
+    def _graph(self, result: int, blocks_are: str) -> Graph:
+        drafts, names = self.drafts, _names(self.drafts)
+        last = {i: number for number, draft in enumerate(drafts) for i in draft.inputs}
+        # A file does not say how long a frame holds a value: it goes after its last reader.
+        nodes = tuple(
+            Node(
+                names[i], d.op, tuple(names[v] if v >= 0 else INPUT for v in d.inputs), frozenset(d.op.params()),
+                names[i] if d.owner is None else d.owner, "" if i == result else names[last.get(i, i)],
+            )
+            for i, d in enumerate(drafts) if i == result or i in last
+        )  # fmt: skip
+        scopes = sorted({s for n in nodes for s in _scopes(n.name)})
+        parts = [(path, self.classes.get(path, "").rpartition(".")[2]) for path in scopes if path]
+        blocks = blocks_among(parts, self.classes.get("", "").startswith("timm."), blocks_are)
+        first = {path: next(i for i, n in enumerate(nodes) if within(n.name, path)) for path in blocks}
+        linear = next((n.name for n in reversed(nodes) if n.op.kind == "linear"), "")
+        classifier = "classifier" if within(linear, "classifier") else linear
+        containers = frozenset(s for n in nodes for s in _scopes(n.name)[:-1])
+        graph = Graph(nodes, tuple(sorted(blocks, key=first.get)), classifier, containers)
+        evaluates = {names[i] for i, d in enumerate(drafts) if d.evaluates}
+        if not evaluates:
+            return graph
+        own = graph.map(lambda n: replace(n, op=n.op.evaluated()) if n.name in evaluates else n)
+        return replace(graph, as_is=own)
+
+
+#: A parameter's path in a module: "features.0.weight".
+MODULE = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+
+
+def cleaned(path: str) -> str:
+    """A name of the file as a path: words joined by single dots."""
+    return ".".join(filter(None, (re.sub(r"\W+", "_", part).strip("_") for part in re.split(r"[./]", path))))
+
+
+def _scopes(name: str) -> List[str]:
+    parts = name.split(".")
+    return [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
+
+
+def _names(drafts: Sequence[Draft]) -> List[str]:
+    """Unique names: the module's path for its layer, and below it for what else a module does."""
+    homes = Counter(d.path for d in drafts if d.owner is None)
+    scopes = {s for d in drafts for s in _scopes(d.path if d.owner is None else d.owner)[:-1]}
+    taken: Counter = Counter({INPUT: 1, "loss": 1})
+    names: List[str] = []
+    for draft in drafts:
+        kind = draft.op.kind
+        if draft.op.is_resident:
+            base = draft.path
+        elif draft.owner is not None:
+            base = draft.owner
+        else:
+            base = draft.path
+            if draft.named and (homes[base] > 1 or base in scopes or not base):
+                base = f"{base}.{kind}".lstrip(".")
+            elif not draft.named:  # it stands where what it reads was made
+                made = max(draft.inputs)
+                base = f"{names[made].rpartition('.')[0] if made >= 0 else ''}.{base or kind}".lstrip(".")
+        taken[base] += 1
+        name, number = base, 0
+        while number == 0 and taken[base] > 1 or number and taken[name]:
+            number += 1
+            name = f"{base}_{number}"
+        if number:
+            taken[name] += 1
+        names.append(name)
+    return names
+
+
+def _needed(nodes: List[Any], result: str) -> List[Any]:
+    """The nodes that the result depends on, in their order."""
+    names, kept = {result}, []
+    for node in reversed(nodes):
+        if names & set(node.output):
+            names.update(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _attributes(node: Any) -> Dict[str, Any]:
+    import onnx
+
+    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
+
+
+def _stored(tensor: Any, load: Callable[[Any], np.ndarray]) -> Stored:
+    """An initialiser. A single number without a module's name is a constant of the exporter's."""
+    import onnx
+
+    dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    numbers = dtype in ("float32", "float64", "float16", "bfloat16")
+    own = numbers and (prod(tensor.dims) != 1 or MODULE.fullmatch(tensor.name) is not None)
+    return Stored(tensor.name, tensor.dims, dtype, lru_cache(maxsize=1)(lambda: load(tensor)), own)
+
+
+def _constant(node: Any) -> Stored:
+    """What a Constant holds."""
+    import onnx
+
+    for name, value in _attributes(node).items():
+        if name in ("value_float", "value_floats"):
+            return Stored.of(np.array(value, np.float32), node.output[0])
+        if name in ("value_int", "value_ints"):
+            return Stored.of(np.array(value, np.int64), node.output[0])
+        if name == "value":
+            return Stored.of(onnx.numpy_helper.to_array(value), node.output[0])
+    raise CostmodelError("a Constant without numbers")
