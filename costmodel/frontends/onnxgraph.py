@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -16,9 +13,9 @@ from ..errors import CostmodelError
 from ..graph import INPUT, Graph, Node, within
 from ..op import Op, build
 from ..size import show
-from .families import blocks_among
 from . import onnxshapes  # noqa: F401  (registers its operators)
 from .onnxlayers import OPERATORS, as_decimal
+from .onnxnames import MODULE, blocks_of, cleaned, names_of, place, scopes
 from .strides import Strides, contiguous
 
 BATCH = 13  # images while a file is read: a number that no layer has, so that the batch is told from other sizes
@@ -48,6 +45,10 @@ class Stored:
 
     def called(self, name: str) -> "Stored":
         return Stored(name, self.shape, self.dtype, self.load, self.own)
+
+    def as_float(self) -> "Stored":
+        load = self.load
+        return Stored(self.name, self.shape, "float32", lambda: load().astype(np.float32), self.own)
 
     def transposed(self, axes: Sequence[int]) -> "Stored":
         """The tensor with its axes in another order; nothing is loaded for it."""
@@ -100,7 +101,6 @@ class Reader:
                 self.readers.setdefault(read, []).append(i)
         self.classes: Dict[str, str] = {}  # of modules, by path, where the file tells
         self.layers: Dict[tuple, str] = {}  # the names of a layer's tensors -> its owner
-        self.owners: Dict[str, Tuple[str, ...]] = {}
         self.weights: Dict[str, Stored] = {}  # by path in a state dict
         self.skipped: set = set()
         self.lifted: Dict[Stored, Live] = {}
@@ -179,17 +179,17 @@ class Reader:
     def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:
         """Path of the module that holds these tensors: the same for the same tensors, which one module then has.
 
-        Exporters store equal tensors once, so that of several layers' zero biases one is there: a layer is told by all
-        that it reads, and a module is called twice only where all of that is the same.
+        Exporters store equal tensors once, so that of several layers' zero biases one is there: a layer is told by its
+        path, where the file has one, and by all that it reads. A module is called twice only where all is the same.
         """
-        key = tuple(tensor.name for tensor in tensors.values())
+        path, named = self.path
+        key = (path if named else "", *(tensor.name for tensor in tensors.values()))
         if key not in self.layers:
             prefixes = [t.name.rpartition(".")[0] for t in tensors.values() if MODULE.fullmatch(t.name)]
-            path = self.path[0] or kind
-            free = (p for p in (*prefixes, path, *(f"{path}_{i}" for i in range(1, len(self.nodes) + 1)))
-                    if p not in self.owners)
-            self.layers[key] = found = next(free)
-            self.owners[found] = key
+            own = [p for p in prefixes if not named or not path or within(p, path)]
+            path = path or kind
+            numbered = (f"{path}_{i}" for i in range(1, len(self.nodes) + 1))
+            self.layers[key] = next(p for p in (*own, path, *numbered) if p not in self.layers.values())
         return self.layers[key]
 
     def follow(self, *steps: Tuple[str, Any]) -> bool:
@@ -338,25 +338,12 @@ class Reader:
     # -- names ---------------------------------------------------------------------------------------------
 
     def _path(self, node: Any) -> Tuple[str, bool]:
-        """Where a node stands by what its exporter wrote, and whether that is a module's path."""
-        notes = {note.key: note.value for note in node.metadata_props}
-        if "pkg.torch.onnx.name_scopes" in notes:  # torch's exporter: every module on the way, then the function
-            scopes = ast.literal_eval(notes["pkg.torch.onnx.name_scopes"])[:-1]
-            classes = ast.literal_eval(notes.get("pkg.torch.onnx.class_hierarchy", "[]"))
-            self.classes.update(zip(scopes, classes))
-            return cleaned(scopes[-1] if scopes else ""), True
-        if "/" not in node.name:
-            return cleaned(node.name), False
-        path: List[str] = []
-        for segment in filter(None, node.name.split("/")[:-1]):
-            # torch's older exporter writes a container's child as "conv.0" below "conv".
-            if path and segment.startswith(path[-1] + "."):
-                path.pop()
-            path.append(segment)
-        return cleaned(".".join(path)), True
+        path, named, classes = place(node)
+        self.classes.update(classes)
+        return path, named
 
     def _graph(self, result: int, blocks_are: str) -> Graph:
-        drafts, names = self.drafts, _names(self.drafts)
+        drafts, names = self.drafts, names_of(self.drafts)
         last = {i: number for number, draft in enumerate(drafts) for i in draft.inputs}
         # A file does not say how long a frame holds a value: it goes after its last reader.
         nodes = tuple(
@@ -366,63 +353,17 @@ class Reader:
             )
             for i, d in enumerate(drafts) if i == result or i in last
         )  # fmt: skip
-        scopes = sorted({s for n in nodes for s in _scopes(n.name)})
-        parts = [(path, self.classes.get(path, "").rpartition(".")[2]) for path in scopes if path]
-        blocks = blocks_among(parts, self.classes.get("", "").startswith("timm."), blocks_are)
+        blocks = blocks_of(nodes, self.classes, blocks_are)
         first = {path: next(i for i, n in enumerate(nodes) if within(n.name, path)) for path in blocks}
         linear = next((n.name for n in reversed(nodes) if n.op.kind == "linear"), "")
         classifier = "classifier" if within(linear, "classifier") else linear
-        containers = frozenset(s for n in nodes for s in _scopes(n.name)[:-1])
+        containers = frozenset(s for n in nodes for s in scopes(n.name)[:-1])
         graph = Graph(nodes, tuple(sorted(blocks, key=first.get)), classifier, containers)
         evaluates = {names[i] for i, d in enumerate(drafts) if d.evaluates}
         if not evaluates:
             return graph
         own = graph.map(lambda n: replace(n, op=n.op.evaluated()) if n.name in evaluates else n)
         return replace(graph, as_is=own)
-
-
-#: A parameter's path in a module: "features.0.weight".
-MODULE = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
-
-
-def cleaned(path: str) -> str:
-    """A name of the file as a path: words joined by single dots."""
-    return ".".join(filter(None, (re.sub(r"\W+", "_", part).strip("_") for part in re.split(r"[./]", path))))
-
-
-def _scopes(name: str) -> List[str]:
-    parts = name.split(".")
-    return [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
-
-
-def _names(drafts: Sequence[Draft]) -> List[str]:
-    """Unique names: the module's path for its layer, and below it for what else a module does."""
-    homes = Counter(d.path for d in drafts if d.owner is None)
-    scopes = {s for d in drafts for s in _scopes(d.path if d.owner is None else d.owner)[:-1]}
-    taken: Counter = Counter({INPUT: 1, "loss": 1})
-    names: List[str] = []
-    for draft in drafts:
-        kind = draft.op.kind
-        if draft.op.is_resident:
-            base = draft.path
-        elif draft.owner is not None:
-            base = draft.owner
-        else:
-            base = draft.path
-            if draft.named and (homes[base] > 1 or base in scopes or not base):
-                base = f"{base}.{kind}".lstrip(".")
-            elif not draft.named:  # it stands where what it reads was made
-                made = max(draft.inputs)
-                base = f"{names[made].rpartition('.')[0] if made >= 0 else ''}.{base or kind}".lstrip(".")
-        taken[base] += 1
-        name, number = base, 0
-        while number == 0 and taken[base] > 1 or number and taken[name]:
-            number += 1
-            name = f"{base}_{number}"
-        if number:
-            taken[name] += 1
-        names.append(name)
-    return names
 
 
 def _needed(nodes: List[Any], result: str) -> List[Any]:

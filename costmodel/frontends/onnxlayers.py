@@ -7,7 +7,7 @@ them, after appending nodes through `reader.emit(kind, fields, inputs)`.
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -258,7 +258,45 @@ def identity(r, x):
 @operator("Cast", "CastLike")
 def cast(r, x, like=None):
     refuse(like is None and r.attribute("to") != 1, "a change of data type, other than to float32,")
-    return x
+    return x.as_float() if is_stored(x) else x
+
+
+# Noise that the exporter wrote out: a product with (random < 1 - p) / (1 - p).
+
+
+class Noise(NamedTuple):
+    """Random numbers of a shape, on the way to becoming a mask; keep: the probability with which they let through."""
+
+    shape: Tuple[int, ...]
+    keep: Optional[float] = None
+    divided: bool = False
+
+
+@operator("RandomUniformLike")
+def random(r, x):
+    refuse((r.attribute("low", 0.0), r.attribute("high", 1.0)) != (0.0, 1.0), "random numbers but from 0 to 1")
+    return Noise(x.shape)
+
+
+@operator("Less")
+def less(r, noise, number):
+    keep = r.number(number)
+    refuse(not isinstance(noise, Noise) or keep is None, "Less, but of random numbers with a constant,")
+    return Noise(noise.shape, keep)
+
+
+def noisy(r, kind: str, a, b):
+    """The quotient of a mask by the probability, or its product with a value: dropout, or stochastic depth."""
+    if kind == "div" and isinstance(a, Noise) and a.keep is not None and r.number(b) == a.keep:
+        return a._replace(divided=True)
+    x, noise = (b, a) if isinstance(a, Noise) else (a, b)
+    refuse(kind != "mul" or not noise.divided, "arithmetic with random numbers, but for dropout,")
+    p = round(1 - noise.keep, 6)
+    if noise.shape == x.shape:
+        return r.emit("dropout", {"p": p}, [x], kept(x))
+    rows = noise.shape[0] in (x.shape[0], r.fixed)
+    refuse(len(noise.shape) != len(x.shape) or set(noise.shape[1:]) != {1}, f"noise of the shape {noise.shape}")
+    return r.emit("stochastic_depth", {"p": p, "mode": "row" if rows else "batch"}, [x], kept(x))
 
 
 # Pooling.
@@ -302,6 +340,8 @@ def mean(r, x, axes=None):
 
 def binary(kind: str) -> Callable[..., Any]:
     def entry(r, a, b):
+        if isinstance(a, Noise) or isinstance(b, Noise):
+            return noisy(r, kind, a, b)
         for x, other, first in ((a, b, True), (b, a, False)):
             number = r.number(other)
             if number is not None and x is not None and len(other.shape) <= len(x.shape):

@@ -117,7 +117,7 @@ def cut(r, x, starts=None, ends=None, axes=None, steps=None):
         axis %= len(x.shape)
         refuse(step < 1, f"a slice with the step {step}")
         whole = range(x.shape[axis])[start:end:step] == range(x.shape[axis])
-        refuse(axis == 0 and not whole, "a slice of the batch")
+        refuse(axis == 0 and r.has_batch(x) and not whole, "a slice of the batch")
         if not whole:
             x = part(r, x, axis, start, LARGEST if end >= x.shape[axis] else end, step)
     return x
@@ -127,7 +127,7 @@ def cut(r, x, starts=None, ends=None, axes=None, steps=None):
 def split(r, x, sizes=None):
     x, sizes = r.live(x), r.integers("split", sizes)
     axis = r.attribute("axis", 0) % len(x.shape)
-    refuse(axis == 0, "a split of the batch")
+    refuse(axis == 0 and r.has_batch(x), "a split of the batch")
     if sizes is None:
         count = r.attribute("num_outputs", len(r.node.output))
         each = -(-x.shape[axis] // count)
