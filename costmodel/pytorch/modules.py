@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Sequence, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import nn
 
 from ..errors import CostmodelError
-
-#: (submodule's path, function, or None for the frame's own layer; values read; value made; values let go)
-Step = Tuple[Union[str, Callable, None], Sequence[str], str, List[str]]
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -92,9 +89,15 @@ class Tensors(nn.Module):
         self.name = next(iter((*parameters, *buffers)), "")
 
 
-def owned(root: nn.Module, path: str, name: str) -> Callable:
-    """A function of the images that gives a module's own parameter or buffer."""
-    return lambda images: getattr(root.get_submodule(path), name)
+class Own(NamedTuple):
+    """A step that gives a module's own parameter or buffer. A path, so that a copy of the module finds its own."""
+
+    path: str
+    name: str
+
+
+#: (submodule's path, function, own tensor, or None for the frame's own layer; values read; value made; values let go)
+Step = Tuple[Union[str, Callable, Own, None], Sequence[str], str, List[str]]
 
 
 def unknown(name: str) -> Callable:
@@ -131,11 +134,14 @@ class Frame(nn.Module):
 
     def _run(self, steps: Sequence[Step], values: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
         for call, reads, output, done in steps:
-            if call is None:
-                call = super().forward
-            elif isinstance(call, str):
-                call = self.get_submodule(call)
-            values[output] = call(*[values[name] for name in reads])
+            if isinstance(call, Own):
+                values[output] = getattr(self.get_submodule(call.path), call.name)
+            else:
+                if call is None:
+                    call = super().forward
+                elif isinstance(call, str):
+                    call = self.get_submodule(call)
+                values[output] = call(*[values[name] for name in reads])
             for name in done:
                 del values[name]
         return values
