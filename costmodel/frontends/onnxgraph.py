@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import prod
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -13,9 +12,10 @@ from ..errors import CostmodelError
 from ..graph import INPUT, Graph, Node, within
 from ..op import Op, build
 from ..size import show
-from . import onnxshapes  # noqa: F401  (registers its operators)
+from . import onnxarithmetic, onnxshapes  # noqa: F401  (register their operators)
 from .onnxlayers import OPERATORS, as_decimal
 from .onnxnames import MODULE, blocks_of, cleaned, names_of, place, scopes
+from .onnxtensors import Stored, attributes_of, constant, initialiser
 from .strides import Strides, contiguous
 
 BATCH = 13  # images while a file is read: a number that no layer has, so that the batch is told from other sizes
@@ -23,37 +23,6 @@ BATCH = 13  # images while a file is read: a number that no layer has, so that t
 #: What stays refused where unknown operators are let through: a bound below would be far off, or none at all.
 CONTROL = ("If", "Loop", "Scan", "SequenceMap")
 RANDOM = ("RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Multinomial", "Bernoulli")
-
-
-class Stored:
-    """A tensor that is there before the step: of the file, or computed from such ones alone.
-
-    own: an initialiser of numbers, which training would change; anything else is a constant.
-    """
-
-    def __init__(self, name: str, shape: Sequence[int], dtype: str, load: Callable[[], np.ndarray], own: bool) -> None:
-        self.name, self.shape, self.dtype, self.load, self.own = name, tuple(shape), dtype, load, own
-
-    @classmethod
-    def of(cls, array: Any, name: str = "constant") -> "Stored":
-        array = np.asarray(array)
-        return cls(name, array.shape, array.dtype.name, lambda: array, False)
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-    def called(self, name: str) -> "Stored":
-        return Stored(name, self.shape, self.dtype, self.load, self.own)
-
-    def as_float(self) -> "Stored":
-        load = self.load
-        return Stored(self.name, self.shape, "float32", lambda: load().astype(np.float32), self.own)
-
-    def transposed(self, axes: Sequence[int]) -> "Stored":
-        """The tensor with its axes in another order; nothing is loaded for it."""
-        shape, load = [self.shape[a] for a in axes], self.load
-        return Stored(self.name, shape, self.dtype, lambda: load().transpose(axes), self.own)
 
 
 class Live(NamedTuple):
@@ -72,7 +41,7 @@ class Draft:
     """A node in the making. path: where the file says it stands; named: whether that is a module's path."""
 
     op: Op
-    inputs: Tuple[int, ...]
+    reads: List[Live]
     path: str
     named: bool
     owner: Optional[str] = None
@@ -91,7 +60,7 @@ class Reader:
         self.result = graph.output[0].name
         self.drafts: List[Draft] = []
         self.images = Live(-1, (BATCH, *shape), contiguous((BATCH, *shape)))
-        self.values: Dict[str, Value] = {t.name: _stored(t, load) for t in graph.initializer}
+        self.values: Dict[str, Value] = {t.name: initialiser(t, load) for t in graph.initializer}
         name = next(i.name for i in graph.input if i.name not in self.values)
         self.values[name] = self.images
         self.nodes = _needed(list(graph.node), self.result)
@@ -144,7 +113,7 @@ class Reader:
             if value.own:
                 kind, fields = "parameter", {"parameter": name, "size": value.shape}
             op = build(kind, fields)
-            self.drafts.append(Draft(op, (-1,), ".".join(filter(None, (owner, name))), True, owner))
+            self.drafts.append(Draft(op, [self.images], ".".join(filter(None, (owner, name))), True, owner))
             self.weights[self.drafts[-1].path] = value
             self.lifted[value] = Live(len(self.drafts) - 1, value.shape, contiguous(value.shape))
         return self.lifted[value]
@@ -173,8 +142,21 @@ class Reader:
                     f"{name} {tensor.name!r} is {tensor.dtype} {show(tensor.shape)}; allowed: float32 {show(wanted)}")
         self.weights.update({f"{owner}.{name}": tensor for name, tensor in {**given, **buffers}.items()})
         path, named = self.path
-        self.drafts.append(Draft(op, tuple(x.number for x in reads), path, named, owner, evaluates))
+        self.drafts.append(Draft(op, reads, path, named, owner, evaluates))
         return Live(len(self.drafts) - 1, shape, strides(shape) if callable(strides) else strides)
+
+    def maker(self, value: Optional[Value], kind: str) -> Optional[List[Live]]:
+        """The operands of the op that made a value, if it is one of this kind."""
+        if not isinstance(value, Live) or value.number < 0 or self.drafts[value.number].op.kind != kind:
+            return None
+        return self.drafts[value.number].reads
+
+    def parameter(self, value: Value) -> Optional[Stored]:
+        """The stored tensor that a value is, also where it is seen in another shape."""
+        seen = self.maker(value, "reshape")
+        if seen is not None:
+            return self.parameter(seen[0])
+        return value if isinstance(value, Stored) else next((t for t, v in self.lifted.items() if v is value), None)
 
     def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:
         """Path of the module that holds these tensors: the same for the same tensors, which one module then has.
@@ -230,7 +212,7 @@ class Reader:
         value = self.values.get(name)
         if value is None:
             maker = next((n for n in self.nodes if name in n.output and n.op_type == "Constant"), None)
-            value = self.values[name] = _constant(maker) if maker else None
+            value = self.values[name] = constant(maker) if maker else None
         return value if isinstance(value, Stored) else None
 
     # -- the walk ------------------------------------------------------------------------------------------
@@ -253,7 +235,7 @@ class Reader:
         return self._graph(result.number, blocks_are)
 
     def _read(self, node: Any) -> None:
-        self.attributes = _attributes(node)
+        self.attributes = attributes_of(node)
         args = []
         for name in node.input:
             if name and name not in self.values:
@@ -262,7 +244,7 @@ class Reader:
         stored = [x for x in args if isinstance(x, Stored)]
         operator = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
         if operator == "Constant":
-            results: Any = _constant(node)
+            results: Any = constant(node)
         elif operator == "Shape" and args:
             sizes = args[0].shape[self.attribute("start", 0) : self.attribute("end", None)]
             results = Stored.of(np.array(sizes, np.int64))
@@ -343,15 +325,18 @@ class Reader:
         return path, named
 
     def _graph(self, result: int, blocks_are: str) -> Graph:
-        drafts, names = self.drafts, names_of(self.drafts)
-        last = {i: number for number, draft in enumerate(drafts) for i in draft.inputs}
+        needed = {result}
+        for i in reversed(range(len(self.drafts))):
+            if i in needed:
+                needed.update(x.number for x in self.drafts[i].reads)
+        drafts = {i: d for i, d in enumerate(self.drafts) if i in needed}
+        names = names_of(drafts)
         # A file does not say how long a frame holds a value: it goes after its last reader.
+        last = {x.number: names[i] for i, draft in drafts.items() for x in draft.reads}
         nodes = tuple(
-            Node(
-                names[i], d.op, tuple(names[v] if v >= 0 else INPUT for v in d.inputs), frozenset(d.op.params()),
-                names[i] if d.owner is None else d.owner, "" if i == result else names[last.get(i, i)],
-            )
-            for i, d in enumerate(drafts) if i == result or i in last
+            Node(names[i], d.op, tuple(names[x.number] for x in d.reads), frozenset(d.op.params()),
+                 names[i] if d.owner is None else d.owner, "" if i == result else last[i])
+            for i, d in drafts.items()
         )  # fmt: skip
         blocks = blocks_of(nodes, self.classes, blocks_are)
         first = {path: next(i for i, n in enumerate(nodes) if within(n.name, path)) for path in blocks}
@@ -359,7 +344,7 @@ class Reader:
         classifier = "classifier" if within(linear, "classifier") else linear
         containers = frozenset(s for n in nodes for s in scopes(n.name)[:-1])
         graph = Graph(nodes, tuple(sorted(blocks, key=first.get)), classifier, containers)
-        evaluates = {names[i] for i, d in enumerate(drafts) if d.evaluates}
+        evaluates = {names[i] for i, d in drafts.items() if d.evaluates}
         if not evaluates:
             return graph
         own = graph.map(lambda n: replace(n, op=n.op.evaluated()) if n.name in evaluates else n)
@@ -374,35 +359,3 @@ def _needed(nodes: List[Any], result: str) -> List[Any]:
             names.update(node.input)
             kept.append(node)
     return kept[::-1]
-
-
-def _attributes(node: Any) -> Dict[str, Any]:
-    import onnx
-
-    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
-
-
-def _stored(tensor: Any, load: Callable[[Any], np.ndarray]) -> Stored:
-    """An initialiser. A single number without a module's name is a constant of the exporter's."""
-    import onnx
-
-    dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
-    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
-    numbers = dtype in ("float32", "float64", "float16", "bfloat16")
-    own = numbers and (prod(tensor.dims) != 1 or MODULE.fullmatch(tensor.name) is not None)
-    return Stored(tensor.name, tensor.dims, dtype, lru_cache(maxsize=1)(lambda: load(tensor)), own)
-
-
-def _constant(node: Any) -> Stored:
-    """What a Constant holds."""
-    import onnx
-
-    for name, value in _attributes(node).items():
-        if name in ("value_float", "value_floats"):
-            return Stored.of(np.array(value, np.float32), node.output[0])
-        if name in ("value_int", "value_ints"):
-            return Stored.of(np.array(value, np.int64), node.output[0])
-        if name == "value":
-            return Stored.of(onnx.numpy_helper.to_array(value), node.output[0])
-    raise CostmodelError("a Constant without numbers")

@@ -6,8 +6,7 @@ them, after appending nodes through `reader.emit(kind, fields, inputs)`.
 
 from __future__ import annotations
 
-from math import sqrt
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -164,9 +163,16 @@ def group_norm(r, x, scale, shift):
     return r.emit("group_norm", fields, [x], weight=scale, bias=shift)
 
 
+@operator("InstanceNormalization")
+def instance_norm(r, x, scale, shift):
+    fields = {"groups": scale.size, "eps": as_decimal(r.attribute("epsilon", 1e-5))}
+    return r.emit("group_norm", fields, [x], weight=scale, bias=shift)
+
+
 @operator("PRelu")
 def prelu(r, x, slope):
-    refuse(not is_stored(slope), "PRelu with a slope that is computed")
+    slope = r.parameter(slope)
+    refuse(slope is None, "PRelu with a slope that is computed")
     return r.emit("prelu", {"channels": slope.size}, [x], kept(x), weight=slope)
 
 
@@ -261,44 +267,6 @@ def cast(r, x, like=None):
     return x.as_float() if is_stored(x) else x
 
 
-# Noise that the exporter wrote out: a product with (random < 1 - p) / (1 - p).
-
-
-class Noise(NamedTuple):
-    """Random numbers of a shape, on the way to becoming a mask; keep: the probability with which they let through."""
-
-    shape: Tuple[int, ...]
-    keep: Optional[float] = None
-    divided: bool = False
-
-
-@operator("RandomUniformLike")
-def random(r, x):
-    refuse((r.attribute("low", 0.0), r.attribute("high", 1.0)) != (0.0, 1.0), "random numbers but from 0 to 1")
-    return Noise(x.shape)
-
-
-@operator("Less")
-def less(r, noise, number):
-    keep = r.number(number)
-    refuse(not isinstance(noise, Noise) or keep is None, "Less, but of random numbers with a constant,")
-    return Noise(noise.shape, keep)
-
-
-def noisy(r, kind: str, a, b):
-    """The quotient of a mask by the probability, or its product with a value: dropout, or stochastic depth."""
-    if kind == "div" and isinstance(a, Noise) and a.keep is not None and r.number(b) == a.keep:
-        return a._replace(divided=True)
-    x, noise = (b, a) if isinstance(a, Noise) else (a, b)
-    refuse(kind != "mul" or not noise.divided, "arithmetic with random numbers, but for dropout,")
-    p = round(1 - noise.keep, 6)
-    if noise.shape == x.shape:
-        return r.emit("dropout", {"p": p}, [x], kept(x))
-    rows = noise.shape[0] in (x.shape[0], r.fixed)
-    refuse(len(noise.shape) != len(x.shape) or set(noise.shape[1:]) != {1}, f"noise of the shape {noise.shape}")
-    return r.emit("stochastic_depth", {"p": p, "mode": "row" if rows else "batch"}, [x], kept(x))
-
-
 # Pooling.
 
 
@@ -333,59 +301,3 @@ def mean(r, x, axes=None):
     axes = sorted(a % len(x.shape) for a in axes or range(len(x.shape)))
     refuse(0 in axes, "a mean over the batch")
     return r.emit("mean", {"axes": axes, "keepdim": bool(r.attribute("keepdims", 1))}, [x])
-
-
-# Arithmetic.
-
-
-def binary(kind: str) -> Callable[..., Any]:
-    def entry(r, a, b):
-        if isinstance(a, Noise) or isinstance(b, Noise):
-            return noisy(r, kind, a, b)
-        for x, other, first in ((a, b, True), (b, a, False)):
-            number = r.number(other)
-            if number is not None and x is not None and len(other.shape) <= len(x.shape):
-                alone = with_number(r, kind, r.live(x), number, first)
-                if alone is not None:
-                    return alone
-        a, b = r.live(a), r.live(b)
-        return r.emit(kind, {}, [a, b], kept(a if len(a.shape) >= len(b.shape) else b))
-
-    return entry
-
-
-def with_number(r, kind: str, x: Any, number: float, first: bool) -> Optional[Any]:
-    """x and a number; first: x is the first operand. None for a number divided by x."""
-    if kind == "div":
-        if first and abs(number - sqrt(2)) < 1e-6 and r.follow(
-            ("Erf", None), ("Add", 1.0), ("Mul", r.node.input[0]), ("Mul", 0.5)):  # fmt: skip
-            return activation(r, x, "gelu")
-        return r.emit("mul_number", {"number": number, "divide": True}, [x], kept(x)) if first else None
-    if kind == "mul":
-        return r.emit("mul_number", {"number": number}, [x], kept(x))
-    if kind == "sub" and not first:
-        return r.emit("rsub_number", {"number": number}, [x], kept(x))
-    return r.emit("add_number", {"number": number if kind == "add" else -number}, [x], kept(x))
-
-
-for _kind in ("add", "sub", "mul", "div"):
-    OPERATORS[_kind.capitalize()] = binary(_kind)
-
-
-@operator("Sum")
-def total(r, first, *others):
-    for other in others:
-        first = OPERATORS["Add"](r, first, other)
-    return first
-
-
-@operator("Neg")
-def negative(r, x):
-    return with_number(r, "sub", r.live(x), 0.0, False)
-
-
-@operator("Pow")
-def power(r, x, exponent):
-    number = r.number(exponent)
-    refuse(number is None, "a power that is a tensor")
-    return r.emit("pow_number", {"number": number}, [x], kept(r.live(x)))

@@ -24,14 +24,14 @@ def scopes(name: str) -> List[str]:
     return [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
 
 
-def names_of(drafts: Sequence[Any]) -> List[str]:
-    """Unique names: the module's path for its layer, and below it for what else a module does."""
-    owners = {d.owner for d in drafts}
-    homes = Counter(d.path for d in drafts if d.owner is None)
-    above = {s for d in drafts for s in scopes(d.path if d.owner is None else d.owner)[:-1]}
+def names_of(drafts: Mapping[int, Any]) -> Dict[int, str]:
+    """Unique names by number: the module's path for its layer, and below it for what else a module does."""
+    owners = {d.owner for d in drafts.values()}
+    homes = Counter(d.path for d in drafts.values() if d.owner is None)
+    above = {s for d in drafts.values() for s in scopes(d.path if d.owner is None else d.owner)[:-1]}
     taken = {INPUT, "loss"}
-    names: List[str] = []
-    for draft in drafts:
+    names: Dict[int, str] = {-1: INPUT}
+    for i, draft in drafts.items():
         kind, base = draft.op.kind, draft.path
         if draft.owner is not None and not draft.op.is_resident:
             base = draft.owner
@@ -39,14 +39,14 @@ def names_of(drafts: Sequence[Any]) -> List[str]:
             if homes[base] > 1 or base in above or base in owners or not base:
                 base = f"{base}.{kind}".lstrip(".")
         elif not draft.named:  # it stands where what it reads was made
-            made = max(draft.inputs)
-            base = f"{names[made].rpartition('.')[0] if made >= 0 else ''}.{base or kind}".lstrip(".")
+            made = max(x.number for x in draft.reads)
+            base = f"{names[made].rpartition('.')[0]}.{base or kind}".lstrip(".")
         name, number = base, 0
         while name in taken:
             number += 1
             name = f"{base}_{number}"
         taken.add(name)
-        names.append(name)
+        names[i] = name
     return names
 
 

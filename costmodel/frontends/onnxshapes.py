@@ -199,6 +199,8 @@ def resize(r, x, *more):
         refuse(len(given) != 4 or given[:2] != [1.0, 1.0], f"to resize by {given}")
         height, width = (int(size * scale + 1e-9) for size, scale in zip(x.shape[2:], given[2:]))
     how = r.attribute("coordinate_transformation_mode", "asymmetric" if upsample or r.opset < 11 else "half_pixel")
+    if upsample and mode == "linear":
+        how = "half_pixel"  # torch's exporter has no other operator for it in opset 9
     kind = {("nearest", "asymmetric"): "nearest", ("nearest", "half_pixel"): "nearest-exact",
             ("linear", "half_pixel"): "bilinear", ("linear", "pytorch_half_pixel"): "bilinear",
             ("cubic", "half_pixel"): "bicubic", ("cubic", "pytorch_half_pixel"): "bicubic"}.get((mode, how))  # fmt: skip
