@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..errors import CostmodelError
-from ..graph import INPUT, Graph, Node, within
+from ..graph import Graph, Node, within
 from ..op import Op, build
 from ..size import show
 from . import onnxarithmetic, onnxshapes  # noqa: F401  (register their operators)
@@ -243,6 +243,8 @@ class Reader:
             args.append(self.values[name] if name else None)
         stored = [x for x in args if isinstance(x, Stored)]
         operator = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+        if "Quantize" in operator or operator.startswith("QLinear") or operator.endswith("Integer"):
+            raise CostmodelError("a quantised network; allowed: the float32 network that it was made from")
         if operator == "Constant":
             results: Any = constant(node)
         elif operator == "Shape" and args:
@@ -263,8 +265,6 @@ class Reader:
         entry = OPERATORS.get(operator)
         if entry is not None:
             return entry(self, *args)
-        if "Quantize" in operator or operator.startswith("QLinear") or operator.endswith("Integer"):
-            raise CostmodelError("a quantised network; allowed: the float32 network that it was made from")
         if operator in CONTROL:
             raise CostmodelError(f"{operator} decides at run time what is computed; allowed: a graph without branches")
         if self.allow_unknown:
@@ -303,10 +303,13 @@ class Reader:
         import onnx
 
         reads = [x for x in args if isinstance(x, Live) or x.own]
-        typed = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, self.values[name].shape)
-                 for name in dict.fromkeys(self.node.input) if name]  # fmt: skip
+        given = {name: self.values[name] for name in self.node.input if name}
+        constants = [onnx.numpy_helper.from_array(x.load(), name) for name, x in given.items()
+                     if isinstance(x, Stored) and not x.own]  # fmt: skip
+        typed = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, x.shape) for name, x in given.items()
+                 if isinstance(x, Live) or x.own]  # fmt: skip
         output = onnx.helper.make_tensor_value_info(self.node.output[0], onnx.TensorProto.UNDEFINED, None)
-        graph = onnx.helper.make_graph([self.node], "unknown", typed, [output])
+        graph = onnx.helper.make_graph([self.node], "unknown", typed, [output], constants)
         model = onnx.helper.make_model(graph, opset_imports=list(self.model.opset_import))
         noted = {v.name: v for v in (*self.model.graph.value_info, *self.model.graph.output)}
         found = onnx.shape_inference.infer_shapes(model).graph.output[0]

@@ -78,7 +78,8 @@ def padded(r, x, kernel: Sequence[int], stride: Sequence[int], dilation: Sequenc
         if list(stride) == [1, 1] and not any(n % 2 for n in reach):
             return x, [n // 2 for n in reach]
         refuse(how == "SAME_LOWER" or not pad, f"auto_pad {how} with kernel {kernel} and strides {stride}")
-        return r.emit("pad_same", {"kernel": kernel, "stride": stride, "dilation": dilation, "value": fill}, [x]), [0, 0]
+        fields = {"kernel": kernel, "stride": stride, "dilation": dilation, "value": fill}
+        return r.emit("pad_same", fields, [x]), [0, 0]
     top, left, bottom, right = pads
     if (top, left) == (bottom, right):
         return x, [top, left]

@@ -51,7 +51,7 @@ def names_of(drafts: Mapping[int, Any]) -> Dict[int, str]:
 
 
 def place(node: Any) -> Tuple[str, bool, Dict[str, str]]:
-    """Where a node stands by what its exporter wrote, whether that is a module's path, and classes of modules by path."""
+    """Where a node stands by what its exporter wrote, whether that is a module's path, and modules' classes by path."""
     notes = {note.key: note.value for note in node.metadata_props}
     if "pkg.torch.onnx.name_scopes" in notes:  # torch's exporter: every module on the way, then the function
         # A module's second call is "fc@1".

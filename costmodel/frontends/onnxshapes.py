@@ -203,7 +203,8 @@ def resize(r, x, *more):
         how = "half_pixel"  # torch's exporter has no other operator for it in opset 9
     kind = {("nearest", "asymmetric"): "nearest", ("nearest", "half_pixel"): "nearest-exact",
             ("linear", "half_pixel"): "bilinear", ("linear", "pytorch_half_pixel"): "bilinear",
-            ("cubic", "half_pixel"): "bicubic", ("cubic", "pytorch_half_pixel"): "bicubic"}.get((mode, how))  # fmt: skip
+            ("cubic", "half_pixel"): "bicubic", ("cubic", "pytorch_half_pixel"): "bicubic",
+            }.get((mode, how))  # fmt: skip
     refuse(kind is None or r.attribute("antialias", 0), f"to resize in the mode {mode}, {how},")
     scale = scales_alike(given)
     if kind == "bilinear" and sizes is None and scale is not None:
