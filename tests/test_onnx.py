@@ -253,7 +253,7 @@ def test_operators_are_read_priced_and_run(body, write):
     torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("body", ["silu", "squeeze and excite", "shuffle", "scale", "halves"])
+@pytest.mark.parametrize("body", ["silu", "squeeze and excite", "product", "scale", "halves"])
 def test_the_peak_is_that_of_values_which_go_after_their_last_reader(body, write):
     nodes, tensors, _, opset = (*BODIES[body], 17)[:4]
     network = costmodel.load(write(around(nodes, tensors, opset=opset)))
@@ -363,11 +363,13 @@ def test_what_torch_exports_costs_what_the_module_does(exported, strategy, conve
     assert one.memory_bytes["buffers"] == other.memory_bytes["buffers"]
 
 
-def test_in_place_activations_and_frames_tell_a_file_from_its_module(exported):
+def test_frames_tell_a_module_from_its_file(exported):
     path, module = exported
     one, other = (costmodel.estimate(n, "inference", 2, 64, target="none") for n in (path, module))
-    # A map of 96 channels at 32x32 is the largest; the module's ReLU6 overwrites it, the file's makes a second one.
-    assert one.step_peak_bytes - other.step_peak_bytes == 0
+    # The first expansion's norm has its input and its output, 96 channels at 32x32. In Python the block's frame holds
+    # what came in, 16 channels; in a file nothing reads that any more.
+    assert one.step_peak_bytes == 2 * (4 * 2 * 96 * 32 * 32)
+    assert other.step_peak_bytes == one.step_peak_bytes + 4 * 2 * 16 * 32 * 32
 
 
 def test_a_realised_file_has_its_weights_outputs_and_keys(exported):
@@ -474,7 +476,6 @@ BAD = {
                      "node 'y' (Conv): the input has 8 channels, the convolution takes 4"),
     "computed shape": (around([node("Cast", "x", "c", to=TensorProto.INT64), node("Reshape", "x c", "y")]),
                        "node 'c' (Cast): a change of data type"),
-    "batch": (around([node("Transpose", "x", "y", perm=[1, 0, 2, 3]), ]), "cross_entropy"),
     "gemm": (around([node("Gemm", "x fc.weight", "y", alpha=2.0)]), "Gemm with alpha, beta or transA is not supported"),
     "constant": (model([node("Relu", "fc.bias", "logits")], HEAD), "the output 'logits' does not depend on the images"),
 }  # fmt: skip

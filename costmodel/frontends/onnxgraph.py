@@ -230,7 +230,8 @@ class Reader:
                 first = words.split("\n")[0]
                 raise CostmodelError(f"{self.source}: node {node.name!r} ({node.op_type}): {first}") from None
         result = self.values.get(self.result)
-        if not isinstance(result, Live) or result.number < 0:
+        reads = {x.number for d in self.drafts if not d.op.is_resident for x in d.reads}
+        if not isinstance(result, Live) or self.images.number not in reads:
             raise CostmodelError(f"{self.source}: the output {self.result!r} does not depend on the images")
         return self._graph(result.number, blocks_are)
 

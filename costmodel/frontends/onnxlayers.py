@@ -184,8 +184,15 @@ def activation(r, x, kind: str, **fields: Any) -> Any:
     return r.emit(kind, fields, [x], kept(r.live(x)))
 
 
+def plain(kind: str) -> Callable[..., Any]:
+    def entry(r, x):
+        return activation(r, x, kind)
+
+    return entry
+
+
 for _name, _kind in {"Relu": "relu", "Tanh": "tanh", "Mish": "mish", "HardSwish": "hardswish"}.items():
-    OPERATORS[_name] = lambda r, x, kind=_kind: activation(r, x, kind)
+    OPERATORS[_name] = plain(_kind)
 
 
 @operator("Sigmoid")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Sequence, Tuple
 
 import numpy as np
 
@@ -192,7 +192,7 @@ def resize(r, x, *more):
     refuse(len(x.shape) != 4, "to resize other than maps")
     upsample = r.node.op_type == "Upsample"
     scales, sizes = (more[0], None) if upsample or r.opset < 11 else (*more[1:], None, None)[:2]
-    given = [1.0] if scales is None else r.array(scales, "scales").astype(float).tolist()
+    given = [] if scales is None else r.array(scales, "scales").astype(float).tolist()
     if sizes is not None:
         height, width = r.integers("sizes", sizes)[-2:]
     else:
@@ -206,12 +206,6 @@ def resize(r, x, *more):
             ("cubic", "half_pixel"): "bicubic", ("cubic", "pytorch_half_pixel"): "bicubic",
             }.get((mode, how))  # fmt: skip
     refuse(kind is None or r.attribute("antialias", 0), f"to resize in the mode {mode}, {how},")
-    scale = scales_alike(given)
-    if kind == "bilinear" and sizes is None and scale is not None:
-        return r.emit("upsample", {"scale": scale}, [x])
+    if kind == "bilinear" and given and given[2] == given[3] and given[2].is_integer():
+        return r.emit("upsample", {"scale": int(given[2])}, [x])
     return r.emit("interpolate", {"size": [height, width], "mode": kind}, [x])
-
-
-def scales_alike(scales: List[float]) -> Optional[int]:
-    """The whole number by which both axes are scaled, if it is one."""
-    return int(scales[-1]) if scales[-1] == scales[-2] and scales[-1].is_integer() else None
