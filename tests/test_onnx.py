@@ -227,7 +227,7 @@ BODIES = {
     "nearest": ([node("Resize", "x _ scales", "y", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
                 [number("scales", [1, 1, 2, 2])], "interpolate"),
     "bilinear": ([node("Resize", "x _ scales", "y", mode="linear")], [number("scales", [1, 1, 2, 2])], "upsample"),
-    "sizes": ([node("Resize", "x _ _ sizes", "y", mode="linear")], [integers("sizes", 1, 8, 5, 7)], "interpolate"),
+    "sizes": ([node("Resize", "x _ _ sizes", "y", mode="linear")], [integers("sizes", 2, 8, 5, 7)], "interpolate"),
     "nothing": ([node("Identity", "x", "i"), node("Cast", "i", "c", to=FLOAT), node("Dropout", "c", "d"),
                  node("Relu", "d", "y")], [], "dropout relu"),
     "unused": ([node("Relu", "x", "y"), node("Erf", "x", "z")], [], "relu"),

@@ -9,8 +9,9 @@ initialiser of more than one number are parameters.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ..errors import CostmodelError
 from ..network import Network
@@ -26,7 +27,8 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
     known cost nothing.
     """
     model = _model(path)
-    channels, side, fixed = _images(model, path)
+    with _reading(path):
+        channels, side, fixed = _images(model, path)
     name = os.path.splitext(os.path.basename(path))[0]
     from .onnxgraph import Reader
 
@@ -35,8 +37,9 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
 
     @lru_cache(maxsize=8)
     def at(resolution: int) -> Network:
-        reader = Reader(model, path, numbers, (channels, resolution, resolution), fixed, allow_unknown)
-        graph = reader.read(blocks_are)
+        with _reading(path):
+            reader = Reader(model, path, numbers, (channels, resolution, resolution), fixed, allow_unknown)
+            graph = reader.read(blocks_are)
 
         def weights() -> Dict[str, Any]:
             return {where: tensor.load() for where, tensor in reader.weights.items()}
@@ -44,6 +47,18 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
         return Network(name, graph, resolution, channels, retrace=at, weights=weights)
 
     return at(side)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turns what a damaged file makes of Python's own operations into a CostmodelError: names that are no text, say."""
+    try:
+        yield
+    except CostmodelError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise CostmodelError(f"cannot read {path!r}: {reason}") from error
 
 
 def _model(path: str) -> Any:
@@ -66,7 +81,8 @@ def _model(path: str) -> Any:
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     if opset < OLDEST:
         raise CostmodelError(f"{path}: opset {opset}; allowed: {OLDEST} or later (onnx.version_converter)")
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
+    with _reading(path):
+        return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 
 def _images(model: Any, path: str) -> Tuple[int, int, Optional[int]]:

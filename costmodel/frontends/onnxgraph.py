@@ -222,8 +222,8 @@ class Reader:
         for i, node in enumerate(self.nodes):
             if i in self.skipped:
                 continue
-            self.node, self.path = node, self._path(node)
             try:
+                self.node, self.path = node, self._path(node)
                 self._read(node)
             except Exception as error:  # of a file that holds anything, whatever its operators' own checks raise
                 words = str(error) if isinstance(error, CostmodelError) else f"{type(error).__name__}: {error}"

@@ -194,7 +194,8 @@ def resize(r, x, *more):
     scales, sizes = (more[0], None) if upsample or r.opset < 11 else (*more[1:], None, None)[:2]
     given = [] if scales is None else r.array(scales, "scales").astype(float).tolist()
     if sizes is not None:
-        height, width = r.integers("sizes", sizes)[-2:]
+        _, channels, height, width = r.integers("sizes", sizes)
+        refuse(channels != x.shape[1], "to resize channels")
     else:
         refuse(len(given) != 4 or given[:2] != [1.0, 1.0], f"to resize by {given}")
         height, width = (int(size * scale + 1e-9) for size, scale in zip(x.shape[2:], given[2:]))
