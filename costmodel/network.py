@@ -13,7 +13,7 @@ class Network:
     """A graph with a name. `resolution` is its own input size, `channels` the input's channels.
 
     module: the torch.nn.Module that it was traced from, if any; retrace: traces it at another resolution.
-    weights: arrays by path in a state dict, read when called, for a network that comes with weights but without a module.
+    weights: arrays by path in a state dict, read when called, where there are weights but no module.
     reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
     """
 

@@ -39,7 +39,7 @@ def number(name, value):
 def node(operator, reads, makes, name=None, **attributes):
     """A node; reads, makes: names with blanks between, "_" for an input that is left out."""
     inputs = ["" if read == "_" else read for read in reads.split()]
-    return helper.make_node(operator, inputs, makes.split(), name=makes.split()[0] if name is None else name, **attributes)
+    return helper.make_node(operator, inputs, makes.split(), name=name or makes.split()[0], **attributes)
 
 
 def model(nodes, tensors, images=("N", 3, 8, 8), opset=17, kind=FLOAT, outputs=("logits",), more=(), **rest):
@@ -123,7 +123,7 @@ def test_another_resolution_and_a_batch_that_the_file_fixes(write):
     flat = around([node("Reshape", "x shape", "y")], [integers("shape", 2, 8, 8, 8)], images=(2, 3, 8, 8))
     network = costmodel.load(write(flat))
     assert costmodel.estimate(network, batch=7).flops["forward"] == 7 * (2 * 8 * 64 * 27 + 2 * 8 * 5)
-    with pytest.raises(CostmodelError, match=r"node 'y' \(Reshape\): .*cannot take the shape \[2, 8, 8, 8\] that the file"):
+    with pytest.raises(CostmodelError, match=r"node 'y' \(Reshape\): .*the shape \[2, 8, 8, 8\] that the file"):
         costmodel.estimate(network, resolution=9)
     assert costmodel.estimate(costmodel.load(write(TINY)), batch=1, resolution=16).flops["forward"] == (
         2 * 8 * 256 * 27 + 2 * 8 * 5)  # fmt: skip
@@ -176,7 +176,8 @@ BODIES = {
     "residual": ([node("Relu", "x", "r"), node("Add", "x r", "y")], [], "relu add"),
     "difference": ([node("Relu", "x", "r"), node("Sub", "x r", "y")], [], "relu sub"),
     "quotient": ([node("Sigmoid", "x", "r"), node("Div", "x r", "y")], [], "sigmoid div"),
-    "numbers": ([node("Sub", "one x", "a"), node("Mul", "a two", "b"), node("Div", "b two", "c"), node("Pow", "c two", "y")],
+    "numbers": ([node("Sub", "one x", "a"), node("Mul", "a two", "b"), node("Div", "b two", "c"),
+                 node("Pow", "c two", "y")],
                 [number("one", 1), number("two", 2)], "rsub_number mul_number mul_number pow_number"),
     "scale": ([node("Mul", "x block.gamma", "y")], [tensor("block.gamma", 8, 1, 1)], "parameter mul"),
     "constant": ([helper.make_node("Constant", [], ["c"], value=tensor("", 8, 1, 1)), node("Add", "x c", "y")], [],
@@ -192,11 +193,11 @@ BODIES = {
                     "mean mul", 18),
     "grouped": ([node("Conv", "x dw.weight", "y", group=8, dilations=[2, 2], strides=[2, 1], pads=[2, 2, 2, 2])],
                 [tensor("dw.weight", 8, 1, 3, 3)], "conv2d"),
-    "same": ([node("Conv", "x dw.weight", "y", strides=[2, 2], auto_pad="SAME_UPPER")], [tensor("dw.weight", 8, 8, 3, 3)],
-             "pad_same conv2d"),
+    "same": ([node("Conv", "x dw.weight", "y", strides=[2, 2], auto_pad="SAME_UPPER")],
+             [tensor("dw.weight", 8, 8, 3, 3)], "pad_same conv2d"),
     "uneven": ([node("Conv", "x dw.weight", "y", pads=[0, 0, 1, 1])], [tensor("dw.weight", 8, 8, 3, 3)], "pad conv2d"),
-    "layer norm": ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("LayerNormalization", "t ln.weight ln.bias", "l"),
-                    node("Transpose", "l", "y", perm=[0, 3, 1, 2])], [tensor("ln.weight", 8), tensor("ln.bias", 8)],
+    "layer norm": ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]), 
+                    node("LayerNormalization", "t ln.weight ln.bias", "l"), node("Transpose", "l", "y", perm=[0, 3, 1, 2])], [tensor("ln.weight", 8), tensor("ln.bias", 8)],
                    "permute layer_norm permute"),
     "group norm": ([node("GroupNormalization", "x gn.weight gn.bias", "y", num_groups=2)],
                    [tensor("gn.weight", 8), tensor("gn.bias", 8)], "group_norm", 21),
@@ -284,7 +285,8 @@ def test_a_layer_is_told_by_all_that_it_reads(write):
 
 
 def test_an_identity_gives_an_initialiser_its_own_name_back(write):
-    body = [node("Identity", "a.weight", "b.weight"), node("Conv", "x a.weight", "one"), node("Conv", "one b.weight", "y")]
+    body = [node("Identity", "a.weight", "b.weight"), node("Conv", "x a.weight", "one"),
+            node("Conv", "one b.weight", "y")]  # fmt: skip
     graph = costmodel.load(write(around(body, [tensor("a.weight", 8, 8, 1, 1)]))).graph
     assert [n.owner for n in graph.nodes[1:3]] == ["a", "b"]
 
@@ -389,7 +391,8 @@ def test_a_realised_file_has_its_weights_outputs_and_keys(exported):
 
 
 def test_validate_holds_for_a_file(write):
-    result = run("validate", write(residual_blocks()), "--strategy", "full", "--strategy", "blocks:1", "--format", "json")
+    path = write(residual_blocks())
+    result = run("validate", path, "--strategy", "full", "--strategy", "blocks:1", "--format", "json")
     assert result.exit_code == 0, result.output
 
 
@@ -414,7 +417,7 @@ def test_weights_beside_the_file_are_not_needed_for_a_prediction(tmp_path):
 
 def test_an_unknown_operator_names_itself_and_its_node(write):
     body = [node("Erf", "x", "y", name="strange")]
-    with pytest.raises(CostmodelError, match=r"net.onnx: node 'strange' \(Erf\): unknown operator Erf; .*known: Add, Av"):
+    with pytest.raises(CostmodelError, match=r"net.onnx: node 'strange' \(Erf\): unknown operator Erf; .*known: Add"):
         costmodel.load(write(around(body)))
 
 
@@ -433,6 +436,13 @@ def test_an_unknown_operator_that_is_let_through_is_a_lower_bound(operator, writ
     assert costmodel.estimate(network).to_dict()["unknown_ops"] == ["y"]
     with pytest.raises(CostmodelError, match="which can be priced as nothing but not be run"):
         realize(network)
+
+
+def test_functions_of_the_files_own_are_opened(write):
+    double = helper.make_function("own.ops", "Double", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],
+                                  [helper.make_opsetid("", 17)])  # fmt: skip
+    made = around([node("Double", "x", "y", domain="own.ops")], functions=[double])
+    assert [n.op.kind for n in costmodel.load(write(made)).graph.nodes][:2] == ["conv2d", "add"]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------
@@ -455,7 +465,7 @@ BAD = {
     "empty": (b"", "it is no ONNX model"),
     "text": (b"network: tiny\nresolution: 32\n", "it is no ONNX model"),
     "truncated": (TINY.SerializeToString()[:-400], "it is no ONNX model, or not all of one"),
-    "half a batch": (around(RELU, images=("N", 8, 8)), "the input is ?x8x8; allowed: images (N, channels, height, width)"),
+    "three axes": (around(RELU, images=("N", 8, 8)), "the input is ?x8x8; allowed: images (N, channels, height, width)"),
     "no shape": (around(RELU, images=None), "the input is of no known shape"),
     "channels last": (around(RELU, images=(1, 224, 224, 3)), "the input is 1x224x224x3; channels stand last?"),
     "no square": (around(RELU, images=("N", 3, 8, 9)), "allowed: square images"),
@@ -468,7 +478,7 @@ BAD = {
     "branch": (around([node("Greater", "n n", "c"), node("If", "c", "y", then_branch=BRANCH, else_branch=BRANCH)],
                       [number("n", 1)]), "node 'y' (If): If decides at run time what is computed"),
     "unknown": (around([node("Erf", "x", "y")]), "node 'y' (Erf): unknown operator Erf"),
-    "unread": (around([node("Relu", "nowhere", "y")]), "node 'y' (Relu): reads 'nowhere', which nothing before it makes"),
+    "unread": (around([node("Relu", "nowhere", "y")]), "(Relu): reads 'nowhere', which nothing before it makes"),
     "too many": (around([node("Relu", "x x", "y")]), "node 'y' (Relu): TypeError"),
     "second output": (around([node("MaxPool", "x", "p i", kernel_shape=[1, 1]), node("Cast", "i", "y", to=FLOAT)]),
                       "node 'p' (MaxPool): the output 'i' is read; allowed: the first alone"),

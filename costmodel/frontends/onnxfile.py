@@ -100,7 +100,7 @@ def _images(model: Any, path: str) -> Tuple[int, int, Optional[int]]:
 
     if kind.elem_type != onnx.TensorProto.FLOAT:
         found = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
-        raise CostmodelError(f"{path}: the input is {found}; allowed: float32 (--dtype says in what data type it trains)")
+        raise CostmodelError(f"{path}: the input is {found}; allowed: float32 (--dtype says how it trains)")
     if len(sizes) != 4 or sizes[1] is None:
         raise CostmodelError(f"{path}: the input is {shown}; allowed: images (N, channels, height, width)")
     batch, channels, height, width = sizes

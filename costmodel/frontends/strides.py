@@ -1,4 +1,4 @@
-"""How a tensor lies in memory, as torch lays it out: whether a reshape is a view, and what an op's output looks like."""
+"""How a tensor lies in memory, as torch lays it out: whether a reshape is a view, and how an output lies."""
 
 from __future__ import annotations
 
