@@ -37,7 +37,7 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
 
     @lru_cache(maxsize=8)
     def at(resolution: int) -> Network:
-        with _reading(path):
+        with _reading(path, "" if resolution == side else f" (the file is made for {side}x{side} images)"):
             reader = Reader(model, path, numbers, (channels, resolution, resolution), fixed, allow_unknown)
             graph = reader.read(blocks_are)
 
@@ -50,12 +50,15 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
 
 
 @contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Turns what a damaged file makes of Python's own operations into a CostmodelError: names that are no text, say."""
+def _reading(path: str, hint: str = "") -> Iterator[None]:
+    """Turns what a damaged file makes of Python's own operations into a CostmodelError: names that are no text, say.
+
+    hint: what is added to any message.
+    """
     try:
         yield
-    except CostmodelError:
-        raise
+    except CostmodelError as error:
+        raise CostmodelError(f"{error}{hint}") from None
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise CostmodelError(f"cannot read {path!r}: {reason}") from error

@@ -45,8 +45,7 @@ def resolved(r, x: Sequence[int], wanted: Sequence[int]) -> Tuple[int, ...]:
         known = prod(size for size in y if size != -1)
         y[y.index(-1)] = prod(x) // known if known else 0
     if prod(y) != prod(x) or min(y, default=1) < 0:
-        raise CostmodelError(f"the input {show(x)} cannot take the shape {list(wanted)} that the file fixes;"
-                             " allowed: the images' size that it was made for")  # fmt: skip
+        raise CostmodelError(f"the input {show(x)} cannot take the shape {list(wanted)} that the file fixes")
     return tuple(y)
 
 
