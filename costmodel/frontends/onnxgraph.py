@@ -22,6 +22,7 @@ BATCH = 13  # images while a file is read: a number that no layer has, so that t
 
 #: What stays refused where unknown operators are let through: a bound below would be far off, or none at all.
 CONTROL = ("If", "Loop", "Scan", "SequenceMap")
+#: What gives other numbers each time, so that it is no constant even where all that it reads is.
 RANDOM = ("RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Multinomial", "Bernoulli")
 
 
@@ -51,6 +52,8 @@ class Draft:
 class Reader:
     """Reads a model's nodes one after the other, for square images of one size."""
 
+    batch = BATCH
+
     def __init__(self, model: Any, source: str, load: Callable[[Any], np.ndarray], shape: Sequence[int],
                  fixed: Optional[int], allow_unknown: bool) -> None:  # fmt: skip
         """load: the numbers of a TensorProto. shape: of the images, the batch left out; fixed: the file's batch."""
@@ -66,15 +69,13 @@ class Reader:
         self.nodes = _needed(list(graph.node), self.result)
         self.readers: Dict[str, List[int]] = {self.result: [-1]}
         for i, node in enumerate(self.nodes):
-            for read in node.input:
+            for read in filter(None, node.input):
                 self.readers.setdefault(read, []).append(i)
         self.classes: Dict[str, str] = {}  # of modules, by path, where the file tells
         self.layers: Dict[tuple, str] = {}  # the names of a layer's tensors -> its owner
         self.weights: Dict[str, Stored] = {}  # by path in a state dict
         self.skipped: set = set()
         self.lifted: Dict[Stored, Live] = {}
-
-    batch = BATCH
 
     # -- what entries of the table of operators use --------------------------------------------------------
 
@@ -109,7 +110,9 @@ class Reader:
             if value.dtype != "float32":
                 raise CostmodelError(f"{value.name!r} is {value.dtype}; allowed: float32")
             owner, _, name = cleaned(value.name).rpartition(".")
-            kind, fields = "constant", {"buffer": name, "size": tuple(0 if s == BATCH else s for s in value.shape)}
+            kind, fields = "constant", {"buffer": name, "size": value.shape}
+            if value.computed and value.shape[:1] == (BATCH,):
+                fields["size"] = (0, *value.shape[1:])
             if value.own:
                 kind, fields = "parameter", {"parameter": name, "size": value.shape}
             op = build(kind, fields)
@@ -297,7 +300,7 @@ class Reader:
         graph = onnx.helper.make_graph([self.node], "constants", typed, outputs)
         model = onnx.helper.make_model(graph, opset_imports=list(self.model.opset_import))
         results = ReferenceEvaluator(model).run(None, {n: self.array(self.values[n], n) for n in names})
-        return [Stored.of(result, name) for name, result in zip(self.node.output, results)]
+        return [Stored.of(result, name, computed=True) for name, result in zip(self.node.output, results)]
 
     def _unknown(self, operator: str, args: List[Value]) -> Live:
         """A node that costs nothing, of the shape that onnx infers or that the file notes."""
@@ -360,6 +363,6 @@ def _needed(nodes: List[Any], result: str) -> List[Any]:
     names, kept = {result}, []
     for node in reversed(nodes):
         if names & set(node.output):
-            names.update(node.input)
+            names.update(filter(None, node.input))  # an input that is left out has the name ""
             kept.append(node)
     return kept[::-1]

@@ -185,6 +185,8 @@ def activation(r, x, kind: str, **fields: Any) -> Any:
 
 
 def plain(kind: str) -> Callable[..., Any]:
+    """The entry of an operator that is an op as it is."""
+
     def entry(r, x):
         return activation(r, x, kind)
 

@@ -20,6 +20,7 @@ def cleaned(path: str) -> str:
 
 
 def scopes(name: str) -> List[str]:
+    """Every path that a name leads through, outermost first, itself last."""
     parts = name.split(".")
     return [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
 

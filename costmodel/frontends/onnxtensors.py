@@ -15,25 +15,32 @@ from .onnxnames import MODULE
 class Stored:
     """A tensor that is there before the step: of the file, or computed from such ones alone.
 
-    own: an initialiser of numbers, which training would change; anything else is a constant.
+    own: an initialiser of numbers, which training would change; anything else is a constant. computed: not in the file,
+    so that its first axis may be the batch.
     """
 
     def __init__(self, name: str, shape: Sequence[int], dtype: str, load: Callable[[], np.ndarray], own: bool) -> None:
         self.name, self.shape, self.dtype, self.load, self.own = name, tuple(shape), dtype, load, own
+        self.computed = False
 
     @classmethod
-    def of(cls, array: Any, name: str = "constant") -> "Stored":
+    def of(cls, array: Any, name: str = "constant", computed: bool = False) -> "Stored":
+        """The constant that an array is."""
         array = np.asarray(array)
-        return cls(name, array.shape, array.dtype.name, lambda: array, False)
+        constant = cls(name, array.shape, array.dtype.name, lambda: array, False)
+        constant.computed = computed
+        return constant
 
     @property
     def size(self) -> int:
         return prod(self.shape)
 
     def called(self, name: str) -> "Stored":
+        """The tensor under another name: another parameter, which starts from the same numbers."""
         return Stored(name, self.shape, self.dtype, self.load, self.own)
 
     def as_float(self) -> "Stored":
+        """The tensor in float32."""
         load = self.load
         return Stored(self.name, self.shape, "float32", lambda: load().astype(np.float32), self.own)
 
