@@ -129,7 +129,9 @@ _COMMON = {
     ),
     "dtype": click.option("--dtype", default="float32", show_default=True, help="Of the whole network."),
     "accumulate": click.option("--accumulate", type=int, default=1, show_default=True, help="Micro-steps per update."),
-    "blocks_are": click.option("--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="A module's blocks."),
+    "blocks_are": click.option(
+        "--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="The blocks of a module or an ONNX file."
+    ),
     "allow_unknown": click.option("--allow-unknown", is_flag=True, help="Price unknown ops as nothing: a lower bound."),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "format": click.option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from .graph import Graph
 
@@ -14,6 +14,7 @@ class Network:
 
     module: the torch.nn.Module that it was traced from, if any; retrace: traces it at another
     resolution, and for a single image or for more.
+    weights: arrays by path in a state dict, read when called, where there are weights but no module.
     reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
     """
 
@@ -24,6 +25,7 @@ class Network:
     reference: Optional[str] = None
     module: Any = None
     retrace: Optional[Callable[[int, bool], "Network"]] = None
+    weights: Optional[Callable[[], Mapping[str, Any]]] = None
 
     def at(self, resolution: int, batch: int = 0) -> "Network":
         """The network for images of another size: a module's Python is asked again, which may pad or pool otherwise.

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
-from . import strategyfile
 from .errors import CostmodelError, check_name, unknown
 from .graph import Graph, Node, within
 from .op import build
@@ -64,7 +63,9 @@ def apply(text: str, graph: Graph) -> Graph:
     strategy needs.
     """
     head, *options = text.split(",")
-    if head.endswith(strategyfile.ENDINGS):
+    if head.endswith((".yaml", ".yml")):
+        from . import strategyfile  # reads YAML, which takes its time to import
+
         text = ",".join([strategyfile.read(head, graph), *options])
     return _apply(text, graph)
 

@@ -19,7 +19,6 @@ from .errors import CostmodelError, unknown
 from .frontends.document import Field, parse, read as checked, write as as_yaml
 from .graph import Graph
 
-ENDINGS = (".yaml", ".yml")
 SCHEMA = {
     "network": Field((str,)),
     "choices": Field((dict,), required=True),

@@ -24,3 +24,15 @@ def spec_file(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def onnx_file(tmp_path):
+    """Writes an ONNX model, or bytes, into a file and returns its path."""
+
+    def write(model, name="net.onnx"):
+        path = tmp_path / name
+        path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+        return str(path)
+
+    return write

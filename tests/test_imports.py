@@ -10,7 +10,7 @@ import pytest
 import costmodel
 
 PACKAGE = Path(costmodel.__file__).parent
-HEAVY = ("torch", "torchvision", "timm", "fvcore", "matplotlib", "pandas", "scipy")
+HEAVY = ("torch", "torchvision", "timm", "fvcore", "matplotlib", "onnx", "pandas", "scipy")
 
 
 def loaded_by(code):
@@ -72,6 +72,11 @@ def test_only_the_torch_side_imports_torch():
 
 def test_only_figures_import_matplotlib():
     assert {name for name, modules in SOURCES.items() if "matplotlib" in modules} <= {"views/figures.py", "views/frontiers.py"}
+
+
+def test_only_the_readers_of_onnx_files_import_onnx():
+    importers = {name for name, modules in SOURCES.items() if "onnx" in modules}
+    assert importers == {f"frontends/onnx{part}.py" for part in ("file", "graph", "tensors")}
 
 
 def test_only_the_document_reader_imports_yaml():

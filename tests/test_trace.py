@@ -274,6 +274,12 @@ def test_a_realised_module_costs_what_is_predicted():
         assert estimate.parameters == measured.parameters
 
 
+def test_a_copy_of_a_realised_module_computes_with_its_own_parameters():
+    module = realize("timm:convnext_atto", "full")  # its layer scales are parameters by themselves
+    measured = measure(module, 2, 64)  # runs a copy, and refuses what autograd does not know of
+    assert measured.saved_bytes == costmodel.estimate("timm:convnext_atto", "full", 2, 64, target="none").saved_bytes
+
+
 # -- what cannot be traced ---------------------------------------------------------------------------------
 
 

@@ -20,6 +20,8 @@ from ..cli import check_budget, echo_json, estimate_options, options, request
 def command(network: str, budget: Optional[int], layers: bool, figure: Optional[str], form: str, **asked: Any) -> None:
     """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
 
+    NETWORK is a spec's name, a path to a YAML or an ONNX file, torchvision:NAME, timm:NAME or package.module:factory.
+
     Exits with 1 if the peak exceeds the budget.
     """
     from ..api import estimate

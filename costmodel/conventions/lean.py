@@ -21,7 +21,12 @@ from .ideal import ideal
 @lru_cache(maxsize=512)
 def lower(graph: Graph) -> Graph:
     """The graph with every op in its lean form."""
-    kept = {value_of(graph, read.node, read.operand) for read in ideal(graph)} - {None}
+    inside = {i: k for k, segment in enumerate(segments(graph)) for i in segment.run}
+    given = {v for segment in segments(graph) for v in segment.given}  # to what runs again: it must stay as it is
+    # Values that are kept, each with the part that runs again and keeps it then; None: kept from the first run on.
+    kept = {(inside.get(read.node), value_of(graph, read.node, read.operand)) for read in ideal(graph)}
+    kept |= {(None, graph.content[v]) for v in given}
+    anyhow = {value for _, value in kept}
     readers: Dict[int, int] = {}
     # Values whose gradient may not be overwritten: it may be another's too, since a sum or a view hands its own on, or
     # it comes contiguous where channels_last is wanted, and is copied anyway.
@@ -31,7 +36,6 @@ def lower(graph: Graph) -> Graph:
             readers[v] = readers.get(v, 0) + 1
             if name in node.op.passes or node.op.is_view or node.op.contiguous_gradient:
                 shared.add(v)
-    given = {v for segment in segments(graph) for v in segment.given}  # to what runs again: it must stay as it is
     partner = folded(graph, readers)
     nodes = []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
@@ -40,8 +44,8 @@ def lower(graph: Graph) -> Graph:
         place = Place(
             demanded=demanded,
             trains=node.trains,
-            alone=isinstance(maker, Conv2d) and readers[v] == 1 and graph.content[v] not in kept and v not in given,
-            carried=graph.content[i + 1] in kept,
+            alone=isinstance(maker, Conv2d) and readers[v] == 1 and graph.content[v] not in anyhow,
+            carried=(inside.get(i), graph.content[i + 1]) in kept,
             owns=readers.get(i + 1) == 1 and i + 1 not in shared,
             partner=partner.get(i, ""),
         )

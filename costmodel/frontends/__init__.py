@@ -18,8 +18,8 @@ def load(
     """The network of a shipped spec's name, of a path to a YAML file, of torchvision:NAME, timm:NAME or
     package.module:factory, or of a torch.nn.Module; a Network is returned as it is.
 
-    classes, width: outputs of the classifier and width multiplier, the network's own by default. Of modules alone:
-    blocks_are, the class or path pattern of the blocks; allow_unknown, ops that are not known cost nothing.
+    classes, width: outputs of the classifier and width multiplier, the network's own by default. Of modules and
+    ONNX files: blocks_are, the class or path pattern of the blocks; allow_unknown, unknown ops cost nothing.
     Raises CostmodelError.
     """
     tracing = {"blocks_are": blocks_are, "allow_unknown": allow_unknown}
@@ -40,13 +40,19 @@ def load(
 
     if network in shipped_names("networks"):
         return _shipped(network, classes, width)
+    if network.endswith(".onnx"):
+        if classes is not None or width is not None:
+            raise CostmodelError(f"classes and width belong to a spec; {network} is already built")
+        from . import onnxfile
+
+        return onnxfile.load(network, **tracing)
     if network.endswith((".yaml", ".yml")) or "/" in network:
         return _read(text_of(network), network, classes, width)
     if re.fullmatch(r"[A-Za-z_][\w.]*:[\w.-]+", network):
         if width is not None:
             raise CostmodelError(f"width belongs to a spec; {network} has none")
         return _traced(network, classes, **tracing)
-    ways = ["a path to a .yaml file", "torchvision:NAME", "timm:NAME", "package.module:factory"]
+    ways = ["a path to a .yaml or .onnx file", "torchvision:NAME", "timm:NAME", "package.module:factory"]
     raise unknown("network", network, [*shipped_names("networks"), *ways])
 
 

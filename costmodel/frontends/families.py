@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
-from typing import Any, List, Sequence
+from typing import Any, Callable, List, Sequence, Tuple
 
 from ..errors import CostmodelError
 from ..graph import Node
@@ -24,26 +25,33 @@ def block_paths(module: Any, blocks_are: str = "") -> List[str]:
     element of every stage of `blocks`, else the outermost modules of a known class, or of one whose name says so.
     Raises CostmodelError where blocks_are names none.
     """
+    parts = [(path, type(part).__name__) for path, part in module.named_modules() if path]
+    return blocks_among(parts, _is_timm(module), blocks_are)
+
+
+def blocks_among(parts: Sequence[Tuple[str, str]], timm: bool, blocks_are: str = "") -> List[str]:
+    """Paths of the blocks among modules, given as (path, class) with a module before those in it; "" for no class."""
     if blocks_are:
-        found = outermost(module, lambda path, part: type(part).__name__ == blocks_are or fnmatchcase(path, blocks_are))
+        found = outermost(parts, lambda path, cls: cls == blocks_are or fnmatchcase(path, blocks_are))
         if not found:
-            classes = ", ".join(sorted({type(part).__name__ for part in module.modules()}))
-            raise CostmodelError(f"no module is called {blocks_are!r}; allowed: a path pattern, or one of {classes}")
+            classes = ", ".join(sorted({cls for _, cls in parts if cls}))
+            allowed = f"a path pattern, or one of {classes}" if classes else "a path pattern, such as 'layers.*'"
+            raise CostmodelError(f"no module is called {blocks_are!r}; allowed: {allowed}")
         return found
-    stages = getattr(module, "blocks", None)
-    if stages is not None and _is_timm(module) and len(stages):
-        if all(type(stage).__name__ == "Sequential" for stage in stages):
-            return [f"blocks.{i}.{j}" for i, stage in enumerate(stages) for j in range(len(stage))]
-        return [f"blocks.{i}" for i in range(len(stages))]
-    known = outermost(module, lambda path, part: type(part).__name__ in BLOCKS)
-    return known or outermost(module, lambda path, part: type(part).__name__.endswith(ENDINGS))
+    stages = [(path, cls) for path, cls in parts if re.fullmatch(r"blocks\.\d+", path)]
+    if timm and stages:
+        if any(cls != "Sequential" for _, cls in stages):
+            return [path for path, _ in stages]
+        return [path for path, _ in parts if re.fullmatch(r"blocks\.\d+\.\d+", path)]
+    known = outermost(parts, lambda path, cls: cls in BLOCKS)
+    return known or outermost(parts, lambda path, cls: cls.endswith(ENDINGS))
 
 
-def outermost(module: Any, chosen: Any) -> List[str]:
-    """Paths of the modules for which chosen(path, module) holds, those inside another left out."""
+def outermost(parts: Sequence[Tuple[str, str]], chosen: Callable[[str, str], bool]) -> List[str]:
+    """Paths of the modules for which chosen(path, class) holds, those inside another left out."""
     found: List[str] = []
-    for path, part in module.named_modules():
-        if path and not any(path.startswith(outer + ".") for outer in found[-1:]) and chosen(path, part):
+    for path, cls in parts:
+        if not any(path.startswith(outer + ".") for outer in found[-1:]) and chosen(path, cls):
             found.append(path)
     return found
 

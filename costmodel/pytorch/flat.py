@@ -102,7 +102,10 @@ def _holder(root: nn.Module, path: str) -> nn.Module:
 
 def _place(root: nn.Module, path: str, module: nn.Module) -> None:
     holder, _, name = path.rpartition(".")
-    _holder(root, holder).add_module(name, module)
+    try:
+        _holder(root, holder).add_module(name, module)
+    except KeyError:
+        raise CostmodelError(f"a layer is called {path!r}, and {name!r} means something to torch.nn.Module") from None
 
 
 def share(root: nn.Module, source: nn.Module) -> None:

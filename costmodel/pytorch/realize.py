@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import nn
@@ -41,7 +41,7 @@ def realize(
     check_name("memory format", memory_format, MEMORY_FORMATS)
     network = load(network)
     graph = chosen.lower(strategies_.apply(strategy, network.graph))
-    module = build(graph, network.module).train(graph.has_loss)
+    module = build(graph, network.module, network.weights and network.weights()).train(graph.has_loss)
     if memory_format == "best":
         peaks = {name: estimate(network, strategy, convention=convention, target=target).step_peak_bytes
                  for name, target in MEMORY_FORMATS.items() if target}  # fmt: skip
@@ -54,13 +54,22 @@ def realize(
 MEMORY_FORMATS = {"contiguous": "cpu", "channels_last": "cpu,channels_last", "best": ""}
 
 
-def build(graph: Graph, source: Optional[nn.Module] = None) -> nn.Module:
-    """The graph, its loss left out, as a tree of modules; source: whose parameters and buffers it shares."""
+def build(
+    graph: Graph, source: Optional[nn.Module] = None, weights: Optional[Mapping[str, Any]] = None
+) -> nn.Module:  # fmt: skip
+    """The graph, its loss left out, as a tree of modules.
+
+    source: whose parameters and buffers it shares; weights: arrays that it copies, by path in the state dict.
+    """
     nodes = graph.nodes[:-1] if graph.has_loss else graph.nodes
     if source is not None or any(node.until for node in nodes):
         root = flat(graph, nodes, source)
     else:
         root = _Builder(graph).frame("", list(enumerate(nodes)))
+    with torch.no_grad():
+        state = root.state_dict() if weights else {}
+        for path in state.keys() & (weights or {}).keys():
+            state[path].copy_(torch.tensor(weights[path]).reshape(state[path].shape))
     if graph.prefix_slices > 1:
         root.slice_prefix(graph.nodes[graph.prefix - 1].name, graph.prefix_slices)
     for node in nodes:
