@@ -37,7 +37,7 @@ def dense(layout: Layout) -> Layout:
 
 
 def of_images(layout: Layout) -> Layout:
-    """That of the result of a function that knows two formats: channels_last if its input is (suggest_memory_format)."""
+    """That of a function's result that knows two formats: channels_last if its input is (suggest_memory_format)."""
     return CHANNELS_LAST if layout.order == CHANNELS_LAST.order else contiguous(len(layout.order))
 
 
@@ -98,7 +98,8 @@ def layouts_of(graph: Any, axes: Tuple[int, ...], broadcast: FrozenSet[Tuple[int
         node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
         for name, v in zip(node.op.inputs, reads):
             if name in demanded:
-                small = (i, name) in broadcast
-                made = contiguous(axes[v]) if small else node.op.gradient_layout(gradients[i + 1], values[i + 1], values[v])
+                made = contiguous(axes[v])  # as a sum over broadcast axes comes
+                if (i, name) not in broadcast:
+                    made = node.op.gradient_layout(gradients[i + 1], values[i + 1], values[v])
                 gradients.setdefault(v, made)  # the first one is what others are added to
     return Layouts(tuple(values), tuple(gradients.get(v) for v in range(len(axes))))

@@ -382,7 +382,8 @@ class _Compiler:
                 self.deliver(arrived, v, storage, node.op.gradient_views)
             for name in node.op.params():
                 if (i, name) in self.moves.recast and not self.accumulate:
-                    self.passing(self.layout.parameter(self.trained[node.owner, name]), "copied to the parameter's strides")
+                    slot = self.layout.parameter(self.trained[node.owner, name])
+                    self.passing(slot, "copied to the parameter's strides")
             if node.op.has_epilogue:
                 self.passing(self.layout.epilogue(i), "scratch of the nodes behind the gradient of the weight")
             while transient:

@@ -107,6 +107,15 @@ def test_validate_holds_here():
     assert row["saved_bytes"]["predicted"] == row["saved_bytes"]["measured"]
 
 
+def test_validate_takes_what_a_traced_network_depends_on():
+    result = run("validate", "timm:mobilenetv3_small_050", "--strategy", "blocks:1", "--resolution", 33, "--classes", 7,
+                 "--blocks-are", "blocks.?", "--allow-unknown", "--summary", "--format", "csv")  # fmt: skip
+    (row,) = csv.DictReader(io.StringIO(result.stdout))
+    assert result.exit_code == 0 and row["cases"] == "1" and row["verdict"] == "holds"
+    result = run("validate", "timm:mobilenetv3_small_050", "--strategy", "full", "--blocks-are", "Nothing")
+    assert result.exit_code == 2 and "no module is called 'Nothing'" in result.stderr
+
+
 BAD = [
     (("rport",), "unknown command 'rport'; did you mean 'report'?"),
     (("report", "mobilnet_v2"), "unknown network 'mobilnet_v2'; did you mean 'mobilenet_v2'?"),

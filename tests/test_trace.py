@@ -57,9 +57,6 @@ SLOW = {
     "timm:vit_tiny_patch16_224": (3, 224),
     "timm:deit_tiny_patch16_224": (2, 224),
 }  # fmt: skip
-#: Networks that mix memory formats (NHWC layer norms and linear layers): torch copies maps inside their backward
-#: passes, and the estimate of the peak does not say so.
-PEAK_UNKNOWN = ("convnext", "efficientvit")
 
 
 def configure(module, strategy, graph):
@@ -106,7 +103,7 @@ def hold_against_itself(name, batch, resolution):
         assert (estimate.flops["forward"], estimate.flops["backward"]) == (
             counter.flops["forward"], counter.flops["backward"]), strategy  # fmt: skip
         assert estimate.trainable_parameters == sum(p.numel() for p in module.parameters() if p.requires_grad), strategy
-        if strategy in ("full", "blocks:3") and not any(part in name for part in PEAK_UNKNOWN):
+        if strategy in ("full", "blocks:3"):
             module.zero_grad(set_to_none=True)
 
             def whole():

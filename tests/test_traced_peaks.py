@@ -27,12 +27,11 @@ FAST = {
     "timm:ghostnet_050": [(2, 65)],
     "torchvision:resnet18": [(2, 65)],
     "timm:efficientvit_b0": [(3, 65)],
-    "torchvision:convnext_tiny": [(2, 33)],
+    "torchvision:convnext_tiny": [(2, 65)],
 }
 PAIRS = [(3, 97), (2, 65), (1, 129)]
-#: Convolutions in channels_last, and strided ones, whose weights oneDNN pads further than is assumed: see onednn.py.
-ESTIMATED = {"timm:convnext_atto": 0.05, "torchvision:convnext_tiny": 0.006, "torchvision:resnet50": 0.006,
-             "timm:resnet50": 0.006}  # fmt: skip
+#: Of a single image a strided 1x1 convolution's weights are padded to 48 channels, where 16 are assumed (onednn.py).
+PADDED_FURTHER = ("torchvision:resnet50", "timm:resnet50")
 
 
 def hold_peaks(name, pairs, strategies=STRATEGIES):
@@ -62,8 +61,7 @@ def hold_peaks(name, pairs, strategies=STRATEGIES):
             measured = allocations(run, counter.ops)
             case = (strategy, batch, resolution)
             assert alone.step_peak_bytes == measured.tensor_peak, case
-            off = abs(whole.step_peak_bytes - measured.peak) / measured.peak
-            assert off <= ESTIMATED.get(name, PEAK_TOLERANCE), case
+            assert abs(whole.step_peak_bytes - measured.peak) <= PEAK_TOLERANCE * measured.peak, case
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -75,7 +73,8 @@ def test_peaks_of_modules(name):
 @pytest.mark.parametrize("name", SLOW)
 def test_more_peaks_of_modules(name):
     batch, resolution = SLOW[name]
-    hold_peaks(name, [(batch, resolution)] if resolution == 224 else PAIRS)
+    pairs = PAIRS[:2] if name in PADDED_FURTHER else PAIRS
+    hold_peaks(name, [(batch, resolution)] if resolution == 224 else pairs)
 
 
 # -- memory formats ----------------------------------------------------------------------------------------

@@ -40,8 +40,8 @@ class AddNumber(WithNumber):
 class MulNumber(WithNumber):
     """x * number, or x / number where `divide`.
 
-    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks do not show, so that it counts for
-    the peak but not as saved. scalar: aten::mul.Scalar, which C++ calls, keeps the number itself.
+    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks do not show, so that it counts
+    for the peak but not as saved. scalar: aten::mul.Scalar, which C++ calls, keeps the number itself.
     """
 
     number: float
@@ -129,7 +129,8 @@ class Div(Join):
         }
 
     def transients(self, setting, y, a, b):
-        # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual: div_tensor_other_grad).
+        # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual.cpp:
+        # div_tensor_other_grad).
         return (0, summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
 
     def module(self, library):
@@ -137,7 +138,8 @@ class Div(Join):
 
 
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
-MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(0.5, scalar=True), (2, 5)), (MulNumber(6.0, divide=True), (2, 5)))
+MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(0.5, scalar=True), (2, 5)),
+                      (MulNumber(6.0, divide=True), (2, 5)))  # fmt: skip
 RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))

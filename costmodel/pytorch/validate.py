@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, List, NamedTuple, Optional
 
 import torch
@@ -66,6 +67,8 @@ def validate(
     refuse_crashes(predicted)
     module = runnable(network.at(resolution, batch), strategy, convention, predicted)
     measured = measure(module, batch, resolution, network.channels, **run)
+    del module
+    gc.collect()  # modules are cyclic, and beside the many objects of graphs Python looks for cycles too rarely
     bound = bool(predicted.unknown_ops)
     return [
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes, bound=bound),
