@@ -8,14 +8,19 @@ from .estimates import Estimate
 from .frontends import load
 from .network import Network
 
-__all__ = ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "sweep"]
+__all__ = ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "plan", "sweep"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Sweeps are imported when they are asked for."""
+    """Sweeps and plans are imported when they are asked for."""
     if name in ("Sweep", "sweep"):
         from . import sweeps
 
         return getattr(sweeps, name)
+    if name == "plan":
+        from .plan import plan
+
+        globals()["plan"] = plan  # in place of the module of this name
+        return plan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

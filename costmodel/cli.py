@@ -10,7 +10,7 @@ import click
 from . import __version__
 from .errors import CostmodelError, unknown
 
-COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "validate", "export", "list")
+COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "export", "list")
 
 
 class BadRequest(click.ClickException):

@@ -43,15 +43,13 @@ class Plan:
     estimate: Estimate
 
     @property
-    def code(self) -> Optional[str]:
-        """A letter for each part; None where a named strategy does better than all of them."""
-        name, _, code = self.strategy.partition(":")
-        return code if name == "plan" else None
-
-    @property
     def choices(self) -> List[Tuple[str, str, bool]]:
-        """(part, what trains in it, whether it runs again in the backward pass), from the images up."""
-        named = zip(parts(self.network.graph), self.code or "")
+        """(part, what trains in it, whether it runs again in the backward pass), from the images up.
+
+        Empty where a named strategy is better than any choice of parts.
+        """
+        name, _, code = self.strategy.partition(":")
+        named = zip(parts(self.network.graph), code if name == "plan" else "")
         return [(part.name, CHOICES[letter.lower()], letter.isupper()) for part, letter in named]
 
     def to_dict(self) -> Dict[str, Any]:
@@ -71,10 +69,8 @@ class Plan:
     def save(self, path: str) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.
 
-        Raises CostmodelError where it cannot be written, or where the plan is a named strategy.
+        Raises CostmodelError where it cannot be written.
         """
-        if self.code is None:
-            raise CostmodelError(f"the best plan is the strategy {self.strategy!r}, which needs no file")
         request = self.estimate.request
         note = {
             "budget_bytes": self.budget_bytes, "peak_bytes": self.estimate.peak_bytes, "batch": request.batch,
@@ -83,7 +79,7 @@ class Plan:
         }  # fmt: skip
         try:
             with open(path, "w", encoding="utf-8") as file:
-                file.write(text(self.network.name, self.code, self.network.graph, note))
+                file.write(text(self.network.name, self.strategy, self.network.graph, note))
         except OSError as error:
             raise CostmodelError(f"output {path!r} cannot be written: {error.strerror}") from None
 
@@ -132,6 +128,7 @@ class _Planner:
                  max_flops: Optional[int], contiguous: bool, checkpoint: bool) -> None:  # fmt: skip
         self.network, self.asked, self.budget = network, asked, budget
         self.max_flops, self.contiguous, self.checkpoint = max_flops, contiguous, checkpoint
+        self.summaries: Dict[Tuple[int, int], Summaries] = {}
         self.maximised = maximise if isinstance(maximise, str) else "values"
         if maximise not in MAXIMISE:
             values = read_values(maximise) if isinstance(maximise, str) else maximise
@@ -156,10 +153,11 @@ class _Planner:
                     f"no plan for {self.network.name} takes at most {self.max_flops:,} FLOPs: with the classifier alone"
                     f" trained it takes {least.flops['total'] * micro_batches:,}"
                 )
+            least = self.least(batch, micro_batches, least)
             raise CostmodelError(
-                f"no plan for {self.network.name} fits into {show_size(self.budget)}: with the classifier alone trained,"
-                f" batch {batch} at {self.asked['resolution']}, it takes {show_size(least.peak_bytes)} ({least.peak_bytes}"
-                f" bytes; {self.asked['convention']})"
+                f"no plan for {self.network.name} fits into {show_size(self.budget)}: the least, {least.strategy} with batch"
+                f" {batch} at {self.asked['resolution']}, takes {show_size(least.peak_bytes)} ({least.peak_bytes} bytes;"
+                f" {self.asked['convention']})"
             )
         return found
 
@@ -187,12 +185,8 @@ class _Planner:
     def searched(self, batch: int, micro_batches: int) -> Optional[Found]:
         """The best assignment, as a strategy; its exact peak is held against what the search has put together."""
         frozen = self.estimate("plan:" + "f" * len(parts(self.network.graph)), batch, micro_batches)
-        request = frozen.request
-        summaries = Summaries(self.network, request, self.checkpoint)
-        memory = frozen.memory_bytes
-        fixed = memory["parameters"] + memory["input"] + nbytes(batch, 64)
         flops = None if self.max_flops is None else self.max_flops // micro_batches
-        found = Search(summaries, self.value, self.budget, fixed, flops, self.contiguous).best()
+        found = self.search(frozen, self.budget, flops).best()
         if found is None:
             return None
         exact = self.estimate(f"plan:{found.code}", batch, micro_batches)
@@ -202,6 +196,27 @@ class _Planner:
                 " bytes), so that no plan can be put together from them"
             )
         return Found(f"plan:{found.code}", found.value, found.flops)
+
+    def search(self, frozen: Estimate, budget: int, flops: Optional[int]) -> Search:
+        """The search for assignments within a budget. frozen: the estimate of the one in which nothing else trains."""
+        key = frozen.batch, frozen.request.accumulate
+        if key not in self.summaries:
+            self.summaries[key] = Summaries(self.network, frozen.request, self.checkpoint)
+        memory = frozen.memory_bytes
+        fixed = memory["parameters"] + memory["input"] + nbytes(frozen.batch, 64)
+        return Search(self.summaries[key], self.value, budget, fixed, flops, self.contiguous)
+
+    def least(self, batch: int, micro_batches: int, frozen: Estimate) -> Estimate:
+        """The assignment of the lowest peak: found by halving what it may be."""
+        low, high, best = 0, frozen.peak_bytes, frozen.strategy
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = self.search(frozen, middle, None).run(None, 0, False)
+            if found is None:
+                low = middle
+            else:
+                high, best = middle, f"plan:{found.code}"
+        return self.estimate(best, batch, micro_batches)
 
     def value(self, names: Sequence[str], code: str, cost: Summary) -> float:
         """What choices are worth, as the search asks."""

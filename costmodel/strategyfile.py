@@ -8,6 +8,8 @@
       head: full
     checkpoint: [features.1]    # run again in the backward pass
     planned_for: {...}          # a note; not read
+
+or, where a named strategy is the best plan, `strategy: NAME` in place of the choices.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from .graph import Graph
 
 SCHEMA = {
     "network": Field((str,)),
-    "choices": Field((dict,), required=True),
+    "strategy": Field((str,)),
+    "choices": Field((dict,)),
     "checkpoint": Field((list,), default=()),
     "planned_for": Field((dict,)),
 }
@@ -40,6 +43,10 @@ def read(path: str, graph: Graph) -> str:
         raise CostmodelError(f"strategy {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     values = checked(document, SCHEMA)
     choices, again = values["choices"], values["checkpoint"]
+    if (choices is None) == (values["strategy"] is None):
+        raise document.error("found both or neither of 'strategy' and 'choices'; allowed: one of them")
+    if choices is None:
+        return values["strategy"]
     names = [part.name for part in parts(graph)]
     letters = {choice: letter for letter, choice in CHOICES.items()}
     for name, choice in choices.items():
@@ -61,13 +68,16 @@ def read(path: str, graph: Graph) -> str:
     return f"plan:{code}"
 
 
-def text(network: str, code: str, graph: Graph, planned_for: Dict[str, Any]) -> str:
-    """The file for a code; planned_for: a note of what it was planned for."""
-    chosen = {part.name: letter for part, letter in zip(parts(graph), code)}
-    document = {
-        "network": network,
-        "choices": {name: CHOICES[letter.lower()] for name, letter in chosen.items()},
-        "checkpoint": [name for name, letter in chosen.items() if letter.isupper()],
-        "planned_for": planned_for,
-    }
+def text(network: str, strategy: str, graph: Graph, planned_for: Dict[str, Any]) -> str:
+    """The file for a strategy; planned_for: a note of what it was planned for."""
+    name, _, code = strategy.partition(":")
+    document: Dict[str, Any] = {"network": network, "strategy": strategy, "planned_for": planned_for}
+    if name == "plan":
+        chosen = {part.name: letter for part, letter in zip(parts(graph), code)}
+        document = {
+            "network": network,
+            "choices": {name: CHOICES[letter.lower()] for name, letter in chosen.items()},
+            "checkpoint": [name for name, letter in chosen.items() if letter.isupper()],
+            "planned_for": planned_for,
+        }
     return f"# A strategy: costmodel report {network} --strategy THIS_FILE\n{as_yaml(document)}\n"

@@ -1,0 +1,51 @@
+"""`costmodel plan`: what to train under a budget, block by block."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import click
+
+from ..cli import echo_json, options, request
+
+
+@click.command("plan")
+@options("network", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype", "blocks_are")
+@click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
+@click.option("--max-flops", type=int, help="FLOPs of a step at most, all its micro-batches included.")
+@click.option("--maximise", default="parameters", show_default=True, metavar="parameters|blocks|FILE.csv",
+              help="What trained parts are worth; a file has the columns block, value, and choice where each has its own.")
+@click.option("--contiguous", is_flag=True, help="Everything above the lowest part that trains must train too.")
+@click.option("--no-checkpoint", "checkpoint", is_flag=True, flag_value=False, default=True,
+              help="Run no block again in the backward pass.")
+@click.option("--effective-batch", type=int, help="Images for an update, in micro-batches that fit; instead of --batch.")
+@click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
+@click.option("--force", is_flag=True, help="Replace an output that is there.")
+@options("format")
+def command(network: str, budget: str, output: Optional[str], force: bool, form: str, **asked: Any) -> None:
+    """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
+
+    Each block is frozen, trains its biases (bias), trains as in MobileTL (mobiletl) or trains fully (full), and may run
+    again in the backward pass. The classifier always trains.
+    """
+    from pathlib import Path
+
+    from ..errors import CostmodelError
+    from ..gridfiles import check_free
+    from ..plan import plan
+    from ..units import parse_size
+    from ..views.plan import report
+    from ..views.table import render
+
+    if output is not None:
+        if not output.endswith((".yaml", ".yml")):
+            raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
+        check_free(Path(output), force)
+    found = plan(budget=parse_size(budget), **request(network, {**asked, "allow_unknown": False}))
+    if output is not None:
+        found.save(output)
+    if form == "json":
+        echo_json(found.to_dict())
+        return
+    tables, notes = report(found, output)
+    click.echo(render(tables, notes, form))

@@ -1,0 +1,54 @@
+"""A plan as a table: what trains in each part, and what that costs."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from ..assignment import SUMMARIES
+from ..plan import Plan
+from ..size import show
+from ..units import in_unit, show_count, show_size, unit_of
+from .table import Column, Lines, Table, bar
+
+
+def report(plan: Plan, path: Optional[str]) -> Lines:
+    """Tables and notes. path: of the strategy file that was written, if any."""
+    return [parts_table(plan)], notes(plan, path)
+
+
+def parts_table(plan: Plan) -> Table:
+    """A line for each part: what trains, and what it keeps and costs."""
+    estimate = plan.estimate
+    chosen = {name: (choice, again) for name, choice, again in plan.choices}
+    most = max(row["saved"] for row in estimate.blocks)
+    unit = unit_of(most)
+    rows = []
+    for row in estimate.blocks:
+        choice, again = chosen.get(row["name"], ("full" if row["name"] == "classifier" else "", False))
+        rows.append([row["name"], choice, "yes" if again else "", row["trainable_parameters"], row["saved"],
+                     bar(row["saved"], most), row["forward_flops"] + row["backward_flops"]])  # fmt: skip
+    micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
+    title = f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}, {plan.strategy}"
+    return Table(title, [
+        Column("part", right=False), Column("trains", right=False), Column("runs again", right=False),
+        Column("trained", lambda n: f"{n:,}" if n else "-"), Column(f"saved, {unit}", lambda size: in_unit(size, unit)),
+        Column("", right=False), Column("FLOPs", show_count),
+    ], rows)  # fmt: skip
+
+
+def notes(plan: Plan, path: Optional[str]) -> List[str]:
+    """What the plan reaches and costs, what its words mean, and how to go on."""
+    estimate = plan.estimate
+    worth = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}.get(plan.maximised, "value")
+    lines = [
+        f"{plan.value:,.10g} {worth}, the most within {show_size(plan.budget_bytes)}: the peak is"
+        f" {show_size(estimate.peak_bytes)} ({estimate.convention}; {show_size(plan.budget_bytes - estimate.peak_bytes)} left),"
+        f" a step takes {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
+    ]
+    used = {choice for _, choice, _ in plan.choices}
+    if used:
+        lines.append("\n".join(f"{choice}: {words}." for choice, words in SUMMARIES.items() if choice in used))
+    if path is not None:
+        lines.append(f"{path} is a strategy: costmodel report {estimate.network} --strategy {path}"
+                     f" --convention {estimate.convention}")  # fmt: skip
+    return lines

@@ -1,0 +1,265 @@
+"""Plans: the best choice for each part under a budget equals brute force, and a real run confirms it."""
+
+import json
+import random
+from itertools import product
+
+import pytest
+from click.testing import CliRunner
+
+import costmodel
+from costmodel.assignment import parts
+from costmodel.cli import main
+from costmodel.errors import CostmodelError
+from costmodel.plan import plan
+from costmodel.pytorch.validate import validate
+
+TINY = """
+network: tiny
+resolution: 32
+classes: 7
+norm: {op: batch_norm}
+activation: {op: %s, inplace: true}
+squeeze_excite: {of: expanded, ratio: 0.25, divisor: 4, activation: {op: relu}, gate: {op: hardsigmoid}}
+stem: [{conv: 8, kernel: 3, stride: 2, at: [stem.conv, stem.norm, stem.activation]}]
+stages:
+%s
+tail:
+- {conv: 32, kernel: 1, at: [head.conv, head.norm, head.activation]}
+- {op: adaptive_avg_pool2d, at: pool}
+- {op: flatten, at: flatten}
+- {op: linear, out_features: classes, at: classifier}
+classifier: classifier
+"""
+ROWS = [
+    "- {out: 8, repeat: 1, stride: 1, expand: 1, kernel: 3}",
+    "- {out: 16, repeat: 2, stride: 2, expand: 3, kernel: 5, squeeze_excite: true}",
+]
+CONV = "- {kind: conv, out: 16, repeat: 1, stride: 2, kernel: 3}"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("specs")
+
+    def load(rows, activation="relu6"):
+        path = folder / f"{abs(hash((tuple(rows), activation)))}.yaml"
+        path.write_text(TINY % (activation, "\n".join(rows)))
+        return costmodel.load(str(path))
+
+    return load
+
+
+def everything(network, checkpoint, **request):
+    """(value, FLOPs, peak) of every assignment, by code."""
+    choices = [[c for c in part.choices() if checkpoint or c.islower()] for part in parts(network.graph)]
+    found = {}
+    for code in map("".join, product(*choices)):
+        try:
+            estimate = costmodel.estimate(network, f"plan:{code}", 4, **request)
+        except CostmodelError as error:
+            assert "no block has a backward pass" in str(error)  # an F below all that trains: as f
+            continue
+        found[code] = (estimate.trainable_parameters, estimate.flops["total"], estimate.peak_bytes)
+    return found
+
+
+def named(network, **request):
+    """The same of the strategies that are no assignment of choices."""
+    estimates = [costmodel.estimate(network, s, 4, **request) for s in ("norm+last", "tinytl-l", "tinytl-lb")]
+    return [(e.trainable_parameters, e.flops["total"], e.peak_bytes) for e in estimates]
+
+
+@pytest.mark.parametrize("convention", ["torch", "lean"])
+@pytest.mark.parametrize("rows, activation, checkpoint, optimizer", [
+    (ROWS, "relu6", False, "sgd"), (ROWS, "hardswish", False, "adam"), (ROWS[1:], "relu", True, "sgd"),
+    ([CONV, ROWS[0]], "relu6", True, "momentum"), ([*ROWS[:1], CONV, CONV], "relu", False, "sgd"),
+])  # fmt: skip
+def test_a_plan_equals_brute_force(tiny, rows, activation, checkpoint, optimizer, convention):
+    network = tiny(rows, activation)
+    costs = everything(network, checkpoint, convention=convention, optimizer=optimizer)
+    peaks = sorted({peak for _, _, peak in costs.values()})
+    assert len(peaks) > 50
+    others = named(network, convention=convention, optimizer=optimizer)
+    asked = dict(batch=4, convention=convention, optimizer=optimizer, checkpoint=checkpoint)
+    before = 0
+    for budget in [peaks[0], *peaks[1 :: len(peaks) // 9], peaks[-1]]:
+        fitting = [(value, -flops) for value, flops, peak in [*costs.values(), *others] if peak <= budget]
+        best = plan(network, budget, **asked)
+        assert (best.value, -best.estimate.flops["total"]) == max(fitting)
+        assert best.estimate.peak_bytes <= budget
+        assert best.value >= before  # a larger budget never gives a worse plan
+        before = best.value
+    with pytest.raises(CostmodelError, match=rf"the least, .* takes .* \({peaks[0]} bytes"):
+        plan(network, peaks[0] - 1, **asked)
+
+
+def test_other_objectives_and_limits_equal_brute_force(tiny):
+    network = tiny(ROWS)
+    costs = everything(network, False, convention="lean")
+    names = [part.name for part in parts(network.graph)]
+    blocks = network.graph.blocks
+    words = {"f": "frozen", "b": "bias", "m": "mobiletl", "t": "full"}
+    values = {b: {"bias": 1.5 - i, "mobiletl": 2.25 * i, "full": 3.0 + i % 2} for i, b in enumerate(blocks)}
+
+    def worth(code):
+        return sum(values[n][words[c]] for n, c in zip(names, code) if n in blocks and c != "f")
+
+    def trained(code):
+        return sum(c != "f" for n, c in zip(names, code) if n in blocks)
+
+    others = named(network, convention="lean")
+    peaks = sorted({peak for _, _, peak in costs.values()})
+    for budget in peaks[:: len(peaks) // 5]:
+        fitting = {code: cost for code, cost in costs.items() if cost[2] <= budget}
+        asked = dict(batch=4, convention="lean", checkpoint=False)
+        best = plan(network, budget, values, **asked)
+        assert best.value == pytest.approx(max(map(worth, fitting)), abs=1e-9)
+        best = plan(network, budget, "blocks", **asked)
+        most = max(map(trained, fitting))
+        assert (best.value, best.estimate.flops["total"]) == (most, min(c[1] for k, c in fitting.items() if trained(k) == most))
+        flops = sorted({cost[1] for cost in fitting.values()})
+        limit = flops[len(flops) // 2]
+        best = plan(network, budget, max_flops=limit, **asked)
+        assert best.value == max(v for v, work, peak in [*fitting.values(), *others] if work <= limit and peak <= budget)
+        best = plan(network, budget, contiguous=True, **asked)
+        whole = [cost[0] for code, cost in fitting.items() if "f" not in code.lstrip("f")]
+        assert best.value == max(whole)
+
+
+@pytest.mark.parametrize("name, resolution", [("mobilenet_v2", 96), ("mobilenet_v4_conv_small", 97), ("mobilenet_v3_small", 65)])
+@pytest.mark.parametrize("convention", ["torch", "lean"])
+def test_no_other_assignment_is_better(name, resolution, convention):
+    """Of random assignments, none that fits into its own peak is worth more than the plan for that."""
+    network = costmodel.load(name)
+    draw = random.Random(f"{name} {convention}")
+    for _ in range(3):
+        code = "".join(draw.choice(part.choices()) for part in parts(network.graph))
+        other = costmodel.estimate(network, f"plan:{code}", 2, resolution, convention)
+        best = plan(network, other.peak_bytes, batch=2, resolution=resolution, convention=convention)
+        assert best.value >= other.trainable_parameters
+        assert best.estimate.peak_bytes <= other.peak_bytes
+
+
+@pytest.mark.parametrize("convention", ["torch", "lean"])
+def test_never_worse_than_a_named_strategy(convention):
+    named = ["full", "norm+last", "bias", "last", "blocks:2", "blocks:9", "mobiletl:4", "mobiletl:14", "tinytl-l", "tinytl-lb"]
+    for strategy in named:
+        estimate = costmodel.estimate("mcunet_5fps", strategy, 4, convention=convention)
+        best = plan("mcunet_5fps", estimate.peak_bytes, batch=4, convention=convention)
+        assert best.value >= estimate.trainable_parameters, strategy
+
+
+@pytest.mark.parametrize("name, convention, budget", [
+    ("mobilenet_v2", "torch", 24_000_000), ("mobilenet_v3_small", "lean", 18_000_000), ("mcunet_5fps", "torch", 12_000_000),
+])  # fmt: skip
+def test_a_real_run_confirms_the_plan(name, convention, budget, tmp_path):
+    network = costmodel.load(name)
+    best = plan(network, budget, batch=2, resolution=97, convention=convention)
+    path = str(tmp_path / "plan.yaml")
+    best.save(path)
+    for check in validate(network, path, 2, 97, convention, target="cpu"):
+        assert check.error == 0, check
+    assert costmodel.estimate(network, path, 2, 97, convention).peak_bytes == best.estimate.peak_bytes <= budget
+
+
+def test_micro_batches_reach_an_effective_batch(tiny):
+    network = tiny(ROWS)
+    whole = costmodel.estimate(network, "full", 24).peak_bytes
+    assert plan(network, whole, effective_batch=24, checkpoint=False).micro_batches == 1
+    best = plan(network, whole - 1, effective_batch=24, checkpoint=False)
+    sizes = {n: plan(network, whole - 1, batch=n, checkpoint=False).value for n in (24,)}
+    everywhere = costmodel.estimate(network, "full", 12, accumulate=2)
+    assert everywhere.peak_bytes < whole  # so half of the images are enough to train all
+    assert (best.estimate.batch, best.micro_batches) == (12, 2)
+    assert best.value == everywhere.trainable_parameters > sizes[24]
+    assert best.estimate.request.accumulate == 2
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, ["plan", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_the_command(tmp_path):
+    path = tmp_path / "plan.yaml"
+    result = run("mcunet_5fps", "--budget", "40MB", "--convention", "lean", "-o", str(path), "--format", "json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0 and document["estimate"]["memory_bytes"]["peak"] <= 40_000_000
+    assert f"plan:{document['strategy'][5:]}" == document["strategy"]
+    again = CliRunner().invoke(main, ["report", "mcunet_5fps", "--strategy", str(path), "--convention", "lean", "--format", "json"])
+    report = json.loads(again.stdout)
+    assert report["memory_bytes"] == document["estimate"]["memory_bytes"] and report["strategy"] == str(path)
+    result = run("mcunet_5fps", "--budget", "40MB", "-o", str(path))
+    assert result.exit_code == 2 and "exists; allowed: another name, or --force" in result.stderr
+    result = run("mcunet_5fps", "--budget", "40MB", "--convention", "lean", "-o", str(path), "--force")
+    assert result.exit_code == 0 and "the most within 40.00 MB" in result.stdout
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["mcunet_5fps", "--budget", "1kB"], "no plan for mcunet_5fps fits into 1.00 kB"),
+    (["mcunet_5fps", "--budget", "0MB"], "budget"),
+    (["mcunet_5fps", "--budget", "64MB", "--maximise", "accuracy"], "allowed: parameters, blocks, or a .csv file"),
+    (["mcunet_5fps", "--budget", "64MB", "--maximise", "nowhere.csv"], "'nowhere.csv' cannot be read"),
+    (["mcunet_5fps", "--budget", "64MB", "--convention", "ideal"], "'ideal' has no peaks of parts to plan with; allowed: torch, lean"),
+    (["mcunet_5fps", "--budget", "64MB", "--max-flops", "5"], "takes at most 5 FLOPs: with the classifier alone"),
+    (["mcunet_5fps", "--budget", "64MB", "--batch", "0"], "batch is 0; allowed: an integer >= 1"),
+    (["mcunet_5fps", "--budget", "64MB", "-o", "plan.txt"], "allowed: a name that ends in .yaml"),
+])  # fmt: skip
+def test_bad_requests(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2 and message in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("text, message", [
+    ("block,value\nnowhere,1\n", "unknown block 'nowhere'"),
+    ("block,value\nblocks.0,1\n", "no value for the blocks"),
+    ("block,value\n%s,1\n%s,2\n", "stands twice"),
+    ("block,value\n%s,much\n", "the value is 'much'; allowed: a number"),
+    ("block,gain\n%s,1\n", "has the columns block, gain; allowed: block, value, and choice"),
+    ("block,choice,value\n%s,bias,1\n", "has values for bias; allowed: for bias, mobiletl, full"),
+])  # fmt: skip
+def test_bad_values(tiny, tmp_path, text, message):
+    network = tiny([ROWS[0]])
+    path = tmp_path / "values.csv"
+    path.write_text(text.replace("%s", network.graph.blocks[0]).replace("blocks.0", "x" if "x" in network.graph.blocks else "blocks.0"))
+    two = tiny(ROWS)
+    if "no value" in message:
+        path.write_text(f"block,value\n{two.graph.blocks[0]},1\n")
+    with pytest.raises(CostmodelError, match=message):
+        plan(two if "no value" in message else network, 10**8, str(path))
+
+
+@pytest.mark.parametrize("change, message", [
+    (("  stem: frozen\n", ""), "line 4, choices: nothing is chosen for stem; allowed: frozen, bias, mobiletl, full"),
+    (("  stem: frozen\n", "  stem: thawed\n"), "choices.stem: unknown choice 'thawed'"),
+    (("  stem: frozen\n", "  stem: mobiletl\n"), "stem has 'm'; allowed: f, b, t"),
+    (("  stem: frozen\n", "  stem: frozen\n  nowhere: full\n"), "unknown part of the network 'nowhere'"),
+    (("checkpoint: []", "checkpoint: [stem]"), "unknown block 'stem'"),
+    (("network: tiny", "netwrok: tiny"), "unknown key 'netwrok'"),
+])  # fmt: skip
+def test_bad_files(tiny, tmp_path, change, message):
+    network = tiny(ROWS)
+    path = tmp_path / "plan.yaml"
+    plan(network, 10**9, batch=4, maximise="blocks", checkpoint=False).save(str(path))
+    text = path.read_text()
+    assert change[0] in text, text
+    path.write_text(text.replace(*change))
+    with pytest.raises(CostmodelError, match=message):
+        costmodel.estimate(network, str(path))
+
+
+def test_a_missing_file_is_said():
+    with pytest.raises(CostmodelError, match="strategy 'nowhere.yaml' cannot be read: No such file or directory"):
+        costmodel.estimate("mcunet_5fps", "nowhere.yaml")
+
+
+def test_parts_that_touch_in_two_values_are_refused():
+    network = costmodel.load("proxyless_mobile_tinytl")
+    code = "t" * len(parts(network.graph))
+    assert costmodel.estimate(network, f"plan:{code}").trainable_parameters == network_parameters(network)
+
+
+def network_parameters(network):
+    return costmodel.estimate(network, "full").parameters
