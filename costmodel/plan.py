@@ -14,7 +14,7 @@ from .frontends import load
 from .frontier import read_table
 from .network import Network
 from .op import is_int
-from .search import Found, Search
+from .search import Found, Search, Value
 from .size import nbytes
 from .strategy import possible
 from .strategyfile import text
@@ -197,21 +197,21 @@ class _Planner:
             )
         return Found(f"plan:{found.code}", found.value, found.flops)
 
-    def search(self, frozen: Estimate, budget: int, flops: Optional[int]) -> Search:
+    def search(self, frozen: Estimate, budget: int, flops: Optional[int], value: Optional[Value] = None) -> Search:
         """The search for assignments within a budget. frozen: the estimate of the one in which nothing else trains."""
         key = frozen.batch, frozen.request.accumulate
         if key not in self.summaries:
             self.summaries[key] = Summaries(self.network, frozen.request, self.checkpoint)
         memory = frozen.memory_bytes
         fixed = memory["parameters"] + memory["input"] + nbytes(frozen.batch, 64)
-        return Search(self.summaries[key], self.value, budget, fixed, flops, self.contiguous)
+        return Search(self.summaries[key], value or self.value, budget, fixed, flops, self.contiguous)
 
     def least(self, batch: int, micro_batches: int, frozen: Estimate) -> Estimate:
         """The assignment of the lowest peak: found by halving what it may be."""
         low, high, best = 0, frozen.peak_bytes, frozen.strategy
         while high - low > 1:
             middle = (low + high) // 2
-            found = self.search(frozen, middle, None).run(None, 0, False)
+            found = self.search(frozen, middle, None, lambda *_: 0.0).run(None, 0, False)
             if found is None:
                 low = middle
             else:
