@@ -47,20 +47,21 @@ def conv2d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             raise t.error("padding='same' of an even kernel")
         padding = [p // 2 for p in total]
     padding = two(padding)
-    if not t.is_own(weight):
-        if bias is not None:
-            raise t.error("a convolution with a bias by a weight that is no parameter")
-        op = OPS["convolve"](stride, padding, dilation, groups)
-        return t.emit(op, [x, weight], t.run(t.torch.conv2d, x, weight, None, stride, padding, dilation, groups))
-    op = OPS["conv2d"](per_group * groups, out, (kh, kw), stride, padding, dilation, groups, bias is not None)
     y = t.run(t.torch.conv2d, x, weight, bias, stride, padding, dilation, groups)
+    if not t.are_one_layers(weight=weight, bias=bias):
+        op = OPS["convolve"](stride, padding, dilation, groups, bias is not None)
+        return t.emit(op, [x, *t.as_values(weight, bias)], y)
+    op = OPS["conv2d"](per_group * groups, out, (kh, kw), stride, padding, dilation, groups, bias is not None)
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
 @function("linear")
 def linear(t, x, weight, bias=None):
-    op = OPS["linear"](weight.shape[1], weight.shape[0], bias is not None)
     y = t.run(t.torch.nn.functional.linear, x, weight, bias)
+    strided = x.dim() > 2 and not t.shares(t.run(t.torch.Tensor.reshape, x, (-1, x.shape[-1])), x)
+    if not t.are_one_layers(weight=weight, bias=bias):
+        return t.emit(OPS["linear_by"](bias is not None, strided), [x, *t.as_values(weight, bias)], y)
+    op = OPS["linear"](weight.shape[1], weight.shape[0], bias is not None, strided)
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
@@ -277,11 +278,9 @@ def _as_batch(t, x, y):
 def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
     if attn_mask is not None or dropout_p or is_causal or enable_gqa or query.dim() != 4:
         raise t.error("attention with a mask, dropout or grouped queries, or not of (N, heads, L, E)")
-    n, heads, length, _ = query.shape
-    if key.shape[:2] != value.shape[:2] or tuple(key.shape[:2]) != (n, heads):
+    if not query.shape[:2] == key.shape[:2] == value.shape[:2] or query.shape[-1] != value.shape[-1]:
         return attention_by_parts(t, query, key, value, scale)
-    y = t.torch.empty(n, length, heads, value.shape[-1], device="meta").transpose(1, 2)  # as the kernel lays it out
-    return t.emit(OPS["attention"](), [query, key, value], y)
+    return t.emit(OPS["attention"](), [query, key, value], t.like(query))  # with the strides of the queries
 
 
 def attention_by_parts(t, query, key, value, scale):

@@ -49,9 +49,20 @@ class Recorder:
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
 
-    def is_own(self, x: torch.Tensor) -> bool:
-        """Whether a tensor is a parameter of the network, as it is."""
-        return id(x) in self.owned
+    def are_one_layers(self, **given: Optional[torch.Tensor]) -> bool:
+        """Whether the tensors are parameters of one module, which calls them so."""
+        places = {name: self.owned.get(id(p), ("", "", "")) for name, p in given.items() if p is not None}
+        owners = {owner for owner, _, _ in places.values()}
+        return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
+
+    def as_values(self, *tensors: Optional[torch.Tensor]) -> List[torch.Tensor]:
+        """Those of the tensors that are there; parameters and constants among them become nodes."""
+        given = [x for x in tensors if x is not None]
+        for x in given:
+            meta = self.without_data(x)
+            if getattr(meta, "_traced", None) is None:
+                self.resident(meta)
+        return given
 
     def run(self, function: Callable, *args: Any) -> Any:
         """A function's result without data."""
@@ -143,16 +154,9 @@ class Recorder:
 
     def owner(self, given: Dict[str, torch.Tensor]) -> str:
         """Path of the module that has these parameters under these names."""
-        found = {name: self.owned.get(id(p)) for name, p in given.items()}
-        for name, place in found.items():
-            if place is None:
-                raise self.error(f"a {name} that is computed, not a parameter,")
-            if place[2] != name:
-                raise self.error(f"a {name} that the module calls {place[2]!r}")
-        owners = {place[0] for place in found.values()}
-        if len(owners) > 1:
-            raise self.error(f"parameters of one op in several modules ({', '.join(sorted(owners))})")
-        return owners.pop()
+        if not self.are_one_layers(**given):
+            raise self.error(f"{' or '.join(given)} that is computed, or not what one module calls so,")
+        return self.owned[id(next(iter(given.values())))][0]
 
     def value(self, x: torch.Tensor) -> str:
         """Name of the value that a tensor is; parameters and constants become nodes where they are first used."""

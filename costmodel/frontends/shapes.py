@@ -19,14 +19,14 @@ def reshape(t, x, *args, **named):
         return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
     if x.dim() >= 2 and y.dim() == 2 and y.shape[0] == x.shape[0] and t.shares(y, x):
         return t.emit(OPS["flatten"](), [x], y)
-    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape)), not t.shares(y, x)), [x], y)
+    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape), t.batch), not t.shares(y, x)), [x], y)
 
 
-def pattern(x: Tuple[int, ...], y: Tuple[int, ...]) -> str:
+def pattern(x: Tuple[int, ...], y: Tuple[int, ...], batch: int) -> str:
     """The output's axes of a reshape from the input's: `Reshape.to`.
 
     Axes are matched from the left, in the smallest groups of equal products. Where axes are split, the part that is as
-    long as the first of them, else the first part, is what the others leave.
+    long as the first of them, else the batch, else the first part, is what the others leave.
     """
     tokens, i, j = [], 0, 0
     while i < len(x) and j < len(y):
@@ -39,7 +39,7 @@ def pattern(x: Tuple[int, ...], y: Tuple[int, ...]) -> str:
                 j += 1
                 outs.append(j)
         i, j = i + 1, j + 1
-        rest = next((k for k in outs if y[k] == x[ins[0]]), outs[0])
+        rest = next((k for length in (x[ins[0]], batch) for k in outs if y[k] == length), outs[0])
         divisor = prod(y[k] for k in outs if k != rest)
         whole = "*".join(f"x{k}" for k in ins) + (f"/{divisor}" if divisor != 1 else "")
         tokens += [whole if k == rest else str(y[k]) for k in outs]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, Callable, Optional, Tuple
 
 import torch
@@ -118,6 +119,8 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise CostmodelError(f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})")
         if name in FACTORIES:
             return function(*self.without_data(args), **kwargs)
+        if name in BY_PARTS:
+            return self.by_parts(function, args, kwargs)
         plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
         plain = {"__iadd__": "add", "__imul__": "mul", "__truediv__": "div"}.get(plain, plain)
         if plain not in FUNCTIONS:
@@ -127,8 +130,7 @@ class _Tracer(Recorder, TorchFunctionMode):
                 kwargs = {**kwargs, "inplace": True}
             elif plain != "requires_grad":
                 return self.unknown(name, function, args, kwargs)
-        for x in tensors:
-            self.materialise(x, plain)
+        self.as_values(*(tensors if plain not in LAYERS else tensors[:1]))
         if "input" in kwargs:  # torch's own name for what the table calls x
             args, kwargs = (kwargs["input"], *args), {k: v for k, v in kwargs.items() if k != "input"}
         try:
@@ -138,15 +140,17 @@ class _Tracer(Recorder, TorchFunctionMode):
                 raise self.error(f"{name} with these arguments ({error})") from None
             raise
 
-    def materialise(self, x: torch.Tensor, function: str) -> None:
-        """Make a node of a parameter or constant, unless the function takes it as its layer's own parameter."""
-        if getattr(x, "_traced", None) is not None or (function in LAYERS and id(x) in self.owned):
-            return
-        if function == "batch_norm":  # its statistics
-            return
-        meta = self.lift(x)
-        if getattr(meta, "_traced", None) is None:
-            self.resident(meta)
+    def by_parts(self, function: Callable, args: tuple, kwargs: dict) -> Any:
+        """Run a function of torch's that is written in Python so that the functions it calls are seen.
+
+        It asks has_torch_function whether to hand the call to this tracer as a whole; in this copy of it the answer is no.
+        """
+        blind = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch_function")}
+        names = {**function.__globals__, **blind}
+        copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+        copy.__kwdefaults__ = function.__kwdefaults__
+        with self:
+            return copy(*args, **kwargs)
 
     def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.allow_unknown:
@@ -154,8 +158,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             hint = "allow_unknown lets it through as a lower bound"
             raise CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint} (known: {known})")
         tensors = [x for x in tensors_in((args, kwargs))]
-        for x in tensors:
-            self.materialise(x, name)
+        self.as_values(*tensors)
         y = function(*self.without_data(args), **self.without_data(kwargs))
         if not isinstance(y, torch.Tensor):
             raise CostmodelError(f"unknown op {name!r} gives no single tensor (in {self.place()})")
@@ -210,7 +213,10 @@ class _Tracer(Recorder, TorchFunctionMode):
         return graph_of(self.drafts, self.value(result), self.root, self.called, blocks_are)
 
 
+#: Functions that may take parameters as their layer's own.
 LAYERS = frozenset({"conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "prelu"})
+#: Functions written in Python that are what the functions are which they call.
+BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
 INPLACE = frozenset("relu relu6 hardsigmoid hardswish silu sigmoid tanh mish hardtanh clamp leaky_relu elu dropout "
                     "add mul sub div".split())  # fmt: skip
 
