@@ -63,7 +63,7 @@ def folded(graph: Graph, readers: Dict[int, int]) -> Dict[int, str]:
         if graph.demanded[i] or v == 0 or not isinstance(node.op, BatchNorm) or node.op.statistics != "frozen":
             continue
         before = graph.nodes[v - 1]
-        if type(before.op) is Conv2d and readers[v] == 1:
+        if type(before.op) is Conv2d and readers[v] == 1 and node.op.is_plain:
             pairs[v - 1], pairs[i] = node.owner, before.owner
     return pairs
 

@@ -67,18 +67,20 @@ def linear(t, x, weight, bias=None):
 
 @function("batch_norm")
 def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *_):
-    if weight is None or bias is None or running_mean is None or x.dim() != 4:
-        raise t.error("a batch norm without scale, shift or running statistics, or not of images")
-    op = OPS["batch_norm"](x.shape[1], "batch" if training else "frozen", eps, momentum)
-    return t.emit(op, [x], t.like(x), weight=weight, bias=bias)
+    if running_mean is None and bias is None:
+        return t.emit(OPS["standardise"](weight is not None, eps), [x, *t.as_values(weight)], t.like(x))
+    if running_mean is None or (weight is None) != (bias is None):
+        raise t.error("a batch norm with a shift, but without a scale or running statistics,")
+    statistics = "batch" if training else "frozen"
+    op = OPS["batch_norm"](x.shape[1], statistics, eps, momentum, max(x.dim() - 2, 1), weight is not None)
+    return t.emit(op, [x], t.like(x), running_mean=running_mean, weight=weight, bias=bias)
 
 
 @function("group_norm")
 def group_norm(t, x, num_groups, weight=None, bias=None, eps=1e-5, *_):
-    if weight is None or bias is None:
-        raise t.error("a group norm without scale or shift")
     y = t.run(t.torch.nn.functional.group_norm, x, num_groups, weight, bias)
-    return t.emit(OPS["group_norm"](num_groups, x.shape[1], eps), [x], y, weight=weight, bias=bias)
+    op = OPS["group_norm"](num_groups, x.shape[1], eps, 0, weight is not None, bias is not None)
+    return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
 @function("layer_norm")

@@ -31,6 +31,7 @@ class Recorder:
         self.paths = {id(part): path for path, part in root.named_modules()}
         self.owned = {id(p): path.rpartition(".") for path, p in root.named_parameters()}
         self.buffers = {id(b): path.rpartition(".") for path, b in root.named_buffers()}
+        self.own = {**self.buffers, **self.owned}
         self.drafts: List[Draft] = []
         self.taken: Counter = Counter()
         self.stack: List[nn.Module] = []
@@ -50,8 +51,8 @@ class Recorder:
         return isinstance(value, torch.Tensor)
 
     def are_one_layers(self, **given: Optional[torch.Tensor]) -> bool:
-        """Whether the tensors are parameters of one module, which calls them so."""
-        places = {name: self.owned.get(id(p), ("", "", "")) for name, p in given.items() if p is not None}
+        """Whether the tensors are parameters or buffers of one module, which calls them so."""
+        places = {name: self.own.get(id(p), ("", "", "")) for name, p in given.items() if p is not None}
         owners = {owner for owner, _, _ in places.values()}
         return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
 
@@ -104,7 +105,7 @@ class Recorder:
     def emit(self, op: Op, inputs: Sequence[torch.Tensor], output: torch.Tensor, **parameters: Any) -> torch.Tensor:
         """Append a node and return its output, which carries its name from now on.
 
-        parameters: the tensors that the op calls so; they must be the module's own, under the same names.
+        parameters: the tensors, buffers too, that the op calls so; they must be the module's own, under the same names.
         """
         names = tuple(self.value(x) for x in inputs)
         expected = op.shape(*(tuple(x.shape) for x in inputs))
@@ -156,7 +157,7 @@ class Recorder:
         """Path of the module that has these parameters under these names."""
         if not self.are_one_layers(**given):
             raise self.error(f"{' or '.join(given)} that is computed, or not what one module calls so,")
-        return self.owned[id(next(iter(given.values())))][0]
+        return self.own[id(next(iter(given.values())))][0]
 
     def value(self, x: torch.Tensor) -> str:
         """Name of the value that a tensor is; parameters and constants become nodes where they are first used."""
@@ -178,7 +179,7 @@ class Recorder:
 
     def lift(self, x: torch.Tensor) -> torch.Tensor:
         """A parameter, buffer or constant without data. It becomes a node where an op reads it by itself."""
-        if x.device.type == "meta" and id(x) not in self.owned and id(x) not in self.buffers:
+        if x.device.type == "meta" and id(x) not in self.own:
             return x  # made during the run
         meta = self.metas.get(id(x))
         if meta is None:
@@ -190,7 +191,7 @@ class Recorder:
     def resident(self, meta: torch.Tensor) -> None:
         """Append the node of a tensor that is there before the step."""
         x = getattr(meta, "_source", meta)
-        owner, _, name = self.owned.get(id(x)) or self.buffers.get(id(x)) or ("", "", "")
+        owner, _, name = self.own.get(id(x), ("", "", ""))
         size = tuple(x.shape)
         if id(x) in self.owned:
             op, trains = OPS["parameter"](name, size), frozenset({name} if x.requires_grad else ())

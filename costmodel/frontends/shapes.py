@@ -10,7 +10,7 @@ from ..size import LARGEST
 from .functions import FUNCTIONS, function, two
 
 
-@function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel")
+@function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "reshape_as", "view_as")
 def reshape(t, x, *args, **named):
     y = t.call(x, *args, **named)
     if y is x:

@@ -111,7 +111,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         if not any(getattr(x, "_traced", None) is not None for x in tensors):
             if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
                 return tensors[0]  # counting batches, say: the module is left as it is
-            own = self.owned.keys() | self.buffers.keys() if name in FUNCTIONS else self.owned
+            own = self.own if name in FUNCTIONS else self.owned
             if name in DATA or not any(id(x) in own for x in tensors):
                 return function(*args, **kwargs)
         self.function, self.name = function, name

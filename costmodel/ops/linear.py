@@ -85,7 +85,7 @@ class LinearBy(Affine):
     def shape(self, x, weight, bias=None):
         require(len(x) >= 2 and len(weight) == 2, "linear_by takes (N, ..., features) and a matrix, not {} and {}", x, weight)
         require(x[-1] == weight[1], "the input has {} features, the weight is {}", x[-1:], weight)
-        require(bias is None or bias == weight[:1], "the weight {} and the bias {} do not fit", weight, bias or ())
+        require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
         return (*x[:-1], weight[0])
 
     def module(self, library):

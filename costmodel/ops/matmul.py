@@ -59,7 +59,7 @@ class Convolve(Op):
         windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
         h, w = (window(*each) for each in windows)
         require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
-        require(bias is None or bias == weight[:1], "the weight {} and the bias {} do not fit", weight, bias or ())
+        require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
         return (x[0], weight[0], h, w)
 
     def needs(self):

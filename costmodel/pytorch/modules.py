@@ -13,15 +13,27 @@ from ..errors import CostmodelError
 Step = Tuple[Union[str, Callable, None], Sequence[str], str, List[str]]
 
 
-class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """A batch norm that normalises by its running statistics and never moves them, in train mode too."""
+class FrozenStatistics:
+    """Makes a batch norm one that normalises by its running statistics and never moves them, in train mode too."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.eval()
 
-    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
+    def train(self, mode: bool = True) -> nn.Module:
         return super().train(False)
+
+
+class FrozenBatchNorm1d(FrozenStatistics, nn.BatchNorm1d):
+    """Of (N, C) or (N, C, L)."""
+
+
+class FrozenBatchNorm2d(FrozenStatistics, nn.BatchNorm2d):
+    """Of images."""
+
+
+class FrozenBatchNorm3d(FrozenStatistics, nn.BatchNorm3d):
+    """Of volumes."""
 
 
 class StandardisedConv2d(nn.Conv2d):
