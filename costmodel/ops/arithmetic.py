@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..op import Op, Work, op
+from ..op import Extra, Op, Work, op
 from ..size import numel
 from .join import Join, reduction
 
@@ -39,15 +39,23 @@ class AddNumber(WithNumber):
 class MulNumber(WithNumber):
     """x * number, or x / number where `divide`.
 
-    torch keeps the number as a tensor of 8 bytes, which saved-tensor hooks do not show; it is not counted.
+    torch keeps the number as a tensor of 8 bytes, which it does not show to saved-tensor hooks.
     """
+
+    torch_excuse = "torch keeps the number of a product as a tensor"
 
     number: float
     divide: bool = False
     inplace: bool = False
 
+    def torch_needs(self):
+        return {"x": ("number",)}
+
+    def extras(self, x):
+        return {"number": Extra((), 64)}
+
     def transients(self, setting, y, x):
-        return (setting.scalar, setting.scalar)
+        return (0 if setting.recorded else setting.scalar, 0)
 
     def module(self, library):
         name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")

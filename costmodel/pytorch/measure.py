@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import prod
-from typing import AbstractSet, Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import AbstractSet, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import torch
 from torch import nn
@@ -182,7 +182,9 @@ class _Step:
             return tensor
 
         with saved_tensors_hooks(pack, lambda tensor: tensor):
-            self.forward()
+            result = self.forward()
+        for number in numbers_kept(result):
+            pack(number)
         return {pointer: storage.nbytes() for pointer, storage in kept.items()}
 
     def dispatched(self) -> "FlopCounter":
@@ -214,6 +216,24 @@ class _Step:
         if self.images.is_cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - start
+
+
+def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The Python numbers that products and quotients keep for the backward pass of a result, each as a tensor.
+
+    Saved-tensor hooks are not shown them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number).
+    """
+    todo, seen = [result.grad_fn], {None}
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        todo += [following for following, _ in node.next_functions]
+        if node.name() in ("MulBackward0", "DivBackward0"):
+            other = node._saved_other
+            if other is not None and other.dim() == 0:
+                yield other
 
 
 class Trace(NamedTuple):
