@@ -71,7 +71,7 @@ def price(
     extras_of, extras = -1, {}
     for node, operand, value, _ in kept:
         if value is not None:
-            shape, bits = shapes[value], item_bits
+            shape, bits = shapes[value], graph.bits[value]
         else:
             if node != extras_of:
                 extras_of, extras = node, answers.extras(graph.nodes[node].op, *[shapes[v] for v in graph.reads[node]])
@@ -130,7 +130,8 @@ def memory_of(
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, frozenset(joins), sliced)
     trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
     scalar = Setting(target, item, True, ()).scalar
-    values = [answers.nbytes(shape, bits) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
+    sizes = zip((*part[: prefix + 1], *shapes[prefix + 1 :]), graph.bits)
+    values = [answers.nbytes(shape, own or bits) for shape, own in sizes]
     whole = answers.nbytes(shapes[prefix], bits)
     slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, item, scalar, whole]
     return Memory(compiled, peaks.stack(slots, target.block_bytes))

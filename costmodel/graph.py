@@ -139,6 +139,12 @@ class Graph:
         return frozenset(v for v, first in enumerate(self.content) if first in own) if own else frozenset()
 
     @cached_property
+    def bits(self) -> Tuple[int, ...]:
+        """For each value, bits per element; 0: of the network's own data type."""
+        own = (0, *(node.op.bits for node in self.nodes))
+        return tuple(own[first] for first in self.content)
+
+    @cached_property
     def wants_gradient(self) -> Tuple[bool, ...]:
         """For each value, whether its gradient is computed: something that trains lies before it."""
         wants = [False]

@@ -41,7 +41,9 @@ class Op:
     #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
     torch_joint: ClassVar[bool] = False
 
-    #: Inputs of which only the shape is read, so that they get no gradient.
+    #: Bits per element of the output; 0: of the network's own data type.
+    bits: ClassVar[int] = 0
+    #: Inputs that get no gradient: indices, and those of which only the shape is read.
     shape_only: ClassVar[Tuple[str, ...]] = ()
     #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
     torch_excuse: ClassVar[str] = ""

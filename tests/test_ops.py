@@ -43,6 +43,7 @@ class Leaf(Op):
     """A trained tensor of any shape, which stands before an op under test: it keeps nothing itself."""
 
     size: tuple
+    bits: int = 0
     kind = "leaf"
     examples = ()
 
@@ -59,7 +60,8 @@ class Leaf(Op):
 def case(op, shapes, wants, trains):
     """A graph of one op whose inputs come from leaves, those in `wants` trained."""
     leaves = [
-        Node(f"leaf.{name}", Leaf(tuple(shape)), (INPUT,), frozenset({"value"} if name in wants else ()))
+        Node(f"leaf.{name}", Leaf(tuple(shape), 64 if name in op.shape_only else 0), (INPUT,),
+             frozenset({"value"} if name in wants else ()))  # fmt: skip
         for name, shape in zip(op.inputs, shapes)
     ]
     return Graph((*leaves, Node("op", op, tuple(leaf.name for leaf in leaves), frozenset(trains))))
@@ -92,7 +94,15 @@ def demands(op):
     """Every (inputs that want a gradient, parameters that train) that the op can meet."""
     if op.kind in WITHOUT_BACKWARD:
         return [(frozenset(), frozenset())]
-    return product(subsets(op.inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
+    return product(subsets(set(op.inputs) - set(op.shape_only)), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
+
+
+def inputs_of(op, shapes):
+    """Tensors for an op; where only their shape counts, or they are indices, of integers."""
+    return [
+        torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape)
+        for name, shape in zip(op.inputs, shapes)
+    ]
 
 
 def run_for_real(op, shapes, wants, trains):
@@ -102,7 +112,7 @@ def run_for_real(op, shapes, wants, trains):
         for name, parameter in layer.named_parameters():
             parameter.requires_grad_(name in trains)
     # A clone keeps nothing, and unlike a leaf it may be overwritten in place.
-    xs = [torch.randn(shape, requires_grad=name in wants).clone() for name, shape in zip(op.inputs, shapes)]
+    xs = [x.requires_grad_(name in wants).clone() for name, x in zip(op.inputs, inputs_of(op, shapes))]
     return saved_bytes(lambda: layer(*xs), layer)
 
 
@@ -140,7 +150,7 @@ def test_operands_and_gradients_are_named_consistently(op, shapes):
 @each_example
 def test_output_and_parameters_have_torchs_shapes(op, shapes):
     layer = layer_of(op)
-    y = layer(*[torch.randn(shape) for shape in shapes])
+    y = layer(*inputs_of(op, shapes))
     assert op.shape(*shapes) == tuple(y.shape)
     module = layer if isinstance(layer, torch.nn.Module) else torch.nn.Module()
     assert op.params() == {name: tuple(p.shape) for name, p in module.named_parameters()}
@@ -150,7 +160,7 @@ def test_output_and_parameters_have_torchs_shapes(op, shapes):
 
 @each_example
 def test_views_and_inplace_ops_share_their_inputs_storage_and_no_others_do(op, shapes):
-    xs = [torch.randn(shape) for shape in shapes]
+    xs = inputs_of(op, shapes)
     shared = layer_of(op)(*xs).untyped_storage().data_ptr() == xs[0].untyped_storage().data_ptr()
     assert shared == (op.is_view or op.is_inplace)
 

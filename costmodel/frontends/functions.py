@@ -92,6 +92,13 @@ def layer_norm(t, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
+@function("rms_norm")
+def rms_norm(t, x, normalized_shape, weight=None, eps=None):
+    size = tuple(normalized_shape)
+    op = OPS["rms_norm"](size, 1.1920928955078125e-07 if eps is None else eps, weight is not None)
+    return t.emit(op, [x], t.like(x), weight=weight)
+
+
 @function("prelu")
 def prelu(t, x, weight):
     return t.emit(OPS["prelu"](weight.numel()), [x], t.like(x), weight=weight)
@@ -128,6 +135,11 @@ def hardtanh(t, x, min_val=-1.0, max_val=1.0, inplace=False):
 def clamp(t, x, min=None, max=None, inplace=False):
     low, high = (float(bound) if bound is not None else other for bound, other in ((min, -1e38), (max, 1e38)))
     return t.emit(OPS["hardtanh"](low, high, inplace, clamp=True), [x], x if inplace else t.like(x))
+
+
+@function("clamp_min")
+def clamp_min(t, x, min, inplace=False):
+    return clamp(t, x, min, None, inplace)
 
 
 @function("leaky_relu")
@@ -195,11 +207,37 @@ def max_pool2d(t, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
 
 @function("mean")
 def mean(t, x, dim=None, keepdim=False, dtype=None):
-    dims = range(1, x.dim()) if dim is None else (dim,) if isinstance(dim, int) else dim
-    axes = tuple(sorted(d % x.dim() for d in dims))
-    if dim is None or 0 in axes:
-        raise t.error("a mean over the batch")
+    axes = axes_of(t, x, dim)
     return t.emit(OPS["mean"](axes, keepdim), [x], t.run(t.torch.mean, x, axes, keepdim))
+
+
+def axes_of(t, x, dim) -> Tuple[int, ...]:
+    """The axes of a reduction, in order."""
+    axes = tuple(sorted(d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim or range(x.dim()))))
+    if 0 in axes and x.shape[0] == t.batch:
+        raise t.error(f"{t.name} over the batch")
+    return axes
+
+
+@function("sum")
+def sum_(t, x, dim=None, keepdim=False, dtype=None):
+    axes = axes_of(t, x, dim)
+    return t.emit(OPS["sum"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
+
+
+@function("norm", "linalg_vector_norm", "vector_norm")
+def norm(t, x, p="fro", dim=None, keepdim=False, dtype=None, ord=2):
+    if p not in ("fro", 2) or ord != 2:
+        raise t.error("a norm that is not Euclidean")
+    axes = axes_of(t, x, dim)
+    return t.emit(OPS["vector_norm"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
+
+
+@function("var")
+def variance(t, x, dim=None, unbiased=True, keepdim=False, correction=None):
+    axes = axes_of(t, x, dim)
+    correction = int(unbiased) if correction is None else correction
+    return t.emit(OPS["var"](axes, correction, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
 
 
 # Arithmetic.
@@ -250,6 +288,23 @@ def rsub(t, a, b):
 @function("neg")
 def neg(t, x):
     return t.emit(OPS["rsub_number"](0.0), [x], t.like(x))
+
+
+@function("sqrt", "rsqrt", "exp")
+def elementwise(t, x):
+    return t.emit(OPS[t.name](), [x], t.like(x))
+
+
+@function("square")
+def square(t, x):
+    return power(t, x, 2)
+
+
+@function("addcmul")
+def addcmul(t, a, b, c, value=1):
+    if value != 1:
+        raise t.error("addcmul with a value")
+    return t.emit(OPS["addcmul"](), [a, b, c], t.run(t.torch.addcmul, a, b, c))
 
 
 @function("pow")

@@ -38,6 +38,7 @@ class Recorder:
         self.metas: Dict[int, torch.Tensor] = {}  # of parameters and constants
         self.constants: List[torch.Tensor] = []  # held, so that no id is given out twice
         self.watched: List[Any] = []
+        self.fixed: Set[str] = set()  # values that are constants, or views of some
         self.called: Set[str] = set()  # paths of modules
         self.function: Callable = print
         self.name = ""
@@ -55,6 +56,19 @@ class Recorder:
         places = {name: self.own.get(id(p), ("", "", "")) for name, p in given.items() if p is not None}
         owners = {owner for owner, _, _ in places.values()}
         return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
+
+    def is_constant(self, x: torch.Tensor) -> bool:
+        """Whether a tensor depends neither on the images nor on a parameter."""
+        life = getattr(x, "_traced", None)
+        if life is None:
+            return id(getattr(x, "_source", x)) not in self.owned
+        return bool(life.drafts) and life.drafts[-1].name in self.fixed
+
+    def sees_node(self, value: Any, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether a result of constants, or one among several, is a view of one that is a node or will be."""
+        nodes = [x for x in tensors if id(x) in self.buffers or getattr(x, "_traced", None) is not None]
+        storages = {x.untyped_storage()._cdata for one in nodes for x in (one, self.without_data(one))}
+        return any(y.untyped_storage()._cdata in storages for y in tensors_in(value))
 
     def as_values(self, *tensors: Optional[torch.Tensor]) -> List[torch.Tensor]:
         """Those of the tensors that are there; parameters and constants among them become nodes."""
@@ -115,6 +129,8 @@ class Recorder:
         trains = frozenset(name for name, p in given.items() if p.requires_grad)
         draft = Draft(self.fresh(op, owner), op, names, trains, owner)
         self.append(draft, output)
+        if all(name in self.fixed for name, of in zip(names, op.inputs) if of not in op.shape_only):
+            self.fixed.add(draft.name)
         return output
 
     # -- nodes and values ----------------------------------------------------------------------------------
@@ -196,12 +212,16 @@ class Recorder:
         if id(x) in self.owned:
             op, trains = OPS["parameter"](name, size), frozenset({name} if x.requires_grad else ())
         else:
-            op, trains = OPS["constant"](tuple(0 if s == BATCH else s for s in size), name), frozenset()
+            bits = 0 if x.is_floating_point() else 8 * x.element_size()
+            op, trains = OPS["constant"](tuple(0 if s == BATCH else s for s in size), name, bits), frozenset()
         base = f"{owner}.{name}".lstrip(".") or "constant"
         self.taken[base] += 1
         path = base if self.taken[base] == 1 else self.numbered(base)
         self.append(Draft(path, op, (INPUT,), trains, owner if name else None), meta)
-        self.drafts[-1].died = -1  # never let go
+        if op.is_resident:
+            self.drafts[-1].died = -1  # never let go
+        if id(x) not in self.owned:
+            self.fixed.add(path)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -106,10 +106,10 @@ def select(t, x, dim, index):
 @function("__getitem__")
 def getitem(t, x, index):
     index = list(index) if isinstance(index, tuple) else [index]
-    if any(t.is_tensor(i) or isinstance(i, (list, bool)) for i in index):
-        raise t.error("indexing by a tensor or a list")
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
+    if any(isinstance(i, (list, bool)) for i in index) or sum(map(t.is_tensor, index)) > 1:
+        raise t.error("indexing by a list or by several tensors")
+    at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
+    if at is not None:
         index[at : at + 1] = [slice(None)] * (x.dim() - sum(i is not None for i in index) + 1)
     axis = 0
     for i in index:
@@ -120,9 +120,32 @@ def getitem(t, x, index):
             if i != slice(None):
                 x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
             axis += 1
+        elif t.is_tensor(i):
+            x = pick(t, x, axis, i)
+            axis += i.dim()
         else:
             x = part(t, x, axis, int(i), drop=True)
     return x
+
+
+def pick(t, x, axis: int, at):
+    """What a tensor of indices picks along an axis, as a node."""
+    if at.dtype != t.torch.int64 or not t.is_constant(at):
+        raise t.error("indexing by a tensor that is no constant of int64")
+    y = t.run(lambda x, at: x[(slice(None),) * axis + (at,)], x, at)
+    return t.emit(OPS["index"](axis), [x, at], y)
+
+
+@function("index_select")
+def index_select(t, x, dim, index):
+    return pick(t, x, dim % x.dim(), index)
+
+
+@function("roll")
+def roll(t, x, shifts, dims=None):
+    shifts, dims = ((v,) if isinstance(v, int) else tuple(v) if v is not None else () for v in (shifts, dims))
+    op = OPS["roll"](shifts, tuple(d % x.dim() for d in dims))
+    return t.emit(op, [x], t.run(t.torch.roll, x, shifts, dims))
 
 
 @function("cat", "concat", "concatenate")

@@ -108,12 +108,17 @@ class _Tracer(Recorder, TorchFunctionMode):
         if name in ASKS or name == "__set__":
             return function(*args, **kwargs)
         tensors = list(tensors_in((args, kwargs)))
-        if not any(getattr(x, "_traced", None) is not None for x in tensors):
+        if all(self.is_constant(x) for x in tensors):
             if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
                 return tensors[0]  # counting batches, say: the module is left as it is
-            own = self.own if name in FUNCTIONS else self.owned
-            if name in DATA or not any(id(x) in own for x in tensors):
+            real = not any(x.device.type == "meta" for x in tensors)
+            if name in DATA and real:
                 return function(*args, **kwargs)
+            if name not in DATA:
+                bare = (args, kwargs) if real else (self.without_data(args), self.without_data(kwargs))
+                y = function(*bare[0], **bare[1])
+                if not self.sees_node(y, tensors):
+                    return y
         self.function, self.name = function, name
         if name in DATA:
             raise CostmodelError(f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})")
@@ -143,7 +148,7 @@ class _Tracer(Recorder, TorchFunctionMode):
     def by_parts(self, function: Callable, args: tuple, kwargs: dict) -> Any:
         """Run a function of torch's that is written in Python so that the functions it calls are seen.
 
-        It asks has_torch_function whether to hand the call to this tracer as a whole; in this copy of it the answer is no.
+        It asks has_torch_function whether to hand the whole call to this tracer; in this copy of it the answer is no.
         """
         blind = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch_function")}
         names = {**function.__globals__, **blind}
@@ -214,9 +219,9 @@ class _Tracer(Recorder, TorchFunctionMode):
 
 
 #: Functions that may take parameters as their layer's own.
-LAYERS = frozenset({"conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "prelu"})
+LAYERS = frozenset({"conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu"})
 #: Functions written in Python that are what the functions are which they call.
 BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
 INPLACE = frozenset("relu relu6 hardsigmoid hardswish silu sigmoid tanh mish hardtanh clamp leaky_relu elu dropout "
-                    "add mul sub div".split())  # fmt: skip
+                    "add mul sub div clamp_min".split())  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..op import Extra, Op, Work, op
-from ..size import numel
+from ..size import broadcast, maximum, numel, where
 from .join import Join, reduction
 
 
@@ -81,8 +81,48 @@ class PowNumber(WithNumber):
     def needs(self):
         return {"x": ("x",)}
 
+    def transients(self, setting, y, x):
+        return (0, 2 * setting.item * numel(x))  # g * (number * x ** (number - 1))
+
     def module(self, library):
         return lambda x: x**self.number
+
+
+class OfResult(WithNumber):
+    """Elementwise, with a gradient that reads the output."""
+
+    def needs(self):
+        return {"x": ("y",)}
+
+
+@op("sqrt")
+class Sqrt(OfResult):
+    """The square root: dx = g / (2 * y)."""
+
+    def transients(self, setting, y, x):
+        return (0, setting.item * numel(x))
+
+    def module(self, library):
+        return library.torch.sqrt
+
+
+@op("rsqrt")
+class Rsqrt(OfResult):
+    """One over the square root: dx = -g / 2 * y ** 3."""
+
+    def transients(self, setting, y, x):
+        return (0, 2 * setting.item * numel(x))
+
+    def module(self, library):
+        return library.torch.rsqrt
+
+
+@op("exp")
+class Exp(OfResult):
+    """e to the x: dx = g * y."""
+
+    def module(self, library):
+        return library.torch.exp
 
 
 @op("sub")
@@ -120,10 +160,63 @@ class Div(Join):
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
 
+    def transients(self, setting, y, a, b):
+        # FunctionsManual.cpp: div_tensor_other_grad: a / b, that / b, -g and their product, then g / b; last the sums
+        # of operands that were broadcast.
+        full = numel(y)
+        made = [full if name in setting.demanded else 0 for name in self.inputs]
+        highest = 4 * made[1]
+        level = sum(made)
+        for size, x in zip(made, (a, b)):
+            own = where(size > 0, numel(x), 0)
+            highest = maximum(highest, level + where(own == size, 0, own))
+            level = level - size + own
+        return (0, setting.item * (highest - level))
+
     def module(self, library):
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
 
 
+@op("addcmul")
+class Addcmul(Op):
+    """a + b * c, the shapes broadcast: an affine map of each channel."""
+
+    inputs = ("a", "b", "c")
+    broadcasts = True
+    passes = ("a",)
+
+    def shape(self, a, b, c):
+        return broadcast(a, broadcast(b, c))
+
+    def needs(self):
+        return {"a": (), "b": ("c",), "c": ("b",)}
+
+    def work(self, y, a, b, c):
+        n = numel(y)
+        work = {"forward": Work(0, 2 * n), "a": reduction(y, a)}
+        return {**work, **{k: Work(0, n + reduction(y, x).elementwise) for k, x in (("b", b), ("c", c))}}
+
+    def transients(self, setting, y, a, b, c):
+        # g * (c * 1) and g * (b * 1); then the sums of those that were broadcast.
+        full, level, highest = numel(y), 0, 0
+        for name, other in (("b", c), ("c", b)):
+            if name in setting.demanded:
+                highest = maximum(highest, level + full + numel(other))
+                level = level + full
+        for name, x in zip(self.inputs, (a, b, c)):
+            if name in setting.demanded:
+                own = numel(x)
+                highest = maximum(highest, level + where(own == full, 0, own))
+                level = level + own - (0 if name == "a" else full)
+        return (0, setting.item * (highest - level))
+
+    def module(self, library):
+        return library.torch.addcmul
+
+
+for _cls in (Sqrt, Rsqrt, Exp):
+    _cls.examples = ((_cls(), (2, 5)),)
+Addcmul.examples = ((Addcmul(), (8, 1, 1), (8, 1, 1), (2, 8, 5, 3)), (Addcmul(), (2, 5), (2, 5), (2, 5)))
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
 MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(6.0, divide=True), (2, 5)))
 RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)

@@ -34,7 +34,8 @@ class Affine(Op):
     def transients(self, setting, y, x, *_):
         if not self.strided:
             return (0, 0)
-        # The product beside the sum. A frozen weight is not folded: three axes go through bmm as they are, more are copied.
+        # The product beside the sum. A frozen weight is not folded: of three axes x goes through bmm as it is, of more
+        # it is copied.
         product = setting.item * numel(y) if self.bias else 0
         copied = len(x) > 3 and "weight" not in setting.demanded
         return (maximum(product, setting.item * numel(x) if copied else 0), 0)
@@ -83,7 +84,8 @@ class LinearBy(Affine):
         return ("x", "weight", "bias") if self.bias else ("x", "weight")
 
     def shape(self, x, weight, bias=None):
-        require(len(x) >= 2 and len(weight) == 2, "linear_by takes (N, ..., features) and a matrix, not {} and {}", x, weight)
+        fits = len(x) >= 2 and len(weight) == 2
+        require(fits, "linear_by takes (N, ..., features) and a matrix, not {} and {}", x, weight)
         require(x[-1] == weight[1], "the input has {} features, the weight is {}", x[-1:], weight)
         require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
         return (*x[:-1], weight[0])

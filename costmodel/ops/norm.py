@@ -144,7 +144,8 @@ class Standardise(Op):
         return {"mean": Extra(x[1:2]), "invstd": Extra(x[1:2])}
 
     def work(self, y, x, *_):
-        return {name: amount for name, amount in _with_statistics(numel(y)).items() if name in ("forward", *self.inputs)}
+        work = _with_statistics(numel(y))
+        return {name: work[name] for name in ("forward", *self.inputs)}
 
     def transients(self, setting, y, x, *_):
         return (0 if setting.recorded else 2 * setting.item * x[1], 0)
@@ -280,6 +281,55 @@ class LayerNorm(Op):
         return library.nn.LayerNorm(self.size, self.eps, self.affine, self.bias)
 
 
+@op("rms_norm")
+class RmsNorm(Op):
+    """torch.nn.functional.rms_norm over the last axes, by a scale: x / sqrt(mean(x ** 2) + eps) * weight.
+
+    On a CPU it is those functions one after the other, so that a scale that trains keeps what it multiplies.
+    """
+
+    size: Axes
+    eps: float = 1e-6
+    affine: bool = True
+
+    is_norm = True
+
+    def __post_init__(self):
+        check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
+        object.__setattr__(self, "size", tuple(self.size))
+
+    def params(self):
+        return {"weight": self.size} if self.affine else {}
+
+    def shape(self, x):
+        require(x[-len(self.size) :] == self.size, "the norm takes (..., {}), the input is {}", self.size, x)
+        return x
+
+    def needs(self):
+        return _of_own(self, {"x": ("x", "rrms", *self.params()), "weight": ("normalised",)})
+
+    def extras(self, x):
+        rows = (*x[: -len(self.size)], *(1 for _ in self.size))
+        return {"rrms": Extra(rows), "normalised": Extra(x)}
+
+    def work(self, y, x):
+        n = numel(y)  # squares and their sum, two products; backward two products and the mean's part
+        return _of_own(self, {"forward": Work(0, 4 * n), "x": Work(0, 6 * n), "weight": Work(0, 2 * n)})
+
+    def transients(self, setting, y, x):
+        n, rows = numel(x), numel(x[: -len(self.size)])
+        wants, trains = "x" in setting.demanded, "weight" in setting.demanded
+        forward = (0 if trains or not self.affine else n) + (0 if wants else rows)
+        if not wants:
+            return (setting.item * forward, setting.item * n)
+        # At the squares: the gradient's first part, the mean's, x, twice x and their product; what came in has gone.
+        return (setting.item * forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
+
+    def module(self, library):
+        return library.nn.RMSNorm(self.size, self.eps, self.affine)
+
+
+RmsNorm.examples = ((RmsNorm((8,)), (2, 5, 8)), (RmsNorm((8,), affine=False), (2, 5, 8)))
 BatchNorm.examples = (
     (BatchNorm(8), (2, 8, 5, 3)),
     (BatchNorm(8, statistics="frozen"), (2, 8, 5, 3)),

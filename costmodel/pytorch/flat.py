@@ -13,7 +13,7 @@ from ..errors import CostmodelError
 from ..graph import INPUT, Graph, Node
 from ..timeline import frame_ends
 from . import library
-from .modules import Frame, Tensors, owned
+from .modules import Frame, Owned, Tensors
 
 def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
     """The graph's nodes, those but the loss, as a module with the parameters and buffers of `source`."""
@@ -27,7 +27,7 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
     for i, (node, leaf) in enumerate(zip(nodes, leaves)):
         call: Any = paths.get(i, leaf)
         if isinstance(leaf, Tensors):
-            call = owned(root, node.owner, leaf.name)
+            call = Owned(node.owner, leaf.name)
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
     root.set_steps((INPUT,), steps, nodes[-1].name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Sequence, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import nn
@@ -104,9 +104,17 @@ class Tensors(nn.Module):
         self.name = next(iter((*parameters, *buffers)), "")
 
 
-def owned(root: nn.Module, path: str, name: str) -> Callable:
-    """A function of the images that gives a module's own parameter or buffer."""
-    return lambda images: getattr(root.get_submodule(path), name)
+def computed(size: tuple) -> Callable:
+    """Raises CostmodelError: a tensor that a network makes out of nothing in each step is priced, but not known."""
+    where = "x".join(str(n) if n else "N" for n in size)
+    raise CostmodelError(f"the network computes a constant of shape ({where}) in its forward, which cannot be realised")
+
+
+class Owned(NamedTuple):
+    """A module's own parameter or buffer, as a step of a Frame."""
+
+    path: str
+    name: str
 
 
 def unknown(name: str) -> Callable:
@@ -147,7 +155,10 @@ class Frame(nn.Module):
                 call = super().forward
             elif isinstance(call, str):
                 call = self.get_submodule(call)
-            values[output] = call(*[values[name] for name in reads])
+            if isinstance(call, Owned):
+                values[output] = getattr(self.get_submodule(call.path), call.name)
+            else:
+                values[output] = call(*[values[name] for name in reads])
             for name in done:
                 del values[name]
         return values
