@@ -80,7 +80,7 @@ def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training
 def group_norm(t, x, num_groups, weight=None, bias=None, eps=1e-5, *_):
     y = t.run(t.torch.nn.functional.group_norm, x, num_groups, weight, bias)
     if not (x.is_contiguous() or x.dim() == 4 and x.is_contiguous(memory_format=t.torch.channels_last)):
-        x = FUNCTIONS["contiguous"](t.named("clone"), x)  # unlike the other norms it keeps the copy
+        x = FUNCTIONS["contiguous"](t.named("contiguous"), x)  # unlike the other norms it keeps the copy
     op = OPS["group_norm"](num_groups, x.shape[1], eps, 0, weight is not None, bias is not None)
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
@@ -95,6 +95,7 @@ def layer_norm(t, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
 @function("rms_norm")
 def rms_norm(t, x, normalized_shape, weight=None, eps=None):
     size = tuple(normalized_shape)
+    x = FUNCTIONS["contiguous"](t.named("contiguous"), x)
     op = OPS["rms_norm"](size, 1.1920928955078125e-07 if eps is None else eps, weight is not None)
     return t.emit(op, [x], t.like(x), weight=weight)
 

@@ -89,7 +89,7 @@ class Recorder:
 
     def named(self, name: str) -> "Recorder":
         """This tracer while another function is being called."""
-        self.name, self.function = name, getattr(torch, name)
+        self.name, self.function = name, getattr(torch, name, None) or getattr(torch.Tensor, name)
         return self
 
     def like(self, x: torch.Tensor) -> torch.Tensor:
