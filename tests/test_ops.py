@@ -188,7 +188,8 @@ def test_forward_multiply_adds_equal_fvcores(op, shapes):
 @each_example
 def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes):
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
-    assert matrix == (isinstance(op, Conv2d) or op.kind in ("linear", "linear_by", "matmul", "attention", "convolve"))
+    products = ("conv1d", "linear", "linear_by", "matmul", "attention", "biased_attention", "convolve")
+    assert matrix == (isinstance(op, Conv2d) or op.kind in products)
 
 
 def test_frozen_and_evaluated_change_what_draws_on_the_batch_and_nothing_else():

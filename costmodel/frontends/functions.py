@@ -55,6 +55,16 @@ def conv2d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
+@function("conv1d")
+def conv1d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if not t.are_one_layers(weight=weight, bias=bias) or isinstance(padding, str):
+        raise t.error("a convolution of one axis by a weight that is computed, or with padding by name,")
+    one = (int(v[0]) if isinstance(v, (tuple, list)) else int(v) for v in (stride, padding, dilation))
+    op = OPS["conv1d"](weight.shape[1] * groups, weight.shape[0], weight.shape[2], *one, groups, bias is not None)
+    y = t.run(t.torch.conv1d, x, weight, bias, stride, padding, dilation, groups)
+    return t.emit(op, [x], y, weight=weight, bias=bias)
+
+
 @function("linear")
 def linear(t, x, weight, bias=None):
     y = t.run(t.torch.nn.functional.linear, x, weight, bias)
@@ -336,18 +346,19 @@ def _as_batch(t, x, y):
 
 @function("scaled_dot_product_attention")
 def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    if attn_mask is not None or dropout_p or is_causal or enable_gqa or query.dim() != 4:
-        raise t.error("attention with a mask, dropout or grouped queries, or not of (N, heads, L, E)")
-    if not query.shape[:2] == key.shape[:2] == value.shape[:2] or query.shape[-1] != value.shape[-1]:
-        return attention_by_parts(t, query, key, value, scale)
+    if attn_mask is not None or is_causal or enable_gqa:
+        raise t.error("attention with a mask or grouped queries")
+    one = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
+    if query.dim() != 4 or dropout_p or not one:
+        return attention_by_parts(t, query, key, value, dropout_p, scale)
     return t.emit(OPS["attention"](), [query, key, value], t.like(query))  # with the strides of the queries
 
 
-def attention_by_parts(t, query, key, value, scale):
-    """What torch does where one key serves several heads (aten: _scaled_dot_product_attention_math)."""
-    root = (query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5
-    query = _with_number(t, "mul", query, root, False)
+def attention_by_parts(t, query, key, value, dropout_p, scale):
+    """What torch does where its kernel does not fit, one key for several heads say: _scaled_dot_product_attention_math."""
+    root = float((query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5)
+    query = t.emit(OPS["mul_number"](root, bare=True), [query], t.like(query))
     key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)
-    key = _with_number(t, "mul", key, root, False)
+    key = t.emit(OPS["mul_number"](root, bare=True), [key], t.like(key))
     weights = FUNCTIONS["softmax"](t, FUNCTIONS["matmul"](t, query, key))
-    return FUNCTIONS["matmul"](t, weights, value)
+    return FUNCTIONS["matmul"](t, FUNCTIONS["dropout"](t, weights, dropout_p), value)

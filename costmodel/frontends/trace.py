@@ -219,7 +219,7 @@ class _Tracer(Recorder, TorchFunctionMode):
 
 
 #: Functions that may take parameters as their layer's own.
-LAYERS = frozenset({"conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu"})
+LAYERS = frozenset({"conv1d", "conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu"})
 #: Functions written in Python that are what the functions are which they call.
 BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
 INPLACE = frozenset("relu relu6 hardsigmoid hardswish silu sigmoid tanh mish hardtanh clamp leaky_relu elu dropout "

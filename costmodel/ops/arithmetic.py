@@ -39,7 +39,8 @@ class AddNumber(WithNumber):
 class MulNumber(WithNumber):
     """x * number, or x / number where `divide`.
 
-    torch keeps the number as a tensor of 8 bytes, which it does not show to saved-tensor hooks.
+    torch keeps the number as a tensor of 8 bytes, which it does not show to saved-tensor hooks; but not where one of
+    its own functions multiplies by a `bare` number (aten::mul.Scalar).
     """
 
     torch_excuse = "torch keeps the number of a product as a tensor"
@@ -47,17 +48,21 @@ class MulNumber(WithNumber):
     number: float
     divide: bool = False
     inplace: bool = False
+    bare: bool = False
 
     def torch_needs(self):
-        return {"x": ("number",)}
+        return {"x": () if self.bare else ("number",)}
 
     def extras(self, x):
         return {"number": Extra((), 64)}
 
     def transients(self, setting, y, x):
-        return (0 if setting.recorded else setting.scalar, 0)
+        kept = setting.recorded and not self.bare
+        return (0 if kept else setting.scalar, setting.scalar if self.bare else 0)
 
     def module(self, library):
+        if self.bare:
+            return lambda x: library.torch.ops.aten.mul.Scalar(x, self.number)
         name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")
         return lambda x: getattr(x, name)(self.number)
 
@@ -218,7 +223,7 @@ for _cls in (Sqrt, Rsqrt, Exp):
     _cls.examples = ((_cls(), (2, 5)),)
 Addcmul.examples = ((Addcmul(), (8, 1, 1), (8, 1, 1), (2, 8, 5, 3)), (Addcmul(), (2, 5), (2, 5), (2, 5)))
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
-MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(6.0, divide=True), (2, 5)))
+MulNumber.examples = tuple((op, (2, 5)) for op in (MulNumber(0.5), MulNumber(0.5, bare=True), MulNumber(6.0, True)))
 RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))

@@ -7,7 +7,7 @@ from ..size import numel, require
 
 
 class Reduction(Op):
-    """One number of the elements along some axes, which are left out or, with keepdim, kept as 1; never of the batch."""
+    """One number of the elements along some axes, never the batch's, which are left out or, with keepdim, kept as 1."""
 
     def __post_init__(self):
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))
