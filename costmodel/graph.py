@@ -57,6 +57,7 @@ class Graph:
     Values are numbered: 0 is the image batch, i + 1 the output of node i.
     blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
+    idle: (owner, name, shape) of parameters that the module holds and no node uses; they never train.
     as_is: the graph in the module's own modes, where they are not training's; its own flags are in `trains` either way.
     prefix_slices: into how many slices of the batch the part that runs without autograd may be cut.
     Raises CostmodelError where a name is taken twice, a value is read before it is made or never, an op gets the
@@ -69,6 +70,7 @@ class Graph:
     containers: FrozenSet[str] = frozenset()
     prefix_slices: int = 1
     as_is: Optional["Graph"] = None
+    idle: Tuple[Tuple[str, str, Tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -233,7 +235,7 @@ class Graph:
             for name, shape in node.op.params().items():
                 trains = name in node.trains or found.get((node.owner, name), (shape, False))[1]
                 found[node.owner, name] = (shape, trains)
-        return found
+        return {**found, **{(owner, name): (shape, False) for owner, name, shape in self.idle}}
 
     @cached_property
     def buffers(self) -> Dict[Tuple[str, str], Extra]:

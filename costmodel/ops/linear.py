@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ..op import Extra, Op, Work, check, op
-from ..size import maximum, numel, require
+from ..size import numel, require
 
 
 class Affine(Op):
     """x times the weight transposed, plus the bias: (N, ..., in_features) -> (N, ..., out_features).
 
     strided: the input's strides do not let its rows be seen as one matrix. Then torch multiplies a copy of it, which
-    stays for the weight's gradient, and adds the bias in a step of its own (aten/src/ATen/native/Linear.cpp;
-    LinearAlgebra.cpp: should_fold).
+    stays for the weight's gradient, and adds the bias in place (aten/src/ATen/native/Linear.cpp; LinearAlgebra.cpp:
+    should_fold).
     """
 
     def needs(self):
@@ -32,13 +32,9 @@ class Affine(Op):
         return {**work, "bias": Work(0, n)} if self.bias else work
 
     def transients(self, setting, y, x, *_):
-        if not self.strided:
-            return (0, 0)
-        # The product beside the sum. A frozen weight is not folded: of three axes x goes through bmm as it is, of more
-        # it is copied.
-        product = setting.item * numel(y) if self.bias else 0
-        copied = len(x) > 3 and "weight" not in setting.demanded
-        return (maximum(product, setting.item * numel(x) if copied else 0), 0)
+        # By a frozen weight rows are not folded: of three axes they go through bmm as they are, of more as a copy.
+        copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
+        return (setting.item * numel(x) if copied else 0, 0)
 
 
 @op("linear")
