@@ -54,6 +54,13 @@ SLOW = {
         "hardcorenas_f", "lcnet_100", "tinynet_a", "mobilenet_edgetpu_100", "mobilenet_edgetpu_v2_xs", "mixnet_m",
         "tf_mixnet_s", "ghostnet_100", "ghostnetv2_100", "rexnet_100", "resnet18", "resnet50", "convnext_atto",
         "starnet_s1", "regnety_002", "fastvit_t8", "mobileone_s0", "efficientvit_b0", "mobilevit_xxs")},
+    "torchvision:vit_b_16": (2, 224),
+    "torchvision:swin_t": (2, 64),
+    **{f"timm:{name}": (2, 64) for name in (
+        "repvit_m1", "shvit_s1", "resnetv2_50x1_bit", "nf_resnet26", "ecaresnet26t")},
+    "timm:levit_128s": (2, 224),
+    "timm:resmlp_12_224": (2, 224),
+    "timm:crossvit_9_240": (2, 240),
     "timm:vit_tiny_patch16_224": (3, 224),
     "timm:deit_tiny_patch16_224": (2, 224),
 }  # fmt: skip
@@ -228,6 +235,49 @@ def test_functions_and_methods_are_understood(body):
         assert estimate.step_peak_bytes == measured.tensor_peak_bytes or body in PEAKS_OFF
 
 
+class Attending(nn.Module):
+    """Images in patches, one multi-head attention over them, a classifier."""
+
+    def __init__(self, need_weights, **options):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.attention = nn.MultiheadAttention(8, 2, **options)
+        self.need_weights = need_weights
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).permute(0, 2, 1)
+        x = x if self.attention.batch_first else x.transpose(0, 1)
+        y, _ = self.attention(x, x, x, need_weights=self.need_weights)
+        return self.fc((x + y).mean(1 if self.attention.batch_first else 0))
+
+
+@pytest.mark.parametrize("options", [{"batch_first": True}, {"batch_first": False}, {"batch_first": True, "bias": False}],
+                         ids=str)  # fmt: skip
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_multi_head_attention_costs_what_is_predicted(need_weights, options):
+    module = Attending(need_weights, **options)
+    network = trace(module, 16)
+    for strategy in ("full", "last", "bias"):
+        estimate = costmodel.estimate(network, strategy, 3, 16, target="none")
+        measured = measure(configure(module, strategy, estimate.graph), 3, 16)
+        assert estimate.saved_bytes == measured.saved_bytes, strategy
+        assert estimate.flops["forward"] == measured.forward_flops
+        assert estimate.flops["backward"] == measured.backward_flops
+        assert estimate.trainable_parameters == measured.trainable_parameters
+        assert measure(realize(network, strategy), 3, 16).saved_bytes == measured.saved_bytes
+
+
+def test_parameters_that_no_node_uses_are_counted():
+    module = Net()
+    module.spare = nn.Linear(10, 10)
+    network = trace(module, 12)
+    estimate = costmodel.estimate(network, "full", 2, 12)
+    used = 8 * 3 * 9 + 8 + 8 * 5 + 5
+    assert estimate.trainable_parameters == used
+    assert estimate.parameters == used + 8 + 110 == measure(realize(network), 2, 12).parameters  # `scale` is unused too
+
+
 def test_a_layer_that_is_used_a_hundred_times_has_one_weight_and_does_a_hundred_times_the_work():
     class Shared(nn.Module):
         def __init__(self):
@@ -244,7 +294,11 @@ def test_a_layer_that_is_used_a_hundred_times_has_one_weight_and_does_a_hundred_
     assert estimate.parameters == estimate.trainable_parameters == 27 * 27 + 27
     assert estimate.flops["forward"] == 100 * 2 * 2 * 27 * 27
     assert estimate.flops["backward_weight"] == 100 * 2 * 2 * 27 * 27
-    assert estimate.saved_bytes == saved_bytes(step_of(module := Shared(), 2, 3), module)
+    # Each call keeps its input, 2 x 27 numbers, and the loss its logarithms of probabilities and the targets.
+    measured = measure(Shared(), 2, 3)
+    assert estimate.saved_bytes == measured.saved_bytes == 100 * 2 * 27 * 4 + 2 * 27 * 4 + 2 * 8 + 4
+    assert estimate.flops["forward"] == measured.forward_flops
+    assert estimate.flops["backward"] == measured.backward_flops == 100 * 2 * 2 * 27 * 27 + 99 * 2 * 2 * 27 * 27
 
 
 def test_as_is_takes_the_modules_own_flags_and_modes():
