@@ -94,7 +94,8 @@ def demands(op):
     """Every (inputs that want a gradient, parameters that train) that the op can meet."""
     if op.kind in WITHOUT_BACKWARD:
         return [(frozenset(), frozenset())]
-    return product(subsets(set(op.inputs) - set(op.shape_only)), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
+    inputs = set(op.inputs) - set(op.shape_only)
+    return product(subsets(inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
 
 
 def inputs_of(op, shapes):

@@ -355,7 +355,7 @@ def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=Fal
 
 
 def attention_by_parts(t, query, key, value, dropout_p, scale):
-    """What torch does where its kernel does not fit, one key for several heads say: _scaled_dot_product_attention_math."""
+    """What torch does where its kernel does not fit, as with one key for several heads (its "math" implementation)."""
     root = float((query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5)
     query = t.emit(OPS["mul_number"](root, bare=True), [query], t.like(query))
     key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)
