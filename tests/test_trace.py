@@ -214,6 +214,7 @@ BODIES = {
     "standardised": lambda net, x: functional.conv2d(
         x, functional.batch_norm(net.stem.weight.view(1, 8, -1), None, None, training=True).view(8, 3, 3, 3)[:, :2],
         net.stem.bias, groups=4),
+    "a table that is learned": lambda net, x: x * net.fc(net.blur.view(9, 8)).sigmoid().mean(1)[:8].view(8, 1, 1),
     "a constant": lambda net, x: x * torch.arange(8.0).mul(0.1).sin().view(8, 1, 1),
     "one axis": lambda net, x: x * net.parts[0](x.mean((2, 3)).unsqueeze(1)).sigmoid().transpose(1, 2).unsqueeze(-1),
     "vectors": lambda net, x: x * net.parts[1](x.mean((2, 3))).sigmoid()[..., None, None],

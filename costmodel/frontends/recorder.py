@@ -129,7 +129,7 @@ class Recorder:
         trains = frozenset(name for name, p in given.items() if p.requires_grad)
         draft = Draft(self.fresh(op, owner), op, names, trains, owner)
         self.append(draft, output)
-        if all(name in self.fixed for name, of in zip(names, op.inputs) if of not in op.shape_only):
+        if not given and all(name in self.fixed for name, of in zip(names, op.inputs) if of not in op.shape_only):
             self.fixed.add(draft.name)
         return output
 
