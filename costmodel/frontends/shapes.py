@@ -148,6 +148,13 @@ def roll(t, x, shifts, dims=None):
     return t.emit(op, [x], t.run(t.torch.roll, x, shifts, dims))
 
 
+@function("repeat")
+def repeat(t, x, *times):
+    times = times[0] if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
+    y = t.run(t.torch.Tensor.repeat, x, times)
+    return t.emit(OPS["repeat"](" ".join("n" if n == t.batch else str(n) for n in times)), [x, t.images], y)
+
+
 @function("cat", "concat", "concatenate")
 def cat(t, tensors, dim=0, axis=None):
     dim = (dim if axis is None else axis) % tensors[0].dim()
