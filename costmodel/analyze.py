@@ -16,7 +16,7 @@ from .layouts import layouts_of
 from .network import Network
 from .recompute import RNG_STATE, STATE, Segment, segments
 from .size import LARGEST, Shape, same, uniform
-from .target import NUMBER_BYTES, Setting
+from .target import Setting
 
 
 def analyze(network: Network, request: Request, answers: Answers = Answers()) -> Estimate:
@@ -77,7 +77,7 @@ def price(
     extras_of, extras = -1, {}
     for node, operand, value, *_ in kept:
         if value is not None:
-            shape, bits = shapes[value], item_bits
+            shape, bits = shapes[value], graph.bits[value]
         elif operand == RNG_STATE:
             shape, bits = STATE
         else:
@@ -153,7 +153,8 @@ def memory_of(
     compiled = timeline.compile(graph, kept, request.optimizer, request.accumulate > 1, moves, sliced)
     trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
     number = Setting(target, item, True, ()).python_number
-    values = [answers.nbytes(shape, bits) for shape in (*part[: prefix + 1], *shapes[prefix + 1 :])]
+    sizes = zip((*part[: prefix + 1], *shapes[prefix + 1 :]), graph.bits)
+    values = [answers.nbytes(shape, own or bits) for shape, own in sizes]
     whole = answers.nbytes(shapes[prefix], bits)
     lost = []
     for segment in segments(graph):
@@ -163,6 +164,5 @@ def memory_of(
         else:
             xs = [shapes[v] for v in reads]
             lost.append(node.op.unfinished(Setting(target, item, True, ()), shapes[segment.last + 1], *xs))
-    kept_number = 0 if target.device == "cuda" else NUMBER_BYTES
-    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole, kept_number]
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole]
     return Memory(compiled, peaks.stack(slots, target.block_bytes))

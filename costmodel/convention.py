@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from . import recompute
 from .errors import check_name
@@ -97,7 +97,8 @@ def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
         reads += [(Read(segment.first, recompute.GIVEN, ()), v) for v in segment.inputs]
         reads += [(Read(segment.first, recompute.RNG_STATE, ()), None)] if segment.is_random else []
     for read, value in sorted(reads, key=lambda pair: pair[0].node) if segments else reads:
-        k = inside.get(read.node) if read.gradients else None
+        hooked = read.gradients and read.operand not in graph.nodes[read.node].op.unseen
+        k = inside.get(read.node) if hooked else None
         if k is not None and value is not None and value <= segments[k].run.start:
             continue  # kept as one of its inputs
         # A value is one storage whoever reads it; an extra is the node's own.
@@ -114,6 +115,14 @@ def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
         return graph.content[node + 1]
     inputs = graph.nodes[node].op.inputs
     return graph.content[graph.reads[node][inputs.index(operand)]] if operand in inputs else None
+
+
+def kept_values(graph: Graph, reads: Iterable[Read], stock: bool) -> Set[Tuple[Optional[int], Optional[int]]]:
+    """What is kept, as (number of the part whose second run keeps it, None: the first run does; the value)."""
+    segments = recompute.segments(graph, stock)
+    inside = {i: k for k, segment in enumerate(segments) for i in segment.run}
+    kept = {(inside.get(read.node), value_of(graph, read.node, read.operand)) for read in reads}
+    return kept | {(None, v) for segment in segments for v in segment.inputs}
 
 
 def resident(graph: Graph, node: int) -> Iterable[str]:

@@ -57,6 +57,7 @@ class Graph:
     Values are numbered: 0 is the image batch, i + 1 the output of node i.
     blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
+    idle: (owner, name, shape) of parameters that the module holds and no node uses; they never train.
     as_is: the graph in the module's own modes, where they are not training's; its own flags are in `trains` either way.
     checkpointed: scopes that keep only what they are given, and run again in the backward pass.
     prefix_slices: into how many slices of the batch the part that runs without autograd may be cut.
@@ -71,6 +72,7 @@ class Graph:
     prefix_slices: int = 1
     checkpointed: Tuple[str, ...] = ()
     as_is: Optional["Graph"] = None
+    idle: Tuple[Tuple[str, str, Tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -139,6 +141,12 @@ class Graph:
         """The values that are parameters or buffers of the network, seen as they are or in another shape."""
         own = {i + 1 for i, node in enumerate(self.nodes) if node.op.is_resident}
         return frozenset(v for v, first in enumerate(self.content) if first in own) if own else frozenset()
+
+    @cached_property
+    def bits(self) -> Tuple[int, ...]:
+        """For each value, bits per element; 0: of the network's own data type."""
+        own = (0, *(node.op.bits for node in self.nodes))
+        return tuple(own[first] for first in self.content)
 
     @cached_property
     def wants_gradient(self) -> Tuple[bool, ...]:
@@ -229,7 +237,7 @@ class Graph:
             for name, shape in node.op.params().items():
                 trains = name in node.trains or found.get((node.owner, name), (shape, False))[1]
                 found[node.owner, name] = (shape, trains)
-        return found
+        return {**found, **{(owner, name): (shape, False) for owner, name, shape in self.idle}}
 
     @cached_property
     def buffers(self) -> Dict[Tuple[str, str], Extra]:

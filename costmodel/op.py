@@ -42,7 +42,9 @@ class Op:
     #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
     torch_joint: ClassVar[bool] = False
 
-    #: Inputs of which only the shape is read, so that they get no gradient.
+    #: Bits per element of the output; 0: of the network's own data type.
+    bits: ClassVar[int] = 0
+    #: Inputs that get no gradient: indices, and those of which only the shape is read.
     shape_only: ClassVar[Tuple[str, ...]] = ()
     #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
     torch_excuse: ClassVar[str] = ""
@@ -56,6 +58,8 @@ class Op:
     contiguous_gradient: ClassVar[bool] = False
     #: Its layer is an autograd function in Python, which saves after it has returned; a stock op saves while it runs.
     in_python: ClassVar[bool] = False
+    #: Extras that saved-tensor hooks are not shown: a second run of the op does not take them over.
+    unseen: ClassVar[Tuple[str, ...]] = ()
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
 
@@ -178,11 +182,6 @@ class Op:
     def transients(self, setting: Setting, y: Shape, *xs: Shape) -> Tuple[Size, Size]:
         """Bytes that the op needs at its highest beyond its results, in its forward and its backward pass."""
         return (0, 0)
-
-    @property
-    def keeps_number(self) -> bool:
-        """Autograd keeps a Python number of the op's, as a tensor of its own."""
-        return False
 
     @property
     def has_epilogue(self) -> bool:

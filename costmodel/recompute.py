@@ -103,7 +103,8 @@ def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:
     if not demanded:
         return frozenset()
     needs = op.torch_needs() if stock else op.needs()
-    return {operand for gradient in (needs if stock and op.torch_joint else demanded) for operand in needs[gradient]}
+    gradients = needs if stock and op.torch_joint else demanded
+    return {operand for gradient in gradients for operand in needs[gradient] if operand not in op.unseen}
 
 
 def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:

@@ -82,11 +82,6 @@ class Layout(NamedTuple):
         return self.item + 1
 
     @property
-    def number_kept(self) -> int:
-        """Slot of a Python number that autograd keeps as a tensor."""
-        return self.item + 3
-
-    @property
     def whole(self) -> int:
         """Slot of the frozen prefix's result for the whole batch, where it runs on slices."""
         return self.item + 2
@@ -162,6 +157,7 @@ class _Compiler:
         self.ends = frame_ends(graph)
         self.inside = {i: segment for segment in self.segments for i in segment.run}
         self.extras: Dict[int, List[int]] = {}  # node -> extras that it keeps
+        self.unseen: Dict[int, List[int]] = {}  # node that runs again -> extras that it keeps from the first run on
         # Node -> values that it keeps, of the first run and of a second one.
         self.readers: Dict[int, List[int]] = {}
         self.read_again: Dict[int, List[int]] = {}
@@ -169,7 +165,8 @@ class _Compiler:
             if one.operand == RNG_STATE:
                 continue
             if one.value is None:
-                self.extras.setdefault(one.node, []).append(k)
+                unseen = one.segment is None and one.node in self.inside
+                (self.unseen if unseen else self.extras).setdefault(one.node, []).append(k)
             else:
                 readers = self.readers if one.segment is None else self.read_again
                 for read in one.readers:
@@ -243,8 +240,8 @@ class _Compiler:
             if segment:
                 for storage in own:  # it is made again
                     self.drop(storage, "what reads it runs again")
-                own = self.readings(self.readers, i)
-            held += [*own, *self.number(i)]
+                own = [*self.readings(self.readers, i), *self.make_unseen(i, "saved")]
+            held += own
             for value in self.ends.get(i, ()):
                 if not (run.stop < len(self.graph) and value == run.stop):  # a slice of the prefix: copied, then let go
                     self.drop(self.storages[value], "last reader done and every module that received it returned")
@@ -254,17 +251,17 @@ class _Compiler:
         state = None
         if segment.is_random:
             state = self.new(self.layout.kept_at(self.states[segment.first]), "recomputed", RNG_STATE)
-        alive, numbers = {}, []
+        alive, unseen = {}, []
         for i in range(segment.run.start, segment.last + 1):
             self.node = i
             category = "recomputed" if self.graph.content[i + 1] in self.kept_again else "activations"
             self.held[i] += self.run_node(i, category, "recomputed", segment)
             if i in segment.again:
                 alive[i + 1] = self.storages[i + 1]
-                numbers += self.number(i)
+                unseen += self.make_unseen(i, "recomputed")
             for value in self.ends.get(i, ()):
                 self.drop(alive.pop(value, None), "last reader done and every module that received it returned")
-        for storage in (*alive.values(), *numbers):
+        for storage in (*alive.values(), *unseen):
             self.drop(storage, "the second run has ended")
         self.drop(state, "the second run has ended")
 
@@ -300,11 +297,9 @@ class _Compiler:
         self.passing(self.layout.scratch(i, FORWARD) if whole else self.layout.lost(self.segments.index(again)), "scratch")
         return held + self.readings(readers, i, overwritten if cloned else None)
 
-    def number(self, i: int) -> List[int]:
-        """The Python number that a node keeps as a tensor, which no hook is shown."""
-        if not (self.graph.nodes[i].op.keeps_number and self.graph.demanded[i]):
-            return []
-        return [self.new(self.layout.number_kept, "scratch", "the number, as a tensor")]
+    def make_unseen(self, i: int, category: str) -> List[int]:
+        """What hooks are not shown of a node that runs again: each run makes it for its own autograd node."""
+        return [self.new(self.layout.kept_at(k), category, self.kept[k].operand) for k in self.unseen.get(i, ())]
 
     def readings(self, readers: Dict[int, List[int]], i: int, but: Optional[int] = None) -> List[int]:
         """The storages, held, of the values that a node keeps."""

@@ -42,7 +42,7 @@ def configured(name, strategy):
 
 
 def saved_bytes(run, module=None):
-    """Bytes of the distinct storages that autograd keeps while `run` runs, parameters and buffers left out."""
+    """Bytes of the distinct storages that autograd keeps of what `run` returns, parameters and buffers left out."""
     tensors = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
     own = {tensor.untyped_storage().data_ptr() for tensor in tensors}
     kept = {}  # holds the storages, so that no address is given out twice
@@ -54,7 +54,15 @@ def saved_bytes(run, module=None):
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        run()
+        result = run()
+    nodes, seen = [result.grad_fn], set()
+    while nodes:  # hooks are not shown the Python numbers that x * number and x / number keep
+        node = nodes.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            nodes += [following for following, _ in node.next_functions]
+            if node.name() in ("MulBackward0", "DivBackward0") and node._saved_other is not None:
+                pack(node._saved_other)
     return sum(storage.nbytes() for storage in kept.values())
 
 

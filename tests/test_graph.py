@@ -101,7 +101,8 @@ def test_refused_on_construction(nodes, options, message):
 
 def test_prints_a_line_per_node():
     assert str(small()).splitlines()[2:5] == [
-        "b.1.norm = BatchNorm(channels=4, statistics='batch', eps=1e-05, momentum=0.1)(b.1.conv)  trains bias",
+        "b.1.norm = BatchNorm(channels=4, statistics='batch', eps=1e-05, momentum=0.1, dims=2, affine=True)(b.1.conv)"
+        "  trains bias",
         "b.1.add = Add(inplace=False)(b.1.norm, stem.conv)",
         "b.10 = Conv2d(in_channels=4, out_channels=4, kernel=(1, 1), stride=(1, 1), padding=(0, 0), "
         "dilation=(1, 1), groups=1, bias=False, standardise=False, fixed=False)(b.1.add)",

@@ -43,6 +43,7 @@ class Leaf(Op):
     """A trained tensor of any shape, which stands before an op under test: it keeps nothing itself."""
 
     size: tuple
+    bits: int = 0
     kind = "leaf"
     examples = ()
 
@@ -59,7 +60,8 @@ class Leaf(Op):
 def case(op, shapes, wants, trains):
     """A graph of one op whose inputs come from leaves, those in `wants` trained."""
     leaves = [
-        Node(f"leaf.{name}", Leaf(tuple(shape)), (INPUT,), frozenset({"value"} if name in wants else ()))
+        Node(f"leaf.{name}", Leaf(tuple(shape), 64 if name in op.shape_only else 0), (INPUT,),
+             frozenset({"value"} if name in wants else ()))  # fmt: skip
         for name, shape in zip(op.inputs, shapes)
     ]
     return Graph((*leaves, Node("op", op, tuple(leaf.name for leaf in leaves), frozenset(trains))))
@@ -92,7 +94,16 @@ def demands(op):
     """Every (inputs that want a gradient, parameters that train) that the op can meet."""
     if op.kind in WITHOUT_BACKWARD:
         return [(frozenset(), frozenset())]
-    return product(subsets(op.inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
+    inputs = set(op.inputs) - set(op.shape_only)
+    return product(subsets(inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
+
+
+def inputs_of(op, shapes):
+    """Tensors for an op; where only their shape counts, or they are indices, of integers."""
+    return [
+        torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape)
+        for name, shape in zip(op.inputs, shapes)
+    ]
 
 
 def run_for_real(op, shapes, wants, trains):
@@ -102,7 +113,7 @@ def run_for_real(op, shapes, wants, trains):
         for name, parameter in layer.named_parameters():
             parameter.requires_grad_(name in trains)
     # A clone keeps nothing, and unlike a leaf it may be overwritten in place.
-    xs = [torch.randn(shape, requires_grad=name in wants).clone() for name, shape in zip(op.inputs, shapes)]
+    xs = [x.requires_grad_(name in wants).clone() for name, x in zip(op.inputs, inputs_of(op, shapes))]
     return saved_bytes(lambda: layer(*xs), layer)
 
 
@@ -140,7 +151,7 @@ def test_operands_and_gradients_are_named_consistently(op, shapes):
 @each_example
 def test_output_and_parameters_have_torchs_shapes(op, shapes):
     layer = layer_of(op)
-    y = layer(*[torch.randn(shape) for shape in shapes])
+    y = layer(*inputs_of(op, shapes))
     assert op.shape(*shapes) == tuple(y.shape)
     module = layer if isinstance(layer, torch.nn.Module) else torch.nn.Module()
     assert op.params() == {name: tuple(p.shape) for name, p in module.named_parameters()}
@@ -150,7 +161,7 @@ def test_output_and_parameters_have_torchs_shapes(op, shapes):
 
 @each_example
 def test_views_and_inplace_ops_share_their_inputs_storage_and_no_others_do(op, shapes):
-    xs = [torch.randn(shape) for shape in shapes]
+    xs = inputs_of(op, shapes)
     shared = layer_of(op)(*xs).untyped_storage().data_ptr() == xs[0].untyped_storage().data_ptr()
     assert shared == (op.is_view or op.is_inplace)
 
@@ -178,7 +189,8 @@ def test_forward_multiply_adds_equal_fvcores(op, shapes):
 @each_example
 def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes):
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
-    assert matrix == (isinstance(op, Conv2d) or op.kind in ("linear", "matmul", "attention", "convolve"))
+    products = ("conv1d", "linear", "linear_by", "matmul", "attention", "biased_attention", "convolve")
+    assert matrix == (isinstance(op, Conv2d) or op.kind in products)
 
 
 def test_frozen_and_evaluated_change_what_draws_on_the_batch_and_nothing_else():
@@ -195,10 +207,15 @@ def test_frozen_and_evaluated_change_what_draws_on_the_batch_and_nothing_else():
 OFFSETS = (0, 1, 2, 5)
 
 
-def grown(shape, offset, is_map):
-    """A shape with larger maps (N, C, H, W), aligned from the right as broadcasting does, or a larger batch."""
-    if not is_map:
+def grown(shape, offset, first):
+    """A shape with larger maps (N, C, H, W), aligned from the right as broadcasting does, or a larger batch.
+
+    first: the first input's shape; a vector beside a map is one number per channel, unless it is as long as its rows.
+    """
+    if not first:
         return (shape[0] + offset, *shape[1:])
+    if len(shape) == 1 and shape[0] != first[-1]:
+        return shape
     return tuple(s + offset if i >= len(shape) - 2 and s > 1 else s for i, s in enumerate(shape))
 
 
@@ -209,12 +226,12 @@ def element(size, i):
 
 @each_example
 def test_an_array_of_sizes_gives_what_a_loop_over_them_gives(op, shapes):
-    is_map = any(len(shape) == 4 for shape in shapes)
-    arrays = [grown(shape, np.array(OFFSETS, dtype=np.int64), is_map) for shape in shapes]
+    first = shapes[0] if any(len(shape) == 4 for shape in shapes) else ()
+    arrays = [grown(shape, np.array(OFFSETS, dtype=np.int64), first) for shape in shapes]
     y = op.shape(*arrays)
     work, extras = op.work(y, *arrays), op.extras(*arrays)
     for i, offset in enumerate(OFFSETS):
-        scalars = [grown(shape, offset, is_map) for shape in shapes]
+        scalars = [grown(shape, offset, first) for shape in shapes]
         y_i = op.shape(*scalars)
         assert tuple(element(s, i) for s in y) == y_i
         work_i = op.work(y_i, *scalars)

@@ -106,7 +106,7 @@ def test_a_spec_of_nodes(spec_file):
         "conv = Conv2d(in_channels=3, out_channels=8, kernel=(3, 3), stride=(1, 1), padding=(0, 0), "
         "dilation=(1, 1), groups=1, bias=False, standardise=False, fixed=False)(input)\n"
         "pool = Mean(axes=(2, 3), keepdim=False)(conv)\n"
-        "fc = Linear(in_features=8, out_features=4, bias=True)(pool)"
+        "fc = Linear(in_features=8, out_features=4, bias=True, strided=False)(pool)"
     )
     assert network.graph.blocks == ()
     assert network.graph.classifier == "fc"  # without `classifier` the last linear layer
@@ -246,7 +246,7 @@ IN_NODES = [
     ("op: mean", "op: mean, inputs: [input]", "line 1", "no node reads 'conv'", "not the result"),
     ("op: mean", "op: add, inputs: [conv]", "line 6, nodes[1]", "1 inputs", "add takes 2"),
     ("op: mean", "op: add, inputs: [conv, input]", "line 6, nodes[1]", "2x8x6x6 and 2x3x8x8", "do not broadcast"),
-    ("op: mean", "op: mean, axes: [0]", "line 6, nodes[1]", "axes is (0,)", "allowed: each >= 1"),
+    ("op: mean", "op: mean, axes: [-1]", "line 6, nodes[1]", "axes is (-1,)", "allowed: each >= 0"),
     ("name: pool, ", "", "line 6, nodes[1]", "'name' is missing", ""),
     (", op: mean", "", "line 6, nodes[1]", "'op' is missing", ""),
     ("op: mean", "op: 3", "line 6, nodes[1].op", "found 3", "a text"),

@@ -18,7 +18,8 @@ from costmodel.gridfiles import write
 from costmodel.lines import Batches, Line
 from costmodel.ops.join import Add
 from costmodel.ops.linear import Linear
-from costmodel.ops.pool import AvgPool2d, Mean
+from costmodel.ops.pool import AvgPool2d
+from costmodel.ops.reduce import Mean
 from costmodel.ops.resize import Upsample
 from costmodel.peaks import Grid, envelope, highest, running
 from costmodel.pricing import COLUMNS

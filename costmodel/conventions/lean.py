@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Dict, Iterator
 
-from ..convention import Read, convention, each_read, value_of
+from ..convention import Read, convention, each_read, kept_values
 from ..graph import Graph
 from ..ops.conv import Conv2d
 from ..ops.lean import Place, lean as lean_form
@@ -22,10 +22,7 @@ from .ideal import ideal
 def lower(graph: Graph) -> Graph:
     """The graph with every op in its lean form."""
     inside = {i: k for k, segment in enumerate(segments(graph)) for i in segment.run}
-    given = {v for segment in segments(graph) for v in segment.given}  # to what runs again: it must stay as it is
-    # Values that are kept, each with the part that runs again and keeps it then; None: kept from the first run on.
-    kept = {(inside.get(read.node), value_of(graph, read.node, read.operand)) for read in ideal(graph)}
-    kept |= {(None, graph.content[v]) for v in given}
+    kept = kept_values(graph, ideal(graph), stock=True)
     anyhow = {value for _, value in kept}
     readers: Dict[int, int] = {}
     # Values whose gradient may not be overwritten: it may be another's too, since a sum or a view hands its own on, or
@@ -69,7 +66,7 @@ def folded(graph: Graph, readers: Dict[int, int]) -> Dict[int, str]:
         if graph.demanded[i] or v == 0 or not isinstance(node.op, BatchNorm) or node.op.statistics != "frozen":
             continue
         before = graph.nodes[v - 1]
-        if type(before.op) is Conv2d and readers[v] == 1:
+        if type(before.op) is Conv2d and readers[v] == 1 and node.op.is_plain:
             pairs[v - 1], pairs[i] = node.owner, before.owner
     return pairs
 

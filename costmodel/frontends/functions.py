@@ -47,37 +47,52 @@ def conv2d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             raise t.error("padding='same' of an even kernel")
         padding = [p // 2 for p in total]
     padding = two(padding)
-    if not t.is_own(weight):
-        if bias is not None:
-            raise t.error("a convolution with a bias by a weight that is no parameter")
-        op = OPS["convolve"](stride, padding, dilation, groups)
-        return t.emit(op, [x, weight], t.run(t.torch.conv2d, x, weight, None, stride, padding, dilation, groups))
-    op = OPS["conv2d"](per_group * groups, out, (kh, kw), stride, padding, dilation, groups, bias is not None)
     y = t.run(t.torch.conv2d, x, weight, bias, stride, padding, dilation, groups)
+    if not t.are_one_layers(weight=weight, bias=bias):
+        op = OPS["convolve"](stride, padding, dilation, groups, bias is not None)
+        return t.emit(op, [x, *t.as_values(weight, bias)], y)
+    op = OPS["conv2d"](per_group * groups, out, (kh, kw), stride, padding, dilation, groups, bias is not None)
+    return t.emit(op, [x], y, weight=weight, bias=bias)
+
+
+@function("conv1d")
+def conv1d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if not t.are_one_layers(weight=weight, bias=bias) or isinstance(padding, str):
+        raise t.error("a convolution of one axis by a weight that is computed, or with padding by name,")
+    one = (int(v[0]) if isinstance(v, (tuple, list)) else int(v) for v in (stride, padding, dilation))
+    op = OPS["conv1d"](weight.shape[1] * groups, weight.shape[0], weight.shape[2], *one, groups, bias is not None)
+    y = t.run(t.torch.conv1d, x, weight, bias, stride, padding, dilation, groups)
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
 @function("linear")
 def linear(t, x, weight, bias=None):
-    op = OPS["linear"](weight.shape[1], weight.shape[0], bias is not None)
     y = t.run(t.torch.nn.functional.linear, x, weight, bias)
+    strided = x.dim() > 2 and not t.shares(t.run(t.torch.Tensor.reshape, x, (-1, x.shape[-1])), x)
+    if not t.are_one_layers(weight=weight, bias=bias):
+        return t.emit(OPS["linear_by"](bias is not None, strided), [x, *t.as_values(weight, bias)], y)
+    op = OPS["linear"](weight.shape[1], weight.shape[0], bias is not None, strided)
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
 @function("batch_norm")
 def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *_):
-    if weight is None or bias is None or running_mean is None or x.dim() != 4:
-        raise t.error("a batch norm without scale, shift or running statistics, or not of images")
-    op = OPS["batch_norm"](x.shape[1], "batch" if training else "frozen", eps, momentum)
-    return t.emit(op, [x], t.like(x), weight=weight, bias=bias)
+    if running_mean is None and bias is None:
+        return t.emit(OPS["standardise"](weight is not None, eps), [x, *t.as_values(weight)], t.like(x))
+    if running_mean is None or (weight is None) != (bias is None):
+        raise t.error("a batch norm with a shift, but without a scale or running statistics,")
+    statistics = "batch" if training else "frozen"
+    op = OPS["batch_norm"](x.shape[1], statistics, eps, momentum, max(x.dim() - 2, 1), weight is not None)
+    return t.emit(op, [x], t.like(x), running_mean=running_mean, weight=weight, bias=bias)
 
 
 @function("group_norm")
 def group_norm(t, x, num_groups, weight=None, bias=None, eps=1e-5, *_):
-    if weight is None or bias is None:
-        raise t.error("a group norm without scale or shift")
     y = t.run(t.torch.nn.functional.group_norm, x, num_groups, weight, bias)
-    return t.emit(OPS["group_norm"](num_groups, x.shape[1], eps), [x], y, weight=weight, bias=bias)
+    if not (x.is_contiguous() or x.dim() == 4 and x.is_contiguous(memory_format=t.torch.channels_last)):
+        x = FUNCTIONS["contiguous"](t.named("contiguous"), x)  # unlike the other norms it keeps the copy
+    op = OPS["group_norm"](num_groups, x.shape[1], eps, 0, weight is not None, bias is not None)
+    return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
 @function("layer_norm")
@@ -85,6 +100,14 @@ def layer_norm(t, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
     op = OPS["layer_norm"](tuple(normalized_shape), eps, weight is not None, bias is not None)
     y = t.run(t.torch.nn.functional.layer_norm, x, normalized_shape, weight, bias)
     return t.emit(op, [x], y, weight=weight, bias=bias)
+
+
+@function("rms_norm")
+def rms_norm(t, x, normalized_shape, weight=None, eps=None):
+    size = tuple(normalized_shape)
+    x = FUNCTIONS["contiguous"](t.named("contiguous"), x)
+    op = OPS["rms_norm"](size, 1.1920928955078125e-07 if eps is None else eps, weight is not None)
+    return t.emit(op, [x], t.like(x), weight=weight)
 
 
 @function("prelu")
@@ -123,6 +146,11 @@ def hardtanh(t, x, min_val=-1.0, max_val=1.0, inplace=False):
 def clamp(t, x, min=None, max=None, inplace=False):
     low, high = (float(bound) if bound is not None else other for bound, other in ((min, -1e38), (max, 1e38)))
     return t.emit(OPS["hardtanh"](low, high, inplace, clamp=True), [x], x if inplace else t.like(x))
+
+
+@function("clamp_min")
+def clamp_min(t, x, min, inplace=False):
+    return clamp(t, x, min, None, inplace)
 
 
 @function("leaky_relu")
@@ -190,11 +218,37 @@ def max_pool2d(t, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
 
 @function("mean")
 def mean(t, x, dim=None, keepdim=False, dtype=None):
-    dims = range(1, x.dim()) if dim is None else (dim,) if isinstance(dim, int) else dim
-    axes = tuple(sorted(d % x.dim() for d in dims))
-    if dim is None or 0 in axes:
-        raise t.error("a mean over the batch")
+    axes = axes_of(t, x, dim)
     return t.emit(OPS["mean"](axes, keepdim), [x], t.run(t.torch.mean, x, axes, keepdim))
+
+
+def axes_of(t, x, dim) -> Tuple[int, ...]:
+    """The axes of a reduction, in order."""
+    axes = tuple(sorted(d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim or range(x.dim()))))
+    if 0 in axes and x.shape[0] == t.batch:
+        raise t.error(f"{t.name} over the batch")
+    return axes
+
+
+@function("sum")
+def sum_(t, x, dim=None, keepdim=False, dtype=None):
+    axes = axes_of(t, x, dim)
+    return t.emit(OPS["sum"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
+
+
+@function("norm", "linalg_vector_norm", "vector_norm")
+def norm(t, x, p="fro", dim=None, keepdim=False, dtype=None, ord=2):
+    if p not in ("fro", 2) or ord != 2:
+        raise t.error("a norm that is not Euclidean")
+    axes = axes_of(t, x, dim)
+    return t.emit(OPS["vector_norm"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
+
+
+@function("var")
+def variance(t, x, dim=None, unbiased=True, keepdim=False, correction=None):
+    axes = axes_of(t, x, dim)
+    correction = int(unbiased) if correction is None else correction
+    return t.emit(OPS["var"](axes, correction, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
 
 
 # Arithmetic.
@@ -247,6 +301,23 @@ def neg(t, x):
     return t.emit(OPS["rsub_number"](0.0), [x], t.like(x))
 
 
+@function("sqrt", "rsqrt", "exp")
+def elementwise(t, x):
+    return t.emit(OPS[t.name](), [x], t.like(x))
+
+
+@function("square")
+def square(t, x):
+    return power(t, x, 2)
+
+
+@function("addcmul")
+def addcmul(t, a, b, c, value=1):
+    if value != 1:
+        raise t.error("addcmul with a value")
+    return t.emit(OPS["addcmul"](), [a, b, c], t.run(t.torch.addcmul, a, b, c))
+
+
 @function("pow")
 def power(t, x, exponent):
     if t.is_tensor(exponent) or not t.is_tensor(x):
@@ -275,20 +346,19 @@ def _as_batch(t, x, y):
 
 @function("scaled_dot_product_attention")
 def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    if attn_mask is not None or dropout_p or is_causal or enable_gqa or query.dim() != 4:
-        raise t.error("attention with a mask, dropout or grouped queries, or not of (N, heads, L, E)")
-    n, heads, length, _ = query.shape
-    if key.shape[:2] != value.shape[:2] or tuple(key.shape[:2]) != (n, heads):
-        return attention_by_parts(t, query, key, value, scale)
-    y = t.torch.empty(n, length, heads, value.shape[-1], device="meta").transpose(1, 2)  # as the kernel lays it out
-    return t.emit(OPS["attention"](), [query, key, value], y)
+    if attn_mask is not None or is_causal or enable_gqa:
+        raise t.error("attention with a mask or grouped queries")
+    one = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
+    if query.dim() != 4 or dropout_p or not one:
+        return attention_by_parts(t, query, key, value, dropout_p, scale)
+    return t.emit(OPS["attention"](), [query, key, value], t.like(query))  # with the strides of the queries
 
 
-def attention_by_parts(t, query, key, value, scale):
-    """What torch does where one key serves several heads (aten: _scaled_dot_product_attention_math)."""
-    root = (query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5
-    query = t.emit(OPS["mul_number"](root, scalar=True), [query], t.like(query))
+def attention_by_parts(t, query, key, value, dropout_p, scale):
+    """What torch does where its kernel does not fit, as with one key for several heads (its "math" implementation)."""
+    root = float((query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5)
+    query = t.emit(OPS["mul_number"](root, bare=True), [query], t.like(query))
     key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)
-    key = t.emit(OPS["mul_number"](root, scalar=True), [key], t.like(key))
+    key = t.emit(OPS["mul_number"](root, bare=True), [key], t.like(key))
     weights = FUNCTIONS["softmax"](t, FUNCTIONS["matmul"](t, query, key))
-    return FUNCTIONS["matmul"](t, weights, value)
+    return FUNCTIONS["matmul"](t, FUNCTIONS["dropout"](t, weights, dropout_p), value)

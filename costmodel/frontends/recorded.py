@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, Iterable, List, Optional, Tuple
 
 from ..errors import CostmodelError
@@ -55,4 +55,6 @@ def graph_of(drafts: List[Draft], result: str, root: Any, called: Iterable[str],
     classifier = classifier_path(root, nodes)
     if classifier and not any(within(n.name, classifier) for n in nodes):
         classifier = ""
-    return Graph(tuple(nodes), tuple(sorted(blocks, key=order.get)), classifier, frozenset(scopes - set(called)))
+    graph = Graph(tuple(nodes), tuple(sorted(blocks, key=order.get)), classifier, frozenset(scopes - set(called)))
+    own = ((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in root.named_parameters())
+    return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))

@@ -10,7 +10,7 @@ from ..size import LARGEST
 from .functions import FUNCTIONS, function, two
 
 
-@function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel")
+@function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "reshape_as", "view_as")
 def reshape(t, x, *args, **named):
     y = t.call(x, *args, **named)
     if y is x:
@@ -19,14 +19,14 @@ def reshape(t, x, *args, **named):
         return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
     if x.dim() >= 2 and y.dim() == 2 and y.shape[0] == x.shape[0] and t.shares(y, x):
         return t.emit(OPS["flatten"](), [x], y)
-    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape)), not t.shares(y, x)), [x], y)
+    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape), t.batch), not t.shares(y, x)), [x], y)
 
 
-def pattern(x: Tuple[int, ...], y: Tuple[int, ...]) -> str:
+def pattern(x: Tuple[int, ...], y: Tuple[int, ...], batch: int) -> str:
     """The output's axes of a reshape from the input's: `Reshape.to`.
 
     Axes are matched from the left, in the smallest groups of equal products. Where axes are split, the part that is as
-    long as the first of them, else the first part, is what the others leave.
+    long as the first of them, else the batch, else the first part, is what the others leave.
     """
     tokens, i, j = [], 0, 0
     while i < len(x) and j < len(y):
@@ -39,7 +39,7 @@ def pattern(x: Tuple[int, ...], y: Tuple[int, ...]) -> str:
                 j += 1
                 outs.append(j)
         i, j = i + 1, j + 1
-        rest = next((k for k in outs if y[k] == x[ins[0]]), outs[0])
+        rest = next((k for length in (x[ins[0]], batch) for k in outs if y[k] == length), outs[0])
         divisor = prod(y[k] for k in outs if k != rest)
         whole = "*".join(f"x{k}" for k in ins) + (f"/{divisor}" if divisor != 1 else "")
         tokens += [whole if k == rest else str(y[k]) for k in outs]
@@ -106,10 +106,10 @@ def select(t, x, dim, index):
 @function("__getitem__")
 def getitem(t, x, index):
     index = list(index) if isinstance(index, tuple) else [index]
-    if any(t.is_tensor(i) or isinstance(i, (list, bool)) for i in index):
-        raise t.error("indexing by a tensor or a list")
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
+    if any(isinstance(i, (list, bool)) for i in index) or sum(map(t.is_tensor, index)) > 1:
+        raise t.error("indexing by a list or by several tensors")
+    at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
+    if at is not None:
         index[at : at + 1] = [slice(None)] * (x.dim() - sum(i is not None for i in index) + 1)
     axis = 0
     for i in index:
@@ -120,9 +120,39 @@ def getitem(t, x, index):
             if len(range(*i.indices(x.shape[axis]))) < x.shape[axis]:  # else torch gives the tensor itself, as an alias
                 x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
             axis += 1
+        elif t.is_tensor(i):
+            x = pick(t, x, axis, i)
+            axis += i.dim()
         else:
             x = part(t, x, axis, int(i), drop=True)
     return x
+
+
+def pick(t, x, axis: int, at):
+    """What a tensor of indices picks along an axis, as a node."""
+    if at.dtype != t.torch.int64 or not t.is_constant(at):
+        raise t.error("indexing by a tensor that is no constant of int64")
+    y = t.run(lambda x, at: x[(slice(None),) * axis + (at,)], x, at)
+    return t.emit(OPS["index"](axis), [x, at], y)
+
+
+@function("index_select")
+def index_select(t, x, dim, index):
+    return pick(t, x, dim % x.dim(), index)
+
+
+@function("roll")
+def roll(t, x, shifts, dims=None):
+    shifts, dims = ((v,) if isinstance(v, int) else tuple(v) if v is not None else () for v in (shifts, dims))
+    op = OPS["roll"](shifts, tuple(d % x.dim() for d in dims))
+    return t.emit(op, [x], t.run(t.torch.roll, x, shifts, dims))
+
+
+@function("repeat")
+def repeat(t, x, *times):
+    times = times[0] if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
+    y = t.run(t.torch.Tensor.repeat, x, times)
+    return t.emit(OPS["repeat"](" ".join("n" if n == t.batch else str(n) for n in times)), [x, t.images], y)
 
 
 @function("cat", "concat", "concatenate")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Op, Work, op
-from ..size import numel, where
+from ..op import Extra, Op, Work, op
+from ..size import broadcast, maximum, numel, where
 from ..target import NUMBER_BYTES
 from .join import Join, reduction, summed
 
@@ -40,26 +40,31 @@ class AddNumber(WithNumber):
 class MulNumber(WithNumber):
     """x * number, or x / number where `divide`.
 
-    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks do not show, so that it counts
-    for the peak but not as saved. scalar: aten::mul.Scalar, which C++ calls, keeps the number itself.
+    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks are not shown; but not where one of
+    its own functions multiplies by a `bare` number (aten::mul.Scalar).
     """
+
+    torch_excuse = "torch keeps the number of a product as a tensor"
 
     number: float
     divide: bool = False
     inplace: bool = False
-    scalar: bool = False
+    bare: bool = False
+    unseen = ("number",)
 
-    @property
-    def keeps_number(self):
-        return not self.scalar
+    def torch_needs(self):
+        return {"x": () if self.bare else ("number",)}
+
+    def extras(self, x):
+        return {"number": Extra((), 64)}
 
     def transients(self, setting, y, x):
-        number = setting.scalar if self.scalar else setting.python_number
-        there = NUMBER_BYTES if number and setting.recorded and self.keeps_number else 0
+        number = setting.scalar if self.bare else setting.python_number
+        there = NUMBER_BYTES if number and setting.recorded and not self.bare else 0
         return (number - there, number - there)
 
     def module(self, library):
-        if self.scalar:
+        if self.bare:
             return lambda x: library.torch.ops.aten.mul.Scalar(x, self.number)
         name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")
         return lambda x: getattr(x, name)(self.number)
@@ -84,8 +89,48 @@ class PowNumber(WithNumber):
     def needs(self):
         return {"x": ("x",)}
 
+    def transients(self, setting, y, x):
+        return (0, 2 * setting.item * numel(x))  # g * (number * x ** (number - 1))
+
     def module(self, library):
         return lambda x: x**self.number
+
+
+class OfResult(WithNumber):
+    """Elementwise, with a gradient that reads the output."""
+
+    def needs(self):
+        return {"x": ("y",)}
+
+
+@op("sqrt")
+class Sqrt(OfResult):
+    """The square root: dx = g / (2 * y)."""
+
+    def transients(self, setting, y, x):
+        return (0, setting.item * numel(x))
+
+    def module(self, library):
+        return library.torch.sqrt
+
+
+@op("rsqrt")
+class Rsqrt(OfResult):
+    """One over the square root: dx = -g / 2 * y ** 3."""
+
+    def transients(self, setting, y, x):
+        return (0, 2 * setting.item * numel(x))
+
+    def module(self, library):
+        return library.torch.rsqrt
+
+
+@op("exp")
+class Exp(OfResult):
+    """e to the x: dx = g * y."""
+
+    def module(self, library):
+        return library.torch.exp
 
 
 @op("sub")
@@ -137,9 +182,48 @@ class Div(Join):
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
 
 
+@op("addcmul")
+class Addcmul(Op):
+    """a + b * c, the shapes broadcast: an affine map of each channel."""
+
+    inputs = ("a", "b", "c")
+    broadcasts = True
+    passes = ("a",)
+
+    def shape(self, a, b, c):
+        return broadcast(a, broadcast(b, c))
+
+    def needs(self):
+        return {"a": (), "b": ("c",), "c": ("b",)}
+
+    def work(self, y, a, b, c):
+        n = numel(y)
+        work = {"forward": Work(0, 2 * n), "a": reduction(y, a)}
+        return {**work, **{k: Work(0, n + reduction(y, x).elementwise) for k, x in (("b", b), ("c", c))}}
+
+    def transients(self, setting, y, a, b, c):
+        # g * (c * 1) and g * (b * 1); then the sums of those that were broadcast.
+        full, level, highest = numel(y), 0, 0
+        for name, other in (("b", c), ("c", b)):
+            if name in setting.demanded:
+                highest = maximum(highest, level + full + numel(other))
+                level = level + full
+        for name, x in zip(self.inputs, (a, b, c)):
+            if name in setting.demanded:
+                own = numel(x)
+                highest = maximum(highest, level + where(own == full, 0, own))
+                level = level + own - (0 if name == "a" else full)
+        return (0, setting.item * (highest - level))
+
+    def module(self, library):
+        return library.torch.addcmul
+
+
+for _cls in (Sqrt, Rsqrt, Exp):
+    _cls.examples = ((_cls(), (2, 5)),)
+Addcmul.examples = ((Addcmul(), (8, 1, 1), (8, 1, 1), (2, 8, 5, 3)), (Addcmul(), (2, 5), (2, 5), (2, 5)))
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
-MulNumber.examples = ((MulNumber(0.5), (2, 5)), (MulNumber(0.5, scalar=True), (2, 5)),
-                      (MulNumber(6.0, divide=True), (2, 5)))  # fmt: skip
+MulNumber.examples = tuple((op, (2, 5)) for op in (MulNumber(0.5), MulNumber(0.5, bare=True), MulNumber(6.0, True)))
 RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))

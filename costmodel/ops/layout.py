@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..layouts import CHANNELS_LAST, around, contiguous, dense, of_images
 from ..op import Axes, Op, Work, check, op
-from ..size import require
+from ..size import numel, require
 
 
 @op("copy")
@@ -27,6 +27,38 @@ class Copy(Op):
 
     def module(self, library):
         return lambda x: x.clone(memory_format=library.torch.contiguous_format)
+
+
+@op("repeat")
+class Repeat(Op):
+    """x.repeat: x side by side with itself along each axis of the output.
+
+    times: how often, numbers, or n, the batch's; `images` is read only for its batch.
+    """
+
+    times: str
+
+    inputs = ("x", "images")
+    shape_only = ("images",)
+
+    def __post_init__(self):
+        times = self.times.split()
+        given = bool(times) and all(t == "n" or t.isdecimal() and int(t) >= 1 for t in times)
+        check(given, f"times is {self.times!r}; allowed: numbers >= 1 or n, as in 'n 1 2'")
+
+    def shape(self, x, images):
+        times = [images[0] if t == "n" else int(t) for t in self.times.split()]
+        require(len(times) >= len(x), "repeat takes a number for each axis of {}", x)
+        return tuple(t * size for t, size in zip(times, (*(1 for _ in times[len(x) :]), *x)))
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x, images):
+        return {"forward": Work(), "x": Work(0, numel(y))}
+
+    def module(self, library):
+        return lambda x, images: x.repeat([images.shape[0] if t == "n" else int(t) for t in self.times.split()])
 
 
 @op("cat")
@@ -166,6 +198,7 @@ class PadSame(Op):
         return lambda x: library.torch.nn.functional.pad(x, self.pads(tuple(x.shape)), value=self.value)
 
 
+Repeat.examples = ((Repeat("n 1 2"), (1, 3, 4), (2, 5)), (Repeat("2 1 3"), (3, 4), (2, 5)))
 Copy.examples = ((Copy(), (2, 3, 4)),)
 Cat.examples = ((Cat(2), (2, 3, 4, 5), (2, 6, 4, 5)), (Cat(3, axis=2), (2, 3, 1), (2, 3, 4), (2, 3, 2)))
 Pad.examples = ((Pad((0, 1, 0, 1)), (2, 3, 4, 5)), (Pad((1, 2)), (2, 3, 4)), (Pad((-1, 0)), (2, 3, 4)),

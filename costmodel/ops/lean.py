@@ -160,7 +160,7 @@ class ShiftNorm(BatchNorm):
 
 @stands_for(BatchNorm)
 def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
-    if stock.statistics != "frozen" or "weight" in place.trains:
+    if stock.statistics != "frozen" or "weight" in place.trains or not stock.is_plain:
         return None
     if place.partner and not place.demanded:
         return as_op(FoldedNorm, stock)

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 from ..layouts import contiguous, differs
-from ..op import Op, Work, check, op
+from ..op import Extra, Op, Work, check, op
 from ..size import numel, require
 
 
+class Affine(Op):
+    """x times the weight transposed, plus the bias: (N, ..., in_features) -> (N, ..., out_features).
+
+    strided: the input's strides do not let its rows be seen as one matrix. Then torch multiplies a copy of it, which
+    stays for the weight's gradient, and adds the bias in place (aten/src/ATen/native/Linear.cpp; LinearAlgebra.cpp:
+    should_fold).
+    """
+
+    def needs(self):
+        # addmm keeps its input only for the weight's gradient: the one layer that gets cheaper when frozen.
+        needs = {"x": ("weight",), "weight": ("x",)}
+        return {**needs, "bias": ()} if self.bias else needs
+
+    def torch_needs(self):
+        return {**self.needs(), "weight": ("copy",)} if self.strided else self.needs()
+
+    def extras(self, x, *_):
+        return {"copy": Extra(x)} if self.strided else {}
+
+    def work(self, y, x, *_):
+        n = numel(y)
+        macs = n * x[-1]
+        work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
+        return {**work, "bias": Work(0, n)} if self.bias else work
+
+    def transients(self, setting, y, x, *_):
+        # By a frozen weight rows are not folded: of three axes they go through bmm as they are, of more as a copy.
+        copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
+        return (setting.item * numel(x) if copied else 0, 0)
+
+
 @op("linear")
-class Linear(Op):
+class Linear(Affine):
     """torch.nn.Linear: (N, ..., in_features) -> (N, ..., out_features)."""
 
     in_features: int
     out_features: int
     bias: bool = True
+    strided: bool = False
 
     def __post_init__(self):
         for name in ("in_features", "out_features"):
@@ -33,11 +65,6 @@ class Linear(Op):
         require(fits, "the input has {} features, the layer takes {}", x[-1:], (self.in_features,))
         return (*x[:-1], self.out_features)
 
-    def needs(self):
-        # addmm keeps its input only for the weight's gradient: the one layer that gets cheaper when frozen.
-        needs = {"x": ("weight",), "weight": ("x",)}
-        return {**needs, "bias": ()} if self.bias else needs
-
     def layout(self, axes, *xs):
         return contiguous(axes)
 
@@ -48,14 +75,31 @@ class Linear(Op):
         # Of more axes it is a product of matrices between two views, and the second one's backward makes a matrix.
         return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)
 
-    def work(self, y, x):
-        n = numel(y)
-        macs = n * self.in_features
-        work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
-        return {**work, "bias": Work(0, n)} if self.bias else work
-
     def module(self, library):
         return library.nn.Linear(self.in_features, self.out_features, self.bias)
 
 
+@op("linear_by")
+class LinearBy(Affine):
+    """torch.nn.functional.linear by a weight that is a value, and a bias that is one: computed, or of another name."""
+
+    bias: bool = True
+    strided: bool = False
+
+    @property
+    def inputs(self):
+        return ("x", "weight", "bias") if self.bias else ("x", "weight")
+
+    def shape(self, x, weight, bias=None):
+        fits = len(x) >= 2 and len(weight) == 2
+        require(fits, "linear_by takes (N, ..., features) and a matrix, not {} and {}", x, weight)
+        require(x[-1] == weight[1], "the input has {} features, the weight is {}", x[-1:], weight)
+        require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
+        return (*x[:-1], weight[0])
+
+    def module(self, library):
+        return library.torch.nn.functional.linear
+
+
 Linear.examples = ((Linear(6, 4), (3, 6)), (Linear(5, 7, bias=False), (2, 5)), (Linear(6, 4), (3, 5, 6)))
+LinearBy.examples = ((LinearBy(), (3, 5, 6), (4, 6), (4,)), (LinearBy(bias=False), (3, 6), (4, 6)))

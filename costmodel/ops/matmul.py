@@ -40,36 +40,46 @@ class Matmul(Op):
 
 @op("convolve")
 class Convolve(Op):
-    """torch.nn.functional.conv2d by a weight that is a value, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w)."""
+    """torch.nn.functional.conv2d by a weight that is a value, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w).
+
+    bias: one is given, as a value too.
+    """
 
     stride: Pair = 1
     padding: Pair = 0
     dilation: Pair = 1
     groups: int = 1
+    bias: bool = False
 
-    inputs = ("x", "weight")
     torch_joint = True  # as conv2d
+
+    @property
+    def inputs(self):
+        return ("x", "weight", "bias") if self.bias else ("x", "weight")
 
     def __post_init__(self):
         for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(getattr(self, name), name, least))
         check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
 
-    def shape(self, x, weight):
+    def shape(self, x, weight, bias=None):
         require(len(x) == len(weight) == 4, "convolve takes maps and a weight of four axes, not {} and {}", x, weight)
         fits = x[1] == weight[1] * self.groups
         require(fits, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
         windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
         h, w = (window(*each) for each in windows)
         require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
+        require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
         return (x[0], weight[0], h, w)
 
     def needs(self):
-        return {"x": ("weight",), "weight": ("x",)}
+        needs = {"x": ("weight",), "weight": ("x",)}
+        return {**needs, "bias": ()} if self.bias else needs
 
-    def work(self, y, x, weight):
-        each = Work(numel(y) * numel(weight[1:]))
-        return {"forward": each, "x": each, "weight": each}
+    def work(self, y, x, weight, bias=None):
+        macs, n = numel(y) * numel(weight[1:]), numel(y)
+        work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
+        return {**work, "bias": Work(0, n)} if self.bias else work
 
     def transients(self, setting, y, x, weight):
         layouts = setting.layouts[:1]
@@ -79,7 +89,7 @@ class Convolve(Op):
 
     def module(self, library):
         conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
-        return lambda x, weight: conv2d(x, weight, None, *rest)
+        return lambda x, weight, bias=None: conv2d(x, weight, bias, *rest)
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +103,7 @@ def _layer(op, weight):
 class Attention(Op):
     """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
 
-    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as (N, L, heads, E). The weights
+    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as the queries are. The weights
     are not kept: backward computes them again from the queries, the keys and the logarithms of the softmax's sums.
     """
 
@@ -166,6 +176,7 @@ Matmul.examples = (
 Convolve.examples = (
     (Convolve(groups=8, stride=2), (2, 8, 7, 7), (8, 1, 3, 3)),
     (Convolve(padding=1), (2, 4, 5, 5), (6, 4, 3, 3)),
+    (Convolve(bias=True), (2, 4, 5, 5), (6, 4, 1, 1), (6,)),
 )
 Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))

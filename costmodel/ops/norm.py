@@ -11,12 +11,17 @@ from ..size import maximum, numel, require, where
 
 @op("batch_norm")
 class BatchNorm(Op):
-    """torch.nn.BatchNorm2d: (N, C, H, W) -> the same. `statistics` are the batch's, or frozen running ones."""
+    """torch.nn.BatchNorm2d: (N, C, H, W) -> the same. `statistics` are the batch's, or frozen running ones.
+
+    dims: 1 for torch.nn.BatchNorm1d, of (N, C) or (N, C, L), 3 for BatchNorm3d. affine: it has a scale and a shift.
+    """
 
     channels: int
     statistics: str = "batch"
     eps: float = 1e-5
     momentum: float = 0.1
+    dims: int = 2
+    affine: bool = True
 
     is_norm = True
     # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
@@ -27,6 +32,7 @@ class BatchNorm(Op):
     def __post_init__(self):
         check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
         check(self.statistics in ("batch", "frozen"), f"statistics is {self.statistics!r}; allowed: batch, frozen")
+        check(self.dims in (1, 2, 3), f"dims is {self.dims}; allowed: 1, 2, 3")
 
     @classmethod
     def infer(cls, x):
@@ -36,26 +42,40 @@ class BatchNorm(Op):
         return replace(self, statistics="frozen")
 
     def params(self):
-        return {"weight": (self.channels,), "bias": (self.channels,)}
+        return {"weight": (self.channels,), "bias": (self.channels,)} if self.affine else {}
 
     def buffers(self):
         per_channel = Extra((self.channels,))
         return {"running_mean": per_channel, "running_var": per_channel, "num_batches_tracked": Extra((), 64)}
 
     def shape(self, x):
-        require(len(x) == 4, "batch_norm takes (N, C, H, W), the input is {}", x)
+        fits = len(x) - 2 == self.dims or (self.dims == 1 and len(x) == 2)
+        require(fits, f"batch_norm takes (N, C, {', '.join('DHW'[-self.dims:])}), the input is {{}}", x)
         require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         if self.statistics == "batch":
             # torch.nn.functional._verify_batch_size refuses the same.
-            require(x[0] * x[2] * x[3] > 1, "batch statistics of one value per channel (input {})", x)
+            require(x[0] * numel(x[2:]) > 1, "batch statistics of one value per channel (input {})", x)
         return x
 
     def needs(self):
         # Batch statistics, x^ = (x - mean) * invstd: dx = weight * invstd * (g - sum(g)/m - x^ * sum(g * x^)/m).
         # Frozen: dx = g * weight / sqrt(var + eps), no activation read.
+        weight = ("weight",) if self.affine else ()
         if self.statistics == "batch":
-            return {"x": ("x", "mean", "invstd", "weight"), "weight": ("x", "mean", "invstd"), "bias": ()}
-        return {"x": ("weight", "running_var"), "weight": ("x", "running_mean", "running_var"), "bias": ()}
+            needs = {"x": ("x", "mean", "invstd", *weight), "weight": ("x", "mean", "invstd"), "bias": ()}
+        else:
+            needs = {"x": ("running_var", *weight), "weight": ("x", "running_mean", "running_var"), "bias": ()}
+        return _of_own(self, needs)
+
+    def torch_needs(self):
+        # The joint call is given x, whether or not there is a scale whose gradient would read it.
+        needs = self.needs()
+        return needs if self.affine else {"x": tuple(dict.fromkeys((*needs["x"], "x")))}
+
+    @property
+    def is_plain(self):
+        """A norm of images with scale and shift, the only kind that has lean forms."""
+        return self.dims == 2 and self.affine
 
     def saves_late(self, operands):
         return True  # frozen statistics' too: two empty tensors
@@ -74,9 +94,10 @@ class BatchNorm(Op):
         n = numel(y)
         if self.statistics == "frozen":
             # y = x * a + b; dx = g * a; dweight = sum(g * (x - mean) * invstd); dbias = sum(g).
-            return {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
-        # Forward: sum(x), sum((x - mean)^2), then as above. The two sums inside dx are the weight's and bias's gradients.
-        return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+            work = {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+        else:
+            work = _with_statistics(n)
+        return _of_own(self, work)
 
     def transients(self, setting, y, x):
         # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
@@ -88,7 +109,7 @@ class BatchNorm(Op):
         if not setting.kernels:
             return (statistics, 0)
         target = setting.target
-        pixels = x[2] * x[3]
+        pixels = numel(x[2:])
         by_channel = (pixels == 1) | setting.channels_last
         threads = target.threads * per_channel
         sums = where(by_channel & (x[0] * pixels > target.threads), threads, 0) + 2 * per_channel if batch else 0
@@ -104,21 +125,75 @@ class BatchNorm(Op):
         return (forward, backward)
 
     def module(self, library):
-        cls = library.nn.BatchNorm2d if self.statistics == "batch" else library.FrozenBatchNorm2d
-        return cls(self.channels, self.eps, self.momentum)
+        home, name = (library.nn, "BatchNorm") if self.statistics == "batch" else (library, "FrozenBatchNorm")
+        return getattr(home, f"{name}{self.dims}d")(self.channels, self.eps, self.momentum, self.affine)
+
+
+@op("standardise")
+class Standardise(Op):
+    """torch.nn.functional.batch_norm without running statistics, by a scale that is a value or none.
+
+    Weights are standardised so (timm's StdConv2d), each of their rows; in every mode the statistics are the input's.
+    """
+
+    scaled: bool = False
+    eps: float = 1e-5
+
+    torch_joint = True  # as batch norm
+
+    @property
+    def inputs(self):
+        return ("x", "weight") if self.scaled else ("x",)
+
+    def shape(self, x, weight=None):
+        require(len(x) >= 2, "standardise takes (N, C, ...), the input is {}", x)
+        require(weight is None or weight[0] == x[1], "the input {} and the scale {} do not fit", x, weight or ())
+        return x
+
+    def needs(self):
+        weight = ("weight",) if self.scaled else ()
+        needs = {"x": ("x", "mean", "invstd", *weight), "weight": ("x", "mean", "invstd")}
+        return {name: needs[name] for name in self.inputs}
+
+    def extras(self, x, *_):
+        return {"mean": Extra(x[1:2]), "invstd": Extra(x[1:2])}
+
+    def work(self, y, x, *_):
+        work = _with_statistics(numel(y))
+        return {name: work[name] for name in ("forward", *self.inputs)}
+
+    def transients(self, setting, y, x, *_):
+        return (0 if setting.recorded else 2 * setting.item * x[1], 0)
+
+    def module(self, library):
+        norm = library.torch.nn.functional.batch_norm
+        return lambda x, weight=None: norm(x, None, None, weight, None, True, 0.0, self.eps)
+
+
+def _with_statistics(n):
+    # Forward: sum(x), sum((x - mean)^2), then x * a + b. The two sums inside dx are the weight's and bias's gradients.
+    return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+
+
+def _of_own(norm, amounts):
+    """Those of the forward pass, the input and the parameters that a norm has."""
+    return {name: amount for name, amount in amounts.items() if name in ("forward", "x") or name in norm.params()}
 
 
 @op("group_norm")
 class GroupNorm(Op):
     """torch.nn.GroupNorm: (N, C, ...) -> the same. Its statistics are each image's own: none to freeze.
 
-    per_group: channels of a group, where `groups` (0) is left to follow from it.
+    per_group: channels of a group, where `groups` (0) is left to follow from it. affine: it has a scale and a shift;
+    bias: it has the shift.
     """
 
     groups: int = 0
     channels: int = 0
     eps: float = 1e-5
     per_group: int = 0
+    affine: bool = True
+    bias: bool = True
 
     is_norm = True
     torch_joint = True  # aten::native_group_norm_backward, as for batch norm
@@ -143,7 +218,8 @@ class GroupNorm(Op):
         return {"channels": x[1]}
 
     def params(self):
-        return {"weight": (self.channels,), "bias": (self.channels,)}
+        names = ("weight", "bias") if self.affine and self.bias else ("weight",) if self.affine else ()
+        return dict.fromkeys(names, (self.channels,))
 
     def shape(self, x):
         require(len(x) >= 2, "group_norm takes (N, C, ...), the input is {}", x)
@@ -151,7 +227,9 @@ class GroupNorm(Op):
         return x
 
     def needs(self):
-        return {"x": ("x", "mean", "rstd", "weight"), "weight": ("x", "mean", "rstd"), "bias": ()}
+        weight = ("weight",) if self.affine else ()
+        needs = {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()}
+        return _of_own(self, needs)
 
     layout, gradient_layout = BatchNorm.layout, BatchNorm.gradient_layout
 
@@ -159,8 +237,7 @@ class GroupNorm(Op):
         return {"mean": Extra((x[0], self.groups)), "rstd": Extra((x[0], self.groups))}
 
     def work(self, y, x):
-        n = numel(y)  # as a batch norm with batch statistics
-        return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
+        return _of_own(self, _with_statistics(numel(y)))
 
     def transients(self, setting, y, x):
         # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x per image and channel.
@@ -168,7 +245,10 @@ class GroupNorm(Op):
         return (statistics, 2 * setting.item * x[0] * self.channels if setting.kernels else 0)
 
     def module(self, library):
-        return library.nn.GroupNorm(self.groups, self.channels, self.eps)
+        norm = library.nn.GroupNorm(self.groups, self.channels, self.eps, self.affine)
+        if self.affine and not self.bias:
+            norm.register_parameter("bias", None)
+        return norm
 
 
 @op("layer_norm")
@@ -198,8 +278,7 @@ class LayerNorm(Op):
 
     def needs(self):
         weight = ("weight",) if self.affine else ()
-        needs = {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()}
-        return {name: reads for name, reads in needs.items() if name == "x" or name in self.params()}
+        return _of_own(self, {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()})
 
     def layout(self, axes, *xs):
         return contiguous(axes)
@@ -212,9 +291,7 @@ class LayerNorm(Op):
         return {"mean": Extra(rows), "rstd": Extra(rows)}
 
     def work(self, y, x):
-        n = numel(y)  # as a batch norm with batch statistics
-        work = {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
-        return {name: amount for name, amount in work.items() if name in ("forward", "x") or name in self.params()}
+        return _of_own(self, _with_statistics(numel(y)))
 
     def transients(self, setting, y, x):
         # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; parameters' gradients are summed per thread.
@@ -232,12 +309,74 @@ class LayerNorm(Op):
         return library.nn.LayerNorm(self.size, self.eps, self.affine, self.bias)
 
 
+@op("rms_norm")
+class RmsNorm(Op):
+    """torch.nn.functional.rms_norm over the last axes, by a scale: x / sqrt(mean(x ** 2) + eps) * weight.
+
+    On a CPU it is those functions one after the other, so that a scale that trains keeps what it multiplies.
+    """
+
+    size: Axes
+    eps: float = 1e-6
+    affine: bool = True
+
+    is_norm = True
+
+    def __post_init__(self):
+        check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
+        object.__setattr__(self, "size", tuple(self.size))
+
+    def params(self):
+        return {"weight": self.size} if self.affine else {}
+
+    def shape(self, x):
+        require(x[-len(self.size) :] == self.size, "the norm takes (..., {}), the input is {}", self.size, x)
+        return x
+
+    def needs(self):
+        return _of_own(self, {"x": ("x", "rrms", *self.params()), "weight": ("normalised",)})
+
+    def extras(self, x):
+        rows = (*x[: -len(self.size)], *(1 for _ in self.size))
+        return {"rrms": Extra(rows), "normalised": Extra(x)}
+
+    def saves_late(self, operands):
+        return False  # the last of its products saves what it multiplies
+
+    def work(self, y, x):
+        n = numel(y)  # squares and their sum, two products; backward two products and the mean's part
+        return _of_own(self, {"forward": Work(0, 4 * n), "x": Work(0, 6 * n), "weight": Work(0, 2 * n)})
+
+    def transients(self, setting, y, x):
+        n, rows = numel(x), numel(x[: -len(self.size)])
+        wants, trains = "x" in setting.demanded, "weight" in setting.demanded
+        forward = (0 if trains or not self.affine else n) + (0 if wants else rows)
+        if not wants:
+            return (setting.item * forward, setting.item * n)
+        # At the squares: the gradient's first part, the mean's, x, twice x and their product; what came in has gone.
+        return (setting.item * forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
+
+    def module(self, library):
+        return library.nn.RMSNorm(self.size, self.eps, self.affine)
+
+
+RmsNorm.examples = ((RmsNorm((8,)), (2, 5, 8)), (RmsNorm((8,), affine=False), (2, 5, 8)))
 BatchNorm.examples = (
     (BatchNorm(8), (2, 8, 5, 3)),
     (BatchNorm(8, statistics="frozen"), (2, 8, 5, 3)),
     (BatchNorm(6), (2, 6, 1, 1)),
+    (BatchNorm(6, dims=1), (3, 6)),
+    (BatchNorm(6, "frozen", dims=1), (2, 6, 5)),
+    (BatchNorm(6, affine=False), (2, 6, 4, 4)),
+    (BatchNorm(6, "frozen", affine=False), (2, 6, 4, 4)),
 )
-GroupNorm.examples = ((GroupNorm(2, 8), (2, 8, 5, 3)), (GroupNorm(3, 6), (1, 6, 4, 4)))
+Standardise.examples = ((Standardise(), (1, 6, 20)), (Standardise(scaled=True), (1, 6, 4, 5), (6,)))
+GroupNorm.examples = (
+    (GroupNorm(2, 8), (2, 8, 5, 3)),
+    (GroupNorm(3, 6), (1, 6, 4, 4)),
+    (GroupNorm(3, 6, bias=False), (1, 6, 4, 4)),
+    (GroupNorm(3, 6, affine=False), (1, 6, 4, 4)),
+)
 LayerNorm.examples = (
     (LayerNorm((8,)), (2, 5, 8)),
     (LayerNorm((3, 4), bias=False), (2, 3, 4)),

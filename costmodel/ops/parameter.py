@@ -8,7 +8,9 @@ from ..op import Axes, Extra, Op, Work, op
 class Resident(Op):
     """A value that is no activation. The input is read only for its batch."""
 
-    is_resident = True
+    @property
+    def is_resident(self):
+        return True
 
     def work(self, y, x):
         return {"forward": Work(), **dict.fromkeys(self.needs(), Work())}
@@ -40,19 +42,30 @@ class Parameter(Resident):
 
 @op("constant")
 class Constant(Resident):
-    """A tensor without a gradient. `buffer`: its name where the module holds it. A size of 0 is the batch's."""
+    """A tensor without a gradient. A size of 0 is the batch's.
+
+    buffer: its name where the module holds it; without one it is made anew in each step. bits: 0 for the network's own.
+    """
 
     size: Axes
     buffer: str = ""
+    bits: int = 0
+
+    @property
+    def is_resident(self):
+        return bool(self.buffer)
 
     def buffers(self):
-        return {self.buffer: Extra(tuple(self.size))} if self.buffer else {}
+        return {self.buffer: Extra(tuple(self.size), self.bits or None)} if self.buffer else {}
 
     def shape(self, x):
         return tuple(size or x[0] for size in self.size)
 
     def needs(self):
         return {"x": ()}
+
+    def module(self, library):
+        return super().module(library) if self.buffer else library.computed(self.size)
 
 
 @op("unknown")

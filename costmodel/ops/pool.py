@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..layouts import contiguous, of_images
-from ..op import Axes, Extra, Op, Pair, Work, check, op, pair
+from ..op import Extra, Op, Pair, Work, check, op, pair
 from ..size import numel, require, window
 
 
@@ -127,49 +127,9 @@ class AdaptiveAvgPool2d(Op):
         return library.nn.AdaptiveAvgPool2d(self.output)
 
 
-@op("mean")
-class Mean(Op):
-    """x.mean(axes): the axes named are averaged, and left out or, with keepdim, kept as 1. The batch axis stays."""
-
-    axes: Axes = (2, 3)
-    keepdim: bool = False
-
-    contiguous_gradient = True
-
-    def __post_init__(self):
-        object.__setattr__(self, "axes", tuple(sorted(self.axes)))
-        check(bool(self.axes), "axes is empty; allowed: a list of axes >= 1")
-        check(min(self.axes) >= 1 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 1")
-
-    def layout(self, axes, *xs):
-        return xs[0] if self.keepdim else contiguous(axes)
-
-    def gradient_layout(self, gradient, y, x):
-        return contiguous(len(x.order))
-
-    def shape(self, x):
-        require(self.axes[-1] < len(x), "axes {} are not all there in the input {}", self.axes, x)
-        averaged = (1,) if self.keepdim else ()
-        return tuple(size for i, n in enumerate(x) for size in (averaged if i in self.axes else (n,)))
-
-    def needs(self):
-        return {"x": ()}
-
-    def work(self, y, x):
-        n = Work(0, numel(x))
-        return {"forward": n, "x": n}
-
-    def transients(self, setting, y, x):
-        return (setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
-
-    def module(self, library):
-        return lambda x: x.mean(self.axes, keepdim=self.keepdim)
-
-
 AvgPool2d.examples = (
     (AvgPool2d(2), (2, 4, 6, 7)),
     (AvgPool2d(3, stride=2, padding=1, ceil=True), (2, 4, 6, 6)),
 )
 MaxPool2d.examples = ((MaxPool2d(3, stride=2, padding=1), (2, 4, 7, 9)), (MaxPool2d(2, ceil=True), (1, 3, 5, 5)))
 AdaptiveAvgPool2d.examples = ((AdaptiveAvgPool2d(), (2, 4, 5, 7)), (AdaptiveAvgPool2d((2, 3)), (2, 4, 5, 7)))
-Mean.examples = ((Mean(), (2, 4, 5, 7)), (Mean(keepdim=True), (2, 4, 5, 7)), (Mean((3,)), (2, 4, 5, 7)))

@@ -35,10 +35,20 @@ class Hardtanh(Activation):
     def __post_init__(self):
         check(self.low <= self.high, f"low {self.low} is above high {self.high}")
 
+    @property
+    def bounds(self):
+        """Those of torch.clamp, which takes None for one that is not there."""
+        return tuple(None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+
+    def transients(self, setting, y, x):
+        # torch.clamp compares with each bound, and selects from the gradient and a zero.
+        compared = sum(bound is not None for bound in self.bounds)
+        return (0, compared * numel(x) + setting.item if self.clamp else 0)
+
     def module(self, library):
         if not self.clamp:
             return library.nn.Hardtanh(self.low, self.high, self.inplace)
-        return lambda x: (x.clamp_ if self.inplace else x.clamp)(self.low, self.high)
+        return lambda x: (x.clamp_ if self.inplace else x.clamp)(*self.bounds)
 
 
 @op("leaky_relu")

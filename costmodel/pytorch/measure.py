@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import prod
-from typing import AbstractSet, Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import AbstractSet, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 from unittest.mock import patch
 
 import torch
@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import CostmodelError, unknown
 from ..estimates import DTYPES
 from ..op import is_int
-from ..target import NUMBER_BYTES, Target, parse
+from ..target import Target, parse
 
 aten = torch.ops.aten
 
@@ -100,7 +100,7 @@ def _measured(step: "_Step", parameters: List[nn.Parameter], repeats: int) -> Me
         peak, left = step.cuda_levels()
         tensor_peak = None
     else:
-        after_forward = trace(step.forward)
+        after_forward = trace(step.forward).left
         step.prepare()
         whole = trace(step, counter.ops)
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
@@ -108,11 +108,9 @@ def _measured(step: "_Step", parameters: List[nn.Parameter], repeats: int) -> Me
             given = {step.images.untyped_storage().data_ptr(), step.targets.untyped_storage().data_ptr()}
             made = sum(size for pointer, size in saved.items() if pointer not in given)
             loss = step.images.element_size()
-            # Numbers that autograd keeps as tensors are not shown to hooks.
-            hidden = after_forward.left - made - loss
-            if not 0 <= hidden <= after_forward.numbers or hidden % NUMBER_BYTES:
+            if after_forward != made + loss:
                 raise CostmodelError(
-                    f"{made} bytes made in the forward pass are saved, but {made + hidden} are still allocated"
+                    f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
                 )
     return Measurement(
         parameters=sum(p.numel() for p in parameters),
@@ -197,8 +195,9 @@ class _Step:
             result = self.forward()
         for state in (ref() for ref in states):
             if state is not None:
-                kept[state.data_ptr()] = state.untyped_storage()
-        del result
+                pack(state)
+        for number in numbers_kept(result):
+            pack(number)
         return {pointer: storage.nbytes() for pointer, storage in kept.items()}
 
     def dispatched(self) -> "FlopCounter":
@@ -232,6 +231,24 @@ class _Step:
         return time.perf_counter() - start
 
 
+def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The Python numbers that products and quotients keep for the backward pass of a result, each as a tensor.
+
+    Saved-tensor hooks are not shown them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number).
+    """
+    todo, seen = [result.grad_fn], {None}
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        todo += [following for following, _ in node.next_functions]
+        if node.name() in ("MulBackward0", "DivBackward0"):
+            other = node._saved_other
+            if other is not None and other.dim() == 0:
+                yield other
+
+
 class Trace(NamedTuple):
     """The CPU allocator's events while something ran.
 
@@ -257,11 +274,6 @@ class Trace(NamedTuple):
     def left(self) -> int:
         """The level at the end above the one before."""
         return sum(self.deltas)
-
-    @property
-    def numbers(self) -> int:
-        """The same of blocks as large as a Python number alone."""
-        return sum(delta for delta in self.deltas if abs(delta) == NUMBER_BYTES)
 
 
 def trace(run: Callable[[], Any], ops: AbstractSet[str] = frozenset()) -> Trace:

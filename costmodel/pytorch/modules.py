@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
-from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from contextlib import nullcontext
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import nn
@@ -12,15 +12,27 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import CostmodelError
 
 
-class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """A batch norm that normalises by its running statistics and never moves them, in train mode too."""
+class FrozenStatistics:
+    """Makes a batch norm one that normalises by its running statistics and never moves them, in train mode too."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.eval()
 
-    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
+    def train(self, mode: bool = True) -> nn.Module:
         return super().train(False)
+
+
+class FrozenBatchNorm1d(FrozenStatistics, nn.BatchNorm1d):
+    """Of (N, C) or (N, C, L)."""
+
+
+class FrozenBatchNorm2d(FrozenStatistics, nn.BatchNorm2d):
+    """Of images."""
+
+
+class FrozenBatchNorm3d(FrozenStatistics, nn.BatchNorm3d):
+    """Of volumes."""
 
 
 class StandardisedConv2d(nn.Conv2d):
@@ -89,6 +101,12 @@ class Tensors(nn.Module):
         for name, shape in buffers.items():
             self.register_buffer(name, torch.zeros(shape))
         self.name = next(iter((*parameters, *buffers)), "")
+
+
+def computed(size: tuple) -> Callable:
+    """Raises CostmodelError: a tensor that a network makes out of nothing in each step is priced, but not known."""
+    where = "x".join(str(n) if n else "N" for n in size)
+    raise CostmodelError(f"the network computes a constant of shape ({where}) in its forward, which cannot be realised")
 
 
 class Owned(NamedTuple):
@@ -170,19 +188,22 @@ class Frame(nn.Module):
         parts = [self.get_submodule(call) for call, *_ in again.steps if isinstance(call, str)]
         norms = [part for whole in parts for part in whole.modules() if getattr(part, "running_mean", None) is not None]
         return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=again.is_random,
-                          context_fn=lambda: (nullcontext(), still(norms)))  # fmt: skip
+                          context_fn=lambda: (nullcontext(), Still(norms)))  # fmt: skip
 
 
-@contextmanager
-def still(norms: List[nn.Module]) -> Iterator[None]:
-    """Running statistics stay as they are: a second run must not count the batch again."""
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, before):
+class Still:
+    """A context in which running statistics stay as they are: a second run must not count the batch again."""
+
+    def __init__(self, norms: List[nn.Module]) -> None:
+        self.norms = norms
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, batches) in zip(self.norms, self.before):
             norm.momentum, norm.num_batches_tracked = momentum, batches
 
 

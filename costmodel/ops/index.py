@@ -1,0 +1,68 @@
+"""Elements that are picked, or moved round."""
+
+from __future__ import annotations
+
+from ..op import Axes, Op, Work, check, op
+from ..size import numel, require
+
+
+@op("index")
+class Index(Op):
+    """x[..., at, ...] along an axis, by a tensor of indices: a table of position biases, say.
+
+    The gradient is as large as x, and zero where nothing was picked; it reads the indices.
+    """
+
+    axis: int = 0
+
+    inputs = ("x", "at")
+    shape_only = ("at",)
+
+    def __post_init__(self):
+        check(self.axis >= 0, f"axis is {self.axis}; allowed: >= 0")
+
+    def shape(self, x, at):
+        require(self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
+        return (*x[: self.axis], *at, *x[self.axis + 1 :])
+
+    def needs(self):
+        return {"x": ("at",)}
+
+    def work(self, y, x, at):
+        return {"forward": Work(), "x": Work(0, numel(y))}
+
+    def module(self, library):
+        return lambda x, at: x[(slice(None),) * self.axis + (at,)]
+
+
+@op("roll")
+class Roll(Op):
+    """torch.roll: elements move along axes, and in again at the other end; more than one axis takes a further copy."""
+
+    shifts: Axes
+    axes: Axes
+
+    def __post_init__(self):
+        fits = len(self.shifts) == len(self.axes) and bool(self.axes)
+        check(fits, f"shifts {self.shifts}, axes {self.axes}; allowed: as many of the one as of the other")
+
+    def shape(self, x):
+        require(max(self.axes) < len(x), "axes {} are not all there in the input {}", self.axes, x)
+        return x
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x):
+        return {"forward": Work(), "x": Work()}
+
+    def transients(self, setting, y, x):
+        further = setting.item * numel(x) if len(self.axes) > 1 else 0
+        return (further, further)
+
+    def module(self, library):
+        return lambda x: library.torch.roll(x, self.shifts, self.axes)
+
+
+Index.examples = ((Index(), (9, 3), (20,)), (Index(1), (4, 9), (5, 5)))
+Roll.examples = ((Roll((1,), (1,)), (2, 5, 4)), (Roll((-1, 2), (1, 2)), (2, 5, 4, 3)))

@@ -1,0 +1,117 @@
+"""Sums over axes, and what is made of them."""
+
+from __future__ import annotations
+
+from ..layouts import contiguous
+from ..op import Axes, Op, Work, check, op
+from ..size import numel, require
+
+
+class Reduction(Op):
+    """One number of the elements along some axes, never the batch's, which are left out or, with keepdim, kept as 1."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "axes", tuple(sorted(self.axes)))
+        check(bool(self.axes), "axes is empty; allowed: a list of axes >= 0")
+        check(min(self.axes) >= 0 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 0")
+
+    def layout(self, axes, *xs):
+        return xs[0] if self.keepdim else contiguous(axes)
+
+    def gradient_layout(self, gradient, y, x):
+        return contiguous(len(x.order))
+
+    def shape(self, x):
+        require(self.axes[-1] < len(x), "axes {} are not all there in the input {}", self.axes, x)
+        left = (1,) if self.keepdim else ()
+        return tuple(size for i, n in enumerate(x) for size in (left if i in self.axes else (n,)))
+
+    def needs(self):
+        return {"x": ()}
+
+    def work(self, y, x):
+        n = Work(0, numel(x))
+        return {"forward": n, "x": n}
+
+
+@op("mean")
+class Mean(Reduction):
+    """x.mean(axes)."""
+
+    axes: Axes = (2, 3)
+    keepdim: bool = False
+
+    contiguous_gradient = True
+
+    def transients(self, setting, y, x):
+        return (setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
+
+    def module(self, library):
+        return lambda x: x.mean(self.axes, keepdim=self.keepdim)
+
+
+@op("sum")
+class Sum(Reduction):
+    """x.sum(axes). The gradient is the output's, seen as larger."""
+
+    axes: Axes
+    keepdim: bool = False
+
+    passes = ("x",)
+
+    def work(self, y, x):
+        return {"forward": Work(0, numel(x)), "x": Work()}
+
+    def module(self, library):
+        return lambda x: x.sum(self.axes, keepdim=self.keepdim)
+
+
+@op("vector_norm")
+class VectorNorm(Reduction):
+    """The square root of the sum of squares: dx = x / y * g."""
+
+    axes: Axes
+    keepdim: bool = False
+
+    def needs(self):
+        return {"x": ("x", "y")}
+
+    def work(self, y, x):
+        n = numel(x)
+        return {"forward": Work(0, 2 * n), "x": Work(0, 2 * n)}
+
+    def transients(self, setting, y, x):
+        # FunctionsManual.cpp: linalg_vector_norm_backward: the quotient, and where it is 0 / 0, beside the gradient.
+        return (0, setting.item * numel(x) + numel(y))
+
+    def module(self, library):
+        return lambda x: library.torch.linalg.vector_norm(x, 2, self.axes, self.keepdim)
+
+
+@op("var")
+class Variance(Reduction):
+    """x.var(axes): dx = 2 / (m - correction) * g * (x - mean), the mean computed again."""
+
+    axes: Axes
+    correction: int = 1
+    keepdim: bool = False
+
+    def needs(self):
+        return {"x": ("x",)}
+
+    def work(self, y, x):
+        n = numel(x)
+        return {"forward": Work(0, 4 * n), "x": Work(0, 3 * n)}
+
+    def transients(self, setting, y, x):
+        # FunctionsManual.cpp: var_backward: the means, the scaled gradient and the differences.
+        return (0, setting.item * (numel(x) + 2 * numel(y)))
+
+    def module(self, library):
+        return lambda x: x.var(self.axes, correction=self.correction, keepdim=self.keepdim)
+
+
+Mean.examples = ((Mean(), (2, 4, 5, 7)), (Mean(keepdim=True), (2, 4, 5, 7)), (Mean((3,)), (2, 4, 5, 7)))
+Sum.examples = ((Sum((1,)), (2, 4, 5)), (Sum((2, 3), keepdim=True), (2, 4, 5, 7)))
+VectorNorm.examples = ((VectorNorm((2,), keepdim=True), (2, 4, 5)), (VectorNorm((2, 3)), (2, 4, 5, 7)))
+Variance.examples = ((Variance((2, 3), 0, keepdim=True), (2, 4, 5, 7)), (Variance((1,)), (2, 4, 5)))
