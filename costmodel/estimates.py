@@ -10,13 +10,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 import numpy as np
 
 from .convention import Kept, find
+from .events import UPDATE, Event, Timeline
 from .graph import Graph
 from .optimizer import Optimizer
 from .peaks import Grid, highest
 from .recompute import GIVEN, RNG_STATE
 from .size import Shape, Size, nbytes, numel
 from .target import Target
-from .timeline import UPDATE, Event, Timeline
 
 
 class DType(NamedTuple):

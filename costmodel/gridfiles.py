@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Iterator, Tuple
 
 from .errors import CostmodelError
-from .sweeps import Plan, write_rows
+from .sweeps import SweepPlan, write_rows
 
 
-def write(plan: Plan, path: str, shard: Tuple[int, int] = (1, 1), force: bool = False) -> Iterator[int]:
+def write(plan: SweepPlan, path: str, shard: Tuple[int, int] = (1, 1), force: bool = False) -> Iterator[int]:
     """Write a grid, or the i-th of n parts of it, with a header; yields the cells of each chunk once it is written.
 
     What an interrupted call of the same request left is gone on with, and first yielded as a whole. force: replace a
@@ -54,7 +54,7 @@ def check_free(target: Path, force: bool) -> None:
         raise CostmodelError(f"output {str(target)!r} exists; allowed: another name, or --force to replace it")
 
 
-def fingerprint(plan: Plan, shard: Tuple[int, int]) -> str:
+def fingerprint(plan: SweepPlan, shard: Tuple[int, int]) -> str:
     """What decides each byte of the output."""
     from . import __version__
 

@@ -10,9 +10,9 @@ from typing import Dict, NamedTuple, Sequence, Union
 
 import numpy as np
 
+from .events import Timeline
 from .lines import Batches, Line, Uneven
 from .size import Size
-from .timeline import Timeline
 
 
 class Grid(NamedTuple):

@@ -18,15 +18,16 @@ from .analyze import memory_of, price, shapes_of, work_of
 from .assignment import parts
 from .errors import CostmodelError
 from .estimates import Request, flops
+from .events import BACKWARD, FORWARD, UPDATE
 from .graph import INPUT, Graph, Node
 from .layouts import contiguous
+from .lifetimes import frame_ends
 from .network import Network
 from .op import Op, Work
 from .recompute import segments
 from .size import nbytes, numel
 from .strategy import STRATEGIES, with_loss
 from .target import Setting
-from .timeline import BACKWARD, FORWARD, UPDATE, frame_ends
 
 
 @dataclass(frozen=True, eq=False, repr=False)

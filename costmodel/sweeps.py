@@ -37,7 +37,7 @@ class Chunk(NamedTuple):
     cells: int
 
 
-class Plan:
+class SweepPlan:
     """A grid that is checked and not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
     def __init__(self, network: Union[str, Network, Any], axes: Dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ def sweep(
     for its cell. Raises CostmodelError for a bad request, an axis without values, and a cell without a cost, which it
     names.
     """
-    plan = Plan(network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention,
+    plan = SweepPlan(network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention,
                           **axes})  # fmt: skip
     if plan.cells > MOST_IN_MEMORY:
         raise CostmodelError(

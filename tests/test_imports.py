@@ -85,5 +85,5 @@ def test_only_the_document_reader_imports_yaml():
 
 
 def test_public_names():
-    assert costmodel.__all__ == ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "sweep"]
+    assert costmodel.__all__ == ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "plan", "sweep"]
     assert all(hasattr(costmodel, name) for name in costmodel.__all__)

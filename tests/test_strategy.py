@@ -153,7 +153,7 @@ def test_dropout_and_stochastic_depth_stay_as_in_training(strategy):
 def test_a_strategy_leaves_the_network_as_it_was():
     network = costmodel.load("mobilenet_v2")
     before = str(network)
-    for name in STRATEGIES.keys() - {"as_is"}:  # which a spec does not have
+    for name in STRATEGIES.keys() - {"as_is", "plan"}:  # which a spec does not have; which takes a code
         costmodel.estimate(network, f"{name}:1" if STRATEGIES[name].takes_blocks else name)
     assert str(network) == before
 

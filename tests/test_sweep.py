@@ -24,7 +24,7 @@ from costmodel.ops.resize import Upsample
 from costmodel.peaks import Grid, envelope, highest, running
 from costmodel.pricing import COLUMNS
 from costmodel.strategy import usual
-from costmodel.sweeps import Plan
+from costmodel.sweeps import SweepPlan
 
 BATCHES = [1, 2, 3, 15, 16, 17, 64, 500]
 
@@ -325,7 +325,7 @@ AXES = {"strategy": "full,last", "resolution": [64, 96, 128], "target": "none"}
 
 def plans():
     """Plans whose chunks are several rows, and several pieces of one row."""
-    return [Plan("mobilenet_v2", {**AXES, "batch": batch}) for batch in ("1..3", "1..10")]
+    return [SweepPlan("mobilenet_v2", {**AXES, "batch": batch}) for batch in ("1..3", "1..10")]
 
 
 def test_chunks_make_up_the_whole(small_chunks):

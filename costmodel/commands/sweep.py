@@ -24,14 +24,14 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
     """
     from ..axes import shard_of
     from ..errors import CostmodelError
-    from ..sweeps import Plan
+    from ..sweeps import SweepPlan
 
     part = shard_of(shard)
     if output is not None and not output.endswith(".csv"):
         raise CostmodelError(f"output {output!r}; allowed: a name that ends in .csv")
     given: Dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
     if output is None:
-        show(Plan(network, given), part, form)
+        show(SweepPlan(network, given), part, form)
         return
 
     from pathlib import Path
@@ -39,7 +39,7 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
     from ..gridfiles import check_free, write
 
     check_free(Path(output), force)
-    plan = Plan(network, given)
+    plan = SweepPlan(network, given)
     cells = sum(chunk.cells for chunk in plan.chunks(part))
     with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
         for written in write(plan, output, part, force):

@@ -22,7 +22,7 @@ def reshaped(r, x, to: Sequence[int]) -> Any:
     strides = viewed(x.shape, x.strides, to)
     if strides is not None and len(to) == 2 <= len(x.shape) and to[0] == x.shape[0]:
         return r.emit("flatten", {}, [x], strides)
-    fields = {"to": pattern(x.shape, to), **({"copy": True} if strides is None else {})}
+    fields = {"to": pattern(x.shape, to, r.batch), **({"copy": True} if strides is None else {})}
     return r.emit("reshape", fields, [x], strides or contiguous)
 
 

@@ -81,7 +81,7 @@ class Convolve(Op):
         work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
         return {**work, "bias": Work(0, n)} if self.bias else work
 
-    def transients(self, setting, y, x, weight):
+    def transients(self, setting, y, x, weight, bias=None):
         layouts = setting.layouts[:1]
         return _layer(self, weight).transients(setting._replace(layouts=layouts), y, x)  # it is the same kernels
 
@@ -96,7 +96,7 @@ class Convolve(Op):
 def _layer(op, weight):
     """The layer that convolves by a weight of this shape."""
     outputs, per_group, *kernel = weight
-    return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups)
+    return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups, op.bias)
 
 
 @op("attention")

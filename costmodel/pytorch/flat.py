@@ -11,8 +11,8 @@ from torch import nn
 
 from ..errors import CostmodelError
 from ..graph import INPUT, Graph, Node
+from ..lifetimes import frame_ends
 from ..recompute import segments
-from ..timeline import frame_ends
 from . import library
 from .modules import Again, Frame, Owned, Tensors
 

@@ -22,9 +22,9 @@ print(json.dumps([len(sweep), seconds]))
 """
 CHUNKED = """\
 import json, time
-from costmodel.sweeps import Plan
+from costmodel.sweeps import SweepPlan
 start = time.process_time()
-plan = Plan("mobilenet_v2", {{"strategy": {strategies}, "batch": "1..{batches}", "resolution": "97..224"}})
+plan = SweepPlan("mobilenet_v2", {{"strategy": {strategies}, "batch": "1..{batches}", "resolution": "97..224"}})
 cells = sum(len(plan.columns(chunk)["peak_bytes"]) for chunk in plan.chunks())
 assert cells == plan.cells
 highest = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]  # KiB
