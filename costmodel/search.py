@@ -15,11 +15,19 @@ import numpy as np
 from .summaries import Context, Summaries, Summary
 
 BEAM = 256  # labels of each kind in the first, quick search, whose result bounds the others
+RATES = 8  # prices of a byte that are tried
 CHUNK = 512  # labels that are compared at once
 NEVER = np.iinfo(np.int64).min // 4  # bytes that nothing needs
 FEW = 1e-9  # of sums of values, which are floats
 
 Value = Callable[[Sequence[str], str, Summary], float]  # of parts' names, their letters in lower case, and their cost
+
+
+class Curve(NamedTuple):
+    """A concave curve through some points, level before the first and after the last."""
+
+    cost: np.ndarray
+    value: np.ndarray
 
 
 class Found(NamedTuple):
@@ -118,19 +126,45 @@ class Search:
         return found
 
     @cached_property
-    def bounds(self) -> List[Tuple[np.ndarray, np.ndarray]]:
-        """For each unit, of the units below it: the most value for so many saved bytes, as a concave curve."""
-        found, steps = [(np.zeros(1), np.zeros(1))], []
+    def prices(self) -> List[List[Tuple[int, float, int]]]:
+        """For each unit but the top one, of all that can be chosen: bytes kept, value, FLOPs; whatever the others do."""
+        found = []
         for u in range(self.top):
-            best: Dict[int, float] = {0: 0.0}
+            frozen = self.s.of(u, "f", Context(False, False, False))
+            points = {(0, 0.0, frozen.flops)}
             for code, demanded in self.options(u):
                 for above in (False, True):
                     summary = self.s.of(u, code, Context(demanded, above, False))
                     if summary:
-                        best[summary.saved] = max(best.get(summary.saved, 0.0), self.value(u, code, summary))
-            steps += _hull(sorted(best.items()))
+                        kept = summary.saved + self.s.boundary_bytes(u - 1) * summary.keeps_input
+                        points.add((kept, self.value(u, code, summary), summary.flops))
+            found.append(sorted(points))
+        return found
+
+    @cached_property
+    def worths(self) -> List[Curve]:
+        """For each unit, of the units below it: the most value for so many bytes."""
+        return self.curves(lambda kept, flops: kept)
+
+    @cached_property
+    def works(self) -> List[Tuple[float, List[Curve]]]:
+        """For some prices of a byte in FLOPs, the same: the most value for FLOPs and bytes at that price."""
+        rates = sorted({
+            (again[2] - once[2]) / (once[0] - again[0])
+            for points in self.prices for once in points for again in points
+            if once[1] == again[1] and once[0] > again[0] and once[2] < again[2]
+        })  # fmt: skip
+        chosen = {0.0, *rates[:: max(1, len(rates) // RATES)]}
+        return [(rate, self.curves(lambda kept, flops, rate=rate: flops + rate * kept)) for rate in sorted(chosen)]
+
+    def curves(self, cost: Callable[[int, int], float]) -> List[Curve]:
+        """For each unit, of the units below it: the most value at a cost, were their choices mixed as one likes."""
+        least, value, steps, found = 0.0, 0.0, [], [Curve(np.zeros(1), np.zeros(1))]
+        for points in self.prices:
+            first, *more = _hull(sorted((cost(kept, flops), worth) for kept, worth, flops in points))
+            least, value, steps = least + first[0], value + first[1], steps + more
             ordered = sorted(steps, key=lambda step: -step[1] / max(step[0], FEW))
-            found.append((np.cumsum([0, *(s for s, _ in ordered)]), np.cumsum([0, *(v for _, v in ordered)])))
+            found.append(Curve(np.cumsum([least, *(s for s, _ in ordered)]), np.cumsum([value, *(v for _, v in ordered)])))
         return found
 
     # -- the search ---------------------------------------------------------------------------------------------
@@ -267,13 +301,16 @@ class Search:
         if self.most_flops is not None:
             fits &= costs[:, self.flops] + self.bottom[u][2] <= self.most_flops
         labels = labels.at(fits)
-        saved, worth = self.bounds[u]
-        bound = labels.value + np.interp((self.budget - labels.costs[:, 0]).astype(float), saved, worth)
+        spare = (self.budget - labels.costs[:, 0]).astype(float)  # bytes that the units below may keep
+        bound = labels.value + np.interp(spare, *self.worths[u])
         if self.known is not None:
             slack = FEW * max(1.0, abs(self.known.value))
             if self.ties:
                 alive = bound >= self.known.value - slack
-                alive &= labels.costs[:, self.flops] + self.bottom[u][2] < self.known.flops
+                missing = self.known.value - slack - labels.value
+                for rate, curves in self.works:
+                    work = np.interp(missing, curves[u].value, curves[u].cost, right=np.inf) - rate * spare
+                    alive &= labels.costs[:, self.flops] + work * (1 - FEW) < self.known.flops
             else:
                 alive = bound > self.known.value + slack
             labels, bound = labels.at(alive), bound[alive]
@@ -286,19 +323,23 @@ class Search:
         return labels
 
 
-def _hull(points: List[Tuple[int, float]]) -> List[Tuple[float, float]]:
-    """Steps (bytes, value) of the concave curve over points of ascending bytes, falling ones left out."""
-    hull: List[Tuple[int, float]] = []
+def _hull(points: List[Tuple[float, float]]) -> List[Tuple[float, float]]:
+    """The concave curve over points (cost, value) of ascending cost, falling ones left out: its start, then its steps."""
+    hull: List[Tuple[float, float]] = []
     for point in points:
+        if hull and point[0] == hull[-1][0]:
+            if point[1] <= hull[-1][1]:
+                continue
+            hull.pop()
         if hull and point[1] <= hull[-1][1]:
             continue
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], point):
             hull.pop()
         hull.append(point)
-    return [(b[0] - a[0], b[1] - a[1]) for a, b in zip(hull, hull[1:])] + ([(0, hull[0][1])] if hull[0][1] else [])
+    return [hull[0], *((b[0] - a[0], b[1] - a[1]) for a, b in zip(hull, hull[1:]))]
 
 
-def _slope(a: Tuple[int, float], b: Tuple[int, float]) -> float:
+def _slope(a: Tuple[float, float], b: Tuple[float, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0])
 
 
