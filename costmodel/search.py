@@ -83,7 +83,8 @@ class Search:
         for u in range(self.top):
             summary = self.s.of(u, "f", Context(False, False, False))
             held = sum(self.s.boundary_bytes(v) for v in self.around[u])
-            resident, highest, flops = resident + summary.resident, max(highest, summary.forward + held), flops + summary.flops
+            resident, flops = resident + summary.resident, flops + summary.flops
+            highest = max(highest, summary.forward + held)
             found.append((resident, highest, flops))
         return found
 
@@ -127,7 +128,7 @@ class Search:
 
     @cached_property
     def prices(self) -> List[List[Tuple[int, float, int]]]:
-        """For each unit but the top one, of all that can be chosen: bytes kept, value, FLOPs; whatever the others do."""
+        """For each unit but the top one, of all that can be chosen: bytes kept, value, FLOPs, at the least."""
         found = []
         for u in range(self.top):
             frozen = self.s.of(u, "f", Context(False, False, False))
@@ -164,7 +165,8 @@ class Search:
             first, *more = _hull(sorted((cost(kept, flops), worth) for kept, worth, flops in points))
             least, value, steps = least + first[0], value + first[1], steps + more
             ordered = sorted(steps, key=lambda step: -step[1] / max(step[0], FEW))
-            found.append(Curve(np.cumsum([least, *(s for s, _ in ordered)]), np.cumsum([value, *(v for _, v in ordered)])))
+            costs, values = [least, *(s for s, _ in ordered)], [value, *(v for _, v in ordered)]
+            found.append(Curve(np.cumsum(costs), np.cumsum(values)))
         return found
 
     # -- the search ---------------------------------------------------------------------------------------------
@@ -196,7 +198,10 @@ class Search:
         return self.known
 
     def step(self, u: int, kinds: Dict[Tuple[bool, bool], Labels], beam: int) -> Dict[Tuple[bool, bool], Labels]:
-        """Choose for one unit. kinds: (the unit above keeps what it is given, it takes it that this one does) -> labels."""
+        """Choose for one unit.
+
+        kinds: (whether the unit above keeps what it is given, whether it takes it that this one does) -> labels.
+        """
         made: Dict[Tuple[bool, bool], List[Labels]] = {}
         for (above, own), labels in kinds.items():
             for code, demanded in self.options(u):
@@ -296,7 +301,8 @@ class Search:
         labels = Labels(*(np.concatenate(columns) for columns in zip(*parts)))
         costs = labels.costs
         fits = costs[:, : self.depths].max(axis=1) <= self.budget
-        fits &= costs[:, self.resident] + costs[:, self.gradients] + costs[:, self.update] + self.s.loss_bytes <= self.budget
+        after = costs[:, self.resident] + costs[:, self.gradients] + costs[:, self.update]
+        fits &= after + self.s.loss_bytes <= self.budget
         fits &= costs[:, self.resident] + self.floor[u] <= self.budget
         if self.most_flops is not None:
             fits &= costs[:, self.flops] + self.bottom[u][2] <= self.most_flops
@@ -324,7 +330,7 @@ class Search:
 
 
 def _hull(points: List[Tuple[float, float]]) -> List[Tuple[float, float]]:
-    """The concave curve over points (cost, value) of ascending cost, falling ones left out: its start, then its steps."""
+    """The concave curve over points (cost, value) of ascending cost: its start, then its steps, none of which falls."""
     hull: List[Tuple[float, float]] = []
     for point in points:
         if hull and point[0] == hull[-1][0]:
@@ -374,7 +380,10 @@ def undominated(points: np.ndarray) -> np.ndarray:
 
 
 def _beaten(points: np.ndarray, others: np.ndarray, strictly_before: bool = False) -> np.ndarray:
-    """Which points have another one that is as small in every column; strictly_before: an earlier one of the same list."""
+    """Which points have another one that is as small in every column.
+
+    strictly_before: an earlier one of the same list.
+    """
     if not len(points) or not len(others):
         return np.zeros(len(points), dtype=bool)
     beats = np.ones((len(points), len(others)), dtype=bool)

@@ -125,8 +125,8 @@ def checkpoint(text: str) -> str:
     return text
 
 
-#: Options of every strategy. `checkpoint=blocks`: blocks that train run again in the backward pass. `prefix_slices=N` (lean only; stock modules ignore it): the frozen prefix runs on
-#: ceil(batch / N) images at a time.
+#: Options of every strategy. `checkpoint=blocks`: blocks that train run again in the backward pass. `prefix_slices=N`
+#: (lean only; stock modules ignore it): the frozen prefix runs on ceil(batch / N) images at a time.
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint}
 
 

@@ -1,8 +1,8 @@
 """What each part of a network costs by itself, for each choice: the pieces that plans are put together from.
 
 The pieces add up exactly, because parts touch in one value alone. During a part's forward pass there is, beside what
-the part itself holds, only what the parts below keep; during its backward pass that, and the gradients of the parameters
-above. A part is priced in a graph of its own, between two stand-ins.
+the part itself holds, only what the parts below keep; during its backward pass that, and the gradients of the
+parameters above. A part is priced in a graph of its own, between two stand-ins.
 """
 
 from __future__ import annotations
@@ -126,11 +126,13 @@ class Summaries:
         self.graph = network.graph
         self.convention = conventions_.find(request.convention)
         if not self.convention.measurable:
-            raise CostmodelError(f"convention {request.convention!r} has no peaks of parts to plan with; allowed: torch, lean")
+            name = request.convention
+            raise CostmodelError(f"convention {name!r} has no peaks of parts to plan with; allowed: torch, lean")
         self.shapes = shapes_of(self.graph, (request.batch, network.channels, request.resolution, request.resolution))
         self.units = self._units()
         self._check_cuts()
         self._found: Dict[tuple, Optional[Summary]] = {}
+        self._structures: Dict[Tuple[int, str], tuple] = {}
         self._rewritten: Dict[str, Optional[Graph]] = {}
 
     # -- the parts and where they touch ---------------------------------------------------------------------
@@ -139,9 +141,10 @@ class Summaries:
         graph, found = self.graph, parts(self.graph)
         if not graph.classifier:
             raise CostmodelError("the network has no classifier to train")
+        allowed = None if self.checkpoint else str.islower
         last = max((i for i, part in enumerate(found) if part.is_block), default=-1)
         units = [
-            Unit((part.name,), part.run, tuple(o for o in part.choices() if self.checkpoint or o.islower()), part.is_block)
+            Unit((part.name,), part.run, tuple(filter(allowed, part.choices())), part.is_block)
             for part in found[: last + 1]
         ]
         above = found[last + 1 :]
@@ -158,8 +161,8 @@ class Summaries:
                 for name, v in zip(node.inputs, self.graph.reads[i]):
                     if v < unit.run.start and not (v == 0 and node.op.is_resident):
                         raise CostmodelError(
-                            f"{node.name} reads {name} past {self.graph.nodes[unit.run.start - 1].name}, which alone should"
-                            " be handed on there; a plan wants parts that touch in one value"
+                            f"{node.name} reads {name} past {self.graph.nodes[unit.run.start - 1].name}, which alone"
+                            " should be handed on there; a plan wants parts that touch in one value"
                         )
                 if node.op.params() and owners.setdefault(node.owner, u) != u:
                     raise CostmodelError(f"{node.owner} is used in two parts of the network; a plan wants it in one")
@@ -202,7 +205,11 @@ class Summaries:
         nodes = self._nodes(u, code)
         if nodes is None:
             return None
-        key = (self._structure(u, nodes), code.isupper(), context)
+        if not self._carries(u):
+            context = context._replace(above=False)
+        if (u, code) not in self._structures:
+            self._structures[u, code] = self._structure(u, nodes)
+        key = (self._structures[u, code], code.isupper(), context)
         if key not in self._found:
             try:
                 self._found[key] = self._summary(u, nodes, code, context)
@@ -244,11 +251,16 @@ class Summaries:
         return (
             self.shapes[start] if start else None, self._shared(u), self.graph.content[unit.run.stop] == unit.run.stop,
             tuple(
-                (node.op, node.trains, tuple(v - start for v in reads), node.name[len(scope) :], node.owner[len(scope) :],
-                 number.get(node.until))
+                (node.op, node.trains, tuple(v - start for v in reads), node.name[len(scope) :],
+                 node.owner[len(scope) :], number.get(node.until))
                 for node, reads in zip(nodes, self.graph.reads[start : unit.run.stop])
             ),
         )  # fmt: skip
+
+    def _carries(self, u: int) -> bool:
+        """Whether what a unit hands on may carry a mask of its own, so that it matters if the part above keeps it."""
+        value = self.graph.content[self.units[u].run.stop]
+        return bool(value and self.graph.nodes[value - 1].op.carriers()) if u < len(self.units) - 1 else False
 
     def _shared(self, u: int) -> bool:
         """Whether the gradient of what a unit hands on may not be overwritten."""
@@ -258,7 +270,8 @@ class Summaries:
             for node, reads in zip(self.graph.nodes, self.graph.reads)
             for name, v in zip(node.op.inputs, reads) if v == value
         ]  # fmt: skip
-        return len(readers) != 1 or any(op.is_view or op.contiguous_gradient or name in op.passes for op, name in readers)
+        hands_on = any(op.is_view or op.contiguous_gradient or name in op.passes for op, name in readers)
+        return len(readers) != 1 or hands_on
 
     def _window(self, u: int, nodes: Tuple[Node, ...], code: str, context: Context) -> Graph:
         """The unit's nodes between the stand-ins."""
@@ -302,7 +315,8 @@ class Summaries:
         timeline, sizes = memory.timeline, memory.sizes
         mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
         result = graph.content[offset + len(nodes)]
-        readers: Dict[Optional[int], Set[int]] = {one.value: {r.node for r in one.readers} for one in kept if one.segment is None}
+        first_run = [one for one in kept if one.segment is None]
+        readers: Dict[Optional[int], Set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
         keeps_output = unit is not self.units[-1] and not readers.get(result, set()).isdisjoint(mine)
         levels = timeline.levels(sizes).tolist()

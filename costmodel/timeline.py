@@ -214,7 +214,8 @@ class _Compiler:
             kept = self.kept[k]
             if kept.operand not in node.op.given:
                 held.append(self.new(self.layout.kept_at(k), keeping, kept.operand))
-        self.passing(self.layout.scratch(i, FORWARD) if whole else self.layout.lost(self.segments.index(again)), "scratch")
+        scratch = self.layout.scratch(i, FORWARD) if whole else self.layout.lost(self.segments.index(again))
+        self.passing(scratch, "scratch")
         return held + self.readings(readers, i, overwritten if cloned else None)
 
     def make_unseen(self, i: int, category: str) -> List[int]:

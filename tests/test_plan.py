@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 from click.testing import CliRunner
+from torch import nn
 
 import costmodel
 from costmodel.assignment import parts
@@ -223,7 +224,7 @@ def test_bad_requests(arguments, message):
 def test_bad_values(tiny, tmp_path, text, message):
     network = tiny([ROWS[0]])
     path = tmp_path / "values.csv"
-    path.write_text(text.replace("%s", network.graph.blocks[0]).replace("blocks.0", "x" if "x" in network.graph.blocks else "blocks.0"))
+    path.write_text(text.replace("%s", network.graph.blocks[0]))
     two = tiny(ROWS)
     if "no value" in message:
         path.write_text(f"block,value\n{two.graph.blocks[0]},1\n")
@@ -255,11 +256,34 @@ def test_a_missing_file_is_said():
         costmodel.estimate("mcunet_5fps", "nowhere.yaml")
 
 
+class Skips(nn.Module):
+    """The head reads what the stem made, past two blocks."""
+
+    def __init__(self, shared=False):
+        super().__init__()
+        self.stem, self.a = nn.Conv2d(3, 8, 3), nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.b = self.a if shared else nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.shared, self.classifier = shared, nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.b(self.a(x))
+        return self.classifier((y if self.shared else x + y).mean((2, 3)))
+
+
 def test_parts_that_touch_in_two_values_are_refused():
-    network = costmodel.load("proxyless_mobile_tinytl")
-    code = "t" * len(parts(network.graph))
-    assert costmodel.estimate(network, f"plan:{code}").trainable_parameters == network_parameters(network)
+    network = costmodel.load(Skips(), blocks_are="[ab]")
+    with pytest.raises(CostmodelError, match="add reads stem past b.1, which alone should be handed on there"):
+        plan(network, 10**8, resolution=32)
 
 
-def network_parameters(network):
-    return costmodel.estimate(network, "full").parameters
+def test_parts_that_share_parameters_are_refused():
+    class Twice(Skips):
+        def forward(self, x):
+            return self.classifier(self.b(self.a(self.stem(x))).mean((2, 3)))
+
+    module = Twice()
+    module.b[0].weight = module.a[0].weight
+    module.b[0].bias = module.a[0].bias
+    with pytest.raises(CostmodelError, match="a.0 is used in two parts of the network|shared|several modules"):
+        plan(costmodel.load(module, blocks_are="[ab]"), 10**8, resolution=32)

@@ -51,8 +51,9 @@ def trace(
     Traced in training mode; what the module's own flags and modes say is kept for the strategy `as_is`. The module is
     left as it is. blocks_are: class or path pattern of the blocks, where they are not found by themselves.
     allow_unknown: an op that is not known becomes a node that costs nothing. batch: images in the run; what it gives
-    holds for all numbers but 1: of a single image torch sees more tensors as contiguous, and copies less. Raises CostmodelError, with the line of
-    the source that is to blame, for an unknown op and for control flow that depends on data.
+    holds for all numbers but 1: of a single image torch sees more tensors as contiguous, and copies less. Raises
+    CostmodelError, with the line of the source that is to blame, for an unknown op and for control flow that depends on
+    data.
     """
     check(module)
     modes = {part: part.training for part in module.modules()}
