@@ -10,7 +10,7 @@ from ..cli import axis_options, echo_json, options
 
 
 @click.command("pareto")
-@click.argument("sources", nargs=-1, required=True, metavar="NETWORK|GRID.csv...")
+@click.argument("sources", nargs=-1, required=True, metavar="NETWORK|GRID...")
 @click.option("--minimise", "less", multiple=True, metavar="COLUMN", help="Of which less is better.")
 @click.option("--maximise", "more", multiple=True, metavar="COLUMN", help="Of which more is better.")
 @click.option("--accuracy", type=click.Path(), help="Your own results: a CSV file with columns strategy, accuracy.")
