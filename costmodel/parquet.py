@@ -13,7 +13,8 @@ import numpy as np
 from .axes import AXES, INTEGERS
 from .errors import CostmodelError
 
-BLOCK = 2**23  # bytes of CSV that are converted at a time, into a group of rows
+BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of them ahead
+GROUP = 2**17  # rows that stand together in a file, some more at most
 
 
 def is_parquet(path: str) -> bool:
@@ -55,15 +56,20 @@ def write(columns: Dict[str, np.ndarray], path: str) -> None:
 
 
 def convert(table: Path, path: Path) -> None:
-    """Make a Parquet file of a sweep's CSV file, a block of rows at a time."""
+    """Make a Parquet file of a sweep's CSV file, some rows at a time."""
     pa = arrow()
     with open(table, encoding="utf-8") as file:
         fields = schema(file.readline().strip().split(","))
     reading = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK)
     kinds = pa.csv.ConvertOptions(column_types=fields, null_values=[""])
     with pa.csv.open_csv(table, reading, convert_options=kinds) as rows, pa.parquet.ParquetWriter(path, fields) as file:
+        group = []
         for block in rows:
-            file.write_batch(block)
+            group.append(block)
+            if sum(len(block) for block in group) >= GROUP:
+                file.write_table(pa.Table.from_batches(group, fields))
+                group = []
+        file.write_table(pa.Table.from_batches(group, fields))
 
 
 def read(path: str) -> Dict[str, List[Any]]:

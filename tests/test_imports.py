@@ -10,7 +10,7 @@ import pytest
 import costmodel
 
 PACKAGE = Path(costmodel.__file__).parent
-HEAVY = ("torch", "torchvision", "timm", "fvcore", "matplotlib", "onnx", "pandas", "scipy")
+HEAVY = ("torch", "torchvision", "timm", "fvcore", "matplotlib", "onnx", "pandas", "pyarrow", "scipy")
 
 
 def loaded_by(code):

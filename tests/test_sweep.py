@@ -146,7 +146,7 @@ def test_blocks_in_which_something_trains():
     tinytl = costmodel.sweep("proxyless_mobile_tinytl", strategy="tinytl-l,tinytl-lb,last")
     assert tinytl.trained_blocks.tolist() == [19, 20, 0]
     head = costmodel.estimate("mobilenet_v2", "plan:" + 18 * "f" + "t")
-    assert head.trained_blocks == 0 and head.trainable_parameters == 1280 * 1001 + 1280 * 322
+    assert head.trained_blocks == 0 and head.trainable_parameters == 1281 * 1000 + 322 * 1280
 
 
 def test_where_the_course_of_the_step_depends_on_the_resolution():

@@ -57,7 +57,8 @@ def show(plan: Any, part: Tuple[int, int], form: str) -> None:
         return
     cells = sum(chunk.cells for chunk in chunks)
     if cells > MOST_ROWS:
-        raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {MOST_ROWS:,}, --format csv, or -o FILE")
+        allowed = f"{MOST_ROWS:,}, --format csv, or -o FILE"
+        raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {allowed}")
     parts = [plan.columns(chunk) for chunk in chunks]
     columns = {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
     if form == "json":
