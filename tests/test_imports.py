@@ -80,6 +80,10 @@ def test_only_the_readers_of_onnx_files_import_onnx():
     assert importers == {f"frontends/onnx{part}.py" for part in ("file", "graph", "tensors")}
 
 
+def test_only_the_writer_of_parquet_files_imports_pyarrow():
+    assert {name for name, modules in SOURCES.items() if "pyarrow" in modules} == {"parquet.py"}
+
+
 def test_only_the_document_reader_imports_yaml():
     assert {name for name, modules in SOURCES.items() if "yaml" in modules} == {"frontends/document.py"}
 

@@ -24,8 +24,8 @@ def command(
 ) -> None:  # fmt: skip
     """Find the frontier of NETWORK's strategies, or of tables that `sweep` wrote.
 
-    Two or three objectives: columns of a sweep, step_flops or accuracy. By default least peak_bytes, least step_flops,
-    most trainable_parameters; with --accuracy least peak_bytes, most accuracy.
+    Two or three objectives: columns of a sweep (trained_blocks is one), step_flops or accuracy. By default least
+    peak_bytes, least step_flops, most trainable_parameters; with --accuracy least peak_bytes, most accuracy.
     """
     import json
     from pathlib import Path
