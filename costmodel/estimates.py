@@ -137,6 +137,11 @@ class Estimate:
         """Number of parameters that train."""
         return sum(prod(shape) for shape, trains in self.graph.parameters.values() if trains)
 
+    @cached_property
+    def trained_blocks(self) -> int:
+        """Number of blocks in which something trains."""
+        return len({self.graph.block_of(node) for node in self.graph.nodes if node.trains} - {None})
+
     @property
     def saved_bytes(self) -> Size:
         """Bytes of the distinct storages kept for the backward pass."""

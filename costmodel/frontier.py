@@ -9,7 +9,9 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from . import parquet
 from .errors import CostmodelError, unknown
+from .parquet import is_parquet
 
 AXES = ("strategy", "batch", "resolution")
 
@@ -99,10 +101,13 @@ def with_step_flops(columns: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
 
 
 def read_table(path: str) -> Dict[str, List[Any]]:
-    """The columns of a CSV file with a header: numbers where a column is of numbers, None where it is blank.
+    """The columns of a Parquet file, or of a CSV file with a header: numbers where a column is of numbers, None where
+    it is blank.
 
     Raises CostmodelError where there is no such file, no header, no row, or a row of another length.
     """
+    if is_parquet(path):
+        return parquet.read(path)
     try:
         with open(path, newline="", encoding="utf-8") as file:
             lines = [line for line in csv.reader(file) if line]
@@ -150,12 +155,15 @@ def join_accuracy(columns: Dict[str, List[Any]], path: str) -> Dict[str, List[An
 
 
 def family(strategy: str) -> Tuple[str, str]:
-    """The family of a strategy, with its options, and its K: blocks:3 is of "blocks", "3"."""
+    """The family of a strategy, with its options, and its K: blocks:3 is of "blocks", "3".
+
+    What stands for itself (a plan's letters, a file) is a family of its own, without a K.
+    """
     head, comma, options = strategy.partition(",")
     name, _, k = head.partition(":")
-    return f"{name}{comma}{options}", k
+    return (f"{name}{comma}{options}", k) if k.isdecimal() else (strategy, "")
 
 
 def is_table(source: str) -> bool:
     """Whether a source is a table of a sweep, and not a network."""
-    return Path(source).suffix == ".csv"
+    return Path(source).suffix == ".csv" or is_parquet(source)

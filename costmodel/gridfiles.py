@@ -1,6 +1,7 @@
-"""A grid written to a CSV file chunk by chunk: memory stays bounded, and an interrupted sweep goes on where it was.
+"""A grid written to a file chunk by chunk: memory stays bounded, and an interrupted sweep goes on where it was.
 
-Until it is whole the table stands in FILE.unfinished, and FILE.unfinished.json tells how much of it is good.
+Until it is whole the table stands as CSV in FILE.unfinished, and FILE.unfinished.json tells how much of it is good. A
+Parquet file, which nothing can be added to, is made of it at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 from pathlib import Path
 from typing import Iterator, Tuple
 
+from . import parquet
 from .errors import CostmodelError
+from .parquet import is_parquet
 from .sweeps import SweepPlan, write_rows
 
 
@@ -23,8 +26,8 @@ def write(plan: SweepPlan, path: str, shard: Tuple[int, int] = (1, 1), force: bo
     Raises CostmodelError, before anything is written, where either is there without force, or cannot be written.
     """
     target = Path(path)
-    unfinished, state = (target.with_name(f"{target.name}.unfinished{end}") for end in ("", ".json"))
-    check_free(target, force)
+    unfinished, state, made = (target.with_name(f"{target.name}.unfinished{end}") for end in ("", ".json", ".parquet"))
+    check_output(path, force)
     request = fingerprint(plan, shard)
     chunks = plan.chunks(shard)
     try:
@@ -40,10 +43,24 @@ def write(plan: SweepPlan, path: str, shard: Tuple[int, int] = (1, 1), force: bo
                 write_rows(file, plan.columns(chunk), header=False)
                 _book(file, state, request, number)
                 yield chunk.cells
-        os.replace(unfinished, target)
+        if is_parquet(path):
+            parquet.convert(unfinished, made)
+            os.replace(made, target)
+            unfinished.unlink()
+        else:
+            os.replace(unfinished, target)
         state.unlink(missing_ok=True)
     except OSError as error:
-        raise CostmodelError(f"output {path!r} cannot be written: {error.strerror}") from None
+        raise CostmodelError(f"output {path!r} cannot be written: {error.strerror or error}") from None
+
+
+def check_output(path: str, force: bool) -> None:
+    """Raise CostmodelError where a grid cannot be written to a file of this name, or must not be."""
+    if Path(path).suffix not in (".csv", ".parquet"):
+        raise CostmodelError(f"output {path!r}; allowed: a name that ends in .csv or .parquet")
+    if is_parquet(path):
+        parquet.arrow()
+    check_free(Path(path), force)
 
 
 def check_free(target: Path, force: bool) -> None:
@@ -59,8 +76,9 @@ def fingerprint(plan: SweepPlan, shard: Tuple[int, int]) -> str:
     from . import __version__
 
     graphs = [f"{network.channels} {network.graph}" for network in plan.networks.values()]
-    targets = [str(plan.request(number)[1].target) for number in range(len(plan.outer))]
-    asked = [__version__, plan.network, graphs, plan.axes, targets, shard, plan.column_names, len(plan.chunks(shard))]
+    requests = [plan.request(number)[1] for number in range(len(plan.outer))]
+    read = [[str(request.target), request.strategy] for request in requests]  # a file may say something else by now
+    asked = [__version__, plan.network, graphs, plan.axes, read, shard, plan.column_names, len(plan.chunks(shard))]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 

@@ -232,7 +232,7 @@ class _Planner:
         if self.maximised == "parameters":
             return exact.trainable_parameters
         if self.maximised == "blocks":
-            return sum(row["name"] in self.network.graph.blocks and row["trainable_parameters"] > 0 for row in exact.blocks)
+            return exact.trained_blocks
         return None
 
     def named(self, batch: int, micro_batches: int) -> List[Found]:

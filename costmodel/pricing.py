@@ -18,7 +18,8 @@ from .onednn import DISPATCH
 from .size import Size, Uneven
 from .strategy import apply
 
-COLUMNS = ("saved_bytes", "step_peak_bytes", "peak_bytes", "forward_flops", "backward_flops", "trainable_parameters")
+COLUMNS = ("saved_bytes", "step_peak_bytes", "peak_bytes", "forward_flops", "backward_flops", "trainable_parameters",
+           "trained_blocks")  # fmt: skip
 PEAKS = ("step_peak_bytes", "peak_bytes")  # the columns in which thresholds matter
 KEPT_ANSWERS = 8  # grids whose ops' answers are remembered
 MOST_BYTES = 2**27  # of arrays in them
@@ -161,6 +162,7 @@ def _fill(out: Dict[str, np.ndarray], estimate: Estimate) -> None:
         "forward_flops": lambda: estimate.flops["forward"],
         "backward_flops": lambda: estimate.flops["backward"],
         "trainable_parameters": lambda: estimate.trainable_parameters,
+        "trained_blocks": lambda: estimate.trained_blocks,
     }
     for name, column in out.items():
         value = values[name]()

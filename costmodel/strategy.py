@@ -62,12 +62,17 @@ def apply(text: str, graph: Graph) -> Graph:
     unknown name or option, a K that is missing, not wanted or larger than the network, or a network that lacks what the
     strategy needs.
     """
-    head, *options = text.split(",")
-    if head.endswith((".yaml", ".yml")):
-        from . import strategyfile  # reads YAML, which takes its time to import
+    return _apply(read(text, graph), graph)
 
-        text = ",".join([strategyfile.read(head, graph), *options])
-    return _apply(text, graph)
+
+def read(text: str, graph: Graph) -> str:
+    """The text of a strategy, with what a file says in the place of the file's name."""
+    head, *options = text.split(",")
+    if not head.endswith((".yaml", ".yml")):
+        return text
+    from . import strategyfile  # reads YAML, which takes its time to import
+
+    return ",".join([strategyfile.read(head, graph), *options])
 
 
 @lru_cache(maxsize=512)

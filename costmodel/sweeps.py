@@ -12,6 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from . import parquet
 from .axes import AXES, defaults, spelled_out
 from .errors import CostmodelError, check_name
 from .estimates import DTYPES, Request
@@ -19,6 +20,7 @@ from .frontends import load
 from .network import Network
 from .optimizer import find
 from .pricing import COLUMNS, Pricer
+from .strategy import read
 from .target import parse
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
@@ -48,6 +50,10 @@ class SweepPlan:
         self.network = first.name
         own = [first.resolution if side is None else side for side in self.axes["resolution"]]
         self.axes["resolution"] = tuple(dict.fromkeys(own))
+        # A file is read once: what stands in it later is another strategy.
+        self.strategies = {
+            (size, text): read(text, one.graph) for size, one in self.networks.items() for text in self.axes["strategy"]
+        }
         self.outer = list(product(*[self.axes[name] for name in AXES[:-2]]))
         self.shape = tuple(len(self.axes[name]) for name in AXES)
         self.cells = prod(self.shape)
@@ -80,9 +86,10 @@ class SweepPlan:
         """What is asked with one choice of the outer axes; batch and resolution are left open."""
         one = dict(zip(AXES, self.outer[outer]))
         check_name("dtype", one["dtype"], DTYPES)
-        network = self.networks[one["width"], one["classes"]]
-        return network, Request(one["strategy"], 0, 0, one["convention"], find(one["optimizer"]), parse(one["target"]),
-                                DTYPES[one["dtype"]], one["accumulate"])  # fmt: skip
+        size = one["width"], one["classes"]
+        strategy = self.strategies[size, one["strategy"]]
+        return self.networks[size], Request(strategy, 0, 0, one["convention"], find(one["optimizer"]),
+                                            parse(one["target"]), DTYPES[one["dtype"]], one["accumulate"])  # fmt: skip
 
     def chunks(self, shard: Tuple[int, int] = (1, 1)) -> List[Chunk]:
         """The i-th of n parts of the grid, in chunks of bounded size. The parts in order are the whole."""
@@ -167,8 +174,8 @@ class Sweep:
     """A table of costs: columns of equal length, a row for each cell of a grid.
 
     fixed: what is the same in all of it. columns: the axes, then saved_bytes, step_peak_bytes, peak_bytes (bytes),
-    forward_flops, backward_flops, trainable_parameters: int64, masked where a convention has no such number. A column
-    is also an attribute.
+    forward_flops, backward_flops, trainable_parameters, trained_blocks: int64, masked where a convention has no such
+    number. A column is also an attribute.
     """
 
     fixed: Dict[str, Any]
@@ -213,16 +220,7 @@ class Sweep:
 
     def to_parquet(self, path: str) -> None:
         """Write the table to a Parquet file. Raises CostmodelError where pyarrow is not installed."""
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise CostmodelError("to_parquet needs pyarrow: pip install pyarrow") from None
-        arrays = {
-            name: pyarrow.array(np.ma.getdata(column), mask=np.ma.getmaskarray(column))
-            for name, column in self.columns.items()
-        }
-        pyarrow.parquet.write_table(pyarrow.table(arrays), path)
+        parquet.write(self.columns, path)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)

@@ -10,7 +10,7 @@ import pytest
 import costmodel
 
 PACKAGE = Path(costmodel.__file__).parent
-HEAVY = ("torch", "torchvision", "timm", "fvcore", "matplotlib", "onnx", "pandas", "scipy")
+HEAVY = ("torch", "torchvision", "timm", "fvcore", "matplotlib", "onnx", "pandas", "pyarrow", "scipy")
 
 
 def loaded_by(code):
@@ -78,6 +78,10 @@ def test_only_figures_import_matplotlib():
 def test_only_the_readers_of_onnx_files_import_onnx():
     importers = {name for name, modules in SOURCES.items() if "onnx" in modules}
     assert importers == {f"frontends/onnx{part}.py" for part in ("file", "graph", "tensors")}
+
+
+def test_only_the_writer_of_parquet_files_imports_pyarrow():
+    assert {name for name, modules in SOURCES.items() if "pyarrow" in modules} == {"parquet.py"}
 
 
 def test_only_the_document_reader_imports_yaml():

@@ -59,8 +59,8 @@ def test_two_objectives_take_n_log_n():
 
 
 def test_families():
-    assert [family(s) for s in ("full", "blocks:3", "mobiletl:4,norm=full")] == [
-        ("full", ""), ("blocks", "3"), ("mobiletl,norm=full", "4")
+    assert [family(s) for s in ("full", "blocks:3", "mobiletl:4,norm=full", "plan:fbMt", "my.plan.yaml")] == [
+        ("full", ""), ("blocks", "3"), ("mobiletl,norm=full", "4"), ("plan:fbMt", ""), ("my.plan.yaml", "")
     ]  # fmt: skip
 
 
@@ -90,6 +90,27 @@ def test_all_strategies_of_a_network():
     values = [np.array([int(row[name]) for row in rows]) for name in objectives]
     assert [row["frontier"] == "1" for row in rows] == brute(values, [True, True, False]).tolist()
     assert values[1].tolist() == [int(row["forward_flops"]) + int(row["backward_flops"]) for row in rows]
+
+
+@pytest.mark.parametrize("trains", ["trainable_parameters", "trained_blocks"])
+def test_the_frontier_without_accuracy(trains):
+    """Peak memory against the step's FLOPs against how much trains."""
+    objectives = ["--minimise", "peak_bytes", "--minimise", "step_flops", "--maximise", trains]
+    rows = rows_of(run("mobilenet_v2", *objectives, "--format", "csv").stdout)
+    values = [np.array([int(row[name]) for row in rows]) for name in ("peak_bytes", "step_flops", trains)]
+    assert [row["frontier"] == "1" for row in rows] == brute(values, [True, True, False]).tolist()
+    blocks = {row["strategy"]: int(row["trained_blocks"]) for row in rows}
+    assert (blocks["last"], blocks["blocks:5"], blocks["mobiletl:1"], blocks["full"]) == (0, 5, 1, 17)
+    assert trains in run("mobilenet_v2", *objectives).stdout
+
+
+def test_a_picture_of_plans(tmp_path):
+    """Their letters are no K."""
+    plans = ",".join(f"plan:{'f' * (18 - k)}{letter * k}t" for letter in "tM" for k in (2, 3))
+    path = tmp_path / "plans.svg"
+    result = run("mobilenet_v2", "--strategy", f"full,{plans}", "--maximise", "trained_blocks", "--minimise",
+                 "peak_bytes", "--figure", str(path))  # fmt: skip
+    assert result.exit_code == 0 and path.exists()
 
 
 def test_json_says_what_the_objectives_were():

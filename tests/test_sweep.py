@@ -1,4 +1,4 @@
-"""Grids: every cell is what `estimate` gives, however it is made, split, interrupted or written."""
+"""Grids: every cell is what `estimate` gives."""
 
 import csv
 import io
@@ -6,15 +6,13 @@ import random
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import costmodel
-from costmodel import CostmodelError
+from costmodel import CostmodelError, strategyfile
 from costmodel.axes import spelled_out
-from costmodel.cli import main
 from costmodel.frontends.files import shipped_names
 from costmodel.graph import Graph, Node
-from costmodel.gridfiles import write
+from costmodel.gridfiles import fingerprint
 from costmodel.lines import Batches, Line
 from costmodel.ops.join import Add
 from costmodel.ops.linear import Linear
@@ -35,7 +33,7 @@ def expected(network, cell):
     one = costmodel.estimate(costmodel.load(network, **sizes), **cell)
     memory = one.memory_bytes
     return (memory["saved"], memory["step_peak"], memory["peak"], one.flops["forward"], one.flops["backward"],
-            one.trainable_parameters)  # fmt: skip
+            one.trainable_parameters, one.trained_blocks)  # fmt: skip
 
 
 def check_cells(network, sweep, rows=None):
@@ -101,6 +99,54 @@ def test_every_cell_of_random_grids(seed):
         "resolution": rng.sample(range(64, rng.choice([80, 300])), rng.randint(1, 4)),
     }
     check_cells(network, costmodel.sweep(network, **axes))
+
+
+PLAN = "plan:fffffffffbbMtMtMtMt"
+
+
+@pytest.mark.parametrize("convention", ["torch", "lean"])
+def test_two_hundred_random_cells_where_blocks_run_again(convention):
+    """Options of a strategy, joined as strategies are."""
+    strategies = f"blocks:1..6,checkpoint=blocks,full,checkpoint=blocks,mobiletl:2,norm=full,checkpoint=blocks,{PLAN}"
+    strategies += ",blocks:2,prefix_slices=4,blocks:3,checkpoint=blocks,prefix_slices=3"
+    for seed, target in enumerate(("cpu,threads=1", "none", "cpu,threads=4")):
+        axes = {"convention": convention, "target": target, "batch": "1..64,500", "resolution": "64..128:7,224"}
+        sweep = costmodel.sweep("mobilenet_v2", strategy=strategies, **axes)
+        assert len(sweep) == 11 * 65 * 11
+        check_cells("mobilenet_v2", sweep, random.Random(seed).sample(range(len(sweep)), 70))
+
+
+def test_a_plan_in_a_file_is_a_strategy_as_it_stood_when_the_sweep_began(tmp_path):
+    path = str(tmp_path / "my.first.plan.yaml")
+    graph = costmodel.load("mobilenet_v2").graph
+
+    def write_plan(strategy):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(strategyfile.text("mobilenet_v2", strategy, graph, {}))
+
+    write_plan(PLAN)
+    axes = {"batch": "1..20", "resolution": [65, 128], "target": "cpu,threads=1"}
+    sweep = costmodel.sweep("mobilenet_v2", strategy=f"full,{path},{PLAN}", **axes)
+    assert set(sweep.strategy) == {"full", path, PLAN}
+    check_cells("mobilenet_v2", sweep)
+    plan = SweepPlan("mobilenet_v2", {**axes, "strategy": path})
+    before = fingerprint(plan, (1, 1))
+    write_plan("blocks:3,checkpoint=blocks")
+    assert plan.columns(plan.chunks()[0])["peak_bytes"].tolist() == sweep.peak_bytes[40:80].tolist()
+    changed = SweepPlan("mobilenet_v2", {**axes, "strategy": path})
+    assert fingerprint(plan, (1, 1)) == before != fingerprint(changed, (1, 1))  # which is not gone on with
+    check_cells("mobilenet_v2", costmodel.sweep("mobilenet_v2", strategy=path, **axes))
+
+
+def test_blocks_in_which_something_trains():
+    strategies = ["inference", "last", "full", "bias", "blocks:1", "blocks:17", "mobiletl:4,checkpoint=blocks", PLAN]
+    sweep = costmodel.sweep("mobilenet_v2", strategy=strategies, convention=["torch", "lean", "ideal"])
+    assert sweep.trained_blocks.tolist() == 3 * [0, 0, 17, 17, 1, 17, 4, 9]
+    # The first block has no lite residual branch: there only biases can train.
+    tinytl = costmodel.sweep("proxyless_mobile_tinytl", strategy="tinytl-l,tinytl-lb,last")
+    assert tinytl.trained_blocks.tolist() == [19, 20, 0]
+    head = costmodel.estimate("mobilenet_v2", "plan:" + 18 * "f" + "t")
+    assert head.trained_blocks == 0 and head.trainable_parameters == 1281 * 1000 + 322 * 1280
 
 
 def test_where_the_course_of_the_step_depends_on_the_resolution():
@@ -235,13 +281,6 @@ def test_to_dataframe_has_the_same_numbers():
     assert frame["peak_bytes"].isna().tolist() == [False, False, True, True]
 
 
-def test_to_parquet_has_the_same_numbers(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
-    sweep = costmodel.sweep("mobilenet_v2", batch=[1, 2], convention=["torch", "ideal"])
-    sweep.to_parquet(str(tmp_path / "x.parquet"))
-    assert parquet.read_table(tmp_path / "x.parquet").to_pydict() == sweep.to_dict()
-
-
 @pytest.mark.parametrize(
     "name, given, values",
     [
@@ -252,6 +291,11 @@ def test_to_parquet_has_the_same_numbers(tmp_path):
         ("resolution", None, (None,)),
         ("strategy", "full,mobiletl:1..2,norm=full,act=exact,last",
          ("full", "mobiletl:1,norm=full,act=exact", "mobiletl:2,norm=full,act=exact", "last")),
+        ("strategy", "blocks:1..3,checkpoint=blocks", tuple(f"blocks:{k},checkpoint=blocks" for k in (1, 2, 3))),
+        ("strategy", "full,blocks:2,prefix_slices=4,checkpoint=blocks",
+         ("full", "blocks:2,prefix_slices=4,checkpoint=blocks")),
+        ("strategy", "my.plan.yaml,checkpoint=blocks,../b.yml", ("my.plan.yaml,checkpoint=blocks", "../b.yml")),
+        ("strategy", "plan:ffMt,prefix_slices=2,last", ("plan:ffMt,prefix_slices=2", "last")),
         ("strategy", ["blocks:1..5:2"], ("blocks:1", "blocks:3", "blocks:5")),
         ("target", "cpu,threads=2", ("cpu,threads=2",)),
         ("width", "0.5,1", (0.5, 1.0)),
@@ -273,6 +317,10 @@ BAD = [
     ({"batch": [1.5]}, "batch is 1.5"),
     ({"batch": "eight"}, "batch is 'eight'"),
     ({"strategy": [3]}, "strategy is 3"),
+    ({"strategy": "full,nowhere.plan.yaml"}, "'nowhere.plan.yaml' cannot be read"),
+    ({"strategy": "checkpoint=blocks,full"}, "unknown strategy 'checkpoint=blocks'"),
+    ({"strategy": "full,checkpoint=all"}, "checkpoint is 'all'; allowed: blocks"),
+    ({"strategy": "plan:fft"}, "found 3 letters"),
     ({"strategy": "blocks:17..18"}, "from 1 to 17"),
     ({"width": "wide"}, "width is 'wide'"),
     ({"speed": 3}, "unknown axis 'speed'"),
@@ -309,118 +357,3 @@ def test_a_grid_too_large_for_memory_says_where_it_can_go(monkeypatch):
     monkeypatch.setattr("costmodel.sweeps.MOST_IN_MEMORY", 100)
     with pytest.raises(CostmodelError, match="101 cells; allowed in memory: 100.*-o"):
         costmodel.sweep("mobilenet_v2", batch="1..101")
-
-
-# -- files, shards, interruptions --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_chunks(monkeypatch):
-    monkeypatch.setattr("costmodel.sweeps.CELLS", 8)
-    monkeypatch.setattr("costmodel.sweeps.ROWS", 2)
-
-
-AXES = {"strategy": "full,last", "resolution": [64, 96, 128], "target": "none"}
-
-
-def plans():
-    """Plans whose chunks are several rows, and several pieces of one row."""
-    return [SweepPlan("mobilenet_v2", {**AXES, "batch": batch}) for batch in ("1..3", "1..10")]
-
-
-def test_chunks_make_up_the_whole(small_chunks):
-    for plan in plans():
-        parts = [plan.columns(chunk) for chunk in plan.chunks()]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in plan.column_names}
-        assert len(plan.chunks()) > 3
-        assert sum(chunk.cells for chunk in plan.chunks()) == plan.cells == len(whole["batch"])
-        sweep = costmodel.sweep("mobilenet_v2", **AXES, batch=list(plan.axes["batch"]))
-        assert {name: column.tolist() for name, column in whole.items()} == sweep.to_dict()
-
-
-@pytest.mark.parametrize("parts", [1, 2, 3, 7, 100])
-def test_shards_concatenate_to_the_whole(small_chunks, parts):
-    for plan in plans():
-        chunks = [chunk for i in range(1, parts + 1) for chunk in plan.chunks((i, parts))]
-        assert chunks == plan.chunks()
-
-
-def test_an_interrupted_sweep_resumes_and_ends_equal(small_chunks, tmp_path):
-    whole = tmp_path / "whole.csv"
-    for plan in plans():
-        list(write(plan, str(whole), force=True))
-        chunks = len(plan.chunks())
-        for stop in range(chunks + 1):
-            part = tmp_path / f"{stop}.csv"
-            writing = write(plan, str(part), force=True)
-            for _ in range(stop + 1):
-                next(writing)
-            writing.close()  # as an interruption does
-            assert not part.exists()
-            with open(f"{part}.unfinished", "a") as file:
-                file.write("full,1,")  # what was being written
-            resumed = list(write(plan, str(part)))
-            assert resumed[0] == sum(chunk.cells for chunk in plan.chunks()[:stop])
-            assert part.read_bytes() == whole.read_bytes()
-            part.unlink()
-        assert [path.name for path in tmp_path.iterdir()] == ["whole.csv"]
-
-
-def test_what_another_sweep_left_is_not_lost(small_chunks, tmp_path):
-    one, other = plans()
-    path = tmp_path / "grid.csv"
-    writing = write(one, str(path))
-    next(writing), next(writing)
-    writing.close()
-    left = (tmp_path / "grid.csv.unfinished").read_bytes()
-    with pytest.raises(CostmodelError, match="another sweep left unfinished"):
-        list(write(other, str(path)))
-    assert (tmp_path / "grid.csv.unfinished").read_bytes() == left
-    list(write(other, str(path), force=True))
-    assert len(path.read_text().splitlines()) == 1 + other.cells
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, ["sweep", "mobilenet_v2", *arguments])
-
-
-def test_the_command_writes_a_file(tmp_path):
-    path = tmp_path / "grid.csv"
-    result = run("--strategy", "full,blocks:1..2", "--batch", "1..8", "--resolution", "96..160:32", "-o", str(path))
-    assert result.exit_code == 0 and result.stdout == ""
-    sweep = costmodel.sweep("mobilenet_v2", "full,blocks:1..2", "1..8", "96..160:32")
-    assert path.read_text() == sweep.to_csv()
-    before = path.read_bytes()
-    again = run("--batch", "4", "-o", str(path))
-    assert again.exit_code == 2 and "exists" in again.stderr and path.read_bytes() == before
-    assert run("--batch", "4", "-o", str(path), "--force").exit_code == 0
-    assert len(path.read_text().splitlines()) == 2
-
-
-def test_the_command_prints_without_a_file():
-    assert run("--batch", "1,2", "--format", "csv").stdout == costmodel.sweep("mobilenet_v2", batch="1,2").to_csv()
-    import json
-
-    document = json.loads(run("--batch", "1,2", "--format", "json").stdout)
-    assert document["columns"] == costmodel.sweep("mobilenet_v2", batch="1,2").to_dict()
-    assert "saved, MB" in run("--batch", "1,2").stdout
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (("--batch", "5..2"), "runs backwards"),
-        (("--batch", ""), "batch is ''"),
-        (("--shard", "3/2"), "shard is '3/2'"),
-        (("--shard", "0/2"), "shard is '0/2'"),
-        (("--shard", "x"), "shard is 'x'"),
-        (("--batch", "1..100000"), "too many for table"),
-        (("-o", "grid.txt"), "ends in .csv"),
-        (("-o", "/nowhere/grid.csv"), "cannot be written"),
-        (("--batch", "1,2", "--resolution", "32"), "batch 1, resolution 32"),
-    ],
-)
-def test_bad_requests_exit_with_2_and_one_message(arguments, message):
-    result = run(*arguments)
-    assert result.exit_code == 2 and message in result.stderr and result.stdout == ""
-    assert "Traceback" not in result.stderr and result.stderr.count("Error") == 1

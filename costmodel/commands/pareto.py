@@ -10,7 +10,7 @@ from ..cli import axis_options, echo_json, options
 
 
 @click.command("pareto")
-@click.argument("sources", nargs=-1, required=True, metavar="NETWORK|GRID.csv...")
+@click.argument("sources", nargs=-1, required=True, metavar="NETWORK|GRID...")
 @click.option("--minimise", "less", multiple=True, metavar="COLUMN", help="Of which less is better.")
 @click.option("--maximise", "more", multiple=True, metavar="COLUMN", help="Of which more is better.")
 @click.option("--accuracy", type=click.Path(), help="Your own results: a CSV file with columns strategy, accuracy.")
@@ -24,8 +24,8 @@ def command(
 ) -> None:  # fmt: skip
     """Find the frontier of NETWORK's strategies, or of tables that `sweep` wrote.
 
-    Two or three objectives: columns of a sweep, step_flops or accuracy. By default least peak_bytes, least step_flops,
-    most trainable_parameters; with --accuracy least peak_bytes, most accuracy.
+    Two or three objectives: columns of a sweep (trained_blocks is one), step_flops or accuracy. By default least
+    peak_bytes, least step_flops, most trainable_parameters; with --accuracy least peak_bytes, most accuracy.
     """
     import json
     from pathlib import Path

@@ -13,7 +13,8 @@ from ..cli import axis_options, echo_json, options
 @click.command("sweep")
 @options("network")
 @axis_options
-@click.option("-o", "--output", type=click.Path(), help="A .csv file, written in chunks; if interrupted, run it again.")
+@click.option("-o", "--output", type=click.Path(),
+              help="A .csv or .parquet file, written in chunks; if interrupted, run it again.")  # fmt: skip
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
 @click.option("--force", is_flag=True, help="Replace an output that is there.")
 @options("format")
@@ -23,22 +24,17 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
     Integers are N, a..b or a..b:step, joined by commas, and strategies may have a range of K: blocks:1..17.
     """
     from ..axes import shard_of
-    from ..errors import CostmodelError
     from ..sweeps import SweepPlan
 
     part = shard_of(shard)
-    if output is not None and not output.endswith(".csv"):
-        raise CostmodelError(f"output {output!r}; allowed: a name that ends in .csv")
     given: Dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
     if output is None:
         show(SweepPlan(network, given), part, form)
         return
 
-    from pathlib import Path
+    from ..gridfiles import check_output, write
 
-    from ..gridfiles import check_free, write
-
-    check_free(Path(output), force)
+    check_output(output, force)
     plan = SweepPlan(network, given)
     cells = sum(chunk.cells for chunk in plan.chunks(part))
     with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
@@ -61,7 +57,8 @@ def show(plan: Any, part: Tuple[int, int], form: str) -> None:
         return
     cells = sum(chunk.cells for chunk in chunks)
     if cells > MOST_ROWS:
-        raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {MOST_ROWS:,}, --format csv, or -o FILE")
+        allowed = f"{MOST_ROWS:,}, --format csv, or -o FILE"
+        raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {allowed}")
     parts = [plan.columns(chunk) for chunk in chunks]
     columns = {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
     if form == "json":

@@ -15,7 +15,8 @@ SHOWN = 200  # rows that people see
 
 def axes_of(columns: Dict[str, List[Any]]) -> List[str]:
     """The columns that tell what was chosen, those with one value in all rows left out."""
-    axes = [name for name in columns if not name.endswith(("_bytes", "_flops", "_parameters")) and name != "accuracy"]
+    costs = ("_bytes", "_flops", "_parameters", "_blocks")
+    axes = [name for name in columns if not name.endswith(costs) and name != "accuracy"]
     return [name for name in axes if name == "strategy" or len(set(columns[name])) > 1]
 
 

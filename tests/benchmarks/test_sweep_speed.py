@@ -30,6 +30,16 @@ assert cells == plan.cells
 highest = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]  # KiB
 print(json.dumps([cells, time.process_time() - start, 1024 * int(highest)]))
 """
+WRITTEN = """\
+import json
+from costmodel.gridfiles import write
+from costmodel.sweeps import SweepPlan
+plan = SweepPlan("mobilenet_v2", {{"strategy": {strategies}, "batch": "1..{batches}", "resolution": "97..224"}})
+cells = sum(write(plan, {path!r}))
+assert cells == plan.cells
+highest = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]  # KiB
+print(json.dumps([cells, 1024 * int(highest)]))
+"""
 
 
 def fresh(code):
@@ -83,6 +93,18 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks 
 def test_memory_of_a_chunked_sweep_does_not_grow():
     (small, _, before), (large, _, after) = (
         fresh(CHUNKED.format(strategies=STRATEGIES[:2], batches=batches)) for batches in (4096, 16384)
+    )
+    assert large == 4 * small and after <= 1.25 * before and after <= 400 * 2**20
+
+
+@linux
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_memory_of_a_written_sweep_does_not_grow(tmp_path, suffix):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    (small, before), (large, after) = (
+        fresh(WRITTEN.format(strategies=strategies, batches=2048, path=str(tmp_path / f"{i}.{suffix}")))
+        for i, strategies in enumerate((["full", "last"], ["full", "blocks:1..7"]))
     )
     assert large == 4 * small and after <= 1.25 * before and after <= 400 * 2**20
 
