@@ -295,6 +295,11 @@ class Estimate:
             "blocks": self.blocks,
         }
 
+    def _repr_html_(self) -> str:
+        from .views.html import estimate_html
+
+        return estimate_html(self)
+
 
 def flops(work: Tuple[NodeWork, ...]) -> Dict[str, Size]:
     """FLOPs of some nodes, by the contract's keys."""

@@ -32,7 +32,7 @@ def command(network: str, budget: str, output: Optional[str], force: bool, form:
 
     from ..errors import CostmodelError
     from ..gridfiles import check_free
-    from ..plan import plan
+    from ..plans import plan
     from ..units import parse_size
     from ..views.plan import report
     from ..views.table import render

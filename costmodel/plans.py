@@ -66,6 +66,11 @@ class Plan:
             "estimate": self.estimate.to_dict(),
         }
 
+    def _repr_html_(self) -> str:
+        from .views.html import plan_html
+
+        return plan_html(self)
+
     def save(self, path: str) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.
 
