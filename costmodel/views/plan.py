@@ -11,6 +11,8 @@ from ..size import show
 from ..units import in_unit, show_count, show_size, unit_of
 from .table import Column, Lines, Table, bar
 
+WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}  # in words; else a value
+
 
 def report(plan: Plan, path: Optional[str]) -> Lines:
     """Tables and notes. path: of the strategy file that was written, if any."""
@@ -51,9 +53,8 @@ def parts_table(plan: Plan) -> Table:
 def notes(plan: Plan, path: Optional[str]) -> List[str]:
     """What the plan reaches and costs, what its words mean, and how to go on."""
     estimate = plan.estimate
-    worth = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}.get(plan.maximised, "value")
     lines = [
-        f"{plan.value:,.10g} {worth}, the most within {show_size(plan.budget_bytes)}: the peak is"
+        f"{plan.value:,.10g} {WORTH.get(plan.maximised, 'value')}, the most within {show_size(plan.budget_bytes)}: the peak is"
         f" {show_size(estimate.peak_bytes)} ({estimate.convention}; {show_size(plan.budget_bytes - estimate.peak_bytes)} left),"
         f" a step takes {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
     ]
