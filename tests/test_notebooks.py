@@ -23,10 +23,8 @@ def number(text):
     return int(text.replace(",", ""))
 
 
-# zmq tells of unencrypted sockets, jupyter_client and nbclient of event loops: all on this machine, and none of ours
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client", "ignore::DeprecationWarning:nbclient")
 def test_the_tour(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=":")  # this checkout, also if not installed
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=":")  # also if not installed
     notebook = nbformat.read(TOUR, as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     said = outputs(notebook)

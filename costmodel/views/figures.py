@@ -174,13 +174,14 @@ def plan_figure(plan: Plan, other: Estimate) -> Figure:
 def _two_steps(axes, plan: Plan, other: Estimate) -> None:
     """The levels of both steps, each phase as wide in one as in the other."""
     unit = unit_of(max(plan.budget_bytes, other.peak_bytes))
-    for estimate, look in ((plan.estimate, {"color": CHOSEN["full"], "linewidth": 1.2, "label": "the plan"}),
-                           (other, {"color": OTHER, "linewidth": 1.2, "label": f"strategy {other.strategy}"})):  # fmt: skip
+    steps = ((plan.estimate, CHOSEN["full"], "the plan"), (other, OTHER, f"strategy {other.strategy}"))
+    for estimate, colour, label in steps:
         phases = [event.phase for event in estimate.memory.timeline.events]
         names = list(dict.fromkeys(phases))
         time = np.concatenate([at + np.arange(n) / n for at, n in enumerate(map(phases.count, names))])
         resident = estimate.peak_bytes - estimate.step_peak_bytes
-        axes.step(time, (resident + estimate.levels) / BYTES[unit], where="post", **look)
+        axes.step(time, (resident + estimate.levels) / BYTES[unit], where="post", color=colour, linewidth=1.2,
+                  label=label)  # fmt: skip
     axes.axhline(plan.budget_bytes / BYTES[unit], color="black", linewidth=0.8, linestyle="--", label="budget")
     for at, name in enumerate(names):
         axes.text(at + 0.5, 0.985, name, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8,

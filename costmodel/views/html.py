@@ -22,7 +22,7 @@ def html(table: Table) -> str:
     """A table; blank where there is no value. Notebooks align to the right what says nothing else."""
     head = "".join(_cell("th", column.name, column) for column in table.columns)
     rows = [
-        "".join(_cell("td", "" if cell is None else column.show(cell), column) for column, cell in zip(table.columns, row))
+        "".join(_cell("td", "" if cell is None else c.show(cell), c) for c, cell in zip(table.columns, row))
         for row in table.rows
     ]
     caption = escape(table.title).replace("\n", "<br>")
