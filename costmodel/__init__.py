@@ -19,8 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(sweeps, name)
     if name == "plan":
-        from .plan import plan
+        from .plans import plan
 
-        globals()["plan"] = plan  # in place of the module of this name
         return plan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -80,7 +80,7 @@ class Row(NamedTuple):
     readers: Tuple[Tuple[str, Tuple[str, ...]], ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Estimate:
     """The cost of one training step of a network under a strategy, counted by a convention.
 
@@ -299,6 +299,15 @@ class Estimate:
             "accumulate": self.request.accumulate,
             "blocks": self.blocks,
         }
+
+    def __repr__(self) -> str:
+        of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"
+        return f"<Estimate of {of}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
+
+    def _repr_html_(self) -> str:
+        from .views.html import estimate_html
+
+        return estimate_html(self)
 
 
 def flops(work: Tuple[NodeWork, ...]) -> Dict[str, Size]:

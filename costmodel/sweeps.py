@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from html import escape
 from itertools import product
 from math import prod
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
@@ -26,7 +25,6 @@ from .target import parse
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
 ROWS, CELLS = 128, 2**17  # resolutions and cells of a chunk at most
 MOST_IN_MEMORY = 2**26  # cells: 5 GB of columns
-SHOWN = 10  # rows of a sweep as HTML
 
 
 class Chunk(NamedTuple):
@@ -223,16 +221,9 @@ class Sweep:
         parquet.write(self.columns, path)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        every, half = range(len(self)), SHOWN // 2
-        shown = every if len(self) <= SHOWN else [*every[:half], *every[-half:]]
-        cells = ([_cell(column[i]) for column in self.columns.values()] for i in shown)
-        rows = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells]
-        if len(self) > SHOWN:
-            rows.insert(SHOWN // 2, f'<tr><td colspan="{len(self.columns)}">...</td></tr>')
-        fixed = ", ".join(f"{name} {value}" for name, value in self.fixed.items() if value is not None)
-        caption = f"{len(self):,} cells; {fixed}"
-        return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{''.join(rows)}</table>"
+        from .views.html import sweep_html
+
+        return sweep_html(self)
 
 
 def write_rows(file: Any, columns: Dict[str, np.ndarray], header: bool) -> None:
@@ -247,9 +238,3 @@ def _nullable(column: np.ndarray, pandas: Any) -> Any:
     if not isinstance(column, np.ma.MaskedArray):
         return column
     return pandas.arrays.IntegerArray(column.data.copy(), np.ma.getmaskarray(column).copy())
-
-
-def _cell(value: Any) -> str:
-    if value is np.ma.masked or value is None:
-        return ""
-    return escape(f"{value:,}" if hasattr(value, "__index__") else str(value))

@@ -91,3 +91,8 @@ def test_only_the_document_reader_imports_yaml():
 def test_public_names():
     assert costmodel.__all__ == ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "plan", "sweep"]
     assert all(hasattr(costmodel, name) for name in costmodel.__all__)
+
+
+def test_no_module_takes_the_name_of_a_public_function():
+    """Importing a submodule sets the package's attribute of its name: it would hide the function."""
+    assert not set(costmodel.__all__) & {path.stem for path in PACKAGE.iterdir()}

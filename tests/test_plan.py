@@ -12,7 +12,7 @@ import costmodel
 from costmodel.assignment import parts
 from costmodel.cli import main
 from costmodel.errors import CostmodelError
-from costmodel.plan import plan
+from costmodel.plans import plan
 from costmodel.pytorch.validate import validate
 
 TINY = """

@@ -20,9 +20,12 @@ from ..cli import echo_json, options, request
               help="Run no block again in the backward pass.")
 @click.option("--effective-batch", type=int, help="Images for an update, in micro-batches that fit; instead of --batch.")
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
-@click.option("--force", is_flag=True, help="Replace an output that is there.")
+@click.option("--figure", type=click.Path(), help="Draw it beside full fine-tuning: a .png, .svg or .pdf file.")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
 @options("format")
-def command(network: str, budget: str, output: Optional[str], force: bool, form: str, **asked: Any) -> None:
+def command(
+    network: str, budget: str, output: Optional[str], figure: Optional[str], force: bool, form: str, **asked: Any
+) -> None:
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
     Each block is frozen, trains its biases (bias), trains as in MobileTL (mobiletl) or trains fully (full), and may run
@@ -32,7 +35,7 @@ def command(network: str, budget: str, output: Optional[str], force: bool, form:
 
     from ..errors import CostmodelError
     from ..gridfiles import check_free
-    from ..plan import plan
+    from ..plans import plan
     from ..units import parse_size
     from ..views.plan import report
     from ..views.table import render
@@ -41,9 +44,22 @@ def command(network: str, budget: str, output: Optional[str], force: bool, form:
         if not output.endswith((".yaml", ".yml")):
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
         check_free(Path(output), force)
+    if figure is not None:
+        from ..views.figures import check_figure
+
+        check_figure(figure)
+        check_free(Path(figure), force)
     found = plan(budget=parse_size(budget), **request(network, {**asked, "allow_unknown": False}))
     if output is not None:
         found.save(output)
+    if figure is not None:
+        from ..api import estimate
+        from ..views.figures import plan_figure, save
+
+        one = found.estimate.request
+        full = estimate(found.network, "full", one.batch, one.resolution, one.convention, one.optimizer.name,
+                        asked["target"], one.dtype.name, one.accumulate)  # fmt: skip
+        save(plan_figure(found, full), figure)
     if form == "json":
         echo_json(found.to_dict())
         return

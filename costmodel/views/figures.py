@@ -1,4 +1,4 @@
-"""Pictures of an estimate."""
+"""Pictures of an estimate, and of a plan."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Dict
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from ..errors import CostmodelError
+from ..errors import CostmodelError, check_name
 from ..estimates import Estimate
+from ..plans import Plan
 from ..size import show
-from ..units import BYTES, show_size, unit_of
+from ..units import BYTES, show_count, show_size, unit_of
+from .plan import WORTH, chosen_parts
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe and Ito's colours, told apart in every kind of colour blindness; from the longest lived up.
@@ -21,6 +24,7 @@ COLOURS = {
     "resident": "#999999",
     "gradients": "#0072B2",
     "saved": "#56B4E9",
+    "recomputed": "#F0E442",
     "activations": "#009E73",
     "gradients of activations": "#E69F00",
     "scratch": "#D55E00",
@@ -30,10 +34,14 @@ NAMES = {
     "resident": "resident: parameters, buffers, optimizer, images",
     "gradients": "gradients of parameters",
     "saved": "saved for the backward pass",
+    "recomputed": "made again by a block's second run",
     "activations": "activations that are not saved",
     "gradients of activations": "gradients of activations",
     "scratch": "scratch",
 }
+# What trains in a part of a plan; "" where a named strategy says it.
+CHOSEN = {"frozen": "#999999", "bias": "#E69F00", "mobiletl": "#009E73", "full": "#0072B2", "": "#56B4E9"}
+OTHER = "#D55E00"
 
 
 def save(figure: Figure, path: str) -> None:
@@ -76,6 +84,8 @@ def step_figure(estimate: Estimate) -> Figure:
 def _step(axes, estimate: Estimate) -> None:
     timeline = estimate.memory.timeline
     series = category_levels(estimate)
+    for name in series:
+        check_name("category", name, COLOURS)  # what has no colour would be missing from the picture
     resident = estimate.peak_bytes - estimate.step_peak_bytes
     unit = unit_of(estimate.peak_bytes)
     time = np.arange(len(timeline.events))
@@ -114,7 +124,7 @@ def _step(axes, estimate: Estimate) -> None:
     axes.set_xlabel("allocations and releases of one step, in order", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
+    _beside(axes, handles=handles[::-1], labels=labels[::-1])
 
 
 def _blocks(axes, estimate: Estimate) -> None:
@@ -122,16 +132,94 @@ def _blocks(axes, estimate: Estimate) -> None:
     parts = {part["name"]: [0, 0] for part in estimate.blocks}
     for row in estimate.rows:
         parts[row.segment][0 if row.needed else 1] += row.saved_bytes
-    unit = unit_of(max(sum(pair) for pair in parts.values()))
+    most = max(sum(pair) for pair in parts.values())
+    unit = unit_of(most)
     needed, idle = (np.array([pair[i] for pair in parts.values()]) / BYTES[unit] for i in (0, 1))
     place = np.arange(len(parts))
-    axes.bar(place, needed, color="#56B4E9", label="read by the gradients")
-    axes.bar(place, idle, bottom=needed, color="#F0E442", edgecolor="#888888", linewidth=0.3, hatch="////",
+    axes.bar(place, needed, color=COLOURS["saved"], label="read by the gradients")
+    axes.bar(place, idle, bottom=needed, color="white", edgecolor=COLOURS["saved"], linewidth=0.5, hatch="////",
              label="kept by the implementation only")  # fmt: skip
-    axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(parts) - 0.4))
+    axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(parts) - 0.4), ylim=(0, 1.05 * max(most, 1) / BYTES[unit]))
     axes.set_xticks(place, list(parts), rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
+    _beside(axes)
+
+
+def _beside(axes, **shown) -> None:
+    """The legend, to the right of the picture."""
+    axes.legend(**shown, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
+
+
+def plan_figure(plan: Plan, other: Estimate) -> Figure:
+    """The memory over the plan's step under its budget, and what each part saves and does; `other` as outlines.
+
+    other: another strategy's estimate for the same step, such as full fine-tuning's.
+    """
+    figure = Figure(figsize=(9, 6.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, height_ratios=(3, 4))
+    _two_steps(above, plan, other)
+    _choices(below, plan, other)
+    estimate = plan.estimate
+    micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
+    figure.suptitle(
+        f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}: {show_count(plan.value)}"
+        f" {WORTH.get(plan.maximised, 'value')} within {show_size(plan.budget_bytes)}", fontsize=11,
+    )  # fmt: skip
+    figure.supxlabel(f"{plan.strategy}, counted by {estimate.convention} for {estimate.request.target}", fontsize=7,
+                     color="#555555")  # fmt: skip
+    return figure
+
+
+def _two_steps(axes, plan: Plan, other: Estimate) -> None:
+    """The levels of both steps, each phase as wide in one as in the other."""
+    unit = unit_of(max(plan.budget_bytes, other.peak_bytes))
+    steps = ((plan.estimate, CHOSEN["full"], "the plan"), (other, OTHER, f"strategy {other.strategy}"))
+    for estimate, colour, label in steps:
+        phases = [event.phase for event in estimate.memory.timeline.events]
+        names = list(dict.fromkeys(phases))
+        time = np.concatenate([at + np.arange(n) / n for at, n in enumerate(map(phases.count, names))])
+        resident = estimate.peak_bytes - estimate.step_peak_bytes
+        axes.step(time, (resident + estimate.levels) / BYTES[unit], where="post", color=colour, linewidth=1.2,
+                  label=label)  # fmt: skip
+    axes.axhline(plan.budget_bytes / BYTES[unit], color="black", linewidth=0.8, linestyle="--", label="budget")
+    for at, name in enumerate(names):
+        axes.text(at + 0.5, 0.985, name, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8,
+                  color="#333333")  # fmt: skip
+        if at:
+            axes.axvline(at, color="black", linewidth=0.6, linestyle=":")
+    top = 1.15 * max(plan.budget_bytes, other.peak_bytes) / BYTES[unit]
+    axes.set(xlim=(0, len(names)), ylim=(0, top), ylabel=f"allocated, {unit}", xticks=[])
+    axes.spines[["top", "right"]].set_visible(False)
+    _beside(axes)
+
+
+def _choices(axes, plan: Plan, other: Estimate) -> None:
+    """A bar for what each part saves, above a tile that says what trains in it, hatched where it runs again."""
+    chosen = chosen_parts(plan)
+    outlines = [part["saved"] for part in other.blocks]
+    most = max(outlines + [row["saved"] for row, _, _ in chosen])
+    unit = unit_of(most)
+    scale, tile = 1 / BYTES[unit], 0.07 * most / BYTES[unit]
+    for at, (row, choice, again) in enumerate(chosen):
+        look = {"facecolor": CHOSEN[choice], "edgecolor": "white", "hatch": "////" if again else None, "linewidth": 0}
+        axes.bar(at, row["saved"] * scale, **look)
+        if choice:
+            axes.bar(at, 0.8 * tile, bottom=-tile, **look)
+    axes.bar(range(len(outlines)), np.array(outlines) * scale, facecolor="none", edgecolor=OTHER, linewidth=0.8)
+    used = {choice for _, choice, _ in chosen} - {""}
+    handles = [Patch(facecolor=colour, label=name) for name, colour in CHOSEN.items() if name in used]
+    if any(again for _, _, again in chosen):
+        handles.append(Patch(facecolor="#666666", edgecolor="white", hatch="////", linewidth=0,
+                             label="runs again in the\nbackward pass"))  # fmt: skip
+    handles.append(Patch(facecolor="none", edgecolor=OTHER, linewidth=0.8, label=f"saved by strategy {other.strategy}"))
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(chosen) - 0.4), ylim=(-1.1 * tile, 1.05 * most * scale))
+    axes.set_xticks(range(len(chosen)), [row["name"] for row, _, _ in chosen], rotation=60, ha="right",
+                    rotation_mode="anchor", fontsize=7)  # fmt: skip
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= most * scale])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    _beside(axes, handles=handles)
 
 
 def category_levels(estimate: Estimate) -> Dict[str, np.ndarray]:

@@ -103,8 +103,9 @@ def _scaled(axes, which: str, values: List[Any], name: str) -> np.ndarray:
     if least > 0 and most > 4 * least:
         axes.set(**{f"{which}scale": "log"})
         axis = getattr(axes, f"{which}axis")
+        digits = "2357" if most < 100 * least else "25"  # more would run into each other
         axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "2357" else "")
+        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else "")
         axis.set_tick_params(which="both", labelsize=8)
     return numbers
 

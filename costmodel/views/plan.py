@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from collections import Counter
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..assignment import SUMMARIES
-from ..plan import Plan
+from ..plans import Plan
 from ..size import show
 from ..units import in_unit, show_count, show_size, unit_of
 from .table import Column, Lines, Table, bar
+
+WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}  # in words; else a value
 
 
 def report(plan: Plan, path: Optional[str]) -> Lines:
@@ -16,15 +19,26 @@ def report(plan: Plan, path: Optional[str]) -> Lines:
     return [parts_table(plan)], notes(plan, path)
 
 
+def chosen_parts(plan: Plan) -> List[Tuple[Dict[str, Any], str, bool]]:
+    """The estimate's parts, what trains in each, and whether it runs again; "" where nothing is chosen for it."""
+    chosen = {name: (choice, again) for name, choice, again in plan.choices}
+    seen: Counter = Counter()
+    found = []
+    for row in plan.estimate.blocks:
+        seen[row["name"]] += 1
+        name = row["name"] if seen[row["name"]] == 1 else f"{row['name']} {seen[row['name']]}"  # as `parts` calls it
+        choice, again = chosen.get(name, ("full" if row["name"] == "classifier" else "", False))
+        found.append((row, choice, again))
+    return found
+
+
 def parts_table(plan: Plan) -> Table:
     """A line for each part: what trains, and what it keeps and costs."""
     estimate = plan.estimate
-    chosen = {name: (choice, again) for name, choice, again in plan.choices}
     most = max(row["saved"] for row in estimate.blocks)
     unit = unit_of(most)
     rows = []
-    for row in estimate.blocks:
-        choice, again = chosen.get(row["name"], ("full" if row["name"] == "classifier" else "", False))
+    for row, choice, again in chosen_parts(plan):
         rows.append([row["name"], choice, "yes" if again else "", row["trainable_parameters"], row["saved"],
                      bar(row["saved"], most), row["forward_flops"] + row["backward_flops"]])  # fmt: skip
     micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
@@ -39,9 +53,8 @@ def parts_table(plan: Plan) -> Table:
 def notes(plan: Plan, path: Optional[str]) -> List[str]:
     """What the plan reaches and costs, what its words mean, and how to go on."""
     estimate = plan.estimate
-    worth = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}.get(plan.maximised, "value")
     lines = [
-        f"{plan.value:,.10g} {worth}, the most within {show_size(plan.budget_bytes)}: the peak is"
+        f"{plan.value:,.10g} {WORTH.get(plan.maximised, 'value')}, the most within {show_size(plan.budget_bytes)}: the peak is"
         f" {show_size(estimate.peak_bytes)} ({estimate.convention}; {show_size(plan.budget_bytes - estimate.peak_bytes)} left),"
         f" a step takes {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
     ]

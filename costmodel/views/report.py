@@ -47,13 +47,18 @@ def memory_table(estimates: Sequence[Estimate]) -> Table:
     first = estimates[0]
     memories = [estimate.memory_bytes for estimate in estimates]
     unit = unit_of(max(memory["peak"] or memory["saved"] for memory in memories))
-    request = first.request
-    title = f"{first.network}, {first.strategy}, batch {first.batch} of {show(first.input_shape)}"
+    columns = [Column(f"memory, {unit}", right=False), *[Column(e.convention, _sizes(unit)) for e in estimates]]
+    rows = [[name, *[memory[key] for memory in memories]] for key, name in NAMES.items()]
+    return Table(request_title(first), columns, rows)
+
+
+def request_title(estimate: Estimate) -> str:
+    """What an estimate answers, and below it where the step runs."""
+    request = estimate.request
+    title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {show(estimate.input_shape)}"
     if request.accumulate > 1:
         title += f" in {request.accumulate} micro-steps"
-    title += f", {request.optimizer.name}, {request.dtype.name}\nPeaks are those of: {request.target}"
-    columns = [Column(f"memory, {unit}", right=False), *[Column(e.convention, _sizes(unit)) for e in estimates]]
-    return Table(title, columns, [[name, *[memory[key] for memory in memories]] for key, name in NAMES.items()])
+    return f"{title}, {request.optimizer.name}, {request.dtype.name}\nPeaks are those of: {request.target}"
 
 
 def work_table(estimate: Estimate) -> Table:

@@ -26,7 +26,7 @@ EXPRESSED = ("full", "bias", "last", "as_is")  # strategies that are choices for
 TRAINING = ("bias", "mobiletl", "full")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """The best plan for a budget, and what it costs.
 
@@ -65,6 +65,14 @@ class Plan:
             "choices": [{"name": name, "trains": choice, "runs_again": again} for name, choice, again in self.choices],
             "estimate": self.estimate.to_dict(),
         }
+
+    def __repr__(self) -> str:
+        return f"<Plan for {self.network.name}, {self.strategy}: {self.estimate.peak_bytes} of {self.budget_bytes} bytes>"
+
+    def _repr_html_(self) -> str:
+        from .views.html import plan_html
+
+        return plan_html(self)
 
     def save(self, path: str) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.

@@ -1,0 +1,86 @@
+"""Tables as HTML, for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ..estimates import Estimate
+from ..plans import Plan
+from ..sweeps import Sweep
+from ..units import in_unit, show_count, unit_of
+from .plan import notes, parts_table
+from .report import NAMES, request_title
+from .table import Column, Table
+
+SHOWN = 10  # rows of a sweep
+
+
+def html(table: Table) -> str:
+    """A table; blank where there is no value. Notebooks align to the right what says nothing else."""
+    head = "".join(_cell("th", column.name, column) for column in table.columns)
+    rows = [
+        "".join(_cell("td", "" if cell is None else c.show(cell), c) for c, cell in zip(table.columns, row))
+        for row in table.rows
+    ]
+    caption = escape(table.title).replace("\n", "<br>")
+    return f"<table><caption>{caption}</caption>{''.join(f'<tr>{row}</tr>' for row in [head, *rows])}</table>"
+
+
+def _cell(tag: str, text: str, column: Column) -> str:
+    style = "" if column.right else ' style="text-align: left"'
+    return f"<{tag}{style}>{escape(text)}</{tag}>"
+
+
+def estimate_html(estimate: Estimate) -> str:
+    """Memory by category, where the peak is, what trains, FLOPs."""
+    memory, flops = estimate.memory_bytes, estimate.flops
+    unit = unit_of(memory["peak"] or memory["saved"])
+    rows = [[f"{name}, {unit}", in_unit(memory[key], unit)] for key, name in NAMES.items() if memory[key] is not None]
+    if estimate.memory is not None:
+        rows.append(["the peak is reached", "{phase}, {node}".format(**estimate.peak_at)])
+    rows += [
+        ["parameters that train", f"{estimate.trainable_parameters:,} of {estimate.parameters:,}"],
+        ["where they are", trained_parts(estimate) or "nowhere"],
+        *([f"FLOPs, {name}", show_count(flops[key])] for key, name in
+          (("forward", "forward"), ("backward", "backward"), ("total", "step"))),
+    ]  # fmt: skip
+    return html(Table(request_title(estimate), [Column("", right=False), Column(estimate.convention)], rows))
+
+
+def trained_parts(estimate: Estimate) -> str:
+    """The parts in which parameters train, three and more in a row as "first to last"."""
+    runs, is_open = [], False
+    for part in estimate.blocks:
+        trains = part["trainable_parameters"] > 0
+        if trains and is_open:
+            runs[-1].append(part["name"])
+        elif trains:
+            runs.append([part["name"]])
+        is_open = trains or is_open and part["parameters"] == 0  # what has no parameters parts nothing
+    return ", ".join(", ".join(run) if len(run) < 3 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def plan_html(plan: Plan) -> str:
+    """What trains in each part, what that costs, and what its words mean."""
+    lines = "\n".join(notes(plan, None)).split("\n")
+    return html(parts_table(plan)) + "".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
+def sweep_html(sweep: Sweep) -> str:
+    """The first and the last cells."""
+    every, half = range(len(sweep)), SHOWN // 2
+    shown = every if len(sweep) <= SHOWN else [*every[:half], *every[-half:]]
+    rows = [[_plain(column[i]) for column in sweep.columns.values()] for i in shown]
+    if len(sweep) > SHOWN:
+        rows.insert(half, ["..." for _ in sweep.columns])
+    fixed = ", ".join(f"{name} {value}" for name, value in sweep.fixed.items() if value is not None)
+    return html(Table(f"{len(sweep):,} cells; {fixed}", [Column(name) for name in sweep.columns], rows))
+
+
+def _plain(value: Any) -> str:
+    if value is np.ma.masked or value is None:
+        return ""
+    return f"{value:,}" if hasattr(value, "__index__") else str(value)

@@ -1,0 +1,46 @@
+"""The notebooks run as they are shipped, and say what they promise."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("ipykernel")
+pytest.importorskip("sklearn")
+
+TOUR = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
+
+
+def outputs(notebook):
+    """What the cells print and show as text."""
+    found = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in found)
+
+
+def number(text):
+    return int(text.replace(",", ""))
+
+
+def test_the_tour(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=":")  # also if not installed
+    notebook = nbformat.read(TOUR, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    said = outputs(notebook)
+    plan = re.search(r"its peak is ([\d,]+) bytes, the budget ([\d,]+)", said)
+    assert 0 < number(plan[1]) <= number(plan[2]) == 32_000_000
+    checks = {name: (number(mine), number(real)) for name, mine, real in
+              re.findall(r"^(\w+) +([\d,]+) +([\d,]+) +-?[\d,]+$", said, re.MULTILINE)}  # fmt: skip
+    assert len(checks) == 8
+    mine, real = checks.pop("step_peak_bytes")
+    assert abs(mine - real) <= 0.001 * real  # what the search for block sizes inside oneDNN may differ by
+    assert all(mine == real for mine, real in checks.values())
+    losses = re.search(r"first five steps ([\d.]+), of the last five ([\d.]+)", said)
+    assert float(losses[2]) < 0.7 * float(losses[1])
+
+
+def test_its_outputs_are_small_and_tell_nothing_of_the_machine():
+    text = TOUR.read_text()
+    assert len(text) < 400_000
+    assert not re.search(r"/(home|work|tmp|root|Users)/", text)
