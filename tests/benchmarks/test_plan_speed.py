@@ -5,7 +5,7 @@ import time
 import pytest
 
 import costmodel
-from costmodel.plan import plan
+from costmodel.plans import plan
 
 
 @pytest.mark.parametrize("convention", ["torch", "lean"])
