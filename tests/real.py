@@ -51,7 +51,7 @@ def saved_bytes(run, module=None):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage
-        return tensor
+        return tensor.detach()  # a result itself would hold the graph that holds it
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         result = run()

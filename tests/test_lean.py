@@ -45,7 +45,7 @@ def kept(module, x):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             storages[storage.data_ptr()] = storage
-        return tensor
+        return tensor.detach()
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         y = module(x)
@@ -55,7 +55,7 @@ def kept(module, x):
 
 def keeps_input(module, x):
     pointers = []
-    with saved_tensors_hooks(lambda t: pointers.append(t.data_ptr()) or t, lambda t: t):
+    with saved_tensors_hooks(lambda t: pointers.append(t.data_ptr()) or t.detach(), lambda t: t):
         module(x)
     return x.data_ptr() in pointers
 

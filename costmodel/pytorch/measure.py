@@ -181,7 +181,7 @@ class _Step:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in own:
                 kept[storage.data_ptr()] = storage
-            return tensor
+            return tensor.detach()  # a result itself would hold the graph that holds it
 
         states: List[Any] = []  # torch.utils.checkpoint keeps those of random numbers where no hook sees them
         draw = torch.get_rng_state
@@ -285,6 +285,7 @@ def trace(run: Callable[[], Any], ops: AbstractSet[str] = frozenset()) -> Trace:
         result = run()
     deltas, calls, call, end = [], [], 0, 0
     events = sorted(profiler.profiler.kineto_results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
+    profiler.profiler = None  # the profiler refers to itself: what it recorded would wait for the garbage collector
     for number, event in enumerate(events):
         if event.name() == "[memory]":
             deltas.append(event.nbytes())
