@@ -14,7 +14,7 @@ from .frontends import load
 from .frontier import read_table
 from .network import Network
 from .op import is_int
-from .search import Found, Search, Value
+from .search import MOST, Found, Search, Value
 from .size import nbytes
 from .strategy import possible
 from .strategyfile import text
@@ -31,7 +31,8 @@ class Plan:
     """The best plan for a budget, and what it costs.
 
     strategy: as `estimate`, `realize` and `validate` take it. value: of what was maximised. micro_batches: steps of
-    `estimate.batch` images whose gradients are added up before an update.
+    `estimate.batch` images whose gradients are added up before an update. is_proven: no plan has a greater value; only
+    where very many are nearly as good is the search cut short.
     """
 
     network: Network
@@ -41,6 +42,7 @@ class Plan:
     value: float
     micro_batches: int
     estimate: Estimate
+    is_proven: bool
 
     @property
     def choices(self) -> List[Tuple[str, str, bool]]:
@@ -60,6 +62,7 @@ class Plan:
             "budget_bytes": self.budget_bytes,
             "maximise": self.maximised,
             "value": self.value,
+            "is_proven": self.is_proven,
             "batch": self.estimate.batch,
             "micro_batches": self.micro_batches,
             "choices": [{"name": name, "trains": choice, "runs_again": again} for name, choice, again in self.choices],
@@ -107,13 +110,13 @@ def plan(
     checkpoint: bool = True,
     effective_batch: Optional[int] = None,
 ) -> Plan:
-    """The best choice for each part of a network whose step peaks at `budget` bytes at most. It is proven optimal.
+    """The best choice for each part of a network whose step peaks at `budget` bytes at most, and whether it is proven.
 
     Each block is frozen, trains its biases, trains as in MobileTL, or trains fully, and may run again in the backward
     pass (checkpoint); stem and head likewise, without MobileTL's rule. The classifier always trains. maximise:
     "parameters" that train, "blocks" in which something trains, or a value for each block, or for each block and choice
     (bias, mobiletl, full), of which those of what trains are summed. Among equally good plans the one of fewest FLOPs
-    is chosen. max_flops: of a step, all its micro-batches included. contiguous: no part below one that trains is left
+    that is found is chosen. max_flops: of a step, all its micro-batches included. contiguous: no part below one that trains is left
     out. effective_batch: images for an update; batch is then what fits, with the fewest micro-batches that reach the
     best value. Raises CostmodelError for a bad request, and where nothing fits: it says what the least is.
     """
@@ -144,12 +147,14 @@ class _Planner:
 
     def best(self, batch: int, micro_batches: int) -> Optional[Plan]:
         """The best plan for a batch; None where nothing fits."""
-        candidates = [found for found in (self.searched(batch, micro_batches), *self.named(batch, micro_batches)) if found]
+        searched = self.searched(batch, micro_batches)
+        candidates = [*([searched] if searched else []), *self.named(batch, micro_batches)]
         if not candidates:
             return None
         best = max(candidates, key=lambda found: (found.value, -found.flops))
         chosen = self.estimate(best.code, batch, micro_batches)
-        return Plan(self.network, best.code, self.budget, self.maximised, best.value, micro_batches, chosen)
+        is_proven = all(found.is_proven for found in candidates)
+        return Plan(self.network, best.code, self.budget, self.maximised, best.value, micro_batches, chosen, is_proven)
 
     def required(self, batch: int, micro_batches: int) -> Plan:
         """The same; raises CostmodelError where nothing fits."""
@@ -203,7 +208,7 @@ class _Planner:
                 f"{self.network.name}: its parts do not add up to the whole (plan:{found.code} peaks at {exact.peak_bytes}"
                 " bytes), so that no plan can be put together from them"
             )
-        return Found(f"plan:{found.code}", found.value, found.flops)
+        return found._replace(code=f"plan:{found.code}")
 
     def search(self, frozen: Estimate, budget: int, flops: Optional[int], value: Optional[Value] = None) -> Search:
         """The search for assignments within a budget. frozen: the estimate of the one in which nothing else trains."""
@@ -219,7 +224,7 @@ class _Planner:
         low, high, best = 0, frozen.peak_bytes, frozen.strategy
         while high - low > 1:
             middle = (low + high) // 2
-            found = self.search(frozen, middle, None, lambda *_: 0.0).run(None, 0, False)
+            found = self.search(frozen, middle, None, lambda *_: 0.0).run(None, MOST, False)
             if found is None:
                 low = middle
             else:

@@ -15,6 +15,8 @@ import numpy as np
 from .summaries import Context, Summaries, Summary
 
 BEAM = 256  # labels of each kind in the first, quick search, whose result bounds the others
+MOST = 50_000  # in the next: where there are more, the best choice may be missed, and is said not to be proven
+CLOSE = 8_000  # in the last, which looks for fewer FLOPs at the same value
 RATES = 8  # prices of a byte that are tried
 CHUNK = 512  # labels that are compared at once
 NEVER = np.iinfo(np.int64).min // 4  # bytes that nothing needs
@@ -31,11 +33,12 @@ class Curve(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A choice of parts: its code, value and FLOPs."""
+    """A choice of parts: its code, value and FLOPs. is_proven: no choice has a greater value."""
 
     code: str
     value: float
     flops: int
+    is_proven: bool = True
 
 
 class Labels(NamedTuple):
@@ -172,17 +175,18 @@ class Search:
     # -- the search ---------------------------------------------------------------------------------------------
 
     def best(self) -> Optional[Found]:
-        """The choice of greatest value, of those the one of fewest FLOPs; None where nothing fits."""
+        """The choice of greatest value, of those the one of fewest FLOPs that is found; None where nothing fits."""
         best = None
+        self.is_proven = True
         for ties in (False, True):
-            for beam in (BEAM, 0):
+            for beam in (BEAM, CLOSE if ties else MOST):
                 best = self.run(best, beam, ties) if best or not ties else None
-        return best
+        return best and best._replace(is_proven=self.is_proven)
 
     def run(self, known: Optional[Found], beam: int, ties: bool) -> Optional[Found]:
         """The choice that is better than the one known, or that one.
 
-        beam: go on with so many labels only, 0: with all. ties: better means of the same value with fewer FLOPs.
+        beam: go on with so many labels of a kind only. ties: better means of the same value with fewer FLOPs.
         """
         self.known, self.ties = known, ties
         self.counts_flops = ties or self.most_flops is not None
@@ -324,8 +328,9 @@ class Search:
         _, rank = np.unique(-labels.value, return_inverse=True)
         order = undominated(np.stack([rank.reshape(-1), *columns], axis=1))
         labels, bound = labels.at(order), bound[order]
-        if beam and len(bound) > beam:
+        if len(bound) > beam:
             labels = labels.at(np.lexsort((labels.costs[:, self.flops] * self.counts_flops, -bound))[:beam])
+            self.is_proven &= beam != MOST
         return labels
 
 
@@ -363,6 +368,14 @@ def undominated(points: np.ndarray) -> np.ndarray:
     order, columns = order[new], columns[new]
     if columns.shape[1] == 1:
         return order[:1]
+    rises = np.diff(columns[:, 0]) > 0
+    falls = [k for k in range(1, columns.shape[1]) if (np.diff(columns[:, k])[rises] < 0).all()]
+    if falls and columns.shape[1] > 2:
+        # Parameters' bytes fall where their number does: only labels of the same number can beat each other.
+        starts = np.flatnonzero(np.append(True, rises))
+        groups = zip(starts, np.append(starts[1:], len(columns)))
+        found = [order[a:b] if b - a == 1 else order[a:b][undominated(columns[a:b, 1:])] for a, b in groups]
+        return np.concatenate(found)
     if columns.shape[1] == 2:
         second = columns[:, 1]
         return order[second < np.minimum.accumulate(np.append(second[0] + 1, second[:-1]))]

@@ -53,10 +53,12 @@ def parts_table(plan: Plan) -> Table:
 def notes(plan: Plan, path: Optional[str]) -> List[str]:
     """What the plan reaches and costs, what its words mean, and how to go on."""
     estimate = plan.estimate
+    most = "the most" if plan.is_proven else "the most that was found (the search was cut short)"
+    left = show_size(plan.budget_bytes - estimate.peak_bytes)
     lines = [
-        f"{plan.value:,.10g} {WORTH.get(plan.maximised, 'value')}, the most within {show_size(plan.budget_bytes)}: the peak is"
-        f" {show_size(estimate.peak_bytes)} ({estimate.convention}; {show_size(plan.budget_bytes - estimate.peak_bytes)} left),"
-        f" a step takes {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
+        f"{plan.value:,.10g} {WORTH.get(plan.maximised, 'value')}, {most} within {show_size(plan.budget_bytes)}: the peak"
+        f" is {show_size(estimate.peak_bytes)} ({estimate.convention}; {left} left), a step takes"
+        f" {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
     ]
     used = {choice for _, choice, _ in plan.choices}
     if used:
