@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import List, Optional, Tuple
+from typing import FrozenSet, List, Optional, Tuple
 
 from . import branches, convention as conventions_
 from . import conventions, peaks, strategies, strategy as strategies_, timeline  # noqa: F401
@@ -120,6 +120,15 @@ def work_of(
     return tuple(works)
 
 
+def broadcast_inputs(graph: Graph, shapes: Tuple[Shape, ...]) -> FrozenSet[Tuple[int, str]]:
+    """(node, input) of all inputs that are smaller than the output."""
+    return frozenset(
+        (i, name)
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)) if node.op.broadcasts
+        for name, v in zip(node.op.inputs, reads) if not same(shapes[v], shapes[i + 1])
+    )  # fmt: skip
+
+
 def memory_of(
     graph: Graph, kept: Tuple[Kept, ...], kept_bytes: tuple, shapes: Tuple[Shape, ...], request: Request,
     answers: Answers = Answers(),
@@ -130,11 +139,7 @@ def memory_of(
     prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
     sliced = bool(prefix) and uniform(images < request.batch)
     part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
-    joins = frozenset(
-        (i, name)
-        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)) if node.op.broadcasts
-        for name, v in zip(node.op.inputs, reads) if not same(shapes[v], shapes[i + 1])
-    )  # fmt: skip
+    joins = broadcast_inputs(graph, shapes)
     layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
     forward, backward, epilogue, recast, copied = [], [], [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):

@@ -14,13 +14,13 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from . import convention as conventions_
 from . import strategies  # noqa: F401  (registers them)
-from .analyze import memory_of, price, shapes_of, work_of
+from .analyze import broadcast_inputs, memory_of, price, shapes_of, work_of
 from .assignment import parts
 from .errors import CostmodelError
 from .estimates import Request, flops
 from .events import BACKWARD, FORWARD, UPDATE
 from .graph import INPUT, Graph, Node
-from .layouts import contiguous
+from .layouts import Layout, contiguous, layouts_of
 from .lifetimes import frame_ends
 from .network import Network
 from .op import Op, Work
@@ -32,9 +32,10 @@ from .target import Setting
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Below(Op):
-    """Stands for the parts below: hands on what they make. keeps: their backward reads it too."""
+    """Stands for the parts below: hands on what they make. keeps: their backward reads it too. lies: in memory so."""
 
     keeps: bool
+    lies: Layout
     kind = "below"
 
     def params(self):
@@ -42,6 +43,9 @@ class Below(Op):
 
     def shape(self, x):
         return x
+
+    def layout(self, axes, *xs):
+        return self.lies
 
     def needs(self):
         return {"x": (), "value": ("y",) if self.keeps else ()}
@@ -53,10 +57,11 @@ class Below(Op):
 @dataclass(frozen=True, eq=False, repr=False)
 class Above(Op):
     """Stands for the parts above, down from the loss. keeps: they keep what they are given. shared: they hand on a
-    gradient that is not for this part alone."""
+    gradient that is not for this part alone. lies: that gradient does in memory."""
 
     keeps: bool
     shared: bool
+    lies: Layout
     kind = "cross_entropy"
 
     @property
@@ -70,7 +75,7 @@ class Above(Op):
         return {"x": ("x",) if self.keeps else ()}
 
     def gradient_layout(self, gradient, y, x):
-        return contiguous(len(x.order))
+        return self.lies
 
     def work(self, y, x):
         return dict.fromkeys(("forward", "x"), Work())
@@ -198,6 +203,18 @@ class Summaries:
         """Bytes of a Python number in the update."""
         return Setting(self.request.target, self.request.dtype.bits // 8, True, ()).python_number
 
+    @cached_property
+    def layouts(self) -> Tuple[Tuple[Layout, ...], Tuple[Layout, ...]]:
+        """How each value lies in memory, and its gradient."""
+        plain = tuple(contiguous(len(shape)) for shape in self.shapes)
+        everything = self._uniform("t")
+        if everything is None or self.request.target.channels_last:
+            return plain, plain
+        graph = with_loss(everything)
+        shapes = (*self.shapes, ())
+        found = layouts_of(graph, tuple(map(len, shapes)), broadcast_inputs(graph, shapes))
+        return found.values, tuple(one or other for one, other in zip(found.gradients, (*plain, contiguous(0))))
+
     # -- one part --------------------------------------------------------------------------------------------
 
     def of(self, u: int, code: str, context: Context) -> Optional[Summary]:
@@ -249,7 +266,8 @@ class Summaries:
         scope, start = unit.names[0], unit.run.start
         number = {node.name: i for i, node in enumerate(nodes)}
         return (
-            self.shapes[start] if start else None, self._shared(u), self.graph.content[unit.run.stop] == unit.run.stop,
+            self.shapes[start] if start else None, self._shared(u), self.layouts[0][start],
+            self.layouts[1][unit.run.stop], self.graph.content[unit.run.stop] == unit.run.stop,
             tuple(
                 (node.op, node.trains, tuple(v - start for v in reads), node.name[len(scope) :],
                  node.owner[len(scope) :], number.get(node.until))
@@ -283,12 +301,14 @@ class Summaries:
             below = graph.nodes[unit.run.start - 1]
             trains: FrozenSet[str] = frozenset({"value"}) if context.demanded else frozenset()
             last = until.get(below.name, "") if below.until else ""
-            window.insert(0, Node(below.name, Below(context.below), (INPUT,), trains, below.name, last))
+            lies = self.layouts[0][unit.run.start]
+            window.insert(0, Node(below.name, Below(context.below, lies), (INPUT,), trains, below.name, last))
         whole = Graph(tuple(window), containers=graph.containers)
         if unit is self.units[-1]:
             whole = with_loss(whole)
         else:
-            above = Node("above", Above(context.above, self._shared(u)), (nodes[-1].name,))
+            lies = self.layouts[1][unit.run.stop]
+            above = Node("above", Above(context.above, self._shared(u), lies), (nodes[-1].name,))
             whole = replace(whole, nodes=(*whole.nodes, above))
         return replace(whole, blocks=unit.names, checkpointed=unit.names) if code.isupper() else whole
 
