@@ -201,6 +201,16 @@ class Slice(View):
         part = self.start if self.drop else slice(self.start, self.stop, self.step)
         return lambda x: x[(slice(None),) * self.axis + (part,)]
 
+    def cut(self, x, parts):
+        """Several parts of one tensor at once, as torch.split and torch.unbind make them; this is one of them."""
+        if self.drop:
+            pieces = x.unbind(self.axis)
+            return [pieces[part.start] for part in parts]
+        size = x.shape[self.axis]
+        bounds = sorted({0, size, *(min(b, size) for part in parts for b in (part.start, part.stop))})
+        pieces = dict(zip(bounds, x.split([b - a for a, b in zip(bounds, bounds[1:])], self.axis)))
+        return [pieces[part.start] for part in parts]
+
 
 @op("expand")
 class Expand(View):

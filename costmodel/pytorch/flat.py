@@ -14,7 +14,7 @@ from ..graph import INPUT, Graph, Node
 from ..lifetimes import frame_ends
 from ..recompute import segments
 from . import library
-from .modules import Again, Frame, Owned, Tensors
+from .modules import Again, Frame, Owned, Parts, Step, Tensors
 
 
 def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
@@ -30,6 +30,8 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
         call: Any = paths.get(i, leaf)
         if isinstance(leaf, Tensors):
             call = Owned(node.owner, leaf.name)
+        elif node.op.is_part:
+            call = Parts((node.op,), (node.name,))
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
     for segment in reversed(segments(graph)):
@@ -38,14 +40,28 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
         ours = {name for _, _, name, _ in part}
         inner = [(*step, [name for name in done if name in ours]) for *step, done in part]
         done = [name for *_, done in part for name in done if name not in ours]
-        steps[run] = [(Again(tuple(given), inner, segment.is_random), given, part[-1][2], done)]
-    root.set_steps((INPUT,), steps, nodes[-1].name)
+        steps[run] = [(Again(tuple(given), at_once(inner), segment.is_random), given, part[-1][2], done)]
+    root.set_steps((INPUT,), at_once(steps), nodes[-1].name)
     if source is not None:
         share(root, source)
         in_order(root, source)
     for (owner, name), (_, trains) in graph.parameters.items():
         getattr(root.get_submodule(owner), name).requires_grad_(trains)
     return root
+
+
+def at_once(steps: List[Step]) -> List[Step]:
+    """The steps with the parts of one value made in one: so torch puts their gradients together at once, too."""
+    found: List[Step] = []
+    for step in steps:
+        call, reads, output, done = step
+        before = found[-1] if found else None
+        if before and isinstance(call, Parts) and isinstance(before[0], Parts) and before[1] == reads:
+            both = Parts(before[0].ops + call.ops, before[0].outputs + call.outputs)
+            found[-1] = (both, reads, output, [*before[3], *done])
+        else:
+            found.append(step)
+    return found
 
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

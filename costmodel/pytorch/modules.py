@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import nn
@@ -121,9 +121,16 @@ def unknown(name: str) -> Callable:
     raise CostmodelError(f"the network has the unknown op {name!r}, which can be priced as nothing but not be run")
 
 
-#: (submodule's path, function, parameter, steps that run again, or None for the frame's own layer; values read; value
-#: made; values let go)
-Step = Tuple[Union[str, Callable, Owned, "Again", None], Sequence[str], str, List[str]]
+#: (submodule's path, function, parameter, parts, steps that run again, or None for the frame's own layer; values read;
+#: value made; values let go)
+Step = Tuple[Union[str, Callable, Owned, "Parts", "Again", None], Sequence[str], str, List[str]]
+
+
+class Parts(NamedTuple):
+    """Parts of one value, which are made at once: outputs are their names."""
+
+    ops: Tuple[Any, ...]
+    outputs: Tuple[str, ...]
 
 
 class Again(NamedTuple):
@@ -168,6 +175,8 @@ class Frame(nn.Module):
         for call, reads, output, done in steps:
             if isinstance(call, Owned):
                 values[output] = getattr(self.get_submodule(call.path), call.name)
+            elif isinstance(call, Parts):
+                values.update(zip(call.outputs, call.ops[0].cut(values[reads[0]], call.ops)))
             elif isinstance(call, Again):
                 values[output] = self._run_again(call, *[values[name] for name in reads])
             else:
