@@ -14,6 +14,7 @@ from .errors import CostmodelError, unknown
 from .parquet import is_parquet
 
 AXES = ("strategy", "batch", "resolution")
+CHUNK = 512  # points that are compared at once
 
 
 class Objective(NamedTuple):
@@ -75,6 +76,63 @@ def _of_three(points: np.ndarray) -> np.ndarray:
                 last += 1
             seconds[first:last], thirds[first:last] = [second], [third]
     return best
+
+
+def undominated(points: np.ndarray) -> np.ndarray:
+    """Numbers of the points (rows) than which no other is as small in every column; of equal ones the first."""
+    if not len(points):
+        return np.zeros(0, dtype=np.intp)
+    varying = np.flatnonzero((points != points[0]).any(axis=0))
+    if not len(varying):
+        return np.zeros(1, dtype=np.intp)
+    columns = points[:, varying]
+    order = np.lexsort(columns.T[::-1])
+    columns = columns[order]
+    new = np.append(True, (columns[1:] != columns[:-1]).any(axis=1))
+    order, columns = order[new], columns[new]
+    if columns.shape[1] == 1:
+        return order[:1]
+    starts = np.flatnonzero(np.append(True, columns[1:, 0] > columns[:-1, 0]))
+    if columns.shape[1] > 2 and len(starts) > 1 and _falls(columns, starts):
+        # Only points with the same first number can beat each other.
+        groups = zip(starts, np.append(starts[1:], len(columns)))
+        found = [order[a:b] if b - a == 1 else order[a:b][undominated(columns[a:b, 1:])] for a, b in groups]
+        return np.concatenate(found)
+    if columns.shape[1] == 2:
+        second = columns[:, 1]
+        return order[second < np.minimum.accumulate(np.append(second[0] + 1, second[:-1]))]
+    # In this order a point can only be beaten by an earlier one.
+    best = np.empty((0, columns.shape[1]), dtype=columns.dtype)
+    kept: List[np.ndarray] = []
+    for start in range(0, len(columns), CHUNK):
+        part = columns[start : start + CHUNK]
+        alive = ~_beaten(part, best)
+        part, numbers = part[alive], np.arange(start, start + len(alive))[alive]
+        alive = ~_beaten(part, part, strictly_before=True)
+        best = np.concatenate([best, part[alive]])
+        kept.append(numbers[alive])
+    return order[np.concatenate(kept)]
+
+
+def _falls(columns: np.ndarray, starts: np.ndarray) -> bool:
+    """Whether some column falls wherever the first one rises; starts: where it does."""
+    lowest, highest = (reduce(columns[:, 1:], starts) for reduce in (np.minimum.reduceat, np.maximum.reduceat))
+    return bool((highest[1:] < lowest[:-1]).all(axis=0).any())
+
+
+def _beaten(points: np.ndarray, others: np.ndarray, strictly_before: bool = False) -> np.ndarray:
+    """Which points have another one that is as small in every column.
+
+    strictly_before: an earlier one of the same list.
+    """
+    if not len(points) or not len(others):
+        return np.zeros(len(points), dtype=bool)
+    beats = np.ones((len(points), len(others)), dtype=bool)
+    for k in range(points.shape[1]):
+        beats &= others[None, :, k] <= points[:, None, k]
+    if strictly_before:
+        beats = np.tril(beats, -1)
+    return beats.any(axis=1)
 
 
 def choose(columns: Dict[str, List[Any]], objectives: Sequence[Objective]) -> np.ndarray:

@@ -12,13 +12,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
+from .frontier import undominated
 from .summaries import Context, Summaries, Summary
 
 BEAM = 256  # labels of each kind in the first, quick search, whose result bounds the others
 MOST = 50_000  # in the next: where there are more, the best choice may be missed, and is said not to be proven
 CLOSE = 8_000  # in the last, which looks for fewer FLOPs at the same value
 RATES = 8  # prices of a byte that are tried
-CHUNK = 512  # labels that are compared at once
 NEVER = np.iinfo(np.int64).min // 4  # bytes that nothing needs
 FEW = 1e-9  # of sums of values, which are floats
 
@@ -311,27 +311,32 @@ class Search:
         if self.most_flops is not None:
             fits &= costs[:, self.flops] + self.bottom[u][2] <= self.most_flops
         labels = labels.at(fits)
-        spare = (self.budget - labels.costs[:, 0]).astype(float)  # bytes that the units below may keep
-        bound = labels.value + np.interp(spare, *self.worths[u])
-        if self.known is not None:
-            slack = FEW * max(1.0, abs(self.known.value))
-            if self.ties:
-                alive = bound >= self.known.value - slack
-                missing = self.known.value - slack - labels.value
-                for rate, curves in self.works:
-                    work = np.interp(missing, curves[u].value, curves[u].cost, right=np.inf) - rate * spare
-                    alive &= labels.costs[:, self.flops] + work * (1 - FEW) < self.known.flops
-            else:
-                alive = bound > self.known.value + slack
-            labels, bound = labels.at(alive), bound[alive]
+        alive, promise = self.promising(u, labels)
+        labels, promise = labels.at(alive), promise[alive]
         columns = [labels.costs[:, k] for k in range(self.columns) if k != self.flops or self.counts_flops]
         _, rank = np.unique(-labels.value, return_inverse=True)
         order = undominated(np.stack([rank.reshape(-1), *columns], axis=1))
-        labels, bound = labels.at(order), bound[order]
-        if len(bound) > beam:
-            labels = labels.at(np.lexsort((labels.costs[:, self.flops] * self.counts_flops, -bound))[:beam])
+        labels, promise = labels.at(order), promise[order]
+        if len(promise) > beam:
+            labels = labels.at(np.argsort(promise, kind="stable")[:beam])
             self.is_proven &= beam != MOST
         return labels
+
+    def promising(self, u: int, labels: Labels) -> Tuple[np.ndarray, np.ndarray]:
+        """Which labels may still beat the choice known, and what of each is bounded: the less the better."""
+        spare = (self.budget - labels.costs[:, 0]).astype(float)  # bytes that the units below may keep
+        bound = labels.value + np.interp(spare, *self.worths[u])
+        if self.known is None:
+            return np.ones(len(bound), dtype=bool), -bound
+        slack = FEW * max(1.0, abs(self.known.value))
+        if not self.ties:
+            return bound > self.known.value + slack, -bound
+        missing = self.known.value - slack - labels.value
+        flops = np.zeros(len(bound))
+        for rate, curves in self.works:
+            work = np.interp(missing, curves[u].value, curves[u].cost, right=np.inf) - rate * spare
+            flops = np.maximum(flops, labels.costs[:, self.flops] + work)
+        return (bound >= self.known.value - slack) & (flops < self.known.flops * (1 + FEW)), flops
 
 
 def _hull(points: List[Tuple[float, float]]) -> List[Tuple[float, float]]:
@@ -352,56 +357,3 @@ def _hull(points: List[Tuple[float, float]]) -> List[Tuple[float, float]]:
 
 def _slope(a: Tuple[float, float], b: Tuple[float, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0])
-
-
-def undominated(points: np.ndarray) -> np.ndarray:
-    """Numbers of the points (rows) than which no other is as small in every column; of equal ones the first."""
-    if not len(points):
-        return np.zeros(0, dtype=np.intp)
-    varying = np.flatnonzero((points != points[0]).any(axis=0))
-    if not len(varying):
-        return np.zeros(1, dtype=np.intp)
-    columns = points[:, varying]
-    order = np.lexsort(columns.T[::-1])
-    columns = columns[order]
-    new = np.append(True, (columns[1:] != columns[:-1]).any(axis=1))
-    order, columns = order[new], columns[new]
-    if columns.shape[1] == 1:
-        return order[:1]
-    rises = np.diff(columns[:, 0]) > 0
-    falls = [k for k in range(1, columns.shape[1]) if (np.diff(columns[:, k])[rises] < 0).all()]
-    if falls and columns.shape[1] > 2:
-        # Parameters' bytes fall where their number does: only labels of the same number can beat each other.
-        starts = np.flatnonzero(np.append(True, rises))
-        groups = zip(starts, np.append(starts[1:], len(columns)))
-        found = [order[a:b] if b - a == 1 else order[a:b][undominated(columns[a:b, 1:])] for a, b in groups]
-        return np.concatenate(found)
-    if columns.shape[1] == 2:
-        second = columns[:, 1]
-        return order[second < np.minimum.accumulate(np.append(second[0] + 1, second[:-1]))]
-    # In this order a point can only be beaten by an earlier one.
-    best = np.empty((0, columns.shape[1]), dtype=columns.dtype)
-    kept: List[np.ndarray] = []
-    for start in range(0, len(columns), CHUNK):
-        part = columns[start : start + CHUNK]
-        alive = ~_beaten(part, best)
-        part, numbers = part[alive], np.arange(start, start + len(alive))[alive]
-        alive = ~_beaten(part, part, strictly_before=True)
-        best = np.concatenate([best, part[alive]])
-        kept.append(numbers[alive])
-    return order[np.concatenate(kept)]
-
-
-def _beaten(points: np.ndarray, others: np.ndarray, strictly_before: bool = False) -> np.ndarray:
-    """Which points have another one that is as small in every column.
-
-    strictly_before: an earlier one of the same list.
-    """
-    if not len(points) or not len(others):
-        return np.zeros(len(points), dtype=bool)
-    beats = np.ones((len(points), len(others)), dtype=bool)
-    for k in range(points.shape[1]):
-        beats &= others[None, :, k] <= points[:, None, k]
-    if strictly_before:
-        beats = np.tril(beats, -1)
-    return beats.any(axis=1)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import costmodel
 from costmodel import CostmodelError
 from costmodel.cli import main
-from costmodel.frontier import Objective, choose, family, frontier
+from costmodel.frontier import Objective, choose, family, frontier, undominated
 
 
 def brute(values, less):
@@ -240,3 +240,16 @@ def test_labels_cover_neither_each_other_nor_bubbles(axes):
         assert left >= inside[0] and bottom >= inside[1] and right <= inside[2] and top <= inside[3]
         for j, (a, b, c, d) in enumerate(boxes):
             assert i == j or right <= a or left >= c or top <= b or bottom >= d
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 5])
+@pytest.mark.parametrize("falling", [False, True], ids=["any", "a column that falls as the first rises"])
+def test_points_that_no_other_one_beats_in_any_number_of_columns(columns, falling):
+    draw = np.random.default_rng(columns)
+    for size in (1, 2, 30, 700):
+        points = draw.integers(0, 1 + size // columns, (size, columns))
+        if falling:
+            points[:, -1] = -2 * points[:, 0] + draw.integers(0, 2, size)
+        alive = [not any((q <= p).all() and (q < p).any() for q in points) for p in points]
+        assert {tuple(points[i]) for i in undominated(points)} == {tuple(p) for p, keep in zip(points, alive) if keep}
+        assert len({tuple(points[i]) for i in undominated(points)}) == len(undominated(points))
