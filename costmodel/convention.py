@@ -56,7 +56,7 @@ class Convention(NamedTuple):
     elementwise: Optional[Elementwise]
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
-        """What is kept, each storage once, in the order in which it is first kept; what a second run keeps comes last."""
+        """What is kept, each storage once, in the order in which it is first kept; what second runs keep comes last."""
         return _kept(self, graph)
 
 

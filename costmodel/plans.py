@@ -116,13 +116,15 @@ def plan(
     pass (checkpoint); stem and head likewise, without MobileTL's rule. The classifier always trains. maximise:
     "parameters" that train, "blocks" in which something trains, or a value for each block, or for each block and choice
     (bias, mobiletl, full), of which those of what trains are summed. Among equally good plans the one of fewest FLOPs
-    that is found is chosen. max_flops: of a step, all its micro-batches included. contiguous: no part below one that trains is left
-    out. effective_batch: images for an update; batch is then what fits, with the fewest micro-batches that reach the
-    best value. Raises CostmodelError for a bad request, and where nothing fits: it says what the least is.
+    that is found is chosen. max_flops: of a step, all its micro-batches included. contiguous: no part above one that
+    trains is left out. effective_batch: images for an update; batch is then what fits, with the fewest micro-batches
+    that reach the best value. Raises CostmodelError for a bad request, and where nothing fits: it says what the least
+    is.
     """
     network = load(network)
     resolution = network.resolution if resolution is None else resolution
-    for name, number in (("budget", budget), ("batch", batch), ("effective_batch", effective_batch), ("max_flops", max_flops)):
+    numbers = {"budget": budget, "batch": batch, "effective_batch": effective_batch, "max_flops": max_flops}
+    for name, number in numbers.items():
         if number is not None and (not is_int(number) or number < 1):
             raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
     asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
@@ -168,9 +170,9 @@ class _Planner:
                 )
             least = self.least(batch, micro_batches, least)
             raise CostmodelError(
-                f"no plan for {self.network.name} fits into {show_size(self.budget)}: the least, {least.strategy} with batch"
-                f" {batch} at {self.asked['resolution']}, takes {show_size(least.peak_bytes)} ({least.peak_bytes} bytes;"
-                f" {self.asked['convention']})"
+                f"no plan for {self.network.name} fits into {show_size(self.budget)}: the least, {least.strategy} with"
+                f" batch {batch} at {self.asked['resolution']}, takes {show_size(least.peak_bytes)}"
+                f" ({least.peak_bytes} bytes; {self.asked['convention']})"
             )
         return found
 
@@ -205,8 +207,8 @@ class _Planner:
         exact = self.estimate(f"plan:{found.code}", batch, micro_batches)
         if exact.peak_bytes > self.budget or exact.flops["total"] != found.flops:
             raise CostmodelError(
-                f"{self.network.name}: its parts do not add up to the whole (plan:{found.code} peaks at {exact.peak_bytes}"
-                " bytes), so that no plan can be put together from them"
+                f"{self.network.name}: its parts do not add up to the whole (plan:{found.code} peaks at"
+                f" {exact.peak_bytes} bytes), so that no plan can be put together from them"
             )
         return found._replace(code=f"plan:{found.code}")
 
@@ -303,7 +305,8 @@ def checked_values(values: Values, blocks: Sequence[str]) -> Dict[str, Dict[str,
     for name, value in values.items():
         by_choice = dict(value) if isinstance(value, Mapping) else dict.fromkeys(TRAINING, value)
         if set(by_choice) != set(TRAINING):
-            raise CostmodelError(f"block {name!r} has values for {', '.join(by_choice)}; allowed: for {', '.join(TRAINING)}")
+            given, allowed = ", ".join(by_choice), ", ".join(TRAINING)
+            raise CostmodelError(f"block {name!r} has values for {given}; allowed: for {allowed}")
         for choice, worth in by_choice.items():
             if isinstance(worth, bool) or not isinstance(worth, (int, float)) or not isfinite(worth):
                 raise CostmodelError(f"block {name!r}: the value of {choice} is {worth!r}; allowed: a number")

@@ -56,8 +56,8 @@ def notes(plan: Plan, path: Optional[str]) -> List[str]:
     most = "the most" if plan.is_proven else "the most that was found (the search was cut short)"
     left = show_size(plan.budget_bytes - estimate.peak_bytes)
     lines = [
-        f"{plan.value:,.10g} {WORTH.get(plan.maximised, 'value')}, {most} within {show_size(plan.budget_bytes)}: the peak"
-        f" is {show_size(estimate.peak_bytes)} ({estimate.convention}; {left} left), a step takes"
+        f"{plan.value:,.10g} {WORTH.get(plan.maximised, 'value')}, {most} within {show_size(plan.budget_bytes)}: the"
+        f" peak is {show_size(estimate.peak_bytes)} ({estimate.convention}; {left} left), a step takes"
         f" {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
     ]
     used = {choice for _, choice, _ in plan.choices}
