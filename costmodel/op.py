@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
 from typing import AbstractSet, Any, Callable, ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 from .errors import CostmodelError, unknown
@@ -62,6 +62,27 @@ class Op:
     unseen: ClassVar[Tuple[str, ...]] = ()
     #: Extras that the caller gives, so that the op does not allocate them.
     given: ClassVar[Tuple[str, ...]] = ()
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        names, known = self.__match_args__, self.__dataclass_fields__
+        given = {**dict(zip(names, args)), **named}
+        if len(args) > len(names) or len(given) < len(args) + len(named) or not given.keys() <= set(names):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(names) or 'nothing'}, found {args} and {named}")
+        for name in names:
+            value = given.get(name, known[name].default)
+            if value is MISSING:
+                raise TypeError(f"{type(self).__name__} lacks {name!r}")
+            self.__dict__[name] = value
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Check the fields, and bring them into one form."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def _fields(self) -> Tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__match_args__)
@@ -212,7 +233,7 @@ def op(kind: str) -> Callable[[type], type]:
         assert kind not in OPS, f"two ops are called {kind}"
         cls.kind = kind
         # Op has the methods that a dataclass would have compiled for each class: a start costs half as much.
-        OPS[kind] = cls = dataclass(frozen=True, eq=False, repr=False)(cls)
+        OPS[kind] = cls = dataclass(init=False, eq=False, repr=False)(cls)
         return cls
 
     return register
