@@ -29,7 +29,7 @@ class Work(NamedTuple):
 
 
 class Op:
-    """What one kind of layer computes, keeps and costs. Subclasses are frozen dataclasses; fields are the spec keys.
+    """What one kind of layer computes, keeps and costs. Subclasses are dataclasses that never change; fields are the spec keys.
 
     Operands are called by name: an input by its name in `inputs`, the output "y", parameters, buffers and extras by
     theirs. A gradient is called by the operand that it is the gradient of: "x", "weight", "bias".
@@ -227,7 +227,7 @@ OPS: Dict[str, type] = {}
 
 
 def op(kind: str) -> Callable[[type], type]:
-    """Class decorator: makes the class a frozen dataclass and registers it as the op called `kind`."""
+    """Class decorator: makes the class a dataclass, with Op's methods, and registers it as the op called `kind`."""
 
     def register(cls: type) -> type:
         assert kind not in OPS, f"two ops are called {kind}"

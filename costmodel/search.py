@@ -70,6 +70,7 @@ class Search:
         self.depths = 1 + max(map(len, self.around))
         self.gradients, self.resident, self.first, self.update, self.flops = range(self.depths, self.depths + 5)
         self.columns = self.depths + 5
+        self.is_proven = True  # no label was dropped that may lead to a greater value
 
     # -- what does not depend on the choices ------------------------------------------------------------------
 
@@ -177,7 +178,6 @@ class Search:
     def best(self) -> Optional[Found]:
         """The choice of greatest value, of those the one of fewest FLOPs that is found; None where nothing fits."""
         best = None
-        self.is_proven = True
         for ties in (False, True):
             for beam in (BEAM, CLOSE if ties else MOST):
                 best = self.run(best, beam, ties) if best or not ties else None

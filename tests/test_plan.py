@@ -300,3 +300,15 @@ def test_parts_that_share_parameters_are_refused():
     module.b[0].bias = module.a[0].bias
     with pytest.raises(CostmodelError, match="a.0 is used in two parts of the network|shared|several modules"):
         plan(costmodel.load(module, blocks_are="[ab]"), 10**8, resolution=32)
+
+
+def test_a_search_that_is_cut_short_says_so(monkeypatch):
+    """With room for a single label nothing is proven; the plan still fits, and the least is still found."""
+    monkeypatch.setattr("costmodel.search.MOST", 1)
+    monkeypatch.setattr("costmodel.plans.MOST", 1)
+    step = {"batch": 3, "resolution": 65, "optimizer": "adam"}  # a subset sum: very many are nearly as good
+    last, full = (costmodel.estimate("mobilenet_v2", s, **step).peak_bytes for s in ("last", "full"))
+    best = plan("mobilenet_v2", (3 * last + 2 * full) // 5, **step)
+    assert not best.is_proven and best.estimate.peak_bytes <= best.budget_bytes
+    with pytest.raises(CostmodelError, match="the least, plan:"):
+        plan("mobilenet_v2", last // 2, **step)
