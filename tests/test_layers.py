@@ -1,0 +1,135 @@
+"""The layers of the house: imports go down, or stay in their folder."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import costmodel
+
+PACKAGE = Path(costmodel.__file__).parent
+
+#: From the ground up. A folder stands on one layer; "" are the modules of the root that are named here one by one.
+LAYERS = (
+    ("sizes", "errors", "notebook"),
+    ("files", "targets"),
+    ("graph", "ops"),
+    ("strategies", "conventions"),
+    ("step", "frontends", "api"),
+    ("studies", "pytorch"),
+    ("views", "commands", "cli"),
+)
+#: What may import what on one layer, beside a folder its own modules.
+BESIDE = {
+    ("sizes", "errors"), ("ops", "graph"), ("targets", "files"), ("api", "step"), ("api", "frontends"),
+    ("commands", "cli"), ("commands", "views"), ("cli", ""),
+}  # fmt: skip
+#: Modules that are still to move into the folder named here.
+TO_MOVE = {
+    "size": "sizes",
+    "lines": "sizes",
+    "units": "sizes",
+    "frontends.document": "files",
+    "frontends.files": "files",
+    "parquet": "files",
+    "target": "targets",
+    "onednn": "targets",
+    "layouts": "targets",
+    "op": "graph",
+    "network": "graph",
+    "recompute": "graph",
+    "lifetimes": "graph",
+    "strategy": "strategies",
+    "strategyfile": "strategies",
+    "assignment": "strategies",
+    "branches": "strategies",
+    "convention": "conventions",
+    "estimates": "step",
+    "optimizer": "step",
+    "analyze": "step",
+    "answers": "step",
+    "events": "step",
+    "timeline": "step",
+    "peaks": "step",
+    "fitting": "studies",
+    "frontier": "studies",
+    "papers": "studies",
+    "axes": "studies",
+    "pricing": "studies",
+    "sweeps": "studies",
+    "gridfiles": "studies",
+    "summaries": "studies",
+    "search": "studies",
+    "plans": "studies",
+    "pytorch.sources": "frontends",
+}
+#: Imports that go up. The list may only shrink.
+ALLOWED = {
+    ("estimates", "views.html"), ("plans", "views.html"), ("sweeps", "views.html"), ("frontends.document", "op"),
+    ("parquet", "axes"), ("gridfiles", ""), ("frontends.files", "specs"),
+}  # fmt: skip
+
+
+def module_of(path):
+    """The dotted name of a source file within the package; "" for its root."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(module):
+    """The modules of the package that a module imports, at any depth of its code."""
+    path = MODULES[module]
+    home = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("costmodel") for alias in node.names), f"{path}: import it relatively"
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            above = home.split(".")[: len(home.split(".")) - node.level + 1] if home else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".lstrip(".")
+                found.add(inner if inner in MODULES or inner == "specs" else base)
+    return found - {module}
+
+
+IMPORTS = {module: imports(module) for module in MODULES}
+
+
+def place(module):
+    """The folder, or module of the root, in whose name LAYERS speaks of a module."""
+    return TO_MOVE.get(module) or module.partition(".")[0]
+
+
+def layer(module):
+    """The number of a module's layer, the lowest 0; the package's own face is above all."""
+    return next((n for n, places in enumerate(LAYERS) if place(module) in places), len(LAYERS))
+
+
+def goes_up(module, other):
+    """Whether an import breaks the rule."""
+    if place(module) == place(other) or (place(module), place(other)) in BESIDE:
+        return False
+    return layer(other) >= layer(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_or_stay_in_their_folder(module):
+    wrong = {other for other in IMPORTS[module] if module and goes_up(module, other)}
+    assert wrong == {other for one, other in ALLOWED if one == module}
+
+
+def test_every_module_has_a_layer():
+    assert [module for module in MODULES if module and layer(module) == len(LAYERS)] == []
+
+
+def test_no_circle():
+    """Modules that import each other, however far around: none but what ALLOWED names."""
+    below = {module: {other for other in IMPORTS[module] if (module, other) not in ALLOWED} for module in MODULES}
+    while below:
+        ground = {module for module, others in below.items() if not others & below.keys()}
+        assert ground, f"a circle among {', '.join(sorted(below))}"
+        below = {module: others for module, others in below.items() if module not in ground}
