@@ -7,9 +7,9 @@ from .errors import CostmodelError
 from .estimates import Estimate
 from .frontends import load
 from .network import Network
+from .version import __version__
 
 __all__ = ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "plan", "sweep"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

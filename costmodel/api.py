@@ -9,7 +9,7 @@ from .errors import CostmodelError, check_name, unknown
 from .estimates import DTYPES, Estimate, Request
 from .frontends import load
 from .network import Network
-from .op import is_int
+from .size import is_int
 from .optimizer import find
 from .strategy import STRATEGIES
 from .target import DEVICES, parse

@@ -6,12 +6,14 @@ import re
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from .errors import CostmodelError, unknown
-from .op import is_int
+from .size import is_int
 
 #: Every axis, the outermost first: a grid's cells stand in the order of nested loops, the batch running fastest.
 AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
         "batch")  # fmt: skip
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
+#: The type of each axis' values; what a sweep counts beside them are integers.
+TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
 LONGEST = 2**26  # values of one axis
 
 RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")

@@ -7,8 +7,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import click
 
-from . import __version__
 from .errors import CostmodelError, unknown
+from .version import __version__
 
 COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "export", "list")
 

@@ -12,6 +12,7 @@ import numpy as np
 from .convention import Kept, find
 from .events import UPDATE, Event, Timeline
 from .graph import Graph
+from .notebook import Shown
 from .optimizer import Optimizer
 from .peaks import Grid, highest
 from .recompute import GIVEN, RNG_STATE
@@ -81,7 +82,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate:
+class Estimate(Shown):
     """The cost of one training step of a network under a strategy, counted by a convention.
 
     Bytes and FLOPs are exact integers. `to_dict()` is the JSON that the CLI prints.
@@ -303,11 +304,6 @@ class Estimate:
     def __repr__(self) -> str:
         of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"
         return f"<Estimate of {of}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
-
-    def _repr_html_(self) -> str:
-        from .views.html import estimate_html
-
-        return estimate_html(self)
 
 
 def flops(work: Tuple[NodeWork, ...]) -> Dict[str, Size]:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Iterator, Tuple
 
 from . import parquet
+from .axes import TYPES
 from .errors import CostmodelError
 from .parquet import is_parquet
 from .sweeps import SweepPlan, write_rows
+from .version import __version__
 
 
 def write(plan: SweepPlan, path: str, shard: Tuple[int, int] = (1, 1), force: bool = False) -> Iterator[int]:
@@ -44,7 +46,7 @@ def write(plan: SweepPlan, path: str, shard: Tuple[int, int] = (1, 1), force: bo
                 _book(file, state, request, number)
                 yield chunk.cells
         if is_parquet(path):
-            parquet.convert(unfinished, made)
+            parquet.convert(unfinished, made, TYPES)
             os.replace(made, target)
             unfinished.unlink()
         else:
@@ -73,8 +75,6 @@ def check_free(target: Path, force: bool) -> None:
 
 def fingerprint(plan: SweepPlan, shard: Tuple[int, int]) -> str:
     """What decides each byte of the output."""
-    from . import __version__
-
     graphs = [f"{network.channels} {network.graph}" for network in plan.networks.values()]
     requests = [plan.request(number)[1] for number in range(len(plan.outer))]
     read = [[str(request.target), request.strategy] for request in requests]  # a file may say something else by now

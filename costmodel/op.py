@@ -7,7 +7,7 @@ from typing import AbstractSet, Any, Callable, ClassVar, Dict, Mapping, NamedTup
 
 from .errors import CostmodelError, unknown
 from .layouts import Layout, contiguous, dense
-from .size import LARGEST, Shape, Size
+from .size import Shape, Size, is_int
 from .target import Setting
 
 Pair = Union[int, Tuple[int, int]]
@@ -251,11 +251,6 @@ def check(condition: bool, message: str) -> None:
     """Raise CostmodelError(message) unless the condition holds: for the fields of an op."""
     if not condition:
         raise CostmodelError(message)
-
-
-def is_int(value: object) -> bool:
-    """An integer that fits in 64 bits; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 # How a spec's value is checked, by the annotation of the field that takes it.

@@ -6,11 +6,10 @@ Types are exact: strings for names, int64 for integers, null where there is no n
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable, List, Mapping
 
 import numpy as np
 
-from .axes import AXES, INTEGERS
 from .errors import CostmodelError
 
 BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of them ahead
@@ -33,18 +32,17 @@ def arrow() -> Any:
     return pyarrow
 
 
-def schema(names: List[str]) -> Any:
-    """The types of a sweep's columns."""
+def schema(names: Iterable[str], types: Mapping[str, type]) -> Any:
+    """The types of a table's columns: int, float or str; int where `types` names none."""
     pa = arrow()
-    kinds = {name: pa.string() for name in AXES if name not in INTEGERS}
-    kinds["width"] = pa.float64()
-    return pa.schema([(name, kinds.get(name, pa.int64())) for name in names])
+    kinds = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return pa.schema([(name, kinds[types.get(name, int)]) for name in names])
 
 
-def write(columns: Dict[str, np.ndarray], path: str) -> None:
-    """Write a sweep's columns to a file."""
+def write(columns: Dict[str, np.ndarray], path: str, types: Mapping[str, type]) -> None:
+    """Write columns to a file; types as `schema` takes them."""
     pa = arrow()
-    fields = schema(list(columns))
+    fields = schema(columns, types)
     arrays = [
         pa.array(np.ma.getdata(column), mask=np.ma.getmaskarray(column), type=field.type)
         for column, field in zip(columns.values(), fields)
@@ -55,11 +53,11 @@ def write(columns: Dict[str, np.ndarray], path: str) -> None:
         raise CostmodelError(f"output {path!r} cannot be written: {error.strerror or error}") from None
 
 
-def convert(table: Path, path: Path) -> None:
-    """Make a Parquet file of a sweep's CSV file, some rows at a time."""
+def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
+    """Make a Parquet file of a CSV file, some rows at a time; types as `schema` takes them."""
     pa = arrow()
     with open(table, encoding="utf-8") as file:
-        fields = schema(file.readline().strip().split(","))
+        fields = schema(file.readline().strip().split(","), types)
     reading = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK)
     kinds = pa.csv.ConvertOptions(column_types=fields, null_values=[""])
     with pa.csv.open_csv(table, reading, convert_options=kinds) as rows, pa.parquet.ParquetWriter(path, fields) as file:

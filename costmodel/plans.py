@@ -13,9 +13,9 @@ from .estimates import Estimate
 from .frontends import load
 from .frontier import read_table
 from .network import Network
-from .op import is_int
+from .notebook import Shown
 from .search import MOST, Found, Search, Value
-from .size import nbytes
+from .size import is_int, nbytes
 from .strategy import possible
 from .strategyfile import text
 from .summaries import Summaries, Summary
@@ -27,7 +27,7 @@ TRAINING = ("bias", "mobiletl", "full")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class Plan(Shown):
     """The best plan for a budget, and what it costs.
 
     strategy: as `estimate`, `realize` and `validate` take it. value: of what was maximised. micro_batches: steps of
@@ -71,11 +71,6 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"<Plan for {self.network.name}, {self.strategy}: {self.estimate.peak_bytes} of {self.budget_bytes} bytes>"
-
-    def _repr_html_(self) -> str:
-        from .views.html import plan_html
-
-        return plan_html(self)
 
     def save(self, path: str) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.

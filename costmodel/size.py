@@ -15,6 +15,11 @@ Shape = Tuple[Size, ...]
 LARGEST = 2**63 - 1  # every count is a signed 64-bit integer, here and in torch
 
 
+def is_int(value: object) -> bool:
+    """An integer that fits in 64 bits; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
 def numel(shape: Shape) -> Size:
     """Number of elements; 1 for a scalar's shape ()."""
     return prod(shape)

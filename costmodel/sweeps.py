@@ -12,11 +12,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 import numpy as np
 
 from . import parquet
-from .axes import AXES, defaults, spelled_out
+from .axes import AXES, TYPES, defaults, spelled_out
 from .errors import CostmodelError, check_name
 from .estimates import DTYPES, Request
 from .frontends import load
 from .network import Network
+from .notebook import Shown
 from .optimizer import find
 from .pricing import COLUMNS, Pricer
 from .strategy import read
@@ -168,7 +169,7 @@ def sweep(
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Shown):
     """A table of costs: columns of equal length, a row for each cell of a grid.
 
     fixed: what is the same in all of it. columns: the axes, then saved_bytes, step_peak_bytes, peak_bytes (bytes),
@@ -218,12 +219,7 @@ class Sweep:
 
     def to_parquet(self, path: str) -> None:
         """Write the table to a Parquet file. Raises CostmodelError where pyarrow is not installed."""
-        parquet.write(self.columns, path)
-
-    def _repr_html_(self) -> str:
-        from .views.html import sweep_html
-
-        return sweep_html(self)
+        parquet.write(self.columns, path, TYPES)
 
 
 def write_rows(file: Any, columns: Dict[str, np.ndarray], header: bool) -> None:

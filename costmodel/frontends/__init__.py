@@ -30,7 +30,7 @@ def load(
     if not isinstance(network, str):
         allowed = "a name, a path, a torch.nn.Module or a Network"
         raise CostmodelError(f"network is {type(network).__name__}; allowed: {allowed}")
-    from ..op import is_int
+    from ..size import is_int
 
     if classes is not None and (not is_int(classes) or classes < 1):
         raise CostmodelError(f"classes is {classes!r}; allowed: an integer >= 1")

@@ -7,8 +7,7 @@ from typing import Any, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
 import yaml
 
 from ..errors import CostmodelError, unknown
-from ..op import is_int
-from ..size import LARGEST
+from ..size import LARGEST, is_int
 
 LONGEST = 1_000_000  # characters of a file; a network is a page
 DEEPEST = 20  # levels of nesting

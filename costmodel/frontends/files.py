@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Tuple
 
-from .. import specs
 from ..errors import CostmodelError
 
-SPECS = Path(specs.__path__[0])
+SPECS = files("costmodel.specs")
 
 
 def shipped_text(path: str) -> str:
@@ -20,7 +20,8 @@ def shipped_text(path: str) -> str:
 @lru_cache(maxsize=None)
 def shipped_names(folder: str) -> Tuple[str, ...]:
     """Names of the YAML files in a folder of specs/, without their suffix."""
-    return tuple(sorted(entry.stem for entry in (SPECS / folder).glob("*.yaml")))
+    names = (entry.name for entry in (SPECS / folder).iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
 def text_of(path: str) -> str:

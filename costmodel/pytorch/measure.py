@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import CostmodelError, unknown
 from ..estimates import DTYPES
-from ..op import is_int
+from ..size import is_int
 from ..target import Target, parse
 
 aten = torch.ops.aten

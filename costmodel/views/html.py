@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from html import escape
 from typing import Any
 
@@ -16,6 +17,12 @@ from .report import NAMES, request_title
 from .table import Column, Table
 
 SHOWN = 10  # rows of a sweep
+
+
+@singledispatch
+def html_of(result: Any) -> str:
+    """A result as HTML; each type registers how it looks."""
+    raise TypeError(f"no HTML is known for {type(result).__name__}")
 
 
 def html(table: Table) -> str:
@@ -34,6 +41,7 @@ def _cell(tag: str, text: str, column: Column) -> str:
     return f"<{tag}{style}>{escape(text)}</{tag}>"
 
 
+@html_of.register
 def estimate_html(estimate: Estimate) -> str:
     """Memory by category, where the peak is, what trains, FLOPs."""
     memory, flops = estimate.memory_bytes, estimate.flops
@@ -63,12 +71,14 @@ def trained_parts(estimate: Estimate) -> str:
     return ", ".join(", ".join(run) if len(run) < 3 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
+@html_of.register
 def plan_html(plan: Plan) -> str:
     """What trains in each part, what that costs, and what its words mean."""
     lines = "\n".join(notes(plan, None)).split("\n")
     return html(parts_table(plan)) + "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
+@html_of.register
 def sweep_html(sweep: Sweep) -> str:
     """The first and the last cells."""
     every, half = range(len(sweep)), SHOWN // 2
