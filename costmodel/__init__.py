@@ -4,10 +4,10 @@ from typing import Any
 
 from .api import estimate
 from .errors import CostmodelError
-from .estimates import Estimate
 from .frontends import load
-from .network import Network
-from .version import __version__
+from .graph.network import Network
+from .step.estimate import Estimate
+from .version import __version__ as __version__
 
 __all__ = ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "plan", "sweep"]
 
@@ -15,11 +15,11 @@ __all__ = ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load",
 def __getattr__(name: str) -> Any:
     """Sweeps and plans are imported when they are asked for."""
     if name in ("Sweep", "sweep"):
-        from . import sweeps
+        from .studies.grid import sweep as sweeps
 
         return getattr(sweeps, name)
     if name == "plan":
-        from .plans import plan
+        from .studies.plan.plan import plan
 
         return plan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Optional, Union
 
-from .analyze import analyze
 from .errors import CostmodelError, check_name, unknown
-from .estimates import DTYPES, Estimate, Request
 from .frontends import load
-from .network import Network
-from .size import is_int
-from .optimizer import find
-from .strategy import STRATEGIES
-from .target import DEVICES, parse
+from .graph.network import Network
+from .sizes.size import is_int
+from .step.estimate import DTYPES, Estimate, Request
+from .step.optimizer import find
+from .step.walk import analyze
+from .strategies import STRATEGIES
+from .targets.target import DEVICES, parse
 
 
 def estimate(

@@ -75,7 +75,7 @@ def axis_options(function: Callable) -> Callable:
 
 def size(context: click.Context, parameter: click.Parameter, value: Optional[str]) -> Optional[int]:
     """Callback: an option's size in bytes."""
-    from .units import parse_size
+    from .sizes.units import parse_size
 
     return None if value is None else parse_size(value, parameter.name)
 
@@ -91,7 +91,7 @@ def check_budget(estimates: Sequence[Any], budget: Optional[int]) -> bool:
     """Whether every estimate's peak is within the budget, if there is one; raises where nothing could ever be."""
     if budget is None:
         return True
-    from .fitting import check_budget
+    from .studies.fit import check_budget
 
     for estimate in estimates:
         check_budget(estimate, budget)

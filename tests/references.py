@@ -16,7 +16,8 @@ for _name in ("nms", "qnms"):
     _SCHEMAS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 import timm  # noqa: E402
-from timm.models import efficientnet as timm_efficientnet, mobilenetv3 as timm_mobilenetv3  # noqa: E402
+from timm.models import efficientnet as timm_efficientnet  # noqa: E402
+from timm.models import mobilenetv3 as timm_mobilenetv3
 from torchvision.models import efficientnet, mnasnet, mobilenetv2, mobilenetv3  # noqa: E402
 
 NAMES = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet_b1", "efficientnet_b0",

@@ -16,10 +16,10 @@ from torch.utils.checkpoint import checkpoint
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.graph.checkpointing import segments
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.validate import validate
-from costmodel.recompute import segments
-from costmodel.strategy import apply
+from costmodel.strategies import apply
 
 AGAIN = ",checkpoint=blocks"
 NETWORKS = ("mobilenet_v3_small", "proxyless_mobile_tinytl", "mcunet_5fps")

@@ -5,10 +5,9 @@ import torch
 from real import NETWORKS_AND_STRATEGIES, saved_bytes
 
 import costmodel
-from costmodel.analyze import price, shapes_of
-from costmodel.convention import CONVENTIONS
+from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
-from costmodel.graph import Graph, Node
+from costmodel.graph.graph import Graph, Node
 from costmodel.ops.activation import Hardsigmoid, Hardswish, ReLU, ReLU6, Sigmoid
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.join import Add, Mul
@@ -19,6 +18,7 @@ from costmodel.ops.norm import BatchNorm
 from costmodel.ops.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from costmodel.ops.view import Flatten
 from costmodel.pytorch.realize import build
+from costmodel.step.walk import price, shapes_of
 
 IMAGES = (2, 3, 5, 3)  # 90 elements: 360 bytes; with 4 channels 120 elements, 480 bytes, 15 bytes at one bit each
 X, Y, BITS = 360, 480, 15

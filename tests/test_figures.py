@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 import costmodel
 from costmodel.cli import main
-from costmodel.views.figures import CHOSEN, COLOURS, NAMES, category_levels, plan_figure, step_figure
+from costmodel.views.figures.step import CHOSEN, COLOURS, NAMES, category_levels, plan_figure, step_figure
 
 STEP = {"batch": 2, "resolution": 64, "convention": "lean", "target": "none,threads=1"}
 

@@ -3,7 +3,7 @@
 import pytest
 
 import costmodel
-from costmodel.fitting import largest
+from costmodel.studies.fit import largest
 
 MB = 10**6
 

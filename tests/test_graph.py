@@ -6,7 +6,7 @@ import pytest
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.graph import Graph, Node, within
+from costmodel.graph.graph import Graph, Node, within
 from costmodel.ops.activation import ReLU, ReLU6
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.join import Add

@@ -10,13 +10,14 @@ from click.testing import CliRunner
 import costmodel
 from costmodel import CostmodelError
 from costmodel.cli import main
-from costmodel.gridfiles import write
-from costmodel.sweeps import SweepPlan
+from costmodel.studies.grid.resumable import write
+from costmodel.studies.grid.sweep import SweepPlan
+
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr("costmodel.sweeps.CELLS", 8)
-    monkeypatch.setattr("costmodel.sweeps.ROWS", 2)
+    monkeypatch.setattr("costmodel.studies.grid.sweep.CELLS", 8)
+    monkeypatch.setattr("costmodel.studies.grid.sweep.ROWS", 2)
 
 
 AXES = {"strategy": "full,last", "resolution": [64, 96, 128], "target": "none"}
@@ -170,7 +171,7 @@ def test_a_conversion_that_was_interrupted_is_made_anew(small_chunks, tmp_path, 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("costmodel.parquet.convert", full)
+        patch.setattr("costmodel.files.parquet.convert", full)
         with pytest.raises(CostmodelError, match="cannot be written: No space left on device"):
             list(write(plan, str(path)))
     assert not path.exists()
@@ -180,7 +181,7 @@ def test_a_conversion_that_was_interrupted_is_made_anew(small_chunks, tmp_path, 
 
 def test_without_pyarrow_nothing_is_priced(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setattr("costmodel.sweeps.SweepPlan.__init__", None)  # would fail
+    monkeypatch.setattr("costmodel.studies.grid.sweep.SweepPlan.__init__", None)  # would fail
     result = run("--batch", "1..8", "-o", str(tmp_path / "grid.parquet"))
     assert result.exit_code == 2 and "pip install pyarrow" in result.stderr and not list(tmp_path.iterdir())
 

@@ -24,45 +24,6 @@ BESIDE = {
     ("sizes", "errors"), ("ops", "graph"), ("targets", "files"), ("api", "step"), ("api", "frontends"),
     ("commands", "cli"), ("commands", "views"),
 }  # fmt: skip
-#: Modules that are still to move into the folder named here.
-TO_MOVE = {
-    "size": "sizes",
-    "lines": "sizes",
-    "units": "sizes",
-    "frontends.document": "files",
-    "frontends.files": "files",
-    "parquet": "files",
-    "target": "targets",
-    "onednn": "targets",
-    "layouts": "targets",
-    "op": "graph",
-    "network": "graph",
-    "recompute": "graph",
-    "lifetimes": "graph",
-    "strategy": "strategies",
-    "strategyfile": "strategies",
-    "assignment": "strategies",
-    "branches": "strategies",
-    "convention": "conventions",
-    "estimates": "step",
-    "optimizer": "step",
-    "analyze": "step",
-    "answers": "step",
-    "events": "step",
-    "timeline": "step",
-    "peaks": "step",
-    "fitting": "studies",
-    "frontier": "studies",
-    "papers": "studies",
-    "axes": "studies",
-    "pricing": "studies",
-    "sweeps": "studies",
-    "gridfiles": "studies",
-    "summaries": "studies",
-    "search": "studies",
-    "plans": "studies",
-    "pytorch.sources": "frontends",
-}
 
 
 def module_of(path):
@@ -96,7 +57,7 @@ IMPORTS = {module: imports(module) for module in MODULES}
 
 def place(module):
     """The folder, or module of the root, in whose name LAYERS speaks of a module."""
-    return TO_MOVE.get(module) or module.partition(".")[0]
+    return module.partition(".")[0]
 
 
 def layer(module):

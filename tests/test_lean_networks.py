@@ -8,7 +8,8 @@ import pytest
 import references
 import torch
 import torchvision.ops
-from real import NETWORKS as BATCH_NORM_NETWORKS, configured, saved_by_a_step, saved_bytes
+from real import NETWORKS as BATCH_NORM_NETWORKS
+from real import configured, saved_by_a_step, saved_bytes
 from timm.layers import SqueezeExcite
 from torch import nn
 from torch.nn.functional import cross_entropy

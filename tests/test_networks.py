@@ -8,7 +8,7 @@ from real import NETWORKS, NETWORKS_AND_STRATEGIES, PAIRS, configured, saved_by_
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.frontends.files import shipped_names
+from costmodel.files.shipped import shipped_names
 
 # torchvision's, timm's and the authors' own counts at 1000 classes.
 PARAMETERS = {

@@ -15,7 +15,7 @@ from onnxfiles import FLOAT, HEAD, STEM, around, integers, model, node, number, 
 import costmodel
 from costmodel.cli import main
 from costmodel.errors import CostmodelError
-from costmodel.frontends.export import to_yaml
+from costmodel.frontends.spec.export import to_yaml
 from costmodel.pytorch import realize
 
 NORM = [tensor(f"norm.{name}", 8) for name in ("weight", "bias", "running_mean", "running_var")]

@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy
 import costmodel
 from costmodel.pytorch import measure, realize
 
-
 GROUPED = [node("Reshape", "x to_groups", "grouped"), node("InstanceNormalization", "grouped ones zeros", "n"),
            node("Shape", "x", "sizes"), node("Reshape", "n sizes", "back"), node("Mul", "back gamma", "scaled"),
            node("Add", "scaled beta", "y")]  # fmt: skip

@@ -9,18 +9,18 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from real import saved_bytes
 
-from costmodel.analyze import price, shapes_of
-from costmodel.convention import CONVENTIONS
+from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
-from costmodel.graph import INPUT, Graph, Node
-from costmodel.op import OPS, Op, Work
+from costmodel.graph.graph import INPUT, Graph, Node
+from costmodel.graph.op import OPS, Op, Work
 from costmodel.ops.activation import ReLU
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.join import Add, Mul
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.parameter import Constant, Parameter, Unknown
 from costmodel.pytorch import library
-from costmodel.size import nbytes, numel
+from costmodel.sizes.size import nbytes, numel
+from costmodel.step.walk import price, shapes_of
 
 MORE = (  # configurations that matter in networks, beside the ops' own examples
     (Mul(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),

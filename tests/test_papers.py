@@ -10,8 +10,8 @@ import costmodel
 from costmodel import estimate, load
 from costmodel.cli import main
 from costmodel.errors import CostmodelError
-from costmodel.frontends.document import parse
-from costmodel.papers import claims, claims_of, compute
+from costmodel.files.document import parse
+from costmodel.studies.papers import claims, claims_of, compute
 
 TINYTL = "proxyless_mobile_tinytl"
 
@@ -141,7 +141,7 @@ def test_an_unknown_network_is_refused():
 
 
 def test_the_command_exits_with_1_outside_the_tolerance(monkeypatch):
-    import costmodel.papers as papers
+    import costmodel.studies.papers as papers
 
     wrong = claims()[-1]._replace(published=1.0)
     monkeypatch.setattr(papers, "claims", lambda: (wrong,))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import costmodel
 from costmodel import CostmodelError
 from costmodel.cli import main
-from costmodel.frontier import Objective, choose, family, frontier, undominated
+from costmodel.studies.pareto import Objective, choose, family, frontier, undominated
 
 
 def brute(values, less):
@@ -217,8 +217,8 @@ def test_a_figure_with_its_data_beside_it(tmp_path, suffix):
     "axes", [{}, {"convention": ["torch", "lean"]}, {"batch": "1..40"}, {"strategy": "full"}], ids=str
 )
 def test_labels_cover_neither_each_other_nor_bubbles(axes):
-    from costmodel.frontier import USUAL, with_step_flops
-    from costmodel.views.frontiers import pareto_figure
+    from costmodel.studies.pareto import USUAL, with_step_flops
+    from costmodel.views.figures.pareto import pareto_figure
 
     strategies = "full,last,norm+last,bias,blocks:1..17,mobiletl:1..17"
     sweep = costmodel.sweep("mobilenet_v2", **{"strategy": strategies, **axes})

@@ -10,11 +10,11 @@ from references import NAMES  # noqa: F401  (makes timm importable beside any to
 from torch import nn
 
 import costmodel
-from costmodel.assignment import parts
 from costmodel.cli import main
 from costmodel.errors import CostmodelError
-from costmodel.plans import plan
 from costmodel.pytorch.validate import validate
+from costmodel.strategies import parts
+from costmodel.studies.plan.plan import plan
 
 TINY = """
 network: tiny
@@ -304,8 +304,8 @@ def test_parts_that_share_parameters_are_refused():
 
 def test_a_search_that_is_cut_short_says_so(monkeypatch):
     """With room for a single label nothing is proven; the plan still fits, and the least is still found."""
-    monkeypatch.setattr("costmodel.search.MOST", 1)
-    monkeypatch.setattr("costmodel.plans.MOST", 1)
+    monkeypatch.setattr("costmodel.studies.plan.search.MOST", 1)
+    monkeypatch.setattr("costmodel.studies.plan.plan.MOST", 1)
     step = {"batch": 3, "resolution": 65, "optimizer": "adam"}  # a subset sum: very many are nearly as good
     last, full = (costmodel.estimate("mobilenet_v2", s, **step).peak_bytes for s in ("last", "full"))
     best = plan("mobilenet_v2", (3 * last + 2 * full) // 5, **step)

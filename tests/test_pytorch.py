@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.pytorch import measure as measure_on, realize
+from costmodel.pytorch import measure as measure_on
+from costmodel.pytorch import realize
 
 # One thread, as everywhere in these tests; what is saved does not depend on it.
 measure = partial(measure_on, target="cpu,threads=1")

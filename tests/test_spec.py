@@ -156,7 +156,7 @@ def test_classes_and_width_belong_to_the_call_or_the_spec(spec_file):
     [(1, 8), (8, 8), (11.9, 16), (12, 16), (19, 24), (20, 24), (24, 24), (44.8, 48), (75, 72), (84, 88), (179.2, 176)],
 )
 def test_rounding_of_scaled_widths(channels, scaled):
-    from costmodel.frontends.spec import divisible
+    from costmodel.frontends.spec.grammar import divisible
 
     assert divisible(channels, 8) == scaled
 

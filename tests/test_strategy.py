@@ -8,9 +8,9 @@ from real import BLOCKS, NETWORKS
 import costmodel
 from costmodel import strategies  # noqa: F401  (registers them)
 from costmodel.errors import CostmodelError
-from costmodel.graph import Graph, Node
-from costmodel.op import build
-from costmodel.strategy import COMMON_OPTIONS, STRATEGIES, apply
+from costmodel.graph.graph import Graph, Node
+from costmodel.graph.op import build
+from costmodel.strategies._registry import COMMON_OPTIONS, STRATEGIES, apply
 
 NAMES = f"allowed: {', '.join(sorted(STRATEGIES))}"
 

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 
 import costmodel
-from costmodel import CostmodelError, strategyfile
-from costmodel.axes import spelled_out
-from costmodel.frontends.files import shipped_names
-from costmodel.graph import Graph, Node
-from costmodel.gridfiles import fingerprint
-from costmodel.lines import Batches, Line
+from costmodel import CostmodelError
+from costmodel.files.shipped import shipped_names
+from costmodel.graph.graph import Graph, Node
 from costmodel.ops.join import Add
 from costmodel.ops.linear import Linear
 from costmodel.ops.pool import AvgPool2d
 from costmodel.ops.reduce import Mean
 from costmodel.ops.resize import Upsample
-from costmodel.peaks import Grid, envelope, highest, running
-from costmodel.pricing import COLUMNS
-from costmodel.strategy import usual
-from costmodel.sweeps import SweepPlan
+from costmodel.sizes.by_batch import Batches, Line
+from costmodel.step.highest import Grid, envelope, highest, running
+from costmodel.strategies import _file as strategyfile
+from costmodel.strategies import usual
+from costmodel.studies.grid.axes import spelled_out
+from costmodel.studies.grid.plane import COLUMNS
+from costmodel.studies.grid.resumable import fingerprint
+from costmodel.studies.grid.sweep import SweepPlan
 
 BATCHES = [1, 2, 3, 15, 16, 17, 64, 500]
 
@@ -178,7 +179,7 @@ def test_one_cell_and_the_networks_own_resolution():
 
 def test_an_array_call_is_the_loop_of_scalar_calls():
     """The walk itself, on plain int64 arrays."""
-    from costmodel.analyze import analyze
+    from costmodel.step.walk import analyze
 
     network = costmodel.load("mobilenet_v3_small")
     request = costmodel.estimate(network, target="cpu,threads=2").request
@@ -232,7 +233,7 @@ def test_the_envelope_is_the_largest_of_all_lines():
 
 @pytest.mark.parametrize("target", ["cpu,threads=1", "cpu,threads=2", "cpu,isa=avx2,threads=4", "cuda"])
 def test_peaks_are_those_of_all_events(target):
-    from costmodel.analyze import analyze
+    from costmodel.step.walk import analyze
 
     network = costmodel.load("mobilenet_v2")
     for strategy in ("full", "last", "blocks:2", "blocks:9"):
@@ -354,6 +355,6 @@ def test_a_cell_inside_the_grid_without_a_cost_is_named():
 
 
 def test_a_grid_too_large_for_memory_says_where_it_can_go(monkeypatch):
-    monkeypatch.setattr("costmodel.sweeps.MOST_IN_MEMORY", 100)
+    monkeypatch.setattr("costmodel.studies.grid.sweep.MOST_IN_MEMORY", 100)
     with pytest.raises(CostmodelError, match="101 cells; allowed in memory: 100.*-o"):
         costmodel.sweep("mobilenet_v2", batch="1..101")

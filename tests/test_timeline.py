@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from test_random_networks import STRATEGIES, block_networks, loaded, node_networks
 
 import costmodel
-from costmodel.graph import Graph, Node
-from costmodel.network import Network
-from costmodel.op import build
+from costmodel.graph.graph import Graph, Node
+from costmodel.graph.network import Network
+from costmodel.graph.op import build
 
 
 def network(*nodes, **more):

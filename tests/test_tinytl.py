@@ -8,15 +8,15 @@ import torch
 from real import NETWORKS
 
 from costmodel import estimate, load
-from costmodel.branches import in_branch, insert, notes
 from costmodel.errors import CostmodelError
-from costmodel.op import build
+from costmodel.graph.op import build
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.norm import GroupNorm
 from costmodel.pytorch import library, measure, realize
 from costmodel.pytorch.modules import standardised
 from costmodel.pytorch.validate import validate
-from costmodel.strategy import apply
+from costmodel.strategies import apply
+from costmodel.strategies._lite_residual import in_branch, insert, notes
 
 OWN = "proxyless_mobile_tinytl"  # the network that has branches of its own
 STRATEGIES = ("tinytl-l", "tinytl-lb")

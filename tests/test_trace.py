@@ -16,10 +16,11 @@ from torch.nn.functional import cross_entropy
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.frontends.export import to_yaml
-from costmodel.frontends.trace import trace
+from costmodel.frontends.modules.trace import trace
+from costmodel.frontends.spec.export import to_yaml
 from costmodel.pytorch import measure, realize
-from costmodel.pytorch.measure import FlopCounter, trace as allocations
+from costmodel.pytorch.measure import FlopCounter
+from costmodel.pytorch.measure import trace as allocations
 
 STRATEGIES = ("full", "last", "norm+last", "bias", "blocks:3")
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)

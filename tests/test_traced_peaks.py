@@ -13,9 +13,10 @@ from torch import nn
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.frontends.trace import trace
+from costmodel.frontends.modules.trace import trace
 from costmodel.pytorch import measure, realize
-from costmodel.pytorch.measure import FlopCounter, trace as allocations
+from costmodel.pytorch.measure import FlopCounter
+from costmodel.pytorch.measure import trace as allocations
 from costmodel.pytorch.validate import PEAK_TOLERANCE, Check, validate
 
 #: Network: (batch, resolution) pairs. Of every kind of block one, and what mixes memory formats.

@@ -11,13 +11,13 @@ import pytest
 from real import NETWORKS
 
 import costmodel
-from costmodel.frontends.files import shipped_names
+from costmodel.files.shipped import shipped_names
 
 ROOT = Path(__file__).parent.parent
 LOAD_ALL = """
 import json, sys
 import costmodel
-from costmodel.frontends.files import shipped_names
+from costmodel.files.shipped import shipped_names
 names = shipped_names("networks")
 print(json.dumps({
     "from": costmodel.__file__,

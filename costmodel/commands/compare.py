@@ -19,7 +19,7 @@ def command(network: str, strategies: Tuple[str, ...], budget: Optional[int], fo
     Exits with 1 if the peak of none is within the budget.
     """
     from ..api import estimate
-    from ..strategy import usual
+    from ..strategies import usual
     from ..views.compare import compare
     from ..views.table import render
 

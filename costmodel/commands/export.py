@@ -19,7 +19,7 @@ def command(network: str, resolution: Optional[int], output: Optional[str], **as
     """
     from ..errors import CostmodelError
     from ..frontends import load
-    from ..frontends.export import to_yaml
+    from ..frontends.spec.export import to_yaml
 
     loaded = load(network, **asked)
     text = to_yaml(loaded if resolution is None else loaded.at(resolution))

@@ -7,7 +7,7 @@ from typing import Any, Optional
 import click
 
 from ..cli import echo_json, estimate_options, options, request
-from ..fitting import AXES
+from ..studies.fit import AXES
 
 
 @click.command("fit")
@@ -21,9 +21,9 @@ def command(network: str, budget: str, axis: Optional[str], form: str, **asked: 
     Exits with 0 if it does, with 1 if not.
     """
     from ..api import estimate
-    from ..fitting import check_budget, largest
-    from ..units import parse_size
-    from ..views.fitting import fit_lines
+    from ..sizes.units import parse_size
+    from ..studies.fit import check_budget, largest
+    from ..views.fit import fit_lines
 
     size = parse_size(budget)
     asked = request(network, asked)

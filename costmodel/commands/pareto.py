@@ -31,8 +31,8 @@ def command(
     from pathlib import Path
 
     from ..errors import CostmodelError
-    from ..frontier import USUAL, WITH_ACCURACY, Objective, choose, join_accuracy, with_step_flops
-    from ..gridfiles import check_free
+    from ..studies.grid.resumable import check_free
+    from ..studies.pareto import USUAL, WITH_ACCURACY, Objective, choose, join_accuracy, with_step_flops
     from ..views.pareto import csv_text, document, frontier_table
     from ..views.table import render
 
@@ -49,8 +49,8 @@ def command(
         columns = join_accuracy(columns, accuracy)
     on = choose(columns, objectives).tolist()
     if figure is not None:
-        from ..views.figures import check_figure, save
-        from ..views.frontiers import pareto_figure
+        from ..views.figures.pareto import pareto_figure
+        from ..views.figures.step import check_figure, save
 
         check_figure(figure)
         drawn = pareto_figure(columns, on, objectives, title)
@@ -69,10 +69,10 @@ def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[
     """What is compared, in words, and its columns: tables' rows one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
     from ..frontends import load
-    from ..frontier import is_table, read_table
-    from ..strategy import possible
-    from ..sweeps import sweep
-    from ..target import parse
+    from ..strategies import possible
+    from ..studies.grid.sweep import sweep
+    from ..studies.pareto import is_table, read_table
+    from ..targets.target import parse
 
     if not any(map(is_table, sources)):
         if len(sources) > 1:

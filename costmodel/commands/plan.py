@@ -35,9 +35,9 @@ def command(
     from pathlib import Path
 
     from ..errors import CostmodelError
-    from ..gridfiles import check_free
-    from ..plans import plan
-    from ..units import parse_size
+    from ..sizes.units import parse_size
+    from ..studies.grid.resumable import check_free
+    from ..studies.plan.plan import plan
     from ..views.plan import report
     from ..views.table import render
 
@@ -46,7 +46,7 @@ def command(
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
         check_free(Path(output), force)
     if figure is not None:
-        from ..views.figures import check_figure
+        from ..views.figures.step import check_figure
 
         check_figure(figure)
         check_free(Path(figure), force)
@@ -55,7 +55,7 @@ def command(
         found.save(output)
     if figure is not None:
         from ..api import estimate
-        from ..views.figures import plan_figure, save
+        from ..views.figures.step import plan_figure, save
 
         one = found.estimate.request
         full = estimate(found.network, "full", one.batch, one.resolution, one.convention, one.optimizer.name,

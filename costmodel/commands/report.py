@@ -38,7 +38,7 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
     if first.memory is None and (figure is not None or form == "trace"):
         raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
     if figure is not None:
-        from ..views.figures import save, step_figure
+        from ..views.figures.step import save, step_figure
 
         save(step_figure(first), figure)
     if form == "json":
@@ -49,7 +49,7 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
             document["layers"] = first.layers
         echo_json(document)
     elif form == "trace":
-        from ..views.export import trace_events
+        from ..views.perfetto import trace_events
 
         echo_json(trace_events(first))
     else:
@@ -66,7 +66,7 @@ def memory_format(estimates: Sequence[Any], estimate: Callable, asked: Dict[str,
     here = next((e for e in estimates if e.convention == "lean"), None)
     if here is None or here.request.target.device != "cpu" or here.request.target.channels_last:
         return []
-    from ..units import show_size
+    from ..sizes.units import show_size
 
     target = asked["target"] + ",channels_last"
     peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes

@@ -23,8 +23,8 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
 
     Integers are N, a..b or a..b:step, joined by commas, and strategies may have a range of K: blocks:1..17.
     """
-    from ..axes import shard_of
-    from ..sweeps import SweepPlan
+    from ..studies.grid.axes import shard_of
+    from ..studies.grid.sweep import SweepPlan
 
     part = shard_of(shard)
     given: Dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
@@ -32,7 +32,7 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
         show(SweepPlan(network, given), part, form)
         return
 
-    from ..gridfiles import check_output, write
+    from ..studies.grid.resumable import check_output, write
 
     check_output(output, force)
     plan = SweepPlan(network, given)
@@ -45,9 +45,9 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
 def show(plan: Any, part: Tuple[int, int], form: str) -> None:
     """Print a grid, or a part of it; CSV as it comes, all else where it is small."""
     from ..errors import CostmodelError
-    from ..sweeps import write_rows
-    from ..views.table import render
+    from ..studies.grid.sweep import write_rows
     from ..views.sweep import MOST_ROWS, table
+    from ..views.table import render
 
     chunks = plan.chunks(part)
     if form == "csv":

@@ -32,11 +32,11 @@ def command(
     import sys
 
     from ..errors import CostmodelError
+    from ..files.shipped import shipped_names
     from ..frontends import load
-    from ..frontends.files import shipped_names
-    from ..strategy import usual
+    from ..strategies import usual
     from ..views.table import render
-    from ..views.validation import summary_of, validation
+    from ..views.validate import summary_of, validation
 
     try:
         from ..pytorch.validate import validate
@@ -92,7 +92,7 @@ def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any)
 def published(networks: Tuple[str, ...], form: str) -> None:
     """Print published, computed and difference of each claim; of NETWORKs alone where some are named."""
     from ..errors import unknown
-    from ..papers import claims, compute
+    from ..studies.papers import claims, compute
     from ..views.papers import entry, papers
     from ..views.table import render
 

@@ -1,3 +1,7 @@
-"""One small file per convention. Importing this package registers them all."""
+"""Who counts: one small file per convention. Importing this package registers them all, in the order of listings."""
 
-from . import torch, lean, ideal, tinytl, mobiletl  # noqa: F401  isort:skip  (in the order of listings)
+from ._registry import CONVENTIONS, Convention, Elementwise, Kept, Read, find
+
+from . import torch, lean, ideal, tinytl, mobiletl  # isort: skip
+
+__all__ = ["CONVENTIONS", "Convention", "Elementwise", "Kept", "Read", "find"]

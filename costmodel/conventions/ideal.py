@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from ..convention import Read, convention, each_read, kept_values, value_of
-from ..graph import Graph
-from ..recompute import segments
+from ..graph.checkpointing import segments
+from ..graph.graph import Graph
+from ._registry import Read, convention, each_read, kept_values, value_of
 
 
 @convention("ideal", "what the demanded gradients' formulas read, at the fewest bits")

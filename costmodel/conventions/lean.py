@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Dict, Iterator
 
-from ..convention import Read, convention, each_read, kept_values
-from ..graph import Graph
+from ..graph.checkpointing import segments
+from ..graph.graph import Graph
 from ..ops.conv import Conv2d
-from ..ops.lean import Place, lean as lean_form
+from ..ops.lean import Place
+from ..ops.lean import lean as lean_form
 from ..ops.norm import BatchNorm
-from ..recompute import segments
+from ._registry import Read, convention, each_read, kept_values
 from .ideal import ideal
 
 

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, Tuple
 
-from ..convention import Read, convention, value_of
-from ..graph import Graph, Node
+from ..graph.graph import Graph, Node
 from ..ops.activation import Activation
-from ..size import Shape, Size, maximum, numel
+from ..sizes.size import Shape, Size, maximum, numel
+from ._registry import Read, convention, value_of
 from .tinytl import forward_peak, parameter_bytes
 
 #: Operations per element, forward and backward.

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator
 
-from ..convention import Read, convention
-from ..graph import Graph, Node, within
+from ..graph.graph import Graph, Node, within
 from ..ops.activation import Activation
-from ..size import Size, maximum, numel
+from ..sizes.size import Size, maximum, numel
+from ._registry import Read, convention
 
 FROZEN_BITS = 8
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Iterator
 
-from ..convention import Read, convention, each_read
-from ..graph import Graph
+from ..graph.graph import Graph
+from ._registry import Read, convention, each_read
 
 
 @lru_cache(maxsize=512)

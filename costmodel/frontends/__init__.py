@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, List, Optional, Union
 
 from ..errors import CostmodelError, unknown
-from ..network import Network
+from ..graph.network import Network
 
 
 def load(
@@ -30,22 +30,22 @@ def load(
     if not isinstance(network, str):
         allowed = "a name, a path, a torch.nn.Module or a Network"
         raise CostmodelError(f"network is {type(network).__name__}; allowed: {allowed}")
-    from ..size import is_int
+    from ..sizes.size import is_int
 
     if classes is not None and (not is_int(classes) or classes < 1):
         raise CostmodelError(f"classes is {classes!r}; allowed: an integer >= 1")
     if width is not None and (isinstance(width, bool) or not isinstance(width, (int, float))):
         raise CostmodelError(f"width is {width!r}; allowed: a number > 0")
-    from .files import shipped_names, text_of
+    from ..files.shipped import shipped_names, text_of
 
     if network in shipped_names("networks"):
         return _shipped(network, classes, width)
     if network.endswith(".onnx"):
         if classes is not None or width is not None:
             raise CostmodelError(f"classes and width belong to a spec; {network} is already built")
-        from . import onnxfile
+        from .onnxfiles.file import load as load_onnx
 
-        return onnxfile.load(network, **tracing)
+        return load_onnx(network, **tracing)
     if network.endswith((".yaml", ".yml")) or "/" in network:
         return _read(text_of(network), network, classes, width)
     if re.fullmatch(r"[A-Za-z_][\w.]*:[\w.-]+", network):
@@ -70,7 +70,7 @@ def family_of(name: str) -> str:
 def _sources(network: Any) -> Any:
     """costmodel.pytorch.sources, which needs torch."""
     try:
-        from ..pytorch import sources
+        from .modules import sources
     except ImportError as error:
         raise CostmodelError(f"{network} is built by torch: pip install 'costmodel[torch]' ({error})") from None
     return sources
@@ -92,7 +92,7 @@ def _traced(
 ) -> Network:  # fmt: skip
     """The network of a module, or of a name that a library or a factory makes one of."""
     sources = _sources(network)
-    from .trace import trace
+    from .modules.trace import trace
 
     if isinstance(network, str):
         (module, resolution), name = sources.build(network, classes, device), network
@@ -104,13 +104,13 @@ def _traced(
 
 @lru_cache(maxsize=64)
 def _shipped(name: str, classes: Optional[int], width: Optional[float]) -> Network:
-    from .files import shipped_text
+    from ..files.shipped import shipped_text
 
     return _read(shipped_text(f"networks/{name}.yaml"), f"{name}.yaml", classes, width)
 
 
 def _read(text: str, source: str, classes: Optional[int], width: Optional[float]) -> Network:
-    from .document import parse
-    from .spec import Spec
+    from ..files.document import parse
+    from .spec.grammar import Spec
 
     return Spec(parse(text, source), classes, width).network()

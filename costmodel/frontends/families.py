@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Callable, List, Sequence, Tuple
 
 from ..errors import CostmodelError
-from ..graph import Node
+from ..graph.graph import Node
 
 #: Classes of blocks, by name; the outermost counts.
 BLOCKS = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..layouts import dense
-from ..op import Extra, Op, Work, check, op
-from ..size import numel
+from ..graph.op import Extra, Op, Work, check, op
+from ..sizes.size import numel
+from ..targets.memory_order import dense
 
 
 class Activation(Op):

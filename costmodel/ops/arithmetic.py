@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..op import Extra, Op, Work, op
-from ..size import broadcast, maximum, numel, where
-from ..target import NUMBER_BYTES
+from ..graph.op import Extra, Op, Work, op
+from ..sizes.size import broadcast, maximum, numel, where
+from ..targets.target import NUMBER_BYTES
 from .join import Join, reduction, summed
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..layouts import CHANNELS_LAST, contiguous, of_images
-from ..onednn import Scratch, in_onednn
-from ..op import Extra, Op, Pair, Work, check, op, pair
-from ..size import numel, require, where, window
+from ..graph.op import Extra, Op, Pair, Work, check, op, pair
+from ..sizes.size import numel, require, where, window
+from ..targets.memory_order import CHANNELS_LAST, contiguous, of_images
+from ..targets.onednn import Scratch, in_onednn
 
 
 @op("conv2d")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Op, Work, check, op
-from ..size import numel, require, window
+from ..graph.op import Op, Work, check, op
+from ..sizes.size import numel, require, window
 
 
 @op("conv1d")

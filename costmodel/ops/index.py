@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Axes, Op, Work, check, op
-from ..size import numel, require
+from ..graph.op import Axes, Op, Work, check, op
+from ..sizes.size import numel, require
 
 
 @op("index")

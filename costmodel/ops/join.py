@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Op, Work, op
-from ..size import broadcast, maximum, numel, require, where
+from ..graph.op import Op, Work, op
+from ..sizes.size import broadcast, maximum, numel, require, where
 
 
 class Join(Op):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from ..op import Op, op
-from ..size import maximum, numel
+from ..graph.op import Op, op
+from ..sizes.size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
 from .noise import Dropout

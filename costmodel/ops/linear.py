@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..layouts import contiguous, differs
-from ..op import Extra, Op, Work, check, op
-from ..size import numel, require
+from ..graph.op import Extra, Op, Work, check, op
+from ..sizes.size import numel, require
+from ..targets.memory_order import contiguous, differs
 
 
 class Affine(Op):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Extra, Op, Work, op
-from ..size import maximum, numel, require
+from ..graph.op import Extra, Op, Work, op
+from ..sizes.size import maximum, numel, require
 
 
 @op("cross_entropy")

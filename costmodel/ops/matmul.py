@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..op import Extra, Op, Pair, Work, check, op, pair
-from ..size import broadcast, numel, require, window
-from ..layouts import Layout, contiguous
+from ..graph.op import Extra, Op, Pair, Work, check, op, pair
+from ..sizes.size import broadcast, numel, require, window
+from ..targets.memory_order import Layout, contiguous
 from .conv import Conv2d
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..op import Extra, Op, Work, check, op
-from ..size import maximum, numel
+from ..graph.op import Extra, Op, Work, check, op
+from ..sizes.size import maximum, numel
 
 
 class Noise(Op):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..layouts import CHANNELS_LAST, contiguous, differs, of_images
-from ..op import Axes, Extra, Op, Work, check, op
-from ..size import maximum, numel, require, where
+from ..graph.op import Axes, Extra, Op, Work, check, op
+from ..sizes.size import maximum, numel, require, where
+from ..targets.memory_order import CHANNELS_LAST, contiguous, differs, of_images
 
 
 @op("batch_norm")

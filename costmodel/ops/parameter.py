@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..op import Axes, Extra, Op, Work, op
+from ..graph.op import Axes, Extra, Op, Work, op
 
 
 class Resident(Op):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..layouts import contiguous, of_images
-from ..op import Extra, Op, Pair, Work, check, op, pair
-from ..size import numel, require, window
+from ..graph.op import Extra, Op, Pair, Work, check, op, pair
+from ..sizes.size import numel, require, window
+from ..targets.memory_order import contiguous, of_images
 
 
 class WindowPool(Op):

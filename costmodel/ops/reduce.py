@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..layouts import contiguous
-from ..op import Axes, Op, Work, check, op
-from ..size import numel, require
+from ..graph.op import Axes, Op, Work, check, op
+from ..sizes.size import numel, require
+from ..targets.memory_order import contiguous
 
 
 class Reduction(Op):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..layouts import of_images
-from ..op import Op, Pair, Work, check, op, pair
-from ..size import numel, require, where
+from ..graph.op import Op, Pair, Work, check, op, pair
+from ..sizes.size import numel, require, where
+from ..targets.memory_order import of_images
 
 
 @op("upsample")

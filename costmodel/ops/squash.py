@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..op import Work, check, op
-from ..size import numel
+from ..graph.op import Work, check, op
+from ..sizes.size import numel
 from .activation import Activation
 
 

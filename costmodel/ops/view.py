@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from math import prod
 
-from ..layouts import Layout, around, contiguous, dense, differs
-from ..op import Axes, Op, Work, check, op
-from ..size import LARGEST, maximum, numel, require
+from ..graph.op import Axes, Op, Work, check, op
+from ..sizes.size import LARGEST, maximum, numel, require
+from ..targets.memory_order import Layout, around, contiguous, dense, differs
 
 
 class View(Op):

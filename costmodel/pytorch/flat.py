@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Optional, Tuple
 from torch import nn
 
 from ..errors import CostmodelError
-from ..graph import INPUT, Graph, Node
-from ..lifetimes import frame_ends
-from ..recompute import segments
+from ..graph.checkpointing import segments
+from ..graph.graph import INPUT, Graph, Node
+from ..graph.lifetimes import frame_ends
 from . import library
 from .modules import Again, Frame, Owned, Parts, Step, Tensors
 

@@ -6,8 +6,17 @@ import torch
 from torch import nn
 
 from . import lean
-from .modules import FrozenBatchNorm1d, FrozenBatchNorm2d, FrozenBatchNorm3d
-from .modules import StandardisedConv2d, StochasticDepth, Tensors, computed, standardised_once, unknown
+from .modules import (
+    FrozenBatchNorm1d,
+    FrozenBatchNorm2d,
+    FrozenBatchNorm3d,
+    StandardisedConv2d,
+    StochasticDepth,
+    Tensors,
+    computed,
+    standardised_once,
+    unknown,
+)
 
 __all__ = [
     "FrozenBatchNorm1d",

@@ -21,9 +21,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import CostmodelError, unknown
-from ..estimates import DTYPES
-from ..size import is_int
-from ..target import Target, parse
+from ..sizes.size import is_int
+from ..step.estimate import DTYPES
+from ..targets.target import Target, parse
 
 aten = torch.ops.aten
 

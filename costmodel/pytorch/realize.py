@@ -7,15 +7,15 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 import torch
 from torch import nn
 
-from .. import convention as conventions_
-from .. import strategies, strategy as strategies_  # noqa: F401
 from ..api import estimate
+from ..conventions import CONVENTIONS, find
 from ..errors import CostmodelError, check_name
 from ..frontends import load
-from ..graph import Graph, Node
-from ..network import Network
+from ..graph.checkpointing import segments
+from ..graph.graph import Graph, Node
+from ..graph.network import Network
 from ..ops.lean import FoldedConv2d
-from ..recompute import segments
+from ..strategies import apply
 from . import library
 from .flat import flat
 from .modules import Again, Frame, with_frame
@@ -34,13 +34,13 @@ def realize(
     shared with a module that was given then lie in memory otherwise there too; their values do not change.)
     Raises CostmodelError for a bad request or a convention that no module follows.
     """
-    chosen = conventions_.find(convention)
+    chosen = find(convention)
     if not chosen.measurable:
-        names = ", ".join(name for name, c in conventions_.CONVENTIONS.items() if c.measurable)
+        names = ", ".join(name for name, c in CONVENTIONS.items() if c.measurable)
         raise CostmodelError(f"convention {convention!r} only counts, no module follows it; allowed: {names}")
     check_name("memory format", memory_format, MEMORY_FORMATS)
     network = load(network)
-    graph = chosen.lower(strategies_.apply(strategy, network.graph))
+    graph = chosen.lower(apply(strategy, network.graph))
     module = build(graph, network.module, network.weights and network.weights()).train(graph.has_loss)
     if memory_format == "best":
         peaks = {name: estimate(network, strategy, convention=convention, target=target).step_peak_bytes

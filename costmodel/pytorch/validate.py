@@ -10,9 +10,9 @@ from torch import nn
 
 from ..api import estimate
 from ..errors import CostmodelError
-from ..estimates import Estimate
-from ..network import Network
-from ..target import parse
+from ..graph.network import Network
+from ..step.estimate import Estimate
+from ..targets.target import parse
 from .measure import measure
 from .realize import realize
 

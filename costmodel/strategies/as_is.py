@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..errors import CostmodelError
-from ..graph import Graph
-from ..strategy import strategy
+from ..graph.graph import Graph
+from ._registry import strategy
 
 
 @strategy("as_is", "the module's own requires_grad flags and modes", of_modules=True)

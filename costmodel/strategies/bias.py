@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..graph import Graph
-from ..strategy import everything, freeze_statistics, in_classifier, strategy, train
+from ..graph.graph import Graph
+from ._registry import everything, freeze_statistics, in_classifier, strategy, train
 
 
 @strategy("bias", "every bias and shift and the classifier train, frozen statistics and scales (TinyTL-B)")

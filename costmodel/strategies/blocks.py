@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..graph import Graph
-from ..strategy import everything, freeze_statistics, from_block, strategy, train
+from ..graph.graph import Graph
+from ._registry import everything, freeze_statistics, from_block, strategy, train
 
 
 @strategy("blocks", "the last K blocks and all after them train, statistics frozen below", blocks=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..graph import Graph
-from ..strategy import everything, strategy, train
+from ..graph.graph import Graph
+from ._registry import everything, strategy, train
 
 
 @strategy("full", "everything trains, batch statistics")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph import Graph
-from ..strategy import strategy, train
+from ..graph.graph import Graph
+from ._registry import strategy, train
 
 
 @strategy("inference", "the forward pass alone, in evaluation mode", trains=False)

@@ -11,8 +11,8 @@ from dataclasses import fields, replace
 from typing import Callable, FrozenSet, Sequence, Set
 
 from ..errors import CostmodelError
-from ..graph import Graph, Node, within
-from ..strategy import strategy
+from ..graph.graph import Graph, Node, within
+from ._registry import strategy
 from .blocks import last_blocks
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..graph import Graph
-from ..strategy import everything, in_classifier, strategy, train
+from ..graph.graph import Graph
+from ._registry import everything, in_classifier, strategy, train
 
 
 @strategy("norm+last", "every scale and shift and the classifier train, batch statistics everywhere")

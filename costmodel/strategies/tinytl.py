@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ..branches import in_branch, insert
 from ..errors import CostmodelError
-from ..graph import Graph
-from ..strategy import everything, freeze_statistics, in_classifier, strategy, train
+from ..graph.graph import Graph
+from ._lite_residual import in_branch, insert
+from ._registry import everything, freeze_statistics, in_classifier, strategy, train
 
 
 def resolution(text: str) -> int:

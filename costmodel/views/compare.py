@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
-from ..estimates import Estimate
-from ..size import show
-from ..units import in_unit, show_count, unit_of
+from ..sizes.size import show
+from ..sizes.units import in_unit, show_count, unit_of
+from ..step.estimate import Estimate
 from .table import Column, Table
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..estimates import Estimate
-from ..plans import Plan
-from ..sweeps import Sweep
-from ..units import in_unit, show_count, unit_of
+from ..sizes.units import in_unit, show_count, unit_of
+from ..step.estimate import Estimate
+from ..studies.grid.sweep import Sweep
+from ..studies.plan.plan import Plan
 from .plan import notes, parts_table
 from .report import NAMES, request_title
 from .table import Column, Table

@@ -5,13 +5,12 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Callable, Dict, Iterator, List
 
-from .. import conventions, strategies  # noqa: F401
-from ..convention import CONVENTIONS
+from ..conventions import CONVENTIONS
 from ..errors import CostmodelError
+from ..files.shipped import shipped_names
 from ..frontends import family_of, load, outline
-from ..frontends.files import shipped_names
-from ..optimizer import OPTIMIZERS
-from ..strategy import STRATEGIES
+from ..step.optimizer import OPTIMIZERS
+from ..strategies import STRATEGIES
 from .table import Column, Table
 
 _TEXT = {"right": False}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Sequence, Tuple
 
-from ..papers import Result
+from ..studies.papers import Result
 from .table import Column, Table
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any, Dict, List, Sequence, Tuple
 
-from ..frontier import Objective
+from ..studies.pareto import Objective
 from .sweep import column
 from .table import Column, Table
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..assignment import SUMMARIES
-from ..plans import Plan
-from ..size import show
-from ..units import in_unit, show_count, show_size, unit_of
+from ..sizes.size import show
+from ..sizes.units import in_unit, show_count, show_size, unit_of
+from ..strategies import SUMMARIES
+from ..studies.plan.plan import Plan
 from .table import Column, Lines, Table, bar
 
 WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}  # in words; else a value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-from ..units import in_unit, show_count, unit_of
+from ..sizes.units import in_unit, show_count, unit_of
 from .table import Column, Table
 
 MOST_ROWS = 10_000

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import costmodel
-from costmodel.plans import plan
+from costmodel.studies.plan.plan import plan
 
 
 @pytest.mark.parametrize("convention", ["torch", "lean"])

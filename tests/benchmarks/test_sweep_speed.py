@@ -22,7 +22,7 @@ print(json.dumps([len(sweep), seconds]))
 """
 CHUNKED = """\
 import json, time
-from costmodel.sweeps import SweepPlan
+from costmodel.studies.grid.sweep import SweepPlan
 start = time.process_time()
 plan = SweepPlan("mobilenet_v2", {{"strategy": {strategies}, "batch": "1..{batches}", "resolution": "97..224"}})
 cells = sum(len(plan.columns(chunk)["peak_bytes"]) for chunk in plan.chunks())
@@ -32,8 +32,8 @@ print(json.dumps([cells, time.process_time() - start, 1024 * int(highest)]))
 """
 WRITTEN = """\
 import json
-from costmodel.gridfiles import write
-from costmodel.sweeps import SweepPlan
+from costmodel.studies.grid.resumable import write
+from costmodel.studies.grid.sweep import SweepPlan
 plan = SweepPlan("mobilenet_v2", {{"strategy": {strategies}, "batch": "1..{batches}", "resolution": "97..224"}})
 cells = sum(write(plan, {path!r}))
 assert cells == plan.cells

@@ -1,0 +1,153 @@
+"""Who counts: a convention turns the whole graph's needs into the list of what is kept for the backward pass."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+
+from ..errors import check_name
+from ..graph.checkpointing import GIVEN, RNG_STATE
+from ..graph.checkpointing import segments as parts_that_run_again
+from ..graph.graph import Graph, Node
+from ..sizes.size import Shape, Size
+
+
+class Read(NamedTuple):
+    """An operand that a node's backward reads."""
+
+    node: int
+    operand: str
+    gradients: Tuple[str, ...]  # whose formulas read it
+
+
+class Kept(NamedTuple):
+    """A tensor kept from the forward pass until the last of its readers has run backward.
+
+    node: the first node that keeps it; operand: what that node calls it.
+    value: number of the value that it is, or None for an extra of the node.
+    segment: number of the part of the graph whose second run, in the backward pass, makes it; None: the first one does.
+    """
+
+    node: int
+    operand: str
+    value: Optional[int]
+    readers: Tuple[Read, ...]
+    segment: Optional[int] = None
+
+
+KeptRule = Callable[[Graph], Iterable[Read]]
+Elementwise = Callable[[Node, Shape, Tuple[str, ...]], Optional[Tuple[Size, Size]]]
+
+
+class Convention(NamedTuple):
+    """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes.
+
+    memory: a paper's own arithmetic, which takes an Estimate and gives entries of its `memory_bytes`. With it each read
+    counts for itself, layer by layer, whether or not another one reads the same storage.
+    elementwise: a paper's own operations of a node, forward and backward, for its output's shape and the gradients
+    demanded; None where they are the op's.
+    """
+
+    name: str
+    summary: str
+    reads: KeptRule
+    measurable: bool  # a real run can be held against it
+    lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
+    memory: Optional[Callable[[Any], Dict[str, Any]]]
+    elementwise: Optional[Elementwise]
+
+    def kept(self, graph: Graph) -> Tuple[Kept, ...]:
+        """What is kept, each storage once, in the order in which it is first kept; what second runs keep comes last."""
+        return _kept(self, graph)
+
+
+CONVENTIONS: Dict[str, Convention] = {}
+
+
+def convention(
+    name: str,
+    summary: str,
+    measurable: bool = False,
+    lower: Callable[[Graph], Graph] = lambda graph: graph,
+    memory: Optional[Callable[[Any], Dict[str, Any]]] = None,
+    elementwise: Optional[Elementwise] = None,
+) -> Callable[[KeptRule], KeptRule]:
+    """Decorator: registers a function graph -> reads as the convention `name`."""
+
+    def register(rule: KeptRule) -> KeptRule:
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory, elementwise)
+        return rule
+
+    return register
+
+
+def find(name: str) -> Convention:
+    """The convention of this name; raises CostmodelError where there is none."""
+    check_name("convention", name, CONVENTIONS)
+    return CONVENTIONS[name]
+
+
+@lru_cache(maxsize=512)
+def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
+    readers: Dict[tuple, List[Read]] = {}
+    values: Dict[tuple, Optional[int]] = {}
+    segments = parts_that_run_again(graph, convention.measurable)
+    inside = {i: k for k, segment in enumerate(segments) for i in segment.run}
+    reads = [(read, value_of(graph, read.node, read.operand)) for read in convention.reads(graph)]
+    for segment in segments:
+        reads += [(Read(segment.first, GIVEN, ()), v) for v in segment.inputs]
+        reads += [(Read(segment.first, RNG_STATE, ()), None)] if segment.is_random else []
+    for read, value in sorted(reads, key=lambda pair: pair[0].node) if segments else reads:
+        hooked = read.gradients and read.operand not in graph.nodes[read.node].op.unseen
+        k = inside.get(read.node) if hooked else None
+        if k is not None and value is not None and value <= segments[k].run.start:
+            continue  # kept as one of its inputs
+        # A value is one storage whoever reads it; an extra is the node's own.
+        key = (k, value, "") if value is not None and not convention.memory else (k, -1 - read.node, read.operand)
+        values[key] = value
+        readers.setdefault(key, []).append(read)
+    kept = [Kept(reads[0].node, reads[0].operand, values[key], tuple(reads), key[0]) for key, reads in readers.items()]
+    return tuple(sorted(kept, key=lambda one: one.segment is not None))
+
+
+def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
+    """The value that a node's operand is (the first with that content), or None where it is an extra."""
+    if operand == "y":
+        return graph.content[node + 1]
+    inputs = graph.nodes[node].op.inputs
+    return graph.content[graph.reads[node][inputs.index(operand)]] if operand in inputs else None
+
+
+def kept_values(graph: Graph, reads: Iterable[Read], stock: bool) -> Set[Tuple[Optional[int], Optional[int]]]:
+    """What is kept, as (number of the part whose second run keeps it, None: the first run does; the value)."""
+    segments = parts_that_run_again(graph, stock)
+    inside = {i: k for k, segment in enumerate(segments) for i in segment.run}
+    kept = {(inside.get(read.node), value_of(graph, read.node, read.operand)) for read in reads}
+    return kept | {(None, v) for segment in segments for v in segment.inputs}
+
+
+def resident(graph: Graph, node: int) -> Iterable[str]:
+    """Operands of a node that are there anyway: its parameters and buffers, and inputs that are some."""
+    op = graph.nodes[node].op
+    inputs = [name for name, v in zip(op.inputs, graph.reads[node]) if v in graph.resident] if graph.resident else ()
+    return {*op.params(), *op.buffers(), *inputs}
+
+
+def each_read(graph: Graph, torch: bool) -> Iterator[Read]:
+    """The operands that the demanded gradients' formulas read, in order of the nodes, what is resident left out.
+
+    torch: by stock PyTorch's formulas, joint backward calls reading for all gradients at once.
+    """
+    for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
+        if not demanded:
+            continue
+        op = node.op
+        needs = op.torch_needs() if torch else op.needs()
+        there = resident(graph, i)
+        gradients: Dict[str, List[str]] = {}
+        for gradient in needs if torch and op.torch_joint else demanded:
+            for operand in needs[gradient]:
+                if operand not in there:
+                    gradients.setdefault(operand, []).append(gradient)
+        for operand, names in gradients.items():
+            yield Read(i, operand, tuple(names))

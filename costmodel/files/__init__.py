@@ -1,0 +1,1 @@
+"""Files: YAML, tables, what is shipped with the package."""

@@ -1,0 +1,82 @@
+"""Grids as Parquet files. Needs pyarrow, which is imported when it is called for.
+
+Types are exact: strings for names, int64 for integers, null where there is no number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping
+
+import numpy as np
+
+from ..errors import CostmodelError
+
+BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of them ahead
+GROUP = 2**17  # rows that stand together in a file, some more at most
+
+
+def is_parquet(path: str) -> bool:
+    """Whether a table is, or is to be, a Parquet file."""
+    return Path(path).suffix == ".parquet"
+
+
+def arrow() -> Any:
+    """The package pyarrow with what is used of it. Raises CostmodelError where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError:
+        raise CostmodelError("a Parquet file needs pyarrow: pip install pyarrow, or costmodel[parquet]") from None
+    return pyarrow
+
+
+def schema(names: Iterable[str], types: Mapping[str, type]) -> Any:
+    """The types of a table's columns: int, float or str; int where `types` names none."""
+    pa = arrow()
+    kinds = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return pa.schema([(name, kinds[types.get(name, int)]) for name in names])
+
+
+def write(columns: Dict[str, np.ndarray], path: str, types: Mapping[str, type]) -> None:
+    """Write columns to a file; types as `schema` takes them."""
+    pa = arrow()
+    fields = schema(columns, types)
+    arrays = [
+        pa.array(np.ma.getdata(column), mask=np.ma.getmaskarray(column), type=field.type)
+        for column, field in zip(columns.values(), fields)
+    ]
+    try:
+        pa.parquet.write_table(pa.Table.from_arrays(arrays, schema=fields), path)
+    except OSError as error:
+        raise CostmodelError(f"output {path!r} cannot be written: {error.strerror or error}") from None
+
+
+def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
+    """Make a Parquet file of a CSV file, some rows at a time; types as `schema` takes them."""
+    pa = arrow()
+    with open(table, encoding="utf-8") as file:
+        fields = schema(file.readline().strip().split(","), types)
+    reading = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK)
+    kinds = pa.csv.ConvertOptions(column_types=fields, null_values=[""])
+    with pa.csv.open_csv(table, reading, convert_options=kinds) as rows, pa.parquet.ParquetWriter(path, fields) as file:
+        group = []
+        for block in rows:
+            group.append(block)
+            if sum(len(block) for block in group) >= GROUP:
+                file.write_table(pa.Table.from_batches(group, fields))
+                group = []
+        file.write_table(pa.Table.from_batches(group, fields))
+
+
+def read(path: str) -> Dict[str, List[Any]]:
+    """The columns of a file, None where there is no number. Raises CostmodelError where it cannot be read."""
+    pa = arrow()
+    try:
+        columns = pa.parquet.read_table(path).to_pydict()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CostmodelError(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not any(columns.values()):
+        raise CostmodelError(f"{path!r} has no rows; allowed: one or more")
+    return columns

@@ -1,0 +1,205 @@
+"""What torch's functions of shapes are in terms of ops: views, copies, slices, concatenation, padding, resizing."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Tuple
+
+from ...graph.op import OPS
+from ...sizes.size import LARGEST
+from .functions import FUNCTIONS, function, two
+
+
+@function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "reshape_as", "view_as")
+def reshape(t, x, *args, **named):
+    y = t.call(x, *args, **named)
+    if y is x:
+        return x
+    if tuple(y.shape) == tuple(x.shape) and t.shares(y, x):
+        return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
+    if x.dim() >= 2 and y.dim() == 2 and y.shape[0] == x.shape[0] and t.shares(y, x):
+        return t.emit(OPS["flatten"](), [x], y)
+    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape), t.batch), not t.shares(y, x)), [x], y)
+
+
+def pattern(x: Tuple[int, ...], y: Tuple[int, ...], batch: int) -> str:
+    """The output's axes of a reshape from the input's: `Reshape.to`.
+
+    Axes are matched from the left, in the smallest groups of equal products. Where axes are split, the part that is as
+    long as the first of them, else the batch, else the first part, is what the others leave.
+    """
+    tokens, i, j = [], 0, 0
+    while i < len(x) and j < len(y):
+        ins, outs = [i], [j]
+        while prod(x[k] for k in ins) != prod(y[k] for k in outs):
+            if prod(x[k] for k in ins) < prod(y[k] for k in outs):
+                i += 1
+                ins.append(i)
+            else:
+                j += 1
+                outs.append(j)
+        i, j = i + 1, j + 1
+        rest = next((k for length in (x[ins[0]], batch) for k in outs if y[k] == length), outs[0])
+        divisor = prod(y[k] for k in outs if k != rest)
+        whole = "*".join(f"x{k}" for k in ins) + (f"/{divisor}" if divisor != 1 else "")
+        tokens += [whole if k == rest else str(y[k]) for k in outs]
+    if i < len(x):  # axes of 1 that go
+        tokens[-1] += "".join(f"*x{k}" for k in range(i, len(x)))
+    return " ".join([*tokens, *("1" for _ in y[j:])])
+
+
+@function("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT")
+def permute(t, x, *args, **named):
+    y = t.call(x, *args, **named)
+    marks = t.run(t.torch.Tensor.as_strided, x, x.shape, tuple(range(1, x.dim() + 1)))  # axis i has stride i + 1
+    axes = tuple(stride - 1 for stride in t.call(marks, *args, **named).stride())
+    return t.emit(OPS["permute"](axes), [x], y)
+
+
+@function("contiguous", "clone")
+def contiguous(t, x, *args, **named):
+    y = t.call(x, *args, **named)
+    return y if y is x else t.emit(OPS["copy"](), [x], y)
+
+
+@function("expand", "expand_as", "broadcast_to")
+def expand(t, x, *args, **named):
+    y = t.call(x, *args, **named)
+    added = y.dim() - x.dim()
+    if added:
+        raise t.error("expand to more axes")
+    axes = (f"x{i}" if m == n else "n" if n == t.batch else str(n) for i, (m, n) in enumerate(zip(x.shape, y.shape)))
+    return t.emit(OPS["expand"](" ".join(axes)), [x, t.images], y)
+
+
+def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
+    """A slice of x along an axis, as a node."""
+    if drop:
+        stop = start + 1 if start != -1 else LARGEST
+    where = start if drop else slice(start, None if stop == LARGEST else stop, step)
+    y = t.run(t.torch.Tensor.__getitem__, x, (slice(None),) * axis + (where,))
+    return t.emit(OPS["slice"](axis, start, stop, step, drop, split), [x], y)
+
+
+@function("chunk", "split", "tensor_split", "split_with_sizes", "unbind", "__iter__")
+def split(t, x, *args, **named):
+    if t.name == "unbind" or t.name == "__iter__":
+        axis = (args[0] if args else named.get("dim", 0)) % x.dim()
+        return tuple(part(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
+    axis = (args[1] if len(args) > 1 else named.get("dim", 0)) % x.dim()
+    starts = [0]
+    for piece in t.call(x, *args, **named):
+        starts.append(starts[-1] + piece.shape[axis])
+    return tuple(part(t, x, axis, a, b, split=True) for a, b in zip(starts, starts[1:]))
+
+
+@function("narrow")
+def narrow(t, x, dim, start, length):
+    return part(t, x, dim % x.dim(), start, start + length)
+
+
+@function("select")
+def select(t, x, dim, index):
+    return part(t, x, dim % x.dim(), index, drop=True)
+
+
+@function("__getitem__")
+def getitem(t, x, index):
+    index = list(index) if isinstance(index, tuple) else [index]
+    if any(isinstance(i, (list, bool)) for i in index) or sum(map(t.is_tensor, index)) > 1:
+        raise t.error("indexing by a list or by several tensors")
+    at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
+    if at is not None:
+        index[at : at + 1] = [slice(None)] * (x.dim() - sum(i is not None for i in index) + 1)
+    axis = 0
+    for i in index:
+        if i is None:
+            x = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis)
+            axis += 1
+        elif isinstance(i, slice):
+            if len(range(*i.indices(x.shape[axis]))) < x.shape[axis]:  # else torch gives the tensor itself, as an alias
+                x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
+            axis += 1
+        elif t.is_tensor(i):
+            x = pick(t, x, axis, i)
+            axis += i.dim()
+        else:
+            x = part(t, x, axis, int(i), drop=True)
+    return x
+
+
+def pick(t, x, axis: int, at):
+    """What a tensor of indices picks along an axis, as a node."""
+    if at.dtype != t.torch.int64 or not t.is_constant(at):
+        raise t.error("indexing by a tensor that is no constant of int64")
+    y = t.run(lambda x, at: x[(slice(None),) * axis + (at,)], x, at)
+    return t.emit(OPS["index"](axis), [x, at], y)
+
+
+@function("index_select")
+def index_select(t, x, dim, index):
+    return pick(t, x, dim % x.dim(), index)
+
+
+@function("roll")
+def roll(t, x, shifts, dims=None):
+    shifts, dims = ((v,) if isinstance(v, int) else tuple(v) if v is not None else () for v in (shifts, dims))
+    op = OPS["roll"](shifts, tuple(d % x.dim() for d in dims))
+    return t.emit(op, [x], t.run(t.torch.roll, x, shifts, dims))
+
+
+@function("repeat")
+def repeat(t, x, *times):
+    times = times[0] if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
+    y = t.run(t.torch.Tensor.repeat, x, times)
+    return t.emit(OPS["repeat"](" ".join("n" if n == t.batch else str(n) for n in times)), [x, t.images], y)
+
+
+@function("cat", "concat", "concatenate")
+def cat(t, tensors, dim=0, axis=None):
+    dim = (dim if axis is None else axis) % tensors[0].dim()
+    return t.emit(OPS["cat"](len(tensors), dim), list(tensors), t.run(t.torch.cat, list(tensors), dim))
+
+
+@function("stack")
+def stack(t, tensors, dim=0):
+    dim = dim % (tensors[0].dim() + 1)
+    seen = [FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, dim) for x in tensors]
+    return FUNCTIONS["cat"](t.named("cat"), seen, dim)
+
+
+@function("pad")
+def pad(t, x, pad, mode="constant", value=None):
+    y = t.run(t.torch.nn.functional.pad, x, list(pad), mode)
+    if mode != "constant":
+        return t.emit(OPS["pad"](tuple(int(p) for p in pad), 0.0, mode), [x], y)
+    fill = 0.0 if value is None else float(value)
+    module = t.module
+    if type(module).__name__.endswith("2dSame"):  # timm's convolutions and pools that pad as TensorFlow does
+        dilation = two(getattr(module, "dilation", 1))
+        op = OPS["pad_same"](two(module.kernel_size), two(module.stride), dilation, fill)
+        if op.shape(tuple(x.shape)) == tuple(y.shape):
+            return t.emit(op, [x], y)
+    return t.emit(OPS["pad"](tuple(int(p) for p in pad), fill), [x], y)
+
+
+@function("interpolate")
+def interpolate(t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
+                antialias=False):  # fmt: skip
+    if align_corners or antialias or x.dim() != 4:
+        raise t.error("interpolation with align_corners or antialiasing, or not of images")
+    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode)
+    scales = {m / n for m, n in zip(y.shape[2:], x.shape[2:])}
+    if mode == "bilinear" and size is None and len(scales) == 1 and scales.copy().pop().is_integer():
+        return t.emit(OPS["upsample"](int(scales.pop())), [x], y)
+    return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode), [x], y)
+
+
+@function("to", "type_as", "float", "requires_grad", "detach")
+def same(t, x, *args, **named):
+    if t.name == "detach":
+        raise t.error("detach: a gradient that is stopped")
+    y = t.call(x, *args, **named)
+    if y.dtype != x.dtype:
+        raise t.error(f"a change of data type from {x.dtype} to {y.dtype}")
+    return x

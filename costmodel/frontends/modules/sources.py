@@ -1,0 +1,142 @@
+"""Modules by name: torchvision's, timm's, and those of a factory function."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from difflib import get_close_matches
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional
+
+import torch
+from torch import nn
+
+from ...errors import CostmodelError
+
+RESOLUTION = 224  # where nothing says another
+
+
+class Source(NamedTuple):
+    """Where modules come from by name."""
+
+    names: Callable[[], List[str]]
+    make: Callable[[str, Optional[int]], nn.Module]
+    resolution: Callable[[str, nn.Module], int]
+    home: Callable[[str], str]  # the Python module that has the network
+
+
+def build(text: str, classes: Optional[int], device: str = "cpu") -> "tuple[nn.Module, int]":
+    """The module that "torchvision:NAME", "timm:NAME" or "package.module:factory" names, and its own resolution.
+
+    Weights are random; on the device "meta" there are none. Raises CostmodelError where the library is missing or has
+    no such name, or the factory fails.
+    """
+    kind, _, name = text.partition(":")
+    if kind not in SOURCES:
+        return _made(kind, name, classes), RESOLUTION
+    source = SOURCES[kind]
+    names = source.names()
+    if name not in names:
+        raise CostmodelError(f"unknown {kind} network {name!r}{near(name, names)}")
+    try:
+        with torch.device(device):
+            module = source.make(name, classes)
+    except Exception as error:  # a library's own complaint, of whatever kind
+        raise CostmodelError(f"{text}: {kind} cannot build it: {error}") from error
+    return module, source.resolution(name, module)
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """Words for the names that are most like one that is not there."""
+    found = get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # torchvision raises RuntimeError where it was built for another torch
+        top = name.partition(".")[0]
+        raise CostmodelError(f"{top} cannot be imported (pip install {top}): {error}") from None
+
+
+def _torchvision_names() -> List[str]:
+    # Classifiers alone: detection, segmentation and video models stand in modules of their own.
+    return _library("torchvision.models").list_models(module=_library("torchvision.models"))
+
+
+def _torchvision_make(name: str, classes: Optional[int]) -> nn.Module:
+    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}  # minutes of truncated normals
+    more.update({} if classes is None else {"num_classes": classes})
+    return _library("torchvision.models").get_model(name, weights=None, **more)
+
+
+def _torchvision_resolution(name: str, module: nn.Module) -> int:
+    weights = _library("torchvision.models").get_model_weights(name).DEFAULT
+    return int(getattr(module, "image_size", None) or weights.transforms().crop_size[0])
+
+
+def _timm_make(name: str, classes: Optional[int]) -> nn.Module:
+    more = {} if classes is None else {"num_classes": classes}
+    return _library("timm").create_model(name, pretrained=False, **more)
+
+
+def _timm_resolution(name: str, module: nn.Module) -> int:
+    config = getattr(module, "pretrained_cfg", None) or {}
+    return int((config.get("input_size") or (3, RESOLUTION, RESOLUTION))[-1])
+
+
+def resolution_of(module: nn.Module) -> int:
+    """The resolution that a module says it is made for, else 224."""
+    return int(getattr(module, "image_size", None) or _timm_resolution("", module))
+
+
+def channels_of(module: nn.Module) -> int:
+    """Channels of the images that a module takes: what it says itself, else those of its first convolution."""
+    config = getattr(module, "pretrained_cfg", None) or {}
+    if config.get("input_size"):
+        return int(config["input_size"][0])
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    return first.in_channels if first is not None else 3
+
+
+SOURCES = {
+    "torchvision": Source(
+        _torchvision_names, _torchvision_make, _torchvision_resolution,
+        lambda name: _library("torchvision.models").get_model_builder(name).__module__,
+    ),
+    "timm": Source(
+        lambda: _library("timm").list_models(), _timm_make, _timm_resolution,
+        lambda name: _library("timm.models").model_entrypoint(name).__module__,
+    ),
+}
+
+
+def _made(package: str, name: str, classes: Optional[int]) -> nn.Module:
+    """What a factory function returns; its package is looked for here, too."""
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        home = importlib.import_module(package)
+    except ImportError as error:
+        allowed = "torchvision, timm or a Python module's path"
+        raise CostmodelError(f"cannot import {package!r}: {error}; allowed: {allowed}") from None
+    finally:
+        if added:
+            sys.path.remove(here)
+    factory = getattr(home, name, None)
+    if not callable(factory):
+        callables = [n for n, value in vars(home).items() if callable(value) and not n.startswith("_")]
+        raise CostmodelError(f"{package} has no factory {name!r}{near(name, callables)}")
+    more = {}
+    if classes is not None:
+        if "num_classes" not in inspect.signature(factory).parameters:
+            raise CostmodelError(f"{package}:{name} takes no num_classes, so that classes cannot be given")
+        more["num_classes"] = classes
+    module = factory(**more)
+    if not isinstance(module, nn.Module):
+        raise CostmodelError(f"{package}:{name} returned a {type(module).__name__}; allowed: a torch.nn.Module")
+    return module

@@ -1,0 +1,229 @@
+"""A torch.nn.Module as a graph: it is run once without data, and each torch function that it calls becomes a node.
+
+Tensors on torch's `meta` device carry shapes and strides alone, so that sizes, Python's control flow on them, views and
+in-place operations are real, and nothing is computed. The moment at which Python lets a tensor go is the moment at
+which a real run would: lifetimes are recorded, not guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from types import FunctionType
+from typing import Any, Callable, Optional, Tuple
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ...errors import CostmodelError
+from ...graph.graph import Graph
+from ...graph.network import Network
+from ...graph.op import OPS
+from ..draft import Life, graph_of
+from . import shapes  # noqa: F401  (registers its functions)
+from .functions import FUNCTIONS
+from .recorder import BATCH, Recorder, tensors_in
+
+TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # modules that are one op, by the name of their class
+
+#: Questions about a tensor that have nothing to do with its data.
+ASKS = frozenset(
+    "dim size numel is_contiguous stride __len__ get_device is_floating_point is_complex element_size storage_offset "
+    "ndimension nelement type __repr__ __format__ __hash__ _set_grad_enabled is_same_size untyped_storage "
+    "has_names is_nonzero_ __dir__ register_hook retain_grad _is_view_ is_inference".split()
+)
+#: What needs the data itself.
+DATA = frozenset("__bool__ __int__ __float__ __index__ item tolist numpy __contains__ nonzero is_nonzero equal "
+                 "allclose unique masked_select __array__ any all __complex__".split())  # fmt: skip
+#: Functions that make tensors out of nothing.
+FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn eye as_tensor randint "
+                      "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor "
+                      "meshgrid bernoulli".split())  # fmt: skip
+
+
+def trace(
+    module: nn.Module, resolution: int = 224, channels: int = 3, name: Optional[str] = None, blocks_are: str = "",
+    allow_unknown: bool = False, batch: int = BATCH,
+) -> Network:  # fmt: skip
+    """The network that a module is, on square images (N, channels, resolution, resolution).
+
+    Traced in training mode; what the module's own flags and modes say is kept for the strategy `as_is`. The module is
+    left as it is. blocks_are: class or path pattern of the blocks, where they are not found by themselves.
+    allow_unknown: an op that is not known becomes a node that costs nothing. batch: images in the run; what it gives
+    holds for all numbers but 1: of a single image torch sees more tensors as contiguous, and copies less. Raises
+    CostmodelError, with the line of the source that is to blame, for an unknown op and for control flow that depends on
+    data.
+    """
+    check(module)
+    modes = {part: part.training for part in module.modules()}
+
+    def run(training: Optional[bool]) -> Graph:
+        try:
+            if training is not None:
+                module.train(training)
+            return _Tracer(module, allow_unknown).graph((batch, channels, resolution, resolution), blocks_are)
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+
+    graph = run(True)
+    if not all(modes.values()):
+        graph = replace(graph, as_is=run(None))
+
+    @lru_cache(maxsize=8)
+    def again(size: int, single: bool) -> Network:
+        return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else BATCH)
+
+    return Network(name or type(module).__name__, graph, resolution, channels, module=module, retrace=again)
+
+
+def check(module: nn.Module) -> None:
+    """Raise CostmodelError for a module that cannot be traced at all."""
+    if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
+        raise CostmodelError("the network is compiled by TorchScript; allowed: the module that it was made from")
+    for path, part in module.named_modules():
+        if part._backward_hooks or part._backward_pre_hooks:
+            raise CostmodelError(f"{path or 'the network'} ({type(part).__name__}) has backward hooks: remove them")
+    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
+        for path, tensor in tensors:
+            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                raise CostmodelError(f"{kind} {path!r} has no shape yet; run the module once")
+            if type(tensor) not in (torch.Tensor, nn.Parameter, getattr(nn, "Buffer", torch.Tensor)):
+                raise CostmodelError(f"{kind} {path!r} is a {type(tensor).__name__}; allowed: plain torch.Tensor")
+
+
+class _Tracer(Recorder, TorchFunctionMode):
+    """Sees every torch function that is called while a module runs."""
+
+    def __init__(self, root: nn.Module, allow_unknown: bool) -> None:
+        super().__init__(root)
+        self.allow_unknown = allow_unknown
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name == "__get__":
+            name = function.__self__.__name__
+            if name not in FUNCTIONS:
+                return function(*args, **kwargs)
+        if name in ASKS or name == "__set__":
+            return function(*args, **kwargs)
+        tensors = list(tensors_in((args, kwargs)))
+        if all(self.is_constant(x) for x in tensors):
+            if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
+                return tensors[0]  # counting batches, say: the module is left as it is
+            real = not any(x.device.type == "meta" for x in tensors)
+            if name in DATA and real:
+                return function(*args, **kwargs)
+            if name not in DATA:
+                bare = (args, kwargs) if real else (self.without_data(args), self.without_data(kwargs))
+                y = function(*bare[0], **bare[1])
+                if not self.sees_node(y, tensors):
+                    return y
+        self.function, self.name = function, name
+        if name in DATA:
+            raise CostmodelError(f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})")
+        if name in FACTORIES:
+            return function(*self.without_data(args), **kwargs)
+        if name in BY_PARTS:
+            return self.by_parts(function, args, kwargs)
+        plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
+        plain = {"__iadd__": "add", "__imul__": "mul", "__truediv__": "div"}.get(plain, plain)
+        if plain not in FUNCTIONS:
+            return self.unknown(name, function, args, kwargs)
+        if plain != name and plain in name:
+            if plain in INPLACE:
+                kwargs = {**kwargs, "inplace": True}
+            elif plain != "requires_grad":
+                return self.unknown(name, function, args, kwargs)
+        self.as_values(*(tensors if plain not in LAYERS else tensors[:1]))
+        if "input" in kwargs:  # torch's own name for what the table calls x
+            args, kwargs = (kwargs["input"], *args), {k: v for k, v in kwargs.items() if k != "input"}
+        try:
+            return FUNCTIONS[plain](self, *args, **kwargs)
+        except TypeError as error:
+            if "unexpected keyword" in str(error) or "positional argument" in str(error):
+                raise self.error(f"{name} with these arguments ({error})") from None
+            raise
+
+    def by_parts(self, function: Callable, args: tuple, kwargs: dict) -> Any:
+        """Run a function of torch's that is written in Python so that the functions it calls are seen.
+
+        It asks has_torch_function whether to hand the whole call to this tracer; in this copy of it the answer is no.
+        """
+        blind = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch_function")}
+        names = {**function.__globals__, **blind}
+        copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+        copy.__kwdefaults__ = function.__kwdefaults__
+        with self:
+            return copy(*args, **kwargs)
+
+    def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
+        if not self.allow_unknown:
+            known = ", ".join(sorted(n for n in FUNCTIONS if not n.startswith("_")))
+            hint = "allow_unknown lets it through as a lower bound"
+            raise CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint} (known: {known})")
+        tensors = [x for x in tensors_in((args, kwargs))]
+        self.as_values(*tensors)
+        y = function(*self.without_data(args), **self.without_data(kwargs))
+        if not isinstance(y, torch.Tensor):
+            raise CostmodelError(f"unknown op {name!r} gives no single tensor (in {self.place()})")
+        if getattr(y, "_traced", None) is not None:
+            return y
+        size = tuple(0 if s == self.batch else s for s in y.shape)
+        return self.emit(OPS["unknown"](name, size, len(tensors)), tensors, y)
+
+    def entered(self, module: nn.Module, call: Callable, args: tuple, kwargs: dict) -> Any:
+        """A module's call."""
+        self.stack.append(module)
+        self.called.add(self.paths.get(id(module), ""))
+        try:
+            if type(module).__name__ in TAKEN_FOR_NODES:
+                return self.noise(module, *args)
+            return call(module, *args, **kwargs)
+        finally:
+            self.stack.pop()
+
+    def noise(self, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Stochastic depth: torchvision's, or timm's under another name."""
+        p = float(getattr(module, "p", None) or getattr(module, "drop_prob", None) or 0.0)
+        if not module.training or p == 0:
+            return x
+        if not getattr(module, "scale_by_keep", True):
+            raise self.error("drop path without scaling")
+        return self.emit(OPS["stochastic_depth"](p, getattr(module, "mode", "row")), [x], self.like(x))
+
+    def graph(self, shape: Tuple[int, ...], blocks_are: str) -> Graph:
+        """Run the module and make the graph."""
+        self.images = torch.empty(shape, device="meta")
+        self.batch = shape[0]
+        self.images._traced = Life()
+        real_call, tracer = nn.Module.__call__, self
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return tracer.entered(module, real_call, args, kwargs)
+
+        nn.Module.__call__ = call
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), self:
+                result = self.root(self.images)
+        except CostmodelError:
+            raise
+        except Exception as error:  # whatever a network's own code raises on such images
+            reason = f"{type(error).__name__}: {error}".split("\n")[0]
+            raise CostmodelError(f"the network does not run on {shape[1:]} images: {reason}") from error
+        finally:
+            nn.Module.__call__ = real_call
+        if not isinstance(result, torch.Tensor):
+            raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
+        return graph_of(self.drafts, self.value(result), self.root, self.called, blocks_are)
+
+
+#: Functions that may take parameters as their layer's own.
+LAYERS = frozenset({"conv1d", "conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu"})
+#: Functions written in Python that are what the functions are which they call.
+BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
+INPLACE = frozenset("relu relu6 hardsigmoid hardswish silu sigmoid tanh mish hardtanh clamp leaky_relu elu dropout "
+                    "add mul sub div clamp_min".split())  # fmt: skip
+

@@ -1,0 +1,124 @@
+"""An ONNX file as a network. Only the graph is read: the weights stay in the file until a module is made with them.
+
+What a file does not say is read as follows. Values go after their last reader, as in a runtime that frees them then:
+nothing is in place, and no call frame of Python holds a module's input. Norms and dropout train as in a module that is
+put into training mode; the file's own modes are those of the strategy `as_is`. A layer's tensors and every other
+initialiser of more than one number are parameters.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from ...errors import CostmodelError
+from ...graph.network import Network
+
+RESOLUTION = 224  # where the file leaves it open
+OLDEST = 7  # opset: before it, norms and broadcasting meant something else
+
+
+def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Network:
+    """The network of an ONNX file. Raises CostmodelError for what is no such file or no network of supported ops.
+
+    blocks_are: a pattern of paths, or a class where the exporter noted classes. allow_unknown: operators that are not
+    known cost nothing.
+    """
+    model = _model(path)
+    with _reading(path):
+        channels, side, fixed = _images(model, path)
+    name = os.path.splitext(os.path.basename(path))[0]
+    from .graph import Reader
+
+    def numbers(tensor: Any) -> Any:
+        return _numbers(tensor, path)
+
+    @lru_cache(maxsize=8)
+    def at(resolution: int, single: bool = False) -> Network:
+        with _reading(path, "" if resolution == side else f" (the file is made for {side}x{side} images)"):
+            reader = Reader(model, path, numbers, (channels, resolution, resolution), fixed, allow_unknown)
+            graph = reader.read(blocks_are)
+
+        def weights() -> Dict[str, Any]:
+            return {where: tensor.load() for where, tensor in reader.weights.items()}
+
+        return Network(name, graph, resolution, channels, retrace=at, weights=weights)
+
+    return at(side)
+
+
+@contextmanager
+def _reading(path: str, hint: str = "") -> Iterator[None]:
+    """Turns what a damaged file makes of Python's own operations into a CostmodelError: names that are no text, say.
+
+    hint: what is added to any message.
+    """
+    try:
+        yield
+    except CostmodelError as error:
+        raise CostmodelError(f"{error}{hint}") from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise CostmodelError(f"cannot read {path!r}: {reason}") from error
+
+
+def _model(path: str) -> Any:
+    """The model in a file, its functions inlined and its weights left where they are."""
+    try:
+        import onnx
+        import onnx.inliner
+    except ImportError as error:
+        raise CostmodelError(f"{path} is read by onnx: pip install 'costmodel[onnx]' ({error})") from None
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise CostmodelError(f"cannot read {path!r}: {error.strerror or error}") from None
+    except (DecodeError, ValueError) as error:
+        raise CostmodelError(f"cannot read {path!r}: it is no ONNX model, or not all of one ({error})") from None
+    if not model.graph.node or not model.graph.output:
+        raise CostmodelError(f"cannot read {path!r}: it is no ONNX model: its graph is empty")
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+    if opset < OLDEST:
+        raise CostmodelError(f"{path}: opset {opset}; allowed: {OLDEST} or later (onnx.version_converter)")
+    with _reading(path):
+        return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def _images(model: Any, path: str) -> Tuple[int, int, Optional[int]]:
+    """Channels and side of the images, and the batch where the file fixes it."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    for what, values in (("inputs", inputs), ("outputs", model.graph.output)):
+        if len(values) != 1:
+            names = ", ".join(value.name for value in values) or "none"
+            raise CostmodelError(f"{path} has {len(values)} {what} ({names}); allowed: one")
+    kind = inputs[0].type.tensor_type
+    sizes: List[Optional[int]] = [d.dim_value or None for d in kind.shape.dim]
+    shown = "x".join("?" if size is None else str(size) for size in sizes) or "of no known shape"
+    import onnx
+
+    if kind.elem_type != onnx.TensorProto.FLOAT:
+        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        raise CostmodelError(f"{path}: the input is {found}; allowed: float32 (--dtype says how it trains)")
+    if len(sizes) != 4 or sizes[1] is None:
+        raise CostmodelError(f"{path}: the input is {shown}; allowed: images (N, channels, height, width)")
+    batch, channels, height, width = sizes
+    if height != width:
+        hint = "; channels stand last?" if width in (1, 3) else ""
+        raise CostmodelError(f"{path}: the input is {shown}{hint}; allowed: square images (N, channels, side, side)")
+    return channels, height or RESOLUTION, batch
+
+
+def _numbers(tensor: Any, path: str) -> Any:
+    """A tensor's numbers, from the file or from the one beside it."""
+    import onnx
+
+    try:
+        return onnx.numpy_helper.to_array(tensor, os.path.dirname(os.path.abspath(path)))
+    except Exception as error:  # onnx raises its own, OSError and ValueError for files that are not there or too short
+        reason = str(error).split("\n")[0]
+        raise CostmodelError(f"{path}: the numbers of {tensor.name!r} cannot be read: {reason}") from None

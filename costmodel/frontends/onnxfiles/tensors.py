@@ -1,0 +1,82 @@
+"""Tensors of an ONNX file: their shapes at once, their numbers when they are asked for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any, Callable, Dict, Sequence
+
+import numpy as np
+
+from ...errors import CostmodelError
+from .names import MODULE
+
+
+class Stored:
+    """A tensor that is there before the step: of the file, or computed from such ones alone.
+
+    own: an initialiser of numbers, which training would change; anything else is a constant. computed: not in the file,
+    so that its first axis may be the batch.
+    """
+
+    def __init__(self, name: str, shape: Sequence[int], dtype: str, load: Callable[[], np.ndarray], own: bool) -> None:
+        self.name, self.shape, self.dtype, self.load, self.own = name, tuple(shape), dtype, load, own
+        self.computed = False
+
+    @classmethod
+    def of(cls, array: Any, name: str = "constant", computed: bool = False) -> "Stored":
+        """The constant that an array is."""
+        array = np.asarray(array)
+        constant = cls(name, array.shape, array.dtype.name, lambda: array, False)
+        constant.computed = computed
+        return constant
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def called(self, name: str) -> "Stored":
+        """The tensor under another name: another parameter, which starts from the same numbers."""
+        return Stored(name, self.shape, self.dtype, self.load, self.own)
+
+    def as_float(self) -> "Stored":
+        """The tensor in float32."""
+        load = self.load
+        return Stored(self.name, self.shape, "float32", lambda: load().astype(np.float32), self.own)
+
+    def transposed(self, axes: Sequence[int]) -> "Stored":
+        """The tensor with its axes in another order; nothing is loaded for it."""
+        shape, load = [self.shape[a] for a in axes], self.load
+        return Stored(self.name, shape, self.dtype, lambda: load().transpose(axes), self.own)
+
+
+def attributes_of(node: Any) -> Dict[str, Any]:
+    import onnx
+
+    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
+
+
+def initialiser(tensor: Any, load: Callable[[Any], np.ndarray]) -> Stored:
+    """An initialiser. A single number without a module's name is a constant of the exporter's."""
+    import onnx
+
+    dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    numbers = dtype in ("float32", "float64", "float16", "bfloat16")
+    own = numbers and (prod(tensor.dims) != 1 or MODULE.fullmatch(tensor.name) is not None)
+    return Stored(tensor.name, tensor.dims, dtype, lru_cache(maxsize=1)(lambda: load(tensor)), own)
+
+
+def constant(node: Any) -> Stored:
+    """What a Constant holds."""
+    import onnx
+
+    for name, value in attributes_of(node).items():
+        if name in ("value_float", "value_floats"):
+            return Stored.of(np.array(value, np.float32), node.output[0])
+        if name in ("value_int", "value_ints"):
+            return Stored.of(np.array(value, np.int64), node.output[0])
+        if name == "value":
+            return Stored.of(onnx.numpy_helper.to_array(value), node.output[0])
+    raise CostmodelError("a Constant without numbers")

@@ -1,0 +1,54 @@
+"""A network as a spec: its nodes one by one, as `nodes:` of a YAML file, which reads back as the same network."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any, Dict
+
+from ...files.document import write
+from ...graph.graph import Node
+from ...graph.network import Network
+
+
+def to_yaml(network: Network) -> str:
+    """The spec of a network. Its shapes are formulas, but padding that a module's Python chose stays as it was chosen.
+
+    What a module's own modes say beside its flags (`as_is`) is left out.
+    """
+    graph = network.graph
+    last = graph.nodes[-1]
+    classes = last.op.out_features if last.op.kind == "linear" else 1
+    head = {
+        "network": network.name,
+        "resolution": network.resolution,
+        "channels": network.channels,
+        "classes": classes,
+        "classifier": graph.classifier,
+        "blocks": list(graph.blocks),
+        "containers": sorted(graph.containers),
+    }
+    if network.reference:
+        head["reference"] = network.reference
+    lines = [write(head), "nodes:"]
+    for node in graph.nodes:
+        row = row_of(node)
+        if node is last and node.op.kind == "linear":
+            row["out_features"] = "classes"
+        lines.append("- " + write(row, flow=True))
+    return "\n".join(lines) + "\n"
+
+
+def row_of(node: Node) -> Dict[str, Any]:
+    """A node by the spec's keys; what is the default is left out."""
+    row: Dict[str, Any] = {"name": node.name, "op": node.op.kind, "inputs": list(node.inputs)}
+    for field in fields(node.op):
+        value = getattr(node.op, field.name)
+        if field.default is MISSING or value != field.default:
+            row[field.name] = list(value) if isinstance(value, tuple) else value
+    if node.owner != node.name:
+        row["owner"] = node.owner
+    if node.trains:
+        row["trains"] = sorted(node.trains)
+    if node.until:
+        row["until"] = node.until
+    return row

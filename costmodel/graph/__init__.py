@@ -1,0 +1,1 @@
+"""What a network is: ops, nodes and what follows from them."""

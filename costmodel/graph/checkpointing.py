@@ -1,0 +1,118 @@
+"""Blocks that run again in the backward pass: of such a block only what it is given is kept (`checkpoint=blocks`).
+
+What torch.utils.checkpoint(..., use_reentrant=False) does, torch 2.13:
+- The block's inputs are kept until the last of its nodes that saved something has run backward.
+- The first of them, in the order of the backward pass, runs the block again before it does anything itself. The second
+  run stops where what is saved last is there: an op that saves its inputs is not reached (`early_stop`).
+- Everything else of the second run goes then. What it saved goes as its reader has run.
+- Where the block draws random numbers, their state is kept beside its inputs, and once more during the second run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import AbstractSet, Dict, Iterable, NamedTuple, Optional, Tuple
+
+from ..errors import CostmodelError
+from .graph import Graph, within
+from .op import Extra
+
+RNG_STATE = "state of random numbers"
+STATE = Extra((5056,), 8)  # torch.get_rng_state() on the CPU
+GIVEN = "block's input"
+
+
+class Segment(NamedTuple):
+    """Consecutive nodes that run again.
+
+    given: values that they are given; inputs: contents of those that are kept for it. first, last: of the nodes that
+    save something. whole: the second run makes the last one's output too. is_random: the state of random numbers is
+    kept.
+    """
+
+    scope: str
+    run: range
+    given: Tuple[int, ...]
+    inputs: Tuple[int, ...]
+    first: int
+    last: int
+    whole: bool
+    is_random: bool
+
+    @property
+    def again(self) -> range:
+        """The nodes that the second run gets through."""
+        return range(self.run.start, self.last + self.whole)
+
+
+def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
+    """The graph in which those of the scopes that have a backward pass run again in it.
+
+    Raises CostmodelError where none has, or one cannot run again.
+    """
+    alive = [node.name for node, demanded in zip(graph.nodes, graph.demanded) if demanded]
+    scopes = tuple(scope for scope in scopes if any(within(name, scope) for name in alive))
+    if not scopes:
+        raise CostmodelError("no block has a backward pass in which it could run again")
+    graph = replace(graph, checkpointed=scopes)
+    cut = graph.prefix if graph.prefix_slices > 1 else 0
+    for segment in segments(graph):
+        if segment.run.start < cut:
+            raise CostmodelError(f"block {segment.scope!r} cannot be checkpointed: the frozen prefix, which is cut into"
+                                 " slices, ends in it")  # fmt: skip
+    return graph
+
+
+@lru_cache(maxsize=512)
+def segments(graph: Graph, stock: bool = True) -> Tuple[Segment, ...]:
+    """The parts of a graph that run again, in order.
+
+    stock: as PyTorch's formulas have it, not by what the demanded gradients need. Raises CostmodelError where a block
+    hands out more than its last value, or overwrites what it is given.
+    """
+    return tuple(s for s in (_segment(graph, scope, stock) for scope in graph.checkpointed) if s is not None)
+
+
+def _segment(graph: Graph, scope: str, stock: bool) -> Optional[Segment]:
+    inside = [i for i, node in enumerate(graph.nodes) if within(node.name, scope)]
+    run = range(inside[0], inside[-1] + 1)
+    if len(run) != len(inside):
+        raise CostmodelError(f"block {scope!r} cannot be checkpointed: {graph.nodes[run.start].name} and what follows"
+                             " are not all in it")  # fmt: skip
+    given = dict.fromkeys(v for i in run for v in graph.reads[i] if v <= run.start)
+    for i, reads in enumerate(graph.reads[run.stop :], run.stop):
+        for v in reads:
+            if run.start < v < run.stop:
+                raise CostmodelError(f"block {scope!r} cannot be checkpointed: {graph.nodes[i].name} reads"
+                                     f" {graph.nodes[v - 1].name} in the midst of it")  # fmt: skip
+    _refuse_overwritten(graph, scope, run)
+    saves = [i for i in run if saved_by(graph, i, stock)]
+    if not saves:
+        return None  # nothing refers to the block after the forward pass
+    last = saves[-1]
+    whole = graph.nodes[last].op.saves_late(saved_by(graph, last, stock))
+    contents = dict.fromkeys(graph.content[v] for v in given if v not in graph.resident)
+    is_random = any(graph.nodes[i].op.is_random for i in run)
+    return Segment(scope, run, tuple(given), tuple(contents), saves[0], last, whole, is_random)
+
+
+def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:
+    """Everything that a node's autograd node saves, parameters and buffers included."""
+    op, demanded = graph.nodes[i].op, graph.demanded[i]
+    if not demanded:
+        return frozenset()
+    needs = op.torch_needs() if stock else op.needs()
+    gradients = needs if stock and op.torch_joint else demanded
+    return {operand for gradient in gradients for operand in needs[gradient] if operand not in op.unseen}
+
+
+def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:
+    """Raise CostmodelError where a node in place overwrites what the block is given: the second run needs it."""
+    same: Dict[int, int] = {}  # value -> the one whose storage it is
+    for i in run:
+        node, v = graph.nodes[i], graph.reads[i][0]
+        if node.op.is_view or node.op.is_inplace:
+            same[i + 1] = same.get(v, v)
+            if node.op.is_inplace and same[i + 1] <= run.start:
+                raise CostmodelError(f"block {scope!r} cannot be checkpointed: {node.name} overwrites its input")

@@ -1,0 +1,45 @@
+"""How long PyTorch's call frames hold a value."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from .checkpointing import segments
+from .graph import Graph
+
+
+def frame_ends(graph: Graph) -> Dict[int, List[int]]:
+    """Node -> the values that no call frame holds any longer once it has run.
+
+    A reader in a deeper frame than the value's own received it through a module call, and that module holds it until
+    it returns: the outermost such module that does not also enclose the value's maker. A trace has recorded it.
+    """
+    frames = [graph.frames(node) for node in graph.nodes]
+    last = {frame: i for i, inside in enumerate(frames) for frame in inside}
+    number = {node.name: i for i, node in enumerate(graph.nodes)}
+    # Of the value that node i makes:
+    death = [max(i, number.get(node.until, i)) for i, node in enumerate(graph.nodes)]
+    for i, reads in enumerate(graph.reads):
+        for v in reads:
+            if v == 0:
+                continue
+            if graph.nodes[v - 1].until:
+                death[v - 1] = max(death[v - 1], i)
+                continue
+            made, read = frames[v - 1], frames[i]
+            common = 0
+            while common < len(made) and common < len(read) and made[common] == read[common]:
+                common += 1
+            end = last[read[common]] if common < len(read) else i
+            death[v - 1] = max(death[v - 1], end)
+    for segment in segments(graph):
+        for v in segment.given:
+            if v:
+                death[v - 1] = max(death[v - 1], segment.run.stop - 1)
+        for i in segment.run[:-1]:
+            death[i] = min(death[i], segment.run.stop - 1)
+    death[-1] = len(graph)  # the result is the caller's
+    ends: Dict[int, List[int]] = {}
+    for i, end in enumerate(death):
+        ends.setdefault(end, []).append(i + 1)
+    return ends

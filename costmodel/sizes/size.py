@@ -1,0 +1,119 @@
+"""Arithmetic on sizes: Python ints, int64 arrays or lines (lines.py), so one formula prices one case or a whole grid."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Tuple
+
+import numpy as np
+
+from ..errors import CostmodelError
+
+Size = Any  # int | numpy.ndarray of int64 | lines.Line
+Shape = Tuple[Size, ...]
+
+LARGEST = 2**63 - 1  # every count is a signed 64-bit integer, here and in torch
+
+
+def is_int(value: object) -> bool:
+    """An integer that fits in 64 bits; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def numel(shape: Shape) -> Size:
+    """Number of elements; 1 for a scalar's shape ()."""
+    return prod(shape)
+
+
+def nbytes(elements: Size, bits: int) -> Size:
+    """Bytes of a packed tensor of `elements` values of `bits` bits: ceil(elements * bits / 8)."""
+    return -(-elements * bits // 8)
+
+
+def require(condition: Any, message: str, *shapes: Shape) -> None:
+    """Raise CostmodelError unless the condition holds, for an array in every element.
+
+    The message's {} take the shapes, which are only put into words where it is raised.
+    """
+    if not (condition if isinstance(condition, bool) else np.all(condition)):
+        raise CostmodelError(message.format(*map(show, shapes)))
+
+
+class Uneven(Exception):
+    """What must be one way for a whole grid is not; `condition` tells in which cells it holds."""
+
+    def __init__(self, condition: np.ndarray) -> None:
+        super().__init__("a condition on sizes holds in a part of the grid only")
+        self.condition = condition
+
+
+def uniform(condition: Any) -> bool:
+    """Whether a condition on sizes holds. Raises Uneven where it holds in some cells of a grid and in others not."""
+    if isinstance(condition, bool):
+        return condition
+    holds = bool(np.all(condition))
+    if not holds and np.any(condition):
+        raise Uneven(condition)
+    return holds
+
+
+def same(a: Shape, b: Shape) -> bool:
+    """Whether two shapes are equal; raises Uneven where they are in some cells of a grid and in others not."""
+    return a is b or len(a) == len(b) and all(m is n or uniform(m == n) for m, n in zip(a, b))
+
+
+def maximum(a: Size, b: Size) -> Size:
+    """The larger of two sizes, element by element where one is an array."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a if a >= b else b
+    return np.maximum(a, b)
+
+
+def minimum(a: Size, b: Size) -> Size:
+    """The smaller of two sizes, element by element where one is an array."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a if a <= b else b
+    return np.minimum(a, b)
+
+
+def where(condition: Any, a: Size, b: Size) -> Size:
+    """a where the condition holds, else b; element by element where the condition is an array."""
+    if isinstance(condition, (bool, np.bool_)):
+        return a if condition else b
+    return np.where(condition, a, b)
+
+
+def window(size: Size, kernel: int, stride: int, padding: int, dilation: int = 1, ceil: bool = False) -> Size:
+    """Output size of a sliding window along one axis (torch.nn.Conv2d's and AvgPool2d's formula).
+
+    With `ceil` the last window may hang over the padded edge, but never starts in the padding beyond it.
+    """
+    reach = size + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil:
+        return reach // stride + 1
+    out = -(-reach // stride) + 1
+    return out - ((out - 1) * stride >= size + padding)
+
+
+def broadcast(a: Shape, b: Shape) -> Shape:
+    """The shape two operands broadcast to (numpy's and torch's rule); raises where they do not fit."""
+    long, short = (a, b) if len(a) >= len(b) else (b, a)
+    short = (1,) * (len(long) - len(short)) + tuple(short)
+    out = []
+    for m, n in zip(long, short):
+        if m is n:
+            out.append(m)
+        elif isinstance(m, int) and m == 1:
+            out.append(n)
+        elif isinstance(n, int) and n == 1:
+            out.append(m)
+        else:
+            # Where a spatial size is an array, a 1 in it may meet the partner's larger size.
+            require((m == n) | (m == 1) | (n == 1), "shapes {} and {} do not broadcast", a, b)
+            out.append(maximum(m, n))
+    return tuple(out)
+
+
+def show(shape: Shape) -> str:
+    """A shape for people: 8x32x112x112; an axis that is an array shows its range."""
+    return "x".join(str(s) if isinstance(s, (int, np.integer)) else f"[{s.min()}..{s.max()}]" for s in shape)

@@ -1,0 +1,52 @@
+"""Sizes as people read and write them: MB is 10^6 bytes, MiB is 2^20."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import CostmodelError
+from .size import LARGEST
+
+BYTES = {
+    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+
+
+def parse_size(text: str, what: str = "budget") -> int:
+    """Bytes of a size such as 64MB or 1.5GiB; raises CostmodelError where it is none."""
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]+)\s*", text)
+    units = {unit.lower(): factor for unit, factor in BYTES.items()}
+    if not match or match[2].lower() not in units:
+        allowed = "a number and one of B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), as in 64MB"
+        raise CostmodelError(f"{what} is {text!r}; allowed: {allowed}")
+    whole, _, fraction = match[1].partition(".")
+    factor = units[match[2].lower()]
+    size = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
+    if not 0 < size <= LARGEST:
+        raise CostmodelError(f"{what} is {text!r}; allowed: at least 1 B and below 2^63 B")
+    return size
+
+
+def unit_of(largest: int) -> str:
+    """The decimal unit in which a column whose largest entry is this reads well."""
+    return next((unit for unit in ("GB", "MB", "kB") if largest >= BYTES[unit]), "B")
+
+
+def in_unit(size: int, unit: str) -> str:
+    """A size in a unit, without its name: '70.84'."""
+    return f"{size:,}" if unit == "B" else f"{size / BYTES[unit]:,.2f}"
+
+
+def show_size(size: int) -> str:
+    """A size with its unit: '70.84 MB'."""
+    unit = unit_of(abs(size))
+    return f"{in_unit(size, unit)} {unit}"
+
+
+def show_count(count: int) -> str:
+    """A count for people: '4.81 G', '3.50 M'."""
+    for letter, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= factor:
+            return f"{count / factor:,.2f} {letter}"
+    return f"{count}"

@@ -1,0 +1,323 @@
+"""The answer: numbers with their reasons. Every total is a sum over rows, so the parts always add up to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from ..conventions import Kept, find
+from ..graph.checkpointing import GIVEN, RNG_STATE
+from ..graph.graph import Graph
+from ..notebook import Shown
+from ..sizes.size import Shape, Size, nbytes, numel
+from ..targets.target import Target
+from .events import UPDATE, Event, Timeline
+from .highest import Grid, highest
+from .optimizer import Optimizer
+
+
+class DType(NamedTuple):
+    """The data type of a network held wholly in it."""
+
+    name: str
+    bits: int
+
+
+DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16", 16), DType("float16", 16))}
+
+
+class Request(NamedTuple):
+    """What an estimate answers.
+
+    batch: images in a (micro-)step; resolution: their height and width; accumulate: micro-steps between updates.
+    """
+
+    strategy: str
+    batch: Size
+    resolution: Size
+    convention: str
+    optimizer: Optimizer
+    target: Target
+    dtype: DType
+    accumulate: int
+
+
+class Memory(NamedTuple):
+    """The timeline of a step, and the bytes in each of its slots."""
+
+    timeline: Timeline
+    sizes: Union[np.ndarray, Grid]  # an array but where the batch is a line
+
+
+class NodeWork(NamedTuple):
+    """Arithmetic of one node in one step: multiply-adds of matrix work, operations of elementwise work."""
+
+    forward_macs: Size
+    input_macs: Size  # of the gradients of activations
+    weight_macs: Size  # of the gradients of parameters
+    again_macs: Size  # of its second run, where it has one
+    forward_elementwise: Size
+    backward_elementwise: Size  # a second run included
+
+
+class Row(NamedTuple):
+    """One tensor that is kept for the backward pass.
+
+    segment, node: who keeps it first; tensor: what that node calls it.
+    needed: whether a demanded gradient's own formula reads it; if not, the implementation keeps it all the same.
+    readers: (node, gradients whose formulas read it).
+    """
+
+    segment: str
+    node: str
+    tensor: str
+    shape: Shape
+    saved_bytes: Size
+    needed: bool
+    readers: Tuple[Tuple[str, Tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate(Shown):
+    """The cost of one training step of a network under a strategy, counted by a convention.
+
+    Bytes and FLOPs are exact integers. `to_dict()` is the JSON that the CLI prints.
+    """
+
+    network: str
+    request: Request
+    graph: Graph
+    shapes: Tuple[Shape, ...]  # of each value
+    kept: Tuple[Kept, ...]
+    kept_shapes: Tuple[Shape, ...]
+    kept_bytes: Tuple[Size, ...]
+    find_work: Callable[[], Tuple[NodeWork, ...]]
+    find_memory: Optional[Callable[[], Memory]]  # None under a convention that has no timeline
+
+    @property
+    def strategy(self) -> str:
+        """As it was asked for."""
+        return self.request.strategy
+
+    @property
+    def convention(self) -> str:
+        """Who counts."""
+        return self.request.convention
+
+    @property
+    def batch(self) -> Size:
+        """Images in a (micro-)step."""
+        return self.request.batch
+
+    @property
+    def input_shape(self) -> Tuple[Size, ...]:
+        """(C, H, W) of one image."""
+        return self.shapes[0][1:]
+
+    @cached_property
+    def work(self) -> Tuple[NodeWork, ...]:
+        """The arithmetic of each node."""
+        return self.find_work()
+
+    @cached_property
+    def memory(self) -> Optional[Memory]:
+        """The timeline of the step and its sizes; None under a convention that has no timeline."""
+        return self.find_memory() if self.find_memory else None
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(prod(shape) for shape, _ in self.graph.parameters.values())
+
+    @cached_property
+    def trainable_parameters(self) -> int:
+        """Number of parameters that train."""
+        return sum(prod(shape) for shape, trains in self.graph.parameters.values() if trains)
+
+    @cached_property
+    def trained_blocks(self) -> int:
+        """Number of blocks in which something trains."""
+        return len({self.graph.block_of(node) for node in self.graph.nodes if node.trains} - {None})
+
+    @property
+    def saved_bytes(self) -> Size:
+        """Bytes of the distinct storages kept for the backward pass."""
+        return sum(self.kept_bytes)
+
+    @cached_property
+    def memory_bytes(self) -> Dict[str, Optional[Size]]:
+        """The contract's `memory_bytes`, in bytes; the peaks are None under a convention that has no timeline."""
+        item, optimizer = self.request.dtype.bits // 8, self.request.optimizer
+        tensors = sum(trains for _, trains in self.graph.parameters.values())
+        memory: Dict[str, Optional[Size]] = {
+            "parameters": item * self.parameters,
+            "buffers": sum(nbytes(numel(e.shape), e.bits or 8 * item) for e in self.graph.buffers.values()),
+            "gradients": item * self.trainable_parameters,
+            "optimizer": optimizer.state_bytes(self.trainable_parameters, tensors, 8 * item),
+            "input": item * numel(self.shapes[0]),
+            "saved": self.saved_bytes,
+            "step_peak": None,
+            "peak": None,
+        }
+        if self.memory is not None:
+            memory["step_peak"] = self.step_peak_bytes
+            memory["peak"] = self.resident_bytes(memory) + self.step_peak_bytes
+        papers = find(self.convention).memory
+        return memory if papers is None else {**memory, **papers(self)}
+
+    def resident_bytes(self, memory: Dict[str, Any]) -> Size:
+        """What is there before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""
+        targets = 8 * self.batch if self.graph.has_loss else 0
+        earlier = memory["gradients"] if self.request.accumulate > 1 else 0
+        return sum(memory[key] for key in ("parameters", "buffers", "optimizer", "input")) + targets + earlier
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """Allocated bytes above the level before the step, after each event of the timeline."""
+        return self.memory.timeline.levels(self.memory.sizes)
+
+    @cached_property
+    def step_peak_bytes(self) -> Size:
+        """The highest level above the one before the step."""
+        return highest(*self.memory)
+
+    @property
+    def left_bytes(self) -> int:
+        """The level after the step above the one before: gradients and the loss, or without training the logits."""
+        return int(self.levels[-1])
+
+    @property
+    def peak_bytes(self) -> Size:
+        """What is resident before the step, and the highest level above it."""
+        return self.memory_bytes["peak"]
+
+    @cached_property
+    def peak_event(self) -> Event:
+        """The event with which the highest level is reached."""
+        return self.memory.timeline.events[int(self.levels.argmax())]
+
+    @property
+    def peak_at(self) -> Dict[str, str]:
+        """Phase and node of the highest level."""
+        event = self.peak_event
+        return {"phase": event.phase, "node": self.node_name(event)}
+
+    def node_name(self, event: Event) -> str:
+        """Whose work an event is: a node, or in the update a parameter."""
+        if event.phase == UPDATE:
+            trained = [key for key, (_, trains) in self.graph.parameters.items() if trains]
+            return ".".join(trained[event.node])
+        return self.graph.nodes[event.node].name
+
+    @cached_property
+    def at_peak(self) -> Dict[str, int]:
+        """Bytes by category at the highest level; they add up to it."""
+        live: Dict[str, int] = {}
+        for event in self.memory.timeline.events[: int(self.levels.argmax()) + 1]:
+            size = event.sign * int(self.memory.sizes[event.slot])
+            live[event.category] = live.get(event.category, 0) + size
+        return {category: size for category, size in live.items() if size}
+
+    @cached_property
+    def flops(self) -> Dict[str, Size]:
+        """The contract's `flops`: matrix work at 2 per multiply-add, elementwise work under its own keys."""
+        return flops(self.work)
+
+    @cached_property
+    def rows(self) -> List[Row]:
+        """What is kept, tensor by tensor, in the order in which it is first kept."""
+        segment = {i: name for name, run in self.graph.segments for i in run}
+        nodes = self.graph.nodes
+        rows = []
+        for kept, shape, size in zip(self.kept, self.kept_shapes, self.kept_bytes):
+            needed = kept.operand in (GIVEN, RNG_STATE) or any(
+                read.operand in nodes[read.node].op.needs()[gradient]
+                for read in kept.readers
+                for gradient in self.graph.demanded[read.node]
+            )
+            readers = tuple((nodes[read.node].name, read.gradients) for read in kept.readers)
+            rows.append(Row(segment[kept.node], nodes[kept.node].name, kept.operand, shape, size, needed, readers))
+        return rows
+
+    @cached_property
+    def blocks(self) -> List[Dict[str, Any]]:
+        """The contract's `blocks`: stem, every block, head, classifier and loss, in order."""
+        return [{"name": name, **self.group(run)} for name, run in self.graph.segments]
+
+    @cached_property
+    def layers(self) -> List[Dict[str, Any]]:
+        """The same keys, node by node, the op and its gradients' FLOPs apart."""
+        found = []
+        for i, node in enumerate(self.graph.nodes):
+            work = flops(self.work[i : i + 1])
+            apart = {f"{key}_flops": work[key] for key in ("backward_input", "backward_weight", "elementwise_forward",
+                                                           "elementwise_backward")}  # fmt: skip
+            found.append({"name": node.name, "op": node.op.kind, **self.group(range(i, i + 1)), **apart})
+        return found
+
+    def group(self, run: range) -> Dict[str, Any]:
+        """Totals over a run of consecutive nodes. A shared parameter counts where it is first used."""
+        owners = {}
+        for i, node in enumerate(self.graph.nodes[: run.stop]):
+            for name in node.op.params():
+                owners.setdefault((node.owner, name), i)
+        mine = [self.graph.parameters[key] for key, i in owners.items() if i in run]
+        work = flops(self.work[run.start : run.stop])
+        return {
+            "output_shape": list(self.shapes[run.stop][1:]),
+            "parameters": sum(prod(shape) for shape, _ in mine),
+            "trainable_parameters": sum(prod(shape) for shape, trains in mine if trains),
+            "saved": sum(size for kept, size in zip(self.kept, self.kept_bytes) if kept.node in run),
+            "forward_flops": work["forward"],
+            "backward_flops": work["backward"],
+        }
+
+    @property
+    def unknown_ops(self) -> Tuple[str, ...]:
+        """Nodes of ops that were let through unknown: where there are any, every number is a lower bound."""
+        return tuple(node.name for node in self.graph.nodes if node.op.kind == "unknown")
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The contract's JSON document: plain ints, strings, lists and dicts."""
+        return {
+            "network": self.network,
+            "strategy": self.strategy,
+            "convention": self.convention,
+            "batch": self.batch,
+            "input_shape": list(self.input_shape),
+            "parameters": self.parameters,
+            "trainable_parameters": self.trainable_parameters,
+            "memory_bytes": dict(self.memory_bytes),
+            "flops": dict(self.flops),
+            **({"peak_at": self.peak_at, "at_peak": self.at_peak} if self.memory is not None else {}),
+            "target": {**self.request.target.to_dict(), "dtype": self.request.dtype.name},
+            **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
+            "optimizer": self.request.optimizer.name,
+            "accumulate": self.request.accumulate,
+            "blocks": self.blocks,
+        }
+
+    def __repr__(self) -> str:
+        of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"
+        return f"<Estimate of {of}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
+
+
+def flops(work: Tuple[NodeWork, ...]) -> Dict[str, Size]:
+    """FLOPs of some nodes, by the contract's keys."""
+    forward, inputs, weights, again, forward_elementwise, backward_elementwise = (
+        map(sum, zip(*work)) if work else (0, 0, 0, 0, 0, 0)
+    )
+    return {
+        "forward": 2 * forward,
+        "backward": 2 * (inputs + weights + again),
+        "backward_input": 2 * inputs,
+        "backward_weight": 2 * weights,
+        "recomputed": 2 * again,
+        "total": 2 * (forward + inputs + weights + again),
+        "elementwise_forward": forward_elementwise,
+        "elementwise_backward": backward_elementwise,
+    }

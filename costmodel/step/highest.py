@@ -1,0 +1,191 @@
+"""The highest level of a timeline over a grid of resolutions and batches, without a level for every event and cell.
+
+Between thresholds every size is a line over the batches, so every level is one, and the peak is their upper envelope.
+Sizes that are no lines count exactly where they could matter, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Sequence, Union
+
+import numpy as np
+
+from ..sizes.by_batch import Batches, Line, Uneven
+from ..sizes.size import Size
+from .events import Timeline
+
+
+class Grid(NamedTuple):
+    """The sizes of a timeline's slots for R resolutions and some batches.
+
+    lines: int64, shape (slots, 2, R): the size at the first batch, and its growth from one place to the next.
+    uneven: the sizes that are no lines, by slot; 0 stands for them in `lines`.
+    """
+
+    lines: np.ndarray
+    uneven: Dict[int, Uneven]
+    batches: Batches
+
+
+def stack(sizes: Sequence[Size], block: int) -> Union[np.ndarray, Grid]:
+    """Sizes rounded up to whole blocks, in one array: (slots,) of ints, (slots, R, B) of arrays; a Grid of lines."""
+    if block > 1:
+        sizes = [-(-size // block) * block for size in sizes]
+    kinds = set(map(type, sizes))
+    if not kinds & {Line, np.ndarray}:
+        return np.array(sizes, dtype=np.int64)
+    if Line not in kinds:
+        shape = np.broadcast_shapes(*{size.shape for size in sizes if isinstance(size, np.ndarray)})
+        full = np.empty((len(sizes), *shape), dtype=np.int64)
+        for slot, size in enumerate(sizes):
+            full[slot] = size
+        return full
+    batches = next(size.batches for size in sizes if isinstance(size, Line))
+    numbers = [part for size in sizes for part in ((size.base, size.slope) if isinstance(size, Line) else (size,))]
+    rows = max((len(number) for number in numbers if isinstance(number, np.ndarray) and number.ndim == 2), default=1)
+    lines = np.zeros((len(sizes), 2, rows), dtype=np.int64)
+    uneven = {}
+    for slot, size in enumerate(sizes):
+        if isinstance(size, Line):
+            lines[slot, 0], lines[slot, 1] = _row(size.base), _row(size.slope)
+        elif isinstance(size, np.ndarray) and size.ndim == 2 and size.shape[1] > 1:
+            uneven[slot] = batches.uneven(size, keep=block == 1)
+        elif type(size) is not int or size:
+            lines[slot, 0] = _row(size)
+    return Grid(lines, uneven, batches)
+
+
+def _row(number):
+    return number[:, 0] if isinstance(number, np.ndarray) and number.ndim == 2 else number
+
+
+def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np.ndarray]:
+    """The highest level above the one before the step, in bytes: an int, or shape (R, batches) over a grid."""
+    if not isinstance(sizes, Grid):
+        if sizes.ndim == 1:
+            return max(0, int(timeline.levels(sizes).max(initial=0)))
+        return top_levels(timeline, sizes).max(axis=0)
+    tops, batches = timeline.tops, sizes.batches
+    levels = top_levels(timeline, sizes.lines)
+    # How often each uneven size is part of each of these levels.
+    counts = {slot: timeline.count(slot)[tops] for slot in sizes.uneven if slot in timeline.slots}
+    counts = {slot: np.append(count, 0) for slot, count in counts.items() if count.any()}
+    if not counts:
+        return envelope(levels, batches)
+    matter = candidates(levels, counts, sizes)
+    if sum(np.count_nonzero(count[matter.any(axis=1)]) for count in counts.values()) > len(timeline.slots):
+        return running(timeline, sizes)
+    peak = envelope(levels[~np.any(list(counts.values()), axis=0)], batches)
+    for event in np.flatnonzero(matter.any(axis=1)):
+        rows = np.flatnonzero(matter[event])
+        base, slope = levels[event][:, rows, None]
+        level = base + slope * batches.places
+        for slot, count in counts.items():
+            if count[event]:
+                level += count[event] * np.broadcast_to(sizes.uneven[slot].size, peak.shape)[rows]
+        peak[rows] = np.maximum(peak[rows], level)
+    return peak
+
+
+def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
+    """The levels among which the highest is, the one before the step last; sizes (slots, ...) -> (tops + 1, ...)."""
+    tops = timeline.tops
+    levels = np.zeros((len(tops) + 1, *sizes.shape[1:]), dtype=np.int64)
+    if len(tops):
+        until = tops[-1] + 1
+        steps = sizes[timeline.slots[:until]]
+        steps *= timeline.signs[:until].reshape(-1, *[1] * (sizes.ndim - 1))
+        np.cumsum(np.add.reduceat(steps, np.append(0, tops[:-1] + 1)), axis=0, out=levels[:-1])
+    return levels
+
+
+def candidates(levels: np.ndarray, counts: Dict[int, np.ndarray], sizes: Grid) -> np.ndarray:
+    """Which levels with uneven parts may be the peak somewhere: bools, shape (levels, R).
+
+    A level is not where a line above it lies at both ends, and so in between, below a line that is under the peak.
+    """
+    last = sizes.batches.last
+    uneven = np.flatnonzero(np.any(list(counts.values()), axis=0))
+    above, below = levels[uneven], levels[uneven]
+    for slot, count in counts.items():
+        (_, most, least, slope), times = sizes.uneven[slot], count[uneven]
+        events = np.flatnonzero(times)
+        for bound, base in ((above, most), (below, least)):
+            bound[events] += times[events, None, None] * np.stack([base, slope])
+    floors = levels.copy()
+    floors[uneven] = below
+    matter = np.ones(above[:, 0].shape, dtype=bool)
+    row = np.arange(levels.shape[2])
+    under = []
+    for ends in (floors[:, 0], floors[:, 0] + last * floors[:, 1]):
+        line = ends.argmax(axis=0)
+        base, slope = floors[line, 0, row], floors[line, 1, row]
+        matter &= (above[:, 0] > base) | (above[:, 0] + last * above[:, 1] > base + last * slope)
+        under.append(line)
+    found = np.zeros(levels[:, 0].shape, dtype=bool)
+    found[uneven] = matter
+    is_uneven = np.zeros(len(levels), dtype=bool)
+    is_uneven[uneven] = True
+    for line in under:  # those lines' own levels
+        found[line, row] |= is_uneven[line]
+    return found
+
+
+def envelope(lines: np.ndarray, batches: Batches) -> np.ndarray:
+    """The largest of some lines (count, 2, R) at every batch: int64, shape (R, batches).
+
+    The largest of lines is convex. So a line that is the largest at two batches is so in between; and where two
+    different lines are, the batches on both sides of their crossing tell whether a third one rises above them there
+    (M. J. Eisner and D. G. Severance, Mathematical techniques for efficient record segmentation, J. ACM 23(4), 1976).
+    """
+    places = batches.places
+    base, slope = lines[:, 0], lines[:, 1]
+
+    def best(row: np.ndarray, at: np.ndarray) -> np.ndarray:
+        return (base[:, row] + slope[:, row] * places[at]).argmax(axis=0)
+
+    row = np.arange(lines.shape[2])
+    left, right = np.zeros_like(row), np.full_like(row, len(places) - 1)
+    ends = best(np.concatenate([row, row]), np.concatenate([left, right]))
+    first, final = np.split(ends, 2)  # the largest lines at the left and the right end
+    done = []  # (row, from, to, line), ends included
+    while len(row):
+        f, g = (np.stack([base[line, row], slope[line, row]]) for line in (first, final))
+        holds = f[0] + f[1] * places[right] == g[0] + g[1] * places[right]  # the left end's line also at the right
+        held = f[0] + f[1] * places[left] == g[0] + g[1] * places[left]
+        done.append((row[holds], left[holds], right[holds], first[holds]))
+        other = held & ~holds
+        done.append((row[other], left[other], right[other], final[other]))
+        apart = ~(holds | held)
+        row, left, right, first, final, f, g = (
+            x[..., apart] for x in (row, left, right, first, final, f, g)
+        )
+        # The last batch at which the left line is not below the right one; both are listed, and differ.
+        crossing = (f[0] - g[0]) // (g[1] - f[1])
+        middle = np.clip(np.searchsorted(places, crossing, side="right") - 1, left, right - 1)
+        near = best(np.concatenate([row, row]), np.concatenate([middle, middle + 1]))
+        before, after = np.split(near, 2)
+        row = np.concatenate([row, row])
+        left, right = np.concatenate([left, middle + 1]), np.concatenate([middle, right])
+        first, final = np.concatenate([first, after]), np.concatenate([before, final])
+    row, left, right, line = (np.concatenate(x) for x in zip(*done))
+    order = np.lexsort((left, row))
+    row, left, right, line = (x[order] for x in (row, left, right, line))
+    lengths = right - left + 1
+    growth = np.repeat(slope[line, row], lengths).reshape(-1, len(places))
+    return np.repeat(base[line, row], lengths).reshape(-1, len(places)) + growth * places
+
+
+def running(timeline: Timeline, sizes: Grid) -> np.ndarray:
+    """The same event by event, whatever the sizes are."""
+    places = sizes.batches.places
+    level = np.zeros((sizes.lines.shape[2], len(places)), dtype=np.int64)
+    peak = level.copy()
+    for slot, sign in zip(timeline.slots.tolist(), timeline.signs.tolist()):
+        if slot in sizes.uneven:
+            level += sign * sizes.uneven[slot].size
+        else:
+            base, slope = sign * sizes.lines[slot]
+            level += base[:, None] + slope[:, None] * places
+        np.maximum(peak, level, out=peak)
+    return peak

@@ -1,0 +1,93 @@
+"""What ops answer to the walker: asked each time, or remembered, where many graphs share their ops and shapes."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from ..graph.op import Extra, Op, Work
+from ..sizes.by_batch import Line
+from ..sizes.size import Shape, Size, nbytes, numel
+from ..targets.target import Setting
+
+
+class Answers:
+    """Asks each time."""
+
+    def images(self, batch: Size, channels: int, side: Size) -> Shape:
+        """The shape of a batch of square images."""
+        return (batch, channels, side, side)
+
+    def shape(self, op: Op, *xs: Shape) -> Shape:
+        """See Op.shape; the other methods likewise."""
+        return op.shape(*xs)
+
+    def extras(self, op: Op, *xs: Shape) -> Dict[str, Extra]:
+        return op.extras(*xs)
+
+    def work(self, op: Op, y: Shape, *xs: Shape) -> Dict[str, Work]:
+        return op.work(y, *xs)
+
+    def transients(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Tuple[Size, Size]:
+        return op.transients(setting, y, *xs)
+
+    def epilogue(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Size:
+        return op.epilogue(setting, y, *xs)
+
+    def nbytes(self, shape: Shape, bits: int) -> Size:
+        """Bytes of a packed tensor of elements of so many bits."""
+        return nbytes(numel(shape), bits)
+
+
+class Remembered(Answers):
+    """Asks once. Equal ops are one; shapes are told apart as objects, which an op that keeps the shape hands on."""
+
+    def __init__(self) -> None:
+        self._found: Dict[tuple, Any] = {}
+        self._names: Dict[int, int] = {}  # of an op, by its id: the id of the first equal one
+        self._first: Dict[Op, int] = {}
+        self._alive: List[Any] = []  # whose ids are in use
+        self.bytes = 0  # of arrays that are remembered
+
+    def images(self, batch, channels, side):
+        size = (batch.base, batch.slope) if isinstance(batch, Line) else id(batch)
+        key = ("images", size, channels, id(side))
+        if key not in self._found:
+            self._alive.append((batch, side))
+            self._found[key] = (batch, channels, side, side)
+        return self._found[key]
+
+    def shape(self, op, *xs):
+        return self._once(("shape", self._name(op), *map(id, xs)), op.shape, *xs)
+
+    def extras(self, op, *xs):
+        return self._once(("extras", self._name(op), *map(id, xs)), op.extras, *xs)
+
+    def work(self, op, y, *xs):
+        return self._once(("work", self._name(op), *map(id, xs)), op.work, y, *xs)
+
+    def transients(self, op, setting, y, *xs):
+        return self._once(("transients", self._name(op), setting, *map(id, xs)), op.transients, setting, y, *xs)
+
+    def epilogue(self, op, setting, y, *xs):
+        return self._once(("epilogue", self._name(op), setting, *map(id, xs)), op.epilogue, setting, y, *xs)
+
+    def nbytes(self, shape, bits):
+        return self._once(("nbytes", id(shape), bits), super().nbytes, shape, bits)
+
+    def _once(self, key: tuple, function: Any, *arguments: Any) -> Any:
+        try:
+            return self._found[key]
+        except KeyError:
+            self._alive.append(arguments)
+            answer = self._found[key] = function(*arguments)
+            for part in answer if isinstance(answer, tuple) else (answer,):
+                self.bytes += getattr(part, "nbytes", 0)
+            return answer
+
+    def _name(self, op: Op) -> int:
+        try:
+            return self._names[id(op)]
+        except KeyError:
+            self._alive.append(op)
+            name = self._names[id(op)] = self._first.setdefault(op, len(self._first))
+            return name

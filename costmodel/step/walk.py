@@ -1,0 +1,175 @@
+"""The only walker: it reads a strategy's graph once and prices it. Nothing is run."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import FrozenSet, List, Optional, Tuple
+
+from ..conventions import Elementwise, Kept, find
+from ..errors import CostmodelError
+from ..graph.checkpointing import RNG_STATE, STATE, Segment, segments
+from ..graph.graph import Graph
+from ..graph.network import Network
+from ..sizes.size import LARGEST, Shape, same, uniform
+from ..strategies import apply
+from ..strategies._lite_residual import advice
+from ..targets.memory_order import layouts_of
+from ..targets.target import Setting
+from .estimate import Estimate, Memory, NodeWork, Request
+from .highest import stack
+from .memo import Answers
+from .timeline import Moves, compile
+
+
+def analyze(network: Network, request: Request, answers: Answers = Answers()) -> Estimate:
+    """The cost of one step: shapes, then what is kept, then work and memory.
+
+    The request's batch and resolution are ints, or arrays over a grid (batch (1, B), resolution (R, 1)), the batch also
+    a line: so are all sizes then. answers: what ops answer. Raises CostmodelError for a bad request, and Uneven where
+    the course of the step is not the same in a whole grid. Of a grid the caller must know that its largest corner fits
+    into 64 bits.
+    """
+    chosen = find(request.convention)
+    try:
+        graph = chosen.lower(apply(request.strategy, network.graph))
+    except CostmodelError as error:
+        raise CostmodelError(f"{network.name}: {error}") from None
+    batch, side = request.batch, request.resolution
+    single = isinstance(batch, int) and isinstance(side, int)
+    where = f"{network.name}, batch {batch}, resolution {side}" if single else network.name
+    try:
+        shapes = shapes_of(graph, answers.images(batch, network.channels, side), answers)
+    except CostmodelError as error:
+        raise CostmodelError(f"{where}: {error}{advice(str(error))}") from None
+    kept = chosen.kept(graph)
+    kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
+    again = segments(graph, chosen.measurable)
+    work = partial(work_of, graph, shapes, again, chosen.elementwise, answers)
+    memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
+    first = sum(one.segment is None for one in kept)  # the others are made anew in the backward pass
+    estimate = Estimate(
+        network.name, request, graph, shapes, kept[:first], kept_shapes[:first], kept_bytes[:first], work, memory
+    )
+    if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
+        raise CostmodelError(f"{where}: the cost exceeds 64 bits")
+    return estimate
+
+
+def shapes_of(
+    graph: Graph, images: Shape, answers: Answers = Answers(), nodes: Optional[int] = None
+) -> Tuple[Shape, ...]:
+    """The shape of every value, for a batch of images (N, C, H, W). Raises CostmodelError naming the node.
+
+    nodes: only those of so many nodes.
+    """
+    shapes: List[Shape] = [images]
+    try:
+        for node, reads in zip(graph.nodes[:nodes], graph.reads):
+            shapes.append(answers.shape(node.op, *[shapes[v] for v in reads]))
+    except CostmodelError as error:
+        raise CostmodelError(f"node {node.name!r} ({node.op.kind}): {error}") from None
+    return tuple(shapes)
+
+
+def price(
+    graph: Graph, kept: Tuple[Kept, ...], shapes: Tuple[Shape, ...], item_bits: int, answers: Answers = Answers()
+) -> Tuple[tuple, tuple]:
+    """Shapes and bytes of what is kept; `item_bits` are those of the network's data type."""
+    found, sizes = [], []
+    extras_of, extras = -1, {}
+    for node, operand, value, *_ in kept:
+        if value is not None:
+            shape, bits = shapes[value], graph.bits[value]
+        elif operand == RNG_STATE:
+            shape, bits = STATE
+        else:
+            if node != extras_of:
+                extras_of, extras = node, answers.extras(graph.nodes[node].op, *[shapes[v] for v in graph.reads[node]])
+            shape, bits = extras[operand]
+        found.append(shape)
+        sizes.append(answers.nbytes(shape, bits or item_bits))
+    return tuple(found), tuple(sizes)
+
+
+def work_of(
+    graph: Graph, shapes: Tuple[Shape, ...], again: Tuple[Segment, ...] = (), counted: Optional[Elementwise] = None,
+    answers: Answers = Answers(),
+) -> Tuple[NodeWork, ...]:  # fmt: skip
+    """The arithmetic of every node: its forward pass, and the gradients that are demanded.
+
+    again: the parts that run again. counted: a convention's own elementwise work.
+    """
+    works = []
+    twice = {i for segment in again for i in segment.again}
+    for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
+        op = node.op
+        work = answers.work(op, shapes[i + 1], *[shapes[v] for v in reads])
+        inputs = weights = elementwise = 0
+        for gradient in demanded:
+            macs, operations = work[gradient]
+            elementwise += operations
+            if gradient in op.inputs:
+                inputs += macs
+            else:
+                weights += macs
+        macs, operations = work["forward"]
+        own = counted(node, shapes[i + 1], demanded) if counted else None
+        operations, elementwise = own or (operations, elementwise)
+        if i in twice:
+            works.append(NodeWork(macs, inputs, weights, macs, operations, elementwise + operations))
+        else:
+            works.append(NodeWork(macs, inputs, weights, 0, operations, elementwise))
+    return tuple(works)
+
+
+def broadcast_inputs(graph: Graph, shapes: Tuple[Shape, ...]) -> FrozenSet[Tuple[int, str]]:
+    """(node, input) of all inputs that are smaller than the output."""
+    return frozenset(
+        (i, name)
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)) if node.op.broadcasts
+        for name, v in zip(node.op.inputs, reads) if not same(shapes[v], shapes[i + 1])
+    )  # fmt: skip
+
+
+def memory_of(
+    graph: Graph, kept: Tuple[Kept, ...], kept_bytes: tuple, shapes: Tuple[Shape, ...], request: Request,
+    answers: Answers = Answers(),
+) -> Memory:  # fmt: skip
+    """The timeline of the step and the size of each of its storages."""
+    bits, target = request.dtype.bits, request.target
+    item = bits // 8
+    prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
+    sliced = bool(prefix) and uniform(images < request.batch)
+    part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
+    joins = broadcast_inputs(graph, shapes)
+    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
+    forward, backward, epilogue, recast, copied = [], [], [], [], []
+    for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
+        here = part if i < prefix else shapes
+        xs, y = [here[v] for v in reads], here[i + 1]
+        setting = Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
+        first, second = answers.transients(node.op, setting, y, *xs)
+        forward.append(first)
+        backward.append(second)
+        epilogue.append(answers.epilogue(node.op, setting, y, *xs) if node.op.has_epilogue else 0)
+        if demanded and setting.layouts:
+            recast += [(i, name) for name in node.op.recast(setting)]
+            if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, y)):
+                copied.append(i)
+    moves = Moves(joins, frozenset(recast), frozenset(copied))
+    compiled = compile(graph, kept, request.optimizer, request.accumulate > 1, moves, sliced)
+    trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
+    number = Setting(target, item, True, ()).python_number
+    sizes = zip((*part[: prefix + 1], *shapes[prefix + 1 :]), graph.bits)
+    values = [answers.nbytes(shape, own or bits) for shape, own in sizes]
+    whole = answers.nbytes(shapes[prefix], bits)
+    lost = []
+    for segment in segments(graph):
+        node, reads = graph.nodes[segment.last], graph.reads[segment.last]
+        if segment.whole:  # the dispatcher never sees the output of an op that is left while it runs
+            lost.append(values[segment.last + 1] if target.device != "none" else 0)
+        else:
+            xs = [shapes[v] for v in reads]
+            lost.append(node.op.unfinished(Setting(target, item, True, ()), shapes[segment.last + 1], *xs))
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole]
+    return Memory(compiled, stack(slots, target.block_bytes))

@@ -1,0 +1,85 @@
+"""A strategy as a file: what is chosen for each part of a network, as `costmodel plan` writes it.
+
+    network: mobilenet_v2
+    choices:            # from the images up: frozen, bias, mobiletl or full
+      stem: frozen
+      features.1: bias
+      ...
+      head: full
+    checkpoint: [features.1]    # run again in the backward pass
+    planned_for: {...}          # a note; not read
+
+or, where a named strategy is the best plan, `strategy: NAME` in place of the choices.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ..errors import CostmodelError, unknown
+from ..files.document import Field, parse
+from ..files.document import read as checked
+from ..files.document import write as as_yaml
+from ..graph.graph import Graph
+from ._parts import CHOICES, check, parts
+
+SCHEMA = {
+    "network": Field((str,)),
+    "strategy": Field((str,)),
+    "choices": Field((dict,)),
+    "checkpoint": Field((list,), default=()),
+    "planned_for": Field((dict,)),
+}
+
+
+def read(path: str, graph: Graph) -> str:
+    """The strategy `plan:CODE` that a file stands for.
+
+    Raises CostmodelError where the file cannot be read, names a part that the network has not, leaves one out, or gives
+    one what it cannot have.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = parse(file.read(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CostmodelError(f"strategy {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    values = checked(document, SCHEMA)
+    choices, again = values["choices"], values["checkpoint"]
+    if (choices is None) == (values["strategy"] is None):
+        raise document.error("found both or neither of 'strategy' and 'choices'; allowed: one of them")
+    if choices is None:
+        return values["strategy"]
+    names = [part.name for part in parts(graph)]
+    letters = {choice: letter for letter, choice in CHOICES.items()}
+    for name, choice in choices.items():
+        if name not in names:
+            raise choices.error(unknown("part of the network", name, names))
+        if choice not in letters:
+            raise choices.error(unknown("choice", choice, letters), name)
+    missing = [name for name in names if name not in choices]
+    if missing:
+        raise choices.error(f"nothing is chosen for {', '.join(missing)}; allowed: {', '.join(letters)}")
+    for name in again:
+        if name not in graph.blocks:
+            raise document.error(unknown("block", name, graph.blocks), "checkpoint")
+    code = "".join(letters[choices[n]].upper() if n in again else letters[choices[n]] for n in names)
+    try:
+        check(code, graph)
+    except CostmodelError as error:
+        raise choices.error(error) from None
+    return f"plan:{code}"
+
+
+def text(network: str, strategy: str, graph: Graph, planned_for: Dict[str, Any]) -> str:
+    """The file for a strategy; planned_for: a note of what it was planned for."""
+    name, _, code = strategy.partition(":")
+    document: Dict[str, Any] = {"network": network, "strategy": strategy, "planned_for": planned_for}
+    if name == "plan":
+        chosen = {part.name: letter for part, letter in zip(parts(graph), code)}
+        document = {
+            "network": network,
+            "choices": {name: CHOICES[letter.lower()] for name, letter in chosen.items()},
+            "checkpoint": [name for name, letter in chosen.items() if letter.isupper()],
+            "planned_for": planned_for,
+        }
+    return f"# A strategy: costmodel report {network} --strategy THIS_FILE\n{as_yaml(document)}\n"

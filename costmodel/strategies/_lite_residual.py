@@ -1,0 +1,177 @@
+"""TinyTL's lite residual branches: a cheap second path around every block but the first (Cai et al., NeurIPS 2020).
+
+Pooling, a convolution of 2 groups, norm, ReLU, a 1x1 convolution, norm, and bilinear upsampling to the block's output,
+to which it is added before the shortcut. (github.com/mit-han-lab/tinyml: tinytl/model/modules.py)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from ..errors import CostmodelError
+from ..graph.graph import INPUT, Graph, Node, within
+from ..graph.op import Op, build
+
+FOLDER = "lite_residual"  # the module of a branch
+FIRST_RESOLUTION = 128  # the map that the first block reads, in the authors' rule, whatever the images
+POOLING, KERNEL, GROUPS = 2, 5, 2
+
+
+class Geometry(NamedTuple):
+    """What is known of a value without its sizes: its channels, and how many input pixels a step of it spans."""
+
+    channels: Optional[int]
+    stride: Tuple[int, int]
+
+
+def in_branch(node: Node) -> bool:
+    """Whether a node stands in a lite residual branch."""
+    return FOLDER in node.name.split(".")[:-1]
+
+
+def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
+    """The graph with a branch around every block but the first.
+
+    resolution: of the images for which the kernels are chosen; by default the authors' rule. Raises CostmodelError for
+    a block that no branch fits.
+    """
+    if len(graph.blocks) < 2:
+        found = "one block" if graph.blocks else "no blocks"
+        raise CostmodelError(f"the network has {found}; lite residual branches stand around all but the first of them")
+    known = geometry(graph)
+    norms = (node.op for node in graph.nodes if node.op.kind in ("batch_norm", "group_norm"))
+    norm = next(norms, build("batch_norm", {"channels": 1}))
+    first = known[_entry(graph, graph.blocks[0])]
+    size = FIRST_RESOLUTION if resolution is None else -(-resolution // max(1, *first.stride))
+    for scope in graph.blocks:
+        entry = _entry(graph, scope)
+        main = _main(graph, scope, entry)
+        stride = tuple(-(-out // max(1, at)) for out, at in zip(known[main].stride, known[entry].stride))
+        if not all(stride):
+            raise CostmodelError(f"no lite residual branch fits block {scope!r}, which has no grid of pixels")
+        if scope != graph.blocks[0]:
+            try:
+                branch = _branch(graph, scope, entry, main, known, stride, max(1, size // POOLING), norm)
+            except CostmodelError as error:
+                raise CostmodelError(f"no lite residual branch fits block {scope!r}: {error}") from None
+            graph = _joined(graph, main, branch)
+            known[branch[-1].name] = known[main]
+        size //= max(stride)
+    return graph
+
+
+def advice(error: str) -> str:
+    """What helps where a branch does not fit the images, for the end of the error's message."""
+    small = f".{FOLDER}." in error and "does not fit into" in error
+    return "; for small images the strategy's option resolution=R makes other branches" if small else ""
+
+
+def notes(graph: Graph) -> List[str]:
+    """A line for people where branches are the authors' fallback for maps of one pixel."""
+    poolings = [node for node in graph.nodes if in_branch(node) and node.op.kind == "adaptive_avg_pool2d"]
+    if not poolings:
+        return []
+    first = graph.blocks[graph.block_of(poolings[0])]
+    return [
+        f"{len(poolings)} lite residual branches, from {first} on, pool to one pixel: global pooling and 1x1 convolutions"
+        " on it."
+    ]
+
+
+def geometry(graph: Graph) -> Dict[str, Geometry]:
+    """What is known of each value by name."""
+    known = {INPUT: Geometry(None, (1, 1))}
+    for node in graph.nodes:
+        op, inputs = node.op, [known[name] for name in node.inputs]
+        channels = getattr(op, "out_channels", getattr(op, "channels", inputs[0].channels))
+        if op.kind == "cat" and op.axis == 1:
+            channels = sum(value.channels or 0 for value in inputs)
+        elif op.kind == "slice" and op.axis == 1 and channels and not op.drop:
+            channels = op.shape((1, channels))[1]
+        stride = tuple(max(axis) for axis in zip(*(value.stride for value in inputs)))
+        if op.kind in ("conv2d", "avg_pool2d", "max_pool2d"):
+            stride = tuple(s * t for s, t in zip(stride, op.stride))
+        elif op.kind in ("adaptive_avg_pool2d", "mean", "flatten", "linear"):
+            stride = (0, 0)  # no grid of pixels any more
+        known[node.name] = Geometry(channels, stride)
+    return known
+
+
+def _entry(graph: Graph, scope: str) -> str:
+    """The value that a block reads."""
+    inside = {node.name for node in graph.nodes if within(node.name, scope)}
+    # A parameter of the block's own reads the images for their number alone.
+    readers = [node for node in graph.nodes if node.name in inside and not node.op.is_resident]
+    reads = dict.fromkeys(
+        name for node in readers for x, name in zip(node.op.inputs, node.inputs) if x not in node.op.shape_only
+    )
+    outer = [name for name in reads if name not in inside]
+    if len(outer) != 1 or scope in inside:
+        found = f"reads {', '.join(outer)}" if len(outer) != 1 else "is a single layer"
+        raise CostmodelError(f"block {scope!r} {found}; a lite residual branch wants a module that reads one value")
+    return outer[0]
+
+
+def _main(graph: Graph, scope: str, entry: str) -> str:
+    """The value of a block's main branch: what the shortcut is added to, or without one the block's output."""
+    inside = [node for node in graph.nodes if within(node.name, scope)]
+    for node in reversed(inside):
+        if node.op.kind == "add" and entry in node.inputs:
+            others = [name for name in node.inputs if name != entry]
+            if others:
+                return others[0]
+    return inside[-1].name
+
+
+def _branch(
+    graph: Graph, scope: str, entry: str, main: str, known: Dict[str, Geometry], stride: Tuple[int, ...], size: int,
+    norm: Op,
+) -> List[Node]:  # fmt: skip
+    """The nodes of a branch on a pooled map of `size` pixels a side; the last one is the sum with the main branch."""
+    convs = [node for node in graph.nodes if within(node.name, scope) and node.op.kind == "conv2d"]
+    standardise = any(node.op.standardise for node in convs)
+    inputs, outputs = known[entry].channels, known[main].channels
+    # In the authors' modules the main branch lies in a folder beside the branch's.
+    holder = main.split(".main_branch.")[0] if ".main_branch." in main else scope
+    kernel = min(KERNEL, size - 1 + size % 2)
+    nodes: List[Node] = []
+
+    def add(name: str, kind: str, *reads: str, **fields: object) -> None:
+        nodes.append(Node(f"{holder}.{name}", build(kind, fields), reads or (nodes[-1].name,)))
+
+    def add_norm(name: str, channels: int) -> None:
+        nodes.append(Node(f"{holder}.{FOLDER}.{name}", _sized(norm, channels), (nodes[-1].name,)))
+
+    if size == 1:
+        add(f"{FOLDER}.pooling", "adaptive_avg_pool2d", entry)
+    else:
+        add(f"{FOLDER}.pooling", "avg_pool2d", entry, kernel=POOLING)
+    add(f"{FOLDER}.conv1", "conv2d", in_channels=inputs, out_channels=inputs, kernel=kernel, stride=stride,
+        padding=kernel // 2, groups=GROUPS, standardise=standardise)  # fmt: skip
+    add_norm("bn1", inputs)
+    add(f"{FOLDER}.act", "relu", inplace=True)
+    add(f"{FOLDER}.conv2", "conv2d", in_channels=inputs, out_channels=outputs, kernel=1, standardise=standardise)
+    add_norm("final_bn", outputs)
+    if size > 1:
+        add("lite_upsample", "upsample", nodes[-1].name, main)
+    add("lite_sum", "add", main, nodes[-1].name)
+    return nodes
+
+
+def _sized(norm: Op, channels: int) -> Op:
+    """A norm like the network's own for another number of channels, with statistics of the batch."""
+    if norm.kind == "group_norm":
+        return replace(norm, channels=channels, groups=channels // (norm.channels // norm.groups))
+    return replace(norm, channels=channels, statistics="batch")
+
+
+def _joined(graph: Graph, main: str, branch: List[Node]) -> Graph:
+    """The graph with a branch after the value `main`, whose other readers read the sum instead."""
+    total = branch[-1].name
+    nodes: List[Node] = []
+    for node in graph.nodes:
+        nodes.append(replace(node, inputs=tuple(total if name == main else name for name in node.inputs)))
+        if node.name == main:
+            nodes += branch
+    return replace(graph, nodes=tuple(nodes))

@@ -1,0 +1,198 @@
+"""What trains: a strategy rewrites the graph, marks the parameters that train and appends the loss."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
+
+from ..errors import CostmodelError, check_name, unknown
+from ..graph.checkpointing import checkpointed
+from ..graph.graph import Graph, Node, within
+from ..graph.op import build
+
+Option = Callable[[str], Any]  # the reader of an option's text; raises ValueError with what is allowed
+
+
+class Strategy(NamedTuple):
+    """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`.
+
+    least_blocks: how many blocks it wants a network to have. of_modules: it takes a traced module. takes_code: what
+    stands for K is a letter for each part of the network, the option `code`.
+    """
+
+    name: str
+    summary: str
+    rewrite: Callable[..., Graph]
+    takes_blocks: bool
+    options: Mapping[str, Option]
+    trains: bool
+    least_blocks: int
+    of_modules: bool
+    takes_code: bool
+
+
+STRATEGIES: Dict[str, Strategy] = {}
+
+
+def strategy(
+    name: str,
+    summary: str,
+    blocks: bool = False,
+    options: Mapping[str, Option] = {},
+    trains: bool = True,
+    least_blocks: int = 0,
+    of_modules: bool = False,
+    code: bool = False,
+) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
+    """Decorator: registers a function graph -> graph as the strategy `name`, with K where it takes blocks."""
+
+    def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
+        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains, least_blocks, of_modules, code)
+        return rewrite
+
+    return register
+
+
+def apply(text: str, graph: Graph) -> Graph:
+    """The graph that a strategy trains, loss included.
+
+    text: NAME[:K][,key=value...], or for NAME[:K] a file that `costmodel plan` wrote. Raises CostmodelError for an
+    unknown name or option, a K that is missing, not wanted or larger than the network, or a network that lacks what the
+    strategy needs.
+    """
+    return _apply(read(text, graph), graph)
+
+
+def read(text: str, graph: Graph) -> str:
+    """The text of a strategy, with what a file says in the place of the file's name."""
+    head, *options = text.split(",")
+    if not head.endswith((".yaml", ".yml")):
+        return text
+    from . import _file  # reads YAML, which takes its time to import
+
+    return ",".join([_file.read(head, graph), *options])
+
+
+@lru_cache(maxsize=512)
+def _apply(text: str, graph: Graph) -> Graph:
+    head, *pairs = text.split(",")
+    name, colon, k = head.partition(":")
+    check_name("strategy", name, STRATEGIES)
+    chosen = STRATEGIES[name]
+    options: Dict[str, Any] = {}
+    if chosen.takes_blocks:
+        options["blocks"] = _block_count(text, k if colon else None, len(graph.blocks))
+    elif chosen.takes_code:
+        options["code"] = k
+    elif colon:
+        raise CostmodelError(f"strategy {text!r}: {name} takes no number of blocks; allowed: {name}")
+    readers = {**chosen.options, **COMMON_OPTIONS}
+    for item in pairs:
+        key, _, value = item.partition("=")
+        if key not in readers:
+            raise CostmodelError(f"strategy {text!r}: {unknown(f'option of {name}', key, readers)}")
+        try:
+            options[key] = readers[key](value)
+        except ValueError as error:
+            raise CostmodelError(f"strategy {text!r}: {key} is {value!r}; allowed: {error}") from None
+    slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
+    try:
+        rewritten = chosen.rewrite(graph, **options)
+        rewritten = with_loss(rewritten) if chosen.trains else rewritten
+        if slices > 1 and not rewritten.prefix:
+            raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
+        rewritten = replace(rewritten, prefix_slices=slices)
+        scopes = rewritten.blocks if again else rewritten.checkpointed
+        return checkpointed(rewritten, scopes) if scopes else rewritten
+    except CostmodelError as error:
+        raise CostmodelError(f"strategy {text!r}: {error}") from None
+
+
+def with_loss(graph: Graph) -> Graph:
+    """The graph with the loss after its result."""
+    loss = Node("loss", build("cross_entropy", {}), (graph.nodes[-1].name,))
+    return replace(graph, nodes=(*graph.nodes, loss))
+
+
+def slices(text: str) -> int:
+    """Reader of `prefix_slices`."""
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise ValueError("an integer >= 1")
+    return int(text)
+
+
+def checkpoint(text: str) -> str:
+    """Reader of `checkpoint`."""
+    if text != "blocks":
+        raise ValueError("blocks")
+    return text
+
+
+#: Options of every strategy. `checkpoint=blocks`: blocks that train run again in the backward pass. `prefix_slices=N`
+#: (lean only; stock modules ignore it): the frozen prefix runs on ceil(batch / N) images at a time.
+COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint}
+
+
+def possible(graph: Graph) -> List[Strategy]:
+    """The strategies that a graph can have."""
+    blocks = len(graph.blocks)
+    return [
+        s for s in STRATEGIES.values()
+        if max(s.least_blocks, s.takes_blocks) <= blocks and (graph.is_traced or not s.of_modules) and not s.takes_code
+    ]  # fmt: skip
+
+
+def usual(graph: Graph) -> Tuple[str, ...]:
+    """Every strategy that a graph can have, those of K blocks with a few."""
+    few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
+    names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in possible(graph)]
+    return tuple(name for group in names for name in group)
+
+
+def _block_count(text: str, k: "str | None", most: int) -> int:
+    if most == 0:
+        raise CostmodelError(f"strategy {text!r}: the network has no blocks")
+    if k is None or not re.fullmatch(r"[0-9]{1,9}", k) or not 1 <= int(k) <= most:
+        found = "no number of blocks" if k is None else f"{k!r} blocks"
+        raise CostmodelError(f"strategy {text!r}: {found}; allowed: from 1 to {most}, as in {text.split(':')[0]}:1")
+    return int(k)
+
+
+# What strategies are made of.
+
+
+def everything(node: Node) -> frozenset:
+    """All parameters of a node."""
+    return frozenset(node.op.params())
+
+
+def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
+    """The graph in which `choose` says of each node which parameters train."""
+
+    def chosen(node: Node) -> Node:
+        names = choose(node)
+        return replace(node, trains=names, op=node.op.trained(names))
+
+    return graph.map(chosen)
+
+
+def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:
+    """The graph in which the norms at the nodes `where` holds use frozen statistics."""
+    return graph.map(lambda node: replace(node, op=node.op.frozen()) if where(node) else node)
+
+
+def in_classifier(graph: Graph) -> Callable[[Node], bool]:
+    """Whether a node belongs to the classifier; raises CostmodelError where the network has none."""
+    if not graph.classifier:
+        raise CostmodelError("the network has no classifier to train")
+    return lambda node: within(node.name, graph.classifier)
+
+
+def from_block(graph: Graph, blocks: int) -> Callable[[Node], bool]:
+    """Whether a node stands in one of the last `blocks` blocks or after them."""
+    scope = graph.blocks[-blocks]
+    first = next(i for i, node in enumerate(graph.nodes) if within(node.name, scope))
+    names = {node.name for node in graph.nodes[first:]}
+    return lambda node: node.name in names

@@ -1,0 +1,1 @@
+"""Questions about many steps: what fits, what is best, what was published."""

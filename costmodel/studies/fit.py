@@ -1,0 +1,124 @@
+"""What fits a budget: yes or no, and the largest batch, resolution or number of blocks that does."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Optional
+
+from ..api import estimate
+from ..errors import CostmodelError, unknown
+from ..graph.network import Network
+from ..sizes.units import show_size
+from ..step.estimate import Estimate
+from ..strategies import STRATEGIES
+
+AXES = ("batch", "resolution", "blocks")
+LARGEST_TRIED = 2**24
+
+
+class Fit(NamedTuple):
+    """The largest value of an axis whose peak stays within a budget; None, and the least value's estimate, if none does."""
+
+    value: Optional[int]
+    estimate: Estimate
+
+
+def check_budget(priced: Estimate, budget: int) -> None:
+    """Raise CostmodelError where the budget does not even hold the parameters and buffers."""
+    memory = priced.memory_bytes
+    least = memory["parameters"] + memory["buffers"]
+    if budget < least:
+        raise CostmodelError(
+            f"budget is {show_size(budget)}, less than the parameters and buffers of {priced.network} alone"
+            f" ({show_size(least)}): nothing can fit"
+        )
+
+
+def largest(network: Network, axis: str, budget: int, strategy: str, **request: Any) -> Fit:
+    """The largest batch, resolution or K (`axis`) with which a step of a strategy peaks within `budget` bytes.
+
+    That value fits and the next one does not. request: further arguments of `costmodel.estimate`. Raises
+    CostmodelError for an unknown axis, or `blocks` with a strategy that has none.
+    """
+    if axis not in AXES:
+        raise unknown("axis", axis, AXES)
+    if axis == "blocks":
+        name, comma, options = strategy.partition(",")
+        name = name.partition(":")[0]
+        if name not in STRATEGIES or not STRATEGIES[name].takes_blocks:
+            has = ", ".join(s.name for s in STRATEGIES.values() if s.takes_blocks)
+            raise CostmodelError(f"strategy {strategy!r} has no number of blocks to maximise; allowed: {has}")
+
+        def price(k: int) -> Estimate:
+            return estimate(network, f"{name}:{k}{comma}{options}", **request)
+
+        return _last_fit(price, budget, 1, len(network.graph.blocks))
+
+    def price(value: int) -> Estimate:
+        return estimate(network, strategy, **{**request, axis: value})
+
+    return _last_fit(price, budget, _least(price), LARGEST_TRIED)
+
+
+def _least(price: Callable[[int], Estimate]) -> int:
+    """The smallest value that the network can run with at all: below it a layer has no output."""
+    low, high = 0, 1
+    while not _runs(price, high):
+        low, high = high, 2 * high
+        if high > 4096:
+            price(high)  # says what is wrong
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _runs(price, middle) else (middle, high)
+    return high
+
+
+def _runs(price: Callable[[int], Estimate], value: int) -> bool:
+    try:
+        price(value)
+    except CostmodelError:
+        return False
+    return True
+
+
+def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int) -> Fit:
+    """The largest value from `low` to `most` that fits, where memory grows with the value."""
+    fits = price(low)
+    if fits.peak_bytes > budget:
+        check_budget(fits, budget)
+        return Fit(None, fits)
+    value = low
+    while value < most:
+        value = min(most, 2 * value)
+        tried = price(value)
+        if tried.peak_bytes > budget:
+            break
+        low, fits = value, tried
+    else:
+        return Fit(low, fits)
+    high, beyond = value, tried
+    while high - low > 1:
+        # Where the levels are affine in the value the crossing is the answer, and its neighbour the proof. Elsewhere
+        # (a resolution: its square) the middle closes in as fast as either.
+        for probe in (lambda: _crossing(low, fits, high, beyond, budget), lambda: low + 1, lambda: (low + high) // 2):
+            value = min(max(probe(), low + 1), high - 1)
+            if not low < value < high:
+                break
+            tried = price(value)
+            if tried.peak_bytes <= budget:
+                low, fits = value, tried
+            else:
+                high, beyond = value, tried
+    return Fit(low, fits)
+
+
+def _crossing(low: int, fits: Estimate, high: int, beyond: Estimate, budget: int) -> int:
+    """The largest value at which no event's level exceeds the budget, were each level a line through its two ends."""
+    if len(fits.levels) != len(beyond.levels):
+        return (low + high) // 2
+    ends = zip(fits.levels.tolist(), beyond.levels.tolist())
+    below, above = (e.peak_bytes - e.step_peak_bytes for e in (fits, beyond))
+    return min(
+        low + (budget - below - first) * (high - low) // (above + second - below - first)
+        for first, second in ends
+        if above + second > budget
+    )

@@ -1,0 +1,1 @@
+"""Grids of steps: every combination of some axes."""

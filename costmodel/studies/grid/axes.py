@@ -1,0 +1,127 @@
+"""The axes of a grid: what people write for them, checked and spelled out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
+
+from ...errors import CostmodelError, unknown
+from ...sizes.size import is_int
+
+#: Every axis, the outermost first: a grid's cells stand in the order of nested loops, the batch running fastest.
+AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
+        "batch")  # fmt: skip
+INTEGERS = ("accumulate", "classes", "resolution", "batch")
+#: The type of each axis' values; what a sweep counts beside them are integers.
+TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
+LONGEST = 2**26  # values of one axis
+
+RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")
+BLOCKS = re.compile(r"([^:,]+):(\d{1,9}\.\.\d{1,9}(?::\d{1,9})?)(,.*)?")
+
+
+def spelled_out(name: str, given: Any) -> Tuple[Any, ...]:
+    """The values of an axis, each once: of one value, a list, or for integers a text such as 1..64:8,128.
+
+    A strategy may have a range of K: blocks:1..17. Raises CostmodelError where there is none, one of a wrong type, or a
+    range that runs backwards.
+    """
+    if name not in AXES:
+        raise unknown("axis", name, AXES)
+    one = given is None or isinstance(given, (str, int, float)) or not isinstance(given, Iterable)
+    values = [given] if one else list(given)
+    read = {"strategy": _strategies, "width": _widths}.get(name, _integers if name in INTEGERS else _names)
+    found = tuple(dict.fromkeys(value for item in values for value in read(name, item)))
+    if not found:
+        raise CostmodelError(f"{name} has no values; allowed: one or more")
+    if len(found) > LONGEST:
+        raise CostmodelError(f"{name} has {len(found)} values; allowed: at most {LONGEST}")
+    return found
+
+
+def _integers(name: str, item: Any) -> Sequence[Any]:
+    if item is None and name in ("resolution", "classes"):
+        return [None]  # the network's own
+    if isinstance(item, str):
+        found: List[int] = []
+        for part in item.split(","):
+            match = RANGE.fullmatch(part.strip())
+            if match:
+                found += _range(f"{name} {part.strip()!r}", match)
+            elif re.fullmatch(r"\d{1,18}", part.strip()):
+                found.append(int(part))
+            else:
+                raise CostmodelError(f"{name} is {item!r}; allowed: integers, a..b or a..b:step, joined by commas")
+        item = found
+    values = [item] if not isinstance(item, list) else item
+    plain = [int(v) if hasattr(v, "__index__") and not isinstance(v, bool) else v for v in values]
+    for value in plain:
+        if not is_int(value) or value < 1:
+            raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
+    return plain
+
+
+def _range(what: str, match: "re.Match[str]") -> range:
+    first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+    if first > last:
+        raise CostmodelError(f"{what} runs backwards; allowed: a..b with a <= b")
+    if step < 1:
+        raise CostmodelError(f"{what} has the step {step}; allowed: >= 1")
+    if (last - first) // step >= LONGEST:
+        raise CostmodelError(f"{what} has {(last - first) // step + 1} values; allowed: at most {LONGEST}")
+    return range(first, last + 1, step)
+
+
+def _strategies(name: str, item: Any) -> Sequence[str]:
+    if not isinstance(item, str):
+        raise CostmodelError(f"{name} is {item!r}; allowed: a text such as full or blocks:1..5")
+    found: List[str] = []
+    for text in strategy_list(item):
+        match = BLOCKS.fullmatch(text)
+        if match:
+            numbers = _range(f"{name} {text!r}", RANGE.fullmatch(match[2]))
+            found += [f"{match[1]}:{k}{match[3] or ''}" for k in numbers]
+        else:
+            found.append(text)
+    return found
+
+
+def strategy_list(text: str) -> List[str]:
+    """Strategies joined by commas. A part with '=' is an option of the strategy before it."""
+    found: List[str] = []
+    for part in text.split(","):
+        if "=" in part and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
+
+
+def _widths(name: str, item: Any) -> Sequence[Any]:
+    if isinstance(item, str):
+        try:
+            return [float(part) for part in item.split(",")]
+        except ValueError:
+            raise CostmodelError(f"{name} is {item!r}; allowed: numbers > 0, joined by commas") from None
+    return [item]  # load checks it
+
+
+def _names(name: str, item: Any) -> Sequence[str]:
+    if not isinstance(item, str):
+        raise CostmodelError(f"{name} is {item!r}; allowed: a name")
+    # A target's options are joined by commas themselves.
+    return [item] if name == "target" else item.split(",")
+
+
+def shard_of(text: str) -> Tuple[int, int]:
+    """(i, n) of i/n: the i-th of n parts. Raises CostmodelError where i is not from 1 to n."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise CostmodelError(f"shard is {text!r}; allowed: i/n with i from 1 to n, as in 1/8")
+    return int(match[1]), int(match[2])
+
+
+def defaults() -> Dict[str, Any]:
+    """What an axis is where it is not given."""
+    return {"convention": "torch", "target": "cpu", "dtype": "float32", "optimizer": "sgd", "accumulate": 1,
+            "width": None, "classes": None, "strategy": "full", "resolution": None, "batch": 8}  # fmt: skip

@@ -1,0 +1,169 @@
+"""One strategy's costs over a grid of resolutions and batches, exact in every cell."""
+
+from __future__ import annotations
+
+from math import lcm
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from ...conventions import find
+from ...errors import CostmodelError
+from ...graph.network import Network
+from ...sizes.by_batch import Batches, dense
+from ...sizes.size import Size, Uneven
+from ...step.estimate import Estimate, Request
+from ...step.memo import Remembered
+from ...step.walk import analyze
+from ...strategies import apply
+from ...targets.onednn import DISPATCH
+
+COLUMNS = ("saved_bytes", "step_peak_bytes", "peak_bytes", "forward_flops", "backward_flops", "trainable_parameters",
+           "trained_blocks")  # fmt: skip
+PEAKS = ("step_peak_bytes", "peak_bytes")  # the columns in which thresholds matter
+KEPT_ANSWERS = 8  # grids whose ops' answers are remembered
+MOST_BYTES = 2**27  # of arrays in them
+FEW = 3  # cells that are cheaper one by one
+
+
+class Pricer:
+    """Prices planes of cells, and remembers what the ops of a network answer from one strategy to the next."""
+
+    def __init__(self) -> None:
+        self._answers: Dict[tuple, Tuple[Remembered, tuple]] = {}
+
+    def check(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]) -> None:
+        """Raise CostmodelError where the smallest cell has no cost, or the largest one's does not fit into 64 bits.
+
+        Costs grow with the resolution and the batch, so all others fit then.
+        """
+        for pick in (min, max):
+            self._single(network, request._replace(batch=pick(batches), resolution=pick(resolutions)))
+
+    def plane(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
+              out: Dict[str, np.ndarray]) -> None:  # fmt: skip
+        """Fill the columns `out`, int64 arrays of shape (resolutions, batches); -1 where there is no such number.
+
+        The largest cell must have passed `check`. Raises CostmodelError naming a cell that has no cost.
+        """
+        if len(resolutions) * len(batches) <= FEW:
+            for i, resolution in enumerate(resolutions):
+                for j, batch in enumerate(batches):
+                    cell = self._single(network, request._replace(batch=batch, resolution=resolution))
+                    _fill({name: column[i : i + 1, j : j + 1] for name, column in out.items()}, cell)
+            return
+        order = np.argsort(batches, kind="stable")
+        whole = {name: column for name, column in out.items() if name not in PEAKS}
+        self._part(network, request, resolutions, batches, order, whole)
+        peaks = {name: column for name, column in out.items() if name in PEAKS}
+        for run in runs(np.asarray(batches)[order], period(network, request)):
+            self._part(network, request, resolutions, batches, order[run], peaks)
+
+    def _part(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
+              where: np.ndarray, out: Dict[str, np.ndarray]) -> None:  # fmt: skip
+        """Fill the columns at some of the batches, whose places `where` are in ascending order of the batches."""
+        part = [batches[j] for j in where]
+        if np.array_equal(where, np.arange(where[0], where[0] + len(where))):
+            columns = slice(where[0], where[0] + len(where))
+            self._run(network, request, resolutions, part, {name: column[:, columns] for name, column in out.items()})
+            return
+        fresh = {name: np.empty((len(resolutions), len(part)), dtype=np.int64) for name in out}
+        self._run(network, request, resolutions, part, fresh)
+        for name, column in out.items():
+            column[:, where] = fresh[name]
+
+    def _run(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
+             out: Dict[str, np.ndarray]) -> None:  # fmt: skip
+        """The same for ascending batches, in one walk where the course of the step is the same for all of them."""
+        answers, (batch, side) = self._remembered(network, request, resolutions, batches)
+        try:
+            estimate = analyze(network, request._replace(batch=batch, resolution=side), answers)
+            _fill(out, estimate)
+        except Uneven as uneven:
+            holds = np.broadcast_to(uneven.condition, (len(resolutions), len(batches)))
+            mixed = np.flatnonzero(holds.any(axis=1) & ~holds.all(axis=1))
+            rows = [np.arange(len(resolutions))] if len(mixed) else _split(holds[:, 0])
+            columns = _split(holds[mixed[0]]) if len(mixed) else [np.arange(len(batches))]
+            for i in rows:
+                for j in columns:
+                    fresh = {name: np.empty((len(i), len(j)), dtype=np.int64) for name in out}
+                    self._run(network, request, [resolutions[k] for k in i], [batches[k] for k in j], fresh)
+                    for name, column in out.items():
+                        column[np.ix_(i, j)] = fresh[name]
+        except CostmodelError:
+            self._name_cell(network, request, resolutions, batches)
+            raise
+
+    def _remembered(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]):
+        key = (network, tuple(resolutions), tuple(batches))
+        while len(self._answers) > KEPT_ANSWERS or sum(kept.bytes for kept, _ in self._answers.values()) > MOST_BYTES:
+            del self._answers[next(iter(self._answers))]
+        if key not in self._answers:
+            side = np.array(resolutions, dtype=np.int64)[:, None]
+            self._answers[key] = (Remembered(), (Batches(batches).size if len(batches) > 1 else batches[0], side))
+        return self._answers[key]
+
+    def _single(self, network: Network, request: Request) -> Estimate:
+        try:
+            return analyze(network, request)
+        except CostmodelError as error:
+            raise CostmodelError(f"strategy {request.strategy!r}, {request.convention}: {error}") from None
+
+    def _name_cell(
+        self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]
+    ) -> None:
+        """Raise the error of one cell of a grid in which there is an error, halving the grid until it is found."""
+
+        def fails(sides: Sequence[int], sizes: Sequence[int]) -> bool:
+            side = np.array(sides, dtype=np.int64)[:, None]
+            try:
+                analyze(network, request._replace(batch=Batches(sizes).size, resolution=side))
+            except CostmodelError:
+                return True
+            except Uneven:
+                pass  # the course differs, so the shapes are there
+            return False
+
+        while len(resolutions) > 1:
+            half = resolutions[: len(resolutions) // 2]
+            resolutions = half if fails(half, batches) else resolutions[len(half) :]
+        while len(batches) > 1:
+            half = batches[: len(batches) // 2]
+            batches = half if fails(resolutions, half) else batches[len(half) :]
+        self._single(network, request._replace(batch=batches[0], resolution=resolutions[0]))
+
+
+def _split(holds: np.ndarray) -> List[np.ndarray]:
+    return [np.flatnonzero(holds), np.flatnonzero(~holds)]
+
+
+def period(network: Network, request: Request) -> int:
+    """A number of batches after which remainders repeat: of blocks of memory, and of slices of the batch.
+
+    It only decides what is fast: sizes are lines where the batches are so far apart.
+    """
+    graph = find(request.convention).lower(apply(request.strategy, network.graph))
+    return lcm(16 if request.target.block_bytes > 1 else 1, graph.prefix_slices)
+
+
+def runs(batches: np.ndarray, period: int) -> List[np.ndarray]:
+    """Places of ascending batches, grouped such that within a group most sizes are lines."""
+    group = np.searchsorted(DISPATCH, batches, side="right")
+    if period > 1 and len(batches) >= 4 * period:
+        group = group * period + batches % period
+    return [np.flatnonzero(group == one) for one in np.unique(group)]
+
+
+def _fill(out: Dict[str, np.ndarray], estimate: Estimate) -> None:
+    values: Dict[str, Callable[[], Size]] = {
+        "saved_bytes": lambda: estimate.saved_bytes,
+        "step_peak_bytes": lambda: estimate.memory_bytes["step_peak"],
+        "peak_bytes": lambda: estimate.memory_bytes["peak"],
+        "forward_flops": lambda: estimate.flops["forward"],
+        "backward_flops": lambda: estimate.flops["backward"],
+        "trainable_parameters": lambda: estimate.trainable_parameters,
+        "trained_blocks": lambda: estimate.trained_blocks,
+    }
+    for name, column in out.items():
+        value = values[name]()
+        column[...] = -1 if value is None else dense(value)

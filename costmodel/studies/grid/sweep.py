@@ -1,0 +1,236 @@
+"""Grids of estimates: every combination of some axes, a column of numbers for each quantity."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from ...errors import CostmodelError, check_name
+from ...files import parquet
+from ...frontends import load
+from ...graph.network import Network
+from ...notebook import Shown
+from ...step.estimate import DTYPES, Request
+from ...step.optimizer import find
+from ...strategies import read
+from ...targets.target import parse
+from .axes import AXES, TYPES, defaults, spelled_out
+from .plane import COLUMNS, Pricer
+
+FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
+ROWS, CELLS = 128, 2**17  # resolutions and cells of a chunk at most
+MOST_IN_MEMORY = 2**26  # cells: 5 GB of columns
+
+
+class Chunk(NamedTuple):
+    """A rectangle of cells that stand together: one choice of the outer axes, some resolutions, some batches."""
+
+    outer: int
+    start: int  # number of its first cell
+    resolutions: slice
+    batches: slice
+    cells: int
+
+
+class SweepPlan:
+    """A grid that is checked and not yet priced. Its cells are numbered in the order of nested loops over AXES."""
+
+    def __init__(self, network: Union[str, Network, Any], axes: Dict[str, Any]) -> None:
+        self.axes = {name: spelled_out(name, {**defaults(), **axes}[name]) for name in (*AXES, *axes)}
+        sizes = product(self.axes["width"], self.axes["classes"])
+        self.networks = {(width, classes): load(network, classes, width) for width, classes in sizes}
+        first = next(iter(self.networks.values()))
+        self.network = first.name
+        own = [first.resolution if side is None else side for side in self.axes["resolution"]]
+        self.axes["resolution"] = tuple(dict.fromkeys(own))
+        # A file is read once: what stands in it later is another strategy.
+        self.strategies = {
+            (size, text): read(text, one.graph) for size, one in self.networks.items() for text in self.axes["strategy"]
+        }
+        self.outer = list(product(*[self.axes[name] for name in AXES[:-2]]))
+        self.shape = tuple(len(self.axes[name]) for name in AXES)
+        self.cells = prod(self.shape)
+        self.pricer = Pricer()
+        for number in range(len(self.outer)):
+            self.pricer.check(*self.request(number), self.axes["resolution"], self.axes["batch"])
+
+    @property
+    def named(self) -> List[str]:
+        """The axes that have a column: FIRST, and those that are not left at their default."""
+        usual = defaults()
+        return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (usual[name],))]
+
+    @property
+    def column_names(self) -> List[str]:
+        """The axes, then the costs."""
+        return [*self.named, *COLUMNS]
+
+    @property
+    def header(self) -> Dict[str, np.ndarray]:
+        """The columns without rows."""
+        return {name: np.empty(0, dtype=np.int64) for name in self.column_names}
+
+    @property
+    def fixed(self) -> Dict[str, Any]:
+        """The network, and the axes that have no column."""
+        return {"network": self.network, **{n: self.axes[n][0] for n in AXES if n not in self.named}}
+
+    def request(self, outer: int) -> Tuple[Network, Request]:
+        """What is asked with one choice of the outer axes; batch and resolution are left open."""
+        one = dict(zip(AXES, self.outer[outer]))
+        check_name("dtype", one["dtype"], DTYPES)
+        size = one["width"], one["classes"]
+        strategy = self.strategies[size, one["strategy"]]
+        return self.networks[size], Request(strategy, 0, 0, one["convention"], find(one["optimizer"]),
+                                            parse(one["target"]), DTYPES[one["dtype"]], one["accumulate"])  # fmt: skip
+
+    def chunks(self, shard: Tuple[int, int] = (1, 1)) -> List[Chunk]:
+        """The i-th of n parts of the grid, in chunks of bounded size. The parts in order are the whole."""
+        sides, batches = self.shape[-2:]
+        rows, columns = max(1, min(ROWS, CELLS // batches)), min(batches, CELLS)
+        i, n = shard
+        per_plane = -(-sides // rows) * -(-batches // columns)
+        count = len(self.outer) * per_plane
+        chunks = []
+        for number in range(-(-count * (i - 1) // n), -(-count * i // n)):
+            outer, place = divmod(number, per_plane)
+            row, column = divmod(place, -(-batches // columns))
+            top, left = row * rows, column * columns
+            bottom, right = min(top + rows, sides), min(left + columns, batches)
+            start = (outer * sides + top) * batches + left
+            chunks.append(Chunk(outer, start, slice(top, bottom), slice(left, right), (bottom - top) * (right - left)))
+        return chunks
+
+    def price(self, chunk: Chunk, out: Dict[str, np.ndarray]) -> None:
+        """Fill columns with a chunk's numbers, int64, each of shape (resolutions, batches)."""
+        sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
+        self.pricer.plane(*self.request(chunk.outer), sides, batches, out)
+
+    def columns(self, chunk: Chunk) -> Dict[str, np.ndarray]:
+        """All columns of a chunk, priced."""
+        one = dict(zip(AXES, self.outer[chunk.outer]))
+        sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
+        shape = (len(sides), len(batches))
+        found = {name: np.full(chunk.cells, one.get(name), dtype=object) for name in self.named}
+        found["resolution"] = np.repeat(np.array(sides, dtype=np.int64), len(batches))
+        found["batch"] = np.tile(np.array(batches, dtype=np.int64), len(sides))
+        numbers = {name: np.empty(shape, dtype=np.int64) for name in COLUMNS}
+        self.price(chunk, numbers)
+        return {**found, **{name: there(column.reshape(-1)) for name, column in numbers.items()}}
+
+
+def there(column: np.ndarray) -> np.ndarray:
+    """A column; masked where a convention has no such number, which stands as -1."""
+    missing = column < 0
+    return np.ma.array(column, mask=missing, fill_value=-1) if missing.any() else column
+
+
+def sweep(
+    network: Union[str, Network, Any],
+    strategy: Any = "full",
+    batch: Any = 8,
+    resolution: Any = None,
+    convention: Any = "torch",
+    **axes: Any,
+) -> "Sweep":
+    """The costs of every combination of some strategies, batches, resolutions and more.
+
+    network: anything `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
+    "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"). axes: width, classes, dtype,
+    optimizer, target and accumulate, as `estimate` and `load` have them. Every number is the one that `estimate` gives
+    for its cell. Raises CostmodelError for a bad request, an axis without values, and a cell without a cost, which it
+    names.
+    """
+    plan = SweepPlan(network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention,
+                          **axes})  # fmt: skip
+    if plan.cells > MOST_IN_MEMORY:
+        raise CostmodelError(
+            f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."
+            " costmodel sweep -o writes it in chunks"
+        )
+    numbers = {name: np.empty(plan.cells, dtype=np.int64) for name in COLUMNS}
+    for chunk in plan.chunks():
+        shape = (chunk.resolutions.stop - chunk.resolutions.start, -1)
+        run = slice(chunk.start, chunk.start + chunk.cells)
+        plan.price(chunk, {name: column[run].reshape(shape) for name, column in numbers.items()})
+    columns = {}
+    for name in plan.named:
+        place = AXES.index(name)
+        values = np.array(plan.axes[name], dtype=np.int64 if name in FIRST[1:] else object)
+        values = values.reshape([-1 if k == place else 1 for k in range(len(AXES))])
+        columns[name] = np.broadcast_to(values, plan.shape).reshape(-1)
+    return Sweep(plan.fixed, {**columns, **{name: there(column) for name, column in numbers.items()}})
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep(Shown):
+    """A table of costs: columns of equal length, a row for each cell of a grid.
+
+    fixed: what is the same in all of it. columns: the axes, then saved_bytes, step_peak_bytes, peak_bytes (bytes),
+    forward_flops, backward_flops, trainable_parameters, trained_blocks: int64, masked where a convention has no such
+    number. A column is also an attribute.
+    """
+
+    fixed: Dict[str, Any]
+    columns: Dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        check_name("column", name, self.columns)
+        return self.columns[name]
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name.startswith("_") or name not in self.columns:
+            raise AttributeError(f"a sweep has no {name!r}; its columns are {', '.join(self.columns)}")
+        return self.columns[name]
+
+    def __repr__(self) -> str:
+        return f"<Sweep of {self.fixed['network']}: {len(self):,} cells, {', '.join(self.columns)}>"
+
+    def to_dict(self) -> Dict[str, List[Any]]:
+        """Plain lists by column; None where there is no number."""
+        return {name: column.tolist() for name, column in self.columns.items()}
+
+    def to_csv(self, path: Optional[str] = None) -> Optional[str]:
+        """Write the table to a file, or return it as text; blank where there is no number."""
+        if path is None:
+            buffer = io.StringIO()
+            write_rows(buffer, self.columns, header=True)
+            return buffer.getvalue()
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            write_rows(file, self.columns, header=True)
+        return None
+
+    def to_dataframe(self) -> Any:
+        """A pandas.DataFrame. Raises CostmodelError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError:
+            raise CostmodelError("to_dataframe needs pandas: pip install pandas") from None
+        return pandas.DataFrame({name: _nullable(column, pandas) for name, column in self.columns.items()})
+
+    def to_parquet(self, path: str) -> None:
+        """Write the table to a Parquet file. Raises CostmodelError where pyarrow is not installed."""
+        parquet.write(self.columns, path, TYPES)
+
+
+def write_rows(file: Any, columns: Dict[str, np.ndarray], header: bool) -> None:
+    """Write columns as CSV, with or without the line of their names."""
+    writer = csv.writer(file, lineterminator="\n")
+    if header:
+        writer.writerow(columns)
+    writer.writerows(zip(*(column.tolist() for column in columns.values())))
+
+
+def _nullable(column: np.ndarray, pandas: Any) -> Any:
+    if not isinstance(column, np.ma.MaskedArray):
+        return column
+    return pandas.arrays.IntegerArray(column.data.copy(), np.ma.getmaskarray(column).copy())

@@ -1,0 +1,308 @@
+"""The best plan under a budget: what to train in each part of a network, and which blocks to run again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from ...api import estimate
+from ...errors import CostmodelError, unknown
+from ...frontends import load
+from ...graph.network import Network
+from ...notebook import Shown
+from ...sizes.size import is_int, nbytes
+from ...sizes.units import show_size
+from ...step.estimate import Estimate
+from ...strategies import CHOICES, parts, possible
+from ...strategies._file import text
+from ..pareto import read_table
+from .part_costs import Summaries, Summary
+from .search import MOST, Found, Search, Value
+
+MAXIMISE = ("parameters", "blocks")
+EXPRESSED = ("full", "bias", "last", "as_is")  # strategies that are choices for the parts, or the module's own
+TRAINING = ("bias", "mobiletl", "full")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan(Shown):
+    """The best plan for a budget, and what it costs.
+
+    strategy: as `estimate`, `realize` and `validate` take it. value: of what was maximised. micro_batches: steps of
+    `estimate.batch` images whose gradients are added up before an update. is_proven: no plan has a greater value; only
+    where very many are nearly as good is the search cut short.
+    """
+
+    network: Network
+    strategy: str
+    budget_bytes: int
+    maximised: str
+    value: float
+    micro_batches: int
+    estimate: Estimate
+    is_proven: bool
+
+    @property
+    def choices(self) -> List[Tuple[str, str, bool]]:
+        """(part, what trains in it, whether it runs again in the backward pass), from the images up.
+
+        Empty where a named strategy is better than any choice of parts.
+        """
+        name, _, code = self.strategy.partition(":")
+        named = zip(parts(self.network.graph), code if name == "plan" else "")
+        return [(part.name, CHOICES[letter.lower()], letter.isupper()) for part, letter in named]
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain values: what was asked, what is chosen, and the estimate of it."""
+        return {
+            "network": self.network.name,
+            "strategy": self.strategy,
+            "budget_bytes": self.budget_bytes,
+            "maximise": self.maximised,
+            "value": self.value,
+            "is_proven": self.is_proven,
+            "batch": self.estimate.batch,
+            "micro_batches": self.micro_batches,
+            "choices": [{"name": name, "trains": choice, "runs_again": again} for name, choice, again in self.choices],
+            "estimate": self.estimate.to_dict(),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Plan for {self.network.name}, {self.strategy}: {self.estimate.peak_bytes} of {self.budget_bytes} bytes>"
+
+    def save(self, path: str) -> None:
+        """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.
+
+        Raises CostmodelError where it cannot be written.
+        """
+        request = self.estimate.request
+        note = {
+            "budget_bytes": self.budget_bytes, "peak_bytes": self.estimate.peak_bytes, "batch": request.batch,
+            "micro_batches": self.micro_batches, "resolution": request.resolution, "convention": request.convention,
+            "optimizer": request.optimizer.name, "dtype": request.dtype.name,
+        }  # fmt: skip
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text(self.network.name, self.strategy, self.network.graph, note))
+        except OSError as error:
+            raise CostmodelError(f"output {path!r} cannot be written: {error.strerror}") from None
+
+
+def plan(
+    network: Union[str, Network, Any],
+    budget: int,
+    maximise: Union[str, Mapping[str, Any]] = "parameters",
+    batch: int = 8,
+    resolution: Optional[int] = None,
+    convention: str = "torch",
+    optimizer: str = "sgd",
+    target: str = "cpu",
+    dtype: str = "float32",
+    max_flops: Optional[int] = None,
+    contiguous: bool = False,
+    checkpoint: bool = True,
+    effective_batch: Optional[int] = None,
+) -> Plan:
+    """The best choice for each part of a network whose step peaks at `budget` bytes at most, and whether it is proven.
+
+    Each block is frozen, trains its biases, trains as in MobileTL, or trains fully, and may run again in the backward
+    pass (checkpoint); stem and head likewise, without MobileTL's rule. The classifier always trains. maximise:
+    "parameters" that train, "blocks" in which something trains, or a value for each block, or for each block and choice
+    (bias, mobiletl, full), of which those of what trains are summed. Among equally good plans the one of fewest FLOPs
+    that is found is chosen. max_flops: of a step, all its micro-batches included. contiguous: no part above one that
+    trains is left out. effective_batch: images for an update; batch is then what fits, with the fewest micro-batches
+    that reach the best value. Raises CostmodelError for a bad request, and where nothing fits: it says what the least
+    is.
+    """
+    network = load(network)
+    resolution = network.resolution if resolution is None else resolution
+    numbers = {"budget": budget, "batch": batch, "effective_batch": effective_batch, "max_flops": max_flops}
+    for name, number in numbers.items():
+        if number is not None and (not is_int(number) or number < 1):
+            raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
+    asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
+    planner = _Planner(network.at(resolution), asked, budget, maximise, max_flops, contiguous, checkpoint)
+    if effective_batch is None:
+        return planner.required(batch, 1)
+    return planner.accumulated(effective_batch)
+
+
+class _Planner:
+    """Plans for one request but the batch."""
+
+    def __init__(self, network: Network, asked: Dict[str, Any], budget: int, maximise: Union[str, Mapping[str, Any]],
+                 max_flops: Optional[int], contiguous: bool, checkpoint: bool) -> None:  # fmt: skip
+        self.network, self.asked, self.budget = network, asked, budget
+        self.max_flops, self.contiguous, self.checkpoint = max_flops, contiguous, checkpoint
+        self.summaries: Dict[Tuple[int, int], Summaries] = {}
+        self.maximised = maximise if isinstance(maximise, str) else "values"
+        if maximise not in MAXIMISE:
+            values = read_values(maximise) if isinstance(maximise, str) else maximise
+            self.values = checked_values(values, network.graph.blocks)
+
+    def best(self, batch: int, micro_batches: int) -> Optional[Plan]:
+        """The best plan for a batch; None where nothing fits."""
+        searched = self.searched(batch, micro_batches)
+        candidates = [*([searched] if searched else []), *self.named(batch, micro_batches)]
+        if not candidates:
+            return None
+        best = max(candidates, key=lambda found: (found.value, -found.flops))
+        chosen = self.estimate(best.code, batch, micro_batches)
+        is_proven = all(found.is_proven for found in candidates)
+        return Plan(self.network, best.code, self.budget, self.maximised, best.value, micro_batches, chosen, is_proven)
+
+    def required(self, batch: int, micro_batches: int) -> Plan:
+        """The same; raises CostmodelError where nothing fits."""
+        found = self.best(batch, micro_batches)
+        if found is None:
+            least = self.estimate("plan:" + "f" * len(parts(self.network.graph)), batch, micro_batches)
+            if self.max_flops is not None and least.flops["total"] * micro_batches > self.max_flops:
+                raise CostmodelError(
+                    f"no plan for {self.network.name} takes at most {self.max_flops:,} FLOPs: with the classifier alone"
+                    f" trained it takes {least.flops['total'] * micro_batches:,}"
+                )
+            least = self.least(batch, micro_batches, least)
+            raise CostmodelError(
+                f"no plan for {self.network.name} fits into {show_size(self.budget)}: the least, {least.strategy} with"
+                f" batch {batch} at {self.asked['resolution']}, takes {show_size(least.peak_bytes)}"
+                f" ({least.peak_bytes} bytes; {self.asked['convention']})"
+            )
+        return found
+
+    def accumulated(self, images: int) -> Plan:
+        """The best plan for an update by so many images, in the fewest micro-batches that reach the best value."""
+        whole = self.best(images, 1)
+        if images == 1:
+            return whole or self.required(images, 1)
+        sizes = [size for size in range(1, images // 2 + 1) if images % size == 0]
+        found = {1: self.required(1, images) if whole is None else self.best(1, images)}
+        if whole is not None and (found[1] is None or whole.value >= found[1].value):
+            return whole
+        low, high = 0, len(sizes)  # the smaller the batch the more fits
+        while high - low > 1:
+            middle = (low + high) // 2
+            found[sizes[middle]] = self.best(sizes[middle], images // sizes[middle])
+            as_good = found[sizes[middle]] is not None and found[sizes[middle]].value >= found[1].value
+            low, high = (middle, high) if as_good else (low, middle)
+        return found[sizes[low]]
+
+    def estimate(self, strategy: str, batch: int, micro_batches: int) -> Estimate:
+        """The exact cost of a strategy."""
+        return estimate(self.network, strategy, batch, accumulate=micro_batches, **self.asked)
+
+    def searched(self, batch: int, micro_batches: int) -> Optional[Found]:
+        """The best assignment, as a strategy; its exact peak is held against what the search has put together."""
+        frozen = self.estimate("plan:" + "f" * len(parts(self.network.graph)), batch, micro_batches)
+        flops = None if self.max_flops is None else self.max_flops // micro_batches
+        found = self.search(frozen, self.budget, flops).best()
+        if found is None:
+            return None
+        exact = self.estimate(f"plan:{found.code}", batch, micro_batches)
+        if exact.peak_bytes > self.budget or exact.flops["total"] != found.flops:
+            raise CostmodelError(
+                f"{self.network.name}: its parts do not add up to the whole (plan:{found.code} peaks at"
+                f" {exact.peak_bytes} bytes), so that no plan can be put together from them"
+            )
+        return found._replace(code=f"plan:{found.code}")
+
+    def search(self, frozen: Estimate, budget: int, flops: Optional[int], value: Optional[Value] = None) -> Search:
+        """The search for assignments within a budget. frozen: the estimate of the one in which nothing else trains."""
+        key = frozen.batch, frozen.request.accumulate
+        if key not in self.summaries:
+            self.summaries[key] = Summaries(self.network, frozen.request, self.checkpoint)
+        memory = frozen.memory_bytes
+        fixed = memory["parameters"] + memory["input"] + nbytes(frozen.batch, 64)
+        return Search(self.summaries[key], value or self.value, budget, fixed, flops, self.contiguous)
+
+    def least(self, batch: int, micro_batches: int, frozen: Estimate) -> Estimate:
+        """The assignment of the lowest peak: found by halving what it may be."""
+        low, high, best = 0, frozen.peak_bytes, frozen.strategy
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = self.search(frozen, middle, None, lambda *_: 0.0).run(None, MOST, False)
+            if found is None:
+                low = middle
+            else:
+                high, best = middle, f"plan:{found.code}"
+        return self.estimate(best, batch, micro_batches)
+
+    def value(self, names: Sequence[str], code: str, cost: Summary) -> float:
+        """What choices are worth, as the search asks."""
+        if self.maximised == "parameters":
+            return cost.parameters
+        chosen = [(name, CHOICES[letter]) for name, letter in zip(names, code) if name in self.network.graph.blocks]
+        if self.maximised == "blocks":
+            return sum(choice != "frozen" for _, choice in chosen)
+        return sum(self.values[name][choice] for name, choice in chosen if choice != "frozen")
+
+    def value_of(self, exact: Estimate) -> Optional[float]:
+        """What a named strategy is worth; None where that is not defined."""
+        if self.maximised == "parameters":
+            return exact.trainable_parameters
+        if self.maximised == "blocks":
+            return exact.trained_blocks
+        return None
+
+    def named(self, batch: int, micro_batches: int) -> List[Found]:
+        """The strategies that are no assignment of choices and fit."""
+        found = []
+        for strategy in () if self.contiguous else possible(self.network.graph):
+            if strategy.takes_blocks or not strategy.trains or strategy.name in EXPRESSED:
+                continue
+            try:
+                exact = self.estimate(strategy.name, batch, micro_batches)
+            except CostmodelError:
+                continue
+            flops = exact.flops["total"]
+            if exact.peak_bytes <= self.budget and (self.max_flops is None or flops * micro_batches <= self.max_flops):
+                value = self.value_of(exact)
+                found += [] if value is None else [Found(strategy.name, value, flops)]
+        return found
+
+
+Values = Mapping[str, Union[float, Mapping[str, float]]]  # block -> value, or block -> choice -> value
+
+
+def read_values(path: str) -> Values:
+    """The values of a CSV file with the columns `block` and `value`, and `choice` where each choice has its own.
+
+    Raises CostmodelError where it cannot be read, or a row stands twice or is no number.
+    """
+    if not path.endswith(".csv"):
+        raise CostmodelError(f"maximise is {path!r}; allowed: {', '.join(MAXIMISE)}, or a .csv file of blocks' values")
+    columns = read_table(path)
+    if set(columns) not in ({"block", "value"}, {"block", "choice", "value"}):
+        raise CostmodelError(f"{path!r} has the columns {', '.join(columns)}; allowed: block, value, and choice")
+    values: Dict[str, Any] = {}
+    for row, (block, value) in enumerate(zip(columns["block"], columns["value"]), 2):
+        place, key = values, str(block)
+        if "choice" in columns:
+            place, key = values.setdefault(str(block), {}), str(columns["choice"][row - 2])
+        if key in place:
+            raise CostmodelError(f"{path!r}, row {row}: {block!r} stands twice")
+        if not isinstance(value, (int, float)):
+            raise CostmodelError(f"{path!r}, row {row}: the value is {value!r}; allowed: a number")
+        place[key] = value
+    return values
+
+
+def checked_values(values: Values, blocks: Sequence[str]) -> Dict[str, Dict[str, float]]:
+    """block -> choice -> value, for every block. Raises CostmodelError for unknown and missing ones."""
+    for name in values:
+        if name not in blocks:
+            raise unknown("block", name, blocks)
+    missing = [name for name in blocks if name not in values]
+    if missing:
+        raise CostmodelError(f"no value for the block{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    found = {}
+    for name, value in values.items():
+        by_choice = dict(value) if isinstance(value, Mapping) else dict.fromkeys(TRAINING, value)
+        if set(by_choice) != set(TRAINING):
+            given, allowed = ", ".join(by_choice), ", ".join(TRAINING)
+            raise CostmodelError(f"block {name!r} has values for {given}; allowed: for {allowed}")
+        for choice, worth in by_choice.items():
+            if isinstance(worth, bool) or not isinstance(worth, (int, float)) or not isfinite(worth):
+                raise CostmodelError(f"block {name!r}: the value of {choice} is {worth!r}; allowed: a number")
+        found[name] = {choice: float(worth) for choice, worth in by_choice.items()}
+    return found

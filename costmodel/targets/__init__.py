@@ -1,0 +1,1 @@
+"""Where a step runs, and what its kernels allocate there."""

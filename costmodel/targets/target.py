@@ -1,0 +1,145 @@
+"""Where the step runs: what decides the scratch of its kernels and the rounding of its blocks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from ..errors import CostmodelError, unknown
+from ..sizes.size import Shape, Size, numel
+from .memory_order import CHANNELS_LAST, Layout, copy_of
+
+DEVICES = ("cpu", "cuda", "none")
+ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device.
+
+    none: the tensors alone, no scratch inside kernels, no rounding. With several threads PyTorch may make more of them,
+    a gradient that nobody asked for (ops/conv.py).
+    cpu: oneDNN's kernels for an instruction set, with a number of threads, on contiguous or channels_last tensors.
+    cuda: every block rounded up to 512 bytes; no cuDNN workspace.
+    """
+
+    device: str = "cpu"
+    isa: str = "avx512"
+    threads: int = 1
+    channels_last: bool = False
+
+    @property
+    def block_bytes(self) -> int:
+        """What every allocation is rounded up to (c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize)."""
+        return 512 if self.device == "cuda" else 1
+
+    def to_dict(self) -> Dict[str, Any]:
+        """What the estimate assumes, for JSON."""
+        if self.device == "none":
+            return {"device": "none", **({"threads": self.threads} if self.threads > 1 else {})}
+        layout = "channels_last" if self.channels_last else "contiguous"
+        if self.device == "cuda":
+            return {"device": "cuda", "memory_format": layout, "block_bytes": 512}
+        return {"device": "cpu", "isa": self.isa, "threads": self.threads, "memory_format": layout}
+
+    def __str__(self) -> str:
+        layout = "channels_last" if self.channels_last else "contiguous"
+        if self.device == "cpu":
+            return f"cpu ({self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}, {layout})"
+        return "tensors alone, on no device" if self.device == "none" else f"cuda ({layout}, blocks of 512 bytes)"
+
+
+NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
+
+
+class Setting(NamedTuple):
+    """What the buffers of one op depend on beside shapes.
+
+    item: bytes of a number of the network's data type. recorded: autograd records the op for a backward pass.
+    demanded: the gradients that its backward computes. layouts: how its inputs lie in memory, and gradient: how its
+    output's gradient does, where they are not all in the target's format.
+    """
+
+    target: Target
+    item: int
+    recorded: bool
+    demanded: Tuple[str, ...]
+    layouts: Tuple[Layout, ...] = ()
+    gradient: Optional[Layout] = None
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether a function of images takes its input as channels_last."""
+        return self.layouts[0].order == CHANNELS_LAST.order if self.layouts else self.target.channels_last
+
+    def copies(self, order: Tuple[int, ...], y: Shape, *xs: Shape) -> Size:
+        """Bytes of the copies that bring the inputs, and the output's gradient `y` if one is given, into an order."""
+        total = 0
+        for layout, shape in zip((*self.layouts, self.gradient), (*xs, y)):
+            if layout is not None and shape is not None:
+                total = total + copy_of(layout, shape, order, self.item * numel(shape))
+        return total
+
+    @property
+    def kernels(self) -> bool:
+        """Whether what CPU kernels allocate inside counts, and not only the tensors that the dispatcher sees."""
+        return self.target.device == "cpu"
+
+    @property
+    def scalar(self) -> int:
+        """Bytes of a number in arithmetic with a tensor, within an op: 8, and a copy in the tensor's data type."""
+        return NUMBER_BYTES + self.item if self.kernels else 0
+
+    @property
+    def python_number(self) -> int:
+        """The same of one that Python hands to the op: it makes the tensor of 8 bytes outside."""
+        return NUMBER_BYTES if self.target.device == "none" else self.scalar
+
+
+@lru_cache(maxsize=64)
+def parse(text: str) -> Target:
+    """The target of `cpu[,threads=N][,isa=ISA][,channels_last]`, `cuda[,channels_last]` or `none`.
+
+    What is left out is found out of this machine. Raises CostmodelError for anything else.
+    """
+    device, *parts = text.split(",")
+    if device not in DEVICES:
+        raise CostmodelError(f"target {text!r}: {unknown('device', device, DEVICES)}")
+    target = Target(device, here_isa() or "avx512", here_threads()) if device == "cpu" else Target(device)
+    allowed = {"cpu": ("threads", "isa", "channels_last"), "cuda": ("channels_last",), "none": ("threads",)}[device]
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if key not in allowed:
+            raise CostmodelError(f"target {text!r}: {unknown(f'option of {device}', key, allowed)}")
+        if key == "channels_last" and not equals:
+            target = replace(target, channels_last=True)
+        elif key == "threads" and value.isdecimal() and 1 <= int(value) <= 1024:
+            target = replace(target, threads=int(value))
+        elif key == "isa" and value in ISAS:
+            target = replace(target, isa=value)
+        else:
+            hint = {"threads": "threads=1 to threads=1024", "isa": f"isa= one of {', '.join(ISAS)}"}
+            raise CostmodelError(f"target {text!r}: found {part!r}; allowed: {hint.get(key, 'channels_last')}")
+    return target
+
+
+def here_threads() -> int:
+    """Threads that torch would use on this machine."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) >= 1:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def here_isa() -> Optional[str]:
+    """Instruction set of this machine's processor, where the system tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "").split()
+    except OSError:
+        return None
+    if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= set(flags):
+        return "avx512"
+    return "avx2" if "avx2" in flags else "sse41" if "sse4_1" in flags else None
