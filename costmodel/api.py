@@ -8,10 +8,11 @@ from .errors import CostmodelError, check_name, unknown
 from .frontends import load
 from .graph.network import Network
 from .sizes.size import is_int
-from .step.estimate import DTYPES, Estimate, Request
+from .step.estimate import Estimate
 from .step.optimizer import find
+from .step.request import DTYPES, Request
 from .step.walk import analyze
-from .strategies import STRATEGIES
+from .strategies import STRATEGIES, StrategyText, read_text
 from .targets.target import DEVICES, parse
 
 
@@ -39,11 +40,11 @@ def estimate(
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
     check_name("dtype", dtype, DTYPES)
-    if not isinstance(strategy, str):
+    if not isinstance(strategy, (str, StrategyText)):
         raise unknown("strategy", strategy, STRATEGIES)
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)
     request = Request(
-        strategy, batch, resolution, convention, find(optimizer), parse(target), DTYPES[dtype], accumulate
+        read_text(strategy), batch, resolution, convention, find(optimizer), parse(target), DTYPES[dtype], accumulate
     )
     return analyze(network.at(resolution, batch), request)

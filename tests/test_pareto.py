@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import costmodel
 from costmodel import CostmodelError
 from costmodel.cli import main
-from costmodel.studies.pareto import Objective, choose, family, frontier, undominated
+from costmodel.studies.pareto import Objective, choose, frontier, undominated
 
 
 def brute(values, less):
@@ -56,12 +56,6 @@ def test_two_objectives_take_n_log_n():
     x = rng.permutation(10**6)
     assert frontier([x, -x], [True, True]).all()  # every point: quadratic would never end
     assert frontier([x, x], [True, True]).sum() == 1
-
-
-def test_families():
-    assert [family(s) for s in ("full", "blocks:3", "mobiletl:4,norm=full", "plan:fbMt", "my.plan.yaml")] == [
-        ("full", ""), ("blocks", "3"), ("mobiletl,norm=full", "4"), ("plan:fbMt", ""), ("my.plan.yaml", "")
-    ]  # fmt: skip
 
 
 def test_a_column_with_a_blank_cannot_be_an_objective():

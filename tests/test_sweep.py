@@ -17,7 +17,8 @@ from costmodel.ops.pool import AvgPool2d
 from costmodel.ops.reduce import Mean
 from costmodel.ops.resize import Upsample
 from costmodel.sizes.by_batch import Batches, Line
-from costmodel.step.highest import Grid, envelope, highest, running
+from costmodel.sizes.envelope import envelope
+from costmodel.step.highest import Grid, highest, running
 from costmodel.strategies import _file as strategyfile
 from costmodel.strategies import usual
 from costmodel.studies.grid.axes import spelled_out

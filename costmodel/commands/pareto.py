@@ -68,10 +68,10 @@ def command(
 def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[str, List[Any]]]:
     """What is compared, in words, and its columns: tables' rows one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
+    from ..files.table import is_table, read_table
     from ..frontends import load
     from ..strategies import possible
     from ..studies.grid.sweep import sweep
-    from ..studies.pareto import is_table, read_table
     from ..targets.target import parse
 
     if not any(map(is_table, sources)):

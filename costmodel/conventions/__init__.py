@@ -2,6 +2,6 @@
 
 from ._registry import CONVENTIONS, Convention, Elementwise, Kept, Read, find
 
-from . import torch, lean, ideal, tinytl, mobiletl  # isort: skip
+from . import torch, lean, ideal, tinytl, mobiletl
 
 __all__ = ["CONVENTIONS", "Convention", "Elementwise", "Kept", "Read", "find"]

@@ -8,7 +8,7 @@ from typing import AbstractSet, Any, Callable, ClassVar, Dict, Mapping, NamedTup
 from ..errors import CostmodelError, unknown
 from ..sizes.size import Shape, Size, is_int
 from ..targets.memory_order import Layout, contiguous, dense
-from ..targets.target import Setting
+from ..targets.setting import Setting
 
 Pair = Union[int, Tuple[int, int]]
 Axes = Tuple[int, ...]

@@ -1,6 +1,6 @@
 """One class per op. Importing this package registers them all."""
 
-from . import (  # noqa: F401  # noqa: F401
+from . import (  # noqa: F401
     activation,
     arithmetic,
     conv,

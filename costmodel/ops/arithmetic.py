@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph.op import Extra, Op, Work, op
 from ..sizes.size import broadcast, maximum, numel, where
-from ..targets.target import NUMBER_BYTES
+from ..targets.setting import NUMBER_BYTES
 from .join import Join, reduction, summed
 
 

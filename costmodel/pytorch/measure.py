@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import CostmodelError, unknown
 from ..sizes.size import is_int
-from ..step.estimate import DTYPES
+from ..step.request import DTYPES
 from ..targets.target import Target, parse
 
 aten = torch.ops.aten

@@ -14,36 +14,9 @@ from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph
 from ..notebook import Shown
 from ..sizes.size import Shape, Size, nbytes, numel
-from ..targets.target import Target
 from .events import UPDATE, Event, Timeline
 from .highest import Grid, highest
-from .optimizer import Optimizer
-
-
-class DType(NamedTuple):
-    """The data type of a network held wholly in it."""
-
-    name: str
-    bits: int
-
-
-DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16", 16), DType("float16", 16))}
-
-
-class Request(NamedTuple):
-    """What an estimate answers.
-
-    batch: images in a (micro-)step; resolution: their height and width; accumulate: micro-steps between updates.
-    """
-
-    strategy: str
-    batch: Size
-    resolution: Size
-    convention: str
-    optimizer: Optimizer
-    target: Target
-    dtype: DType
-    accumulate: int
+from .request import Request
 
 
 class Memory(NamedTuple):
@@ -101,7 +74,7 @@ class Estimate(Shown):
     @property
     def strategy(self) -> str:
         """As it was asked for."""
-        return self.request.strategy
+        return str(self.request.strategy)
 
     @property
     def convention(self) -> str:

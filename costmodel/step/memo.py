@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Tuple
 from ..graph.op import Extra, Op, Work
 from ..sizes.by_batch import Line
 from ..sizes.size import Shape, Size, nbytes, numel
-from ..targets.target import Setting
+from ..targets.setting import Setting
 
 
 class Answers:

@@ -9,15 +9,16 @@ from ..conventions import Elementwise, Kept, find
 from ..errors import CostmodelError
 from ..graph.checkpointing import RNG_STATE, STATE, Segment, segments
 from ..graph.graph import Graph
+from ..graph.memory_formats import layouts_of
 from ..graph.network import Network
 from ..sizes.size import LARGEST, Shape, same, uniform
 from ..strategies import apply
 from ..strategies._lite_residual import advice
-from ..targets.memory_order import layouts_of
-from ..targets.target import Setting
-from .estimate import Estimate, Memory, NodeWork, Request
+from ..targets.setting import Setting
+from .estimate import Estimate, Memory, NodeWork
 from .highest import stack
 from .memo import Answers
+from .request import Request
 from .timeline import Moves, compile
 
 

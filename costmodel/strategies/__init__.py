@@ -2,8 +2,9 @@
 
 from ._parts import CHOICES, SUMMARIES, Part, parts
 from ._registry import STRATEGIES, Strategy, apply, possible, read, usual, with_loss
+from ._text import StrategyText, read_text, split_list
 
-from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, as_is, by_part  # isort: skip
+from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, as_is, by_part
 
-__all__ = ["CHOICES", "STRATEGIES", "SUMMARIES", "Part", "Strategy", "apply", "parts", "possible", "read", "usual",
-           "with_loss"]  # fmt: skip
+__all__ = ["CHOICES", "STRATEGIES", "SUMMARIES", "Part", "Strategy", "StrategyText", "apply", "parts", "possible", "read",
+           "read_text", "split_list", "usual", "with_loss"]  # fmt: skip

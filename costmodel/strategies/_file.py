@@ -22,6 +22,7 @@ from ..files.document import read as checked
 from ..files.document import write as as_yaml
 from ..graph.graph import Graph
 from ._parts import CHOICES, check, parts
+from ._text import StrategyText, read_text
 
 SCHEMA = {
     "network": Field((str,)),
@@ -32,8 +33,8 @@ SCHEMA = {
 }
 
 
-def read(path: str, graph: Graph) -> str:
-    """The strategy `plan:CODE` that a file stands for.
+def read(path: str, graph: Graph) -> StrategyText:
+    """The strategy that a file stands for: `plan:CODE`, or one by name.
 
     Raises CostmodelError where the file cannot be read, names a part that the network has not, leaves one out, or gives
     one what it cannot have.
@@ -48,7 +49,7 @@ def read(path: str, graph: Graph) -> str:
     if (choices is None) == (values["strategy"] is None):
         raise document.error("found both or neither of 'strategy' and 'choices'; allowed: one of them")
     if choices is None:
-        return values["strategy"]
+        return read_text(values["strategy"])
     names = [part.name for part in parts(graph)]
     letters = {choice: letter for letter, choice in CHOICES.items()}
     for name, choice in choices.items():
@@ -67,7 +68,7 @@ def read(path: str, graph: Graph) -> str:
         check(code, graph)
     except CostmodelError as error:
         raise choices.error(error) from None
-    return f"plan:{code}"
+    return StrategyText("plan", code)
 
 
 def text(network: str, strategy: str, graph: Graph, planned_for: Dict[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple, Union
 
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
-from ..graph.graph import Graph, Node, within
+from ..graph.graph import Graph, Node
 from ..graph.op import build
+from ._text import StrategyText, read_text
 
 Option = Callable[[str], Any]  # the reader of an option's text; raises ValueError with what is allowed
 
@@ -55,48 +56,47 @@ def strategy(
     return register
 
 
-def apply(text: str, graph: Graph) -> Graph:
+def apply(strategy: Union[str, StrategyText], graph: Graph) -> Graph:
     """The graph that a strategy trains, loss included.
 
-    text: NAME[:K][,key=value...], or for NAME[:K] a file that `costmodel plan` wrote. Raises CostmodelError for an
-    unknown name or option, a K that is missing, not wanted or larger than the network, or a network that lacks what the
-    strategy needs.
+    strategy: a text, or its parts; in the place of the name a file that `costmodel plan` wrote. Raises CostmodelError
+    for an unknown name or option, a K that is missing, not wanted or larger than the network, or a network that lacks
+    what the strategy needs.
     """
-    return _apply(read(text, graph), graph)
+    return _apply(read(strategy, graph), graph)
 
 
-def read(text: str, graph: Graph) -> str:
-    """The text of a strategy, with what a file says in the place of the file's name."""
-    head, *options = text.split(",")
-    if not head.endswith((".yaml", ".yml")):
+def read(strategy: Union[str, StrategyText], graph: Graph) -> StrategyText:
+    """The parts of a strategy's text, with what a file says in the place of the file's name."""
+    text = read_text(strategy)
+    if not text.is_file:
         return text
     from . import _file  # reads YAML, which takes its time to import
 
-    return ",".join([_file.read(head, graph), *options])
+    found = _file.read(text.name, graph)
+    return found._replace(options=found.options + text.options)
 
 
 @lru_cache(maxsize=512)
-def _apply(text: str, graph: Graph) -> Graph:
-    head, *pairs = text.split(",")
-    name, colon, k = head.partition(":")
+def _apply(text: StrategyText, graph: Graph) -> Graph:
+    name = text.name
     check_name("strategy", name, STRATEGIES)
     chosen = STRATEGIES[name]
     options: Dict[str, Any] = {}
     if chosen.takes_blocks:
-        options["blocks"] = _block_count(text, k if colon else None, len(graph.blocks))
+        options["blocks"] = _block_count(text, len(graph.blocks))
     elif chosen.takes_code:
-        options["code"] = k
-    elif colon:
-        raise CostmodelError(f"strategy {text!r}: {name} takes no number of blocks; allowed: {name}")
+        options["code"] = text.argument
+    elif text.argument is not None:
+        raise CostmodelError(f"strategy {str(text)!r}: {name} takes no number of blocks; allowed: {name}")
     readers = {**chosen.options, **COMMON_OPTIONS}
-    for item in pairs:
-        key, _, value = item.partition("=")
+    for key, value in text.options:
         if key not in readers:
-            raise CostmodelError(f"strategy {text!r}: {unknown(f'option of {name}', key, readers)}")
+            raise CostmodelError(f"strategy {str(text)!r}: {unknown(f'option of {name}', key, readers)}")
         try:
-            options[key] = readers[key](value)
+            options[key] = readers[key](value or "")
         except ValueError as error:
-            raise CostmodelError(f"strategy {text!r}: {key} is {value!r}; allowed: {error}") from None
+            raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
     try:
         rewritten = chosen.rewrite(graph, **options)
@@ -107,7 +107,7 @@ def _apply(text: str, graph: Graph) -> Graph:
         scopes = rewritten.blocks if again else rewritten.checkpointed
         return checkpointed(rewritten, scopes) if scopes else rewritten
     except CostmodelError as error:
-        raise CostmodelError(f"strategy {text!r}: {error}") from None
+        raise CostmodelError(f"strategy {str(text)!r}: {error}") from None
 
 
 def with_loss(graph: Graph) -> Graph:
@@ -151,48 +151,13 @@ def usual(graph: Graph) -> Tuple[str, ...]:
     return tuple(name for group in names for name in group)
 
 
-def _block_count(text: str, k: "str | None", most: int) -> int:
+def _block_count(text: StrategyText, most: int) -> int:
+    k = text.argument
     if most == 0:
-        raise CostmodelError(f"strategy {text!r}: the network has no blocks")
+        raise CostmodelError(f"strategy {str(text)!r}: the network has no blocks")
     if k is None or not re.fullmatch(r"[0-9]{1,9}", k) or not 1 <= int(k) <= most:
         found = "no number of blocks" if k is None else f"{k!r} blocks"
-        raise CostmodelError(f"strategy {text!r}: {found}; allowed: from 1 to {most}, as in {text.split(':')[0]}:1")
+        raise CostmodelError(f"strategy {str(text)!r}: {found}; allowed: from 1 to {most}, as in {text.name}:1")
     return int(k)
 
 
-# What strategies are made of.
-
-
-def everything(node: Node) -> frozenset:
-    """All parameters of a node."""
-    return frozenset(node.op.params())
-
-
-def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
-    """The graph in which `choose` says of each node which parameters train."""
-
-    def chosen(node: Node) -> Node:
-        names = choose(node)
-        return replace(node, trains=names, op=node.op.trained(names))
-
-    return graph.map(chosen)
-
-
-def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:
-    """The graph in which the norms at the nodes `where` holds use frozen statistics."""
-    return graph.map(lambda node: replace(node, op=node.op.frozen()) if where(node) else node)
-
-
-def in_classifier(graph: Graph) -> Callable[[Node], bool]:
-    """Whether a node belongs to the classifier; raises CostmodelError where the network has none."""
-    if not graph.classifier:
-        raise CostmodelError("the network has no classifier to train")
-    return lambda node: within(node.name, graph.classifier)
-
-
-def from_block(graph: Graph, blocks: int) -> Callable[[Node], bool]:
-    """Whether a node stands in one of the last `blocks` blocks or after them."""
-    scope = graph.blocks[-blocks]
-    first = next(i for i, node in enumerate(graph.nodes) if within(node.name, scope))
-    names = {node.name for node in graph.nodes[first:]}
-    return lambda node: node.name in names

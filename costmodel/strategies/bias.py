@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ._registry import everything, freeze_statistics, in_classifier, strategy, train
+from ._edits import everything, freeze_statistics, in_classifier, train
+from ._registry import strategy
 
 
 @strategy("bias", "every bias and shift and the classifier train, frozen statistics and scales (TinyTL-B)")

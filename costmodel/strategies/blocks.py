@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ._registry import everything, freeze_statistics, from_block, strategy, train
+from ._edits import everything, freeze_statistics, from_block, train
+from ._registry import strategy
 
 
 @strategy("blocks", "the last K blocks and all after them train, statistics frozen below", blocks=True)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Dict, Optional
 
 from ..graph.graph import Graph, Node
+from ._edits import everything, in_classifier, train
 from ._parts import check
 from ._parts import parts as parts_of
-from ._registry import everything, in_classifier, strategy, train
+from ._registry import strategy
 from .mobiletl import lighter
 
 

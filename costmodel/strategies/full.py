@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ._registry import everything, strategy, train
+from ._edits import everything, train
+from ._registry import strategy
 
 
 @strategy("full", "everything trains, batch statistics")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..graph.graph import Graph
-from ._registry import strategy, train
+from ._edits import train
+from ._registry import strategy
 
 
 @strategy("inference", "the forward pass alone, in evaluation mode", trains=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ._registry import everything, in_classifier, strategy, train
+from ._edits import everything, in_classifier, train
+from ._registry import strategy
 
 
 @strategy("norm+last", "every scale and shift and the classifier train, batch statistics everywhere")

@@ -6,8 +6,9 @@ from typing import Optional
 
 from ..errors import CostmodelError
 from ..graph.graph import Graph
+from ._edits import everything, freeze_statistics, in_classifier, train
 from ._lite_residual import in_branch, insert
-from ._registry import everything, freeze_statistics, in_classifier, strategy, train
+from ._registry import strategy
 
 
 def resolution(text: str) -> int:

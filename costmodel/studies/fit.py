@@ -9,7 +9,7 @@ from ..errors import CostmodelError, unknown
 from ..graph.network import Network
 from ..sizes.units import show_size
 from ..step.estimate import Estimate
-from ..strategies import STRATEGIES
+from ..strategies import STRATEGIES, read_text
 
 AXES = ("batch", "resolution", "blocks")
 LARGEST_TRIED = 2**24
@@ -42,14 +42,13 @@ def largest(network: Network, axis: str, budget: int, strategy: str, **request: 
     if axis not in AXES:
         raise unknown("axis", axis, AXES)
     if axis == "blocks":
-        name, comma, options = strategy.partition(",")
-        name = name.partition(":")[0]
-        if name not in STRATEGIES or not STRATEGIES[name].takes_blocks:
+        text = read_text(strategy)
+        if text.name not in STRATEGIES or not STRATEGIES[text.name].takes_blocks:
             has = ", ".join(s.name for s in STRATEGIES.values() if s.takes_blocks)
             raise CostmodelError(f"strategy {strategy!r} has no number of blocks to maximise; allowed: {has}")
 
         def price(k: int) -> Estimate:
-            return estimate(network, f"{name}:{k}{comma}{options}", **request)
+            return estimate(network, str(text.with_argument(k)), **request)
 
         return _last_fit(price, budget, 1, len(network.graph.blocks))
 

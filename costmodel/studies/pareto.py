@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from bisect import bisect_left, bisect_right
-from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
 from ..errors import CostmodelError, unknown
-from ..files import parquet
-from ..files.parquet import is_parquet
+from ..files.table import read_table
 
 AXES = ("strategy", "batch", "resolution")
 CHUNK = 512  # points that are compared at once
@@ -158,37 +155,6 @@ def with_step_flops(columns: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
     return {**columns, "step_flops": [None if None in pair else sum(pair) for pair in both]}
 
 
-def read_table(path: str) -> Dict[str, List[Any]]:
-    """The columns of a Parquet file, or of a CSV file with a header: numbers where a column is of numbers, None where
-    it is blank.
-
-    Raises CostmodelError where there is no such file, no header, no row, or a row of another length.
-    """
-    if is_parquet(path):
-        return parquet.read(path)
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CostmodelError(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(lines) < 2:
-        raise CostmodelError(f"{path!r} has no rows; allowed: a line of column names, and rows below it")
-    header, rows = [name.strip() for name in lines[0]], lines[1:]
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise CostmodelError(f"{path!r}, row {number}: {len(row)} cells under {len(header)} column names")
-    return {name: _numbers([row[i].strip() for row in rows]) for i, name in enumerate(header)}
-
-
-def _numbers(cells: List[str]) -> List[Any]:
-    for read in (int, float):
-        try:
-            return [read(cell) if cell else None for cell in cells]
-        except ValueError:
-            continue
-    return list(cells)
-
-
 def join_accuracy(columns: Dict[str, List[Any]], path: str) -> Dict[str, List[Any]]:
     """The columns with the accuracy of each row's strategy, from a CSV file with the columns strategy and accuracy.
 
@@ -210,18 +176,3 @@ def join_accuracy(columns: Dict[str, List[Any]], path: str) -> Dict[str, List[An
     if missing:
         raise CostmodelError(f"{path!r} lacks the accuracy of {', '.join(missing)}")
     return {**columns, "accuracy": [found[strategy] for strategy in columns["strategy"]]}
-
-
-def family(strategy: str) -> Tuple[str, str]:
-    """The family of a strategy, with its options, and its K: blocks:3 is of "blocks", "3".
-
-    What stands for itself (a plan's letters, a file) is a family of its own, without a K.
-    """
-    head, comma, options = strategy.partition(",")
-    name, _, k = head.partition(":")
-    return (f"{name}{comma}{options}", k) if k.isdecimal() else (strategy, "")
-
-
-def is_table(source: str) -> bool:
-    """Whether a source is a table of a sweep, and not a network."""
-    return Path(source).suffix == ".csv" or is_parquet(source)

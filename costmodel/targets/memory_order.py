@@ -7,7 +7,7 @@ axes alone, so it is found once per graph: forward from op to op (Op.layout), th
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Tuple
 
 from ..sizes.size import Shape, Size, where
 
@@ -65,41 +65,3 @@ def copy_of(layout: Layout, shape: Shape, order: Tuple[int, ...], nbytes: Size) 
     return where(differs(layout, shape, order), nbytes, 0)
 
 
-class Layouts(NamedTuple):
-    """Of every value, and of the gradient of every value that has one."""
-
-    values: Tuple[Layout, ...]
-    gradients: Tuple[Optional[Layout], ...]
-
-    def around(self, i: int, reads: Tuple[int, ...]) -> Tuple[Tuple[Layout, ...], Optional[Layout]]:
-        """What concerns a node: its inputs' layouts, () where all is contiguous, and its gradient's."""
-        inputs, gradient = tuple(self.values[v] for v in reads), self.gradients[i + 1]
-        if all(map(_plain, inputs)) and (gradient is None or _plain(gradient)):
-            return (), None
-        return inputs, gradient
-
-
-def _plain(layout: Layout) -> bool:
-    return layout == contiguous(len(layout.order))
-
-
-@lru_cache(maxsize=512)
-def layouts_of(graph: Any, axes: Tuple[int, ...], broadcast: FrozenSet[Tuple[int, str]]) -> Layouts:
-    """The layouts in a graph that takes contiguous images.
-
-    axes: of every value, how many it has; broadcast: (node, input) of inputs that are smaller than the output.
-    """
-    values = [contiguous(axes[0])]
-    for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
-        named = zip(node.op.inputs, reads)
-        values.append(node.op.layout(axes[i + 1], *[values[v] for name, v in named if (i, name) not in broadcast]))
-    gradients: Dict[int, Layout] = {len(graph): contiguous(axes[-1])}
-    for i in range(len(graph) - 1, -1, -1):
-        node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
-        for name, v in zip(node.op.inputs, reads):
-            if name in demanded:
-                made = contiguous(axes[v])  # as a sum over broadcast axes comes
-                if (i, name) not in broadcast:
-                    made = node.op.gradient_layout(gradients[i + 1], values[i + 1], values[v])
-                gradients.setdefault(v, made)  # the first one is what others are added to
-    return Layouts(tuple(values), tuple(gradients.get(v) for v in range(len(axes))))

@@ -19,7 +19,7 @@ from math import ceil
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from ..sizes.size import Shape, Size, maximum, minimum, where
-from .target import Setting
+from .setting import Setting
 
 PAGE = 4096
 BOOKED = 128  # every buffer in a kernel's scratch is booked with the alignment that it may need

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Optional
 
 from ..errors import CostmodelError, unknown
-from ..sizes.size import Shape, Size, numel
-from .memory_order import CHANNELS_LAST, Layout, copy_of
 
 DEVICES = ("cpu", "cuda", "none")
 ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
@@ -49,53 +47,6 @@ class Target:
         if self.device == "cpu":
             return f"cpu ({self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}, {layout})"
         return "tensors alone, on no device" if self.device == "none" else f"cuda ({layout}, blocks of 512 bytes)"
-
-
-NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
-
-
-class Setting(NamedTuple):
-    """What the buffers of one op depend on beside shapes.
-
-    item: bytes of a number of the network's data type. recorded: autograd records the op for a backward pass.
-    demanded: the gradients that its backward computes. layouts: how its inputs lie in memory, and gradient: how its
-    output's gradient does, where they are not all in the target's format.
-    """
-
-    target: Target
-    item: int
-    recorded: bool
-    demanded: Tuple[str, ...]
-    layouts: Tuple[Layout, ...] = ()
-    gradient: Optional[Layout] = None
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether a function of images takes its input as channels_last."""
-        return self.layouts[0].order == CHANNELS_LAST.order if self.layouts else self.target.channels_last
-
-    def copies(self, order: Tuple[int, ...], y: Shape, *xs: Shape) -> Size:
-        """Bytes of the copies that bring the inputs, and the output's gradient `y` if one is given, into an order."""
-        total = 0
-        for layout, shape in zip((*self.layouts, self.gradient), (*xs, y)):
-            if layout is not None and shape is not None:
-                total = total + copy_of(layout, shape, order, self.item * numel(shape))
-        return total
-
-    @property
-    def kernels(self) -> bool:
-        """Whether what CPU kernels allocate inside counts, and not only the tensors that the dispatcher sees."""
-        return self.target.device == "cpu"
-
-    @property
-    def scalar(self) -> int:
-        """Bytes of a number in arithmetic with a tensor, within an op: 8, and a copy in the tensor's data type."""
-        return NUMBER_BYTES + self.item if self.kernels else 0
-
-    @property
-    def python_number(self) -> int:
-        """The same of one that Python hands to the op: it makes the tensor of 8 bytes outside."""
-        return NUMBER_BYTES if self.target.device == "none" else self.scalar
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,6 @@ from ...graph.graph import Graph, Node, within
 from ...graph.op import Op, build
 from ...sizes.size import show
 from . import arithmetic as onnxarithmetic  # noqa: F401  (register their operators)
-from . import shapes as onnxshapes
 from .layers import OPERATORS, as_decimal
 from .names import MODULE, blocks_of, cleaned, names_of, place, scopes
 from .strides import Strides, contiguous

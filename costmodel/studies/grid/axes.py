@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from ...errors import CostmodelError, unknown
 from ...sizes.size import is_int
+from ...strategies import read_text, split_list
 
 #: Every axis, the outermost first: a grid's cells stand in the order of nested loops, the batch running fastest.
 AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
@@ -17,7 +18,6 @@ TYPES = {name: int if name in INTEGERS else float if name == "width" else str fo
 LONGEST = 2**26  # values of one axis
 
 RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")
-BLOCKS = re.compile(r"([^:,]+):(\d{1,9}\.\.\d{1,9}(?::\d{1,9})?)(,.*)?")
 
 
 def spelled_out(name: str, given: Any) -> Tuple[Any, ...]:
@@ -76,24 +76,11 @@ def _strategies(name: str, item: Any) -> Sequence[str]:
     if not isinstance(item, str):
         raise CostmodelError(f"{name} is {item!r}; allowed: a text such as full or blocks:1..5")
     found: List[str] = []
-    for text in strategy_list(item):
-        match = BLOCKS.fullmatch(text)
-        if match:
-            numbers = _range(f"{name} {text!r}", RANGE.fullmatch(match[2]))
-            found += [f"{match[1]}:{k}{match[3] or ''}" for k in numbers]
-        else:
-            found.append(text)
-    return found
-
-
-def strategy_list(text: str) -> List[str]:
-    """Strategies joined by commas. A part with '=' is an option of the strategy before it."""
-    found: List[str] = []
-    for part in text.split(","):
-        if "=" in part and found:
-            found[-1] += f",{part}"
-        else:
-            found.append(part)
+    for text in split_list(item):
+        one = read_text(text)
+        match = RANGE.fullmatch(one.argument or "")
+        numbers = _range(f"{name} {text!r}", match) if match else ()
+        found += [str(one.with_argument(k)) for k in numbers] if match else [text]
     return found
 
 

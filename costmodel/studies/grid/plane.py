@@ -12,8 +12,9 @@ from ...errors import CostmodelError
 from ...graph.network import Network
 from ...sizes.by_batch import Batches, dense
 from ...sizes.size import Size, Uneven
-from ...step.estimate import Estimate, Request
+from ...step.estimate import Estimate
 from ...step.memo import Remembered
+from ...step.request import Request
 from ...step.walk import analyze
 from ...strategies import apply
 from ...targets.onednn import DISPATCH
@@ -107,7 +108,7 @@ class Pricer:
         try:
             return analyze(network, request)
         except CostmodelError as error:
-            raise CostmodelError(f"strategy {request.strategy!r}, {request.convention}: {error}") from None
+            raise CostmodelError(f"strategy {str(request.strategy)!r}, {request.convention}: {error}") from None
 
     def _name_cell(
         self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]

@@ -16,8 +16,8 @@ from ...files import parquet
 from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
-from ...step.estimate import DTYPES, Request
 from ...step.optimizer import find
+from ...step.request import DTYPES, Request
 from ...strategies import read
 from ...targets.target import parse
 from .axes import AXES, TYPES, defaults, spelled_out

@@ -17,15 +17,17 @@ from ...errors import CostmodelError
 from ...graph.checkpointing import segments
 from ...graph.graph import INPUT, Graph, Node
 from ...graph.lifetimes import frame_ends
+from ...graph.memory_formats import layouts_of
 from ...graph.network import Network
 from ...graph.op import Op, Work
 from ...sizes.size import nbytes, numel
-from ...step.estimate import Request, flops
+from ...step.estimate import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
+from ...step.request import Request
 from ...step.walk import broadcast_inputs, memory_of, price, shapes_of, work_of
 from ...strategies import STRATEGIES, parts, with_loss
-from ...targets.memory_order import Layout, contiguous, layouts_of
-from ...targets.target import Setting
+from ...targets.memory_order import Layout, contiguous
+from ...targets.setting import Setting
 
 
 @dataclass(frozen=True, eq=False, repr=False)

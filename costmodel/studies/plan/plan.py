@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ...api import estimate
 from ...errors import CostmodelError, unknown
+from ...files.table import read_table
 from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
@@ -16,7 +17,6 @@ from ...sizes.units import show_size
 from ...step.estimate import Estimate
 from ...strategies import CHOICES, parts, possible
 from ...strategies._file import text
-from ..pareto import read_table
 from .part_costs import Summaries, Summary
 from .search import MOST, Found, Search, Value
 

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from ...sizes.units import BYTES, show_count, unit_of
-from ...studies.pareto import Objective, family, frontier
+from ...strategies import read_text
+from ...studies.pareto import Objective, frontier
 from ..pareto import axes_of
 
 # Okabe and Ito's colours, and a marker each, so that they are told apart in black and white too.
@@ -122,14 +123,14 @@ def _groups(columns: Dict[str, List[Any]]) -> List[Group]:
     found: Dict[Tuple[str, str], List[int]] = {}
     for row, strategy in enumerate(columns["strategy"]):
         choice = ", ".join(f"{name} {columns[name][row]}" for name in others)
-        found.setdefault((family(strategy)[0], choice), []).append(row)
+        found.setdefault((str(read_text(strategy).family), choice), []).append(row)
     families, choices = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
     groups = []
     for (name, choice), rows in found.items():
         colour, marker = STYLES[families.index(name) % len(STYLES)]
         fill = FILLS[choices.index(choice)] if len(choices) <= len(FILLS) else FILLS[0]
         face = to_hex(1 - fill * (1 - np.array(to_rgb(colour))))
-        rows = sorted(rows, key=lambda row: int(family(columns["strategy"][row])[1] or 0))
+        rows = sorted(rows, key=lambda row: read_text(columns["strategy"][row]).blocks or 0)
         groups.append(Group(name, choice, rows, colour, face, marker))
     return groups
 
@@ -171,10 +172,11 @@ def _legend(axes, groups: List[Group], drawn: Plane, columns: Dict[str, List[Any
 def _texts(columns: Dict[str, List[Any]], groups: List[Group], on: np.ndarray) -> List[Tuple[int, str, str]]:
     """(row, text, colour) of what should be labelled: K along a line, else the strategy, which goes first."""
     colour = {row: to_hex(0.7 * np.array(to_rgb(group.colour))) for group in groups for row in group.rows}  # to be read
+    blocks = [read_text(strategy).blocks for strategy in columns["strategy"]]
     texts = [
-        (row, family(strategy)[1] or strategy, colour[row])
+        (row, strategy if blocks[row] is None else str(blocks[row]), colour[row])
         for row, strategy in enumerate(columns["strategy"])
-        if on[row] or not family(strategy)[1]
+        if on[row] or blocks[row] is None
     ]
     return sorted(texts, key=lambda text: text[1].isdecimal())[:MOST_LABELS]
 

@@ -1,0 +1,47 @@
+"""Tables as people keep them: CSV files with a header, and Parquet files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, Dict, List
+
+from ..errors import CostmodelError
+from . import parquet
+from .parquet import is_parquet
+
+
+def read_table(path: str) -> Dict[str, List[Any]]:
+    """The columns of a Parquet file, or of a CSV file with a header: numbers where a column is of numbers, None where
+    it is blank.
+
+    Raises CostmodelError where there is no such file, no header, no row, or a row of another length.
+    """
+    if is_parquet(path):
+        return parquet.read(path)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CostmodelError(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(lines) < 2:
+        raise CostmodelError(f"{path!r} has no rows; allowed: a line of column names, and rows below it")
+    header, rows = [name.strip() for name in lines[0]], lines[1:]
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise CostmodelError(f"{path!r}, row {number}: {len(row)} cells under {len(header)} column names")
+    return {name: _numbers([row[i].strip() for row in rows]) for i, name in enumerate(header)}
+
+
+def _numbers(cells: List[str]) -> List[Any]:
+    for read in (int, float):
+        try:
+            return [read(cell) if cell else None for cell in cells]
+        except ValueError:
+            continue
+    return list(cells)
+
+
+def is_table(source: str) -> bool:
+    """Whether a source is a table, and not a network."""
+    return Path(source).suffix == ".csv" or is_parquet(source)

@@ -1,0 +1,44 @@
+"""What strategies are made of: changes to a graph, and choices among its nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Callable
+
+from ..errors import CostmodelError
+from ..graph.graph import Graph, Node, within
+
+
+def everything(node: Node) -> frozenset:
+    """All parameters of a node."""
+    return frozenset(node.op.params())
+
+
+def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
+    """The graph in which `choose` says of each node which parameters train."""
+
+    def chosen(node: Node) -> Node:
+        names = choose(node)
+        return replace(node, trains=names, op=node.op.trained(names))
+
+    return graph.map(chosen)
+
+
+def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:
+    """The graph in which the norms at the nodes `where` holds use frozen statistics."""
+    return graph.map(lambda node: replace(node, op=node.op.frozen()) if where(node) else node)
+
+
+def in_classifier(graph: Graph) -> Callable[[Node], bool]:
+    """Whether a node belongs to the classifier; raises CostmodelError where the network has none."""
+    if not graph.classifier:
+        raise CostmodelError("the network has no classifier to train")
+    return lambda node: within(node.name, graph.classifier)
+
+
+def from_block(graph: Graph, blocks: int) -> Callable[[Node], bool]:
+    """Whether a node stands in one of the last `blocks` blocks or after them."""
+    scope = graph.blocks[-blocks]
+    first = next(i for i, node in enumerate(graph.nodes) if within(node.name, scope))
+    names = {node.name for node in graph.nodes[first:]}
+    return lambda node: node.name in names
