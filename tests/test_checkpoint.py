@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.graph.checkpointing import segments
+from costmodel.graph.checkpointing import reruns
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.validate import validate
 from costmodel.strategies import apply
@@ -71,7 +71,7 @@ class Checkpointed(nn.Module):
 def test_torchvisions_module_with_torchs_checkpoint(name):
     """`preserve_rng_state` is on where a block draws random numbers: stochastic depth in EfficientNet's residual ones."""
     graph = apply("full" + AGAIN, costmodel.load(name).graph)
-    is_random = {segment.scope: segment.is_random for segment in segments(graph)}
+    is_random = {rerun.scope: rerun.is_random for rerun in reruns(graph)}
     module = references.configure(references.load_reference(name), "full")
     for path in references.reference_blocks(module):
         holder, _, last = path.rpartition(".")
@@ -115,15 +115,15 @@ def test_what_is_kept_by_hand():
 def test_the_second_run_stops_where_the_last_tensor_is_saved():
     """Nothing of a sum is saved, so it is not made again; a frozen convolution at the end of a block is not run again."""
     graph = apply("full" + AGAIN, costmodel.load("mobilenet_v2").graph)
-    residual = segments(graph)[2]
+    residual = reruns(graph)[2]
     assert graph.nodes[residual.run[-1]].op.kind == "add"
     assert list(residual.again) == list(residual.run[:-1])
     lean = costmodel.estimate("mobilenet_v2", "bias" + AGAIN, 2, 64, convention="lean")
     # The projection's weight is saved before the convolution runs; the shift norm after it saves as it is made.
-    segment = segments(lean.graph)[2]
-    assert lean.graph.nodes[segment.last].op.kind == "shift_norm" and segment.whole
+    rerun = reruns(lean.graph)[2]
+    assert lean.graph.nodes[rerun.last].op.kind == "shift_norm" and rerun.whole
     estimate = costmodel.estimate("mobilenet_v2", "full" + AGAIN, 2, 64)
-    blocks = sum(2 * estimate.work[i].forward_macs for s in segments(graph) for i in s.run)
+    blocks = sum(2 * estimate.work[i].forward_macs for s in reruns(graph) for i in s.run)
     assert estimate.flops["recomputed"] == blocks
     assert estimate.flops["backward"] == sum(estimate.flops[k] for k in ("backward_input", "backward_weight", "recomputed"))
 

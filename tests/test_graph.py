@@ -147,8 +147,8 @@ def test_nothing_is_demanded_where_nothing_trains():
     assert set(graph.wants_gradient) == {False}
 
 
-def test_segments_are_stem_blocks_head_classifier_loss():
-    assert small().segments == (
+def test_parts_are_stem_blocks_head_classifier_loss():
+    assert small().parts == (
         ("stem", range(0, 1)),
         ("b.1", range(1, 4)),
         ("b.10", range(4, 5)),
@@ -158,17 +158,17 @@ def test_segments_are_stem_blocks_head_classifier_loss():
     )
 
 
-def test_segments_without_blocks_are_one_body():
+def test_parts_without_blocks_are_one_body():
     graph = Graph((node("a"), node("b", inputs=["a"])))
-    assert graph.segments == (("body", range(0, 2)),)
+    assert graph.parts == (("body", range(0, 2)),)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v4_conv_small", "mnasnet_b1"])
-def test_segments_of_a_network_cover_each_node_once(name):
+def test_parts_of_a_network_cover_each_node_once(name):
     graph = costmodel.estimate(name).graph
-    names = [segment for segment, _ in graph.segments]
+    names = [part for part, _ in graph.parts]
     assert names == ["stem", *graph.blocks, "head", "classifier", "loss"]
-    assert [i for _, run in graph.segments for i in run] == list(range(len(graph)))
+    assert [i for _, run in graph.parts for i in run] == list(range(len(graph)))
 
 
 def test_a_scope_holds_whole_path_parts():

@@ -6,8 +6,7 @@ from functools import lru_cache
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ..errors import check_name
-from ..graph.checkpointing import GIVEN, RNG_STATE
-from ..graph.checkpointing import segments as parts_that_run_again
+from ..graph.checkpointing import GIVEN, RNG_STATE, rerun_of, reruns
 from ..graph.graph import Graph, Node
 from ..sizes.size import Shape, Size
 
@@ -25,14 +24,14 @@ class Kept(NamedTuple):
 
     node: the first node that keeps it; operand: what that node calls it.
     value: number of the value that it is, or None for an extra of the node.
-    segment: number of the part of the graph whose second run, in the backward pass, makes it; None: the first one does.
+    rerun: number of the rerun that makes it; None: the forward pass does.
     """
 
     node: int
     operand: str
     value: Optional[int]
     readers: Tuple[Read, ...]
-    segment: Optional[int] = None
+    rerun: Optional[int] = None
 
 
 KeptRule = Callable[[Graph], Iterable[Read]]
@@ -91,23 +90,22 @@ def find(name: str) -> Convention:
 def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
     readers: Dict[tuple, List[Read]] = {}
     values: Dict[tuple, Optional[int]] = {}
-    segments = parts_that_run_again(graph, convention.measurable)
-    inside = {i: k for k, segment in enumerate(segments) for i in segment.run}
+    again, number = reruns(graph, convention.measurable), rerun_of(graph, convention.measurable)
     reads = [(read, value_of(graph, read.node, read.operand)) for read in convention.reads(graph)]
-    for segment in segments:
-        reads += [(Read(segment.first, GIVEN, ()), v) for v in segment.inputs]
-        reads += [(Read(segment.first, RNG_STATE, ()), None)] if segment.is_random else []
-    for read, value in sorted(reads, key=lambda pair: pair[0].node) if segments else reads:
+    for rerun in again:
+        reads += [(Read(rerun.first, GIVEN, ()), v) for v in rerun.inputs]
+        reads += [(Read(rerun.first, RNG_STATE, ()), None)] if rerun.is_random else []
+    for read, value in sorted(reads, key=lambda pair: pair[0].node) if again else reads:
         hooked = read.gradients and read.operand not in graph.nodes[read.node].op.unseen
-        k = inside.get(read.node) if hooked else None
-        if k is not None and value is not None and value <= segments[k].run.start:
+        k = number.get(read.node) if hooked else None
+        if k is not None and value is not None and value <= again[k].run.start:
             continue  # kept as one of its inputs
         # A value is one storage whoever reads it; an extra is the node's own.
         key = (k, value, "") if value is not None and not convention.memory else (k, -1 - read.node, read.operand)
         values[key] = value
         readers.setdefault(key, []).append(read)
     kept = [Kept(reads[0].node, reads[0].operand, values[key], tuple(reads), key[0]) for key, reads in readers.items()]
-    return tuple(sorted(kept, key=lambda one: one.segment is not None))
+    return tuple(sorted(kept, key=lambda one: one.rerun is not None))
 
 
 def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
@@ -119,11 +117,10 @@ def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
 
 
 def kept_values(graph: Graph, reads: Iterable[Read], stock: bool) -> Set[Tuple[Optional[int], Optional[int]]]:
-    """What is kept, as (number of the part whose second run keeps it, None: the first run does; the value)."""
-    segments = parts_that_run_again(graph, stock)
-    inside = {i: k for k, segment in enumerate(segments) for i in segment.run}
-    kept = {(inside.get(read.node), value_of(graph, read.node, read.operand)) for read in reads}
-    return kept | {(None, v) for segment in segments for v in segment.inputs}
+    """What is kept, as (number of the rerun that keeps it, None: the forward pass does; the value)."""
+    number = rerun_of(graph, stock)
+    kept = {(number.get(read.node), value_of(graph, read.node, read.operand)) for read in reads}
+    return kept | {(None, v) for rerun in reruns(graph, stock) for v in rerun.inputs}
 
 
 def resident(graph: Graph, node: int) -> Iterable[str]:
@@ -133,19 +130,19 @@ def resident(graph: Graph, node: int) -> Iterable[str]:
     return {*op.params(), *op.buffers(), *inputs}
 
 
-def each_read(graph: Graph, torch: bool) -> Iterator[Read]:
+def each_read(graph: Graph, stock: bool) -> Iterator[Read]:
     """The operands that the demanded gradients' formulas read, in order of the nodes, what is resident left out.
 
-    torch: by stock PyTorch's formulas, joint backward calls reading for all gradients at once.
+    stock: by stock PyTorch's formulas, joint backward calls reading for all gradients at once.
     """
     for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
         if not demanded:
             continue
         op = node.op
-        needs = op.torch_needs() if torch else op.needs()
+        needs = op.torch_needs() if stock else op.needs()
         there = resident(graph, i)
         gradients: Dict[str, List[str]] = {}
-        for gradient in needs if torch and op.torch_joint else demanded:
+        for gradient in needs if stock and op.torch_joint else demanded:
             for operand in needs[gradient]:
                 if operand not in there:
                     gradients.setdefault(operand, []).append(gradient)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Dict, Iterator
 
-from ..graph.checkpointing import segments
+from ..graph.checkpointing import rerun_of
 from ..graph.graph import Graph
 from ..ops.conv import Conv2d
 from ..ops.lean import Place
@@ -22,7 +22,7 @@ from .ideal import ideal
 @lru_cache(maxsize=512)
 def lower(graph: Graph) -> Graph:
     """The graph with every op in its lean form."""
-    inside = {i: k for k, segment in enumerate(segments(graph)) for i in segment.run}
+    rerun = rerun_of(graph)
     kept = kept_values(graph, ideal(graph), stock=True)
     anyhow = {value for _, value in kept}
     readers: Dict[int, int] = {}
@@ -43,7 +43,7 @@ def lower(graph: Graph) -> Graph:
             demanded=demanded,
             trains=node.trains,
             alone=isinstance(maker, Conv2d) and readers[v] == 1 and graph.content[v] not in anyhow,
-            carried=(inside.get(i), graph.content[i + 1]) in kept,
+            carried=(rerun.get(i), graph.content[i + 1]) in kept,
             owns=readers.get(i + 1) == 1 and i + 1 not in shared,
             partner=partner.get(i, ""),
         )
@@ -74,4 +74,4 @@ def folded(graph: Graph, readers: Dict[int, int]) -> Dict[int, str]:
 
 @convention("lean", "what this package's own memory-lean modules keep and allocate", measurable=True, lower=lower)
 def lean(graph: Graph) -> Iterator[Read]:
-    return each_read(graph, torch=True)
+    return each_read(graph, stock=True)

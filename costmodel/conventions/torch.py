@@ -18,4 +18,4 @@ def lower(graph: Graph) -> Graph:
 
 @convention("torch", "what stock PyTorch really keeps and allocates", measurable=True, lower=lower)
 def torch(graph: Graph) -> Iterator[Read]:
-    return each_read(graph, torch=True)
+    return each_read(graph, stock=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import AbstractSet, Dict, Iterable, NamedTuple, Optional, Tuple
+from typing import AbstractSet, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import CostmodelError
 from .graph import Graph, within
@@ -23,8 +23,8 @@ STATE = Extra((5056,), 8)  # torch.get_rng_state() on the CPU
 GIVEN = "block's input"
 
 
-class Segment(NamedTuple):
-    """Consecutive nodes that run again.
+class Rerun(NamedTuple):
+    """Consecutive nodes that run again in the backward pass.
 
     given: values that they are given; inputs: contents of those that are kept for it. first, last: of the nodes that
     save something. whole: the second run makes the last one's output too. is_random: the state of random numbers is
@@ -57,24 +57,30 @@ def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
         raise CostmodelError("no block has a backward pass in which it could run again")
     graph = replace(graph, checkpointed=scopes)
     cut = graph.prefix if graph.prefix_slices > 1 else 0
-    for segment in segments(graph):
-        if segment.run.start < cut:
-            raise CostmodelError(f"block {segment.scope!r} cannot be checkpointed: the frozen prefix, which is cut into"
+    for rerun in reruns(graph):
+        if rerun.run.start < cut:
+            raise CostmodelError(f"block {rerun.scope!r} cannot be checkpointed: the frozen prefix, which is cut into"
                                  " slices, ends in it")  # fmt: skip
     return graph
 
 
 @lru_cache(maxsize=512)
-def segments(graph: Graph, stock: bool = True) -> Tuple[Segment, ...]:
-    """The parts of a graph that run again, in order.
+def reruns(graph: Graph, stock: bool = True) -> Tuple[Rerun, ...]:
+    """The reruns of a graph, in order.
 
     stock: as PyTorch's formulas have it, not by what the demanded gradients need. Raises CostmodelError where a block
     hands out more than its last value, or overwrites what it is given.
     """
-    return tuple(s for s in (_segment(graph, scope, stock) for scope in graph.checkpointed) if s is not None)
+    return tuple(r for r in (_rerun(graph, scope, stock) for scope in graph.checkpointed) if r is not None)
 
 
-def _segment(graph: Graph, scope: str, stock: bool) -> Optional[Segment]:
+@lru_cache(maxsize=512)
+def rerun_of(graph: Graph, stock: bool = True) -> Mapping[int, int]:
+    """Node -> number of the rerun in which it stands, for the nodes that stand in one."""
+    return {i: k for k, rerun in enumerate(reruns(graph, stock)) for i in rerun.run}
+
+
+def _rerun(graph: Graph, scope: str, stock: bool) -> Optional[Rerun]:
     inside = [i for i, node in enumerate(graph.nodes) if within(node.name, scope)]
     run = range(inside[0], inside[-1] + 1)
     if len(run) != len(inside):
@@ -94,7 +100,7 @@ def _segment(graph: Graph, scope: str, stock: bool) -> Optional[Segment]:
     whole = graph.nodes[last].op.saves_late(saved_by(graph, last, stock))
     contents = dict.fromkeys(graph.content[v] for v in given if v not in graph.resident)
     is_random = any(graph.nodes[i].op.is_random for i in run)
-    return Segment(scope, run, tuple(given), tuple(contents), saves[0], last, whole, is_random)
+    return Rerun(scope, run, tuple(given), tuple(contents), saves[0], last, whole, is_random)
 
 
 def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:

@@ -207,7 +207,7 @@ class Graph:
         return self.nodes[-1].op.kind == "cross_entropy"
 
     @cached_property
-    def segments(self) -> Tuple[Tuple[str, range], ...]:
+    def parts(self) -> Tuple[Tuple[str, range], ...]:
         """The nodes in consecutive runs, for reports: stem, each block, head, classifier, loss."""
         blocks = [self.block_of(node) for node in self.nodes]
         inside = [i for i, k in enumerate(blocks) if k is not None]

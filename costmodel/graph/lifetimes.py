@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from .checkpointing import segments
+from .checkpointing import reruns
 from .graph import Graph
 
 
@@ -32,12 +32,12 @@ def frame_ends(graph: Graph) -> Dict[int, List[int]]:
                 common += 1
             end = last[read[common]] if common < len(read) else i
             death[v - 1] = max(death[v - 1], end)
-    for segment in segments(graph):
-        for v in segment.given:
+    for rerun in reruns(graph):
+        for v in rerun.given:
             if v:
-                death[v - 1] = max(death[v - 1], segment.run.stop - 1)
-        for i in segment.run[:-1]:
-            death[i] = min(death[i], segment.run.stop - 1)
+                death[v - 1] = max(death[v - 1], rerun.run.stop - 1)
+        for i in rerun.run[:-1]:
+            death[i] = min(death[i], rerun.run.stop - 1)
     death[-1] = len(graph)  # the result is the caller's
     ends: Dict[int, List[int]] = {}
     for i, end in enumerate(death):

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from torch import nn
 
 from ..errors import CostmodelError
-from ..graph.checkpointing import segments
+from ..graph.checkpointing import reruns
 from ..graph.graph import INPUT, Graph, Node
 from ..graph.lifetimes import frame_ends
 from . import library
@@ -34,13 +34,13 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
             call = Parts((node.op,), (node.name,))
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
-    for segment in reversed(segments(graph)):
-        run = slice(segment.run.start, segment.run.stop)
-        part, given = steps[run], [nodes[v - 1].name if v else INPUT for v in segment.given]
+    for rerun in reversed(reruns(graph)):
+        run = slice(rerun.run.start, rerun.run.stop)
+        part, given = steps[run], [nodes[v - 1].name if v else INPUT for v in rerun.given]
         ours = {name for _, _, name, _ in part}
         inner = [(*step, [name for name in done if name in ours]) for *step, done in part]
         done = [name for *_, done in part for name in done if name not in ours]
-        steps[run] = [(Again(tuple(given), at_once(inner), segment.is_random), given, part[-1][2], done)]
+        steps[run] = [(Again(tuple(given), at_once(inner), rerun.is_random), given, part[-1][2], done)]
     root.set_steps((INPUT,), at_once(steps), nodes[-1].name)
     if source is not None:
         share(root, source)

@@ -11,7 +11,7 @@ from ..api import estimate
 from ..conventions import CONVENTIONS, find
 from ..errors import CostmodelError, check_name
 from ..frontends import load
-from ..graph.checkpointing import segments
+from ..graph.checkpointing import reruns
 from ..graph.graph import Graph, Node
 from ..graph.network import Network
 from ..ops.lean import FoldedConv2d
@@ -82,7 +82,7 @@ class _Builder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.last_reader = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
-        self.again = {segment.scope: segment for segment in segments(graph)}
+        self.again = {rerun.scope: rerun for rerun in reruns(graph)}
         self.shared: Dict[str, nn.Module] = {}  # by path: modules that more than one node may call
 
     def frame(self, scope: str, run: Run) -> Frame:

@@ -40,12 +40,12 @@ class NodeWork(NamedTuple):
 class Row(NamedTuple):
     """One tensor that is kept for the backward pass.
 
-    segment, node: who keeps it first; tensor: what that node calls it.
+    part, node: who keeps it first; tensor: what that node calls it.
     needed: whether a demanded gradient's own formula reads it; if not, the implementation keeps it all the same.
     readers: (node, gradients whose formulas read it).
     """
 
-    segment: str
+    part: str
     node: str
     tensor: str
     shape: Shape
@@ -203,7 +203,7 @@ class Estimate(Shown):
     @cached_property
     def rows(self) -> List[Row]:
         """What is kept, tensor by tensor, in the order in which it is first kept."""
-        segment = {i: name for name, run in self.graph.segments for i in run}
+        part = {i: name for name, run in self.graph.parts for i in run}
         nodes = self.graph.nodes
         rows = []
         for kept, shape, size in zip(self.kept, self.kept_shapes, self.kept_bytes):
@@ -213,13 +213,13 @@ class Estimate(Shown):
                 for gradient in self.graph.demanded[read.node]
             )
             readers = tuple((nodes[read.node].name, read.gradients) for read in kept.readers)
-            rows.append(Row(segment[kept.node], nodes[kept.node].name, kept.operand, shape, size, needed, readers))
+            rows.append(Row(part[kept.node], nodes[kept.node].name, kept.operand, shape, size, needed, readers))
         return rows
 
     @cached_property
     def blocks(self) -> List[Dict[str, Any]]:
         """The contract's `blocks`: stem, every block, head, classifier and loss, in order."""
-        return [{"name": name, **self.group(run)} for name, run in self.graph.segments]
+        return [{"name": name, **self.group(run)} for name, run in self.graph.parts]
 
     @cached_property
     def layers(self) -> List[Dict[str, Any]]:

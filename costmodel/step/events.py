@@ -1,12 +1,20 @@
-"""The events of a step, and where in a list of sizes each finds its own."""
+"""The events of a step: its phases, the categories of what is allocated, and the timeline of them all."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
+from .slots import Slots
+
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+#: What a storage is for, in words that reports and figures show.
+SAVED, ACTIVATIONS, RECOMPUTED = "saved", "activations", "recomputed"
+GRADIENTS, ACTIVATION_GRADIENTS = "gradients", "gradients of activations"
+SCRATCH, LOSS = "scratch", "loss"
+CATEGORIES = (SAVED, ACTIVATIONS, RECOMPUTED, ACTIVATION_GRADIENTS, GRADIENTS, SCRATCH, LOSS)
 
 
 class Event(NamedTuple):
@@ -21,79 +29,37 @@ class Event(NamedTuple):
     why: str
 
 
-class Layout(NamedTuple):
-    """Where the size of each storage stands in one flat list: values, kept tensors, parameters, scratch, constants."""
-
-    values: int
-    kept: int
-    parameters: int
-    nodes: int
-    segments: int
-
-    def value(self, v: int) -> int:
-        """Slot of a value, or of its gradient."""
-        return v
-
-    def kept_at(self, k: int) -> int:
-        """Slot of the k-th kept tensor."""
-        return self.values + k
-
-    def parameter(self, p: int) -> int:
-        """Slot of the p-th trained parameter, or of its gradient."""
-        return self.values + self.kept + p
-
-    def scratch(self, node: int, phase: str) -> int:
-        """Slot of a node's scratch beyond its results, forward or backward."""
-        return self.values + self.kept + self.parameters + node + (self.nodes if phase == BACKWARD else 0)
-
-    def epilogue(self, node: int) -> int:
-        """Slot of what a node's backward takes after it has handed on its gradients."""
-        return self.values + self.kept + self.parameters + 2 * self.nodes + node
-
-    def lost(self, k: int) -> int:
-        """Slot of what the op makes for nobody in the midst of which the k-th second run stops."""
-        return self.values + self.kept + self.parameters + 3 * self.nodes + k
-
-    @property
-    def item(self) -> int:
-        """Slot of one number of the network's data type."""
-        return self.lost(self.segments)
-
-    @property
-    def number(self) -> int:
-        """Slot of a Python number in arithmetic with a tensor."""
-        return self.item + 1
-
-    @property
-    def whole(self) -> int:
-        """Slot of the frozen prefix's result for the whole batch, where it runs on slices."""
-        return self.item + 2
-
-
 class Timeline(NamedTuple):
     """The compiled events of a step, and the same as arrays."""
 
-    events: Tuple[Event, ...]
-    slots: np.ndarray
-    signs: np.ndarray
-    layout: Layout
+    events: tuple[Event, ...]
+    slots: Slots
+    slot_of: np.ndarray  # of each event
+    sign_of: np.ndarray
     after_forward: int  # number of events until the backward pass begins
     tops: np.ndarray  # numbers of the events, allocations all, among which the highest level is, whatever the sizes
 
     def levels(self, sizes: np.ndarray) -> np.ndarray:
         """Allocated bytes above the level before the step, after each event; sizes (slots, ...) -> (events, ...)."""
-        return np.cumsum(self.signs * sizes[self.slots].T, axis=-1).T
+        return np.cumsum(self.sign_of * sizes[self.slot_of].T, axis=-1).T
 
     def count(self, slot: int) -> np.ndarray:
         """How many storages of a slot's size there are, after each event."""
-        return np.cumsum(np.where(self.slots == slot, self.signs, 0))
+        return np.cumsum(np.where(self.slot_of == slot, self.sign_of, 0))
 
 
-def tops(slots: np.ndarray, signs: np.ndarray, layout: Layout) -> np.ndarray:
+def timeline_of(events: list[Event], slots: Slots, after_forward: int) -> Timeline:
+    """The timeline of some events."""
+    slot_of = np.array([event.slot for event in events], dtype=np.intp)
+    sign_of = np.array([event.sign for event in events], dtype=np.int64)
+    return Timeline(tuple(events), slots, slot_of, sign_of, after_forward, tops(slot_of, sign_of, slots))
+
+
+def tops(slot_of: np.ndarray, sign_of: np.ndarray, slots: Slots) -> np.ndarray:
     """Numbers of the allocations that are not followed by another one: the level only falls after them.
 
     Scratch, which comes and goes, is not taken to be at least 0 bytes, so an allocation before it counts too.
     """
-    next_sign, next_slot = np.append(signs[1:], -1), np.append(slots[1:], 0)
-    scratch = (next_slot >= layout.scratch(0, FORWARD)) & (next_slot < layout.item)
-    return np.flatnonzero((signs > 0) & ((next_sign < 0) | scratch))
+    next_sign, next_slot = np.append(sign_of[1:], -1), np.append(slot_of[1:], 0)
+    scratch = (next_slot >= slots.scratch.start) & (next_slot < slots.scratch.stop)
+    return np.flatnonzero((sign_of > 0) & ((next_sign < 0) | scratch))

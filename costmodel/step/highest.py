@@ -69,12 +69,12 @@ def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np
     tops, batches = timeline.tops, sizes.batches
     levels = top_levels(timeline, sizes.lines)
     # How often each uneven size is part of each of these levels.
-    counts = {slot: timeline.count(slot)[tops] for slot in sizes.uneven if slot in timeline.slots}
+    counts = {slot: timeline.count(slot)[tops] for slot in sizes.uneven if slot in timeline.slot_of}
     counts = {slot: np.append(count, 0) for slot, count in counts.items() if count.any()}
     if not counts:
         return envelope(levels, batches)
     matter = candidates(levels, counts, sizes)
-    if sum(np.count_nonzero(count[matter.any(axis=1)]) for count in counts.values()) > len(timeline.slots):
+    if sum(np.count_nonzero(count[matter.any(axis=1)]) for count in counts.values()) > len(timeline.slot_of):
         return running(timeline, sizes)
     peak = envelope(levels[~np.any(list(counts.values()), axis=0)], batches)
     for event in np.flatnonzero(matter.any(axis=1)):
@@ -94,8 +94,8 @@ def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
     levels = np.zeros((len(tops) + 1, *sizes.shape[1:]), dtype=np.int64)
     if len(tops):
         until = tops[-1] + 1
-        steps = sizes[timeline.slots[:until]]
-        steps *= timeline.signs[:until].reshape(-1, *[1] * (sizes.ndim - 1))
+        steps = sizes[timeline.slot_of[:until]]
+        steps *= timeline.sign_of[:until].reshape(-1, *[1] * (sizes.ndim - 1))
         np.cumsum(np.add.reduceat(steps, np.append(0, tops[:-1] + 1)), axis=0, out=levels[:-1])
     return levels
 
@@ -137,7 +137,7 @@ def running(timeline: Timeline, sizes: Grid) -> np.ndarray:
     places = sizes.batches.places
     level = np.zeros((sizes.lines.shape[2], len(places)), dtype=np.int64)
     peak = level.copy()
-    for slot, sign in zip(timeline.slots.tolist(), timeline.signs.tolist()):
+    for slot, sign in zip(timeline.slot_of.tolist(), timeline.sign_of.tolist()):
         if slot in sizes.uneven:
             level += sign * sizes.uneven[slot].size
         else:

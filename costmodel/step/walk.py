@@ -7,7 +7,7 @@ from typing import FrozenSet, List, Optional, Tuple
 
 from ..conventions import Elementwise, Kept, find
 from ..errors import CostmodelError
-from ..graph.checkpointing import RNG_STATE, STATE, Segment, segments
+from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
 from ..graph.graph import Graph
 from ..graph.memory_formats import layouts_of
 from ..graph.network import Network
@@ -44,10 +44,10 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
         raise CostmodelError(f"{where}: {error}{advice(str(error))}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
-    again = segments(graph, chosen.measurable)
+    again = reruns(graph, chosen.measurable)
     work = partial(work_of, graph, shapes, again, chosen.elementwise, answers)
     memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
-    first = sum(one.segment is None for one in kept)  # the others are made anew in the backward pass
+    first = sum(one.rerun is None for one in kept)  # the others are made anew in the backward pass
     estimate = Estimate(
         network.name, request, graph, shapes, kept[:first], kept_shapes[:first], kept_bytes[:first], work, memory
     )
@@ -93,15 +93,15 @@ def price(
 
 
 def work_of(
-    graph: Graph, shapes: Tuple[Shape, ...], again: Tuple[Segment, ...] = (), counted: Optional[Elementwise] = None,
+    graph: Graph, shapes: Tuple[Shape, ...], again: Tuple[Rerun, ...] = (), counted: Optional[Elementwise] = None,
     answers: Answers = Answers(),
 ) -> Tuple[NodeWork, ...]:  # fmt: skip
     """The arithmetic of every node: its forward pass, and the gradients that are demanded.
 
-    again: the parts that run again. counted: a convention's own elementwise work.
+    again: the reruns. counted: a convention's own elementwise work.
     """
     works = []
-    twice = {i for segment in again for i in segment.again}
+    twice = {i for rerun in again for i in rerun.again}
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         op = node.op
         work = answers.work(op, shapes[i + 1], *[shapes[v] for v in reads])
@@ -161,16 +161,19 @@ def memory_of(
     compiled = compile(graph, kept, request.optimizer, request.accumulate > 1, moves, sliced)
     trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
     number = Setting(target, item, True, ()).python_number
-    sizes = zip((*part[: prefix + 1], *shapes[prefix + 1 :]), graph.bits)
-    values = [answers.nbytes(shape, own or bits) for shape, own in sizes]
+    of_values = zip((*part[: prefix + 1], *shapes[prefix + 1 :]), graph.bits)
+    values = [answers.nbytes(shape, own or bits) for shape, own in of_values]
     whole = answers.nbytes(shapes[prefix], bits)
-    lost = []
-    for segment in segments(graph):
-        node, reads = graph.nodes[segment.last], graph.reads[segment.last]
-        if segment.whole:  # the dispatcher never sees the output of an op that is left while it runs
-            lost.append(values[segment.last + 1] if target.device != "none" else 0)
+    stopped = []
+    for rerun in reruns(graph):
+        node, reads = graph.nodes[rerun.last], graph.reads[rerun.last]
+        if rerun.whole:  # the dispatcher never sees the output of an op that is left while it runs
+            stopped.append(values[rerun.last + 1] if target.device != "none" else 0)
         else:
             xs = [shapes[v] for v in reads]
-            lost.append(node.op.unfinished(Setting(target, item, True, ()), shapes[segment.last + 1], *xs))
-    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole]
-    return Memory(compiled, stack(slots, target.block_bytes))
+            stopped.append(node.op.unfinished(Setting(target, item, True, ()), shapes[rerun.last + 1], *xs))
+    sizes = compiled.slots.filled({
+        "values": values, "kept": kept_bytes, "parameters": trained, "forward": forward, "backward": backward,
+        "epilogue": epilogue, "stopped": stopped, "item": [item], "number": [number], "whole": [whole],
+    })  # fmt: skip
+    return Memory(compiled, stack(sizes, target.block_bytes))

@@ -35,7 +35,7 @@ def parts(graph: Graph) -> Tuple[Part, ...]:
     """The parts of a graph without loss, from the images up; the classifier, which always trains, is none of them."""
     found: List[Part] = []
     taken: Dict[str, int] = {}
-    for name, run in graph.segments:
+    for name, run in graph.parts:
         if name == "classifier":
             continue
         taken[name] = taken.get(name, 0) + 1

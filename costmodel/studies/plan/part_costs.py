@@ -14,7 +14,7 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from ...conventions import find
 from ...errors import CostmodelError
-from ...graph.checkpointing import segments
+from ...graph.checkpointing import reruns
 from ...graph.graph import INPUT, Graph, Node
 from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of
@@ -335,7 +335,7 @@ class Summaries:
         timeline, sizes = memory.timeline, memory.sizes
         mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
         result = graph.content[offset + len(nodes)]
-        first_run = [one for one in kept if one.segment is None]
+        first_run = [one for one in kept if one.rerun is None]
         readers: Dict[Optional[int], Set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
         keeps_output = unit is not self.units[-1] and not readers.get(result, set()).isdisjoint(mine)
@@ -344,16 +344,16 @@ class Summaries:
         for event, level in zip(timeline.events, levels):
             if event.phase != UPDATE and event.node in mine:
                 highest[event.phase] = max(highest[event.phase], level)
-        saved = levels[timeline.after_forward - 1] - int(sizes[timeline.layout.value(len(graph))])  # without the loss
+        saved = levels[timeline.after_forward - 1] - int(sizes[timeline.slots.value(len(graph))])  # without the loss
         saved -= self.boundary_bytes(u - 1) * (keeps_input or context.below)
         saved -= self.boundary_bytes(u) * (keeps_output or context.above)
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         own = [p for p, (owner, _) in enumerate(trained) if not offset or owner != graph.nodes[0].owner]
-        gradients = [int(sizes[timeline.layout.parameter(p)]) for p in own]
+        gradients = [int(sizes[timeline.slots.parameter(p)]) for p in own]
         elements = sum(numel(graph.parameters[trained[p]][0]) for p in own)
         item, accumulated = request.dtype.bits // 8, request.accumulate > 1
         resident = request.optimizer.state_bytes(elements, len(own), 8 * item) + item * elements * accumulated
         resident += sum(nbytes(numel(extra.shape), extra.bits or 8 * item) for extra in graph.buffers.values())
-        work = flops(work_of(graph, shapes, segments(graph))[offset : offset + len(nodes)])
+        work = flops(work_of(graph, shapes, reruns(graph))[offset : offset + len(nodes)])
         return Summary(saved, highest[FORWARD], highest[BACKWARD], sum(gradients) * (not accumulated), resident,
                        tuple(gradients), keeps_input, keeps_output, work["total"], elements)  # fmt: skip

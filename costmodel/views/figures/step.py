@@ -131,7 +131,7 @@ def _blocks(axes, estimate: Estimate) -> None:
     """What each block saves, what its gradients need of it apart from what only the implementation keeps."""
     parts = {part["name"]: [0, 0] for part in estimate.blocks}
     for row in estimate.rows:
-        parts[row.segment][0 if row.needed else 1] += row.saved_bytes
+        parts[row.part][0 if row.needed else 1] += row.saved_bytes
     most = max(sum(pair) for pair in parts.values())
     unit = unit_of(most)
     needed, idle = (np.array([pair[i] for pair in parts.values()]) / BYTES[unit] for i in (0, 1))
@@ -225,6 +225,6 @@ def _choices(axes, plan: Plan, other: Estimate) -> None:
 def category_levels(estimate: Estimate) -> Dict[str, np.ndarray]:
     """Allocated bytes after each event, for each category; they add up to the levels."""
     timeline, sizes = estimate.memory
-    deltas = timeline.signs * sizes[timeline.slots]
+    deltas = timeline.sign_of * sizes[timeline.slot_of]
     category = np.array([event.category for event in timeline.events])
     return {name: np.cumsum(np.where(category == name, deltas, 0)) for name in dict.fromkeys(category.tolist())}

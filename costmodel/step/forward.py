@@ -1,0 +1,163 @@
+"""The forward pass of a step, and the reruns of blocks in its backward pass, as events."""
+
+from __future__ import annotations
+
+from typing import Iterable
+
+from ..conventions import Kept
+from ..graph.checkpointing import RNG_STATE, Rerun, rerun_of, reruns
+from ..graph.graph import Graph
+from ..graph.lifetimes import frame_ends
+from .events import ACTIVATIONS, LOSS, RECOMPUTED, SAVED
+from .slots import Slots
+from .storages import Storages
+
+FRAMES_END = "last reader done and every module that received it returned"
+RERUN_ENDS = "the second run has ended"
+
+
+class Keeping:
+    """Which node keeps what for its own backward pass, by node.
+
+    extras: numbers of extras in the list of what is kept. unseen: those that a node which runs again keeps from the
+    forward pass on, since hooks are not shown them. values: values that the forward pass keeps for it; values_again:
+    those that a rerun makes and keeps. states: number of the state of random numbers that a rerun's first reader keeps.
+    """
+
+    def __init__(self, graph: Graph, kept: tuple[Kept, ...]) -> None:
+        self.kept = kept
+        self.first_run = {one.value for one in kept if one.rerun is None}
+        self.second_run = {one.value for one in kept if one.rerun is not None}
+        self.extras: dict[int, list[int]] = {}
+        self.unseen: dict[int, list[int]] = {}
+        self.values: dict[int, list[int]] = {}
+        self.values_again: dict[int, list[int]] = {}
+        self.states: dict[int, int] = {}
+        number = rerun_of(graph)
+        for k, one in enumerate(kept):
+            if one.operand == RNG_STATE:
+                self.states[one.node] = k
+            elif one.value is None:
+                unseen = one.rerun is None and one.node in number
+                (self.unseen if unseen else self.extras).setdefault(one.node, []).append(k)
+            else:
+                values = self.values if one.rerun is None else self.values_again
+                for read in one.readers:
+                    values.setdefault(read.node, []).append(one.value)
+
+
+class Forward:
+    """Runs nodes. `of`: the storage of each value. held: node -> storages that it keeps for its backward pass."""
+
+    def __init__(self, graph: Graph, kept: tuple[Kept, ...], slots: Slots, storages: Storages) -> None:
+        self.graph, self.slots, self.storages = graph, slots, storages
+        self.keeping = Keeping(graph, kept)
+        self.ends = frame_ends(graph)
+        self.reruns = reruns(graph)
+        self.rerun_of = {i: self.reruns[k] for i, k in rerun_of(graph).items()}
+        self.of: dict[int, int | None] = {0: None}  # the images are the caller's
+        self.held: dict[int, list[int]] = {}
+
+    def run(self, sliced: bool) -> None:
+        """The forward pass. sliced: the frozen prefix runs on more than one slice of the batch."""
+        prefix = self.graph.prefix if sliced else 0
+        if prefix:
+            self._run_slices(prefix)
+        self._run_nodes(range(prefix, len(self.graph)))
+
+    def _run_slices(self, prefix: int) -> None:
+        """The first slice, then one that stands for all the others, beside the whole batch's result."""
+        self._run_nodes(range(prefix))
+        kept = self.graph.content[prefix] in self.keeping.first_run
+        whole = self.storages.new(self.slots.whole, SAVED if kept else ACTIVATIONS, "output")
+        self.storages.drop(self.of[prefix], "copied into the result")
+        self._run_nodes(range(prefix))
+        part = self.of[prefix]
+        self.storages.drop(part, "copied into the result")
+        self.of = {v: whole if storage == part else storage for v, storage in self.of.items()}
+
+    def _run_nodes(self, run: range) -> None:
+        """The forward pass of consecutive nodes."""
+        for i in run:
+            self.storages.node = i
+            rerun = self.rerun_of.get(i)
+            if rerun and rerun.is_random and i == rerun.run.start:
+                self.held.setdefault(rerun.first, []).append(self._random_state(rerun, SAVED))
+            category = SAVED if self.graph.content[i + 1] in self.keeping.first_run else ACTIVATIONS
+            own = self._run_node(i, category, ACTIVATIONS if rerun else SAVED)
+            held = self.held.setdefault(i, [])
+            if rerun:
+                for storage in own:  # it is made again
+                    self.storages.drop(storage, "what reads it runs again")
+                own = [*self._holding(self.keeping.values, i), *self._make_unseen(i, SAVED)]
+            held += own
+            for value in self.ends.get(i, ()):
+                if not (run.stop < len(self.graph) and value == run.stop):  # a slice's result: copied, then let go
+                    self.storages.drop(self.of[value], FRAMES_END)
+
+    def run_again(self, rerun: Rerun) -> None:
+        """The second run of a block, up to the tensor that is saved last."""
+        storages = self.storages
+        state = self._random_state(rerun, RECOMPUTED) if rerun.is_random else None
+        alive, unseen = {}, []
+        for i in range(rerun.run.start, rerun.last + 1):
+            storages.node = i
+            category = RECOMPUTED if self.graph.content[i + 1] in self.keeping.second_run else ACTIVATIONS
+            self.held[i] += self._run_node(i, category, RECOMPUTED, rerun)
+            if i in rerun.again:
+                alive[i + 1] = self.of[i + 1]
+                unseen += self._make_unseen(i, RECOMPUTED)
+            for value in self.ends.get(i, ()):
+                storages.drop(alive.pop(value, None), FRAMES_END)
+        for storage in (*alive.values(), *unseen, state):
+            storages.drop(storage, RERUN_ENDS)
+
+    def _random_state(self, rerun: Rerun, category: str) -> int:
+        """A copy of the state of random numbers."""
+        return self.storages.new(self.slots.kept(self.keeping.states[rerun.first]), category, RNG_STATE)
+
+    def _run_node(self, i: int, category: str, keeping: str, again: Rerun | None = None) -> list[int]:
+        """One node's forward pass; returns what it keeps for its own backward, held.
+
+        category: of its output; keeping: of what it keeps beside. again: the rerun that it belongs to.
+        """
+        node, reads = self.graph.nodes[i], self.graph.reads[i]
+        values = self.keeping.values_again if i in self.rerun_of else self.keeping.values
+        held = []
+        overwritten = self.graph.content[reads[0]] if node.op.is_inplace else None
+        cloned = overwritten in values.get(i, ())
+        if cloned:
+            # The content that is kept is about to be overwritten: torch keeps a clone of it.
+            held.append(self.storages.new(self.slots.value(overwritten), keeping, "a clone of what is overwritten"))
+        whole = again is None or i in again.again
+        if whole:
+            self.of[i + 1] = self._output(i, category, again)
+        for k in self.keeping.extras.get(i, ()):
+            operand = self.keeping.kept[k].operand
+            if operand not in node.op.given:
+                held.append(self.storages.new(self.slots.kept(k), keeping, operand))
+        scratch = self.slots.forward(i) if whole else self.slots.stopped(self.reruns.index(again))
+        self.storages.passing(scratch, "scratch")
+        return held + self._holding(values, i, overwritten if cloned else None)
+
+    def _output(self, i: int, category: str, again: Rerun | None) -> int | None:
+        """The storage of a node's output."""
+        op = self.graph.nodes[i].op
+        if op.is_resident:
+            return None
+        if op.is_view or op.is_inplace:
+            return self.storages.hold(self.of[self.graph.reads[i][0]])
+        slot = self.slots.value(i + 1)
+        if again and i == again.last and not op.in_python and i + 1 not in self.keeping.second_run:
+            slot = self.slots.stopped(self.reruns.index(again))  # nobody is given it
+        return self.storages.new(slot, LOSS if op.kind == "cross_entropy" else category, "output")
+
+    def _make_unseen(self, i: int, category: str) -> list[int]:
+        """The extras of a node that hooks are not shown: each run makes them for its own autograd node."""
+        kept, unseen = self.keeping.kept, self.keeping.unseen.get(i, ())
+        return [self.storages.new(self.slots.kept(k), category, kept[k].operand) for k in unseen]
+
+    def _holding(self, values: dict[int, list[int]], i: int, but: int | None = None) -> list[int]:
+        """The storages, held, of the values that a node keeps."""
+        found: Iterable = (self.of[value] for value in dict.fromkeys(values.get(i, ())) if value != but)
+        return [self.storages.hold(storage) for storage in found if storage is not None]

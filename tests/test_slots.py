@@ -1,0 +1,46 @@
+"""The slots of a step: numbered and filled by one class, so that the order of its groups decides nothing."""
+
+import pytest
+
+import costmodel
+from costmodel.step.slots import Slots
+from costmodel.step.timeline import compile
+
+
+def test_every_number_stands_where_its_size_is_filled_in():
+    slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1)
+    filled = slots.filled({
+        "values": ["v0", "v1", "v2"], "kept": ["k0", "k1"], "parameters": ["p0"], "forward": ["f0", "f1"],
+        "backward": ["b0", "b1"], "epilogue": ["e0", "e1"], "stopped": ["s0"], "item": ["i"], "number": ["n"],
+        "whole": ["w"],
+    })  # fmt: skip
+    assert [filled[slots.value(v)] for v in range(3)] == ["v0", "v1", "v2"]
+    assert [filled[slots.kept(k)] for k in range(2)] == ["k0", "k1"] and filled[slots.parameter(0)] == "p0"
+    assert [filled[slots.forward(i)] for i in range(2)] == ["f0", "f1"]
+    assert [filled[slots.backward(i)] for i in range(2)] == ["b0", "b1"]
+    assert [filled[slots.epilogue(i)] for i in range(2)] == ["e0", "e1"] and filled[slots.stopped(0)] == "s0"
+    assert [filled[n] for n in (slots.item, slots.number, slots.whole)] == ["i", "n", "w"]
+    assert [filled[n] for n in slots.scratch] == ["f0", "f1", "b0", "b1", "e0", "e1", "s0"]
+    assert len(set(filled)) == len(filled)
+
+
+def test_a_group_of_another_length_is_refused():
+    slots = Slots(values=1, kept=0, parameters=0, nodes=0, reruns=0)
+    sizes = dict.fromkeys(slots.counts, [])
+    with pytest.raises(ValueError, match="'values': 1"):
+        slots.filled({**sizes, "item": [1], "number": [1], "whole": [1]})
+
+
+def test_another_order_of_the_groups_gives_the_same_step(monkeypatch):
+    def step(classes):
+        network = costmodel.load("mobilenet_v3_small", classes=classes)
+        estimate = costmodel.estimate(network, "blocks:3,checkpoint=blocks", batch=2, optimizer="adam")
+        return estimate.memory.timeline.slots, estimate.levels.tolist(), estimate.at_peak
+
+    slots, *before = step(7)
+    scratch = ("forward", "backward", "epilogue", "stopped")
+    others = [name for name in Slots.GROUPS if name not in scratch]
+    monkeypatch.setattr(Slots, "GROUPS", (*others[::-1], *scratch))
+    compile.cache_clear()
+    reordered, *after = step(7)
+    assert reordered.value(0) != slots.value(0) and after == before
