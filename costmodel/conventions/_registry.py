@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ..errors import check_name
 from ..graph.checkpointing import GIVEN, RNG_STATE, rerun_of, reruns
@@ -35,14 +35,16 @@ class Kept(NamedTuple):
 
 
 KeptRule = Callable[[Graph], Iterable[Read]]
+OwnMemory = Callable[[Graph, Tuple[Shape, ...], Tuple[Kept, ...], Tuple[Size, ...], int], Dict[str, Size]]
 Elementwise = Callable[[Node, Shape, Tuple[str, ...]], Optional[Tuple[Size, Size]]]
 
 
 class Convention(NamedTuple):
     """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes.
 
-    memory: a paper's own arithmetic, which takes an Estimate and gives entries of its `memory_bytes`. With it each read
-    counts for itself, layer by layer, whether or not another one reads the same storage.
+    memory: a paper's own arithmetic: from the graph, the shapes of its values, what is kept, the bytes of that and of a
+    number of the network's data type to entries of an estimate's `memory_bytes`. With it each read counts for itself,
+    layer by layer, whether or not another one reads the same storage.
     elementwise: a paper's own operations of a node, forward and backward, for its output's shape and the gradients
     demanded; None where they are the op's.
     """
@@ -52,7 +54,7 @@ class Convention(NamedTuple):
     reads: KeptRule
     measurable: bool  # a real run can be held against it
     lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
-    memory: Optional[Callable[[Any], Dict[str, Any]]]
+    memory: Optional[OwnMemory]
     elementwise: Optional[Elementwise]
 
     def kept(self, graph: Graph) -> Tuple[Kept, ...]:
@@ -68,7 +70,7 @@ def convention(
     summary: str,
     measurable: bool = False,
     lower: Callable[[Graph], Graph] = lambda graph: graph,
-    memory: Optional[Callable[[Any], Dict[str, Any]]] = None,
+    memory: Optional[OwnMemory] = None,
     elementwise: Optional[Elementwise] = None,
 ) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""

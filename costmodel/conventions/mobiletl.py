@@ -17,12 +17,12 @@ are fitted to the 8 bars of the FLOPs figure.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Tuple
+from typing import Dict, Iterator, Tuple
 
 from ..graph.graph import Graph, Node
 from ..ops.activation import Activation
 from ..sizes.size import Shape, Size, maximum, numel
-from ._registry import Read, convention, value_of
+from ._registry import Kept, Read, convention, value_of
 from .tinytl import forward_peak, parameter_bytes
 
 #: Operations per element, forward and backward.
@@ -30,21 +30,21 @@ NORM = (5, 15)
 HARDSWISH = (7, 9)
 
 
-def memory(estimate: Any) -> Dict[str, Size]:
+def memory(
+    graph: Graph, shapes: Tuple[Shape, ...], kept: Tuple[Kept, ...], sizes: Tuple[Size, ...], item: int
+) -> Dict[str, Size]:
     """The training memory of the ProxylessNAS figure, and its parameters."""
-    graph, shapes = estimate.graph, estimate.shapes
-    item = estimate.request.dtype.bits // 8
     saved_by: Dict[int, Size] = {}
-    for kept, size in zip(estimate.kept, estimate.kept_bytes):
-        whole = graph.nodes[kept.node].op.kind == "relu6" and kept.operand == "sides"
-        saved_by[kept.node] = saved_by.get(kept.node, 0) + (item * numel(shapes[kept.node + 1]) if whole else size)
-    saved, highest = 0, forward_peak(estimate, saved_by)
+    for one, size in zip(kept, sizes):
+        whole = graph.nodes[one.node].op.kind == "relu6" and one.operand == "sides"
+        saved_by[one.node] = saved_by.get(one.node, 0) + (item * numel(shapes[one.node + 1]) if whole else size)
+    saved, highest = 0, forward_peak(graph, shapes, saved_by, item)
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         saved = saved + saved_by.get(i, 0)
         if demanded and not node.op.is_view and not node.op.passes:
             inputs = sum(numel(shapes[v]) for name, v in zip(node.op.inputs, reads) if name in demanded)
             highest = maximum(highest, saved + item * (numel(shapes[i + 1]) + inputs))
-    parameters = parameter_bytes(estimate)
+    parameters = parameter_bytes(graph, item)
     return {"parameters": parameters, "peak": parameters + highest}
 
 

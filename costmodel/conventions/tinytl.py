@@ -12,38 +12,38 @@ github.com/mit-han-lab/tinyml, tinytl/utils/memory_cost_profiler.py:
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator
+from typing import Dict, Iterator, Tuple
 
 from ..graph.graph import Graph, Node, within
 from ..ops.activation import Activation
-from ..sizes.size import Size, maximum, numel
-from ._registry import Read, convention
+from ..sizes.size import Shape, Size, maximum, numel
+from ._registry import Kept, Read, convention
 
 FROZEN_BITS = 8
 
 
-def memory(estimate: Any) -> Dict[str, Size]:
+def memory(
+    graph: Graph, shapes: Tuple[Shape, ...], kept: Tuple[Kept, ...], sizes: Tuple[Size, ...], item: int
+) -> Dict[str, Size]:
     """The memory that the authors print, and its parameters."""
     saved_by: Dict[int, Size] = {}
-    for kept, size in zip(estimate.kept, estimate.kept_bytes):
-        saved_by[kept.node] = saved_by.get(kept.node, 0) + size
-    parameters = parameter_bytes(estimate)
-    return {"parameters": parameters, "peak": parameters + forward_peak(estimate, saved_by)}
+    for one, size in zip(kept, sizes):
+        saved_by[one.node] = saved_by.get(one.node, 0) + size
+    parameters = parameter_bytes(graph, item)
+    return {"parameters": parameters, "peak": parameters + forward_peak(graph, shapes, saved_by, item)}
 
 
-def parameter_bytes(estimate: Any) -> int:
-    """Bytes of the parameters, frozen ones of 8 bits."""
-    frozen = estimate.parameters - estimate.trainable_parameters
-    return estimate.request.dtype.bits // 8 * estimate.trainable_parameters + frozen * FROZEN_BITS // 8
+def parameter_bytes(graph: Graph, item: int) -> int:
+    """Bytes of the parameters: `item` of each that trains, frozen ones of 8 bits."""
+    trained = graph.count_parameters(trained=True)
+    return item * trained + (graph.count_parameters() - trained) * FROZEN_BITS // 8
 
 
-def forward_peak(estimate: Any, saved_by: Dict[int, Size]) -> Size:
+def forward_peak(graph: Graph, shapes: Tuple[Shape, ...], saved_by: Dict[int, Size], item: int) -> Size:
     """The largest over the layers of what those before it saved, its temporary and the shortcut.
 
     saved_by: bytes by number of the node that saves them.
     """
-    graph, shapes = estimate.graph, estimate.shapes
-    item = estimate.request.dtype.bits // 8
     shortcuts = [_shortcut(graph, scope) for scope in graph.blocks]
     saved = highest = 0
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):

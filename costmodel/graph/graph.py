@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import CostmodelError, unknown
@@ -238,6 +239,10 @@ class Graph:
                 trains = name in node.trains or found.get((node.owner, name), (shape, False))[1]
                 found[node.owner, name] = (shape, trains)
         return {**found, **{(owner, name): (shape, False) for owner, name, shape in self.idle}}
+
+    def count_parameters(self, trained: bool = False) -> int:
+        """Number of parameters; trained: of those that train."""
+        return sum(prod(shape) for shape, trains in self.parameters.values() if trains or not trained)
 
     @cached_property
     def buffers(self) -> Dict[Tuple[str, str], Extra]:

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from ..conventions import Kept, find
+from ..conventions import Kept
 from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph
 from ..notebook import Shown
@@ -70,6 +70,8 @@ class Estimate(Shown):
     kept_bytes: Tuple[Size, ...]
     find_work: Callable[[], Tuple[NodeWork, ...]]
     find_memory: Optional[Callable[[], Memory]]  # None under a convention that has no timeline
+    find_own_memory: Optional[Callable[[], Dict[str, Size]]]  # entries of `memory_bytes` by a paper's own arithmetic
+    notes: Tuple[str, ...]  # lines for people, of the strategy's
 
     @property
     def strategy(self) -> str:
@@ -104,12 +106,12 @@ class Estimate(Shown):
     @cached_property
     def parameters(self) -> int:
         """Number of parameters."""
-        return sum(prod(shape) for shape, _ in self.graph.parameters.values())
+        return self.graph.count_parameters()
 
     @cached_property
     def trainable_parameters(self) -> int:
         """Number of parameters that train."""
-        return sum(prod(shape) for shape, trains in self.graph.parameters.values() if trains)
+        return self.graph.count_parameters(trained=True)
 
     @cached_property
     def trained_blocks(self) -> int:
@@ -139,8 +141,7 @@ class Estimate(Shown):
         if self.memory is not None:
             memory["step_peak"] = self.step_peak_bytes
             memory["peak"] = self.resident_bytes(memory) + self.step_peak_bytes
-        papers = find(self.convention).memory
-        return memory if papers is None else {**memory, **papers(self)}
+        return {**memory, **self.find_own_memory()} if self.find_own_memory else memory
 
     def resident_bytes(self, memory: Dict[str, Any]) -> Size:
         """What is there before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""

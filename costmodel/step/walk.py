@@ -8,12 +8,11 @@ from typing import FrozenSet, List, Optional, Tuple
 from ..conventions import Elementwise, Kept, find
 from ..errors import CostmodelError
 from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
-from ..graph.graph import Graph
+from ..graph.graph import Graph, Node
 from ..graph.memory_formats import layouts_of
 from ..graph.network import Network
 from ..sizes.size import LARGEST, Shape, same, uniform
-from ..strategies import apply
-from ..strategies._lite_residual import advice
+from ..strategies import STRATEGIES, apply, read
 from ..targets.setting import Setting
 from .estimate import Estimate, Memory, NodeWork
 from .highest import stack
@@ -32,7 +31,8 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
     """
     chosen = find(request.convention)
     try:
-        graph = chosen.lower(apply(request.strategy, network.graph))
+        text = read(request.strategy, network.graph)
+        graph = chosen.lower(apply(text, network.graph))
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {error}") from None
     batch, side = request.batch, request.resolution
@@ -40,26 +40,38 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
     where = f"{network.name}, batch {batch}, resolution {side}" if single else network.name
     try:
         shapes = shapes_of(graph, answers.images(batch, network.channels, side), answers)
-    except CostmodelError as error:
-        raise CostmodelError(f"{where}: {error}{advice(str(error))}") from None
+    except Misfit as error:
+        raise CostmodelError(f"{where}: {error}{STRATEGIES[text.name].advice(error.node)}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
     again = reruns(graph, chosen.measurable)
     work = partial(work_of, graph, shapes, again, chosen.elementwise, answers)
     memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
     first = sum(one.rerun is None for one in kept)  # the others are made anew in the backward pass
+    kept, kept_shapes, kept_bytes = kept[:first], kept_shapes[:first], kept_bytes[:first]
+    count = chosen.memory
+    own = partial(count, graph, shapes, kept, kept_bytes, request.dtype.bits // 8) if count else None
+    notes = tuple(STRATEGIES[text.name].notes(graph))
     estimate = Estimate(
-        network.name, request, graph, shapes, kept[:first], kept_shapes[:first], kept_bytes[:first], work, memory
+        network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes
     )
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     return estimate
 
 
+class Misfit(CostmodelError):
+    """An op does not take the shapes that it is given. node: whose op."""
+
+    def __init__(self, node: Node, error: CostmodelError) -> None:
+        super().__init__(f"node {node.name!r} ({node.op.kind}): {error}")
+        self.node = node
+
+
 def shapes_of(
     graph: Graph, images: Shape, answers: Answers = Answers(), nodes: Optional[int] = None
 ) -> Tuple[Shape, ...]:
-    """The shape of every value, for a batch of images (N, C, H, W). Raises CostmodelError naming the node.
+    """The shape of every value, for a batch of images (N, C, H, W). Raises Misfit, which names the node.
 
     nodes: only those of so many nodes.
     """
@@ -68,7 +80,7 @@ def shapes_of(
         for node, reads in zip(graph.nodes[:nodes], graph.reads):
             shapes.append(answers.shape(node.op, *[shapes[v] for v in reads]))
     except CostmodelError as error:
-        raise CostmodelError(f"node {node.name!r} ({node.op.kind}): {error}") from None
+        raise Misfit(node, error) from None
     return tuple(shapes)
 
 

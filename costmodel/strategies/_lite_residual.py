@@ -61,10 +61,9 @@ def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
     return graph
 
 
-def advice(error: str) -> str:
-    """What helps where a branch does not fit the images, for the end of the error's message."""
-    small = f".{FOLDER}." in error and "does not fit into" in error
-    return "; for small images the strategy's option resolution=R makes other branches" if small else ""
+def advice(node: Node) -> str:
+    """What helps where a node of a branch does not fit the images: its kernels are chosen for larger ones."""
+    return "; for small images the strategy's option resolution=R makes other branches" if in_branch(node) else ""
 
 
 def notes(graph: Graph) -> List[str]:

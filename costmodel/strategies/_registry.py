@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
@@ -20,7 +20,9 @@ class Strategy(NamedTuple):
     """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`.
 
     least_blocks: how many blocks it wants a network to have. of_modules: it takes a traced module. takes_code: what
-    stands for K is a letter for each part of the network, the option `code`.
+    stands for K is a letter for each part of the network, the option `code`. advice: what helps where a node of the
+    rewritten graph does not fit the images, for the end of the error's message. notes: lines for people about a
+    rewritten graph.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Strategy(NamedTuple):
     least_blocks: int
     of_modules: bool
     takes_code: bool
+    advice: Callable[[Node], str]
+    notes: Callable[[Graph], Sequence[str]]
 
 
 STRATEGIES: Dict[str, Strategy] = {}
@@ -46,11 +50,15 @@ def strategy(
     least_blocks: int = 0,
     of_modules: bool = False,
     code: bool = False,
+    advice: Callable[[Node], str] = lambda node: "",
+    notes: Callable[[Graph], Sequence[str]] = lambda graph: (),
 ) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
     """Decorator: registers a function graph -> graph as the strategy `name`, with K where it takes blocks."""
 
     def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
-        STRATEGIES[name] = Strategy(name, summary, rewrite, blocks, options, trains, least_blocks, of_modules, code)
+        STRATEGIES[name] = Strategy(
+            name, summary, rewrite, blocks, options, trains, least_blocks, of_modules, code, advice, notes
+        )
         return rewrite
 
     return register

@@ -7,7 +7,7 @@ from typing import Optional
 from ..errors import CostmodelError
 from ..graph.graph import Graph
 from ._edits import everything, freeze_statistics, in_classifier, train
-from ._lite_residual import in_branch, insert
+from ._lite_residual import advice, in_branch, insert, notes
 from ._registry import strategy
 
 
@@ -18,11 +18,10 @@ def resolution(text: str) -> int:
     return int(text)
 
 
-OPTIONS = {"resolution": resolution}
+SHARED = {"options": {"resolution": resolution}, "least_blocks": 2, "advice": advice, "notes": notes}
 
 
-@strategy("tinytl-l", "lite residual branches and the classifier train, the rest frozen (TinyTL-L)", options=OPTIONS,
-          least_blocks=2)  # fmt: skip
+@strategy("tinytl-l", "lite residual branches and the classifier train, the rest frozen (TinyTL-L)", **SHARED)
 def lite(graph: Graph, resolution: Optional[int] = None) -> Graph:
     graph = with_branches(graph, resolution)
     chosen = in_classifier(graph)
@@ -30,7 +29,7 @@ def lite(graph: Graph, resolution: Optional[int] = None) -> Graph:
     return freeze_statistics(trained, lambda node: not in_branch(node))
 
 
-@strategy("tinytl-lb", "as tinytl-l, and every bias and shift (TinyTL-L+B)", options=OPTIONS, least_blocks=2)
+@strategy("tinytl-lb", "as tinytl-l, and every bias and shift (TinyTL-L+B)", **SHARED)
 def lite_bias(graph: Graph, resolution: Optional[int] = None) -> Graph:
     graph = with_branches(graph, resolution)
     chosen = in_classifier(graph)

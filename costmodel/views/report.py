@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
 from ..step.estimate import Estimate, Row
-from ..strategies._lite_residual import notes
 from .table import Column, Lines, Table, bar
 
 SIDE_BY_SIDE = ("torch", "lean", "ideal")
@@ -36,7 +35,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -
         [
             *peak_note(first),
             *why(estimates),
-            *notes(first.graph),
+            *first.notes,
             *(budget_notes(estimates, budget) if budget is not None else []),
         ],
     )
