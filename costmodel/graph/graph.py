@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import CostmodelError, unknown
-from .op import Extra, Op
+from .op import Extra, Op, Result
 
 INPUT = "input"  # the name of the image batch, which every graph reads
 
@@ -133,13 +133,13 @@ class Graph:
         """For each value, the first value with the same content: a view is its input again."""
         content = [0]
         for node, reads in zip(self.nodes, self.reads):
-            content.append(content[reads[0]] if node.op.is_view else len(content))
+            content.append(content[reads[0]] if node.op.result.is_view else len(content))
         return tuple(content)
 
     @cached_property
     def resident(self) -> FrozenSet[int]:
         """The values that are parameters or buffers of the network, seen as they are or in another shape."""
-        own = {i + 1 for i, node in enumerate(self.nodes) if node.op.is_resident}
+        own = {i + 1 for i, node in enumerate(self.nodes) if node.op.result is Result.RESIDENT}
         return frozenset(v for v, first in enumerate(self.content) if first in own) if own else frozenset()
 
     @cached_property

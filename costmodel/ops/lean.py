@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from ..graph.op import Op, op
+from ..graph.op import Op, Result, op
 from ..sizes.size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
@@ -120,9 +120,7 @@ def lean_conv(stock: Conv2d, place: Place) -> Optional[Op]:
 class FoldedNorm(BatchNorm):
     """A frozen norm whose scale and shift the convolution before it has taken in: it hands on its input."""
 
-    @property
-    def is_view(self):
-        return True
+    result = Result.VIEW
 
     def transients(self, setting, y, x):
         return (0, 0)
@@ -260,7 +258,7 @@ class PackedDropout(Dropout):
 
 @stands_for(Dropout)
 def lean_dropout(stock: Dropout, place: Place) -> Optional[Op]:
-    return as_op(PackedDropout, stock) if place.demanded and not stock.is_view else None
+    return as_op(PackedDropout, stock) if place.demanded and not stock.result.is_view else None
 
 
 @op("lean_avg_pool2d")

@@ -22,6 +22,7 @@ from ..conventions import Kept
 from ..graph.checkpointing import RNG_STATE, Segment, segments
 from ..graph.graph import Graph
 from ..graph.lifetimes import frame_ends
+from ..graph.op import Result
 from .events import BACKWARD, FORWARD, UPDATE, Event, Layout, Timeline, tops
 from .optimizer import Optimizer
 
@@ -69,7 +70,7 @@ class _Compiler:
         self.held: Dict[int, List[int]] = {}  # node -> storages that it keeps for its backward
         self.first_part: Dict[int, int] = {}  # value -> the first of the nodes that split it
         for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
-            if node.op.is_part and graph.demanded[i]:
+            if node.op.result is Result.PIECE and graph.demanded[i]:
                 self.first_part.setdefault(reads[0], i)
         self.kept_value = {k.value for k in kept if k.segment is None}
         self.kept_again = {k.value for k in kept if k.segment is not None}
@@ -193,16 +194,16 @@ class _Compiler:
         graph, held = self.graph, []
         node, reads = graph.nodes[i], graph.reads[i]
         readers = self.read_again if i in self.inside else self.readers
-        overwritten = graph.content[reads[0]] if node.op.is_inplace else None
+        overwritten = graph.content[reads[0]] if node.op.result is Result.INPLACE else None
         cloned = overwritten in readers.get(i, ())
         if cloned:
             # The content that is kept is about to be overwritten: torch keeps a clone of it.
             held.append(self.new(self.layout.value(overwritten), keeping, "a clone of what is overwritten"))
         whole = again is None or i in again.again
         if whole:
-            if node.op.is_resident:
+            if node.op.result is Result.RESIDENT:
                 self.storages[i + 1] = None
-            elif node.op.is_view or node.op.is_inplace:
+            elif node.op.result.is_view or node.op.result is Result.INPLACE:
                 self.storages[i + 1] = self.hold(self.storages[reads[0]])
             else:
                 category = "loss" if node.op.kind == "cross_entropy" else category
@@ -245,13 +246,13 @@ class _Compiler:
             if i in self.inside and i == self.inside[i].last:
                 self.run_again(self.inside[i])
                 self.node = i
-            if node.op.is_part:
+            if node.op.result is Result.PIECE:
                 waiting.append(gradient)
                 if self.first_part[reads[0]] < i:
                     continue
                 gradient = None
             slot = self.layout.value(i + 1)
-            rebased = node.op.is_inplace and reads[0] and graph.nodes[reads[0] - 1].op.is_view
+            rebased = node.op.result is Result.INPLACE and reads[0] and graph.nodes[reads[0] - 1].op.result.is_view
             if rebased:
                 # In place on a view: its gradient is copied out of the base's (AsStridedBackward), and the op's own
                 # is written back into a clone of that (CopySlices in torch/csrc/autograd/functions/tensor.cpp).

@@ -1,6 +1,7 @@
 """What PyTorch's autograd does with an op: what it saves and when, and which gradients share memory.
 
 Words:
+- An op's output is a new tensor, unless it shares memory that is there already (see `Result`).
 - An op saves an operand when its autograd node keeps it until the op's backward has run.
 - Stock PyTorch is what torch.nn and torch.nn.functional do. Its formulas stand in derivatives.yaml.
 - A joint backward is one call for all gradients of an op; it keeps what any of them reads.
@@ -13,7 +14,24 @@ Words:
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import AbstractSet, ClassVar, Mapping
+
+
+class Result(Enum):
+    """Whose memory an op's output is."""
+
+    NEW = "a tensor of its own"
+    VIEW = "the input seen again: a reshape, a dropout that is off"
+    #: The input's gradient is put together from those of all pieces, which are held until then.
+    PIECE = "one of several views made at once, by torch.split, torch.chunk or torch.unbind"
+    INPLACE = "the first input's, which it overwrites"
+    RESIDENT = "a parameter's or buffer's of the network, there before the step"
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the output is the input seen again, whole or in pieces: no memory of its own."""
+        return self is Result.VIEW or self is Result.PIECE
 
 
 class Autograd:
@@ -39,24 +57,9 @@ class Autograd:
     broadcasts: ClassVar[bool] = False
 
     @property
-    def is_view(self) -> bool:
-        """The output is the input seen again (a reshape, a dropout that is off): no storage of its own."""
-        return False
-
-    @property
-    def is_part(self) -> bool:
-        """One of several views made at once, whose gradients are held until the input's is made out of all of them."""
-        return False
-
-    @property
-    def is_resident(self) -> bool:
-        """The output is a parameter or buffer of the network: it is there before the step."""
-        return False
-
-    @property
-    def is_inplace(self) -> bool:
-        """The output overwrites the first input's storage."""
-        return getattr(self, "inplace", False)
+    def result(self) -> Result:
+        """Whose memory the output is."""
+        return Result.INPLACE if getattr(self, "inplace", False) else Result.NEW
 
     def torch_needs(self) -> Mapping[str, tuple[str, ...]]:
         """What each gradient reads by stock PyTorch's formulas (derivatives.yaml), where they depart from `needs`."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from ...sizes.size import Shape
 from ...targets.memory_order import Layout, contiguous, dense
+from .autograd import Result
 
 
 class MemoryFormat:
@@ -26,7 +27,7 @@ class MemoryFormat:
 
         Elementwise ops take after their first input.
         """
-        if self.is_view or self.is_inplace:
+        if self.result.is_view or self.result is Result.INPLACE:
             return xs[0]
         return next((dense(x) for x in xs if len(x.order) == axes), contiguous(axes))
 
