@@ -103,8 +103,8 @@ def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:
     if not demanded:
         return frozenset()
     needs = op.torch_needs() if stock else op.needs()
-    gradients = needs if stock and op.torch_joint else demanded
-    return {operand for gradient in gradients for operand in needs[gradient] if operand not in op.unseen}
+    gradients = needs if stock and op.stock.joint else demanded
+    return {operand for gradient in gradients for operand in needs[gradient] if operand not in op.stock.unseen}
 
 
 def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:

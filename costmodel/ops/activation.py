@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..graph.op import Extra, Op, Work, check, op
+from ..graph.op import Extra, Op, Stock, Work, check, op
 from ..sizes.size import numel
 from ..targets.memory_order import dense
 
@@ -27,10 +27,11 @@ class Activation(Op):
 
     inplace = False
     signed = False
-    torch_excuse = "stock activations keep a whole map where a bit per element, or nothing, would do"
 
     def shape(self, x):
         return x
+
+    stock = Stock(excuse="stock activations keep a whole map where a bit per element, or nothing, would do")
 
     def needs(self):
         return {"x": ("mask" if self.signed else self.reads,)}

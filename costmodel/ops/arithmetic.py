@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Work, op
+from ..graph.op import Extra, Op, Stock, Work, op
 from ..sizes.size import broadcast, maximum, numel, where
 from ..targets.setting import NUMBER_BYTES
 from .join import Join, reduction, summed
@@ -44,13 +44,12 @@ class MulNumber(WithNumber):
     its own functions multiplies by a `bare` number (aten::mul.Scalar).
     """
 
-    torch_excuse = "torch keeps the number of a product as a tensor"
-
     number: float
     divide: bool = False
     inplace: bool = False
     bare: bool = False
-    unseen = ("number",)
+
+    stock = Stock(unseen=("number",), excuse="torch keeps the number of a product as a tensor")
 
     def torch_needs(self):
         return {"x": () if self.bare else ("number",)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph.op import Extra, Op, Pair, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Stock, Work, check, op, pair
 from ..sizes.size import numel, require, where, window
 from ..targets.memory_order import CHANNELS_LAST, contiguous, of_images
 from ..targets.onednn import Scratch, in_onednn
@@ -28,11 +28,6 @@ class Conv2d(Op):
     bias: bool = False
     standardise: bool = False
     fixed: bool = False
-
-    # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
-    # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
-    torch_joint = True
-    torch_excuse = "stock convolutions keep their input even where their weight is frozen"
 
     def __post_init__(self):
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
@@ -74,6 +69,10 @@ class Conv2d(Op):
         h, w = window(h, kh, sh, ph, dh), window(w, kw, sw, pw, dw)
         require((h >= 1) & (w >= 1), "no output: the kernel {} does not fit into the input {}", self.kernel, x)
         return (n, self.out_channels, h, w)
+
+    # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
+    # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
+    stock = Stock(joint=True, excuse="stock convolutions keep their input even where their weight is frozen")
 
     def needs(self):
         needs = {"x": ("weight",), "weight": ("x",)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Op, Work, check, op
+from ..graph.op import Op, Stock, Work, check, op
 from ..sizes.size import numel, require, window
 
 
@@ -18,8 +18,6 @@ class Conv1d(Op):
     dilation: int = 1
     groups: int = 1
     bias: bool = False
-
-    torch_joint = True  # as conv2d
 
     def __post_init__(self):
         for name in ("in_channels", "out_channels", "kernel", "stride", "dilation", "groups"):
@@ -43,6 +41,8 @@ class Conv1d(Op):
         length = window(x[2], self.kernel, self.stride, self.padding, self.dilation)
         require(length >= 1, "no output: the kernel {} does not fit into the input {}", (self.kernel,), x)
         return (x[0], self.out_channels, length)
+
+    stock = Stock(joint=True)  # as conv2d
 
     def needs(self):
         needs = {"x": ("weight",), "weight": ("x",)}

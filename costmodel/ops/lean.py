@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from ..graph.op import Op, Result, op
+from ..graph.op import Op, Result, Stock, op
 from ..sizes.size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
@@ -65,9 +65,7 @@ class LeanConv2d(Conv2d):
     transposed one at other strides. The bias's gradient is a sum.
     """
 
-    in_python = True
-
-    torch_joint = False
+    stock = Stock(in_python=True)
 
     def saves_late(self, operands):
         return "x" not in operands  # the weight of a lean function; where the weight trains the layer is the stock one
@@ -136,7 +134,7 @@ class ShiftNorm(BatchNorm):
     inplace: it overwrites its input; owns: in the backward pass the gradient of its output, which is its alone.
     """
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     inplace: bool = False
     owns: bool = False
@@ -144,8 +142,6 @@ class ShiftNorm(BatchNorm):
     @property
     def passes(self):
         return ("x",) if self.owns else ()
-
-    torch_joint = False
 
     def transients(self, setting, y, x):
         # The stock kernel's folded scale and shift, in float32; backward makes the scale.
@@ -169,9 +165,7 @@ def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
 class LeanGroupNorm(GroupNorm):
     """A group norm that trains only its shift, on an input that wants no gradient: nothing is kept."""
 
-    in_python = True
-
-    torch_joint = False
+    stock = Stock(in_python=True)
 
     def transients(self, setting, y, x):
         # Mean and deviation of the groups go as the forward pass ends; the shift's gradient is a sum.
@@ -195,7 +189,7 @@ class MaskedActivation(Activation):
     of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway; owns: as a ShiftNorm's.
     """
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     of: str
     keep: str = "mask"
@@ -239,7 +233,7 @@ def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
 class PackedDropout(Dropout):
     """Dropout that keeps one bit per element."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def saves_late(self, operands):
         return True
@@ -265,7 +259,7 @@ def lean_dropout(stock: Dropout, place: Place) -> Optional[Op]:
 class LeanAvgPool2d(AvgPool2d):
     """Average pooling that keeps nothing."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def torch_needs(self):
         return self.needs()
@@ -280,7 +274,7 @@ class LeanAvgPool2d(AvgPool2d):
 class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
     """Adaptive average pooling that keeps nothing."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def torch_needs(self):
         return self.needs()
@@ -293,7 +287,7 @@ class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
 class LeanMaxPool2d(MaxPool2d):
     """Max pooling that keeps the indices alone."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def needs(self):
         return {"x": ("indices",)}

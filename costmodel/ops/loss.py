@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Work, op
+from ..graph.op import Extra, Op, Stock, Work, op
 from ..sizes.size import maximum, numel, require
 
 
@@ -13,6 +13,8 @@ class CrossEntropy(Op):
     def shape(self, x):
         require(len(x) == 2, "cross_entropy takes (N, classes), the input is {}", x)
         return ()
+
+    stock = Stock(given=("targets",))
 
     def needs(self):
         return {"x": ("log_probabilities", "targets")}  # dx = (exp(log_probabilities) - onehot(targets)) / N
@@ -27,8 +29,6 @@ class CrossEntropy(Op):
     def work(self, y, x):
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale
         return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
-
-    given = ("targets",)
 
     def transients(self, setting, y, x):
         # nll_loss's gradient and log_softmax's are there at once; the total weight went after the first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..graph.op import Extra, Op, Pair, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Stock, Work, check, op, pair
 from ..sizes.size import broadcast, numel, require, window
 from ..targets.memory_order import Layout, contiguous
 from .conv import Conv2d
@@ -51,8 +51,6 @@ class Convolve(Op):
     groups: int = 1
     bias: bool = False
 
-    torch_joint = True  # as conv2d
-
     @property
     def inputs(self):
         return ("x", "weight", "bias") if self.bias else ("x", "weight")
@@ -71,6 +69,8 @@ class Convolve(Op):
         require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
         require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
         return (x[0], weight[0], h, w)
+
+    stock = Stock(joint=True)  # as conv2d
 
     def needs(self):
         needs = {"x": ("weight",), "weight": ("x",)}
@@ -108,7 +108,6 @@ class Attention(Op):
     """
 
     inputs = ("q", "k", "v")
-    torch_joint = True  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
 
     def shape(self, q, k, v):
         require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)
@@ -120,6 +119,8 @@ class Attention(Op):
 
     def gradient_layout(self, gradient, y, x):
         return Layout((0, 2, 1, 3))
+
+    stock = Stock(joint=True)  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
 
     def needs(self):
         return dict.fromkeys(self.inputs, ("q", "k", "v", "y", "logsumexp"))

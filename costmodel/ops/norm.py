@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph.op import Axes, Extra, Op, Work, check, op
+from ..graph.op import Axes, Extra, Op, Stock, Work, check, op
 from ..sizes.size import maximum, numel, require, where
 from ..targets.memory_order import CHANNELS_LAST, contiguous, differs, of_images
 
@@ -24,10 +24,6 @@ class BatchNorm(Op):
     affine: bool = True
 
     is_norm = True
-    # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
-    # weight or bias wants a gradient, with frozen statistics too.
-    torch_joint = True
-    torch_excuse = "stock batch norms keep their input even where their scale and statistics are frozen"
 
     def __post_init__(self):
         check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
@@ -56,6 +52,12 @@ class BatchNorm(Op):
             # torch.nn.functional._verify_batch_size refuses the same.
             require(x[0] * numel(x[2:]) > 1, "batch statistics of one value per channel (input {})", x)
         return x
+
+    # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
+    # weight or bias wants a gradient, with frozen statistics too.
+    stock = Stock(
+        joint=True, excuse="stock batch norms keep their input even where their scale and statistics are frozen"
+    )
 
     def needs(self):
         # Batch statistics, x^ = (x - mean) * invstd: dx = weight * invstd * (g - sum(g)/m - x^ * sum(g * x^)/m).
@@ -139,7 +141,6 @@ class Standardise(Op):
     scaled: bool = False
     eps: float = 1e-5
 
-    torch_joint = True  # as batch norm
 
     @property
     def inputs(self):
@@ -149,6 +150,8 @@ class Standardise(Op):
         require(len(x) >= 2, "standardise takes (N, C, ...), the input is {}", x)
         require(weight is None or weight[0] == x[1], "the input {} and the scale {} do not fit", x, weight or ())
         return x
+
+    stock = Stock(joint=True)  # as batch norm
 
     def needs(self):
         weight = ("weight",) if self.scaled else ()
@@ -196,7 +199,6 @@ class GroupNorm(Op):
     bias: bool = True
 
     is_norm = True
-    torch_joint = True  # aten::native_group_norm_backward, as for batch norm
 
     def __post_init__(self):
         if self.per_group:
@@ -225,6 +227,8 @@ class GroupNorm(Op):
         require(len(x) >= 2, "group_norm takes (N, C, ...), the input is {}", x)
         require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         return x
+
+    stock = Stock(joint=True)  # aten::native_group_norm_backward, as for batch norm
 
     def needs(self):
         weight = ("weight",) if self.affine else ()
@@ -261,7 +265,6 @@ class LayerNorm(Op):
     bias: bool = True
 
     is_norm = True
-    torch_joint = True  # aten::native_layer_norm_backward, as for batch norm
 
     def __post_init__(self):
         check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
@@ -275,6 +278,8 @@ class LayerNorm(Op):
         for size, given in zip(self.size, x[-len(self.size) :] if len(x) > len(self.size) else [-1]):
             require(given == size, "the norm takes (..., {}), the input is {}", self.size, x)
         return x
+
+    stock = Stock(joint=True)  # aten::native_layer_norm_backward, as for batch norm
 
     def needs(self):
         weight = ("weight",) if self.affine else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Work, check, op
+from ..graph.op import Stock, Work, check, op
 from ..sizes.size import numel
 from .activation import Activation
 
@@ -112,10 +112,10 @@ class PReLU(Activation):
 
     channels: int = 1
 
-    torch_joint = True
-
     def params(self):
         return {"weight": (self.channels,)}
+
+    stock = Stock(joint=True)
 
     def needs(self):
         return {"x": ("x", "weight"), "weight": ("x",)}

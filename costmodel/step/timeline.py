@@ -208,12 +208,12 @@ class _Compiler:
             else:
                 category = "loss" if node.op.kind == "cross_entropy" else category
                 slot = self.layout.value(i + 1)
-                if again and i == again.last and not node.op.in_python and i + 1 not in self.kept_again:
+                if again and i == again.last and not node.op.stock.in_python and i + 1 not in self.kept_again:
                     slot = self.layout.lost(self.segments.index(again))  # nobody is given it
                 self.storages[i + 1] = self.new(slot, category, "output")
         for k in self.extras.get(i, ()):
             kept = self.kept[k]
-            if kept.operand not in node.op.given:
+            if kept.operand not in node.op.stock.given:
                 held.append(self.new(self.layout.kept_at(k), keeping, kept.operand))
         scratch = self.layout.scratch(i, FORWARD) if whole else self.layout.lost(self.segments.index(again))
         self.passing(scratch, "scratch")

@@ -4,18 +4,17 @@ Words:
 - An op's output is a new tensor, unless it shares memory that is there already (see `Result`).
 - An op saves an operand when its autograd node keeps it until the op's backward has run.
 - Stock PyTorch is what torch.nn and torch.nn.functional do. Its formulas stand in derivatives.yaml.
-- A joint backward is one call for all gradients of an op; it keeps what any of them reads.
 - An op passes a gradient if it hands on the output's gradient itself, as the gradient of an input or parameter,
   without a copy: an addition passes its output's gradient to both inputs.
 - Saved-tensor hooks (torch.autograd.graph.saved_tensors_hooks) see most of what is saved; torch.utils.checkpoint is
-  built on them. An operand is unseen if they are not shown it.
+  built on them.
 - A block that runs again (torch.utils.checkpoint) is stopped as soon as it has saved everything once more.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import AbstractSet, ClassVar, Mapping
+from typing import AbstractSet, ClassVar, Mapping, NamedTuple
 
 
 class Result(Enum):
@@ -34,19 +33,28 @@ class Result(Enum):
         return self is Result.VIEW or self is Result.PIECE
 
 
+class Stock(NamedTuple):
+    """How autograd departs from "each gradient that is demanded keeps what its formula reads".
+
+    joint: one backward call makes all gradients, and what any of them reads is saved.
+    unseen: extras that saved-tensor hooks are not shown, so that a second run does not take them over.
+    given: extras that the caller hands in (the targets of a loss), so that the op does not allocate them.
+    in_python: the layer is a torch.autograd.Function, which saves after it has returned; others save while they run.
+    excuse: why more is saved than the gradients need, in words after "because".
+    """
+
+    joint: bool = False
+    unseen: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    in_python: bool = False
+    excuse: str = ""
+
+
 class Autograd:
     """The hooks that tell what autograd saves of an op and what it does with gradients."""
 
-    #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
-    torch_joint: ClassVar[bool] = False
-    #: Why stock PyTorch keeps more of this op than its gradients need, in words after "because".
-    torch_excuse: ClassVar[str] = ""
-    #: Its layer is an autograd function in Python, which saves after it has returned; a stock op saves while it runs.
-    in_python: ClassVar[bool] = False
-    #: Extras that saved-tensor hooks are not shown: a second run of the op does not take them over.
-    unseen: ClassVar[tuple[str, ...]] = ()
-    #: Extras that the caller gives, so that the op does not allocate them.
-    given: ClassVar[tuple[str, ...]] = ()
+    #: How autograd departs from the needs of the op's gradients, beside other formulas (`torch_needs`).
+    stock: ClassVar[Stock] = Stock()
 
     #: Inputs and parameters whose gradient is the output's gradient itself, no copy.
     passes: ClassVar[tuple[str, ...]] = ()
