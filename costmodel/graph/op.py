@@ -9,10 +9,10 @@ from ..errors import CostmodelError, unknown
 from ..sizes.size import Shape, is_int
 from .aspects.autograd import Autograd, Result, Stock
 from .aspects.formula import Extra, Formula, Work
-from .aspects.kernels import Kernels
+from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
 
-__all__ = ["OPS", "Axes", "Extra", "Op", "Pair", "Result", "Stock", "Work", "build", "check", "op", "pair"]
+__all__ = ["OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair"]
 
 Pair = Union[int, Tuple[int, int]]
 Axes = Tuple[int, ...]

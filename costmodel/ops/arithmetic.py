@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Stock, Work, op
+from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import broadcast, maximum, numel, where
 from ..targets.setting import NUMBER_BYTES
 from .join import Join, reduction, summed
@@ -29,8 +29,8 @@ class AddNumber(WithNumber):
     inplace: bool = False
     passes = ("x",)
 
-    def transients(self, setting, y, x):
-        return (setting.python_number, 0)
+    def scratch(self, setting, y, x):
+        return Scratch(setting.python_number)
 
     def module(self, library):
         return (lambda x: x.add_(self.number)) if self.inplace else (lambda x: x + self.number)
@@ -57,10 +57,10 @@ class MulNumber(WithNumber):
     def extras(self, x):
         return {"number": Extra((), 64)}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         number = setting.scalar if self.bare else setting.python_number
         there = NUMBER_BYTES if number and setting.recorded and not self.bare else 0
-        return (number - there, number - there)
+        return Scratch(number - there, number - there)
 
     def module(self, library):
         if self.bare:
@@ -88,8 +88,8 @@ class PowNumber(WithNumber):
     def needs(self):
         return {"x": ("x",)}
 
-    def transients(self, setting, y, x):
-        return (0, 2 * setting.item * numel(x))  # g * (number * x ** (number - 1))
+    def scratch(self, setting, y, x):
+        return Scratch(backward=2 * setting.item * numel(x))  # g * (number * x ** (number - 1))
 
     def module(self, library):
         return lambda x: x**self.number
@@ -106,8 +106,8 @@ class OfResult(WithNumber):
 class Sqrt(OfResult):
     """The square root: dx = g / (2 * y)."""
 
-    def transients(self, setting, y, x):
-        return (0, setting.item * numel(x))
+    def scratch(self, setting, y, x):
+        return Scratch(backward=setting.item * numel(x))
 
     def module(self, library):
         return library.torch.sqrt
@@ -117,8 +117,8 @@ class Sqrt(OfResult):
 class Rsqrt(OfResult):
     """One over the square root: dx = -g / 2 * y ** 3."""
 
-    def transients(self, setting, y, x):
-        return (0, 2 * setting.item * numel(x))
+    def scratch(self, setting, y, x):
+        return Scratch(backward=2 * setting.item * numel(x))
 
     def module(self, library):
         return library.torch.rsqrt
@@ -146,10 +146,10 @@ class Sub(Join):
         n = numel(y)
         return {"forward": Work(0, n), "a": reduction(y, a), "b": Work(0, n + reduction(y, b).elementwise)}
 
-    def transients(self, setting, y, a, b):
+    def scratch(self, setting, y, a, b):
         # The gradient is negated before it is summed over the axes along which b was broadcast.
         small = numel(b) < numel(y) if "b" in setting.demanded else False
-        return (0, where(small, setting.item * numel(y), 0))
+        return Scratch(backward=where(small, setting.item * numel(y), 0))
 
     def module(self, library):
         return library.torch.Tensor.sub_ if self.inplace else library.torch.sub
@@ -172,10 +172,10 @@ class Div(Join):
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
 
-    def transients(self, setting, y, a, b):
+    def scratch(self, setting, y, a, b):
         # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual.cpp:
         # div_tensor_other_grad).
-        return (0, summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
+        return Scratch(backward=summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
 
     def module(self, library):
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
@@ -200,7 +200,7 @@ class Addcmul(Op):
         work = {"forward": Work(0, 2 * n), "a": reduction(y, a)}
         return {**work, **{k: Work(0, n + reduction(y, x).elementwise) for k, x in (("b", b), ("c", c))}}
 
-    def transients(self, setting, y, a, b, c):
+    def scratch(self, setting, y, a, b, c):
         # g * (c * 1) and g * (b * 1); then the sums of those that were broadcast.
         full, level, highest = numel(y), 0, 0
         for name, other in (("b", c), ("c", b)):
@@ -212,7 +212,7 @@ class Addcmul(Op):
                 own = numel(x)
                 highest = maximum(highest, level + where(own == full, 0, own))
                 level = level + own - (0 if name == "a" else full)
-        return (0, setting.item * (highest - level))
+        return Scratch(backward=setting.item * (highest - level))
 
     def module(self, library):
         return library.torch.addcmul

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph.op import Extra, Op, Pair, Stock, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair
 from ..sizes.size import numel, require, where, window
 from ..targets.memory_order import CHANNELS_LAST, contiguous, of_images
-from ..targets.onednn import Scratch, in_onednn
+from ..targets.onednn import ConvolutionScratch, in_onednn
 
 
 @op("conv2d")
@@ -39,7 +39,7 @@ class Conv2d(Op):
             check(channels % self.groups == 0, f"groups {self.groups} does not divide {name} {channels}")
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "_macs_per_output", per_output)
-        object.__setattr__(self, "_scratch", {})  # by setting: what depends on it alone
+        object.__setattr__(self, "_kernels", {})  # by setting: what depends on it alone
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
 
@@ -99,13 +99,6 @@ class Conv2d(Op):
         return {"mean": per_channel, "std": per_channel, "divisor": per_channel, "centred": weight,
                 "standardised": weight}  # fmt: skip
 
-    def epilogue(self, setting, y, x):
-        # DivBackward has four maps of the weight beside the gradient that came in (FunctionsManual.cpp:
-        # div_tensor_other_grad); what it and StdBackward keep is still there. One map of those is the gradient.
-        if not self.has_epilogue:
-            return 0
-        return setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
-
     def work(self, y, x):
         # Each weight meets each output position once, in the forward pass and in either gradient: a strided or
         # grouped convolution makes no difference.
@@ -138,26 +131,33 @@ class Conv2d(Op):
         one, area = self.in_channels == self.groups, self.kernel == (1, 1)
         return bool(setting.layouts) and setting.channels_last and not one and not area
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
+        forward, backward = self.kernels(setting, y, x)
+        if not self.has_epilogue:
+            return Scratch(forward, backward)
+        # DivBackward has four maps of the weight beside the gradient that came in (FunctionsManual.cpp:
+        # div_tensor_other_grad); what it and StdBackward keep is still there. One map of those is the gradient.
+        after = setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
+        return Scratch(forward, backward, after)
+
+    def kernels(self, setting, y, x):
+        """Scratch of the convolution itself, in the forward and in the backward pass."""
         if setting.kernels:
-            scratch = self._scratch.get(setting)
-            if scratch is None:
-                scratch = self._scratch[setting] = Scratch(self, setting)
-            forward, backward = scratch(y, x)
+            kernels = self._kernels.get(setting)
+            if kernels is None:
+                kernels = self._kernels[setting] = ConvolutionScratch(self, setting)
+            forward, backward = kernels(y, x)
             if not setting.layouts:
                 return forward, backward
             # What does not lie as the kernel takes it is copied first, and let go last.
             order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
             more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
-            return (
-                forward + more + setting.copies(order, None, x),
-                backward + more + setting.copies(order, y, x),
-            )
+            return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)
         if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
             # oneDNN makes the weights' gradient too: a tensor, let go at once.
             made = setting.item * self.out_channels * self._macs_per_output
-            return (0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0))
-        return (0, 0)
+            return 0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0)
+        return 0, 0
 
     def arguments(self):
         """Those of torch.nn.Conv2d."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Op, Work, op
+from ..graph.op import Op, Scratch, Work, op
 from ..sizes.size import broadcast, maximum, numel, require, where
 
 
@@ -54,8 +54,8 @@ class Mul(Join):
 
     inplace: bool = False
 
-    def transients(self, setting, y, a, b):
-        return (0, summed(self, setting, y, a, b))
+    def scratch(self, setting, y, a, b):
+        return Scratch(backward=summed(self, setting, y, a, b))
 
     def module(self, library):
         return library.torch.Tensor.mul_ if self.inplace else library.torch.mul

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from ..graph.op import Op, Result, Stock, op
+from ..graph.op import Op, Result, Scratch, Stock, op
 from ..sizes.size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
@@ -70,14 +70,14 @@ class LeanConv2d(Conv2d):
     def saves_late(self, operands):
         return "x" not in operands  # the weight of a lean function; where the weight trains the layer is the stock one
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         if "weight" in setting.demanded:
-            return super().transients(setting, y, x)
+            return super().scratch(setting, y, x)
         alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
-        forward, backward = super().transients(alone, y, x)
+        stock = super().scratch(alone, y, x)
         # The bias's gradient is made after the input's.
         bias = setting.item * self.out_channels if "bias" in setting.demanded else 0
-        return (forward, maximum(backward - bias, 0))
+        return Scratch(stock.forward, maximum(stock.backward - bias, 0))
 
     def module(self, library):
         module = library.lean.LeanConv2d(*self.arguments())
@@ -93,12 +93,11 @@ class FoldedConv2d(Conv2d):
 
     norm: str = ""
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         biased = Conv2d(*self.arguments()[:-1], bias=True)
-        forward, _ = biased.transients(setting, y, x)
         # The scaled weight and the bias are made for the call.
         folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
-        return (forward + folded, 0)
+        return Scratch(biased.scratch(setting, y, x).forward + folded)
 
     def module(self, library):
         module = library.lean.FoldedConv2d(*self.arguments())
@@ -120,8 +119,8 @@ class FoldedNorm(BatchNorm):
 
     result = Result.VIEW
 
-    def transients(self, setting, y, x):
-        return (0, 0)
+    def scratch(self, setting, y, x):
+        return Scratch()
 
     def module(self, library):
         return library.lean.FoldedNorm2d(self.channels, self.eps, self.momentum)
@@ -143,10 +142,10 @@ class ShiftNorm(BatchNorm):
     def passes(self):
         return ("x",) if self.owns else ()
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # The stock kernel's folded scale and shift, in float32; backward makes the scale.
         forward = 8 * self.channels if setting.kernels else 0
-        return (forward, setting.item * self.channels if "x" in setting.demanded else 0)
+        return Scratch(forward, setting.item * self.channels if "x" in setting.demanded else 0)
 
     def module(self, library):
         return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace, owns_gradient=self.owns)
@@ -167,11 +166,11 @@ class LeanGroupNorm(GroupNorm):
 
     stock = Stock(in_python=True)
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # Mean and deviation of the groups go as the forward pass ends; the shift's gradient is a sum.
         if setting.demanded != ("bias",):
-            return super().transients(setting, y, x)
-        return (2 * setting.item * x[0] * self.groups, 0)
+            return super().scratch(setting, y, x)
+        return Scratch(2 * setting.item * x[0] * self.groups)
 
     def module(self, library):
         return library.lean.LeanGroupNorm(self.groups, self.channels, self.eps)
@@ -210,8 +209,8 @@ class MaskedActivation(Activation):
     def carriers(self):
         return {}
 
-    def transients(self, setting, y, x):
-        return (0, setting.python_number if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
+    def scratch(self, setting, y, x):
+        return Scratch(backward=setting.python_number if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
 
     def module(self, library):
         return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate, self.owns)
@@ -241,10 +240,10 @@ class PackedDropout(Dropout):
     def torch_needs(self):
         return self.needs()
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # A byte per element is drawn and packed before the output is made, which is then scaled by a number.
         output = 0 if self.inplace else setting.item * numel(y)
-        return (maximum(maximum(numel(x) - output, 0), setting.python_number), setting.python_number)
+        return Scratch(maximum(maximum(numel(x) - output, 0), setting.python_number), setting.python_number)
 
     def module(self, library):
         return library.lean.PackedDropout(self.p, self.inplace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Stock, Work, op
+from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import maximum, numel, require
 
 
@@ -30,9 +30,9 @@ class CrossEntropy(Op):
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale
         return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # nll_loss's gradient and log_softmax's are there at once; the total weight went after the first.
-        return (0, maximum(setting.item * (numel(x) - 1), 0))
+        return Scratch(backward=maximum(setting.item * (numel(x) - 1), 0))
 
     def module(self, library):
         torch = library.torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..graph.op import Extra, Op, Pair, Stock, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair
 from ..sizes.size import broadcast, numel, require, window
 from ..targets.memory_order import Layout, contiguous
 from .conv import Conv2d
@@ -81,9 +81,9 @@ class Convolve(Op):
         work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
         return {**work, "bias": Work(0, n)} if self.bias else work
 
-    def transients(self, setting, y, x, weight, bias=None):
+    def scratch(self, setting, y, x, weight, bias=None):
         layouts = setting.layouts[:1]
-        return _layer(self, weight).transients(setting._replace(layouts=layouts), y, x)  # it is the same kernels
+        return _layer(self, weight).scratch(setting._replace(layouts=layouts), y, x)  # it is the same kernels
 
     layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph.op import Extra, Op, Result, Work, check, op
+from ..graph.op import Extra, Op, Result, Scratch, Work, check, op
 from ..sizes.size import maximum, numel
 
 
@@ -39,9 +39,6 @@ class Noise(Op):
     def saves_late(self, operands):
         return False  # the product saves the noise before it is made
 
-    def unfinished(self, setting, y, x):
-        return self.divisor(setting)
-
     def divisor(self, setting):
         """Bytes of the number by which the noise is divided."""
         return setting.python_number
@@ -58,13 +55,14 @@ class Noise(Op):
         n = Work() if self.is_off else Work(0, numel(y))
         return {"forward": n, "x": n}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         if self.is_off:
-            return (0, 0)
+            return Scratch()
         # The noise is divided by a number before the output is made; without a backward pass it goes at the end.
         output = 0 if self.inplace else setting.item * numel(y)
         noise = 0 if setting.recorded else setting.item * numel(self.noise_shape(x))
-        return (noise + maximum(self.divisor(setting) - output, 0), 0)
+        divisor = self.divisor(setting)
+        return Scratch(noise + maximum(divisor - output, 0), stopped=divisor)
 
 
 @op("dropout")

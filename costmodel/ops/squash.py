@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Stock, Work, check, op
+from ..graph.op import Scratch, Stock, Work, check, op
 from ..sizes.size import numel
 from .activation import Activation
 
@@ -40,10 +40,10 @@ class Hardtanh(Activation):
         """Those of torch.clamp, which takes None for one that is not there."""
         return tuple(None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # torch.clamp compares with each bound, and selects from the gradient and a zero.
         compared = sum(bound is not None for bound in self.bounds)
-        return (0, compared * numel(x) + setting.item if self.clamp else 0)
+        return Scratch(backward=compared * numel(x) + setting.item if self.clamp else 0)
 
     def module(self, library):
         if not self.clamp:

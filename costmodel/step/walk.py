@@ -144,15 +144,12 @@ def memory_of(
     part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
     joins = broadcast_inputs(graph, shapes)
     layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
-    forward, backward, epilogue, recast, copied = [], [], [], [], []
+    scratches, recast, copied = [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         here = part if i < prefix else shapes
         xs, y = [here[v] for v in reads], here[i + 1]
         setting = Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
-        first, second = answers.transients(node.op, setting, y, *xs)
-        forward.append(first)
-        backward.append(second)
-        epilogue.append(answers.epilogue(node.op, setting, y, *xs) if node.op.has_epilogue else 0)
+        scratches.append(answers.scratch(node.op, setting, y, *xs))
         if demanded and setting.layouts:
             recast += [(i, name) for name in node.op.recast(setting)]
             if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, y)):
@@ -166,11 +163,10 @@ def memory_of(
     whole = answers.nbytes(shapes[prefix], bits)
     lost = []
     for segment in segments(graph):
-        node, reads = graph.nodes[segment.last], graph.reads[segment.last]
         if segment.whole:  # the dispatcher never sees the output of an op that is left while it runs
             lost.append(values[segment.last + 1] if target.device != "none" else 0)
         else:
-            xs = [shapes[v] for v in reads]
-            lost.append(node.op.unfinished(Setting(target, item, True, ()), shapes[segment.last + 1], *xs))
-    slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole]
+            lost.append(scratches[segment.last].stopped)
+    forward, backward, after, _ = zip(*scratches)
+    slots = [*values, *kept_bytes, *trained, *forward, *backward, *after, *lost, item, number, whole]
     return Memory(compiled, stack(slots, target.block_bytes))

@@ -11,29 +11,40 @@ Words:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ...sizes.size import Shape, Size
 from ...targets.setting import Setting
+
+
+class Scratch(NamedTuple):
+    """Bytes of an op's scratch at its highest.
+
+    forward, backward: of the two passes.
+    after: of the epilogue, above the level when what the op kept is gone.
+    stopped: at the moment when a second run stops inside the op, right after it has saved its inputs.
+    """
+
+    forward: Size = 0
+    backward: Size = 0
+    after: Size = 0
+    stopped: Size = 0
+
+
+NO_SCRATCH = Scratch()
 
 
 class Kernels:
     """The hooks that tell what an op's kernels allocate."""
 
-    def transients(self, setting: Setting, y: Shape, *xs: Shape) -> tuple[Size, Size]:
-        """Bytes that the op needs at its highest beyond its results, in its forward and its backward pass."""
-        return (0, 0)
+    def scratch(self, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
+        """Scratch of the op, for the output's and the inputs' shapes."""
+        return NO_SCRATCH
 
     @property
     def has_epilogue(self) -> bool:
         """Whether the op has an epilogue."""
         return False
-
-    def epilogue(self, setting: Setting, y: Shape, *xs: Shape) -> Size:
-        """Scratch of the epilogue, above the level when what the op kept is gone."""
-        return 0
-
-    def unfinished(self, setting: Setting, y: Shape, *xs: Shape) -> Size:
-        """Scratch at the moment when a second run stops inside this op, right after it has saved its inputs."""
-        return 0
 
     def recast(self, setting: Setting) -> tuple[str, ...]:
         """Parameters whose gradient is recast."""
