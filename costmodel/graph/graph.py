@@ -204,7 +204,7 @@ class Graph:
     @property
     def has_loss(self) -> bool:
         """Whether the last node is the loss: the graph trains."""
-        return self.nodes[-1].op.kind == "cross_entropy"
+        return self.nodes[-1].op.is_loss
 
     @cached_property
     def segments(self) -> Tuple[Tuple[str, range], ...]:
@@ -215,7 +215,7 @@ class Graph:
         for i, (node, k) in enumerate(zip(self.nodes, blocks)):
             if k is not None:
                 name = self.blocks[k]
-            elif node.op.kind == "cross_entropy":
+            elif node.op.is_loss:
                 name = "loss"
             elif self.classifier and within(node.name, self.classifier):
                 name = "classifier"

@@ -206,7 +206,7 @@ class _Compiler:
             elif node.op.result.is_view or node.op.result is Result.INPLACE:
                 self.storages[i + 1] = self.hold(self.storages[reads[0]])
             else:
-                category = "loss" if node.op.kind == "cross_entropy" else category
+                category = "loss" if node.op.is_loss else category
                 slot = self.layout.value(i + 1)
                 if again and i == again.last and not node.op.stock.in_python and i + 1 not in self.kept_again:
                     slot = self.layout.lost(self.segments.index(again))  # nobody is given it

@@ -36,6 +36,8 @@ class Formula:
     """The hooks that tell what an op computes."""
 
     is_norm: ClassVar[bool] = False
+    #: It turns the network's result into the number that training makes small: a graph that ends in a loss trains.
+    is_loss: ClassVar[bool] = False
     #: Bits per element of the output; 0: of the network's own data type.
     bits: ClassVar[int] = 0
 
@@ -66,6 +68,10 @@ class Formula:
     def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
         """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
         raise NotImplementedError
+
+    def given_bytes(self, batch: Size) -> Size:
+        """Bytes of what the caller gives beside the inputs, there before the step: the targets of a loss."""
+        return 0
 
     @property
     def is_random(self) -> bool:

@@ -62,7 +62,8 @@ class Above(Op):
     keeps: bool
     shared: bool
     lies: Layout
-    kind = "cross_entropy"
+    kind = "above"
+    is_loss = True
 
     @property
     def contiguous_gradient(self):
