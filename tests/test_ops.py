@@ -14,8 +14,8 @@ from costmodel.errors import CostmodelError
 from costmodel.graph.graph import INPUT, Graph, Node
 from costmodel.graph.op import OPS, Op, Result, Work
 from costmodel.ops.activation import ReLU
+from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
-from costmodel.ops.join import Add, Mul
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.parameter import Constant, Parameter, Unknown
 from costmodel.pytorch import library

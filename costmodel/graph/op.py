@@ -12,7 +12,7 @@ from .aspects.formula import Extra, Formula, Work
 from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
 
-__all__ = ["OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair"]
+__all__ = ["OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair", "shared_fields"]
 
 Pair = Union[int, Tuple[int, int]]
 Axes = Tuple[int, ...]
@@ -78,6 +78,11 @@ class Op(Formula, Autograd, Kernels, MemoryFormat):
 OPS: dict[str, type] = {}
 
 
+def shared_fields(cls: type) -> type:
+    """Class decorator: the fields of a class that several ops derive from."""
+    return dataclass(init=False, eq=False, repr=False)(cls)
+
+
 def op(kind: str) -> Callable[[type], type]:
     """Class decorator: makes the class a dataclass, with Op's methods, and registers it as the op called `kind`."""
 
@@ -85,7 +90,7 @@ def op(kind: str) -> Callable[[type], type]:
         assert kind not in OPS, f"two ops are called {kind}"
         cls.kind = kind
         # Op has the methods that a dataclass would have compiled for each class: a start costs half as much.
-        OPS[kind] = cls = dataclass(init=False, eq=False, repr=False)(cls)
+        OPS[kind] = cls = shared_fields(cls)
         return cls
 
     return register

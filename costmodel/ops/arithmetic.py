@@ -1,11 +1,10 @@
-"""Arithmetic of a tensor with a Python number, and of two tensors beside add and mul."""
+"""Arithmetic of a tensor by itself, with a Python number, and of tensors that broadcast."""
 
 from __future__ import annotations
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import broadcast, maximum, numel, where
+from ..sizes.size import broadcast, maximum, numel, require, where
 from ..targets.setting import NUMBER_BYTES
-from .join import Join, reduction, summed
 
 
 class WithNumber(Op):
@@ -132,6 +131,61 @@ class Exp(OfResult):
         return library.torch.exp
 
 
+class Join(Op):
+    """Elementwise in two inputs that broadcast; `inplace` overwrites a, which must then have the output's shape."""
+
+    inputs = ("a", "b")
+    broadcasts = True
+
+    def shape(self, a, b):
+        y = broadcast(a, b)
+        if self.inplace:
+            require(len(y) == len(a) and numel(y) == numel(a), "in place, {} cannot take the shape {}", a, y)
+        return y
+
+
+@op("add")
+class Add(Join):
+    """a + b, as at the end of a residual block."""
+
+    inplace: bool = False
+    passes = ("a", "b")
+
+    def needs(self):
+        return {"a": (), "b": ()}
+
+    def work(self, y, a, b):
+        # The gradient is passed on as it is, or summed over the axes that were broadcast.
+        return {"forward": Work(0, numel(y)), "a": reduction(y, a), "b": reduction(y, b)}
+
+    def module(self, library):
+        return library.torch.Tensor.add_ if self.inplace else library.torch.add
+
+
+@op("mul")
+class Mul(Join):
+    """a * b, as squeeze-and-excite scales its channels: the gradient of either reads the other."""
+
+    def needs(self):
+        return {"a": ("b",), "b": ("a",)}
+
+    def work(self, y, a, b):
+        n = numel(y)
+        return {
+            "forward": Work(0, n),
+            "a": Work(0, n + reduction(y, a).elementwise),
+            "b": Work(0, n + reduction(y, b).elementwise),
+        }
+
+    inplace: bool = False
+
+    def scratch(self, setting, y, a, b):
+        return Scratch(backward=summed(self, setting, y, a, b))
+
+    def module(self, library):
+        return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
+
+
 @op("sub")
 class Sub(Join):
     """a - b."""
@@ -218,6 +272,27 @@ class Addcmul(Op):
         return library.torch.addcmul
 
 
+def summed(op, setting, y, a, b, most=0):
+    """Bytes beyond the gradients where each is made in the output's shape, and then summed where an input is smaller.
+
+    most: maps of the output's shape that there are at once before.
+    """
+    full = numel(y)
+    sizes = [numel(operand) for name, operand in zip(op.inputs, (a, b)) if name in setting.demanded]
+    level = full * len(sizes)
+    highest = maximum(level, most * full)
+    for size in sizes:
+        highest = maximum(highest, level + where(size == full, 0, size))
+        level = level - full + size
+    return setting.item * (highest - level)
+
+
+def reduction(y, operand):
+    """Work of summing a gradient of y's shape over the axes along which the operand was broadcast."""
+    n = numel(y)
+    return Work(0, where(numel(operand) == n, 0, n))
+
+
 for _cls in (Sqrt, Rsqrt, Exp):
     _cls.examples = ((_cls(), (2, 5)),)
 Addcmul.examples = ((Addcmul(), (8, 1, 1), (8, 1, 1), (2, 8, 5, 3)), (Addcmul(), (2, 5), (2, 5), (2, 5)))
@@ -227,3 +302,13 @@ RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))
 Div.examples = ((Div(), (2, 8, 5, 3), (2, 8, 5, 3)), (Div(), (2, 8, 5, 3), (8, 1, 1)))
+Add.examples = (
+    (Add(), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Add(inplace=True), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Add(), (2, 8, 5, 3), (8, 1, 1)),
+)
+Mul.examples = (
+    (Mul(), (2, 8, 1, 1), (2, 8, 5, 3)),
+    (Mul(), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Mul(), (2, 8, 5, 3), (3,)),
+)
