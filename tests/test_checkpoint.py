@@ -182,8 +182,8 @@ def test_every_op_saves_before_or_after_it_computes_as_it_says(op, shapes):
         y = checkpoint(run, *xs, use_reentrant=False)
         demanded = [*(n for n in trained.inputs if n in wants and n not in trained.shape_only), *trains]
         needs = trained.torch_needs()
-        saves = {o for g in (needs if trained.torch_joint else demanded) for o in needs[g]} if demanded else set()
-        saves -= set(trained.unseen)
+        saves = {o for g in (needs if trained.stock.joint else demanded) for o in needs[g]} if demanded else set()
+        saves -= set(trained.stock.unseen)
         if y.requires_grad:
             y.sum().backward()
         assert len(runs) == 1 + bool(saves), (wants, trains)

@@ -9,8 +9,8 @@ from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import Graph, Node
 from costmodel.ops.activation import Hardsigmoid, Hardswish, ReLU, ReLU6, Sigmoid
+from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
-from costmodel.ops.join import Add, Mul
 from costmodel.ops.linear import Linear
 from costmodel.ops.loss import CrossEntropy
 from costmodel.ops.noise import Dropout

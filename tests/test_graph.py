@@ -8,8 +8,8 @@ import costmodel
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import Graph, Node, within
 from costmodel.ops.activation import ReLU, ReLU6
+from costmodel.ops.arithmetic import Add
 from costmodel.ops.conv import Conv2d
-from costmodel.ops.join import Add
 from costmodel.ops.linear import Linear
 from costmodel.ops.loss import CrossEntropy
 from costmodel.ops.noise import Dropout

@@ -33,7 +33,8 @@ BOUNDS = {
 
 def transients(conv, x, target, demanded=("x", "weight")):
     """Bytes beyond the results, forward and backward."""
-    return conv.transients(Setting(parse(target), 4, True, demanded), conv.shape(x), x)
+    found = conv.scratch(Setting(parse(target), 4, True, demanded), conv.shape(x), x)
+    return found.forward, found.backward
 
 
 def cases(target):

@@ -12,10 +12,10 @@ from real import saved_bytes
 from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import INPUT, Graph, Node
-from costmodel.graph.op import OPS, Op, Work
+from costmodel.graph.op import OPS, Op, Result, Work
 from costmodel.ops.activation import ReLU
+from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
-from costmodel.ops.join import Add, Mul
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.parameter import Constant, Parameter, Unknown
 from costmodel.pytorch import library
@@ -163,7 +163,7 @@ def test_output_and_parameters_have_torchs_shapes(op, shapes):
 def test_views_and_inplace_ops_share_their_inputs_storage_and_no_others_do(op, shapes):
     xs = inputs_of(op, shapes)
     shared = layer_of(op)(*xs).untyped_storage().data_ptr() == xs[0].untyped_storage().data_ptr()
-    assert shared == (op.is_view or op.is_inplace)
+    assert shared == (op.result is not Result.NEW)
 
 
 @each_example

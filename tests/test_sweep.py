@@ -11,7 +11,7 @@ import costmodel
 from costmodel import CostmodelError
 from costmodel.files.shipped import shipped_names
 from costmodel.graph.graph import Graph, Node
-from costmodel.ops.join import Add
+from costmodel.ops.arithmetic import Add
 from costmodel.ops.linear import Linear
 from costmodel.ops.pool import AvgPool2d
 from costmodel.ops.reduce import Mean

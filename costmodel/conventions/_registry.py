@@ -98,7 +98,7 @@ def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
         reads += [(Read(rerun.first, GIVEN, ()), v) for v in rerun.inputs]
         reads += [(Read(rerun.first, RNG_STATE, ()), None)] if rerun.is_random else []
     for read, value in sorted(reads, key=lambda pair: pair[0].node) if again else reads:
-        hooked = read.gradients and read.operand not in graph.nodes[read.node].op.unseen
+        hooked = read.gradients and read.operand not in graph.nodes[read.node].op.stock.unseen
         k = number.get(read.node) if hooked else None
         if k is not None and value is not None and value <= again[k].run.start:
             continue  # kept as one of its inputs
@@ -144,7 +144,7 @@ def each_read(graph: Graph, stock: bool) -> Iterator[Read]:
         needs = op.torch_needs() if stock else op.needs()
         there = resident(graph, i)
         gradients: Dict[str, List[str]] = {}
-        for gradient in needs if stock and op.torch_joint else demanded:
+        for gradient in needs if stock and op.stock.joint else demanded:
             for operand in needs[gradient]:
                 if operand not in there:
                     gradients.setdefault(operand, []).append(gradient)

@@ -32,7 +32,7 @@ def lower(graph: Graph) -> Graph:
     for node, reads in zip(graph.nodes, graph.reads):
         for name, v in zip(node.op.inputs, reads):
             readers[v] = readers.get(v, 0) + 1
-            if name in node.op.passes or node.op.is_view or node.op.contiguous_gradient:
+            if name in node.op.passes or node.op.result.is_view or node.op.contiguous_gradient:
                 shared.add(v)
     partner = folded(graph, readers)
     nodes = []

@@ -41,7 +41,7 @@ def memory(
     saved, highest = 0, forward_peak(graph, shapes, saved_by, item)
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         saved = saved + saved_by.get(i, 0)
-        if demanded and not node.op.is_view and not node.op.passes:
+        if demanded and not node.op.result.is_view and not node.op.passes:
             inputs = sum(numel(shapes[v]) for name, v in zip(node.op.inputs, reads) if name in demanded)
             highest = maximum(highest, saved + item * (numel(shapes[i + 1]) + inputs))
     parameters = parameter_bytes(graph, item)

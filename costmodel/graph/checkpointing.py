@@ -16,7 +16,7 @@ from typing import AbstractSet, Dict, Iterable, Mapping, NamedTuple, Optional, T
 
 from ..errors import CostmodelError
 from .graph import Graph, within
-from .op import Extra
+from .op import Extra, Result
 
 RNG_STATE = "state of random numbers"
 STATE = Extra((5056,), 8)  # torch.get_rng_state() on the CPU
@@ -109,8 +109,8 @@ def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:
     if not demanded:
         return frozenset()
     needs = op.torch_needs() if stock else op.needs()
-    gradients = needs if stock and op.torch_joint else demanded
-    return {operand for gradient in gradients for operand in needs[gradient] if operand not in op.unseen}
+    gradients = needs if stock and op.stock.joint else demanded
+    return {operand for gradient in gradients for operand in needs[gradient] if operand not in op.stock.unseen}
 
 
 def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:
@@ -118,7 +118,8 @@ def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:
     same: Dict[int, int] = {}  # value -> the one whose storage it is
     for i in run:
         node, v = graph.nodes[i], graph.reads[i][0]
-        if node.op.is_view or node.op.is_inplace:
+        result = node.op.result
+        if result.is_view or result is Result.INPLACE:
             same[i + 1] = same.get(v, v)
-            if node.op.is_inplace and same[i + 1] <= run.start:
+            if result is Result.INPLACE and same[i + 1] <= run.start:
                 raise CostmodelError(f"block {scope!r} cannot be checkpointed: {node.name} overwrites its input")

@@ -8,7 +8,7 @@ from math import prod
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import CostmodelError, unknown
-from .op import Extra, Op
+from .op import Extra, Op, Result
 
 INPUT = "input"  # the name of the image batch, which every graph reads
 
@@ -134,13 +134,13 @@ class Graph:
         """For each value, the first value with the same content: a view is its input again."""
         content = [0]
         for node, reads in zip(self.nodes, self.reads):
-            content.append(content[reads[0]] if node.op.is_view else len(content))
+            content.append(content[reads[0]] if node.op.result.is_view else len(content))
         return tuple(content)
 
     @cached_property
     def resident(self) -> FrozenSet[int]:
         """The values that are parameters or buffers of the network, seen as they are or in another shape."""
-        own = {i + 1 for i, node in enumerate(self.nodes) if node.op.is_resident}
+        own = {i + 1 for i, node in enumerate(self.nodes) if node.op.result is Result.RESIDENT}
         return frozenset(v for v, first in enumerate(self.content) if first in own) if own else frozenset()
 
     @cached_property
@@ -205,7 +205,7 @@ class Graph:
     @property
     def has_loss(self) -> bool:
         """Whether the last node is the loss: the graph trains."""
-        return self.nodes[-1].op.kind == "cross_entropy"
+        return self.nodes[-1].op.is_loss
 
     @cached_property
     def parts(self) -> Tuple[Tuple[str, range], ...]:
@@ -216,7 +216,7 @@ class Graph:
         for i, (node, k) in enumerate(zip(self.nodes, blocks)):
             if k is not None:
                 name = self.blocks[k]
-            elif node.op.kind == "cross_entropy":
+            elif node.op.is_loss:
                 name = "loss"
             elif self.classifier and within(node.name, self.classifier):
                 name = "classifier"

@@ -4,9 +4,7 @@ from . import (  # noqa: F401
     activation,
     arithmetic,
     conv,
-    conv1d,
     index,
-    join,
     layout,
     lean,
     linear,
@@ -18,6 +16,5 @@ from . import (  # noqa: F401
     pool,
     reduce,
     resize,
-    squash,
     view,
 )

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..graph.op import Extra, Op, Work, check, op
+from ..graph.op import Extra, Op, Scratch, Stock, Work, check, op, shared_fields
 from ..sizes.size import numel
 from ..targets.memory_order import dense
 
 
+class Usual:
+    """The examples of a class of activations: with its default fields, out of place and in place."""
+
+    def __get__(self, op, cls):
+        more = ((cls(inplace=True), (3, 7)),) if "inplace" in cls.__dataclass_fields__ else ()
+        return ((cls(), (2, 8, 5, 3)), *more)
+
+
 class Activation(Op):
     """(any shape) -> the same. Subclasses say what the derivative reads and how many operations it takes.
+
+    A plain activation, one without fields but `inplace` and `signed`, is one class: it gives `torch_name`, and a
+    frontend finds it by that, by `onnx_name` and by its kind, which is the name of its function in
+    torch.nn.functional.
 
     signed: MobileTL's backward, which passes the gradient where the input was >= 0. Stock PyTorch ignores it.
 
@@ -18,28 +30,35 @@ class Activation(Op):
     overwritten content is a tensor of its own either way, so nothing needs saying about it here.
     """
 
+    #: Its class in torch.nn, of a plain activation; "" of others.
+    torch_name: ClassVar[str] = ""
+    #: The ONNX operator that it is, if plain; "" of others. Exporters write some plain activations as several.
+    onnx_name: ClassVar[str] = ""
+    #: Whether torch.nn's class takes `inplace`; else the method of a tensor called by the kind and "_" is in place.
+    torch_inplace: ClassVar[bool] = True
     reads: ClassVar[str] = "x"  # by the exact derivative; "mask": it takes two values, and a bit tells which
     torch_reads: ClassVar[str] = "x"  # by torch's formula
-    torch_name: ClassVar[str]
-    operations: ClassVar[tuple] = (1, 1)  # per element: forward, backward
+    operations: ClassVar[tuple[int, int]] = (1, 1)  # per element: forward, backward
     #: The output tells the mask: y > 0 for ReLU, 0 < y < 6 for ReLU6, the sign bit of y for the smooth ones.
     carries_mask: ClassVar[bool] = True
 
     inplace = False
     signed = False
-    torch_excuse = "stock activations keep a whole map where a bit per element, or nothing, would do"
+    examples = Usual()
 
     def shape(self, x):
         return x
+
+    def extras(self, x):
+        return {"mask": Extra(x, 1)}
+
+    stock = Stock(excuse="stock activations keep a whole map where a bit per element, or nothing, would do")
 
     def needs(self):
         return {"x": ("mask" if self.signed else self.reads,)}
 
     def torch_needs(self):
         return {"x": (self.torch_reads,)}
-
-    def extras(self, x):
-        return {"mask": Extra(x, 1)}
 
     def carriers(self):
         return {"mask": "y"} if self.carries_mask else {}
@@ -50,33 +69,44 @@ class Activation(Op):
         return {"forward": Work(0, forward * n), "x": Work(0, backward * n)}
 
     def module(self, library):
-        return getattr(library.nn, self.torch_name)(inplace=self.inplace)
+        if self.torch_inplace:
+            return getattr(library.nn, self.torch_name)(inplace=self.inplace)
+        return getattr(library.torch.Tensor, f"{self.kind}_") if self.inplace else getattr(library.nn, self.torch_name)()
+
+
+@shared_fields
+class InPlace(Activation):
+    """An activation that may overwrite its input."""
+
+    inplace: bool = False
+
+
+@shared_fields
+class Signed(InPlace):
+    """One that MobileTL's backward knows too."""
+
+    signed: bool = False
 
 
 @op("relu")
-class ReLU(Activation):
+class ReLU(Signed):
     """max(x, 0). torch keeps its output (threshold_backward of result)."""
 
-    inplace: bool = False
-    signed: bool = False
-
+    torch_name = "ReLU"
+    onnx_name = "Relu"
     reads = "mask"
     torch_reads = "y"
-    torch_name = "ReLU"
 
     def gradient_layout(self, gradient, y, x):
         return dense(y)  # threshold_backward takes the result first
 
 
 @op("relu6")
-class ReLU6(Activation):
+class ReLU6(Signed):
     """min(max(x, 0), 6). torch keeps its input (hardtanh)."""
 
-    inplace: bool = False
-    signed: bool = False
-
-    reads = "mask"
     torch_name = "ReLU6"
+    reads = "mask"
     operations = (2, 1)
 
     def extras(self, x):
@@ -85,50 +115,69 @@ class ReLU6(Activation):
 
 
 @op("hardsigmoid")
-class Hardsigmoid(Activation):
+class Hardsigmoid(InPlace):
     """relu6(x + 3) / 6. The derivative is 1/6 where -3 < x < 3; y is rounded, so the mask cannot be read off it."""
 
-    inplace: bool = False
-
-    reads = "mask"
     torch_name = "Hardsigmoid"
+    reads = "mask"
     operations = (4, 2)
     carries_mask = False
 
 
 @op("hardswish")
-class Hardswish(Activation):
+class Hardswish(Signed):
     """x * relu6(x + 3) / 6."""
 
-    inplace: bool = False
-    signed: bool = False
-
     torch_name = "Hardswish"
+    onnx_name = "HardSwish"
     operations = (5, 4)
 
 
 @op("silu")
-class SiLU(Activation):
+class SiLU(Signed):
     """x * sigmoid(x)."""
-
-    inplace: bool = False
-    signed: bool = False
 
     torch_name = "SiLU"
     operations = (4, 6)
 
 
+@op("mish")
+class Mish(InPlace):
+    """x * tanh(softplus(x))."""
+
+    torch_name = "Mish"
+    onnx_name = "Mish"
+    operations = (6, 10)
+
+
 @op("sigmoid")
-class Sigmoid(Activation):
+class Sigmoid(InPlace):
     """1 / (1 + exp(-x)); dx = g * y * (1 - y) reads the output."""
 
-    inplace: bool = False
-
+    torch_name = "Sigmoid"
+    torch_inplace = False
     reads = torch_reads = "y"
     operations = (3, 3)
 
-    def module(self, library):
-        return library.torch.Tensor.sigmoid_ if self.inplace else library.nn.Sigmoid()
+
+@op("tanh")
+class Tanh(InPlace):
+    """tanh(x); dx = g * (1 - y * y)."""
+
+    torch_name = "Tanh"
+    onnx_name = "Tanh"
+    torch_inplace = False
+    reads = torch_reads = "y"
+    operations = (4, 3)
+
+
+@op("softplus")
+class Softplus(Activation):
+    """log(1 + exp(x))."""
+
+    torch_name = "Softplus"
+    torch_inplace = False
+    operations = (3, 3)
 
 
 @op("gelu")
@@ -147,7 +196,96 @@ class GELU(Activation):
         return library.nn.GELU(self.approximate)
 
 
-for _cls in (ReLU, ReLU6, Hardsigmoid, Hardswish, SiLU):
-    _cls.examples = ((_cls(), (2, 8, 5, 3)), (_cls(inplace=True), (3, 7)))
-Sigmoid.examples = ((Sigmoid(), (2, 8, 1, 1)), (Sigmoid(inplace=True), (2, 8)))
+@op("hardtanh")
+class Hardtanh(Activation):
+    """min(max(x, low), high), as torch.nn.Hardtanh and, with `clamp`, torch.clamp."""
+
+    low: float = -1.0
+    high: float = 1.0
+    inplace: bool = False
+    clamp: bool = False
+
+    reads = "mask"
+    operations = (2, 1)
+
+    def __post_init__(self):
+        check(self.low <= self.high, f"low {self.low} is above high {self.high}")
+
+    @property
+    def bounds(self):
+        """Those of torch.clamp, which takes None for one that is not there."""
+        return tuple(None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+
+    def scratch(self, setting, y, x):
+        # torch.clamp compares with each bound, and selects from the gradient and a zero.
+        compared = sum(bound is not None for bound in self.bounds)
+        return Scratch(backward=compared * numel(x) + setting.item if self.clamp else 0)
+
+    def module(self, library):
+        if not self.clamp:
+            return library.nn.Hardtanh(self.low, self.high, self.inplace)
+        return lambda x: (x.clamp_ if self.inplace else x.clamp)(*self.bounds)
+
+
+@op("leaky_relu")
+class LeakyReLU(Activation):
+    """x where x > 0, else slope * x. In place torch's derivative reads the output."""
+
+    slope: float = 0.01
+    inplace: bool = False
+
+    reads = "mask"
+
+    def torch_needs(self):
+        return {"x": ("y" if self.inplace else "x",)}
+
+    def module(self, library):
+        return library.nn.LeakyReLU(self.slope, self.inplace)
+
+
+@op("elu")
+class ELU(Activation):
+    """x where x > 0, else alpha * (exp(x) - 1). In place torch's derivative reads the output."""
+
+    alpha: float = 1.0
+    inplace: bool = False
+
+    operations = (3, 3)
+
+    def needs(self):
+        return {"x": ("y",)}
+
+    def torch_needs(self):
+        return {"x": ("y" if self.inplace else "x",)}
+
+    def module(self, library):
+        return library.nn.ELU(self.alpha, self.inplace)
+
+
+@op("prelu")
+class PReLU(Activation):
+    """x where x > 0, else weight * x, with one weight or one per channel."""
+
+    channels: int = 1
+
+    def params(self):
+        return {"weight": (self.channels,)}
+
+    stock = Stock(joint=True)
+
+    def needs(self):
+        return {"x": ("x", "weight"), "weight": ("x",)}
+
+    torch_needs = needs
+
+    def work(self, y, x):
+        n = numel(y)
+        return {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 2 * n)}
+
+    def module(self, library):
+        return library.nn.PReLU(self.channels)
+
+
 GELU.examples = ((GELU(), (2, 8, 5, 3)), (GELU("tanh"), (2, 9)))
+Hardtanh.examples = (*Hardtanh.examples, (Hardtanh(0.0, 6.0, clamp=True), (2, 9)))
+PReLU.examples = ((PReLU(8), (2, 8, 5, 3)), (PReLU(), (2, 9)))

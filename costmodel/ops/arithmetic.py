@@ -1,11 +1,10 @@
-"""Arithmetic of a tensor with a Python number, and of two tensors beside add and mul."""
+"""Arithmetic of a tensor by itself, with a Python number, and of tensors that broadcast."""
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Work, op
-from ..sizes.size import broadcast, maximum, numel, where
+from ..graph.op import Extra, Op, Scratch, Stock, Work, op
+from ..sizes.size import broadcast, maximum, numel, require, where
 from ..targets.setting import NUMBER_BYTES
-from .join import Join, reduction, summed
 
 
 class WithNumber(Op):
@@ -29,8 +28,8 @@ class AddNumber(WithNumber):
     inplace: bool = False
     passes = ("x",)
 
-    def transients(self, setting, y, x):
-        return (setting.python_number, 0)
+    def scratch(self, setting, y, x):
+        return Scratch(setting.python_number)
 
     def module(self, library):
         return (lambda x: x.add_(self.number)) if self.inplace else (lambda x: x + self.number)
@@ -44,13 +43,12 @@ class MulNumber(WithNumber):
     its own functions multiplies by a `bare` number (aten::mul.Scalar).
     """
 
-    torch_excuse = "torch keeps the number of a product as a tensor"
-
     number: float
     divide: bool = False
     inplace: bool = False
     bare: bool = False
-    unseen = ("number",)
+
+    stock = Stock(unseen=("number",), excuse="torch keeps the number of a product as a tensor")
 
     def torch_needs(self):
         return {"x": () if self.bare else ("number",)}
@@ -58,10 +56,10 @@ class MulNumber(WithNumber):
     def extras(self, x):
         return {"number": Extra((), 64)}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         number = setting.scalar if self.bare else setting.python_number
         there = NUMBER_BYTES if number and setting.recorded and not self.bare else 0
-        return (number - there, number - there)
+        return Scratch(number - there, number - there)
 
     def module(self, library):
         if self.bare:
@@ -89,8 +87,8 @@ class PowNumber(WithNumber):
     def needs(self):
         return {"x": ("x",)}
 
-    def transients(self, setting, y, x):
-        return (0, 2 * setting.item * numel(x))  # g * (number * x ** (number - 1))
+    def scratch(self, setting, y, x):
+        return Scratch(backward=2 * setting.item * numel(x))  # g * (number * x ** (number - 1))
 
     def module(self, library):
         return lambda x: x**self.number
@@ -107,8 +105,8 @@ class OfResult(WithNumber):
 class Sqrt(OfResult):
     """The square root: dx = g / (2 * y)."""
 
-    def transients(self, setting, y, x):
-        return (0, setting.item * numel(x))
+    def scratch(self, setting, y, x):
+        return Scratch(backward=setting.item * numel(x))
 
     def module(self, library):
         return library.torch.sqrt
@@ -118,8 +116,8 @@ class Sqrt(OfResult):
 class Rsqrt(OfResult):
     """One over the square root: dx = -g / 2 * y ** 3."""
 
-    def transients(self, setting, y, x):
-        return (0, 2 * setting.item * numel(x))
+    def scratch(self, setting, y, x):
+        return Scratch(backward=2 * setting.item * numel(x))
 
     def module(self, library):
         return library.torch.rsqrt
@@ -131,6 +129,61 @@ class Exp(OfResult):
 
     def module(self, library):
         return library.torch.exp
+
+
+class Join(Op):
+    """Elementwise in two inputs that broadcast; `inplace` overwrites a, which must then have the output's shape."""
+
+    inputs = ("a", "b")
+    broadcasts = True
+
+    def shape(self, a, b):
+        y = broadcast(a, b)
+        if self.inplace:
+            require(len(y) == len(a) and numel(y) == numel(a), "in place, {} cannot take the shape {}", a, y)
+        return y
+
+
+@op("add")
+class Add(Join):
+    """a + b, as at the end of a residual block."""
+
+    inplace: bool = False
+    passes = ("a", "b")
+
+    def needs(self):
+        return {"a": (), "b": ()}
+
+    def work(self, y, a, b):
+        # The gradient is passed on as it is, or summed over the axes that were broadcast.
+        return {"forward": Work(0, numel(y)), "a": reduction(y, a), "b": reduction(y, b)}
+
+    def module(self, library):
+        return library.torch.Tensor.add_ if self.inplace else library.torch.add
+
+
+@op("mul")
+class Mul(Join):
+    """a * b, as squeeze-and-excite scales its channels: the gradient of either reads the other."""
+
+    def needs(self):
+        return {"a": ("b",), "b": ("a",)}
+
+    def work(self, y, a, b):
+        n = numel(y)
+        return {
+            "forward": Work(0, n),
+            "a": Work(0, n + reduction(y, a).elementwise),
+            "b": Work(0, n + reduction(y, b).elementwise),
+        }
+
+    inplace: bool = False
+
+    def scratch(self, setting, y, a, b):
+        return Scratch(backward=summed(self, setting, y, a, b))
+
+    def module(self, library):
+        return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
 
 
 @op("sub")
@@ -147,10 +200,10 @@ class Sub(Join):
         n = numel(y)
         return {"forward": Work(0, n), "a": reduction(y, a), "b": Work(0, n + reduction(y, b).elementwise)}
 
-    def transients(self, setting, y, a, b):
+    def scratch(self, setting, y, a, b):
         # The gradient is negated before it is summed over the axes along which b was broadcast.
         small = numel(b) < numel(y) if "b" in setting.demanded else False
-        return (0, where(small, setting.item * numel(y), 0))
+        return Scratch(backward=where(small, setting.item * numel(y), 0))
 
     def module(self, library):
         return library.torch.Tensor.sub_ if self.inplace else library.torch.sub
@@ -173,10 +226,10 @@ class Div(Join):
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
 
-    def transients(self, setting, y, a, b):
+    def scratch(self, setting, y, a, b):
         # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual.cpp:
         # div_tensor_other_grad).
-        return (0, summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
+        return Scratch(backward=summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
 
     def module(self, library):
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
@@ -201,7 +254,7 @@ class Addcmul(Op):
         work = {"forward": Work(0, 2 * n), "a": reduction(y, a)}
         return {**work, **{k: Work(0, n + reduction(y, x).elementwise) for k, x in (("b", b), ("c", c))}}
 
-    def transients(self, setting, y, a, b, c):
+    def scratch(self, setting, y, a, b, c):
         # g * (c * 1) and g * (b * 1); then the sums of those that were broadcast.
         full, level, highest = numel(y), 0, 0
         for name, other in (("b", c), ("c", b)):
@@ -213,10 +266,31 @@ class Addcmul(Op):
                 own = numel(x)
                 highest = maximum(highest, level + where(own == full, 0, own))
                 level = level + own - (0 if name == "a" else full)
-        return (0, setting.item * (highest - level))
+        return Scratch(backward=setting.item * (highest - level))
 
     def module(self, library):
         return library.torch.addcmul
+
+
+def summed(op, setting, y, a, b, most=0):
+    """Bytes beyond the gradients where each is made in the output's shape, and then summed where an input is smaller.
+
+    most: maps of the output's shape that there are at once before.
+    """
+    full = numel(y)
+    sizes = [numel(operand) for name, operand in zip(op.inputs, (a, b)) if name in setting.demanded]
+    level = full * len(sizes)
+    highest = maximum(level, most * full)
+    for size in sizes:
+        highest = maximum(highest, level + where(size == full, 0, size))
+        level = level - full + size
+    return setting.item * (highest - level)
+
+
+def reduction(y, operand):
+    """Work of summing a gradient of y's shape over the axes along which the operand was broadcast."""
+    n = numel(y)
+    return Work(0, where(numel(operand) == n, 0, n))
 
 
 for _cls in (Sqrt, Rsqrt, Exp):
@@ -228,3 +302,13 @@ RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))
 Div.examples = ((Div(), (2, 8, 5, 3), (2, 8, 5, 3)), (Div(), (2, 8, 5, 3), (8, 1, 1)))
+Add.examples = (
+    (Add(), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Add(inplace=True), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Add(), (2, 8, 5, 3), (8, 1, 1)),
+)
+Mul.examples = (
+    (Mul(), (2, 8, 1, 1), (2, 8, 5, 3)),
+    (Mul(), (2, 8, 5, 3), (2, 8, 5, 3)),
+    (Mul(), (2, 8, 5, 3), (3,)),
+)

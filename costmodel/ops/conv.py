@@ -1,22 +1,40 @@
-"""Convolution."""
+"""Convolutions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
-from ..graph.op import Extra, Op, Pair, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields
 from ..sizes.size import numel, require, where, window
 from ..targets.memory_order import CHANNELS_LAST, contiguous, of_images
-from ..targets.onednn import Scratch, in_onednn
+from ..targets.onednn import ConvolutionScratch, in_onednn
 
 
-@op("conv2d")
-class Conv2d(Op):
-    """torch.nn.Conv2d with zero padding: (N, in_channels, H, W) -> (N, out_channels, H', W').
+class Convolution(Op):
+    """What all convolutions share. `bias`: they have one."""
 
-    standardise: it convolves with w^ = (weight - mean) / (std + eps), per output channel (weight standardisation).
-    fixed: the weight does not train, so that it is standardised once, when the module is made, and costs nothing.
-    """
+    # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
+    # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
+    stock = Stock(joint=True, excuse="stock convolutions keep their input even where their weight is frozen")
+
+    def needs(self):
+        needs = {"x": ("weight",), "weight": ("x",)}
+        return {**needs, "bias": ()} if self.bias else needs
+
+    def products(self, y, per_output):
+        """The work, for an output of shape y and the multiply-adds of one of its elements."""
+        # Each weight meets each output position once, in the forward pass and in either gradient: a strided or
+        # grouped convolution makes no difference.
+        n = numel(y)
+        both = Work(n * per_output)
+        work = {"forward": both, "x": both, "weight": both}
+        return {**work, "forward": Work(both.macs, n), "bias": Work(0, n)} if self.bias else work
+
+
+@shared_fields
+class ConvolutionLayer(Convolution):
+    """A convolution with a weight of its own, of the shape (out_channels, in_channels / groups, *kernel)."""
 
     in_channels: int
     out_channels: int
@@ -26,25 +44,49 @@ class Conv2d(Op):
     dilation: Pair = 1
     groups: int = 1
     bias: bool = False
-    standardise: bool = False
-    fixed: bool = False
-
-    # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
-    # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
-    torch_joint = True
-    torch_excuse = "stock convolutions keep their input even where their weight is frozen"
 
     def __post_init__(self):
-        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
-            object.__setattr__(self, name, pair(getattr(self, name), name, least))
         for name in ("in_channels", "out_channels", "groups"):
             check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; allowed: >= 1")
         for name in ("in_channels", "out_channels"):
             channels = getattr(self, name)
             check(channels % self.groups == 0, f"groups {self.groups} does not divide {name} {channels}")
+
+    @classmethod
+    def infer(cls, x):
+        return {"in_channels": x[1]}
+
+    def params(self):
+        kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel,)
+        weight = (self.out_channels, self.in_channels // self.groups, *kernel)
+        return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
+
+    def arguments(self):
+        """Those of the layer in torch.nn."""
+        return (
+            self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation, self.groups,
+            self.bias,
+        )  # fmt: skip
+
+
+@op("conv2d")
+class Conv2d(ConvolutionLayer):
+    """torch.nn.Conv2d with zero padding: (N, in_channels, H, W) -> (N, out_channels, H', W').
+
+    standardise: it convolves with w^ = (weight - mean) / (std + eps), per output channel (weight standardisation).
+    fixed: the weight does not train, so that it is standardised once, when the module is made, and costs nothing.
+    """
+
+    standardise: bool = False
+    fixed: bool = False
+
+    def __post_init__(self):
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
+            object.__setattr__(self, name, pair(getattr(self, name), name, least))
+        super().__post_init__()
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "_macs_per_output", per_output)
-        object.__setattr__(self, "_scratch", {})  # by setting: what depends on it alone
+        object.__setattr__(self, "_kernels", {})  # by setting: what depends on it alone
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
 
@@ -54,14 +96,6 @@ class Conv2d(Op):
     @property
     def has_epilogue(self):
         return self.standardise and not self.fixed
-
-    @classmethod
-    def infer(cls, x):
-        return {"in_channels": x[1]}
-
-    def params(self):
-        weight = (self.out_channels, self.in_channels // self.groups, *self.kernel)
-        return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
     def buffers(self):
         return {"standardised": Extra(self.params()["weight"])} if self.fixed else {}
@@ -76,19 +110,17 @@ class Conv2d(Op):
         return (n, self.out_channels, h, w)
 
     def needs(self):
-        needs = {"x": ("weight",), "weight": ("x",)}
-        if self.has_epilogue:
-            # With c = weight - mean, s = std and K weights per channel, and v the gradient of w^:
-            # dweight = u - mean(u), u = v / (s + eps) - c * sum(v * c) / (s * (s + eps)^2 * (K - 1)).
-            needs = {"x": ("weight", "mean", "std"), "weight": ("x", "weight", "mean", "std")}
-        return {**needs, "bias": ()} if self.bias else needs
+        if not self.has_epilogue:
+            return super().needs()
+        # With c = weight - mean, s = std and K weights per channel, and v the gradient of w^:
+        # dweight = u - mean(u), u = v / (s + eps) - c * sum(v * c) / (s * (s + eps)^2 * (K - 1)).
+        return {**super().needs(), "x": ("weight", "mean", "std"), "weight": ("x", "weight", "mean", "std")}
 
     def torch_needs(self):
         if not self.has_epilogue:
             return self.needs()
         # The convolution keeps w^, the division both its operands, std its input and result.
-        needs = {"x": ("standardised",), "weight": ("x", "centred", "std", "divisor")}
-        return {**needs, "bias": ()} if self.bias else needs
+        return {**self.needs(), "x": ("standardised",), "weight": ("x", "centred", "std", "divisor")}
 
     def saves_late(self, operands):
         return False
@@ -100,28 +132,14 @@ class Conv2d(Op):
         return {"mean": per_channel, "std": per_channel, "divisor": per_channel, "centred": weight,
                 "standardised": weight}  # fmt: skip
 
-    def epilogue(self, setting, y, x):
-        # DivBackward has four maps of the weight beside the gradient that came in (FunctionsManual.cpp:
-        # div_tensor_other_grad); what it and StdBackward keep is still there. One map of those is the gradient.
-        if not self.has_epilogue:
-            return 0
-        return setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
-
     def work(self, y, x):
-        # Each weight meets each output position once, in the forward pass and in either gradient: a strided or
-        # grouped convolution makes no difference.
-        n = numel(y)
-        macs = n * self._macs_per_output
-        both = Work(macs)
-        work = {"forward": both, "x": both, "weight": both}
-        if self.has_epilogue:
-            # Mean, difference, two sums of the deviation, quotient; backward as a norm with batch statistics.
-            weights = numel(self.params()["weight"])
-            work = {"forward": Work(macs, 5 * weights), "x": both, "weight": Work(macs, 6 * weights)}
-        if not self.bias:
+        work = self.products(y, self._macs_per_output)
+        if not self.has_epilogue:
             return work
-        forward = work["forward"]
-        return {**work, "forward": Work(macs, forward.elementwise + n), "bias": Work(0, n)}
+        # Mean, difference, two sums of the deviation, quotient; backward as a norm with batch statistics.
+        weights, forward = numel(self.params()["weight"]), work["forward"]
+        standardised = Work(forward.macs, forward.elementwise + 5 * weights)
+        return {**work, "forward": standardised, "weight": Work(forward.macs, 6 * weights)}
 
     def layout(self, axes, *xs):
         return of_images(xs[0])
@@ -139,35 +157,119 @@ class Conv2d(Op):
         one, area = self.in_channels == self.groups, self.kernel == (1, 1)
         return bool(setting.layouts) and setting.channels_last and not one and not area
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
+        forward, backward = self.kernels(setting, y, x)
+        if not self.has_epilogue:
+            return Scratch(forward, backward)
+        # DivBackward has four maps of the weight beside the gradient that came in (FunctionsManual.cpp:
+        # div_tensor_other_grad); what it and StdBackward keep is still there. One map of those is the gradient.
+        after = setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
+        return Scratch(forward, backward, after)
+
+    def kernels(self, setting, y, x):
+        """Scratch of the convolution itself, in the forward and in the backward pass."""
         if setting.kernels:
-            scratch = self._scratch.get(setting)
-            if scratch is None:
-                scratch = self._scratch[setting] = Scratch(self, setting)
-            forward, backward = scratch(y, x)
+            kernels = self._kernels.get(setting)
+            if kernels is None:
+                kernels = self._kernels[setting] = ConvolutionScratch(self, setting)
+            forward, backward = kernels(y, x)
             if not setting.layouts:
                 return forward, backward
             # What does not lie as the kernel takes it is copied first, and let go last.
             order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
             more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
-            return (
-                forward + more + setting.copies(order, None, x),
-                backward + more + setting.copies(order, y, x),
-            )
+            return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)
         if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
             # oneDNN makes the weights' gradient too: a tensor, let go at once.
             made = setting.item * self.out_channels * self._macs_per_output
-            return (0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0))
-        return (0, 0)
-
-    def arguments(self):
-        """Those of torch.nn.Conv2d."""
-        return (self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation,
-                self.groups, self.bias)  # fmt: skip
+            return 0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0)
+        return 0, 0
 
     def module(self, library):
         module = (library.StandardisedConv2d if self.has_epilogue else library.nn.Conv2d)(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
+
+
+@op("conv1d")
+class Conv1d(ConvolutionLayer):
+    """torch.nn.Conv1d: (N, C, L) -> (N, out_channels, L'). What its kernels allocate inside is not modelled."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
+            check(getattr(self, name) >= least, f"{name} is {getattr(self, name)}; allowed: >= {least}")
+
+    def shape(self, x):
+        require(len(x) == 3, "conv1d takes (N, C, L), the input is {}", x)
+        fits = x[1] == self.in_channels
+        require(fits, "the input has {} channels, the convolution takes {}", x[1:2], (self.in_channels,))
+        length = window(x[2], self.kernel, self.stride, self.padding, self.dilation)
+        require(length >= 1, "no output: the kernel {} does not fit into the input {}", (self.kernel,), x)
+        return (x[0], self.out_channels, length)
+
+    def work(self, y, x):
+        return self.products(y, self.in_channels // self.groups * self.kernel)
+
+    def module(self, library):
+        return library.nn.Conv1d(*self.arguments())
+
+
+@op("convolve")
+class Convolve(Convolution):
+    """torch.nn.functional.conv2d by a weight that is a value, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w).
+
+    bias: one is given, as a value too.
+    """
+
+    stride: Pair = 1
+    padding: Pair = 0
+    dilation: Pair = 1
+    groups: int = 1
+    bias: bool = False
+
+    @property
+    def inputs(self):
+        return ("x", "weight", "bias") if self.bias else ("x", "weight")
+
+    def __post_init__(self):
+        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            object.__setattr__(self, name, pair(getattr(self, name), name, least))
+        check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
+
+    def shape(self, x, weight, bias=None):
+        require(len(x) == len(weight) == 4, "convolve takes maps and a weight of four axes, not {} and {}", x, weight)
+        fits = x[1] == weight[1] * self.groups
+        require(fits, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
+        windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
+        h, w = (window(*each) for each in windows)
+        require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
+        require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
+        return (x[0], weight[0], h, w)
+
+    def work(self, y, x, weight, bias=None):
+        return self.products(y, numel(weight[1:]))
+
+    def scratch(self, setting, y, x, weight, bias=None):
+        layouts = setting.layouts[:1]
+        return _layer(self, weight).scratch(setting._replace(layouts=layouts), y, x)  # it is the same kernels
+
+    layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
+
+    def module(self, library):
+        conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
+        return lambda x, weight, bias=None: conv2d(x, weight, bias, *rest)
+
+
+@lru_cache(maxsize=1024)
+def _layer(op, weight):
+    """The layer that convolves by a weight of this shape."""
+    outputs, per_group, *kernel = weight
+    return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups, op.bias)
 
 
 Conv2d.examples = (
@@ -179,4 +281,13 @@ Conv2d.examples = (
     (Conv2d(8, 16, 3, padding=1, groups=2, standardise=True), (2, 8, 7, 5)),
     (Conv2d(8, 16, 1, bias=True, standardise=True, fixed=True), (2, 8, 7, 5)),
     (Conv2d(6, 12, 7, stride=3, padding=3, groups=3), (1, 6, 17, 16)),
+)
+Conv1d.examples = (
+    (Conv1d(1, 1, 3, padding=1), (2, 1, 9)),
+    (Conv1d(6, 4, 3, stride=2, groups=2, bias=True), (2, 6, 9)),
+)
+Convolve.examples = (
+    (Convolve(groups=8, stride=2), (2, 8, 7, 7), (8, 1, 3, 3)),
+    (Convolve(padding=1), (2, 4, 5, 5), (6, 4, 3, 3)),
+    (Convolve(bias=True), (2, 4, 5, 5), (6, 4, 1, 1), (6,)),
 )

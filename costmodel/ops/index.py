@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Axes, Op, Work, check, op
+from ..graph.op import Axes, Op, Scratch, Work, check, op
 from ..sizes.size import numel, require
 
 
@@ -56,9 +56,9 @@ class Roll(Op):
     def work(self, y, x):
         return {"forward": Work(), "x": Work()}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         further = setting.item * numel(x) if len(self.axes) > 1 else 0
-        return (further, further)
+        return Scratch(further, further)
 
     def module(self, library):
         return lambda x: library.torch.roll(x, self.shifts, self.axes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Axes, Op, Work, check, op
+from ..graph.op import Axes, Op, Stock, Work, check, op
 from ..sizes.size import numel, require
 from ..targets.memory_order import CHANNELS_LAST, around, contiguous, dense, of_images
 
@@ -123,8 +123,6 @@ class Pad(Op):
     value: float = 0.0
     mode: str = "constant"
 
-    torch_excuse = "stock padding by reflection keeps its input for its shape alone"
-
     def __post_init__(self):
         modes = ("constant", "reflect", "replicate", "circular")
         check(self.mode in modes, f"mode is {self.mode!r}; allowed: {', '.join(modes)}")
@@ -144,6 +142,8 @@ class Pad(Op):
             y[-1 - i] = y[-1 - i] + self.pads[2 * i] + self.pads[2 * i + 1]
             require(y[-1 - i] >= 1, "pads {} cut all of {}", self.pads, x)
         return tuple(y)
+
+    stock = Stock(excuse="stock padding by reflection keeps its input for its shape alone")
 
     def needs(self):
         return {"x": ()}

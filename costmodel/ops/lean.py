@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from ..graph.op import Op, op
+from ..graph.op import Op, Result, Scratch, Stock, op
 from ..sizes.size import maximum, numel
 from .activation import Activation
 from .conv import Conv2d
@@ -65,21 +65,19 @@ class LeanConv2d(Conv2d):
     transposed one at other strides. The bias's gradient is a sum.
     """
 
-    in_python = True
-
-    torch_joint = False
+    stock = Stock(in_python=True)
 
     def saves_late(self, operands):
         return "x" not in operands  # the weight of a lean function; where the weight trains the layer is the stock one
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         if "weight" in setting.demanded:
-            return super().transients(setting, y, x)
+            return super().scratch(setting, y, x)
         alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
-        forward, backward = super().transients(alone, y, x)
+        stock = super().scratch(alone, y, x)
         # The bias's gradient is made after the input's.
         bias = setting.item * self.out_channels if "bias" in setting.demanded else 0
-        return (forward, maximum(backward - bias, 0))
+        return Scratch(stock.forward, maximum(stock.backward - bias, 0))
 
     def module(self, library):
         module = library.lean.LeanConv2d(*self.arguments())
@@ -95,12 +93,11 @@ class FoldedConv2d(Conv2d):
 
     norm: str = ""
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         biased = Conv2d(*self.arguments()[:-1], bias=True)
-        forward, _ = biased.transients(setting, y, x)
         # The scaled weight and the bias are made for the call.
         folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
-        return (forward + folded, 0)
+        return Scratch(biased.scratch(setting, y, x).forward + folded)
 
     def module(self, library):
         module = library.lean.FoldedConv2d(*self.arguments())
@@ -120,12 +117,10 @@ def lean_conv(stock: Conv2d, place: Place) -> Optional[Op]:
 class FoldedNorm(BatchNorm):
     """A frozen norm whose scale and shift the convolution before it has taken in: it hands on its input."""
 
-    @property
-    def is_view(self):
-        return True
+    result = Result.VIEW
 
-    def transients(self, setting, y, x):
-        return (0, 0)
+    def scratch(self, setting, y, x):
+        return Scratch()
 
     def module(self, library):
         return library.lean.FoldedNorm2d(self.channels, self.eps, self.momentum)
@@ -138,7 +133,7 @@ class ShiftNorm(BatchNorm):
     inplace: it overwrites its input; owns: in the backward pass the gradient of its output, which is its alone.
     """
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     inplace: bool = False
     owns: bool = False
@@ -147,12 +142,10 @@ class ShiftNorm(BatchNorm):
     def passes(self):
         return ("x",) if self.owns else ()
 
-    torch_joint = False
-
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # The stock kernel's folded scale and shift, in float32; backward makes the scale.
         forward = 8 * self.channels if setting.kernels else 0
-        return (forward, setting.item * self.channels if "x" in setting.demanded else 0)
+        return Scratch(forward, setting.item * self.channels if "x" in setting.demanded else 0)
 
     def module(self, library):
         return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace, owns_gradient=self.owns)
@@ -171,15 +164,13 @@ def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
 class LeanGroupNorm(GroupNorm):
     """A group norm that trains only its shift, on an input that wants no gradient: nothing is kept."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
-    torch_joint = False
-
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # Mean and deviation of the groups go as the forward pass ends; the shift's gradient is a sum.
         if setting.demanded != ("bias",):
-            return super().transients(setting, y, x)
-        return (2 * setting.item * x[0] * self.groups, 0)
+            return super().scratch(setting, y, x)
+        return Scratch(2 * setting.item * x[0] * self.groups)
 
     def module(self, library):
         return library.lean.LeanGroupNorm(self.groups, self.channels, self.eps)
@@ -197,7 +188,7 @@ class MaskedActivation(Activation):
     of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway; owns: as a ShiftNorm's.
     """
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     of: str
     keep: str = "mask"
@@ -218,8 +209,8 @@ class MaskedActivation(Activation):
     def carriers(self):
         return {}
 
-    def transients(self, setting, y, x):
-        return (0, setting.python_number if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
+    def scratch(self, setting, y, x):
+        return Scratch(backward=setting.python_number if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
 
     def module(self, library):
         return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate, self.owns)
@@ -241,7 +232,7 @@ def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
 class PackedDropout(Dropout):
     """Dropout that keeps one bit per element."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def saves_late(self, operands):
         return True
@@ -249,10 +240,10 @@ class PackedDropout(Dropout):
     def torch_needs(self):
         return self.needs()
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # A byte per element is drawn and packed before the output is made, which is then scaled by a number.
         output = 0 if self.inplace else setting.item * numel(y)
-        return (maximum(maximum(numel(x) - output, 0), setting.python_number), setting.python_number)
+        return Scratch(maximum(maximum(numel(x) - output, 0), setting.python_number), setting.python_number)
 
     def module(self, library):
         return library.lean.PackedDropout(self.p, self.inplace)
@@ -260,14 +251,14 @@ class PackedDropout(Dropout):
 
 @stands_for(Dropout)
 def lean_dropout(stock: Dropout, place: Place) -> Optional[Op]:
-    return as_op(PackedDropout, stock) if place.demanded and not stock.is_view else None
+    return as_op(PackedDropout, stock) if place.demanded and not stock.result.is_view else None
 
 
 @op("lean_avg_pool2d")
 class LeanAvgPool2d(AvgPool2d):
     """Average pooling that keeps nothing."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def torch_needs(self):
         return self.needs()
@@ -282,7 +273,7 @@ class LeanAvgPool2d(AvgPool2d):
 class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
     """Adaptive average pooling that keeps nothing."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def torch_needs(self):
         return self.needs()
@@ -295,7 +286,7 @@ class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
 class LeanMaxPool2d(MaxPool2d):
     """Max pooling that keeps the indices alone."""
 
-    in_python = True
+    stock = Stock(in_python=True)
 
     def needs(self):
         return {"x": ("indices",)}

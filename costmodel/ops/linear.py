@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Work, check, op
+from ..graph.op import Extra, Op, Scratch, Work, check, op
 from ..sizes.size import numel, require
 from ..targets.memory_order import contiguous, differs
 
@@ -32,10 +32,10 @@ class Affine(Op):
         work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
         return {**work, "bias": Work(0, n)} if self.bias else work
 
-    def transients(self, setting, y, x, *_):
+    def scratch(self, setting, y, x, *_):
         # By a frozen weight rows are not folded: of three axes they go through bmm as they are, of more as a copy.
         copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
-        return (setting.item * numel(x) if copied else 0, 0)
+        return Scratch(setting.item * numel(x) if copied else 0)
 
 
 @op("linear")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Work, op
+from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import maximum, numel, require
 
 
@@ -10,9 +10,16 @@ from ..sizes.size import maximum, numel, require
 class CrossEntropy(Op):
     """torch.nn.functional.cross_entropy of logits (N, classes) with int64 targets (N,), averaged: -> ()."""
 
+    is_loss = True
+
+    def given_bytes(self, batch):
+        return 8 * batch
+
     def shape(self, x):
         require(len(x) == 2, "cross_entropy takes (N, classes), the input is {}", x)
         return ()
+
+    stock = Stock(given=("targets",))
 
     def needs(self):
         return {"x": ("log_probabilities", "targets")}  # dx = (exp(log_probabilities) - onehot(targets)) / N
@@ -28,11 +35,9 @@ class CrossEntropy(Op):
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale
         return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
 
-    given = ("targets",)
-
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # nll_loss's gradient and log_softmax's are there at once; the total weight went after the first.
-        return (0, maximum(setting.item * (numel(x) - 1), 0))
+        return Scratch(backward=maximum(setting.item * (numel(x) - 1), 0))
 
     def module(self, library):
         torch = library.torch

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from ..graph.op import Extra, Op, Pair, Work, check, op, pair
-from ..sizes.size import broadcast, numel, require, window
+from ..graph.op import Extra, Op, Stock, Work, op
+from ..sizes.size import broadcast, numel, require
 from ..targets.memory_order import Layout, contiguous
-from .conv import Conv2d
 
 
 @op("matmul")
@@ -38,67 +35,6 @@ class Matmul(Op):
         return library.torch.matmul
 
 
-@op("convolve")
-class Convolve(Op):
-    """torch.nn.functional.conv2d by a weight that is a value, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w).
-
-    bias: one is given, as a value too.
-    """
-
-    stride: Pair = 1
-    padding: Pair = 0
-    dilation: Pair = 1
-    groups: int = 1
-    bias: bool = False
-
-    torch_joint = True  # as conv2d
-
-    @property
-    def inputs(self):
-        return ("x", "weight", "bias") if self.bias else ("x", "weight")
-
-    def __post_init__(self):
-        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            object.__setattr__(self, name, pair(getattr(self, name), name, least))
-        check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
-
-    def shape(self, x, weight, bias=None):
-        require(len(x) == len(weight) == 4, "convolve takes maps and a weight of four axes, not {} and {}", x, weight)
-        fits = x[1] == weight[1] * self.groups
-        require(fits, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
-        windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
-        h, w = (window(*each) for each in windows)
-        require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
-        require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
-        return (x[0], weight[0], h, w)
-
-    def needs(self):
-        needs = {"x": ("weight",), "weight": ("x",)}
-        return {**needs, "bias": ()} if self.bias else needs
-
-    def work(self, y, x, weight, bias=None):
-        macs, n = numel(y) * numel(weight[1:]), numel(y)
-        work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
-        return {**work, "bias": Work(0, n)} if self.bias else work
-
-    def transients(self, setting, y, x, weight, bias=None):
-        layouts = setting.layouts[:1]
-        return _layer(self, weight).transients(setting._replace(layouts=layouts), y, x)  # it is the same kernels
-
-    layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
-
-    def module(self, library):
-        conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
-        return lambda x, weight, bias=None: conv2d(x, weight, bias, *rest)
-
-
-@lru_cache(maxsize=1024)
-def _layer(op, weight):
-    """The layer that convolves by a weight of this shape."""
-    outputs, per_group, *kernel = weight
-    return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups, op.bias)
-
-
 @op("attention")
 class Attention(Op):
     """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
@@ -108,7 +44,6 @@ class Attention(Op):
     """
 
     inputs = ("q", "k", "v")
-    torch_joint = True  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
 
     def shape(self, q, k, v):
         require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)
@@ -120,6 +55,8 @@ class Attention(Op):
 
     def gradient_layout(self, gradient, y, x):
         return Layout((0, 2, 1, 3))
+
+    stock = Stock(joint=True)  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
 
     def needs(self):
         return dict.fromkeys(self.inputs, ("q", "k", "v", "y", "logsumexp"))
@@ -172,11 +109,6 @@ class Softmax(Op):
 Matmul.examples = (
     (Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)),
     (Matmul(), (2, 5, 4), (2, 4, 6)),
-)
-Convolve.examples = (
-    (Convolve(groups=8, stride=2), (2, 8, 7, 7), (8, 1, 3, 3)),
-    (Convolve(padding=1), (2, 4, 5, 5), (6, 4, 3, 3)),
-    (Convolve(bias=True), (2, 4, 5, 5), (6, 4, 1, 1), (6,)),
 )
 Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))

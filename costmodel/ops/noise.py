@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph.op import Extra, Op, Work, check, op
+from ..graph.op import Extra, Op, Result, Scratch, Work, check, op
 from ..sizes.size import maximum, numel
 
 
@@ -12,12 +12,13 @@ class Noise(Op):
     """y = x * noise, where noise is 0 or 1 / (1 - p). Subclasses say what shape the noise has."""
 
     @property
-    def is_view(self):
+    def is_off(self) -> bool:
+        """Whether the op returns its input."""
         return self.p == 0 or not self.active
 
     @property
-    def is_inplace(self):
-        return self.inplace and not self.is_view
+    def result(self):
+        return Result.VIEW if self.is_off else super().result
 
     def __post_init__(self):
         check(0 <= self.p <= 1, f"p is {self.p}; allowed: from 0 to 1")
@@ -29,17 +30,14 @@ class Noise(Op):
         return x
 
     def needs(self):
-        return {"x": ()} if self.is_view else {"x": ("mask",)}
+        return {"x": ()} if self.is_off else {"x": ("mask",)}
 
     def torch_needs(self):
         # On the CPU dropout multiplies by a drawn tensor of x's data type (aten/src/ATen/native/Dropout.cpp).
-        return {"x": ()} if self.is_view else {"x": ("noise",)}
+        return {"x": ()} if self.is_off else {"x": ("noise",)}
 
     def saves_late(self, operands):
         return False  # the product saves the noise before it is made
-
-    def unfinished(self, setting, y, x):
-        return self.divisor(setting)
 
     def divisor(self, setting):
         """Bytes of the number by which the noise is divided."""
@@ -47,23 +45,24 @@ class Noise(Op):
 
     @property
     def is_random(self):
-        return not self.is_view
+        return not self.is_off
 
     def extras(self, x):
         shape = self.noise_shape(x)
         return {"mask": Extra(shape, 1), "noise": Extra(shape)}
 
     def work(self, y, x):
-        n = Work() if self.is_view else Work(0, numel(y))
+        n = Work() if self.is_off else Work(0, numel(y))
         return {"forward": n, "x": n}
 
-    def transients(self, setting, y, x):
-        if self.is_view:
-            return (0, 0)
+    def scratch(self, setting, y, x):
+        if self.is_off:
+            return Scratch()
         # The noise is divided by a number before the output is made; without a backward pass it goes at the end.
         output = 0 if self.inplace else setting.item * numel(y)
         noise = 0 if setting.recorded else setting.item * numel(self.noise_shape(x))
-        return (noise + maximum(self.divisor(setting) - output, 0), 0)
+        divisor = self.divisor(setting)
+        return Scratch(noise + maximum(divisor - output, 0), stopped=divisor)
 
 
 @op("dropout")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph.op import Axes, Extra, Op, Work, check, op
+from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
 from ..sizes.size import maximum, numel, require, where
 from ..targets.memory_order import CHANNELS_LAST, contiguous, differs, of_images
 
@@ -24,10 +24,6 @@ class BatchNorm(Op):
     affine: bool = True
 
     is_norm = True
-    # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
-    # weight or bias wants a gradient, with frozen statistics too.
-    torch_joint = True
-    torch_excuse = "stock batch norms keep their input even where their scale and statistics are frozen"
 
     def __post_init__(self):
         check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
@@ -56,6 +52,12 @@ class BatchNorm(Op):
             # torch.nn.functional._verify_batch_size refuses the same.
             require(x[0] * numel(x[2:]) > 1, "batch statistics of one value per channel (input {})", x)
         return x
+
+    # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
+    # weight or bias wants a gradient, with frozen statistics too.
+    stock = Stock(
+        joint=True, excuse="stock batch norms keep their input even where their scale and statistics are frozen"
+    )
 
     def needs(self):
         # Batch statistics, x^ = (x - mean) * invstd: dx = weight * invstd * (g - sum(g)/m - x^ * sum(g * x^)/m).
@@ -99,7 +101,7 @@ class BatchNorm(Op):
             work = _with_statistics(n)
         return _of_own(self, work)
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
         # folded scale and shift, always float32. Backward: the gradient map is made twice, the first one for nothing.
         # The channels_last kernels, which a 1x1 map takes too, sum per thread.
@@ -107,7 +109,7 @@ class BatchNorm(Op):
         # Without a backward pass the batch statistics go as the forward pass ends.
         statistics = 2 * per_channel if batch and not setting.recorded else 0
         if not setting.kernels:
-            return (statistics, 0)
+            return Scratch(statistics)
         target = setting.target
         pixels = numel(x[2:])
         by_channel = (pixels == 1) | setting.channels_last
@@ -122,7 +124,7 @@ class BatchNorm(Op):
             order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
             mixed = differs(setting.layouts[0], x, order) | differs(setting.gradient or setting.layouts[0], y, order)
             backward = where(mixed, per_channel, backward)
-        return (forward, backward)
+        return Scratch(forward, backward)
 
     def module(self, library):
         home, name = (library.nn, "BatchNorm") if self.statistics == "batch" else (library, "FrozenBatchNorm")
@@ -139,7 +141,6 @@ class Standardise(Op):
     scaled: bool = False
     eps: float = 1e-5
 
-    torch_joint = True  # as batch norm
 
     @property
     def inputs(self):
@@ -149,6 +150,8 @@ class Standardise(Op):
         require(len(x) >= 2, "standardise takes (N, C, ...), the input is {}", x)
         require(weight is None or weight[0] == x[1], "the input {} and the scale {} do not fit", x, weight or ())
         return x
+
+    stock = Stock(joint=True)  # as batch norm
 
     def needs(self):
         weight = ("weight",) if self.scaled else ()
@@ -162,8 +165,8 @@ class Standardise(Op):
         work = _with_statistics(numel(y))
         return {name: work[name] for name in ("forward", *self.inputs)}
 
-    def transients(self, setting, y, x, *_):
-        return (0 if setting.recorded else 2 * setting.item * x[1], 0)
+    def scratch(self, setting, y, x, *_):
+        return Scratch(0 if setting.recorded else 2 * setting.item * x[1])
 
     def module(self, library):
         norm = library.torch.nn.functional.batch_norm
@@ -196,7 +199,6 @@ class GroupNorm(Op):
     bias: bool = True
 
     is_norm = True
-    torch_joint = True  # aten::native_group_norm_backward, as for batch norm
 
     def __post_init__(self):
         if self.per_group:
@@ -226,6 +228,8 @@ class GroupNorm(Op):
         require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         return x
 
+    stock = Stock(joint=True)  # aten::native_group_norm_backward, as for batch norm
+
     def needs(self):
         weight = ("weight",) if self.affine else ()
         needs = {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()}
@@ -239,10 +243,10 @@ class GroupNorm(Op):
     def work(self, y, x):
         return _of_own(self, _with_statistics(numel(y)))
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x per image and channel.
         statistics = 0 if setting.recorded else 2 * setting.item * x[0] * self.groups
-        return (statistics, 2 * setting.item * x[0] * self.channels if setting.kernels else 0)
+        return Scratch(statistics, 2 * setting.item * x[0] * self.channels if setting.kernels else 0)
 
     def module(self, library):
         norm = library.nn.GroupNorm(self.groups, self.channels, self.eps, self.affine)
@@ -261,7 +265,6 @@ class LayerNorm(Op):
     bias: bool = True
 
     is_norm = True
-    torch_joint = True  # aten::native_layer_norm_backward, as for batch norm
 
     def __post_init__(self):
         check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
@@ -275,6 +278,8 @@ class LayerNorm(Op):
         for size, given in zip(self.size, x[-len(self.size) :] if len(x) > len(self.size) else [-1]):
             require(given == size, "the norm takes (..., {}), the input is {}", self.size, x)
         return x
+
+    stock = Stock(joint=True)  # aten::native_layer_norm_backward, as for batch norm
 
     def needs(self):
         weight = ("weight",) if self.affine else ()
@@ -293,17 +298,17 @@ class LayerNorm(Op):
     def work(self, y, x):
         return _of_own(self, _with_statistics(numel(y)))
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; parameters' gradients are summed per thread.
         statistics = 0 if setting.recorded else 2 * setting.item * numel(x[: -len(self.size)])
         sums = 2 * setting.target.threads * setting.item * numel(self.size)
         trained = bool({"weight", "bias"} & set(setting.demanded))
         if not setting.kernels:
-            return (statistics, 0)
+            return Scratch(statistics)
         # It takes contiguous tensors, and copies others.
         order = contiguous(len(x)).order
         copies = setting.copies(order, None, x), setting.copies(order, y, x)
-        return (statistics + copies[0], (sums if trained else 0) + copies[1])
+        return Scratch(statistics + copies[0], (sums if trained else 0) + copies[1])
 
     def module(self, library):
         return library.nn.LayerNorm(self.size, self.eps, self.affine, self.bias)
@@ -347,14 +352,14 @@ class RmsNorm(Op):
         n = numel(y)  # squares and their sum, two products; backward two products and the mean's part
         return _of_own(self, {"forward": Work(0, 4 * n), "x": Work(0, 6 * n), "weight": Work(0, 2 * n)})
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         n, rows = numel(x), numel(x[: -len(self.size)])
         wants, trains = "x" in setting.demanded, "weight" in setting.demanded
         forward = (0 if trains or not self.affine else n) + (0 if wants else rows)
         if not wants:
-            return (setting.item * forward, setting.item * n)
+            return Scratch(setting.item * forward, setting.item * n)
         # At the squares: the gradient's first part, the mean's, x, twice x and their product; what came in has gone.
-        return (setting.item * forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
+        return Scratch(setting.item * forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
 
     def module(self, library):
         return library.nn.RMSNorm(self.size, self.eps, self.affine)

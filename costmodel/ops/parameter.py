@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from ..graph.op import Axes, Extra, Op, Work, op
+from ..graph.op import Axes, Extra, Op, Result, Work, op
 
 
 class Resident(Op):
     """A value that is no activation. The input is read only for its batch."""
 
-    @property
-    def is_resident(self):
-        return True
+    result = Result.RESIDENT
 
     def work(self, y, x):
         return {"forward": Work(), **dict.fromkeys(self.needs(), Work())}
@@ -52,8 +50,8 @@ class Constant(Resident):
     bits: int = 0
 
     @property
-    def is_resident(self):
-        return bool(self.buffer)
+    def result(self):
+        return Result.RESIDENT if self.buffer else Result.NEW
 
     def buffers(self):
         return {self.buffer: Extra(tuple(self.size), self.bits or None)} if self.buffer else {}

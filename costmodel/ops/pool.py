@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Pair, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair
 from ..sizes.size import numel, require, window
 from ..targets.memory_order import contiguous, of_images
 
@@ -77,8 +77,8 @@ class MaxPool2d(WindowPool):
         bits = max(1, (self.kernel[0] * self.kernel[1] - 1).bit_length())
         return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
 
-    def transients(self, setting, y, x):
-        return (0 if setting.recorded else 8 * numel(y), 0)  # the indices
+    def scratch(self, setting, y, x):
+        return Scratch(0 if setting.recorded else 8 * numel(y))  # the indices
 
     def module(self, library):
         return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
@@ -119,9 +119,9 @@ class AdaptiveAvgPool2d(Op):
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # To 1x1 a sum is divided by a number, and so is the gradient.
-        return (setting.scalar, setting.scalar) if self.output == (1, 1) else (0, 0)
+        return Scratch(setting.scalar, setting.scalar) if self.output == (1, 1) else Scratch()
 
     def module(self, library):
         return library.nn.AdaptiveAvgPool2d(self.output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Axes, Op, Work, check, op
+from ..graph.op import Axes, Op, Scratch, Work, check, op
 from ..sizes.size import numel, require
 from ..targets.memory_order import contiguous
 
@@ -43,8 +43,8 @@ class Mean(Reduction):
 
     contiguous_gradient = True
 
-    def transients(self, setting, y, x):
-        return (setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
+    def scratch(self, setting, y, x):
+        return Scratch(setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
 
     def module(self, library):
         return lambda x: x.mean(self.axes, keepdim=self.keepdim)
@@ -80,9 +80,9 @@ class VectorNorm(Reduction):
         n = numel(x)
         return {"forward": Work(0, 2 * n), "x": Work(0, 2 * n)}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # FunctionsManual.cpp: linalg_vector_norm_backward: the quotient, and where it is 0 / 0, beside the gradient.
-        return (0, setting.item * numel(x) + numel(y))
+        return Scratch(backward=setting.item * numel(x) + numel(y))
 
     def module(self, library):
         return lambda x: library.torch.linalg.vector_norm(x, 2, self.axes, self.keepdim)
@@ -103,9 +103,9 @@ class Variance(Reduction):
         n = numel(x)
         return {"forward": Work(0, 4 * n), "x": Work(0, 3 * n)}
 
-    def transients(self, setting, y, x):
+    def scratch(self, setting, y, x):
         # FunctionsManual.cpp: var_backward: the means, the scaled gradient and the differences.
-        return (0, setting.item * (numel(x) + 2 * numel(y)))
+        return Scratch(backward=setting.item * (numel(x) + 2 * numel(y)))
 
     def module(self, library):
         return lambda x: x.var(self.axes, correction=self.correction, keepdim=self.keepdim)

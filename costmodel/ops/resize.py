@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph.op import Op, Pair, Work, check, op, pair
+from ..graph.op import Op, Pair, Scratch, Work, check, op, pair
 from ..sizes.size import numel, require, where
 from ..targets.memory_order import of_images
 
@@ -44,14 +44,14 @@ class Upsample(Op):
         n = numel(y)
         return {"forward": Work(0, 7 * n), "x": Work(0, 8 * n)}
 
-    def transients(self, setting, y, x, like=None):
+    def scratch(self, setting, y, x, like=None):
         # aten/src/ATen/native/cpu/UpSampleKernel.cpp goes through channels_last copies of input and output; a 1x1
         # input is both formats at once, and so is a 1x1 output.
         if not setting.kernels or setting.channels_last:
-            return (0, 0)
+            return Scratch()
         point, point_out = x[2] * x[3] == 1, y[2] * y[3] == 1
         copies = where(point & point_out, 0, numel(y)) + where(point, 0, numel(x))
-        return (setting.item * copies, 0)
+        return Scratch(setting.item * copies)
 
     def module(self, library):
         interpolate = library.torch.nn.functional.interpolate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import prod
 
-from ..graph.op import Axes, Op, Work, check, op
+from ..graph.op import Axes, Op, Result, Work, check, op
 from ..sizes.size import LARGEST, maximum, numel, require
 from ..targets.memory_order import Layout, around, contiguous, dense, differs
 
@@ -13,7 +13,7 @@ from ..targets.memory_order import Layout, around, contiguous, dense, differs
 class View(Op):
     """An op without arithmetic, whose gradient is the output's in the input's shape."""
 
-    is_view = True
+    result = Result.VIEW
     passes = ("x",)
     gradient_views = True
 
@@ -64,8 +64,8 @@ class Reshape(View):
         object.__setattr__(self, "_axes", parsed)
 
     @property
-    def is_view(self):
-        return not self.copy
+    def result(self):
+        return Result.NEW if self.copy else Result.VIEW
 
     def sources(self):
         """For each axis of the output, the first of the input's axes that it is made of."""
@@ -151,8 +151,8 @@ class Permute(View):
 class Slice(View):
     """x[..., start:stop:step, ...] along an axis, Python's rules; `drop` takes the one element and leaves out the axis.
 
-    The gradient is a map of the input's size, zero elsewhere. split: a part of torch.split, torch.chunk or
-    torch.unbind, whose gradients are put together at once.
+    The gradient is a map of the input's size, zero elsewhere. split: a piece of torch.split, torch.chunk or
+    torch.unbind; the gradients of all pieces are put together at once.
     """
 
     axis: int
@@ -179,8 +179,8 @@ class Slice(View):
         return dense(gradient) if self.split and not self.drop else contiguous(len(x.order))
 
     @property
-    def is_part(self):
-        return self.split
+    def result(self):
+        return Result.PIECE if self.split else Result.VIEW
 
     def __post_init__(self):
         check(self.axis >= 0 and self.step >= 1, f"axis {self.axis}, step {self.step}; allowed: >= 0, >= 1")

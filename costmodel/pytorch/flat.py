@@ -13,6 +13,7 @@ from ..errors import CostmodelError
 from ..graph.checkpointing import reruns
 from ..graph.graph import INPUT, Graph, Node
 from ..graph.lifetimes import frame_ends
+from ..graph.op import Result
 from . import library
 from .modules import Again, Frame, Owned, Parts, Step, Tensors
 
@@ -30,7 +31,7 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
         call: Any = paths.get(i, leaf)
         if isinstance(leaf, Tensors):
             call = Owned(node.owner, leaf.name)
-        elif node.op.is_part:
+        elif node.op.result is Result.PIECE:
             call = Parts((node.op,), (node.name,))
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import FrozenSet, NamedTuple
 
 from ..graph.graph import Graph
+from ..graph.op import Result
 from .events import ACTIVATION_GRADIENTS, BACKWARD, GRADIENTS, LOSS, SCRATCH
 from .forward import Forward
 from .slots import Slots
@@ -44,7 +45,7 @@ class Backward:
         self.given: set[tuple[str, str]] = set()
         self.first_piece: dict[int, int] = {}  # value -> the first of the nodes that split it
         for i, (node, reads) in enumerate(zip(self.graph.nodes, self.graph.reads)):
-            if node.op.is_part and self.graph.demanded[i]:
+            if node.op.result is Result.PIECE and self.graph.demanded[i]:
                 self.first_piece.setdefault(reads[0], i)
 
     def run(self) -> None:
@@ -68,7 +69,7 @@ class Backward:
         if rerun and i == rerun.last:
             self.forward.run_again(rerun)
             storages.node = i
-        if node.op.is_part:
+        if node.op.result is Result.PIECE:
             self.pieces.append(gradient)
             if self.first_piece[self.graph.reads[i][0]] < i:
                 return
@@ -93,7 +94,7 @@ class Backward:
     def _is_rebased(self, i: int) -> bool:
         """Whether a node writes in place on a view: its gradient is then a part of the base's."""
         v = self.graph.reads[i][0]
-        return self.graph.nodes[i].op.is_inplace and bool(v) and self.graph.nodes[v - 1].op.is_view
+        return self.graph.nodes[i].op.result is Result.INPLACE and bool(v) and self.graph.nodes[v - 1].op.result.is_view
 
     def _regular(self, i: int, gradient: int | None, rebased: bool) -> int | None:
         """The gradient as the node takes it, a copy of what came in where that lies otherwise.
@@ -194,6 +195,6 @@ class Backward:
                 slot = self.slots.parameter(self.trained[node.owner, name])
                 self.storages.passing(slot, "copied to the parameter's strides")
         if node.op.has_epilogue:
-            self.storages.passing(self.slots.epilogue(i), "scratch of the nodes behind the gradient of the weight")
+            self.storages.passing(self.slots.after(i), "scratch of the nodes behind the gradient of the weight")
         while transient:
             self.storages.drop(transient.pop(), "added to the gradient that is there")

@@ -145,7 +145,7 @@ class Estimate(Shown):
 
     def resident_bytes(self, memory: Dict[str, Any]) -> Size:
         """What is there before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""
-        targets = 8 * self.batch if self.graph.has_loss else 0
+        targets = self.graph.nodes[-1].op.given_bytes(self.batch)
         earlier = memory["gradients"] if self.request.accumulate > 1 else 0
         return sum(memory[key] for key in ("parameters", "buffers", "optimizer", "input")) + targets + earlier
 

@@ -8,6 +8,7 @@ from ..conventions import Kept
 from ..graph.checkpointing import RNG_STATE, Rerun, rerun_of, reruns
 from ..graph.graph import Graph
 from ..graph.lifetimes import frame_ends
+from ..graph.op import Result
 from .events import ACTIVATIONS, LOSS, RECOMPUTED, SAVED
 from .slots import Slots
 from .storages import Storages
@@ -124,7 +125,7 @@ class Forward:
         node, reads = self.graph.nodes[i], self.graph.reads[i]
         values = self.keeping.values_again if i in self.rerun_of else self.keeping.values
         held = []
-        overwritten = self.graph.content[reads[0]] if node.op.is_inplace else None
+        overwritten = self.graph.content[reads[0]] if node.op.result is Result.INPLACE else None
         cloned = overwritten in values.get(i, ())
         if cloned:
             # The content that is kept is about to be overwritten: torch keeps a clone of it.
@@ -134,7 +135,7 @@ class Forward:
             self.of[i + 1] = self._output(i, category, again)
         for k in self.keeping.extras.get(i, ()):
             operand = self.keeping.kept[k].operand
-            if operand not in node.op.given:
+            if operand not in node.op.stock.given:
                 held.append(self.storages.new(self.slots.kept(k), keeping, operand))
         scratch = self.slots.forward(i) if whole else self.slots.stopped(self.reruns.index(again))
         self.storages.passing(scratch, "scratch")
@@ -143,14 +144,14 @@ class Forward:
     def _output(self, i: int, category: str, again: Rerun | None) -> int | None:
         """The storage of a node's output."""
         op = self.graph.nodes[i].op
-        if op.is_resident:
+        if op.result is Result.RESIDENT:
             return None
-        if op.is_view or op.is_inplace:
+        if op.result.is_view or op.result is Result.INPLACE:
             return self.storages.hold(self.of[self.graph.reads[i][0]])
         slot = self.slots.value(i + 1)
-        if again and i == again.last and not op.in_python and i + 1 not in self.keeping.second_run:
+        if again and i == again.last and not op.stock.in_python and i + 1 not in self.keeping.second_run:
             slot = self.slots.stopped(self.reruns.index(again))  # nobody is given it
-        return self.storages.new(slot, LOSS if op.kind == "cross_entropy" else category, "output")
+        return self.storages.new(slot, LOSS if op.is_loss else category, "output")
 
     def _make_unseen(self, i: int, category: str) -> list[int]:
         """The extras of a node that hooks are not shown: each run makes them for its own autograd node."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
-from ..graph.op import Extra, Op, Work
+from ..graph.op import Extra, Op, Scratch, Work
 from ..sizes.by_batch import Line
 from ..sizes.size import Shape, Size, nbytes, numel
 from ..targets.setting import Setting
@@ -27,11 +27,8 @@ class Answers:
     def work(self, op: Op, y: Shape, *xs: Shape) -> Dict[str, Work]:
         return op.work(y, *xs)
 
-    def transients(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Tuple[Size, Size]:
-        return op.transients(setting, y, *xs)
-
-    def epilogue(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Size:
-        return op.epilogue(setting, y, *xs)
+    def scratch(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
+        return op.scratch(setting, y, *xs)
 
     def nbytes(self, shape: Shape, bits: int) -> Size:
         """Bytes of a packed tensor of elements of so many bits."""
@@ -65,11 +62,8 @@ class Remembered(Answers):
     def work(self, op, y, *xs):
         return self._once(("work", self._name(op), *map(id, xs)), op.work, y, *xs)
 
-    def transients(self, op, setting, y, *xs):
-        return self._once(("transients", self._name(op), setting, *map(id, xs)), op.transients, setting, y, *xs)
-
-    def epilogue(self, op, setting, y, *xs):
-        return self._once(("epilogue", self._name(op), setting, *map(id, xs)), op.epilogue, setting, y, *xs)
+    def scratch(self, op, setting, y, *xs):
+        return self._once(("scratch", self._name(op), setting, *map(id, xs)), op.scratch, setting, y, *xs)
 
     def nbytes(self, shape, bits):
         return self._once(("nbytes", id(shape), bits), super().nbytes, shape, bits)

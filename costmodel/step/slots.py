@@ -12,18 +12,18 @@ class Slots:
     """The slots of a step, in groups of consecutive numbers.
 
     values: of every value, and of its gradient. kept: of every tensor kept. parameters: of every parameter that trains,
-    and of its gradient. forward, backward: of every node, its scratch beyond its results. epilogue: of every node, what
+    and of its gradient. forward, backward: of every node, its scratch beyond its results. after: of every node, what
     its backward takes after it has handed on its gradients. stopped: of every rerun, what the op in whose midst it stops
     makes for nobody. item: one number of the network's data type. number: a Python number in arithmetic with a tensor.
     whole: the frozen prefix's result for the whole batch, where the prefix runs on slices.
     """
 
     #: The order in which the groups stand, which decides nothing; those of scratch, within an op, stand together.
-    GROUPS = ("values", "kept", "parameters", "forward", "backward", "epilogue", "stopped", "item", "number", "whole")
+    GROUPS = ("values", "kept", "parameters", "forward", "backward", "after", "stopped", "item", "number", "whole")
 
     def __init__(self, values: int, kept: int, parameters: int, nodes: int, reruns: int) -> None:
         counts = {"values": values, "kept": kept, "parameters": parameters, "forward": nodes, "backward": nodes,
-                  "epilogue": nodes, "stopped": reruns, "item": 1, "number": 1, "whole": 1}  # fmt: skip
+                  "after": nodes, "stopped": reruns, "item": 1, "number": 1, "whole": 1}  # fmt: skip
         self.counts = {name: counts[name] for name in self.GROUPS}
         self._first = dict(zip(self.counts, accumulate(self.counts.values(), initial=0)))
         self.scratch = range(self._first["forward"], self._first["stopped"] + reruns)
@@ -49,9 +49,9 @@ class Slots:
         """Slot of a node's scratch in the backward pass."""
         return self._first["backward"] + node
 
-    def epilogue(self, node: int) -> int:
+    def after(self, node: int) -> int:
         """Slot of what a node's backward takes after it has handed on its gradients."""
-        return self._first["epilogue"] + node
+        return self._first["after"] + node
 
     def stopped(self, rerun: int) -> int:
         """Slot of what the op in whose midst a rerun stops makes for nobody."""

@@ -156,15 +156,12 @@ def memory_of(
     part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
     joins = broadcast_inputs(graph, shapes)
     layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
-    forward, backward, epilogue, recast, copied = [], [], [], [], []
+    scratches, recast, copied = [], [], []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         here = part if i < prefix else shapes
         xs, y = [here[v] for v in reads], here[i + 1]
         setting = Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
-        first, second = answers.transients(node.op, setting, y, *xs)
-        forward.append(first)
-        backward.append(second)
-        epilogue.append(answers.epilogue(node.op, setting, y, *xs) if node.op.has_epilogue else 0)
+        scratches.append(answers.scratch(node.op, setting, y, *xs))
         if demanded and setting.layouts:
             recast += [(i, name) for name in node.op.recast(setting)]
             if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, y)):
@@ -178,14 +175,13 @@ def memory_of(
     whole = answers.nbytes(shapes[prefix], bits)
     stopped = []
     for rerun in reruns(graph):
-        node, reads = graph.nodes[rerun.last], graph.reads[rerun.last]
         if rerun.whole:  # the dispatcher never sees the output of an op that is left while it runs
             stopped.append(values[rerun.last + 1] if target.device != "none" else 0)
         else:
-            xs = [shapes[v] for v in reads]
-            stopped.append(node.op.unfinished(Setting(target, item, True, ()), shapes[rerun.last + 1], *xs))
+            stopped.append(scratches[rerun.last].stopped)
+    forward, backward, after, _ = zip(*scratches)
     sizes = compiled.slots.filled({
         "values": values, "kept": kept_bytes, "parameters": trained, "forward": forward, "backward": backward,
-        "epilogue": epilogue, "stopped": stopped, "item": [item], "number": [number], "whole": [whole],
+        "after": after, "stopped": stopped, "item": [item], "number": [number], "whole": [whole],
     })  # fmt: skip
     return Memory(compiled, stack(sizes, target.block_bytes))

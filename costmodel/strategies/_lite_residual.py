@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import CostmodelError
 from ..graph.graph import INPUT, Graph, Node, within
-from ..graph.op import Op, build
+from ..graph.op import Op, Result, build
 
 FOLDER = "lite_residual"  # the module of a branch
 FIRST_RESOLUTION = 128  # the map that the first block reads, in the authors' rule, whatever the images
@@ -101,7 +101,7 @@ def _entry(graph: Graph, scope: str) -> str:
     """The value that a block reads."""
     inside = {node.name for node in graph.nodes if within(node.name, scope)}
     # A parameter of the block's own reads the images for their number alone.
-    readers = [node for node in graph.nodes if node.name in inside and not node.op.is_resident]
+    readers = [node for node in graph.nodes if node.name in inside and node.op.result is not Result.RESIDENT]
     reads = dict.fromkeys(
         name for node in readers for x, name in zip(node.op.inputs, node.inputs) if x not in node.op.shape_only
     )

@@ -55,8 +55,8 @@ class Kernel(NamedTuple):
         return total + self.more(sizes) if self.more else total
 
 
-class Scratch:
-    """The transients of one convolution in one setting. What depends on no size is worked out here, once."""
+class ConvolutionScratch:
+    """The scratch of one convolution in one setting. What depends on no size is worked out here, once."""
 
     def __init__(self, conv: Any, setting: Setting) -> None:
         target, item = setting.target, setting.item
@@ -313,13 +313,13 @@ def _gather_and_sum(threads: int, many: bool, columns: int, own: int, image: int
     return where(shared, threads, 1) * each + BOOKED * (1 + (columns > 0) + (image > 0))
 
 
-def _pick(conv: Scratch, each: int, sizes: Sizes) -> Size:
+def _pick(conv: ConvolutionScratch, each: int, sizes: Sizes) -> Size:
     """The pixels that a strided product reads, where the stride divides the map."""
     _, h, w, oh, ow = sizes
     return where((h == oh * conv.stride[0]) & (w == ow * conv.stride[1]), each * oh * ow + BOOKED, 0)
 
 
-def _strided(conv: Scratch, sizes: Sizes) -> Size:
+def _strided(conv: ConvolutionScratch, sizes: Sizes) -> Size:
     """Each thread's copy of one image of the output's gradient with the zeros that are read around it, and the like."""
     _, h, w, oh, ow = sizes
     padded = []

@@ -130,7 +130,7 @@ def difference(stock: Estimate, lean: Estimate) -> List[str]:
     for mine, other, sign in ((kept[0], kept[1], 1), (kept[1], kept[0], -1)):
         for key in mine.keys() - other.keys():
             node, size = mine[key]
-            excuse = stock.graph.nodes[node].op.torch_excuse
+            excuse = stock.graph.nodes[node].op.stock.excuse
             by_excuse[excuse] = by_excuse.get(excuse, 0) + sign * size
     excuse, most = max(by_excuse.items(), key=lambda item: item[1], default=("", 0))
     if more <= 0 or not excuse:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ...errors import CostmodelError
 from ...graph.graph import INPUT
-from ...graph.op import OPS, Op
+from ...graph.op import OPS, Op, Result
 from ..draft import Draft, Life
 
 BATCH = 13  # images in the trace: a number that no layer has, so that the batch is told from other sizes
@@ -219,7 +219,7 @@ class Recorder:
         self.taken[base] += 1
         path = base if self.taken[base] == 1 else self.numbered(base)
         self.append(Draft(path, op, (INPUT,), trains, owner if name else None), meta)
-        if op.is_resident:
+        if op.result is Result.RESIDENT:
             self.drafts[-1].died = -1  # never let go
         if id(x) not in self.owned:
             self.fixed.add(path)

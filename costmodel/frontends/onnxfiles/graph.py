@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import CostmodelError
 from ...graph.graph import Graph, Node, within
-from ...graph.op import Op, build
+from ...graph.op import Op, Result, build
 from ...sizes.size import show
 from . import arithmetic as onnxarithmetic  # noqa: F401  (register their operators)
 from .layers import OPERATORS, as_decimal
@@ -123,7 +123,7 @@ class Reader:
 
     def has_batch(self, x: Live) -> bool:
         """Whether a value's first axis goes with the batch."""
-        resident = x.number >= 0 and self.drafts[x.number].op.is_resident
+        resident = x.number >= 0 and self.drafts[x.number].op.result is Result.RESIDENT
         return not resident and x.shape[:1] != () and x.shape[0] % BATCH == 0
 
     def emit(self, kind: str, fields: Mapping[str, Any], inputs: Sequence[Value], strides: Any = contiguous,
@@ -233,7 +233,7 @@ class Reader:
                 first = words.split("\n")[0]
                 raise CostmodelError(f"{self.source}: node {node.name!r} ({node.op_type}): {first}") from None
         result = self.values.get(self.result)
-        reads = {x.number for d in self.drafts if not d.op.is_resident for x in d.reads}
+        reads = {x.number for d in self.drafts if d.op.result is not Result.RESIDENT for x in d.reads}
         if not isinstance(result, Live) or self.images.number not in reads:
             raise CostmodelError(f"{self.source}: the output {self.result!r} does not depend on the images")
         return self._graph(result.number, blocks_are)

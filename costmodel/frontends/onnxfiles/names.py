@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ...graph.graph import INPUT, Node, within
+from ...graph.op import Result
 from ..families import blocks_among
 
 #: A parameter's path in a module: "features.0.weight".
@@ -34,9 +35,9 @@ def names_of(drafts: Mapping[int, Any]) -> Dict[int, str]:
     names: Dict[int, str] = {-1: INPUT}
     for i, draft in drafts.items():
         kind, base = draft.op.kind, draft.path
-        if draft.owner is not None and not draft.op.is_resident:
+        if draft.owner is not None and draft.op.result is not Result.RESIDENT:
             base = draft.owner
-        elif draft.named and not draft.op.is_resident:
+        elif draft.named and draft.op.result is not Result.RESIDENT:
             if homes[base] > 1 or base in above or base in owners or not base:
                 base = f"{base}.{kind}".lstrip(".")
         elif not draft.named:  # it stands where what it reads was made

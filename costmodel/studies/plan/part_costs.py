@@ -19,7 +19,7 @@ from ...graph.graph import INPUT, Graph, Node
 from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of
 from ...graph.network import Network
-from ...graph.op import Op, Work
+from ...graph.op import Op, Result, Work
 from ...sizes.size import nbytes, numel
 from ...step.estimate import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
@@ -62,7 +62,8 @@ class Above(Op):
     keeps: bool
     shared: bool
     lies: Layout
-    kind = "cross_entropy"
+    kind = "above"
+    is_loss = True
 
     @property
     def contiguous_gradient(self):
@@ -164,7 +165,7 @@ class Summaries:
             for i in unit.run:
                 node = self.graph.nodes[i]
                 for name, v in zip(node.inputs, self.graph.reads[i]):
-                    if v < unit.run.start and not (v == 0 and node.op.is_resident):
+                    if v < unit.run.start and not (v == 0 and node.op.result is Result.RESIDENT):
                         raise CostmodelError(
                             f"{node.name} reads {name} past {self.graph.nodes[unit.run.start - 1].name}, which alone"
                             " should be handed on there; a plan wants parts that touch in one value"
@@ -288,7 +289,7 @@ class Summaries:
             for node, reads in zip(self.graph.nodes, self.graph.reads)
             for name, v in zip(node.op.inputs, reads) if v == value
         ]  # fmt: skip
-        hands_on = any(op.is_view or op.contiguous_gradient or name in op.passes for op, name in readers)
+        hands_on = any(op.result.is_view or op.contiguous_gradient or name in op.passes for op, name in readers)
         return len(readers) != 1 or hands_on
 
     def _window(self, u: int, nodes: Tuple[Node, ...], code: str, context: Context) -> Graph:

@@ -1,0 +1,91 @@
+"""What an op computes: shapes, needs and arithmetic, as mathematics has them.
+
+Words:
+- An operand is called by its name: an input as in `inputs`, the output "y", a parameter, buffer or extra by its own.
+- An extra is a tensor that the forward pass makes beside the output: a mask, say, or batch statistics.
+- A gradient is called by the operand that it is the gradient of: "x", "weight", "bias".
+- A gradient needs the operands that its formula reads at backward time.
+- A carrier is an operand from which an extra can be read off, so that the extra needs no storage of its own.
+- Statistics are frozen where a norm takes stored ones in place of the batch's.
+"""
+
+from __future__ import annotations
+
+from typing import AbstractSet, ClassVar, Mapping, NamedTuple, TypeVar
+
+from ...sizes.size import Shape, Size
+
+SomeOp = TypeVar("SomeOp")
+
+
+class Extra(NamedTuple):
+    """A tensor that an op's forward pass makes beside its output, such as a mask or batch statistics."""
+
+    shape: Shape
+    bits: int | None = None  # per element; None: the network's own data type
+
+
+class Work(NamedTuple):
+    """Arithmetic of one formula: multiply-adds of matrix work, and operations of elementwise work."""
+
+    macs: Size = 0
+    elementwise: Size = 0
+
+
+class Formula:
+    """The hooks that tell what an op computes."""
+
+    is_norm: ClassVar[bool] = False
+    #: It turns the network's result into the number that training makes small: a graph that ends in a loss trains.
+    is_loss: ClassVar[bool] = False
+    #: Bits per element of the output; 0: of the network's own data type.
+    bits: ClassVar[int] = 0
+
+    def shape(self, *xs: Shape) -> Shape:
+        """Output shape for the inputs' shapes. Raises CostmodelError where an input does not fit."""
+        raise NotImplementedError
+
+    def params(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters by name."""
+        return {}
+
+    def buffers(self) -> dict[str, Extra]:
+        """Tensors that a module of this op holds beside its parameters, by name."""
+        return {}
+
+    def extras(self, *xs: Shape) -> dict[str, Extra]:
+        """The extras by name, for the inputs' shapes."""
+        return {}
+
+    def needs(self) -> Mapping[str, tuple[str, ...]]:
+        """For each gradient, the operands that its formula reads at backward time."""
+        raise NotImplementedError
+
+    def carriers(self) -> dict[str, str]:
+        """For each extra that has one, its carrier: where that is kept anyway, the extra is not."""
+        return {}
+
+    def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
+        """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
+        raise NotImplementedError
+
+    def given_bytes(self, batch: Size) -> Size:
+        """Bytes of what the caller gives beside the inputs, there before the step: the targets of a loss."""
+        return 0
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its forward pass draws random numbers."""
+        return False
+
+    def frozen(self: SomeOp) -> SomeOp:
+        """This op with frozen statistics."""
+        return self
+
+    def trained(self: SomeOp, names: AbstractSet[str]) -> SomeOp:
+        """This op when, of its parameters, those of these names train."""
+        return self
+
+    def evaluated(self: SomeOp) -> SomeOp:
+        """This op in evaluation mode."""
+        return self.frozen()
