@@ -25,7 +25,7 @@ from ...step.estimate import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
 from ...step.request import Request
 from ...step.walk import broadcast_inputs, memory_of, price, shapes_of, work_of
-from ...strategies import STRATEGIES, parts, with_loss
+from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
 from ...targets.memory_order import Layout, contiguous
 from ...targets.setting import Setting
 
@@ -146,10 +146,9 @@ class Summaries:
         graph, found = self.graph, parts(self.graph)
         if not graph.classifier:
             raise CostmodelError("the network has no classifier to train")
-        allowed = None if self.checkpoint else str.islower
         last = max((i for i, part in enumerate(found) if part.is_block), default=-1)
         units = [
-            Unit((part.name,), part.run, tuple(filter(allowed, part.choices())), part.is_block)
+            Unit((part.name,), part.run, tuple(c for c in part.choices() if self.checkpoint or not is_checkpointed(c)), part.is_block)
             for part in found[: last + 1]
         ]
         above = found[last + 1 :]
@@ -207,7 +206,7 @@ class Summaries:
     def layouts(self) -> Tuple[Tuple[Layout, ...], Tuple[Layout, ...]]:
         """How each value lies in memory, and its gradient."""
         plain = tuple(contiguous(len(shape)) for shape in self.shapes)
-        everything = self._uniform("t")
+        everything = self._uniform(FULL.letter)
         if everything is None or self.request.target.channels_last:
             return plain, plain
         graph = with_loss(everything)
@@ -226,7 +225,7 @@ class Summaries:
             context = context._replace(above=False)
         if (u, code) not in self._structures:
             self._structures[u, code] = self._structure(u, nodes)
-        key = (self._structures[u, code], code.isupper(), context)
+        key = (self._structures[u, code], is_checkpointed(code), context)
         if key not in self._found:
             try:
                 self._found[key] = self._summary(u, nodes, code, context)
@@ -240,7 +239,7 @@ class Summaries:
         if everywhere is None or len(code) > 1:
             names = self.units[u].names
             letters = dict(zip(names, code.lower()))
-            everywhere = self._rewrite("".join(letters.get(part.name, "f") for part in parts(self.graph)))
+            everywhere = self._rewrite("".join(letters.get(part.name, FROZEN.letter) for part in parts(self.graph)))
         if everywhere is None:
             return None
         run = self.units[u].run
@@ -248,12 +247,12 @@ class Summaries:
 
     def _uniform(self, letter: str) -> Optional[Graph]:
         """The graph with one choice for all blocks, and for what is none where it can have it."""
-        return self._rewrite("".join(letter if letter in part.choices() else "t" for part in parts(self.graph)))
+        return self._rewrite("".join(letter if letter in part.choices() else FULL.letter for part in parts(self.graph)))
 
     def _rewrite(self, code: str) -> Optional[Graph]:
         if code not in self._rewritten:
             try:
-                self._rewritten[code] = STRATEGIES["plan"].rewrite(self.graph, code=code)
+                self._rewritten[code] = STRATEGIES[PLAN].rewrite(self.graph, code=code)
             except CostmodelError:
                 self._rewritten[code] = None
         return self._rewritten[code]
@@ -310,7 +309,7 @@ class Summaries:
             lies = self.layouts[1][unit.run.stop]
             above = Node("above", Above(context.above, self._shared(u), lies), (nodes[-1].name,))
             whole = replace(whole, nodes=(*whole.nodes, above))
-        return replace(whole, blocks=unit.names, checkpointed=unit.names) if code.isupper() else whole
+        return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
 
     def _until(self, unit: Unit, nodes: Tuple[Node, ...]) -> Dict[str, str]:
         """Of a traced network: until when each value is held, as far as the unit goes."""

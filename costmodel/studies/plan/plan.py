@@ -15,14 +15,14 @@ from ...notebook import Shown
 from ...sizes.size import is_int, nbytes
 from ...sizes.units import show_size
 from ...step.estimate import Estimate
-from ...strategies import CHOICES, parts, possible
+from ...strategies import CHOICES, FROZEN, all_frozen, choices_of, chosen_parts, of_code, possible
 from ...strategies._file import text
 from .part_costs import Summaries, Summary
 from .search import MOST, Found, Search, Value
 
 MAXIMISE = ("parameters", "blocks")
-EXPRESSED = ("full", "bias", "last", "as_is")  # strategies that are choices for the parts, or the module's own
-TRAINING = ("bias", "mobiletl", "full")
+TRAINING = tuple(choice.name for choice in CHOICES.values() if choice is not FROZEN)
+EXPRESSED = (*TRAINING, "last")  # named strategies that some choice of parts equals
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,9 +49,7 @@ class Plan(Shown):
 
         Empty where a named strategy is better than any choice of parts.
         """
-        name, _, code = self.strategy.partition(":")
-        named = zip(parts(self.network.graph), code if name == "plan" else "")
-        return [(part.name, CHOICES[letter.lower()], letter.isupper()) for part, letter in named]
+        return chosen_parts(self.strategy, self.network.graph)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain values: what was asked, what is chosen, and the estimate of it."""
@@ -156,7 +154,7 @@ class _Planner:
         """The same; raises CostmodelError where nothing fits."""
         found = self.best(batch, micro_batches)
         if found is None:
-            least = self.estimate("plan:" + "f" * len(parts(self.network.graph)), batch, micro_batches)
+            least = self.estimate(str(of_code(all_frozen(self.network.graph))), batch, micro_batches)
             if self.max_flops is not None and least.flops["total"] * micro_batches > self.max_flops:
                 raise CostmodelError(
                     f"no plan for {self.network.name} takes at most {self.max_flops:,} FLOPs: with the classifier alone"
@@ -193,18 +191,19 @@ class _Planner:
 
     def searched(self, batch: int, micro_batches: int) -> Optional[Found]:
         """The best assignment, as a strategy; its exact peak is held against what the search has put together."""
-        frozen = self.estimate("plan:" + "f" * len(parts(self.network.graph)), batch, micro_batches)
+        frozen = self.estimate(str(of_code(all_frozen(self.network.graph))), batch, micro_batches)
         flops = None if self.max_flops is None else self.max_flops // micro_batches
         found = self.search(frozen, self.budget, flops).best()
         if found is None:
             return None
-        exact = self.estimate(f"plan:{found.code}", batch, micro_batches)
+        strategy = str(of_code(found.code))
+        exact = self.estimate(strategy, batch, micro_batches)
         if exact.peak_bytes > self.budget or exact.flops["total"] != found.flops:
             raise CostmodelError(
-                f"{self.network.name}: its parts do not add up to the whole (plan:{found.code} peaks at"
+                f"{self.network.name}: its parts do not add up to the whole ({strategy} peaks at"
                 f" {exact.peak_bytes} bytes), so that no plan can be put together from them"
             )
-        return found._replace(code=f"plan:{found.code}")
+        return found._replace(code=strategy)
 
     def search(self, frozen: Estimate, budget: int, flops: Optional[int], value: Optional[Value] = None) -> Search:
         """The search for assignments within a budget. frozen: the estimate of the one in which nothing else trains."""
@@ -224,17 +223,19 @@ class _Planner:
             if found is None:
                 low = middle
             else:
-                high, best = middle, f"plan:{found.code}"
+                high, best = middle, str(of_code(found.code))
         return self.estimate(best, batch, micro_batches)
 
     def value(self, names: Sequence[str], code: str, cost: Summary) -> float:
         """What choices are worth, as the search asks."""
         if self.maximised == "parameters":
             return cost.parameters
-        chosen = [(name, CHOICES[letter]) for name, letter in zip(names, code) if name in self.network.graph.blocks]
+        blocks = self.network.graph.blocks
+        trained = [(name, choice.name) for name, choice in zip(names, choices_of(code))
+                   if choice is not FROZEN and name in blocks]  # fmt: skip
         if self.maximised == "blocks":
-            return sum(choice != "frozen" for _, choice in chosen)
-        return sum(self.values[name][choice] for name, choice in chosen if choice != "frozen")
+            return len(trained)
+        return sum(self.values[name][choice] for name, choice in trained)
 
     def value_of(self, exact: Estimate) -> Optional[float]:
         """What a named strategy is worth; None where that is not defined."""
@@ -248,7 +249,7 @@ class _Planner:
         """The strategies that are no assignment of choices and fit."""
         found = []
         for strategy in () if self.contiguous else possible(self.network.graph):
-            if strategy.takes_blocks or not strategy.trains or strategy.name in EXPRESSED:
+            if strategy.takes_blocks or strategy.of_modules or not strategy.trains or strategy.name in EXPRESSED:
                 continue
             try:
                 exact = self.estimate(strategy.name, batch, micro_batches)

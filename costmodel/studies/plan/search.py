@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
+from ...strategies import FROZEN, choices_of
 from ..pareto import undominated
 from .part_costs import Context, Summaries, Summary
 
@@ -22,7 +23,7 @@ RATES = 8  # prices of a byte that are tried
 NEVER = np.iinfo(np.int64).min // 4  # bytes that nothing needs
 FEW = 1e-9  # of sums of values, which are floats
 
-Value = Callable[[Sequence[str], str, Summary], float]  # of parts' names, their letters in lower case, and their cost
+Value = Callable[[Sequence[str], str, Summary], float]  # of parts' names, their letters, and their cost
 
 
 class Curve(NamedTuple):
@@ -85,7 +86,7 @@ class Search:
         """For each unit, of the frozen units below it: resident bytes, highest forward level, FLOPs."""
         found, resident, highest, flops = [(0, 0, 0)], 0, 0, 0
         for u in range(self.top):
-            summary = self.s.of(u, "f", Context(False, False, False))
+            summary = self.s.of(u, FROZEN.letter, Context(False, False, False))
             held = sum(self.s.boundary_bytes(v) for v in self.around[u])
             resident, flops = resident + summary.resident, flops + summary.flops
             highest = max(highest, summary.forward + held)
@@ -104,15 +105,16 @@ class Search:
 
     def value(self, u: int, code: str, summary: Summary) -> float:
         """What a unit's choice is worth."""
-        return self.value_of(self.s.units[u].names, code.lower(), summary)
+        return self.value_of(self.s.units[u].names, code, summary)
 
     def options(self, u: int) -> List[Tuple[str, bool]]:
         """(code, whether a gradient is demanded below) of a unit."""
         found = []
         for code in self.s.units[u].options:
             for demanded in (False, True)[: 1 + (u > 0)]:
-                idle = u < self.top and code in "fF" and not demanded
-                gap = demanded and self.contiguous and "f" in code.lower()
+                has_frozen = FROZEN in choices_of(code)
+                idle = u < self.top and has_frozen and not demanded
+                gap = demanded and self.contiguous and has_frozen
                 if not idle and not gap:
                     found.append((code, demanded))
         return found
@@ -135,7 +137,7 @@ class Search:
         """For each unit but the top one, of all that can be chosen: bytes kept, value, FLOPs, at the least."""
         found = []
         for u in range(self.top):
-            frozen = self.s.of(u, "f", Context(False, False, False))
+            frozen = self.s.of(u, FROZEN.letter, Context(False, False, False))
             points = {(0, 0.0, frozen.flops)}
             for code, demanded in self.options(u):
                 for above in (False, True):
@@ -293,7 +295,7 @@ class Search:
     def code(self, u: int, path: int) -> str:
         """The letters of a label, those of the frozen units below it included."""
         offsets = np.cumsum([0, *map(len, self.parents)])
-        letters = "f" * u
+        letters = FROZEN.letter * u
         while path >= 0:
             k = int(np.searchsorted(offsets, path, side="right")) - 1
             letters += self.codes[k]
