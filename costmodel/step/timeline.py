@@ -23,7 +23,7 @@ from ..graph.checkpointing import RNG_STATE, Segment, segments
 from ..graph.graph import Graph
 from ..graph.lifetimes import frame_ends
 from .events import BACKWARD, FORWARD, UPDATE, Event, Layout, Timeline, tops
-from .optimizer import Optimizer
+from .optimizer import AT_ONCE, WITH_NEXT, Optimizer
 
 
 class Moves(NamedTuple):
@@ -330,18 +330,22 @@ class _Compiler:
             self.drop(storage, "added up")
 
     def update(self, optimizer: Optimizer) -> None:
+        """What the optimizer makes for each parameter, and when it lets that go."""
         self.phase = UPDATE
-        previous = None
+        previous: List[Tuple[int, str]] = []
         for p in range(len(self.trained)):
             self.node = p
-            if optimizer.root:
-                # denom = (exp_avg_sq.sqrt() / bias_correction2_sqrt).add_(eps); the name is bound until the next one
-                root = self.new(self.layout.parameter(p), "scratch", "square root of the second moment")
-                quotient = self.new(self.layout.parameter(p), "scratch", "denominator")
-                self.passing(self.layout.number, "a number and its tensor")
-                self.drop(root, "divided")
-                self.drop(previous, "replaced")
-                previous = quotient
-            elif optimizer.slots:
-                self.passing(self.layout.number, "a number and its tensor")
-        self.drop(previous, "the update has ended")
+            own: List[Tuple[int, str]] = []
+            following: List[Tuple[int, str]] = []
+            for made in optimizer.update:
+                slot = self.layout.number if made.is_number else self.layout.parameter(p)
+                if made.let_go == AT_ONCE:
+                    self.passing(slot, made.why)
+                else:
+                    kept = following if made.let_go == WITH_NEXT else own
+                    kept.append((self.new(slot, "scratch", made.why), made.gone))
+            for storage, why in own + previous:
+                self.drop(storage, why)
+            previous = following
+        for storage, _ in previous:
+            self.drop(storage, "the update has ended")
