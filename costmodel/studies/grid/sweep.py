@@ -20,7 +20,7 @@ from ...step.optimizer import find
 from ...step.request import DTYPES, Request
 from ...strategies import read
 from ...targets.target import parse
-from .axes import AXES, TYPES, defaults, spelled_out
+from .axes import AXES, TYPES, USUAL, spelled_out
 from .plane import COLUMNS, Pricer
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
@@ -42,7 +42,7 @@ class SweepPlan:
     """A grid that is checked and not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
     def __init__(self, network: Union[str, Network, Any], axes: Dict[str, Any]) -> None:
-        self.axes = {name: spelled_out(name, {**defaults(), **axes}[name]) for name in (*AXES, *axes)}
+        self.axes = {name: spelled_out(name, {**USUAL, **axes}[name]) for name in (*AXES, *axes)}
         sizes = product(self.axes["width"], self.axes["classes"])
         self.networks = {(width, classes): load(network, classes, width) for width, classes in sizes}
         first = next(iter(self.networks.values()))
@@ -63,8 +63,7 @@ class SweepPlan:
     @property
     def named(self) -> List[str]:
         """The axes that have a column: FIRST, and those that are not left at their default."""
-        usual = defaults()
-        return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (usual[name],))]
+        return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (USUAL[name],))]
 
     @property
     def column_names(self) -> List[str]:
