@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..graph.op import Extra, Op, Work, op
 from ..sizes.size import maximum, numel, require
 
+TARGET_BITS = 64  # of a target: the class as int64
+
 
 @op("cross_entropy")
 class CrossEntropy(Op):
@@ -22,7 +24,7 @@ class CrossEntropy(Op):
         return {"x": ("log_probabilities", "targets", "total_weight")}
 
     def extras(self, x):
-        return {"log_probabilities": Extra(x), "targets": Extra(x[:1], 64), "total_weight": Extra(())}
+        return {"log_probabilities": Extra(x), "targets": Extra(x[:1], TARGET_BITS), "total_weight": Extra(())}
 
     def work(self, y, x):
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale

@@ -13,6 +13,7 @@ import numpy as np
 from ..sizes.by_batch import Batches, Line, Uneven
 from ..sizes.envelope import envelope
 from ..sizes.size import Size
+from ..targets.target import Target
 from .events import Timeline
 
 
@@ -28,10 +29,11 @@ class Grid(NamedTuple):
     batches: Batches
 
 
-def stack(sizes: Sequence[Size], block: int) -> Union[np.ndarray, Grid]:
-    """Sizes rounded up to whole blocks, in one array: (slots,) of ints, (slots, R, B) of arrays; a Grid of lines."""
-    if block > 1:
-        sizes = [-(-size // block) * block for size in sizes]
+def stack(sizes: Sequence[Size], target: Target) -> Union[np.ndarray, Grid]:
+    """Sizes in a target's blocks, in one array: (slots,) of ints, (slots, R, B) of arrays; a Grid of lines."""
+    rounds = target.block_bytes > 1
+    if rounds:
+        sizes = list(map(target.rounded, sizes))
     kinds = set(map(type, sizes))
     if not kinds & {Line, np.ndarray}:
         return np.array(sizes, dtype=np.int64)
@@ -50,7 +52,7 @@ def stack(sizes: Sequence[Size], block: int) -> Union[np.ndarray, Grid]:
         if isinstance(size, Line):
             lines[slot, 0], lines[slot, 1] = _row(size.base), _row(size.slope)
         elif isinstance(size, np.ndarray) and size.ndim == 2 and size.shape[1] > 1:
-            uneven[slot] = batches.uneven(size, keep=block == 1)
+            uneven[slot] = batches.uneven(size, keep=not rounds)
         elif type(size) is not int or size:
             lines[slot, 0] = _row(size)
     return Grid(lines, uneven, batches)

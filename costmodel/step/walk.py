@@ -173,4 +173,4 @@ def memory_of(
             xs = [shapes[v] for v in reads]
             lost.append(node.op.unfinished(Setting(target, item, True, ()), shapes[segment.last + 1], *xs))
     slots = [*values, *kept_bytes, *trained, *forward, *backward, *epilogue, *lost, item, number, whole]
-    return Memory(compiled, stack(slots, target.block_bytes))
+    return Memory(compiled, stack(slots, target))

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Dict, Optional
 
 from ..errors import CostmodelError, unknown
+from ..sizes.size import Size
 
 DEVICES = ("cpu", "cuda", "none")
 ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
@@ -32,6 +33,11 @@ class Target:
     def block_bytes(self) -> int:
         """What every allocation is rounded up to (c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize)."""
         return 512 if self.device == "cuda" else 1
+
+    def rounded(self, nbytes: Size) -> Size:
+        """Bytes that an allocation takes: whole blocks."""
+        block = self.block_bytes
+        return nbytes if block == 1 else -(-nbytes // block) * block
 
     def to_dict(self) -> Dict[str, Any]:
         """What the estimate assumes, for JSON."""
