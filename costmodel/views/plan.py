@@ -58,7 +58,8 @@ def notes(plan: Plan, path: str | None) -> list[str]:
     ]
     used = {choice for _, choice, _ in plan.choices}
     if used:
-        lines.append("\n".join(f"{choice.name}: {choice.summary}." for choice in CHOICES.values() if choice.name in used))
+        explained = [choice for choice in CHOICES.values() if choice.name in used]
+        lines.append("\n".join(f"{choice.name}: {choice.summary}." for choice in explained))
     if path is not None:
         lines.append(f"{path} is a strategy: costmodel report {estimate.network} --strategy {path}"
                      f" --convention {estimate.convention}")  # fmt: skip

@@ -13,7 +13,8 @@ from matplotlib.transforms import Bbox
 
 from ...sizes.units import BYTES, show_count, unit_of
 from ...strategies import read_text
-from ...studies.pareto import Objective, frontier
+from ...studies.frontier import frontier
+from ...studies.pareto import Objective
 from ..pareto import axes_of
 
 # Okabe and Ito's colours, and a marker each, so that they are told apart in black and white too.
