@@ -9,6 +9,8 @@ from ._text import StrategyText, read_text, split_list
 
 from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, as_is, by_part
 
-__all__ = ["CHOICES", "FROZEN", "FULL", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText", "all_frozen",
-           "apply", "choices_of", "chosen_parts", "is_checkpointed", "of_code", "part_names", "parts", "possible", "read",
-           "read_text", "split_list", "usual", "with_loss"]  # fmt: skip
+__all__ = [
+    "CHOICES", "FROZEN", "FULL", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText", "all_frozen",
+    "apply", "choices_of", "chosen_parts", "is_checkpointed", "of_code", "part_names", "parts", "possible", "read",
+    "read_text", "split_list", "usual", "with_loss",
+]  # fmt: skip

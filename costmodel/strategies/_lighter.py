@@ -35,7 +35,7 @@ def has_signed(node: Node) -> bool:
     return any(field.name == "signed" for field in fields(node.op))
 
 
-def squeeze_excite(graph: Graph) -> Frozenset[str]:
+def squeeze_excite(graph: Graph) -> frozenset[str]:
     """The nodes of squeeze-and-excite branches: between the pooling of a product's one factor and its other factor."""
     found: set[str] = set()
     for i, node in enumerate(graph.nodes):

@@ -40,8 +40,11 @@ CHOICES: dict[str, Choice] = {
     for choice in (
         FROZEN,
         Choice("b", "bias", "every bias and shift trains, on frozen statistics", biases, freezes_statistics=True),
-        Choice("m", "mobiletl", "as a block of mobiletl:K: weights, the last norm, shifts of the inner norms; blocks only",
-               everything, freezes_statistics=False, blocks_only=True, edit=lighter),
+        Choice(
+            "m", "mobiletl",
+            "as a block of mobiletl:K: weights, the last norm, shifts of the inner norms; blocks only",
+            everything, freezes_statistics=False, blocks_only=True, edit=lighter,
+        ),
         FULL,
     )
 }  # fmt: skip
@@ -110,7 +113,7 @@ def of_code(code: str) -> StrategyText:
 
 
 def chosen_parts(strategy: str | StrategyText, graph: Graph) -> list[tuple[str, str, bool]]:
-    """(part, name of its choice, whether it runs again) for each part, from the images up; empty for a named strategy."""
+    """(part, name of its choice, whether it runs again), from the images up; empty for a strategy that is named."""
     text = read_text(strategy)
     code = text.argument if text.name == PLAN else ""
     return [
