@@ -17,8 +17,8 @@ AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "cl
 #: What an axis is where it is not given: as in an estimate; None, the network's own, for what makes a network.
 USUAL = {name: DEFAULTS.get(name) for name in AXES}
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
-#: The type of each axis' values; what a sweep counts beside them are integers.
-TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
+#: The type of each axis' values.
+AXIS_TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
 LONGEST = 2**26  # values of one axis
 
 RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")

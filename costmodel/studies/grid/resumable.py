@@ -16,7 +16,7 @@ from ...errors import CostmodelError
 from ...files import parquet
 from ...files.parquet import is_parquet
 from ...version import __version__
-from .axes import TYPES
+from .columns import TYPES
 from .sweep import SweepPlan, write_rows
 
 

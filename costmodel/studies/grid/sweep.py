@@ -20,8 +20,9 @@ from ...step.optimizer import find
 from ...step.request import DTYPES, Request
 from ...strategies import read
 from ...targets.target import parse
-from .axes import AXES, TYPES, USUAL, spelled_out
-from .plane import COLUMNS, Pricer
+from .axes import AXES, USUAL, spelled_out
+from .columns import COLUMNS, TYPES
+from .plane import Pricer
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
 ROWS, CELLS = 128, 2**17  # resolutions and cells of a chunk at most
@@ -171,9 +172,8 @@ def sweep(
 class Sweep(Shown):
     """A table of costs: columns of equal length, a row for each cell of a grid.
 
-    fixed: what is the same in all of it. columns: the axes, then saved_bytes, step_peak_bytes, peak_bytes (bytes),
-    forward_flops, backward_flops, trainable_parameters, trained_blocks: int64, masked where a convention has no such
-    number. A column is also an attribute.
+    fixed: what is the same in all of it. columns: the axes, then the costs, each as in studies/grid/columns.py: int64,
+    masked where a convention has no such number. A column is also an attribute.
     """
 
     fixed: Dict[str, Any]
