@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Union
+from typing import Any
 
 from .errors import CostmodelError, check_name, unknown
 from .frontends import load
@@ -17,10 +17,10 @@ from .targets.target import DEVICES, parse
 
 
 def estimate(
-    network: Union[str, Network, Any],
+    network: str | Network | Any,
     strategy: str = "full",
     batch: int = 8,
-    resolution: Optional[int] = None,
+    resolution: int | None = None,
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
@@ -31,9 +31,24 @@ def estimate(
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
     width of the images, the network's own by default. target: cpu[,threads=N][,isa=ISA][,channels_last], cuda or
-    none[,threads=N]. dtype: of the whole network. accumulate: steps of `batch` images whose gradients are added up before
-    an update; the last of them is priced. Raises CostmodelError for a bad request.
+    none[,threads=N]. dtype: of the whole network. accumulate: steps of `batch` images whose gradients are added up
+    before an update; the last of them is priced. Raises CostmodelError for a bad request.
     """
+    return analyze(*request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate))
+
+
+def request(
+    network: str | Network | Any,
+    strategy: str | StrategyText = "full",
+    batch: int = 8,
+    resolution: int | None = None,
+    convention: str = "torch",
+    optimizer: str = "sgd",
+    target: str = "cpu",
+    dtype: str = "float32",
+    accumulate: int = 1,
+) -> tuple[Network, Request]:
+    """What `estimate` is asked, checked and read: the network for this size of images, and the Request to be priced."""
     network = load(network)
     resolution = network.resolution if resolution is None else resolution
     for name, value in (("batch", batch), ("resolution", resolution), ("accumulate", accumulate)):
@@ -44,7 +59,6 @@ def estimate(
         raise unknown("strategy", strategy, STRATEGIES)
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)
-    request = Request(
+    return network.at(resolution, batch), Request(
         read_text(strategy), batch, resolution, convention, find(optimizer), parse(target), DTYPES[dtype], accumulate
     )
-    return analyze(network.at(resolution, batch), request)

@@ -8,6 +8,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import click
 
 from .errors import CostmodelError, unknown
+from .step.optimizer import OPTIMIZERS
+from .step.request import DEFAULTS
 from .version import __version__
 
 COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "export", "list")
@@ -64,7 +66,7 @@ def axis_options(function: Callable) -> Callable:
         ("classes", f"Outputs of the classifier: {integers}"),
         ("width", "Width multipliers, joined by commas."),
         ("convention", "Who counts; joined by commas."),
-        ("optimizer", "sgd, momentum, adam, adamw; joined by commas."),
+        ("optimizer", f"{', '.join(OPTIMIZERS)}; joined by commas."),
         ("target", "Where the step runs; give the option several times."),
         ("dtype", "Of the whole network; joined by commas."),
         ("accumulate", f"Micro-steps per update: {integers}"),
@@ -115,20 +117,24 @@ def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
     return {"network": load(network, **of_network), **{k: v for k, v in asked.items() if k not in of_network}}
 
 
+def defaulted(name: str, text: str) -> Callable[[Callable], Callable]:
+    """The option of a request's argument, with its type and default."""
+    default = DEFAULTS[name]
+    return click.option(f"--{name}", type=type(default), default=default, show_default=True, help=text)
+
+
 _COMMON = {
     "network": click.argument("network"),
-    "strategy": click.option("--strategy", default="full", show_default=True, help="NAME[:K][,key=value...]"),
-    "batch": click.option("--batch", type=int, default=8, show_default=True, help="Images in a step."),
+    "strategy": defaulted("strategy", "NAME[:K][,key=value...]"),
+    "batch": defaulted("batch", "Images in a step."),
     "resolution": click.option("--resolution", type=int, help="Height and width of the images [the network's own]."),
     "classes": click.option("--classes", type=int, help="Outputs of the classifier [the network's own]."),
     "width": click.option("--width", type=float, help="Width multiplier [1]."),
-    "convention": click.option("--convention", default="torch", show_default=True, help="Who counts."),
-    "optimizer": click.option("--optimizer", default="sgd", show_default=True, help="sgd, momentum, adam or adamw."),
-    "target": click.option(
-        "--target", default="cpu", show_default=True, help="cpu[,threads=N][,isa=ISA][,channels_last], cuda or none."
-    ),
-    "dtype": click.option("--dtype", default="float32", show_default=True, help="Of the whole network."),
-    "accumulate": click.option("--accumulate", type=int, default=1, show_default=True, help="Micro-steps per update."),
+    "convention": defaulted("convention", "Who counts."),
+    "optimizer": defaulted("optimizer", f"{', '.join([*OPTIMIZERS][:-1])} or {[*OPTIMIZERS][-1]}."),
+    "target": defaulted("target", "cpu[,threads=N][,isa=ISA][,channels_last], cuda or none."),
+    "dtype": defaulted("dtype", "Of the whole network."),
+    "accumulate": defaulted("accumulate", "Micro-steps per update."),
     "blocks_are": click.option(
         "--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="The blocks of a module or an ONNX file."
     ),

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 import costmodel
 from costmodel import CostmodelError
 from costmodel.cli import main
-from costmodel.studies.pareto import Objective, choose, frontier, undominated
+from costmodel.studies.frontier import frontier, undominated
+from costmodel.studies.pareto import Objective, choose
 
 
 def brute(values, less):

@@ -304,8 +304,7 @@ def test_parts_that_share_parameters_are_refused():
 
 def test_a_search_that_is_cut_short_says_so(monkeypatch):
     """With room for a single label nothing is proven; the plan still fits, and the least is still found."""
-    monkeypatch.setattr("costmodel.studies.plan.search.MOST", 1)
-    monkeypatch.setattr("costmodel.studies.plan.plan.MOST", 1)
+    monkeypatch.setattr("costmodel.studies.plan.search.WIDE_BEAM", 1)
     step = {"batch": 3, "resolution": 65, "optimizer": "adam"}  # a subset sum: very many are nearly as good
     last, full = (costmodel.estimate("mobilenet_v2", s, **step).peak_bytes for s in ("last", "full"))
     best = plan("mobilenet_v2", (3 * last + 2 * full) // 5, **step)

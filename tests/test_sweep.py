@@ -22,7 +22,7 @@ from costmodel.step.highest import Grid, highest, running
 from costmodel.strategies import _file as strategyfile
 from costmodel.strategies import usual
 from costmodel.studies.grid.axes import spelled_out
-from costmodel.studies.grid.plane import COLUMNS
+from costmodel.studies.grid.columns import COLUMNS
 from costmodel.studies.grid.resumable import fingerprint
 from costmodel.studies.grid.sweep import SweepPlan
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import maximum, numel, require
+from ..sizes.size import maximum, nbytes, numel, require
+
+TARGET_BITS = 64  # of a target: the class as int64
 
 
 @op("cross_entropy")
@@ -13,7 +15,7 @@ class CrossEntropy(Op):
     is_loss = True
 
     def given_bytes(self, batch):
-        return 8 * batch
+        return nbytes(batch, TARGET_BITS)
 
     def shape(self, x):
         require(len(x) == 2, "cross_entropy takes (N, classes), the input is {}", x)
@@ -29,7 +31,7 @@ class CrossEntropy(Op):
         return {"x": ("log_probabilities", "targets", "total_weight")}
 
     def extras(self, x):
-        return {"log_probabilities": Extra(x), "targets": Extra(x[:1], 64), "total_weight": Extra(())}
+        return {"log_probabilities": Extra(x), "targets": Extra(x[:1], TARGET_BITS), "total_weight": Extra(())}
 
     def work(self, y, x):
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale

@@ -7,7 +7,6 @@ import time
 import weakref
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 from math import prod
 from typing import AbstractSet, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
@@ -22,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import CostmodelError, unknown
 from ..sizes.size import is_int
+from ..step.optimizer import find
 from ..step.request import DTYPES
 from ..targets.target import Target, parse
 
@@ -125,14 +125,6 @@ def _measured(step: "_Step", parameters: List[nn.Parameter], repeats: int) -> Me
     )
 
 
-OPTIMIZERS: Dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": partial(torch.optim.SGD, lr=0.01),
-    "momentum": partial(torch.optim.SGD, lr=0.01, momentum=0.9),
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-}
-
-
 class _Step:
     """A training step of a copy of a module on random images; calling it runs one, the update included."""
 
@@ -145,9 +137,9 @@ class _Step:
         self.targets = torch.zeros(batch, dtype=torch.int64, device=place.device)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         self.trains = bool(trained)
-        if optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", optimizer, OPTIMIZERS)
-        self.optimizer = OPTIMIZERS[optimizer](trained) if trained else None
+        chosen = find(optimizer)
+        make = getattr(torch.optim, chosen.torch_class)
+        self.optimizer = make(trained, **dict(chosen.torch_options)) if trained else None
         self.accumulate = accumulate
         if self.trains:  # the optimizer's state is there from the first update on
             self()

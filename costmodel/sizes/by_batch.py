@@ -15,7 +15,7 @@ import numpy as np
 Part = Union[int, np.ndarray]  # of a line: one number, or one for each resolution, shape (R, 1)
 
 
-class Uneven(NamedTuple):
+class Curved(NamedTuple):
     """A size that is no line, shape (1 or R, batches), and the bases of the lines above and below it of one slope."""
 
     size: np.ndarray
@@ -33,7 +33,7 @@ class Batches:
         self.stride = int(np.gcd.reduce(np.diff(self.values))) if len(self.values) > 1 else 1
         self.places = (self.values - self.first) // self.stride
         self.last = int(self.places[-1])
-        self._uneven: Dict[int, Uneven] = {}
+        self._curved: Dict[int, Curved] = {}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -43,16 +43,15 @@ class Batches:
         """The batch size itself, as a line."""
         return Line(self.first, self.stride, self)
 
-
-    def uneven(self, size: np.ndarray, keep: bool) -> Uneven:
+    def curved(self, size: np.ndarray, keep: bool) -> Curved:
         """A size that is no line with its bounds. keep: remember them, as long as these batches live."""
-        if id(size) in self._uneven:
-            return self._uneven[id(size)]
+        if id(size) in self._curved:
+            return self._curved[id(size)]
         slope = (size[:, -1] - size[:, 0]) // self.last
         rest = size - slope[:, None] * self.places
-        found = Uneven(size, rest.max(axis=1), rest.min(axis=1), slope)
+        found = Curved(size, rest.max(axis=1), rest.min(axis=1), slope)
         if keep:
-            self._uneven[id(size)] = found
+            self._curved[id(size)] = found
         return found
 
 

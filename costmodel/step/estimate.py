@@ -13,10 +13,11 @@ from ..conventions import Kept
 from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph
 from ..notebook import Shown
-from ..sizes.size import Shape, Size, nbytes, numel
+from ..sizes.size import Shape, Size
 from .events import UPDATE, Event, Timeline
 from .highest import Grid, highest
 from .request import Request
+from .resident import Resident, images_bytes, resident
 
 
 class Memory(NamedTuple):
@@ -126,28 +127,32 @@ class Estimate(Shown):
     @cached_property
     def memory_bytes(self) -> Dict[str, Optional[Size]]:
         """The contract's `memory_bytes`, in bytes; the peaks are None under a convention that has no timeline."""
-        item, optimizer = self.request.dtype.bits // 8, self.request.optimizer
-        tensors = sum(trains for _, trains in self.graph.parameters.values())
+        resident = self.resident
         memory: Dict[str, Optional[Size]] = {
-            "parameters": item * self.parameters,
-            "buffers": sum(nbytes(numel(e.shape), e.bits or 8 * item) for e in self.graph.buffers.values()),
-            "gradients": item * self.trainable_parameters,
-            "optimizer": optimizer.state_bytes(self.trainable_parameters, tensors, 8 * item),
-            "input": item * numel(self.shapes[0]),
+            "parameters": resident.parameters,
+            "buffers": resident.buffers,
+            "gradients": resident.gradients,
+            "optimizer": resident.optimizer,
+            "input": images_bytes(self.shapes[0], self.request),
             "saved": self.saved_bytes,
             "step_peak": None,
             "peak": None,
         }
         if self.memory is not None:
             memory["step_peak"] = self.step_peak_bytes
-            memory["peak"] = self.resident_bytes(memory) + self.step_peak_bytes
+            memory["peak"] = self.resident_bytes + self.step_peak_bytes
         return {**memory, **self.find_own_memory()} if self.find_own_memory else memory
 
-    def resident_bytes(self, memory: Dict[str, Any]) -> Size:
+    @cached_property
+    def resident(self) -> Resident:
+        """The parameters and what stays with them from step to step, in bytes."""
+        return resident(self.graph.parameters.values(), self.graph.buffers.values(), self.request)
+
+    @property
+    def resident_bytes(self) -> Size:
         """What is there before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""
-        targets = self.graph.nodes[-1].op.given_bytes(self.batch)
-        earlier = memory["gradients"] if self.request.accumulate > 1 else 0
-        return sum(memory[key] for key in ("parameters", "buffers", "optimizer", "input")) + targets + earlier
+        given = images_bytes(self.shapes[0], self.request) + self.graph.nodes[-1].op.given_bytes(self.batch)
+        return self.resident.parameters + self.resident.beside_parameters + given
 
     @cached_property
     def levels(self) -> np.ndarray:

@@ -10,9 +10,10 @@ from typing import Dict, NamedTuple, Sequence, Union
 
 import numpy as np
 
-from ..sizes.by_batch import Batches, Line, Uneven
+from ..sizes.by_batch import Batches, Curved, Line
 from ..sizes.envelope import envelope
 from ..sizes.size import Size
+from ..targets.target import Target
 from .events import Timeline
 
 
@@ -20,18 +21,19 @@ class Grid(NamedTuple):
     """The sizes of a timeline's slots for R resolutions and some batches.
 
     lines: int64, shape (slots, 2, R): the size at the first batch, and its growth from one place to the next.
-    uneven: the sizes that are no lines, by slot; 0 stands for them in `lines`.
+    curved: the sizes that are no lines, by slot; 0 stands for them in `lines`.
     """
 
     lines: np.ndarray
-    uneven: Dict[int, Uneven]
+    curved: Dict[int, Curved]
     batches: Batches
 
 
-def stack(sizes: Sequence[Size], block: int) -> Union[np.ndarray, Grid]:
-    """Sizes rounded up to whole blocks, in one array: (slots,) of ints, (slots, R, B) of arrays; a Grid of lines."""
-    if block > 1:
-        sizes = [-(-size // block) * block for size in sizes]
+def stack(sizes: Sequence[Size], target: Target) -> Union[np.ndarray, Grid]:
+    """Sizes in a target's blocks, in one array: (slots,) of ints, (slots, R, B) of arrays; a Grid of lines."""
+    rounds = target.block_bytes > 1
+    if rounds:
+        sizes = list(map(target.rounded, sizes))
     kinds = set(map(type, sizes))
     if not kinds & {Line, np.ndarray}:
         return np.array(sizes, dtype=np.int64)
@@ -45,15 +47,15 @@ def stack(sizes: Sequence[Size], block: int) -> Union[np.ndarray, Grid]:
     numbers = [part for size in sizes for part in ((size.base, size.slope) if isinstance(size, Line) else (size,))]
     rows = max((len(number) for number in numbers if isinstance(number, np.ndarray) and number.ndim == 2), default=1)
     lines = np.zeros((len(sizes), 2, rows), dtype=np.int64)
-    uneven = {}
+    curved = {}
     for slot, size in enumerate(sizes):
         if isinstance(size, Line):
             lines[slot, 0], lines[slot, 1] = _row(size.base), _row(size.slope)
         elif isinstance(size, np.ndarray) and size.ndim == 2 and size.shape[1] > 1:
-            uneven[slot] = batches.uneven(size, keep=block == 1)
+            curved[slot] = batches.curved(size, keep=not rounds)
         elif type(size) is not int or size:
             lines[slot, 0] = _row(size)
-    return Grid(lines, uneven, batches)
+    return Grid(lines, curved, batches)
 
 
 def _row(number):
@@ -68,8 +70,8 @@ def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np
         return top_levels(timeline, sizes).max(axis=0)
     tops, batches = timeline.tops, sizes.batches
     levels = top_levels(timeline, sizes.lines)
-    # How often each uneven size is part of each of these levels.
-    counts = {slot: timeline.count(slot)[tops] for slot in sizes.uneven if slot in timeline.slot_of}
+    # How often each curved size is part of each of these levels.
+    counts = {slot: timeline.count(slot)[tops] for slot in sizes.curved if slot in timeline.slot_of}
     counts = {slot: np.append(count, 0) for slot, count in counts.items() if count.any()}
     if not counts:
         return envelope(levels, batches)
@@ -83,7 +85,7 @@ def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np
         level = base + slope * batches.places
         for slot, count in counts.items():
             if count[event]:
-                level += count[event] * np.broadcast_to(sizes.uneven[slot].size, peak.shape)[rows]
+                level += count[event] * np.broadcast_to(sizes.curved[slot].size, peak.shape)[rows]
         peak[rows] = np.maximum(peak[rows], level)
     return peak
 
@@ -101,20 +103,20 @@ def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
 
 
 def candidates(levels: np.ndarray, counts: Dict[int, np.ndarray], sizes: Grid) -> np.ndarray:
-    """Which levels with uneven parts may be the peak somewhere: bools, shape (levels, R).
+    """Which levels with curved parts may be the peak somewhere: bools, shape (levels, R).
 
     A level is not where a line above it lies at both ends, and so in between, below a line that is under the peak.
     """
     last = sizes.batches.last
-    uneven = np.flatnonzero(np.any(list(counts.values()), axis=0))
-    above, below = levels[uneven], levels[uneven]
+    curved = np.flatnonzero(np.any(list(counts.values()), axis=0))
+    above, below = levels[curved], levels[curved]
     for slot, count in counts.items():
-        (_, most, least, slope), times = sizes.uneven[slot], count[uneven]
+        (_, most, least, slope), times = sizes.curved[slot], count[curved]
         events = np.flatnonzero(times)
         for bound, base in ((above, most), (below, least)):
             bound[events] += times[events, None, None] * np.stack([base, slope])
     floors = levels.copy()
-    floors[uneven] = below
+    floors[curved] = below
     matter = np.ones(above[:, 0].shape, dtype=bool)
     row = np.arange(levels.shape[2])
     under = []
@@ -124,11 +126,11 @@ def candidates(levels: np.ndarray, counts: Dict[int, np.ndarray], sizes: Grid) -
         matter &= (above[:, 0] > base) | (above[:, 0] + last * above[:, 1] > base + last * slope)
         under.append(line)
     found = np.zeros(levels[:, 0].shape, dtype=bool)
-    found[uneven] = matter
-    is_uneven = np.zeros(len(levels), dtype=bool)
-    is_uneven[uneven] = True
+    found[curved] = matter
+    is_curved = np.zeros(len(levels), dtype=bool)
+    is_curved[curved] = True
     for line in under:  # those lines' own levels
-        found[line, row] |= is_uneven[line]
+        found[line, row] |= is_curved[line]
     return found
 
 
@@ -138,8 +140,8 @@ def running(timeline: Timeline, sizes: Grid) -> np.ndarray:
     level = np.zeros((sizes.lines.shape[2], len(places)), dtype=np.int64)
     peak = level.copy()
     for slot, sign in zip(timeline.slot_of.tolist(), timeline.sign_of.tolist()):
-        if slot in sizes.uneven:
-            level += sign * sizes.uneven[slot].size
+        if slot in sizes.curved:
+            level += sign * sizes.curved[slot].size
         else:
             base, slope = sign * sizes.lines[slot]
             level += base[:, None] + slope[:, None] * places

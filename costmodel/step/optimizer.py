@@ -1,40 +1,86 @@
-"""Optimizers: what they keep beside each parameter that trains, in the steady state."""
+"""Optimizers: what they keep beside each parameter that trains, and what they make while they update it."""
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import check_name
-from ..sizes.size import nbytes
+from ..sizes.size import Size, maximum, nbytes
+
+# When a tensor that an update makes is let go: with its last statement, with the parameter, or with the next parameter.
+AT_ONCE, WITH_PARAMETER, WITH_NEXT = "at once", "with its parameter", "with the next parameter"
+
+
+class Temporary(NamedTuple):
+    """A tensor that the update makes for each parameter: of the parameter's shape, or a Python number as a tensor.
+
+    why: what it is for. let_go: when it is let go, and gone: why, in a word.
+    """
+
+    why: str
+    let_go: str = AT_ONCE
+    gone: str = ""
+    is_number: bool = False
 
 
 class Optimizer(NamedTuple):
     """One of torch.optim's, with its default options.
 
-    slots: tensors of the parameter's own shape and type; counters: float32 step counts, one each per parameter tensor.
-    root: the update divides by a square root, for which it makes two tensors of the parameter's shape.
+    torch_class, torch_options: its class there, and arguments beside the parameters. slots: state tensors of the
+    parameter's own shape and type. counters: float32 step counts, one each per parameter tensor. update: the tensors
+    that the update makes for each parameter, in order; what outlives its parameter goes once the next one's are made.
     """
 
     name: str
     summary: str
-    slots: int
+    torch_class: str
+    torch_options: tuple[tuple[str, Any], ...] = ()
+    slots: int = 0
     counters: int = 0
-    root: bool = False
+    update: tuple[Temporary, ...] = ()
 
     def state_bytes(self, elements: int, tensors: int, bits: int = 32) -> int:
         """Bytes of state for `elements` trained parameters in `tensors` tensors."""
         return self.slots * nbytes(elements, bits) + 4 * self.counters * tensors
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether something of one parameter's update is still there during the next one's."""
+        return any(made.let_go == WITH_NEXT for made in self.update)
 
-OPTIMIZERS: Dict[str, Optimizer] = {
+    def update_bytes(self, size: Size, before: Size, number: int) -> Size:
+        """The highest level while a parameter of `size` bytes is updated.
+
+        before: bytes of the parameter before, 0 for the first one. number: bytes of a Python number as a tensor.
+        """
+        level = highest = before * sum(made.let_go == WITH_NEXT for made in self.update)
+        for made in self.update:
+            own = number if made.is_number else size
+            highest = maximum(highest, level + own)
+            level = level if made.let_go == AT_ONCE else level + own
+        return highest
+
+
+NUMBER = Temporary("a number and its tensor", is_number=True)
+# denom = (exp_avg_sq.sqrt() / bias_correction2_sqrt).add_(eps); the name is bound until the next parameter's is made.
+DENOMINATOR = (
+    Temporary("square root of the second moment", WITH_PARAMETER, "divided"),
+    Temporary("denominator", WITH_NEXT, "replaced"),
+    NUMBER,
+)
+
+OPTIMIZERS: dict[str, Optimizer] = {
     o.name: o
     for o in (
-        Optimizer("sgd", "plain stochastic gradient descent, no state", 0),
-        Optimizer("momentum", "SGD with momentum: one buffer per parameter", 1),
-        Optimizer("adam", "Adam: two moments per parameter, a step count per tensor", 2, 1, True),
-        Optimizer("adamw", "Adam with decoupled weight decay: state as Adam's", 2, 1, True),
+        Optimizer("sgd", "plain stochastic gradient descent, no state", "SGD", (("lr", 0.01),)),
+        Optimizer("momentum", "SGD with momentum: one buffer per parameter", "SGD", (("lr", 0.01), ("momentum", 0.9)),
+                  slots=1, update=(NUMBER,)),
+        Optimizer("adam", "Adam: two moments per parameter, a step count per tensor", "Adam", slots=2, counters=1,
+                  update=DENOMINATOR),
+        Optimizer("adamw", "Adam with decoupled weight decay: state as Adam's", "AdamW", slots=2, counters=1,
+                  update=DENOMINATOR),
     )
-}
+}  # fmt: skip
 
 
 def find(name: str) -> Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..sizes.size import Size
@@ -18,6 +19,12 @@ class DType(NamedTuple):
 
 
 DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16", 16), DType("float16", 16))}
+
+#: What is asked where nothing is said, by the arguments' names in public calls. None: the network's own.
+DEFAULTS = MappingProxyType({
+    "strategy": "full", "batch": 8, "resolution": None, "convention": "torch", "optimizer": "sgd", "target": "cpu",
+    "dtype": "float32", "accumulate": 1,
+})  # fmt: skip
 
 
 class Request(NamedTuple):

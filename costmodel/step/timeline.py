@@ -21,7 +21,7 @@ from ..graph.graph import Graph
 from .backward import Backward, Moves
 from .events import SCRATCH, UPDATE, Timeline, timeline_of
 from .forward import Forward
-from .optimizer import Optimizer
+from .optimizer import AT_ONCE, WITH_NEXT, Optimizer
 from .slots import Slots
 from .storages import Storages
 
@@ -48,19 +48,22 @@ def compile(
 
 
 def update(optimizer: Optimizer, parameters: int, slots: Slots, storages: Storages) -> None:
-    """The optimizer's update of every parameter that trains."""
+    """What the optimizer makes for each parameter that trains, and when it lets that go."""
     storages.phase = UPDATE
-    previous = None
+    previous: list[tuple[int, str]] = []
     for p in range(parameters):
         storages.node = p
-        if optimizer.root:
-            # denom = (exp_avg_sq.sqrt() / bias_correction2_sqrt).add_(eps); the name is bound until the next one
-            root = storages.new(slots.parameter(p), SCRATCH, "square root of the second moment")
-            quotient = storages.new(slots.parameter(p), SCRATCH, "denominator")
-            storages.passing(slots.number, "a number and its tensor")
-            storages.drop(root, "divided")
-            storages.drop(previous, "replaced")
-            previous = quotient
-        elif optimizer.slots:
-            storages.passing(slots.number, "a number and its tensor")
-    storages.drop(previous, "the update has ended")
+        own: list[tuple[int, str]] = []
+        following: list[tuple[int, str]] = []
+        for made in optimizer.update:
+            slot = slots.number if made.is_number else slots.parameter(p)
+            if made.let_go == AT_ONCE:
+                storages.passing(slot, made.why)
+            else:
+                kept = following if made.let_go == WITH_NEXT else own
+                kept.append((storages.new(slot, SCRATCH, made.why), made.gone))
+        for storage, why in own + previous:
+            storages.drop(storage, why)
+        previous = following
+    for storage, _ in previous:
+        storages.drop(storage, "the update has ended")

@@ -184,4 +184,4 @@ def memory_of(
         "values": values, "kept": kept_bytes, "parameters": trained, "forward": forward, "backward": backward,
         "after": after, "stopped": stopped, "item": [item], "number": [number], "whole": [whole],
     })  # fmt: skip
-    return Memory(compiled, stack(sizes, target.block_bytes))
+    return Memory(compiled, stack(sizes, target))

@@ -1,10 +1,16 @@
 """What trains: one small file per strategy. Importing this package registers them all, in the order of listings."""
 
-from ._parts import CHOICES, SUMMARIES, Part, parts
+from ._parts import (
+    CHOICES, FROZEN, FULL, PLAN, Choice, Part, all_frozen, choices_of, chosen_parts, is_checkpointed, of_code,
+    part_names, parts,
+)  # fmt: skip
 from ._registry import STRATEGIES, Strategy, apply, possible, read, usual, with_loss
 from ._text import StrategyText, read_text, split_list
 
 from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, as_is, by_part
 
-__all__ = ["CHOICES", "STRATEGIES", "SUMMARIES", "Part", "Strategy", "StrategyText", "apply", "parts", "possible", "read",
-           "read_text", "split_list", "usual", "with_loss"]  # fmt: skip
+__all__ = [
+    "CHOICES", "FROZEN", "FULL", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText", "all_frozen",
+    "apply", "choices_of", "chosen_parts", "is_checkpointed", "of_code", "part_names", "parts", "possible", "read",
+    "read_text", "split_list", "usual", "with_loss",
+]  # fmt: skip

@@ -14,6 +14,16 @@ def everything(node: Node) -> frozenset:
     return frozenset(node.op.params())
 
 
+def biases(node: Node) -> frozenset:
+    """Of a node's parameters its bias or shift."""
+    return everything(node) & {"bias"}
+
+
+def nothing(node: Node) -> frozenset:
+    """None of a node's parameters."""
+    return frozenset()
+
+
 def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
     """The graph in which `choose` says of each node which parameters train."""
 

@@ -14,14 +14,14 @@ or, where a named strategy is the best plan, `strategy: NAME` in place of the ch
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 from ..errors import CostmodelError, unknown
 from ..files.document import Field, parse
 from ..files.document import read as checked
 from ..files.document import write as as_yaml
 from ..graph.graph import Graph
-from ._parts import CHOICES, check, parts
+from ._parts import CHOICES, check, checkpointed, chosen_parts, of_code, parts
 from ._text import StrategyText, read_text
 
 SCHEMA = {
@@ -51,7 +51,7 @@ def read(path: str, graph: Graph) -> StrategyText:
     if choices is None:
         return read_text(values["strategy"])
     names = [part.name for part in parts(graph)]
-    letters = {choice: letter for letter, choice in CHOICES.items()}
+    letters = {choice.name: letter for letter, choice in CHOICES.items()}
     for name, choice in choices.items():
         if name not in names:
             raise choices.error(unknown("part of the network", name, names))
@@ -63,24 +63,25 @@ def read(path: str, graph: Graph) -> StrategyText:
     for name in again:
         if name not in graph.blocks:
             raise document.error(unknown("block", name, graph.blocks), "checkpoint")
-    code = "".join(letters[choices[n]].upper() if n in again else letters[choices[n]] for n in names)
+    chosen = {name: letters[choices[name]] for name in names}
+    code = "".join(checkpointed(letter) if name in again else letter for name, letter in chosen.items())
     try:
         check(code, graph)
     except CostmodelError as error:
         raise choices.error(error) from None
-    return StrategyText("plan", code)
+    return of_code(code)
 
 
-def text(network: str, strategy: str, graph: Graph, planned_for: Dict[str, Any]) -> str:
+def text(network: str, strategy: str, graph: Graph, planned_for: dict[str, Any]) -> str:
     """The file for a strategy; planned_for: a note of what it was planned for."""
-    name, _, code = strategy.partition(":")
-    document: Dict[str, Any] = {"network": network, "strategy": strategy, "planned_for": planned_for}
-    if name == "plan":
-        chosen = {part.name: letter for part, letter in zip(parts(graph), code)}
-        document = {
+    chosen = chosen_parts(strategy, graph)
+    if chosen:
+        document: dict[str, Any] = {
             "network": network,
-            "choices": {name: CHOICES[letter.lower()] for name, letter in chosen.items()},
-            "checkpoint": [name for name, letter in chosen.items() if letter.isupper()],
-            "planned_for": planned_for,
+            "choices": {name: choice for name, choice, _ in chosen},
+            "checkpoint": [name for name, _, again in chosen if again],
         }
+    else:
+        document = {"network": network, "strategy": strategy}
+    document["planned_for"] = planned_for
     return f"# A strategy: costmodel report {network} --strategy THIS_FILE\n{as_yaml(document)}\n"

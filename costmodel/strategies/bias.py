@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ._edits import everything, freeze_statistics, in_classifier, train
+from ._edits import biases, everything, freeze_statistics, in_classifier, train
 from ._registry import strategy
 
 
 @strategy("bias", "every bias and shift and the classifier train, frozen statistics and scales (TinyTL-B)")
 def bias(graph: Graph) -> Graph:
     chosen = in_classifier(graph)
-    return freeze_statistics(
-        train(graph, lambda node: everything(node) if chosen(node) else everything(node) & {"bias"})
-    )
+    return freeze_statistics(train(graph, lambda node: everything(node) if chosen(node) else biases(node)))

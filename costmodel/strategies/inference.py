@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..graph.graph import Graph
-from ._edits import train
+from ._edits import nothing, train
 from ._registry import strategy
 
 
 @strategy("inference", "the forward pass alone, in evaluation mode", trains=False)
 def inference(graph: Graph) -> Graph:
     evaluated = graph.map(lambda node: replace(node, op=node.op.evaluated()))
-    return train(evaluated, lambda node: frozenset())
+    return train(evaluated, nothing)

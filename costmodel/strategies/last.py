@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ._edits import everything, freeze_statistics, in_classifier, train
+from ._edits import everything, freeze_statistics, in_classifier, nothing, train
 from ._registry import strategy
 
 
 @strategy("last", "the classifier trains, frozen statistics everywhere")
 def last(graph: Graph) -> Graph:
     chosen = in_classifier(graph)
-    return freeze_statistics(train(graph, lambda node: everything(node) if chosen(node) else frozenset()))
+    return freeze_statistics(train(graph, lambda node: everything(node) if chosen(node) else nothing(node)))

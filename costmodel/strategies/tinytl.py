@@ -6,7 +6,7 @@ from typing import Optional
 
 from ..errors import CostmodelError
 from ..graph.graph import Graph
-from ._edits import everything, freeze_statistics, in_classifier, train
+from ._edits import biases, everything, freeze_statistics, in_classifier, nothing, train
 from ._lite_residual import advice, in_branch, insert, notes
 from ._registry import strategy
 
@@ -25,7 +25,7 @@ SHARED = {"options": {"resolution": resolution}, "least_blocks": 2, "advice": ad
 def lite(graph: Graph, resolution: Optional[int] = None) -> Graph:
     graph = with_branches(graph, resolution)
     chosen = in_classifier(graph)
-    trained = train(graph, lambda node: everything(node) if in_branch(node) or chosen(node) else frozenset())
+    trained = train(graph, lambda node: everything(node) if in_branch(node) or chosen(node) else nothing(node))
     return freeze_statistics(trained, lambda node: not in_branch(node))
 
 
@@ -38,7 +38,7 @@ def lite_bias(graph: Graph, resolution: Optional[int] = None) -> Graph:
         if in_branch(node):
             # The branch's last shift is left out, as in the authors' code: the main branch's does the same.
             return everything(node) - ({"bias"} if node.name.endswith(".final_bn") else set())
-        return everything(node) if chosen(node) else everything(node) & {"bias"}
+        return everything(node) if chosen(node) else biases(node)
 
     return freeze_statistics(train(graph, trains), lambda node: not in_branch(node))
 

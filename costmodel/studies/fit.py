@@ -16,7 +16,7 @@ LARGEST_TRIED = 2**24
 
 
 class Fit(NamedTuple):
-    """The largest value of an axis whose peak stays within a budget; None, and the least value's estimate, if none does."""
+    """The largest value of an axis whose peak fits into a budget; None, with the least one's estimate, if none does."""
 
     value: Optional[int]
     estimate: Estimate

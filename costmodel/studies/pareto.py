@@ -1,17 +1,17 @@
-"""The frontier: the choices than which no other is as good in every objective and better in one."""
+"""Which rows of a table are on its Pareto frontier: the objectives, and the accuracy that is joined to them."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from typing import Any, Dict, List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import CostmodelError, unknown
 from ..files.table import read_table
+from .frontier import frontier
 
 AXES = ("strategy", "batch", "resolution")
-CHUNK = 512  # points that are compared at once
 
 
 class Objective(NamedTuple):
@@ -28,111 +28,7 @@ USUAL = (Objective("peak_bytes", True), Objective("step_flops", True), Objective
 WITH_ACCURACY = (Objective("peak_bytes", True), Objective("accuracy", False))
 
 
-def frontier(values: Sequence[np.ndarray], less: Sequence[bool]) -> np.ndarray:
-    """Which points are on the frontier of two or three objectives: bools, shape (points,).
-
-    values: for each objective one number per point; less: whether less of it is better. A point is left out if another
-    is at least as good in every objective and better in one; of equal points all are on the frontier or none. Exact, in
-    O(n log n) for two objectives. Raises CostmodelError for another number of objectives.
-    """
-    if len(values) not in (2, 3):
-        raise CostmodelError(f"{len(values)} objectives; allowed: two or three")
-    # Numbers are replaced by their ranks, the best being 0: exact whatever their types.
-    ranks = [np.unique(np.asarray(value), return_inverse=True)[1].reshape(-1) for value in values]
-    ranks = [rank if small else rank.max(initial=0) - rank for rank, small in zip(ranks, less)]
-    order = np.lexsort(ranks[::-1])
-    points = np.stack(ranks, axis=1)[order]
-    if not len(points):
-        return np.zeros(0, dtype=bool)
-    new = np.append(True, np.any(points[1:] != points[:-1], axis=1))  # the first of equal points
-    best = (_of_two if len(values) == 2 else _of_three)(points[new])
-    found = np.empty(len(points), dtype=bool)
-    found[order] = best[np.cumsum(new) - 1]
-    return found
-
-
-def _of_two(points: np.ndarray) -> np.ndarray:
-    """For distinct points in ascending order: only an earlier one can be as good, and is where its second is."""
-    second = points[:, 1]
-    before = np.minimum.accumulate(np.append(second.max() + 1, second[:-1]))
-    return second < before
-
-
-def _of_three(points: np.ndarray) -> np.ndarray:
-    """The same, with a staircase of the least third objective of earlier points by their second."""
-    seconds: List[int] = []  # ascending, with descending thirds
-    thirds: List[int] = []
-    best = np.empty(len(points), dtype=bool)
-    for i, (_, second, third) in enumerate(points.tolist()):
-        place = bisect_right(seconds, second)
-        best[i] = not place or thirds[place - 1] > third
-        if best[i]:
-            first = bisect_left(seconds, second)
-            last = first
-            while last < len(thirds) and thirds[last] >= third:
-                last += 1
-            seconds[first:last], thirds[first:last] = [second], [third]
-    return best
-
-
-def undominated(points: np.ndarray) -> np.ndarray:
-    """Numbers of the points (rows) than which no other is as small in every column; of equal ones the first."""
-    if not len(points):
-        return np.zeros(0, dtype=np.intp)
-    varying = np.flatnonzero((points != points[0]).any(axis=0))
-    if not len(varying):
-        return np.zeros(1, dtype=np.intp)
-    columns = points[:, varying]
-    order = np.lexsort(columns.T[::-1])
-    columns = columns[order]
-    new = np.append(True, (columns[1:] != columns[:-1]).any(axis=1))
-    order, columns = order[new], columns[new]
-    if columns.shape[1] == 1:
-        return order[:1]
-    starts = np.flatnonzero(np.append(True, columns[1:, 0] > columns[:-1, 0]))
-    if columns.shape[1] > 2 and len(starts) > 1 and _falls(columns, starts):
-        # Only points with the same first number can beat each other.
-        groups = zip(starts, np.append(starts[1:], len(columns)))
-        found = [order[a:b] if b - a == 1 else order[a:b][undominated(columns[a:b, 1:])] for a, b in groups]
-        return np.concatenate(found)
-    if columns.shape[1] == 2:
-        second = columns[:, 1]
-        return order[second < np.minimum.accumulate(np.append(second[0] + 1, second[:-1]))]
-    # In this order a point can only be beaten by an earlier one.
-    best = np.empty((0, columns.shape[1]), dtype=columns.dtype)
-    kept: List[np.ndarray] = []
-    for start in range(0, len(columns), CHUNK):
-        part = columns[start : start + CHUNK]
-        alive = ~_beaten(part, best)
-        part, numbers = part[alive], np.arange(start, start + len(alive))[alive]
-        alive = ~_beaten(part, part, strictly_before=True)
-        best = np.concatenate([best, part[alive]])
-        kept.append(numbers[alive])
-    return order[np.concatenate(kept)]
-
-
-def _falls(columns: np.ndarray, starts: np.ndarray) -> bool:
-    """Whether some column falls wherever the first one rises; starts: where it does."""
-    lowest, highest = (reduce(columns[:, 1:], starts) for reduce in (np.minimum.reduceat, np.maximum.reduceat))
-    return bool((highest[1:] < lowest[:-1]).all(axis=0).any())
-
-
-def _beaten(points: np.ndarray, others: np.ndarray, strictly_before: bool = False) -> np.ndarray:
-    """Which points have another one that is as small in every column.
-
-    strictly_before: an earlier one of the same list.
-    """
-    if not len(points) or not len(others):
-        return np.zeros(len(points), dtype=bool)
-    beats = np.ones((len(points), len(others)), dtype=bool)
-    for k in range(points.shape[1]):
-        beats &= others[None, :, k] <= points[:, None, k]
-    if strictly_before:
-        beats = np.tril(beats, -1)
-    return beats.any(axis=1)
-
-
-def choose(columns: Dict[str, List[Any]], objectives: Sequence[Objective]) -> np.ndarray:
+def choose(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> np.ndarray:
     """Which rows of a table are on its frontier. Raises CostmodelError for an unknown column or one with a blank."""
     values = []
     for name, _ in objectives:
@@ -147,7 +43,7 @@ def choose(columns: Dict[str, List[Any]], objectives: Sequence[Objective]) -> np
     return frontier(values, [less for _, less in objectives])
 
 
-def with_step_flops(columns: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
+def with_step_flops(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """The columns, and step_flops: those of the forward and the backward pass."""
     if "step_flops" in columns or not {"forward_flops", "backward_flops"} <= columns.keys():
         return columns
@@ -155,7 +51,7 @@ def with_step_flops(columns: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
     return {**columns, "step_flops": [None if None in pair else sum(pair) for pair in both]}
 
 
-def join_accuracy(columns: Dict[str, List[Any]], path: str) -> Dict[str, List[Any]]:
+def join_accuracy(columns: dict[str, list[Any]], path: str) -> dict[str, list[Any]]:
     """The columns with the accuracy of each row's strategy, from a CSV file with the columns strategy and accuracy.
 
     Raises CostmodelError where a strategy of either is missing from the other or stands there twice.
@@ -163,7 +59,7 @@ def join_accuracy(columns: Dict[str, List[Any]], path: str) -> Dict[str, List[An
     table = read_table(path)
     if not {"strategy", "accuracy"} <= table.keys():
         raise CostmodelError(f"{path!r} has the columns {', '.join(table)}; allowed: strategy, accuracy")
-    found: Dict[str, float] = {}
+    found: dict[str, float] = {}
     for strategy, accuracy in zip(table["strategy"], table["accuracy"]):
         if not isinstance(accuracy, (int, float)) or not np.isfinite(accuracy):
             raise CostmodelError(f"{path!r}: the accuracy of {strategy!r} is {accuracy!r}; allowed: a number")

@@ -23,7 +23,6 @@ from .setting import Setting
 
 PAGE = 4096
 BOOKED = 128  # every buffer in a kernel's scratch is booked with the alignment that it may need
-DISPATCH = (2, 16)  # numbers of images from which on other rules hold, in in_onednn
 CACHE = 2**20  # of a core, as on the machine of the measurements: only rare kernels look at it
 
 Sizes = Tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output

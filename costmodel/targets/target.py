@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from ..errors import CostmodelError, unknown
+from ..sizes.size import Size
 
 DEVICES = ("cpu", "cuda", "none")
 ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
@@ -32,6 +33,21 @@ class Target:
     def block_bytes(self) -> int:
         """What every allocation is rounded up to (c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize)."""
         return 512 if self.device == "cuda" else 1
+
+    @property
+    def thresholds(self) -> Tuple[int, ...]:
+        """Numbers of images from which on kernels take other paths (in_onednn in onednn.py)."""
+        return (2, 16) if self.device == "cpu" else ()
+
+    @property
+    def period(self) -> int:
+        """A number of batches after which most sizes have the same remainder in blocks: images take multiples of 32."""
+        return max(1, self.block_bytes // 32)
+
+    def rounded(self, nbytes: Size) -> Size:
+        """Bytes that an allocation takes: whole blocks."""
+        block = self.block_bytes
+        return nbytes if block == 1 else -(-nbytes // block) * block
 
     def to_dict(self) -> Dict[str, Any]:
         """What the estimate assumes, for JSON."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
+from ..studies.grid.columns import UNITS
 from ..studies.pareto import Objective
 from .sweep import column
 from .table import Column, Table
@@ -13,16 +15,15 @@ from .table import Column, Table
 SHOWN = 200  # rows that people see
 
 
-def axes_of(columns: Dict[str, List[Any]]) -> List[str]:
+def axes_of(columns: dict[str, list[Any]]) -> list[str]:
     """The columns that tell what was chosen, those with one value in all rows left out."""
-    costs = ("_bytes", "_flops", "_parameters", "_blocks")
-    axes = [name for name in columns if not name.endswith(costs) and name != "accuracy"]
+    axes = [name for name in columns if name not in UNITS]
     return [name for name in axes if name == "strategy" or len(set(columns[name])) > 1]
 
 
 def frontier_table(
-    title: str, columns: Dict[str, List[Any]], on: Sequence[bool], objectives: Sequence[Objective]
-) -> Tuple[List[Table], List[str]]:
+    title: str, columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective]
+) -> tuple[list[Table], list[str]]:
     """The rows on the frontier, the best by the first objective first, and how many there were to choose from."""
     names = [*axes_of(columns), *(o.column for o in objectives)]
     first, less = objectives[0].column, objectives[0].less
@@ -35,7 +36,7 @@ def frontier_table(
     return [Table(title, heads, shown)], notes
 
 
-def csv_text(columns: Dict[str, List[Any]], on: Sequence[bool]) -> str:
+def csv_text(columns: dict[str, list[Any]], on: Sequence[bool]) -> str:
     """All rows, with a column that tells which are on the frontier (1) and which not (0)."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -45,8 +46,8 @@ def csv_text(columns: Dict[str, List[Any]], on: Sequence[bool]) -> str:
 
 
 def document(
-    title: str, columns: Dict[str, List[Any]], on: Sequence[bool], objectives: Sequence[Objective]
-) -> Dict[str, Any]:
+    title: str, columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective]
+) -> dict[str, Any]:
     """The same for JSON: one object for each row."""
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     return {

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
-from ..strategies import SUMMARIES
+from ..strategies import CHOICES, FULL, part_names
 from ..studies.plan.plan import Plan
 from .table import Column, Lines, Table, bar
 
 WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}  # in words; else a value
 
 
-def report(plan: Plan, path: Optional[str]) -> Lines:
+def report(plan: Plan, path: str | None) -> Lines:
     """Tables and notes. path: of the strategy file that was written, if any."""
     return [parts_table(plan)], notes(plan, path)
 
 
-def chosen_parts(plan: Plan) -> List[Tuple[Dict[str, Any], str, bool]]:
+def chosen_parts(plan: Plan) -> list[tuple[dict[str, Any], str, bool]]:
     """The estimate's parts, what trains in each, and whether it runs again; "" where nothing is chosen for it."""
     chosen = {name: (choice, again) for name, choice, again in plan.choices}
-    seen: Counter = Counter()
     found = []
-    for row in plan.estimate.blocks:
-        seen[row["name"]] += 1
-        name = row["name"] if seen[row["name"]] == 1 else f"{row['name']} {seen[row['name']]}"  # as `parts` calls it
-        choice, again = chosen.get(name, ("full" if row["name"] == "classifier" else "", False))
+    for name, row in zip(part_names(plan.estimate.graph), plan.estimate.blocks):
+        choice, again = chosen.get(name, (FULL.name if row["name"] == "classifier" else "", False))
         found.append((row, choice, again))
     return found
 
@@ -50,7 +46,7 @@ def parts_table(plan: Plan) -> Table:
     ], rows)  # fmt: skip
 
 
-def notes(plan: Plan, path: Optional[str]) -> List[str]:
+def notes(plan: Plan, path: str | None) -> list[str]:
     """What the plan reaches and costs, what its words mean, and how to go on."""
     estimate = plan.estimate
     most = "the most" if plan.is_proven else "the most that was found (the search was cut short)"
@@ -62,7 +58,8 @@ def notes(plan: Plan, path: Optional[str]) -> List[str]:
     ]
     used = {choice for _, choice, _ in plan.choices}
     if used:
-        lines.append("\n".join(f"{choice}: {words}." for choice, words in SUMMARIES.items() if choice in used))
+        explained = [choice for choice in CHOICES.values() if choice.name in used]
+        lines.append("\n".join(f"{choice.name}: {choice.summary}." for choice in explained))
     if path is not None:
         lines.append(f"{path} is a strategy: costmodel report {estimate.network} --strategy {path}"
                      f" --convention {estimate.convention}")  # fmt: skip

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ...errors import CostmodelError, unknown
 from ...sizes.size import is_int
+from ...step.request import DEFAULTS
 from ...strategies import read_text, split_list
 
 #: Every axis, the outermost first: a grid's cells stand in the order of nested loops, the batch running fastest.
 AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
         "batch")  # fmt: skip
+#: What an axis is where it is not given: as in an estimate; None, the network's own, for what makes a network.
+USUAL = {name: DEFAULTS.get(name) for name in AXES}
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
-#: The type of each axis' values; what a sweep counts beside them are integers.
-TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
+#: The type of each axis' values.
+AXIS_TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
 LONGEST = 2**26  # values of one axis
 
 RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")
 
 
-def spelled_out(name: str, given: Any) -> Tuple[Any, ...]:
+def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
     """The values of an axis, each once: of one value, a list, or for integers a text such as 1..64:8,128.
 
     A strategy may have a range of K: blocks:1..17. Raises CostmodelError where there is none, one of a wrong type, or a
@@ -43,7 +47,7 @@ def _integers(name: str, item: Any) -> Sequence[Any]:
     if item is None and name in ("resolution", "classes"):
         return [None]  # the network's own
     if isinstance(item, str):
-        found: List[int] = []
+        found: list[int] = []
         for part in item.split(","):
             match = RANGE.fullmatch(part.strip())
             if match:
@@ -75,7 +79,7 @@ def _range(what: str, match: "re.Match[str]") -> range:
 def _strategies(name: str, item: Any) -> Sequence[str]:
     if not isinstance(item, str):
         raise CostmodelError(f"{name} is {item!r}; allowed: a text such as full or blocks:1..5")
-    found: List[str] = []
+    found: list[str] = []
     for text in split_list(item):
         one = read_text(text)
         match = RANGE.fullmatch(one.argument or "")
@@ -100,15 +104,9 @@ def _names(name: str, item: Any) -> Sequence[str]:
     return [item] if name == "target" else item.split(",")
 
 
-def shard_of(text: str) -> Tuple[int, int]:
+def shard_of(text: str) -> tuple[int, int]:
     """(i, n) of i/n: the i-th of n parts. Raises CostmodelError where i is not from 1 to n."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise CostmodelError(f"shard is {text!r}; allowed: i/n with i from 1 to n, as in 1/8")
     return int(match[1]), int(match[2])
-
-
-def defaults() -> Dict[str, Any]:
-    """What an axis is where it is not given."""
-    return {"convention": "torch", "target": "cpu", "dtype": "float32", "optimizer": "sgd", "accumulate": 1,
-            "width": None, "classes": None, "strategy": "full", "resolution": None, "batch": 8}  # fmt: skip

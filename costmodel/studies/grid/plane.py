@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import lcm
-from typing import Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from ...conventions import find
 from ...errors import CostmodelError
 from ...graph.network import Network
 from ...sizes.by_batch import Batches, dense
-from ...sizes.size import Size, Uneven
+from ...sizes.size import Uneven
 from ...step.estimate import Estimate
 from ...step.memo import Remembered
 from ...step.request import Request
 from ...step.walk import analyze
 from ...strategies import apply
-from ...targets.onednn import DISPATCH
+from .columns import COLUMNS
 
-COLUMNS = ("saved_bytes", "step_peak_bytes", "peak_bytes", "forward_flops", "backward_flops", "trainable_parameters",
-           "trained_blocks")  # fmt: skip
-PEAKS = ("step_peak_bytes", "peak_bytes")  # the columns in which thresholds matter
 KEPT_ANSWERS = 8  # grids whose ops' answers are remembered
 MOST_BYTES = 2**27  # of arrays in them
-FEW = 3  # cells that are cheaper one by one
+ONE_BY_ONE = 3  # this many cells are cheaper priced one by one
 
 
 class Pricer:
     """Prices planes of cells, and remembers what the ops of a network answer from one strategy to the next."""
 
     def __init__(self) -> None:
-        self._answers: Dict[tuple, Tuple[Remembered, tuple]] = {}
+        self._answers: dict[tuple, tuple[Remembered, tuple]] = {}
 
     def check(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]) -> None:
         """Raise CostmodelError where the smallest cell has no cost, or the largest one's does not fit into 64 bits.
@@ -42,26 +38,26 @@ class Pricer:
             self._single(network, request._replace(batch=pick(batches), resolution=pick(resolutions)))
 
     def plane(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
-              out: Dict[str, np.ndarray]) -> None:  # fmt: skip
+              out: dict[str, np.ndarray]) -> None:  # fmt: skip
         """Fill the columns `out`, int64 arrays of shape (resolutions, batches); -1 where there is no such number.
 
         The largest cell must have passed `check`. Raises CostmodelError naming a cell that has no cost.
         """
-        if len(resolutions) * len(batches) <= FEW:
+        if len(resolutions) * len(batches) <= ONE_BY_ONE:
             for i, resolution in enumerate(resolutions):
                 for j, batch in enumerate(batches):
                     cell = self._single(network, request._replace(batch=batch, resolution=resolution))
                     _fill({name: column[i : i + 1, j : j + 1] for name, column in out.items()}, cell)
             return
         order = np.argsort(batches, kind="stable")
-        whole = {name: column for name, column in out.items() if name not in PEAKS}
+        whole = {name: column for name, column in out.items() if not COLUMNS[name].has_thresholds}
         self._part(network, request, resolutions, batches, order, whole)
-        peaks = {name: column for name, column in out.items() if name in PEAKS}
-        for run in runs(np.asarray(batches)[order], period(network, request)):
-            self._part(network, request, resolutions, batches, order[run], peaks)
+        others = {name: column for name, column in out.items() if COLUMNS[name].has_thresholds}
+        for run in runs(np.asarray(batches)[order], request.target.thresholds, period(network, request)):
+            self._part(network, request, resolutions, batches, order[run], others)
 
     def _part(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
-              where: np.ndarray, out: Dict[str, np.ndarray]) -> None:  # fmt: skip
+              where: np.ndarray, out: dict[str, np.ndarray]) -> None:  # fmt: skip
         """Fill the columns at some of the batches, whose places `where` are in ascending order of the batches."""
         part = [batches[j] for j in where]
         if np.array_equal(where, np.arange(where[0], where[0] + len(where))):
@@ -74,7 +70,7 @@ class Pricer:
             column[:, where] = fresh[name]
 
     def _run(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
-             out: Dict[str, np.ndarray]) -> None:  # fmt: skip
+             out: dict[str, np.ndarray]) -> None:  # fmt: skip
         """The same for ascending batches, in one walk where the course of the step is the same for all of them."""
         answers, (batch, side) = self._remembered(network, request, resolutions, batches)
         try:
@@ -134,37 +130,27 @@ class Pricer:
         self._single(network, request._replace(batch=batches[0], resolution=resolutions[0]))
 
 
-def _split(holds: np.ndarray) -> List[np.ndarray]:
+def _split(holds: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(holds), np.flatnonzero(~holds)]
 
 
 def period(network: Network, request: Request) -> int:
     """A number of batches after which remainders repeat: of blocks of memory, and of slices of the batch.
 
-    It only decides what is fast: sizes are lines where the batches are so far apart.
+    It only decides what is fast: sizes are lines where the batches are this far apart.
     """
-    graph = find(request.convention).lower(apply(request.strategy, network.graph))
-    return lcm(16 if request.target.block_bytes > 1 else 1, graph.prefix_slices)
+    return lcm(request.target.period, apply(request.strategy, network.graph).prefix_slices)
 
 
-def runs(batches: np.ndarray, period: int) -> List[np.ndarray]:
-    """Places of ascending batches, grouped such that within a group most sizes are lines."""
-    group = np.searchsorted(DISPATCH, batches, side="right")
+def runs(batches: np.ndarray, thresholds: Sequence[int], period: int) -> list[np.ndarray]:
+    """Places of ascending batches in groups, within each of which most sizes are lines."""
+    group = np.searchsorted(thresholds, batches, side="right")
     if period > 1 and len(batches) >= 4 * period:
         group = group * period + batches % period
     return [np.flatnonzero(group == one) for one in np.unique(group)]
 
 
-def _fill(out: Dict[str, np.ndarray], estimate: Estimate) -> None:
-    values: Dict[str, Callable[[], Size]] = {
-        "saved_bytes": lambda: estimate.saved_bytes,
-        "step_peak_bytes": lambda: estimate.memory_bytes["step_peak"],
-        "peak_bytes": lambda: estimate.memory_bytes["peak"],
-        "forward_flops": lambda: estimate.flops["forward"],
-        "backward_flops": lambda: estimate.flops["backward"],
-        "trainable_parameters": lambda: estimate.trainable_parameters,
-        "trained_blocks": lambda: estimate.trained_blocks,
-    }
+def _fill(out: dict[str, np.ndarray], estimate: Estimate) -> None:
     for name, column in out.items():
-        value = values[name]()
+        value = COLUMNS[name].value(estimate)
         column[...] = -1 if value is None else dense(value)

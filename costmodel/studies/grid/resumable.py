@@ -16,7 +16,7 @@ from ...errors import CostmodelError
 from ...files import parquet
 from ...files.parquet import is_parquet
 from ...version import __version__
-from .axes import TYPES
+from .columns import TYPES
 from .sweep import SweepPlan, write_rows
 
 
@@ -77,7 +77,8 @@ def fingerprint(plan: SweepPlan, shard: Tuple[int, int]) -> str:
     """What decides each byte of the output."""
     graphs = [f"{network.channels} {network.graph}" for network in plan.networks.values()]
     requests = [plan.request(number)[1] for number in range(len(plan.outer))]
-    read = [[str(request.target), str(request.strategy)] for request in requests]  # a file may say something else by now
+    # A strategy file may say something else by now.
+    read = [[str(request.target), str(request.strategy)] for request in requests]
     asked = [__version__, plan.network, graphs, plan.axes, read, shard, plan.column_names, len(plan.chunks(shard))]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 

@@ -20,8 +20,9 @@ from ...step.optimizer import find
 from ...step.request import DTYPES, Request
 from ...strategies import read
 from ...targets.target import parse
-from .axes import AXES, TYPES, defaults, spelled_out
-from .plane import COLUMNS, Pricer
+from .axes import AXES, USUAL, spelled_out
+from .columns import COLUMNS, TYPES
+from .plane import Pricer
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
 ROWS, CELLS = 128, 2**17  # resolutions and cells of a chunk at most
@@ -42,7 +43,7 @@ class SweepPlan:
     """A grid that is checked and not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
     def __init__(self, network: Union[str, Network, Any], axes: Dict[str, Any]) -> None:
-        self.axes = {name: spelled_out(name, {**defaults(), **axes}[name]) for name in (*AXES, *axes)}
+        self.axes = {name: spelled_out(name, {**USUAL, **axes}[name]) for name in (*AXES, *axes)}
         sizes = product(self.axes["width"], self.axes["classes"])
         self.networks = {(width, classes): load(network, classes, width) for width, classes in sizes}
         first = next(iter(self.networks.values()))
@@ -63,8 +64,7 @@ class SweepPlan:
     @property
     def named(self) -> List[str]:
         """The axes that have a column: FIRST, and those that are not left at their default."""
-        usual = defaults()
-        return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (usual[name],))]
+        return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (USUAL[name],))]
 
     @property
     def column_names(self) -> List[str]:
@@ -172,9 +172,8 @@ def sweep(
 class Sweep(Shown):
     """A table of costs: columns of equal length, a row for each cell of a grid.
 
-    fixed: what is the same in all of it. columns: the axes, then saved_bytes, step_peak_bytes, peak_bytes (bytes),
-    forward_flops, backward_flops, trainable_parameters, trained_blocks: int64, masked where a convention has no such
-    number. A column is also an attribute.
+    fixed: what is the same in all of it. columns: the axes, then the costs, each as in studies/grid/columns.py: int64,
+    masked where a convention has no such number. A column is also an attribute.
     """
 
     fixed: Dict[str, Any]

@@ -7,10 +7,10 @@ parameters above. A part is priced in a graph of its own, between two stand-ins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import product
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
+from typing import NamedTuple
 
 from ...conventions import find
 from ...errors import CostmodelError
@@ -19,88 +19,43 @@ from ...graph.graph import INPUT, Graph, Node
 from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of
 from ...graph.network import Network
-from ...graph.op import Op, Result, Work
+from ...graph.op import Result
 from ...sizes.size import nbytes, numel
 from ...step.estimate import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
 from ...step.request import Request
+from ...step.resident import resident
 from ...step.walk import broadcast_inputs, memory_of, price, shapes_of, work_of
-from ...strategies import STRATEGIES, parts, with_loss
+from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
 from ...targets.memory_order import Layout, contiguous
 from ...targets.setting import Setting
+from .stand_ins import Above, Below
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Below(Op):
-    """Stands for the parts below: hands on what they make. keeps: their backward reads it too. lies: in memory so."""
-
-    keeps: bool
-    lies: Layout
-    kind = "below"
-
-    def params(self):
-        return {"value": (1,)}
-
-    def shape(self, x):
-        return x
-
-    def layout(self, axes, *xs):
-        return self.lies
-
-    def needs(self):
-        return {"x": (), "value": ("y",) if self.keeps else ()}
-
-    def work(self, y, x):
-        return dict.fromkeys(("forward", "x", "value"), Work())
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Above(Op):
-    """Stands for the parts above, down from the loss. keeps: they keep what they are given. shared: they hand on a
-    gradient that is not for this part alone. lies: that gradient does in memory."""
-
-    keeps: bool
-    shared: bool
-    lies: Layout
-    kind = "above"
-    is_loss = True
-
-    @property
-    def contiguous_gradient(self):
-        return self.shared
-
-    def shape(self, x):
-        return ()
-
-    def needs(self):
-        return {"x": ("x",) if self.keeps else ()}
-
-    def gradient_layout(self, gradient, y, x):
-        return self.lies
-
-    def work(self, y, x):
-        return dict.fromkeys(("forward", "x"), Work())
-
-
-class Context(NamedTuple):
+class Neighbours(NamedTuple):
     """What a part's cost depends on beside its own choice.
 
-    demanded: the gradient of what it is given. above, below: the part above keeps what it is given, the one below what
-    it hands on.
+    demanded: something below trains, and wants the gradient of what the part is given. above_keeps: the part above
+    saves what it is given. below_keeps: the part below saves what it hands on.
     """
 
     demanded: bool
-    above: bool
-    below: bool
+    above_keeps: bool
+    below_keeps: bool
 
 
-class Summary(NamedTuple):
-    """The cost of a part. Bytes, but for the last two.
+#: Of a part below which nothing trains, where no neighbour saves what it shares with it.
+ALONE = Neighbours(demanded=False, above_keeps=False, below_keeps=False)
 
-    saved: made and kept in it, its result left out. forward: its highest level above what the parts below keep, what it
-    is given included; backward: above that and the gradients of the parts above (0 where it has no backward pass).
-    gradients: of its parameters, which stay; each: of each of them. resident: of optimizer state, buffers and earlier
-    gradients.
+
+class PartCost(NamedTuple):
+    """What a part costs by itself. All but the last four are bytes.
+
+    saved: made in the part and kept for its backward pass; its result is not counted. forward: the highest level of
+    its forward pass above what the parts below keep; what it is given counts. backward: the highest level of its
+    backward pass, above that and the gradients of the parts above; 0 where it has none. gradients: of its parameters,
+    which stay until the update. resident: optimizer state, buffers and earlier gradients. each_gradient: of each
+    trained parameter.
     """
 
     saved: int
@@ -108,7 +63,7 @@ class Summary(NamedTuple):
     backward: int
     gradients: int
     resident: int
-    each: Tuple[int, ...]
+    each_gradient: tuple[int, ...]
     keeps_input: bool
     keeps_output: bool
     flops: int
@@ -116,16 +71,19 @@ class Summary(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """One part; or all that follows the last block, classifier and loss included, which is costed as one."""
+    """What is priced as one: a part, or all that follows the last block, with the classifier and the loss.
 
-    names: Tuple[str, ...]
+    names: of its parts. codes: what may be chosen, a letter for each name.
+    """
+
+    names: tuple[str, ...]
     run: range
-    options: Tuple[str, ...]  # codes, a letter for each name
+    codes: tuple[str, ...]
     is_block: bool
 
 
-class Summaries:
-    """The summaries of a network's parts for one request; each is found when it is asked for, and once."""
+class PartCosts:
+    """The costs of a network's parts for one request; each is found when it is asked for, and once."""
 
     def __init__(self, network: Network, request: Request, checkpoint: bool = True) -> None:
         self.network, self.request, self.checkpoint = network, request, checkpoint
@@ -137,30 +95,33 @@ class Summaries:
         self.shapes = shapes_of(self.graph, (request.batch, network.channels, request.resolution, request.resolution))
         self.units = self._units()
         self._check_cuts()
-        self._found: Dict[tuple, Optional[Summary]] = {}
-        self._structures: Dict[Tuple[int, str], tuple] = {}
-        self._rewritten: Dict[str, Optional[Graph]] = {}
+        self._found: dict[tuple, PartCost | None] = {}
+        self._structures: dict[tuple[int, str], tuple] = {}
+        self._rewritten: dict[str, Graph | None] = {}
 
     # -- the parts and where they touch ---------------------------------------------------------------------
 
-    def _units(self) -> List[Unit]:
+    def _units(self) -> list[Unit]:
         graph, found = self.graph, parts(self.graph)
         if not graph.classifier:
             raise CostmodelError("the network has no classifier to train")
-        allowed = None if self.checkpoint else str.islower
         last = max((i for i, part in enumerate(found) if part.is_block), default=-1)
         units = [
-            Unit((part.name,), part.run, tuple(filter(allowed, part.choices())), part.is_block)
+            Unit((part.name,), part.run, tuple(filter(self._is_allowed, part.choices())), part.is_block)
             for part in found[: last + 1]
         ]
         above = found[last + 1 :]
         start = units[-1].run.stop if units else 0
-        options = tuple("".join(code) for code in product(*(part.choices() for part in above)))
-        return [*units, Unit(tuple(part.name for part in above), range(start, len(graph)), options, False)]
+        codes = tuple("".join(code) for code in product(*(part.choices() for part in above)))
+        return [*units, Unit(tuple(part.name for part in above), range(start, len(graph)), codes, False)]
+
+    def _is_allowed(self, letter: str) -> bool:
+        """Whether a part may have a letter, as far as running it again goes."""
+        return self.checkpoint or not is_checkpointed(letter)
 
     def _check_cuts(self) -> None:
         """Raise CostmodelError where a part is given more than the one value that the part below hands on."""
-        owners: Dict[str, int] = {}
+        owners: dict[str, int] = {}
         for u, unit in enumerate(self.units):
             for i in unit.run:
                 node = self.graph.nodes[i]
@@ -174,12 +135,12 @@ class Summaries:
                     raise CostmodelError(f"{node.owner} is used in two parts of the network; a plan wants it in one")
 
     @cached_property
-    def death(self) -> Dict[int, int]:
+    def death(self) -> dict[int, int]:
         """Node after which no call frame holds a value any longer."""
         return {value: i for i, values in frame_ends(with_loss(self.graph)).items() for value in values}
 
     @cached_property
-    def held(self) -> List[int]:
+    def held_until(self) -> list[int]:
         """For each unit, the last one during whose forward pass a call frame holds what the unit hands on."""
         unit_of = {i: u for u, unit in enumerate(self.units) for i in unit.run}
         top = len(self.units) - 1
@@ -190,25 +151,23 @@ class Summaries:
         if u < 0:
             return 0
         size = nbytes(numel(self.shapes[self.units[u].run.stop]), self.request.dtype.bits)
-        block = self.request.target.block_bytes
-        return -(-size // block) * block
+        return self.request.target.rounded(size)
 
     @property
     def loss_bytes(self) -> int:
         """Bytes of the loss, which the caller has."""
-        block = self.request.target.block_bytes
-        return -(-self.request.dtype.bits // 8 // block) * block
+        return self.request.target.rounded(self.request.dtype.bits // 8)
 
     @property
-    def number(self) -> int:
+    def number_bytes(self) -> int:
         """Bytes of a Python number in the update."""
         return Setting(self.request.target, self.request.dtype.bits // 8, True, ()).python_number
 
     @cached_property
-    def layouts(self) -> Tuple[Tuple[Layout, ...], Tuple[Layout, ...]]:
+    def layouts(self) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
         """How each value lies in memory, and its gradient."""
         plain = tuple(contiguous(len(shape)) for shape in self.shapes)
-        everything = self._uniform("t")
+        everything = self._uniform(FULL.letter)
         if everything is None or self.request.target.channels_last:
             return plain, plain
         graph = with_loss(everything)
@@ -218,48 +177,48 @@ class Summaries:
 
     # -- one part --------------------------------------------------------------------------------------------
 
-    def of(self, u: int, code: str, context: Context) -> Optional[Summary]:
-        """The summary of unit u with a choice; None where it cannot have it."""
+    def of(self, u: int, code: str, around: Neighbours) -> PartCost | None:
+        """The cost of unit u with a choice; None where it cannot have it."""
         nodes = self._nodes(u, code)
         if nodes is None:
             return None
         if not self._carries(u):
-            context = context._replace(above=False)
+            around = around._replace(above_keeps=False)
         if (u, code) not in self._structures:
             self._structures[u, code] = self._structure(u, nodes)
-        key = (self._structures[u, code], code.isupper(), context)
+        key = (self._structures[u, code], is_checkpointed(code), around)
         if key not in self._found:
             try:
-                self._found[key] = self._summary(u, nodes, code, context)
+                self._found[key] = self._cost(u, nodes, code, around)
             except CostmodelError:
                 self._found[key] = None
         return self._found[key]
 
-    def _nodes(self, u: int, code: str) -> Optional[Tuple[Node, ...]]:
+    def _nodes(self, u: int, code: str) -> tuple[Node, ...] | None:
         """The unit's nodes with a choice; None where it cannot have it."""
         everywhere = self._uniform(code[:1].lower())
         if everywhere is None or len(code) > 1:
             names = self.units[u].names
             letters = dict(zip(names, code.lower()))
-            everywhere = self._rewrite("".join(letters.get(part.name, "f") for part in parts(self.graph)))
+            everywhere = self._rewrite("".join(letters.get(part.name, FROZEN.letter) for part in parts(self.graph)))
         if everywhere is None:
             return None
         run = self.units[u].run
         return everywhere.nodes[run.start : run.stop]
 
-    def _uniform(self, letter: str) -> Optional[Graph]:
+    def _uniform(self, letter: str) -> Graph | None:
         """The graph with one choice for all blocks, and for what is none where it can have it."""
-        return self._rewrite("".join(letter if letter in part.choices() else "t" for part in parts(self.graph)))
+        return self._rewrite("".join(letter if letter in part.choices() else FULL.letter for part in parts(self.graph)))
 
-    def _rewrite(self, code: str) -> Optional[Graph]:
+    def _rewrite(self, code: str) -> Graph | None:
         if code not in self._rewritten:
             try:
-                self._rewritten[code] = STRATEGIES["plan"].rewrite(self.graph, code=code)
+                self._rewritten[code] = STRATEGIES[PLAN].rewrite(self.graph, code=code)
             except CostmodelError:
                 self._rewritten[code] = None
         return self._rewritten[code]
 
-    def _structure(self, u: int, nodes: Tuple[Node, ...]) -> tuple:
+    def _structure(self, u: int, nodes: tuple[Node, ...]) -> tuple:
         """What tells a unit's cost: equal for blocks that are alike."""
         unit = self.units[u]
         if not unit.is_block:
@@ -292,28 +251,28 @@ class Summaries:
         hands_on = any(op.result.is_view or op.contiguous_gradient or name in op.passes for op, name in readers)
         return len(readers) != 1 or hands_on
 
-    def _window(self, u: int, nodes: Tuple[Node, ...], code: str, context: Context) -> Graph:
+    def _window(self, u: int, nodes: tuple[Node, ...], code: str, around: Neighbours) -> Graph:
         """The unit's nodes between the stand-ins."""
         unit, graph = self.units[u], self.graph
         until = self._until(unit, nodes)
         nodes = tuple(replace(node, until=until[node.name]) if node.until else node for node in nodes)
-        window: List[Node] = list(nodes)
+        window: list[Node] = list(nodes)
         if unit.run.start:
             below = graph.nodes[unit.run.start - 1]
-            trains: FrozenSet[str] = frozenset({"value"}) if context.demanded else frozenset()
+            trains: frozenset[str] = frozenset({"value"}) if around.demanded else frozenset()
             last = until.get(below.name, "") if below.until else ""
             lies = self.layouts[0][unit.run.start]
-            window.insert(0, Node(below.name, Below(context.below, lies), (INPUT,), trains, below.name, last))
+            window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
         whole = Graph(tuple(window), containers=graph.containers)
         if unit is self.units[-1]:
             whole = with_loss(whole)
         else:
             lies = self.layouts[1][unit.run.stop]
-            above = Node("above", Above(context.above, self._shared(u), lies), (nodes[-1].name,))
+            above = Node("above", Above(around.above_keeps, self._shared(u), lies), (nodes[-1].name,))
             whole = replace(whole, nodes=(*whole.nodes, above))
-        return replace(whole, blocks=unit.names, checkpointed=unit.names) if code.isupper() else whole
+        return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
 
-    def _until(self, unit: Unit, nodes: Tuple[Node, ...]) -> Dict[str, str]:
+    def _until(self, unit: Unit, nodes: tuple[Node, ...]) -> dict[str, str]:
         """Of a traced network: until when each value is held, as far as the unit goes."""
         if not self.graph.is_traced:
             return {}
@@ -324,10 +283,10 @@ class Summaries:
                 found[names[v - 1]] = names[min(self.death[v], unit.run.stop - 1)]
         return found
 
-    def _summary(self, u: int, nodes: Tuple[Node, ...], code: str, context: Context) -> Summary:
+    def _cost(self, u: int, nodes: tuple[Node, ...], code: str, around: Neighbours) -> PartCost:
         unit, request = self.units[u], self.request
         offset = 1 if unit.run.start else 0
-        graph = self.convention.lower(self._window(u, nodes, code, context))
+        graph = self.convention.lower(self._window(u, nodes, code, around))
         images = self.shapes[unit.run.start]
         shapes = shapes_of(graph, images)
         kept = self.convention.kept(graph)
@@ -337,7 +296,7 @@ class Summaries:
         mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
         result = graph.content[offset + len(nodes)]
         first_run = [one for one in kept if one.rerun is None]
-        readers: Dict[Optional[int], Set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
+        readers: dict[int | None, set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
         keeps_output = unit is not self.units[-1] and not readers.get(result, set()).isdisjoint(mine)
         levels = timeline.levels(sizes).tolist()
@@ -346,15 +305,23 @@ class Summaries:
             if event.phase != UPDATE and event.node in mine:
                 highest[event.phase] = max(highest[event.phase], level)
         saved = levels[timeline.after_forward - 1] - int(sizes[timeline.slots.value(len(graph))])  # without the loss
-        saved -= self.boundary_bytes(u - 1) * (keeps_input or context.below)
-        saved -= self.boundary_bytes(u) * (keeps_output or context.above)
+        saved -= self.boundary_bytes(u - 1) * (keeps_input or around.below_keeps)
+        saved -= self.boundary_bytes(u) * (keeps_output or around.above_keeps)
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         own = [p for p, (owner, _) in enumerate(trained) if not offset or owner != graph.nodes[0].owner]
         gradients = [int(sizes[timeline.slots.parameter(p)]) for p in own]
-        elements = sum(numel(graph.parameters[trained[p]][0]) for p in own)
-        item, accumulated = request.dtype.bits // 8, request.accumulate > 1
-        resident = request.optimizer.state_bytes(elements, len(own), 8 * item) + item * elements * accumulated
-        resident += sum(nbytes(numel(extra.shape), extra.bits or 8 * item) for extra in graph.buffers.values())
+        shapes_of_own = [graph.parameters[trained[p]] for p in own]
+        stays = resident(shapes_of_own, graph.buffers.values(), request)
         work = flops(work_of(graph, shapes, reruns(graph))[offset : offset + len(nodes)])
-        return Summary(saved, highest[FORWARD], highest[BACKWARD], sum(gradients) * (not accumulated), resident,
-                       tuple(gradients), keeps_input, keeps_output, work["total"], elements)  # fmt: skip
+        return PartCost(
+            saved=saved,
+            forward=highest[FORWARD],
+            backward=highest[BACKWARD],
+            gradients=sum(gradients) * (not stays.accumulates),
+            resident=stays.beside_parameters,
+            each_gradient=tuple(gradients),
+            keeps_input=keeps_input,
+            keeps_output=keeps_output,
+            flops=work["total"],
+            parameters=sum(numel(shape) for shape, _ in shapes_of_own),
+        )

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any
 
-from ...api import estimate
-from ...errors import CostmodelError, unknown
-from ...files.table import read_table
+from ...api import estimate, request
+from ...errors import CostmodelError
 from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
-from ...sizes.size import is_int, nbytes
+from ...sizes.size import is_int
 from ...sizes.units import show_size
 from ...step.estimate import Estimate
-from ...strategies import CHOICES, parts, possible
+from ...step.resident import images_bytes, resident
+from ...step.walk import analyze
+from ...strategies import (
+    FROZEN,
+    Strategy,
+    StrategyText,
+    all_frozen,
+    choices_of,
+    chosen_parts,
+    of_code,
+    possible,
+    with_loss,
+)
 from ...strategies._file import text
-from .part_costs import Summaries, Summary
-from .search import MOST, Found, Search, Value
-
-MAXIMISE = ("parameters", "blocks")
-EXPRESSED = ("full", "bias", "last", "as_is")  # strategies that are choices for the parts, or the module's own
-TRAINING = ("bias", "mobiletl", "full")
+from .part_costs import PartCost, PartCosts
+from .search import Found, Search
+from .unit_options import Value
+from .values import MAXIMISE, TRAINING, checked_values, read_values
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,16 +53,14 @@ class Plan(Shown):
     is_proven: bool
 
     @property
-    def choices(self) -> List[Tuple[str, str, bool]]:
+    def choices(self) -> list[tuple[str, str, bool]]:
         """(part, what trains in it, whether it runs again in the backward pass), from the images up.
 
         Empty where a named strategy is better than any choice of parts.
         """
-        name, _, code = self.strategy.partition(":")
-        named = zip(parts(self.network.graph), code if name == "plan" else "")
-        return [(part.name, CHOICES[letter.lower()], letter.isupper()) for part, letter in named]
+        return chosen_parts(self.strategy, self.network.graph)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values: what was asked, what is chosen, and the estimate of it."""
         return {
             "network": self.network.name,
@@ -69,7 +76,8 @@ class Plan(Shown):
         }
 
     def __repr__(self) -> str:
-        return f"<Plan for {self.network.name}, {self.strategy}: {self.estimate.peak_bytes} of {self.budget_bytes} bytes>"
+        peak = f"{self.estimate.peak_bytes} of {self.budget_bytes} bytes"
+        return f"<Plan for {self.network.name}, {self.strategy}: {peak}>"
 
     def save(self, path: str) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.
@@ -90,19 +98,19 @@ class Plan(Shown):
 
 
 def plan(
-    network: Union[str, Network, Any],
+    network: str | Network | Any,
     budget: int,
-    maximise: Union[str, Mapping[str, Any]] = "parameters",
+    maximise: str | Mapping[str, Any] = "parameters",
     batch: int = 8,
-    resolution: Optional[int] = None,
+    resolution: int | None = None,
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
     dtype: str = "float32",
-    max_flops: Optional[int] = None,
+    max_flops: int | None = None,
     contiguous: bool = False,
     checkpoint: bool = True,
-    effective_batch: Optional[int] = None,
+    effective_batch: int | None = None,
 ) -> Plan:
     """The best choice for each part of a network whose step peaks at `budget` bytes at most, and whether it is proven.
 
@@ -131,17 +139,18 @@ def plan(
 class _Planner:
     """Plans for one request but the batch."""
 
-    def __init__(self, network: Network, asked: Dict[str, Any], budget: int, maximise: Union[str, Mapping[str, Any]],
-                 max_flops: Optional[int], contiguous: bool, checkpoint: bool) -> None:  # fmt: skip
+    def __init__(self, network: Network, asked: dict[str, Any], budget: int, maximise: str | Mapping[str, Any],
+                 max_flops: int | None, contiguous: bool, checkpoint: bool) -> None:  # fmt: skip
         self.network, self.asked, self.budget = network, asked, budget
         self.max_flops, self.contiguous, self.checkpoint = max_flops, contiguous, checkpoint
-        self.summaries: Dict[Tuple[int, int], Summaries] = {}
+        self.frozen = of_code(all_frozen(network.graph))
+        self.known_costs: dict[tuple[int, int], PartCosts] = {}
         self.maximised = maximise if isinstance(maximise, str) else "values"
         if maximise not in MAXIMISE:
             values = read_values(maximise) if isinstance(maximise, str) else maximise
             self.values = checked_values(values, network.graph.blocks)
 
-    def best(self, batch: int, micro_batches: int) -> Optional[Plan]:
+    def best(self, batch: int, micro_batches: int) -> Plan | None:
         """The best plan for a batch; None where nothing fits."""
         searched = self.searched(batch, micro_batches)
         candidates = [*([searched] if searched else []), *self.named(batch, micro_batches)]
@@ -153,25 +162,30 @@ class _Planner:
         return Plan(self.network, best.code, self.budget, self.maximised, best.value, micro_batches, chosen, is_proven)
 
     def required(self, batch: int, micro_batches: int) -> Plan:
-        """The same; raises CostmodelError where nothing fits."""
+        """The best plan for a batch; raises CostmodelError where nothing fits."""
         found = self.best(batch, micro_batches)
         if found is None:
-            least = self.estimate("plan:" + "f" * len(parts(self.network.graph)), batch, micro_batches)
-            if self.max_flops is not None and least.flops["total"] * micro_batches > self.max_flops:
-                raise CostmodelError(
-                    f"no plan for {self.network.name} takes at most {self.max_flops:,} FLOPs: with the classifier alone"
-                    f" trained it takes {least.flops['total'] * micro_batches:,}"
-                )
-            least = self.least(batch, micro_batches, least)
-            raise CostmodelError(
-                f"no plan for {self.network.name} fits into {show_size(self.budget)}: the least, {least.strategy} with"
-                f" batch {batch} at {self.asked['resolution']}, takes {show_size(least.peak_bytes)}"
-                f" ({least.peak_bytes} bytes; {self.asked['convention']})"
-            )
+            raise self.nothing_fits(batch, micro_batches)
         return found
 
+    def nothing_fits(self, batch: int, micro_batches: int) -> CostmodelError:
+        """The error for a budget into which nothing fits: it says what the least is."""
+        frozen = self.estimate(self.frozen, batch, micro_batches)
+        flops = frozen.flops["total"] * micro_batches
+        if self.max_flops is not None and flops > self.max_flops:
+            return CostmodelError(
+                f"no plan for {self.network.name} takes at most {self.max_flops:,} FLOPs: with the classifier alone"
+                f" trained it takes {flops:,}"
+            )
+        least = self.least(batch, micro_batches, frozen)
+        return CostmodelError(
+            f"no plan for {self.network.name} fits into {show_size(self.budget)}: the least, {least.strategy} with"
+            f" batch {batch} at {self.asked['resolution']}, takes {show_size(least.peak_bytes)}"
+            f" ({least.peak_bytes} bytes; {self.asked['convention']})"
+        )
+
     def accumulated(self, images: int) -> Plan:
-        """The best plan for an update by so many images, in the fewest micro-batches that reach the best value."""
+        """The best plan for an update by a number of images, in the fewest micro-batches that reach the best value."""
         whole = self.best(images, 1)
         if images == 1:
             return whole or self.required(images, 1)
@@ -187,56 +201,65 @@ class _Planner:
             low, high = (middle, high) if as_good else (low, middle)
         return found[sizes[low]]
 
-    def estimate(self, strategy: str, batch: int, micro_batches: int) -> Estimate:
+    def estimate(self, strategy: str | StrategyText, batch: int, micro_batches: int) -> Estimate:
         """The exact cost of a strategy."""
         return estimate(self.network, strategy, batch, accumulate=micro_batches, **self.asked)
 
-    def searched(self, batch: int, micro_batches: int) -> Optional[Found]:
-        """The best assignment, as a strategy; its exact peak is held against what the search has put together."""
-        frozen = self.estimate("plan:" + "f" * len(parts(self.network.graph)), batch, micro_batches)
+    def costs(self, batch: int, micro_batches: int) -> PartCosts:
+        """The costs of the network's parts; raises CostmodelError where a step has no cost at all."""
+        key = batch, micro_batches
+        if key not in self.known_costs:
+            network, asked = request(self.network, self.frozen, batch, accumulate=micro_batches, **self.asked)
+            analyze(network, asked)
+            self.known_costs[key] = PartCosts(self.network, asked, self.checkpoint)
+        return self.known_costs[key]
+
+    def search(self, costs: PartCosts, budget: int, flops: int | None, value: Value) -> Search:
+        """The search for choices of parts within a budget."""
+        fixed = resident(costs.graph.parameters.values(), (), costs.request).parameters
+        loss = with_loss(costs.graph).nodes[-1].op
+        fixed += images_bytes(costs.shapes[0], costs.request) + loss.given_bytes(costs.request.batch)
+        return Search(costs, value, budget, fixed, flops, self.contiguous)
+
+    def searched(self, batch: int, micro_batches: int) -> Found | None:
+        """The best choice of parts; its exact peak is held against what the search has put together."""
         flops = None if self.max_flops is None else self.max_flops // micro_batches
-        found = self.search(frozen, self.budget, flops).best()
+        found = self.search(self.costs(batch, micro_batches), self.budget, flops, self.value).best()
         if found is None:
             return None
-        exact = self.estimate(f"plan:{found.code}", batch, micro_batches)
+        strategy = str(of_code(found.code))
+        exact = self.estimate(strategy, batch, micro_batches)
         if exact.peak_bytes > self.budget or exact.flops["total"] != found.flops:
             raise CostmodelError(
-                f"{self.network.name}: its parts do not add up to the whole (plan:{found.code} peaks at"
+                f"{self.network.name}: its parts do not add up to the whole ({strategy} peaks at"
                 f" {exact.peak_bytes} bytes), so that no plan can be put together from them"
             )
-        return found._replace(code=f"plan:{found.code}")
-
-    def search(self, frozen: Estimate, budget: int, flops: Optional[int], value: Optional[Value] = None) -> Search:
-        """The search for assignments within a budget. frozen: the estimate of the one in which nothing else trains."""
-        key = frozen.batch, frozen.request.accumulate
-        if key not in self.summaries:
-            self.summaries[key] = Summaries(self.network, frozen.request, self.checkpoint)
-        memory = frozen.memory_bytes
-        fixed = memory["parameters"] + memory["input"] + nbytes(frozen.batch, 64)
-        return Search(self.summaries[key], value or self.value, budget, fixed, flops, self.contiguous)
+        return found._replace(code=strategy)
 
     def least(self, batch: int, micro_batches: int, frozen: Estimate) -> Estimate:
-        """The assignment of the lowest peak: found by halving what it may be."""
-        low, high, best = 0, frozen.peak_bytes, frozen.strategy
+        """The choice of parts with the lowest peak, found by halving what that may be. frozen: where all are frozen."""
+        low, high, best = 0, frozen.peak_bytes, self.frozen
         while high - low > 1:
             middle = (low + high) // 2
-            found = self.search(frozen, middle, None, lambda *_: 0.0).run(None, MOST, False)
+            found = self.search(self.costs(batch, micro_batches), middle, None, lambda *_: 0.0).any()
             if found is None:
                 low = middle
             else:
-                high, best = middle, f"plan:{found.code}"
+                high, best = middle, of_code(found.code)
         return self.estimate(best, batch, micro_batches)
 
-    def value(self, names: Sequence[str], code: str, cost: Summary) -> float:
+    def value(self, names: Sequence[str], code: str, cost: PartCost) -> float:
         """What choices are worth, as the search asks."""
         if self.maximised == "parameters":
             return cost.parameters
-        chosen = [(name, CHOICES[letter]) for name, letter in zip(names, code) if name in self.network.graph.blocks]
+        blocks = self.network.graph.blocks
+        trained = [(name, choice.name) for name, choice in zip(names, choices_of(code))
+                   if choice is not FROZEN and name in blocks]  # fmt: skip
         if self.maximised == "blocks":
-            return sum(choice != "frozen" for _, choice in chosen)
-        return sum(self.values[name][choice] for name, choice in chosen if choice != "frozen")
+            return len(trained)
+        return sum(self.values[name][choice] for name, choice in trained)
 
-    def value_of(self, exact: Estimate) -> Optional[float]:
+    def value_of(self, exact: Estimate) -> float | None:
         """What a named strategy is worth; None where that is not defined."""
         if self.maximised == "parameters":
             return exact.trainable_parameters
@@ -244,11 +267,11 @@ class _Planner:
             return exact.trained_blocks
         return None
 
-    def named(self, batch: int, micro_batches: int) -> List[Found]:
-        """The strategies that are no assignment of choices and fit."""
+    def named(self, batch: int, micro_batches: int) -> list[Found]:
+        """The named strategies that fit, but those which some choice of parts equals."""
         found = []
         for strategy in () if self.contiguous else possible(self.network.graph):
-            if strategy.takes_blocks or not strategy.trains or strategy.name in EXPRESSED:
+            if is_expressed(strategy) or not strategy.trains:
                 continue
             try:
                 exact = self.estimate(strategy.name, batch, micro_batches)
@@ -261,48 +284,6 @@ class _Planner:
         return found
 
 
-Values = Mapping[str, Union[float, Mapping[str, float]]]  # block -> value, or block -> choice -> value
-
-
-def read_values(path: str) -> Values:
-    """The values of a CSV file with the columns `block` and `value`, and `choice` where each choice has its own.
-
-    Raises CostmodelError where it cannot be read, or a row stands twice or is no number.
-    """
-    if not path.endswith(".csv"):
-        raise CostmodelError(f"maximise is {path!r}; allowed: {', '.join(MAXIMISE)}, or a .csv file of blocks' values")
-    columns = read_table(path)
-    if set(columns) not in ({"block", "value"}, {"block", "choice", "value"}):
-        raise CostmodelError(f"{path!r} has the columns {', '.join(columns)}; allowed: block, value, and choice")
-    values: Dict[str, Any] = {}
-    for row, (block, value) in enumerate(zip(columns["block"], columns["value"]), 2):
-        place, key = values, str(block)
-        if "choice" in columns:
-            place, key = values.setdefault(str(block), {}), str(columns["choice"][row - 2])
-        if key in place:
-            raise CostmodelError(f"{path!r}, row {row}: {block!r} stands twice")
-        if not isinstance(value, (int, float)):
-            raise CostmodelError(f"{path!r}, row {row}: the value is {value!r}; allowed: a number")
-        place[key] = value
-    return values
-
-
-def checked_values(values: Values, blocks: Sequence[str]) -> Dict[str, Dict[str, float]]:
-    """block -> choice -> value, for every block. Raises CostmodelError for unknown and missing ones."""
-    for name in values:
-        if name not in blocks:
-            raise unknown("block", name, blocks)
-    missing = [name for name in blocks if name not in values]
-    if missing:
-        raise CostmodelError(f"no value for the block{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
-    found = {}
-    for name, value in values.items():
-        by_choice = dict(value) if isinstance(value, Mapping) else dict.fromkeys(TRAINING, value)
-        if set(by_choice) != set(TRAINING):
-            given, allowed = ", ".join(by_choice), ", ".join(TRAINING)
-            raise CostmodelError(f"block {name!r} has values for {given}; allowed: for {allowed}")
-        for choice, worth in by_choice.items():
-            if isinstance(worth, bool) or not isinstance(worth, (int, float)) or not isfinite(worth):
-                raise CostmodelError(f"block {name!r}: the value of {choice} is {worth!r}; allowed: a number")
-        found[name] = {choice: float(worth) for choice, worth in by_choice.items()}
-    return found
+def is_expressed(strategy: Strategy) -> bool:
+    """Whether a named strategy is no plan of its own: some choice of parts equals it, or the module's flags do."""
+    return strategy.takes_blocks or strategy.of_modules or strategy.name in (*TRAINING, "last")

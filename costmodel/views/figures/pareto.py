@@ -11,9 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from ...sizes.units import BYTES, show_count, unit_of
+from ...sizes.units import BYTES as IN_BYTES
+from ...sizes.units import show_count, unit_of
 from ...strategies import read_text
-from ...studies.pareto import Objective, frontier
+from ...studies.frontier import frontier
+from ...studies.grid.columns import BYTES, FLOPS, UNITS
+from ...studies.pareto import Objective
 from ..pareto import axes_of
 
 # Okabe and Ito's colours, and a marker each, so that they are told apart in black and white too.
@@ -92,12 +95,12 @@ def _scaled(axes, which: str, values: List[Any], name: str) -> np.ndarray:
     """A column in the unit of its axis, which is labelled so; logarithmic where the largest is some times the least."""
     numbers = np.array(values, dtype=float)
     least, most = numbers.min(), numbers.max()
-    if name.endswith("_bytes"):
+    if UNITS.get(name) == BYTES:
         unit = unit_of(int(most))
-        numbers, label = numbers / BYTES[unit], f"{name[:-6].replace('_', ' ')} memory, {unit}"
+        numbers, label = numbers / IN_BYTES[unit], f"{name.removesuffix('_bytes').replace('_', ' ')} memory, {unit}"
     elif most >= 10**6:
         letter, factor = ("G", 10**9) if most >= 10**10 else ("M", 10**6)
-        numbers, label = numbers / factor, f"{name.replace('_', ' ').replace('flops', 'FLOPs')}, {letter}"
+        numbers, label = numbers / factor, f"{_words(name)}, {letter}"
     else:
         label = name.replace("_", " ")
     axes.set(**{f"{which}label": label})
@@ -109,6 +112,11 @@ def _scaled(axes, which: str, values: List[Any], name: str) -> np.ndarray:
         axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else "")
         axis.set_tick_params(which="both", labelsize=8)
     return numbers
+
+
+def _words(name: str) -> str:
+    """A column's name in words."""
+    return name.replace("_", " ").replace("flops", FLOPS)
 
 
 def _areas(values: List[Any]) -> np.ndarray:
@@ -160,7 +168,7 @@ def _legend(axes, groups: List[Group], drawn: Plane, columns: Dict[str, List[Any
     handles.append(Line2D([], [], color=BAND, linewidth=5, label="frontier of the two axes"))
     if drawn.bubble:
         values = np.array(columns[drawn.bubble], dtype=float)
-        name = drawn.bubble.replace("_", " ").replace("flops", "FLOPs")
+        name = _words(drawn.bubble)
         rows = dict.fromkeys(int(np.abs(values - v).argmin()) for v in (values.min(), np.median(values), values.max()))
         for row in rows:
             handles.append(Line2D([], [], color="#bbbbbb", marker="o", linewidth=0, markersize=np.sqrt(areas[row]),

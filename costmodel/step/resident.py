@@ -1,0 +1,46 @@
+"""What is there before a step: parameters and what stays with them from step to step, and the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..graph.op import Extra
+from ..sizes.size import Shape, Size, nbytes, numel
+from .request import Request
+
+
+class Resident(NamedTuple):
+    """Bytes of some parameters, and of what stays with them from step to step.
+
+    gradients: of all that train; they stay only where a step adds to those of earlier ones (accumulates).
+    """
+
+    parameters: int
+    buffers: int
+    gradients: int
+    optimizer: int
+    accumulates: bool
+
+    @property
+    def beside_parameters(self) -> int:
+        """What is there before a step beside the parameters."""
+        return self.buffers + self.optimizer + self.gradients * self.accumulates
+
+
+def resident(parameters: Iterable[tuple[Shape, bool]], buffers: Iterable[Extra], request: Request) -> Resident:
+    """What stays with parameters, each a (shape, whether it trains), and with buffers: of a network, or of a part."""
+    item, shapes = request.dtype.bits // 8, list(parameters)
+    trained = [numel(shape) for shape, trains in shapes if trains]
+    return Resident(
+        parameters=item * sum(numel(shape) for shape, _ in shapes),
+        buffers=sum(nbytes(numel(buffer.shape), buffer.bits or 8 * item) for buffer in buffers),
+        gradients=item * sum(trained),
+        optimizer=request.optimizer.state_bytes(sum(trained), len(trained), 8 * item),
+        accumulates=request.accumulate > 1,
+    )
+
+
+def images_bytes(images: Shape, request: Request) -> Size:
+    """Bytes of the images (N, C, H, W)."""
+    return request.dtype.bits // 8 * numel(images)

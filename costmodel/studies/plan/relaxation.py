@@ -1,0 +1,86 @@
+"""The most value that units may still add: a bound, as if their choices could be mixed in any proportion.
+
+That is the linear relaxation of a knapsack. Of each unit's choices those on the upper hull of value over cost matter;
+their steps, taken in the order of value for cost, make one concave curve for several units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from .unit_options import TradeOff, UnitOptions
+
+MOST_RATES = 8  # exchange rates that are tried
+TINY = 1e-9  # stands for a cost of 0 in a ratio
+
+Point = tuple[float, float]  # cost, value
+
+
+class Curve(NamedTuple):
+    """A concave curve through some points, level before the first and after the last."""
+
+    cost: np.ndarray
+    value: np.ndarray
+
+
+class Relaxation:
+    """Bounds on what the units below each unit may add, whatever is chosen above."""
+
+    def __init__(self, options: UnitOptions) -> None:
+        self.trade_offs = options.trade_offs
+
+    @cached_property
+    def by_bytes(self) -> list[Curve]:
+        """For each unit, the most value of the units below it for the bytes that they keep."""
+        return self.curves(lambda point: point.kept)
+
+    @cached_property
+    def by_flops(self) -> list[tuple[float, list[Curve]]]:
+        """(rate, curves): the same for FLOPs, to which each byte kept is added as `rate` FLOPs, for some rates.
+
+        The rates are those at which running a part again costs as much as it frees.
+        """
+        rates = sorted({
+            (again.flops - once.flops) / (once.kept - again.kept)
+            for points in self.trade_offs for once in points for again in points
+            if once.value == again.value and once.kept > again.kept and once.flops < again.flops
+        })  # fmt: skip
+        chosen = {0.0, *rates[:: max(1, len(rates) // MOST_RATES)]}
+        return [
+            (rate, self.curves(lambda point, rate=rate: point.flops + rate * point.kept)) for rate in sorted(chosen)
+        ]
+
+    def curves(self, cost: Callable[[TradeOff], float]) -> list[Curve]:
+        """For each unit, the most value of the units below it at a cost."""
+        least, value, steps, found = 0.0, 0.0, [], [Curve(np.zeros(1), np.zeros(1))]
+        for points in self.trade_offs:
+            first, *more = _hull_steps(sorted((cost(point), point.value) for point in points))
+            least, value, steps = least + first[0], value + first[1], steps + more
+            ordered = sorted(steps, key=lambda step: -step[1] / max(step[0], TINY))
+            costs, values = [least, *(s for s, _ in ordered)], [value, *(v for _, v in ordered)]
+            found.append(Curve(np.cumsum(costs), np.cumsum(values)))
+        return found
+
+
+def _hull_steps(points: list[Point]) -> list[Point]:
+    """The concave curve over points of ascending cost: its start, then its steps, none of which falls."""
+    hull: list[Point] = []
+    for point in points:
+        if hull and point[0] == hull[-1][0]:
+            if point[1] <= hull[-1][1]:
+                continue
+            hull.pop()
+        if hull and point[1] <= hull[-1][1]:
+            continue
+        while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return [hull[0], *((b[0] - a[0], b[1] - a[1]) for a, b in zip(hull, hull[1:]))]
+
+
+def _slope(a: Point, b: Point) -> float:
+    return (b[1] - a[1]) / (b[0] - a[0])

@@ -1,0 +1,79 @@
+"""Facts that stand in one place: choices for parts, defaults of a request, optimizers."""
+
+import inspect
+
+import pytest
+import torch
+
+import costmodel
+from costmodel.errors import CostmodelError
+from costmodel.pytorch.validate import validate
+from costmodel.step.optimizer import OPTIMIZERS
+from costmodel.step.request import DEFAULTS
+from costmodel.strategies import CHOICES, FROZEN, all_frozen, apply, choices_of, chosen_parts, of_code, parts
+from costmodel.studies.grid.axes import AXES, USUAL
+from costmodel.views.figures.step import CHOSEN
+
+
+def test_every_choice_has_a_letter_of_its_own_and_a_colour():
+    assert [choice.letter for choice in CHOICES.values()] == list(CHOICES)
+    assert all(letter.islower() and len(letter) == 1 for letter in CHOICES)
+    assert {choice.name for choice in CHOICES.values()} <= set(CHOSEN)
+
+
+@pytest.mark.parametrize("letter, strategy", [("f", "last"), ("b", "bias"), ("t", "full")])
+def test_a_choice_for_all_parts_is_the_strategy_of_its_name(letter, strategy):
+    network = costmodel.load("mobilenet_v2")
+    code = letter * len(parts(network.graph))
+    assert apply(of_code(code), network.graph).nodes == apply(strategy, network.graph).nodes
+
+
+def test_mobiletl_in_the_last_blocks_is_mobiletl():
+    graph = costmodel.load("mobilenet_v2").graph
+    named = [part.is_block for part in parts(graph)]
+    last = max(i for i, is_block in enumerate(named) if is_block)
+    code = "f" * (last - 2) + "mmm" + "t" * (len(named) - last - 1)
+    assert apply(of_code(code), graph).nodes == apply("mobiletl:3", graph).nodes
+
+
+def test_what_a_code_says():
+    graph = costmodel.load("mobilenet_v2").graph
+    code = all_frozen(graph)
+    assert set(choices_of(code)) == {FROZEN}
+    first, second, *_ = chosen_parts(of_code("b" + "T" + code[2:]), graph)
+    assert first == ("stem", "bias", False) and second == ("features.1", "full", True)
+    assert chosen_parts("full", graph) == []
+    with pytest.raises(CostmodelError, match="stem has 'm'; allowed: f, b, t"):
+        apply(of_code("m" + code[1:]), graph)
+
+
+@pytest.mark.parametrize("call", [costmodel.estimate, costmodel.plan, costmodel.sweep, costmodel.api.request, validate])
+def test_the_defaults_of_public_calls(call):
+    shown = inspect.signature(call).parameters
+    for name in DEFAULTS.keys() & shown.keys():
+        if shown[name].default is not inspect.Parameter.empty:
+            assert shown[name].default == DEFAULTS[name], name
+    assert {"batch", "convention", "resolution"} <= shown.keys()
+
+
+def test_the_usual_value_of_every_axis():
+    assert list(USUAL) == list(AXES) and DEFAULTS.keys() <= USUAL.keys()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_is_torchs(name):
+    """Its state, after a step, is what the table says."""
+    optimizer = OPTIMIZERS[name]
+    parameter = torch.nn.Parameter(torch.ones(7, 3))
+    real = getattr(torch.optim, optimizer.torch_class)([parameter], **dict(optimizer.torch_options))
+    parameter.sum().backward()
+    real.step()
+    state = [value for value in real.state[parameter].values() if isinstance(value, torch.Tensor)]
+    assert sum(value.nbytes for value in state) == optimizer.state_bytes(21, 1)
+
+
+def test_the_highest_level_of_an_update():
+    """Adam's: the denominator before, the square root, the denominator and a number; momentum's: a number."""
+    assert OPTIMIZERS["sgd"].update_bytes(100, 30, 8) == 0
+    assert OPTIMIZERS["momentum"].update_bytes(100, 30, 8) == 8
+    assert OPTIMIZERS["adam"].update_bytes(100, 30, 8) == 30 + 100 + 100 + 8
