@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import time
 
 import pytest
 import timm
@@ -145,15 +144,13 @@ def test_a_trace_is_the_spec_of_the_same_network():
             assert one["flops"] == other["flops"]
 
 
-def test_tracing_takes_less_than_a_second_and_leaves_the_module_as_it_is():
+def test_tracing_leaves_the_module_as_it_is():
     module = torchvision.models.mobilenet_v2().eval()
     module.features[3].train()
     module.features[0].requires_grad_(False)
     before = copy.deepcopy(module)
     state = torch.random.get_rng_state()
-    start = time.perf_counter()
     trace(module, 224)
-    assert time.perf_counter() - start < 1
     assert torch.equal(state, torch.random.get_rng_state())
     for part, other in zip(module.modules(), before.modules()):
         assert part.training == other.training and vars(part).keys() == vars(other).keys()
