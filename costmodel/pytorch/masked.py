@@ -51,7 +51,7 @@ class _Activate(Function):
         threshold_backward = aten.threshold_backward.grad_input if own else aten.threshold_backward
         if module.passes is above_0:
             return threshold_backward(g, kept, 0, **into), None
-        there_is_nan = has_nan(kept)  # whose sign, and which way torch lets its gradient go, differ by machine and place
+        there_is_nan = has_nan(kept)  # its sign, and what torch does with its gradient, depend on machine and place
         if module.passes is between_0_and_6:
             hardtanh_backward = aten.hardtanh_backward.grad_input if own else aten.hardtanh_backward
             gx = hardtanh_backward(g, kept, 0, 6, **into)
