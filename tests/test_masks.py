@@ -107,7 +107,8 @@ def wrong_elements(form, x):
 def main(count, flush):
     """Prints the instruction set, how many values of each type were tried, and what was wrong.
 
-    flush: subnormal numbers are flushed to zero, which changes nothing for what goes by the sign alone.
+    flush: subnormal numbers are flushed to zero: then the rule's own comparisons take them as zeros. In bfloat16 some
+    of torch's loops do and others do not, so that no rule for ReLU holds there.
     """
     torch.set_num_threads(1)
     if flush and not torch.set_flush_denormal(True):
@@ -117,7 +118,7 @@ def main(count, flush):
         x = values(dtype, count)
         tried[str(dtype)] = x.numel()
         for form in FORMS:
-            if flush and form[0] not in ("hardswish", "silu", "gelu"):
+            if flush and dtype is torch.bfloat16 and form[0] in ("relu", "relu6"):
                 continue
             for start in range(0, x.numel(), CHUNK):
                 for name, what in wrong_elements(form, x[start : start + CHUNK]).items():
@@ -156,7 +157,7 @@ def test_gradients_pass_where_the_input_says_ten_million_times(capability):
 
 
 @each_capability
-def test_signs_are_kept_where_subnormal_numbers_are_flushed(capability):
+def test_gradients_pass_where_the_input_says_where_subnormal_numbers_are_flushed(capability):
     found = masks_of(capability, 65_536, flush=True)
     if not found["tried"]:
         pytest.skip("this machine flushes nothing")

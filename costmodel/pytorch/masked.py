@@ -79,7 +79,8 @@ class MaskedActivation(nn.Module):
     A smooth activation's mask is packed from x. Its output may be kept instead where its sign is the input's on every
     instruction set, far out and for subnormal numbers too: hardswish's and silu's is, gelu's is not (AVX2 and oneDNN
     give +0.0 far below 0). Only -inf gives them NaN, which NaN's rule takes care of. ReLU's masks are read off the
-    output, as stock ReLU's: where subnormal numbers are flushed to zero, they are zeros here, too.
+    output, as stock ReLU's: where subnormal numbers are flushed to zero, they are zeros here, too. (In bfloat16 torch's
+    loops over single elements flush them in the backward pass only; there a packed mask passes them.)
     """
 
     def __init__(self, kind: str, signed: bool = False, keep: str = "mask", inplace: bool = False,
