@@ -22,7 +22,8 @@ class Activation(Op):
     torch_reads: ClassVar[str] = "x"  # by torch's formula
     torch_name: ClassVar[str]
     operations: ClassVar[tuple] = (1, 1)  # per element: forward, backward
-    #: The output tells the mask: y > 0 for ReLU, 0 < y < 6 for ReLU6, the sign bit of y for the smooth ones.
+    #: The output tells the mask, on every instruction set and in every data type: y > 0 for ReLU, 0 < y < 6 for ReLU6,
+    #: the sign bit of y for h-swish and SiLU (tests/test_masks.py).
     carries_mask: ClassVar[bool] = True
 
     inplace = False
@@ -133,12 +134,16 @@ class Sigmoid(Activation):
 
 @op("gelu")
 class GELU(Activation):
-    """x * Phi(x), with the error function or its tanh approximation."""
+    """x * Phi(x), with the error function or its tanh approximation.
+
+    Far below 0 the output is +0.0 or -0.0, as the instruction set has it: it does not tell the input's sign.
+    """
 
     approximate: str = "none"
     signed: bool = False
 
     operations = (5, 9)
+    carries_mask = False
 
     def __post_init__(self):
         check(self.approximate in ("none", "tanh"), f"approximate is {self.approximate!r}; allowed: none, tanh")

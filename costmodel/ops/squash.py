@@ -22,7 +22,11 @@ class Tanh(Activation):
 
 @op("hardtanh")
 class Hardtanh(Activation):
-    """min(max(x, low), high), as torch.nn.Hardtanh and, with `clamp`, torch.clamp."""
+    """min(max(x, low), high), as torch.nn.Hardtanh and, with `clamp`, torch.clamp.
+
+    The gradient passes between the bounds and, with `clamp`, at the bounds: there its output does not tell an input on
+    the bound from one beyond.
+    """
 
     low: float = -1.0
     high: float = 1.0
@@ -34,6 +38,11 @@ class Hardtanh(Activation):
 
     def __post_init__(self):
         check(self.low <= self.high, f"low {self.low} is above high {self.high}")
+
+    @property
+    def carries_mask(self):
+        # A bound that a data type rounds is passed by the output that was cut at it: these are exact in all of them.
+        return not self.clamp and all(abs(bound) <= 256 and bound == int(bound) for bound in (self.low, self.high))
 
     @property
     def bounds(self):
@@ -60,6 +69,10 @@ class LeakyReLU(Activation):
 
     reads = "mask"
 
+    @property
+    def carries_mask(self):
+        return self.slope >= 0  # else the output is positive on both sides
+
     def torch_needs(self):
         return {"x": ("y" if self.inplace else "x",)}
 
@@ -77,7 +90,7 @@ class ELU(Activation):
     operations = (3, 3)
 
     def needs(self):
-        return {"x": ("y",)}
+        return {"x": ("y" if self.alpha >= 0 else "x",)}  # below 0 the output is positive on both sides
 
     def torch_needs(self):
         return {"x": ("y" if self.inplace else "x",)}
