@@ -6,7 +6,6 @@ from itertools import product
 
 import pytest
 from click.testing import CliRunner
-from references import NAMES  # noqa: F401  (makes timm importable beside any torchvision)
 from torch import nn
 
 import costmodel

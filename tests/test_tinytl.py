@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import references  # noqa: F401
 import torch
 from real import NETWORKS
 

@@ -5,7 +5,6 @@ import sys
 import time
 
 import pytest
-import references  # noqa: F401  first of all: it lets torchvision import beside a CPU build of torch
 import timm
 import torch
 import torchvision
