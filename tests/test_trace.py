@@ -192,6 +192,9 @@ BODIES = {
     "shuffle": lambda net, x: x.view(len(x), 2, 4, *x.shape[2:]).transpose(1, 2).flatten(1, 2),
     "chunks": lambda net, x: torch.cat(x.chunk(2, 1)[::-1], 1),
     "slices": lambda net, x: x[:, :, 1:-1, ::2].sigmoid(),
+    "slices of whole axes": lambda net, x: x.sigmoid()[:, :8, 0:, :99][:, :, -10:][..., 2:],
+    "a slice that is all": lambda net, x: x.sigmoid()[:][:, None, ..., 1:][:, 0],
+    "picked of a slice": lambda net, x: x.sigmoid()[:, net.order, :, 1:],
     "split": lambda net, x: torch.cat([part.tanh() for part in x.split([2, 6], dim=1)], dim=1),
     "stack": lambda net, x: torch.stack([x, x.sigmoid()], dim=1).mean(1),
     "padding": lambda net, x: functional.pad(x, (1, 2, 0, 1)).sigmoid(),
@@ -256,6 +259,7 @@ def test_multi_head_attention_costs_what_is_predicted(need_weights, options):
         estimate = costmodel.estimate(network, strategy, 3, 16, target="none")
         measured = measure(configure(module, strategy, estimate.graph), 3, 16)
         assert estimate.saved_bytes == measured.saved_bytes, strategy
+        assert estimate.step_peak_bytes == measured.tensor_peak_bytes, strategy
         assert estimate.flops["forward"] == measured.forward_flops
         assert estimate.flops["backward"] == measured.backward_flops
         assert estimate.trainable_parameters == measured.trainable_parameters

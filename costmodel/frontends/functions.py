@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Tuple
 
 from .. import ops  # noqa: F401  (registers every op)
 from ..op import OPS
+from .installed import attention_lies_as_queries
 
 FUNCTIONS: Dict[str, Callable[..., Any]] = {}
 
@@ -351,7 +352,9 @@ def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=Fal
     one = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
     if query.dim() != 4 or dropout_p or not one:
         return attention_by_parts(t, query, key, value, dropout_p, scale)
-    return t.emit(OPS["attention"](), [query, key, value], t.like(query))  # with the strides of the queries
+    n, heads, tokens, features = query.shape
+    y = t.torch.empty(n, tokens, heads, features, device="meta").transpose(1, 2)
+    return t.emit(OPS["attention"](), [query, key, value], t.like(query) if attention_lies_as_queries() else y)
 
 
 def attention_by_parts(t, query, key, value, dropout_p, scale):
