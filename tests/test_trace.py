@@ -266,6 +266,43 @@ def test_multi_head_attention_costs_what_is_predicted(need_weights, options):
         assert measure(realize(network, strategy), 3, 16).saved_bytes == measured.saved_bytes
 
 
+class Patches(nn.Module):
+    """Attention of torch's own between patches, each of 8 features in heads of 4."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.heads = heads
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).mT
+        y = functional.scaled_dot_product_attention(*self.heads(x))
+        y = y.transpose(1, 2).flatten(2) if y.dim() == 4 else y
+        return self.fc((y if y.shape == x.shape else y.repeat(1, 1, 2)).mean(1))
+
+
+HEADS = {
+    "two heads": lambda x: [x.contiguous().unflatten(2, (2, 4)).transpose(1, 2)] * 3,
+    "one key for both": lambda x: [
+        x.contiguous().unflatten(2, (2, 4)).transpose(1, 2), *[x[:, None, :, :4].contiguous()] * 2],
+    "one head": lambda x: [x.contiguous(), x.sigmoid().contiguous(), x.tanh().contiguous()],
+    "features that lie apart": lambda x: [x.unflatten(2, (2, 4)).transpose(1, 2)] * 3,
+}
+
+
+@pytest.mark.parametrize("heads", HEADS)
+def test_attention_costs_what_is_predicted(heads):
+    module = Patches(HEADS[heads])
+    network = trace(module, 16)
+    for run in (module, realize(network, "as_is")):
+        estimate, measured = costmodel.estimate(network, "as_is", 3, 16, target="none"), measure(run, 3, 16)
+        assert estimate.saved_bytes == measured.saved_bytes
+        assert estimate.step_peak_bytes == measured.tensor_peak_bytes
+        assert estimate.flops["forward"] == measured.forward_flops
+        assert estimate.flops["backward"] == measured.backward_flops
+
+
 def test_parameters_that_no_node_uses_are_counted():
     module = Net()
     module.spare = nn.Linear(10, 10)

@@ -7,6 +7,7 @@ says which version does what.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Tuple
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -18,6 +19,26 @@ def attention_lies_as_queries() -> bool:
     with torch.inference_mode():
         queries = torch.zeros(2, 2, 3, 4)  # a contiguous one lies by image, head, token and feature
         return scaled_dot_product_attention(queries, queries, queries).is_contiguous()
+
+
+@lru_cache(maxsize=None)
+def attention_shares_keys() -> bool:
+    """Whether the CPU's kernel for attention takes one key and one value for all heads."""
+    return _is_one_kernel((1, 2, 1, 1), (1, 1, 1, 1))
+
+
+@lru_cache(maxsize=None)
+def attention_takes_batches_of_one_head() -> bool:
+    """Whether the CPU's kernel for attention takes (N, L, E), as the heads of one image."""
+    return _is_one_kernel((1, 1, 1), (1, 1, 1))
+
+
+def _is_one_kernel(queries: Tuple[int, ...], keys: Tuple[int, ...]) -> bool:
+    """Whether attention is one node of autograd's, or one behind a view; where it is made of products it is many."""
+    with torch.enable_grad():
+        query, key = torch.zeros(queries, requires_grad=True), torch.zeros(keys)
+        node = scaled_dot_product_attention(query, key, key).grad_fn
+    return any("Attention" in one.name() for one in (node, node.next_functions[0][0]))
 
 
 @lru_cache(maxsize=None)

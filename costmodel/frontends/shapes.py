@@ -7,8 +7,8 @@ from typing import Tuple
 
 from ..op import OPS
 from ..size import LARGEST
+from . import installed
 from .functions import FUNCTIONS, function, two
-from .installed import open_slices_are_nodes
 
 
 @function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "reshape_as", "view_as")
@@ -131,7 +131,7 @@ def getitem(t, x, index):
 
 def passes_over(i: slice, size: int) -> bool:
     """Whether torch makes nothing of a slice, one of several indices, of an axis of this size."""
-    whole = i.stop == size or not open_slices_are_nodes() and (i.stop is None or i.stop > size)
+    whole = i.stop == size or not installed.open_slices_are_nodes() and (i.stop is None or i.stop > size)
     return whole and not i.start and i.step in (None, 1)
 
 
