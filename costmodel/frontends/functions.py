@@ -357,9 +357,10 @@ def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=Fal
     fits = query.dim() == 4 and one and (shared or query.shape[:-2] == key.shape[:-2])
     if not fits or dropout_p or any(x.stride(-1) != 1 for x in t.without_data([query, key, value])):
         return attention_by_parts(t, query, key, value, dropout_p, scale)
+    by_token = not installed.attention_lies_as_queries()
     n, heads, tokens, features = query.shape
-    y = t.torch.empty(n, tokens, heads, features, device="meta").transpose(1, 2)
-    return t.emit(OPS["attention"](), [query, key, value], t.like(query) if installed.attention_lies_as_queries() else y)
+    y = t.torch.empty(n, tokens, heads, features, device="meta").transpose(1, 2) if by_token else t.like(query)
+    return t.emit(OPS["attention"](by_token), [query, key, value], y)
 
 
 def attention_by_parts(t, query, key, value, dropout_p, scale):
