@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..op import Extra, Op, Pair, Work, check, op, pair
-from ..size import broadcast, numel, require, window
-from ..layouts import Layout, contiguous
+from ..layouts import Layout, contiguous, copy_of, dense
+from ..size import broadcast, minimum, numel, require, where, window
 from .conv import Conv2d
 
 
@@ -99,13 +99,19 @@ def _layer(op, weight):
     return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups, op.bias)
 
 
+BY_TOKEN = Layout((0, 2, 1, 3))  # of (N, heads, L, E)
+
+
 @op("attention")
 class Attention(Op):
     """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
 
-    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as the queries are. The weights
-    are not kept: backward computes them again from the queries, the keys and the logarithms of the softmax's sums.
+    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as the queries are, or by_token: as
+    (N, L, heads, E). The weights are not kept: backward computes them again from the queries, the keys and the logarithms
+    of the softmax's sums.
     """
+
+    by_token: bool = False
 
     inputs = ("q", "k", "v")
     torch_joint = True  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
@@ -116,16 +122,31 @@ class Attention(Op):
         return (*q[:-1], v[-1])
 
     def layout(self, axes, *xs):
-        return Layout((0, 2, 1, 3))
+        return BY_TOKEN if self.by_token else dense(xs[0])
 
     def gradient_layout(self, gradient, y, x):
-        return Layout((0, 2, 1, 3))
+        return BY_TOKEN
 
     def needs(self):
         return dict.fromkeys(self.inputs, ("q", "k", "v", "y", "logsumexp"))
 
     def extras(self, q, k, v):
         return {"logsumexp": Extra(q[:-1], 32)}
+
+    def transients(self, setting, y, q, k, v):
+        # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp: each thread has the weights of a block of queries and keys,
+        # the maxima and sums of their rows, and their part of the output; in backward the weights and their gradients,
+        # and all together one number per row. Backward wants the output's gradient by token.
+        given = 0 if setting.recorded else 4 * numel(q[:-1])  # the logarithms of the sums
+        if not setting.kernels:
+            return (given, 0)
+        block = where(q[2] >= 768, 256, where(q[2] >= 192, 64, 32))
+        rows, columns = minimum(block, q[2]), minimum(512, k[2])
+        lies = setting.gradient or contiguous(4)
+        copy = copy_of(lies, y, BY_TOKEN.order, setting.item * numel(y))
+        each = rows * (columns + 2 + v[3]), 2 * rows * columns
+        forward, backward = (4 * setting.target.threads * one for one in each)
+        return (given + forward, copy + backward + 4 * rows)
 
     def work(self, y, q, k, v):
         one, other = numel(q) * k[-2], numel(q[:-1]) * k[-2] * v[-1]
