@@ -1,24 +1,17 @@
 """Reference networks for the tests, and each training strategy set up on them by flags and modes alone.
 
 Nothing here uses the package under test: torchvision and timm build seven of the nine networks, the other two
-are written out below, and a strategy is nothing but `requires_grad` and `train()`/`eval()`.
+are written out below, and a strategy is nothing but `requires_grad` and `train()`/`eval()`. (That torchvision can be
+imported is seen to in conftest.py.)
 """
 
 from collections import OrderedDict
 
-import torch
-from torch import nn
-
-# Beside a CPU build of torch, torchvision's compiled operators do not load and its import fails on their
-# schemas. The models use none of them: declaring the schemas is enough. The Library must stay referenced.
-_SCHEMAS = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _SCHEMAS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-import timm  # noqa: E402
-from timm.models import efficientnet as timm_efficientnet  # noqa: E402
+import timm
+from timm.models import efficientnet as timm_efficientnet
 from timm.models import mobilenetv3 as timm_mobilenetv3
-from torchvision.models import efficientnet, mnasnet, mobilenetv2, mobilenetv3  # noqa: E402
+from torch import nn
+from torchvision.models import efficientnet, mnasnet, mobilenetv2, mobilenetv3
 
 NAMES = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet_b1", "efficientnet_b0",
          "efficientnet_lite0", "mobilenet_v4_conv_small", "proxyless_mobile", "mcunet_5fps")

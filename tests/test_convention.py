@@ -8,7 +8,7 @@ import costmodel
 from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import Graph, Node
-from costmodel.ops.activation import Hardsigmoid, Hardswish, ReLU, ReLU6, Sigmoid
+from costmodel.ops.activation import ELU, GELU, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, ReLU, ReLU6, Sigmoid
 from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.linear import Linear
@@ -171,6 +171,47 @@ CASES = {
     # In-place h-swish keeps a clone, in ideal too: its derivative reads the input, which the result does not tell.
     "hardswish": (
         [FIRST, (Hardswish(inplace=True), ()), NEXT],
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+    ),
+    # MobileTL's rule goes by the sign of the input. It is the sign of h-swish's output, on every machine.
+    "a signed hardswish's mask is read off its output": (
+        [FIRST, (Hardswish(signed=True), ()), NEXT],
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+        {("n0", "x"): X, ("n2", "x"): Y},
+    ),
+    # The sign of GELU's output is another one on other machines.
+    "a signed gelu's mask is stored beside its output": (
+        [FIRST, (GELU(signed=True), ()), NEXT],
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+        {("n0", "x"): X, ("n1", "mask"): BITS, ("n2", "x"): Y},
+    ),
+    # Between the bounds the gradient passes; what is cut is at a bound.
+    "a hardtanh's mask is read off its output": (
+        [FIRST, (Hardtanh(), ()), NEXT],
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+        {("n0", "x"): X, ("n2", "x"): Y},
+    ),
+    # In bfloat16 0.1 is rounded up, so the output at that bound is above the bound.
+    "a hardtanh's mask is stored where a bound is rounded": (
+        [FIRST, (Hardtanh(0.1, 1.0), ()), NEXT],
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+        {("n0", "x"): X, ("n1", "mask"): BITS, ("n2", "x"): Y},
+    ),
+    # The gradient passes at the bounds, too, where the output may be that of an input beyond.
+    "a clamp's mask is stored beside its output": (
+        [FIRST, (Hardtanh(0.0, 6.0, clamp=True), ()), NEXT],
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+        {("n0", "x"): X, ("n1", "mask"): BITS, ("n2", "x"): Y},
+    ),
+    # -1 and 1 have positive outputs both.
+    "a slope below 0": (
+        [FIRST, (LeakyReLU(-0.5), ()), NEXT],
+        {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
+        {("n0", "x"): X, ("n1", "mask"): BITS, ("n2", "x"): Y},
+    ),
+    "an elu that is below 0 nowhere": (
+        [FIRST, (ELU(-0.5), ()), NEXT],
         {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
         {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
     ),

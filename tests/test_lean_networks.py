@@ -434,6 +434,13 @@ classifier: classifier
 """
 
 
+@pytest.mark.parametrize("strategy", ["bias", "mobiletl:1", "full"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu, approximate: tanh", "silu", "leaky_relu", "hardtanh"])
+def test_a_block_with_another_activation(activation, strategy, spec_file):
+    spec = ONE_BLOCK.replace("relu6, inplace: true", activation).replace("channels: 96", "channels: 3")
+    check(spec_file(spec), strategy, 2, 33)
+
+
 @pytest.mark.parametrize("like, less", [("v2", 0.46), ("v3", 0.53)])
 def test_a_mobiletl_block_saves_as_much_less_as_published(like, less, spec_file):
     """MobileTL, section 4: against plain fine-tuning of the block; here both lean, and a real run beside the model."""

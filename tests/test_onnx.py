@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import onnx
 import pytest
-import references  # noqa: F401  first of all: it lets torchvision import beside a CPU build of torch
 import torch
 import torchvision
 from click.testing import CliRunner

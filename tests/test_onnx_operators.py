@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import references  # noqa: F401  first of all: it lets torchvision import beside a CPU build of torch
 import torch
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator

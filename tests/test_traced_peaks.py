@@ -6,7 +6,6 @@ The tensors alone must agree to the byte; with what kernels allocate inside, to 
 import copy
 
 import pytest
-import references  # noqa: F401  first of all: it lets torchvision import beside a CPU build of torch
 import torch
 from test_trace import SLOW, STRATEGIES, Net, configure, step_of
 from torch import nn

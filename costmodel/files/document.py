@@ -11,6 +11,7 @@ from ..sizes.size import LARGEST, is_int
 
 LONGEST = 1_000_000  # characters of a file; a network is a page
 DEEPEST = 20  # levels of nesting
+TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 LARGEST_FACTOR = 1000  # of a ratio
 
 
@@ -61,9 +62,9 @@ def parse(text: str, source: str) -> Block:
         if not isinstance(root, yaml.MappingNode):
             raise CostmodelError(f"{source}: found {_kind(root)}; allowed: a mapping (key: value)")
         return _convert(root, source, "", constructor, 0)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, CostmodelError):
-            raise
+    except RecursionError:
+        raise CostmodelError(f"{source}: {TOO_DEEP}") from None
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).split("\n")[0] or type(error).__name__
@@ -81,13 +82,25 @@ def _check_tokens(text: str, loader: type, source: str) -> None:
     The scanner only looks ahead; the parser behind it recurses.
     """
     depth = 0
-    for token in yaml.scan(text, Loader=loader):
-        where = f"{source}, line {token.start_mark.line + 1}"
-        if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
-            raise CostmodelError(f"{where}: anchors and aliases (& and *) are not allowed")
-        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        if depth > DEEPEST:
-            raise CostmodelError(f"{where}: nested deeper than {DEEPEST} levels")
+    try:
+        for token in yaml.scan(text, Loader=loader):
+            where = f"{source}, line {token.start_mark.line + 1}"
+            if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
+                raise CostmodelError(f"{where}: anchors and aliases (& and *) are not allowed")
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > DEEPEST:
+                raise CostmodelError(f"{where}: {TOO_DEEP}")
+    except yaml.YAMLError as error:
+        # A scanner may have a limit of its own, and meet it while it looks ahead: then these tokens never come.
+        mark = getattr(error, "problem_mark", None)
+        if mark and _left_open(text[: mark.index]) > DEEPEST:
+            raise CostmodelError(f"{source}, line {mark.line + 1}: {TOO_DEEP}") from None
+        raise
+
+
+def _left_open(text: str) -> int:
+    """How many brackets of a text are not closed."""
+    return text.count("[") + text.count("{") - text.count("]") - text.count("}")
 
 
 def _kind(node: Optional[yaml.Node]) -> str:
@@ -98,7 +111,7 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
     line = node.start_mark.line + 1
     where = f"{source}, line {line}{', ' + place if place else ''}"
     if depth > DEEPEST:
-        raise CostmodelError(f"{where}: nested deeper than {DEEPEST} levels")
+        raise CostmodelError(f"{where}: {TOO_DEEP}")
     if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
         raise CostmodelError(f"{where}: tag {node.tag!r} is not allowed; allowed: plain values, lists and mappings")
     if isinstance(node, yaml.SequenceNode):
@@ -116,7 +129,10 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
             block.lines[key] = key_node.start_mark.line + 1
             block[key] = _convert(value, source, f"{place}.{key}" if place else key, constructor, depth + 1)
         return block
-    value = constructor.construct_object(node)
+    try:
+        value = constructor.construct_object(node)
+    except Exception:  # of any kind: PyYAML converts what a tag promises without asking whether it is that
+        raise CostmodelError(f"{where}: {node.value[:40]!r} is no {node.tag.rpartition(':')[2]}") from None
     if isinstance(value, int) and abs(value) > LARGEST:
         raise CostmodelError(f"{where}: {str(value)[:40]} does not fit into 64 bits")
     return value

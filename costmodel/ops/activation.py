@@ -39,7 +39,8 @@ class Activation(Op):
     reads: ClassVar[str] = "x"  # by the exact derivative; "mask": it takes two values, and a bit tells which
     torch_reads: ClassVar[str] = "x"  # by torch's formula
     operations: ClassVar[tuple[int, int]] = (1, 1)  # per element: forward, backward
-    #: The output tells the mask: y > 0 for ReLU, 0 < y < 6 for ReLU6, the sign bit of y for the smooth ones.
+    #: The output tells the mask, on every instruction set and in every data type: y > 0 for ReLU, 0 < y < 6 for ReLU6,
+    #: the sign bit of y for h-swish and SiLU (tests/test_masks.py).
     carries_mask: ClassVar[bool] = True
 
     inplace = False
@@ -182,12 +183,16 @@ class Softplus(Activation):
 
 @op("gelu")
 class GELU(Activation):
-    """x * Phi(x), with the error function or its tanh approximation."""
+    """x * Phi(x), with the error function or its tanh approximation.
+
+    Far below 0 the output is +0.0 or -0.0, as the instruction set has it: it does not tell the input's sign.
+    """
 
     approximate: str = "none"
     signed: bool = False
 
     operations = (5, 9)
+    carries_mask = False
 
     def __post_init__(self):
         check(self.approximate in ("none", "tanh"), f"approximate is {self.approximate!r}; allowed: none, tanh")
@@ -198,7 +203,11 @@ class GELU(Activation):
 
 @op("hardtanh")
 class Hardtanh(Activation):
-    """min(max(x, low), high), as torch.nn.Hardtanh and, with `clamp`, torch.clamp."""
+    """min(max(x, low), high), as torch.nn.Hardtanh and, with `clamp`, torch.clamp.
+
+    The gradient passes between the bounds and, with `clamp`, at the bounds: there its output does not tell an input on
+    the bound from one beyond.
+    """
 
     low: float = -1.0
     high: float = 1.0
@@ -210,6 +219,11 @@ class Hardtanh(Activation):
 
     def __post_init__(self):
         check(self.low <= self.high, f"low {self.low} is above high {self.high}")
+
+    @property
+    def carries_mask(self):
+        # A bound that a data type rounds is passed by the output that was cut at it: these are exact in all of them.
+        return not self.clamp and all(abs(bound) <= 256 and bound == int(bound) for bound in (self.low, self.high))
 
     @property
     def bounds(self):
@@ -236,6 +250,10 @@ class LeakyReLU(Activation):
 
     reads = "mask"
 
+    @property
+    def carries_mask(self):
+        return self.slope >= 0  # else the output is positive on both sides
+
     def torch_needs(self):
         return {"x": ("y" if self.inplace else "x",)}
 
@@ -253,7 +271,7 @@ class ELU(Activation):
     operations = (3, 3)
 
     def needs(self):
-        return {"x": ("y",)}
+        return {"x": ("y" if self.alpha >= 0 else "x",)}  # below 0 the output is positive on both sides
 
     def torch_needs(self):
         return {"x": ("y" if self.inplace else "x",)}

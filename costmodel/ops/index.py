@@ -32,7 +32,8 @@ class Index(Op):
         return {"forward": Work(), "x": Work(0, numel(y))}
 
     def module(self, library):
-        return lambda x, at: x[(slice(None),) * self.axis + (at,)]
+        index = library.torch.ops.aten.index.Tensor  # x[:, at] may be a slice of each axis to autograd
+        return lambda x, at: index(x, [None] * self.axis + [at])
 
 
 @op("roll")

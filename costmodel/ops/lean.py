@@ -220,7 +220,7 @@ class MaskedActivation(Activation):
 def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
     if not place.demanded:
         return None
-    if stock.needs()["x"] == ("mask",):
+    if stock.signed or stock.kind in ("relu", "relu6", "hardsigmoid"):
         keep = "y" if place.carried and stock.carriers() else "mask"
         approximate = getattr(stock, "approximate", "none")
         return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed, approximate, place.owns)
@@ -316,7 +316,7 @@ MaskedActivation.examples = (
     (MaskedActivation("relu", keep="y", inplace=True), (3, 7)),
     (MaskedActivation("hardsigmoid"), (2, 8, 1, 1)),
     (MaskedActivation("hardswish", signed=True, inplace=True), (2, 8, 5, 3)),
-    (MaskedActivation("gelu", keep="y", signed=True), (2, 9)),
+    (MaskedActivation("gelu", signed=True), (2, 9)),
 )
 PackedDropout.examples = ((PackedDropout(0.2), (2, 9)), (PackedDropout(0.2, inplace=True), (2, 9)))
 LeanAvgPool2d.examples = tuple((as_op(LeanAvgPool2d, stock), x) for stock, x in AvgPool2d.examples)

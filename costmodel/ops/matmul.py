@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..graph.op import Extra, Op, Stock, Work, op
-from ..sizes.size import broadcast, numel, require
-from ..targets.memory_order import Layout, contiguous
+from ..graph.op import Extra, Op, Scratch, Stock, Work, op
+from ..sizes.size import broadcast, minimum, numel, require, where
+from ..targets.memory_order import Layout, contiguous, copy_of, dense
 
 
 @op("matmul")
@@ -35,13 +35,19 @@ class Matmul(Op):
         return library.torch.matmul
 
 
+BY_TOKEN = Layout((0, 2, 1, 3))  # of (N, heads, L, E)
+
+
 @op("attention")
 class Attention(Op):
     """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
 
-    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as the queries are. The weights
-    are not kept: backward computes them again from the queries, the keys and the logarithms of the softmax's sums.
+    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as the queries are, or by_token: as
+    (N, L, heads, E). The weights are not kept: backward computes them again from the queries, the keys and the logarithms
+    of the softmax's sums.
     """
+
+    by_token: bool = False
 
     inputs = ("q", "k", "v")
 
@@ -51,10 +57,10 @@ class Attention(Op):
         return (*q[:-1], v[-1])
 
     def layout(self, axes, *xs):
-        return Layout((0, 2, 1, 3))
+        return BY_TOKEN if self.by_token else dense(xs[0])
 
     def gradient_layout(self, gradient, y, x):
-        return Layout((0, 2, 1, 3))
+        return BY_TOKEN
 
     stock = Stock(joint=True)  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -63,6 +69,21 @@ class Attention(Op):
 
     def extras(self, q, k, v):
         return {"logsumexp": Extra(q[:-1], 32)}
+
+    def scratch(self, setting, y, q, k, v):
+        # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp: each thread has the weights of a block of queries and keys,
+        # the maxima and sums of their rows, and their part of the output; in backward the weights and their gradients,
+        # and all together one number per row. Backward wants the output's gradient by token.
+        given = 0 if setting.recorded else 4 * numel(q[:-1])  # the logarithms of the sums
+        if not setting.kernels:
+            return Scratch(given)
+        block = where(q[2] >= 768, 256, where(q[2] >= 192, 64, 32))
+        rows, columns = minimum(block, q[2]), minimum(512, k[2])
+        lies = setting.gradient or contiguous(4)
+        copy = copy_of(lies, y, BY_TOKEN.order, setting.item * numel(y))
+        each = rows * (columns + 2 + v[3]), 2 * rows * columns
+        forward, backward = (4 * setting.target.threads * one for one in each)
+        return Scratch(given + forward, copy + backward + 4 * rows)
 
     def work(self, y, q, k, v):
         one, other = numel(q) * k[-2], numel(q[:-1]) * k[-2] * v[-1]

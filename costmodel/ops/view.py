@@ -198,8 +198,10 @@ class Slice(View):
         return {"forward": Work(), "x": Work(0, numel(x))}
 
     def module(self, library):
-        part = self.start if self.drop else slice(self.start, self.stop, self.step)
-        return lambda x: x[(slice(None),) * self.axis + (part,)]
+        aten = library.torch.ops.aten  # x[:, part] may be a slice of each axis to autograd
+        if self.drop:
+            return lambda x: aten.select.int(x, self.axis, self.start)
+        return lambda x: aten.slice.Tensor(x, self.axis, self.start, self.stop, self.step)
 
     def cut(self, x, parts):
         """Several parts of one tensor at once, as torch.split and torch.unbind make them; this is one of them."""

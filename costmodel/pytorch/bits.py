@@ -21,6 +21,11 @@ def layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last
 
 
+def dense(x: Tensor) -> bool:
+    """Whether a tensor's elements lie without gaps, in one of the two orders."""
+    return x.is_contiguous() or x.is_contiguous(memory_format=layout(x))
+
+
 def _flat(x: Tensor) -> Tensor:
     """A dense tensor's elements in memory order, as integers of the same size."""
     return x.detach().as_strided((x.numel(),), (1,)).view(INTEGERS[x.element_size()])
@@ -59,6 +64,15 @@ def masked(x: Tensor, packed: Tensor, order: torch.memory_format, overwrite: boo
     return mask(there, packed, there if overwrite or there is not x else torch.empty_like(x))
 
 
+def has_nan(x: Tensor) -> bool:
+    """Whether an element is not a number. On the CPU no tensor is made to find out."""
+    if x.device.type != "cpu":
+        return bool(x.isnan().any())
+    flat, infinity = x.detach().view(INTEGERS[x.element_size()]).numpy(), _INFINITY[x.dtype]
+    unsigned = flat.view(f"u{flat.itemsize}")
+    return bool(flat.max(initial=0) > infinity or unsigned.max(initial=0) > infinity + (1 << 8 * flat.itemsize - 1))
+
+
 def pack_on_device(bits: Tensor, packed: Tensor) -> Tensor:
     eights = F.pad(bits, (0, 8 * packed.numel() - bits.numel())).view(-1, 8)
     powers = 2 ** torch.arange(8, dtype=torch.uint8, device=bits.device)
@@ -70,15 +84,24 @@ def unpack_on_device(packed: Tensor, elements: int) -> Tensor:
     return (packed[:, None] >> shifts & 1).view(-1)[:elements]
 
 
-# Conditions on the integers that have the floats' bits: as signed numbers they are in the floats' order from 0 up.
+# Conditions on the integers that have the floats' bits. Those of floats from 0 up are in the floats' order, and behind
+# infinity's come those that are not numbers (NaN); those of negative floats begin with -0.0's and go up from there.
 
 
 def positive(bits):
     return bits > 0
 
 
-def not_negative(bits):
-    return bits >= 0  # the sign bit is 0
+def above_0(dtype: torch.dtype) -> Callable:
+    """x > 0 or NaN: not x <= 0."""
+    minus_infinity = _MINUS_INFINITY[dtype]
+    return lambda bits: (bits > minus_infinity) & (bits != 0)
+
+
+def not_negative(dtype: torch.dtype) -> Callable:
+    """From +0.0 up; neither -0.0 nor NaN."""
+    infinity = _INFINITY[dtype]
+    return lambda bits: (bits >= 0) & (bits <= infinity)
 
 
 def between_0_and_6(dtype: torch.dtype) -> Callable:
@@ -97,3 +120,4 @@ def _as_integers(value: float) -> dict:
 
 
 _THREE, _SIX = _as_integers(3.0), _as_integers(6.0)
+_INFINITY, _MINUS_INFINITY = _as_integers(torch.inf), _as_integers(-torch.inf)

@@ -7,7 +7,7 @@ What a stock layer already does leanly (a convolution with a trained weight, a n
 from __future__ import annotations
 
 import mmap
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .bits import INTEGERS, between_0_and_6, layout, masked, not_negative, pack, positive, within_3
-from .modules import FrozenBatchNorm2d
+from .bits import dense
+from .masked import MaskedActivation, PackedDropout  # noqa: F401  (lean layers, too)
+from .modules import FrozenBatchNorm2d, recorded
 
 aten = torch.ops.aten
 
@@ -35,10 +36,6 @@ class _Like:
         elements = 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides))
         pages = mmap.mmap(-1, elements * self.dtype.itemsize)
         return torch.frombuffer(pages, dtype=self.dtype).as_strided(self.shape, self.strides)
-
-
-def _recorded(*tensors: Optional[Tensor]) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 # Convolutions
@@ -114,7 +111,7 @@ class LeanConv2d(nn.Conv2d):
         if self.weight.requires_grad and norm is None or not plain:
             return super().forward(x)
         weight = self._buffers.get("standardised", self.weight)
-        if _recorded(x, self.bias, shift):
+        if recorded(x, self.bias, shift):
             return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)
         with torch.no_grad():
             return F.conv2d(x, *_folded(weight, self.bias, norm), *options)
@@ -180,7 +177,7 @@ class _Shift(Function):
         if not ctx.needs_input_grad[0]:
             return None, shift, None
         scale = _scale(*saved, ctx.eps).to(g.dtype)[:, None, None]
-        return g.mul_(scale) if ctx.owns_gradient and _dense(g) else g * scale, shift, None
+        return g.mul_(scale) if ctx.owns_gradient and dense(g) else g * scale, shift, None
 
 
 class ShiftNorm2d(FrozenBatchNorm2d):
@@ -198,7 +195,7 @@ class ShiftNorm2d(FrozenBatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.requires_grad:
             return super().forward(x)
-        if _recorded(x, self.bias):
+        if recorded(x, self.bias):
             return _Shift.apply(x, self.bias, self)
         with torch.no_grad():
             return self.normalised(x)
@@ -212,8 +209,6 @@ class ShiftNorm2d(FrozenBatchNorm2d):
         aten.native_batch_norm.out(*arguments, out=x, save_mean=none, save_invstd=none)
         return x
 
-
-# Activations whose derivative takes two values, and dropout
 
 class _ShiftOfGroups(Function):
     @staticmethod
@@ -230,123 +225,9 @@ class LeanGroupNorm(nn.GroupNorm):
     """A group norm that keeps nothing where its shift alone wants a gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.requires_grad or self.weight.requires_grad or not _recorded(self.bias):
+        if x.requires_grad or self.weight.requires_grad or not recorded(self.bias):
             return super().forward(x)
         return _ShiftOfGroups.apply(x, self.bias, self)
-
-
-_FORWARD = {  # out of place, in place
-    "relu": (aten.relu, aten.relu_),
-    "relu6": (aten.relu6, aten.relu6_),
-    "hardsigmoid": (aten.hardsigmoid, aten.hardsigmoid_),
-    "hardswish": (aten.hardswish, aten.hardswish_),
-    "silu": (aten.silu, aten.silu_),
-    "gelu": (aten.gelu, aten.gelu_),
-}
-
-
-class _Activate(Function):
-    @staticmethod
-    def forward(ctx, x, module):
-        ctx.module, ctx.layout = module, layout(x)
-        if module.inplace:
-            ctx.mark_dirty(x)
-        if module.kind == "hardsigmoid":  # y is rounded: only x tells where the derivative is 1/6
-            kept = pack(x.contiguous(memory_format=ctx.layout), module.passes(x.dtype))
-        y = module.activated(x)
-        if module.keep == "y":
-            kept = y
-        elif module.kind != "hardsigmoid":
-            kept = pack(y.contiguous(memory_format=ctx.layout), module.passes(x.dtype))
-        ctx.save_for_backward(kept)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        (kept,), module = ctx.saved_tensors, ctx.module
-        own = module.owns_gradient and _dense(g)
-        if module.keep == "mask":
-            gx = masked(g, kept, ctx.layout, own)
-            return gx.mul_(1 / 6) if module.kind == "hardsigmoid" else gx, None
-        into = {"grad_input": g} if own else {}
-        if module.kind == "relu6" and not module.signed:
-            return (aten.hardtanh_backward.grad_input if own else aten.hardtanh_backward)(g, kept, 0, 6, **into), None
-        threshold_backward = aten.threshold_backward.grad_input if own else aten.threshold_backward
-        if module.kind in ("relu", "relu6"):
-            return threshold_backward(g, kept, 0, **into), None
-        # As integers of the same bits, what has its sign bit set is below 0.
-        integer = INTEGERS[g.element_size()]
-        into = {name: t.view(integer) for name, t in into.items()}
-        return threshold_backward(g.view(integer), kept.view(integer), -1, **into).view(g.dtype), None
-
-
-def _dense(g: Tensor) -> bool:
-    return g.is_contiguous() or g.is_contiguous(memory_format=layout(g))
-
-
-class MaskedActivation(nn.Module):
-    """An activation whose derivative, exact or as MobileTL has it, takes two values.
-
-    kind: relu, relu6 or hardsigmoid, exact; or, with signed=True, relu, relu6, hardswish, silu or gelu, which pass
-    the gradient where the input is not negative. keep: "mask" keeps one bit per element; "y" keeps the output, which
-    costs nothing where another layer keeps it anyway. owns_gradient: see ShiftNorm2d.
-    """
-
-    def __init__(self, kind: str, signed: bool = False, keep: str = "mask", inplace: bool = False,
-                 approximate: str = "none", owns_gradient: bool = False) -> None:  # fmt: skip
-        super().__init__()
-        exact, smooth = ("relu", "relu6", "hardsigmoid"), ("relu", "relu6", "hardswish", "silu", "gelu")
-        if kind not in (smooth if signed else exact) or keep not in ("mask", "y"):
-            raise ValueError(f"no mask is known for kind={kind!r}, signed={signed}, keep={keep!r}")
-        if kind == "hardsigmoid" and keep == "y":
-            raise ValueError("hardsigmoid's output is rounded: its mask cannot be read off it")
-        self.kind, self.signed, self.keep, self.inplace, self.owns_gradient = kind, signed, keep, inplace, owns_gradient
-        self.options = {"approximate": approximate} if kind == "gelu" else {}
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _Activate.apply(x, self) if _recorded(x) else self.activated(x)
-
-    def activated(self, x: Tensor) -> Tensor:
-        return _FORWARD[self.kind][self.inplace](x, **self.options)
-
-    def passes(self, dtype: torch.dtype) -> Callable:
-        """Where the bits of the output, or of hardsigmoid's input, let the gradient pass."""
-        if self.kind == "hardsigmoid":
-            return within_3(dtype)
-        if self.kind == "relu6" and not self.signed:
-            return between_0_and_6(dtype)
-        return positive if self.kind in ("relu", "relu6") else not_negative
-
-    def extra_repr(self) -> str:
-        return f"{self.kind}, signed={self.signed}, keep={self.keep}, inplace={self.inplace}"
-
-
-class _Drop(Function):
-    @staticmethod
-    def forward(ctx, x, p, inplace):
-        ctx.layout, ctx.scale = layout(x), 1 / (1 - p) if p < 1 else 1.0
-        if inplace:
-            ctx.mark_dirty(x)
-        drawn = torch.empty(x.shape, dtype=torch.int8, device=x.device, memory_format=ctx.layout).bernoulli_(1 - p)
-        packed = pack(drawn, positive)
-        del drawn
-        ctx.save_for_backward(packed)
-        y = masked(x, packed, ctx.layout, overwrite=inplace).mul_(ctx.scale)
-        return x.copy_(y) if inplace and y is not x else y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        (kept,) = ctx.saved_tensors
-        return masked(g, kept, ctx.layout).mul_(ctx.scale), None, None
-
-
-class PackedDropout(nn.Dropout):
-    """Dropout that keeps one bit per element. It draws as stock dropout does."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _Drop.apply(x, self.p, self.inplace) if self.training and self.p > 0 else x
 
 
 # Pooling
@@ -372,7 +253,7 @@ class LeanAvgPool2d(nn.AvgPool2d):
     """Average pooling that keeps nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _recorded(x):
+        if not recorded(x):
             return super().forward(x)
         size, step, padding = _pair(self.kernel_size), _pair(self.stride), _pair(self.padding)
         arguments = (size, step, padding, self.ceil_mode, self.count_include_pad, self.divisor_override)
@@ -383,7 +264,7 @@ class LeanMaxPool2d(nn.MaxPool2d):
     """Max pooling that keeps the indices of the elements that won, and not its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _recorded(x) or self.return_indices:
+        if not recorded(x) or self.return_indices:
             return super().forward(x)
         sizes = [_pair(size) for size in (self.kernel_size, self.stride, self.padding, self.dilation)]
         forward, backward = aten.max_pool2d_with_indices, aten.max_pool2d_with_indices_backward
@@ -395,7 +276,7 @@ class LeanAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         output = _pair(self.output_size)
-        if not _recorded(x) or tuple(output) == (1, 1) or None in output:
+        if not recorded(x) or tuple(output) == (1, 1) or None in output:
             return super().forward(x)
         return _Pool.apply(x, lambda x: aten._adaptive_avg_pool2d(x, output), aten._adaptive_avg_pool2d_backward, ())
 

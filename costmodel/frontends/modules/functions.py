@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Tuple
 
 from ... import ops  # noqa: F401  (registers every op)
 from ...graph.op import OPS
+from . import installed
 
 FUNCTIONS: Dict[str, Callable[..., Any]] = {}
 
@@ -348,10 +349,18 @@ def _as_batch(t, x, y):
 def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
     if attn_mask is not None or is_causal or enable_gqa:
         raise t.error("attention with a mask or grouped queries")
-    one = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
-    if query.dim() != 4 or dropout_p or not one:
+    if query.dim() == 3 and installed.attention_takes_batches_of_one_head():
+        heads = [FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, 0) for x in (query, key, value)]
+        return FUNCTIONS["squeeze"](t.named("squeeze"), attention(t, *heads, None, dropout_p, scale=scale), 0)
+    one = key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
+    shared = query.shape[0] == key.shape[0] and key.shape[1] == 1 and installed.attention_shares_keys()
+    fits = query.dim() == 4 and one and (shared or query.shape[:-2] == key.shape[:-2])
+    if not fits or dropout_p or any(x.stride(-1) != 1 for x in t.without_data([query, key, value])):
         return attention_by_parts(t, query, key, value, dropout_p, scale)
-    return t.emit(OPS["attention"](), [query, key, value], t.like(query))  # with the strides of the queries
+    by_token = not installed.attention_lies_as_queries()
+    n, heads, tokens, features = query.shape
+    y = t.torch.empty(n, tokens, heads, features, device="meta").transpose(1, 2) if by_token else t.like(query)
+    return t.emit(OPS["attention"](by_token), [query, key, value], y)
 
 
 def attention_by_parts(t, query, key, value, dropout_p, scale):

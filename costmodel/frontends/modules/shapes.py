@@ -7,6 +7,7 @@ from typing import Tuple
 
 from ...graph.op import OPS
 from ...sizes.size import LARGEST
+from . import installed
 from .functions import FUNCTIONS, function, two
 
 
@@ -105,27 +106,33 @@ def select(t, x, dim, index):
 
 @function("__getitem__")
 def getitem(t, x, index):
-    index = list(index) if isinstance(index, tuple) else [index]
+    alone = not isinstance(index, tuple)
+    index = [index] if alone else list(index)
     if any(isinstance(i, (list, bool)) for i in index) or sum(map(t.is_tensor, index)) > 1:
         raise t.error("indexing by a list or by several tensors")
     at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
     if at is not None:
-        index[at : at + 1] = [slice(None)] * (x.dim() - sum(i is not None for i in index) + 1)
-    axis = 0
+        index[at : at + 1] = [Ellipsis] * (x.dim() - sum(i is not None for i in index) + 1)
+    axis, picked = 0, ()
     for i in index:
         if i is None:
             x = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis)
-            axis += 1
         elif isinstance(i, slice):
-            if len(range(*i.indices(x.shape[axis]))) < x.shape[axis]:  # else torch gives the tensor itself, as an alias
+            if alone or not passes_over(i, x.shape[axis]):
                 x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
-            axis += 1
         elif t.is_tensor(i):
-            x = pick(t, x, axis, i)
-            axis += i.dim()
-        else:
+            picked = (axis, i)  # torch picks last
+        elif i is not Ellipsis:
             x = part(t, x, axis, int(i), drop=True)
-    return x
+            axis -= 1
+        axis += 1
+    return pick(t, x, *picked) if picked else x
+
+
+def passes_over(i: slice, size: int) -> bool:
+    """Whether torch makes nothing of a slice, one of several indices, of an axis of this size."""
+    whole = i.stop == size or not installed.open_slices_are_nodes() and (i.stop is None or i.stop > size)
+    return whole and not i.start and i.step in (None, 1)
 
 
 def pick(t, x, axis: int, at):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import sys
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from ...errors import CostmodelError
+from .packages import beside_any_torchvision, imported, lacks_operators, what_is_wrong
 
 RESOLUTION = 224  # where nothing says another
 
@@ -55,10 +55,9 @@ def near(name: str, names: Iterable[str]) -> str:
 
 def _library(name: str) -> Any:
     try:
-        return importlib.import_module(name)
-    except Exception as error:  # torchvision raises RuntimeError where it was built for another torch
-        top = name.partition(".")[0]
-        raise CostmodelError(f"{top} cannot be imported (pip install {top}): {error}") from None
+        return imported(name)
+    except Exception as error:  # a library's own, of whatever kind
+        raise CostmodelError(what_is_wrong(name.partition(".")[0], error)) from None
 
 
 def _torchvision_names() -> List[str]:
@@ -120,10 +119,14 @@ def _made(package: str, name: str, classes: Optional[int]) -> nn.Module:
     if added:
         sys.path.insert(0, here)
     try:
-        home = importlib.import_module(package)
+        home = imported(package)
     except ImportError as error:
         allowed = "torchvision, timm or a Python module's path"
         raise CostmodelError(f"cannot import {package!r}: {error}; allowed: {allowed}") from None
+    except RuntimeError as error:
+        if not lacks_operators(error):
+            raise
+        raise CostmodelError(f"cannot import {package!r}: {what_is_wrong(package, error)}") from None
     finally:
         if added:
             sys.path.remove(here)
@@ -136,7 +139,7 @@ def _made(package: str, name: str, classes: Optional[int]) -> nn.Module:
         if "num_classes" not in inspect.signature(factory).parameters:
             raise CostmodelError(f"{package}:{name} takes no num_classes, so that classes cannot be given")
         more["num_classes"] = classes
-    module = factory(**more)
+    module = beside_any_torchvision(lambda: factory(**more))  # it may import torchvision itself
     if not isinstance(module, nn.Module):
         raise CostmodelError(f"{package}:{name} returned a {type(module).__name__}; allowed: a torch.nn.Module")
     return module
