@@ -12,7 +12,7 @@ from ...errors import CostmodelError
 from ...graph.graph import Graph, Node, within
 from ...graph.op import Op, build
 from ...sizes.size import show
-from . import arithmetic as onnxarithmetic  # noqa: F401  (register their operators)
+from . import arithmetic, shapes  # noqa: F401  (register their operators)
 from .layers import OPERATORS, as_decimal
 from .names import MODULE, blocks_of, cleaned, names_of, place, scopes
 from .strides import Strides, contiguous
