@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import Tuple
-
 from ...graph.op import OPS
 from ...sizes.size import LARGEST
+from ..patterns import expand_pattern, reshape_pattern
 from .functions import FUNCTIONS, function, two
 
 
@@ -19,33 +17,7 @@ def reshape(t, x, *args, **named):
         return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
     if x.dim() >= 2 and y.dim() == 2 and y.shape[0] == x.shape[0] and t.shares(y, x):
         return t.emit(OPS["flatten"](), [x], y)
-    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape), t.batch), not t.shares(y, x)), [x], y)
-
-
-def pattern(x: Tuple[int, ...], y: Tuple[int, ...], batch: int) -> str:
-    """The output's axes of a reshape from the input's: `Reshape.to`.
-
-    Axes are matched from the left, in the smallest groups of equal products. Where axes are split, the part that is as
-    long as the first of them, else the batch, else the first part, is what the others leave.
-    """
-    tokens, i, j = [], 0, 0
-    while i < len(x) and j < len(y):
-        ins, outs = [i], [j]
-        while prod(x[k] for k in ins) != prod(y[k] for k in outs):
-            if prod(x[k] for k in ins) < prod(y[k] for k in outs):
-                i += 1
-                ins.append(i)
-            else:
-                j += 1
-                outs.append(j)
-        i, j = i + 1, j + 1
-        rest = next((k for length in (x[ins[0]], batch) for k in outs if y[k] == length), outs[0])
-        divisor = prod(y[k] for k in outs if k != rest)
-        whole = "*".join(f"x{k}" for k in ins) + (f"/{divisor}" if divisor != 1 else "")
-        tokens += [whole if k == rest else str(y[k]) for k in outs]
-    if i < len(x):  # axes of 1 that go
-        tokens[-1] += "".join(f"*x{k}" for k in range(i, len(x)))
-    return " ".join([*tokens, *("1" for _ in y[j:])])
+    return t.emit(OPS["reshape"](reshape_pattern(x.shape, y.shape, t.batch), not t.shares(y, x)), [x], y)
 
 
 @function("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT")
@@ -68,8 +40,7 @@ def expand(t, x, *args, **named):
     added = y.dim() - x.dim()
     if added:
         raise t.error("expand to more axes")
-    axes = (f"x{i}" if m == n else "n" if n == t.batch else str(n) for i, (m, n) in enumerate(zip(x.shape, y.shape)))
-    return t.emit(OPS["expand"](" ".join(axes)), [x, t.images], y)
+    return t.emit(OPS["expand"](expand_pattern(x.shape, y.shape, t.batch)), [x, t.images], y)
 
 
 def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from ...errors import CostmodelError
-
-RESOLUTION = 224  # where nothing says another
+from ..draft import RESOLUTION
 
 
 class Source(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable
 
 import torch
 from torch import nn
@@ -20,10 +20,11 @@ from ...errors import CostmodelError
 from ...graph.graph import Graph
 from ...graph.network import Network
 from ...graph.op import OPS
-from ..draft import Life, graph_of
+from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
+from ..families import block_paths, classifier_path
 from . import shapes  # noqa: F401  (registers its functions)
 from .functions import FUNCTIONS
-from .recorder import BATCH, Recorder, tensors_in
+from .recorder import Life, Recorder, tensors_in
 
 TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # modules that are one op, by the name of their class
 
@@ -43,7 +44,7 @@ FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn e
 
 
 def trace(
-    module: nn.Module, resolution: int = 224, channels: int = 3, name: Optional[str] = None, blocks_are: str = "",
+    module: nn.Module, resolution: int = RESOLUTION, channels: int = 3, name: str | None = None, blocks_are: str = "",
     allow_unknown: bool = False, batch: int = BATCH,
 ) -> Network:  # fmt: skip
     """The network that a module is, on square images (N, channels, resolution, resolution).
@@ -58,7 +59,7 @@ def trace(
     check(module)
     modes = {part: part.training for part in module.modules()}
 
-    def run(training: Optional[bool]) -> Graph:
+    def run(training: bool | None) -> Graph:
         try:
             if training is not None:
                 module.train(training)
@@ -111,7 +112,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             return function(*args, **kwargs)
         tensors = list(tensors_in((args, kwargs)))
         if all(self.is_constant(x) for x in tensors):
-            if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
+            if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.holders.buffers:
                 return tensors[0]  # counting batches, say: the module is left as it is
             real = not any(x.device.type == "meta" for x in tensors)
             if name in DATA and real:
@@ -177,7 +178,7 @@ class _Tracer(Recorder, TorchFunctionMode):
     def entered(self, module: nn.Module, call: Callable, args: tuple, kwargs: dict) -> Any:
         """A module's call."""
         self.stack.append(module)
-        self.called.add(self.paths.get(id(module), ""))
+        self.called.add(self.holders.paths.get(id(module), ""))
         try:
             if type(module).__name__ in TAKEN_FOR_NODES:
                 return self.noise(module, *args)
@@ -194,7 +195,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise self.error("drop path without scaling")
         return self.emit(OPS["stochastic_depth"](p, getattr(module, "mode", "row")), [x], self.like(x))
 
-    def graph(self, shape: Tuple[int, ...], blocks_are: str) -> Graph:
+    def graph(self, shape: tuple[int, ...], blocks_are: str) -> Graph:
         """Run the module and make the graph."""
         self.images = torch.empty(shape, device="meta")
         self.batch = shape[0]
@@ -217,7 +218,14 @@ class _Tracer(Recorder, TorchFunctionMode):
             nn.Module.__call__ = real_call
         if not isinstance(result, torch.Tensor):
             raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
-        return graph_of(self.drafts, self.value(result), self.root, self.called, blocks_are)
+        last = self.value(result)
+        if last is None:
+            raise CostmodelError("the network returns its input")
+        nodes = nodes_of(self.drafts, last)
+        blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, nodes)
+        graph = graph_of(nodes, blocks, classifier, self.called)
+        own = ((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in self.root.named_parameters())
+        return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))
 
 
 #: Functions that may take parameters as their layer's own.

@@ -83,7 +83,7 @@ def group_norm(r, a, shift) -> Optional[Any]:
     channels = x.shape[1]
     if x.shape != a.shape or scale is None or shift is None or not scale.size == shift.size == channels:
         return None
-    fields = {"groups": norm[0].shape[1], "eps": r.drafts[seen[0].number].op.eps}
+    fields = {"groups": norm[0].shape[1], "eps": seen[0].draft.op.eps}
     return r.emit("group_norm", fields, [x], weight=scale, bias=shift)
 
 

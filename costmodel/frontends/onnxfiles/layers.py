@@ -13,6 +13,7 @@ import numpy as np
 from ... import ops  # noqa: F401  (registers every op)
 from ...errors import CostmodelError
 from .strides import contiguous, like, viewed
+from .tensors import as_decimal
 
 OPERATORS: Dict[str, Callable[..., Any]] = {}
 
@@ -143,11 +144,6 @@ def batch_norm(r, x, scale, shift, mean, variance):
     fields = {"eps": as_decimal(r.attribute("epsilon", 1e-5)), "momentum": momentum}
     evaluates = not r.attribute("training_mode", 0)
     return r.emit("batch_norm", fields, [x], kept(x), statistics, evaluates, **tensors)
-
-
-def as_decimal(number: Any) -> float:
-    """A float32 as the decimal number that it was made from: 1e-05, not 9.99999974e-06."""
-    return float(str(np.float32(number)))
 
 
 @operator("LayerNormalization")

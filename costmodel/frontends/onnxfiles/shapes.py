@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import CostmodelError
 from ...sizes.size import LARGEST, broadcast, show
-from ..modules.shapes import pattern
+from ..patterns import expand_pattern, reshape_pattern
 from .layers import operator, refuse
 from .strides import contiguous, viewed
 
@@ -22,7 +22,7 @@ def reshaped(r, x, to: Sequence[int]) -> Any:
     strides = viewed(x.shape, x.strides, to)
     if strides is not None and len(to) == 2 <= len(x.shape) and to[0] == x.shape[0]:
         return r.emit("flatten", {}, [x], strides)
-    fields = {"to": pattern(x.shape, to, r.batch), **({"copy": True} if strides is None else {})}
+    fields = {"to": reshape_pattern(x.shape, to, r.batch), **({"copy": True} if strides is None else {})}
     return r.emit("reshape", fields, [x], strides or contiguous)
 
 
@@ -92,9 +92,8 @@ def expanded(r, x, to: Sequence[int]) -> Any:
     x = reshaped(r, x, (1,) * (len(to) - len(x.shape)) + x.shape)
     if x.shape == tuple(to):
         return x
-    axes = [f"x{i}" if m == n else "n" if n == r.batch else str(n) for i, (m, n) in enumerate(zip(x.shape, to))]
     strides = tuple(s if m == n else 0 for s, m, n in zip(x.strides, x.shape, to))
-    return r.emit("expand", {"to": " ".join(axes)}, [x, r.images], strides)
+    return r.emit("expand", {"to": expand_pattern(x.shape, to, r.batch)}, [x, r.images], strides)
 
 
 # Parts.

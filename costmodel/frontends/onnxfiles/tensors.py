@@ -50,6 +50,11 @@ class Stored:
         return Stored(self.name, shape, self.dtype, lambda: load().transpose(axes), self.own)
 
 
+def as_decimal(number: Any) -> float:
+    """A float32 as the decimal number that it was made from: 1e-05, not 9.99999974e-06."""
+    return float(str(np.float32(number)))
+
+
 def attributes_of(node: Any) -> Dict[str, Any]:
     import onnx
 

@@ -10,6 +10,7 @@ from ...files.document import Block, Field, read
 from ...graph.graph import INPUT, Graph, why_not_yet
 from ...graph.network import Network
 from ...strategies._lite_residual import insert
+from ..draft import last_linear
 from .blocks import BLOCKS, Parts, block_keys, block_naming
 from .builder import Builder
 
@@ -112,7 +113,8 @@ class Spec:
         containers = values["containers"]
         if not all(isinstance(scope, str) for scope in containers):
             raise self.block.error(f"found {containers!r}; allowed: a list of scopes", "containers")
-        classifier = values["classifier"] or next((n.name for n in reversed(nodes) if n.op.kind == "linear"), "")
+        last = last_linear(nodes)
+        classifier = values["classifier"] or (last.name if last else "")
         try:
             graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(containers))
             graph = insert(graph) if values["lite_residual"] else graph
