@@ -38,6 +38,8 @@ class Op:
     kind: ClassVar[str]
     inputs: ClassVar[Tuple[str, ...]] = ("x",)
     is_norm: ClassVar[bool] = False
+    #: Where the output's pixels lie among the input's: "same", "strided" by the field `stride`, or "none": not a map.
+    grid: ClassVar[str] = "same"
     examples: ClassVar[tuple] = ()  # (op, shape of each input): small cases on which every generic test runs
     #: Stock PyTorch computes all gradients of this op in one backward call, and keeps what any of them reads.
     torch_joint: ClassVar[bool] = False

@@ -20,7 +20,8 @@ class Activation(Op):
 
     reads: ClassVar[str] = "x"  # by the exact derivative; "mask": it takes two values, and a bit tells which
     torch_reads: ClassVar[str] = "x"  # by torch's formula
-    torch_name: ClassVar[str]
+    torch_name: ClassVar[str]  # of torch's layer, where it takes nothing but `inplace`
+    onnx_name: ClassVar[str]  # of ONNX's operator, where it has no attributes
     operations: ClassVar[tuple] = (1, 1)  # per element: forward, backward
     #: The output tells the mask: y > 0 for ReLU, 0 < y < 6 for ReLU6, the sign bit of y for the smooth ones.
     carries_mask: ClassVar[bool] = True
@@ -63,6 +64,7 @@ class ReLU(Activation):
     reads = "mask"
     torch_reads = "y"
     torch_name = "ReLU"
+    onnx_name = "Relu"
 
     def gradient_layout(self, gradient, y, x):
         return dense(y)  # threshold_backward takes the result first
@@ -104,6 +106,7 @@ class Hardswish(Activation):
     signed: bool = False
 
     torch_name = "Hardswish"
+    onnx_name = "HardSwish"
     operations = (5, 4)
 
 
@@ -124,6 +127,7 @@ class Sigmoid(Activation):
 
     inplace: bool = False
 
+    torch_name = "Sigmoid"
     reads = torch_reads = "y"
     operations = (3, 3)
 

@@ -31,6 +31,7 @@ class Conv2d(Op):
 
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
     # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
+    grid = "strided"
     torch_joint = True
     torch_excuse = "stock convolutions keep their input even where their weight is frozen"
 

@@ -13,6 +13,7 @@ class Tanh(Activation):
 
     inplace: bool = False
 
+    torch_name = onnx_name = "Tanh"
     reads = torch_reads = "y"
     operations = (4, 3)
 
@@ -92,7 +93,7 @@ class Mish(Activation):
 
     inplace: bool = False
 
-    torch_name = "Mish"
+    torch_name = onnx_name = "Mish"
     operations = (6, 10)
 
 

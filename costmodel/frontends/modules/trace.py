@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from inspect import signature
 from types import FunctionType
 from typing import Any, Callable
 
@@ -19,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from ...errors import CostmodelError
 from ...graph.graph import Graph
 from ...graph.network import Network
-from ...graph.op import OPS
+from ...graph.op import OPS, Op
 from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
 from ..families import block_paths, classifier_path
 from . import shapes  # noqa: F401  (registers its functions)
@@ -41,6 +42,12 @@ DATA = frozenset("__bool__ __int__ __float__ __index__ item tolist numpy __conta
 FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn eye as_tensor randint "
                       "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor "
                       "meshgrid bernoulli".split())  # fmt: skip
+#: Functions written in Python: what they call is traced in their place.
+BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
+#: Functions that may take parameters as their layer's own: the op of their name has some.
+LAYERS = frozenset(name for name in FUNCTIONS if name in OPS and OPS[name].params is not Op.params)
+#: Functions that may overwrite their input, as `relu_` does.
+INPLACE = frozenset(name for name, entry in FUNCTIONS.items() if "inplace" in signature(entry).parameters)
 
 
 def trace(
@@ -226,12 +233,3 @@ class _Tracer(Recorder, TorchFunctionMode):
         graph = graph_of(nodes, blocks, classifier, self.called)
         own = ((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in self.root.named_parameters())
         return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))
-
-
-#: Functions that may take parameters as their layer's own.
-LAYERS = frozenset({"conv1d", "conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu"})
-#: Functions written in Python that are what the functions are which they call.
-BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
-INPLACE = frozenset("relu relu6 hardsigmoid hardswish silu sigmoid tanh mish hardtanh clamp leaky_relu elu dropout "
-                    "add mul sub div clamp_min".split())  # fmt: skip
-

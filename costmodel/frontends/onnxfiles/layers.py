@@ -6,26 +6,18 @@ them, after appending nodes through `reader.emit(kind, fields, inputs)`.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from ... import ops  # noqa: F401  (registers every op)
 from ...errors import CostmodelError
+from ..registry import Entry, ops_that_name, registrar
 from .strides import contiguous, like, viewed
 from .tensors import as_decimal
 
-OPERATORS: Dict[str, Callable[..., Any]] = {}
-
-
-def operator(*names: str) -> Callable[[Callable], Callable]:
-    """Decorator: registers an entry for operators of these names."""
-
-    def register(entry: Callable) -> Callable:
-        OPERATORS.update(dict.fromkeys(names, entry))
-        return entry
-
-    return register
+OPERATORS: dict[str, Entry] = {}
+operator = registrar(OPERATORS)
 
 
 def refuse(condition: Any, what: str) -> None:
@@ -39,7 +31,7 @@ def is_stored(value: Any) -> bool:
     return hasattr(value, "load")
 
 
-def kept(x: Any) -> Callable[[Sequence[int]], Tuple[int, ...]]:
+def kept(x: Any) -> Callable[[Sequence[int]], tuple[int, ...]]:
     """Strides of an output that lies in memory as x does."""
     return lambda shape: like(shape, x.strides) if len(shape) == len(x.shape) else contiguous(shape)
 
@@ -66,7 +58,7 @@ def conv(r, x, weight, bias=None):
 
 
 def padded(r, x, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], fill: float = 0.0,
-           pad: bool = True) -> Tuple[Any, List[int]]:  # fmt: skip
+           pad: bool = True) -> tuple[Any, list[int]]:  # fmt: skip
     """The input and the padding that is left to the op: what is not the same on both sides becomes a node before it.
 
     pad: whether such a node is allowed.
@@ -180,7 +172,7 @@ def activation(r, x, kind: str, **fields: Any) -> Any:
     return r.emit(kind, fields, [x], kept(r.live(x)))
 
 
-def plain(kind: str) -> Callable[..., Any]:
+def plain(kind: str) -> Entry:
     """The entry of an operator that is an op as it is."""
 
     def entry(r, x):
@@ -189,8 +181,8 @@ def plain(kind: str) -> Callable[..., Any]:
     return entry
 
 
-for _name, _kind in {"Relu": "relu", "Tanh": "tanh", "Mish": "mish", "HardSwish": "hardswish"}.items():
-    OPERATORS[_name] = plain(_kind)
+for _cls in ops_that_name("onnx_name"):
+    OPERATORS[_cls.onnx_name] = plain(_cls.kind)
 
 
 @operator("Sigmoid")
@@ -276,7 +268,7 @@ def cast(r, x, like=None):
 # Pooling.
 
 
-def pool(kind: str, fill: float) -> Callable[..., Any]:
+def pool(kind: str, fill: float) -> Entry:
     def entry(r, x):
         kernel = r.attribute("kernel_shape")
         refuse(len(kernel) != 2, f"pooling of {len(kernel)} axes")
