@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 from torch.autograd.graph import saved_tensors_hooks  # noqa: E402
 
 from costmodel.pytorch import bits, lean, modules  # noqa: E402
-from costmodel.pytorch.measure import trace  # noqa: E402
+from costmodel.pytorch.allocations import trace  # noqa: E402
 
 LAYOUTS = {"plain": torch.contiguous_format, "channels_last": torch.channels_last}
 layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))

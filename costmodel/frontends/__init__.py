@@ -6,7 +6,8 @@ A frontend is a folder and a row of `FRONTENDS`. Nothing heavy is imported until
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..errors import CostmodelError, unknown
 from ..graph.network import Network

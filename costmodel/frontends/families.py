@@ -1,10 +1,11 @@
-"""Where a module's blocks and classifier are: torchvision's and timm's families, and what is like them."""
+"""Where a module's blocks and classifier are: in torchvision's and timm's families, and in modules built like them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from ..errors import CostmodelError
 from ..graph.graph import Node
@@ -58,7 +59,7 @@ def outermost(modules: Sequence[tuple[str, str]], chosen: Callable[[str, str], b
 
 
 def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
-    """Path of what the network itself calls its classifier, else of the last linear layer; "" where there is none."""
+    """Path of what the network itself calls its classifier, else of the last linear layer, else ""."""
     own = {id(child): path for path, child in module.named_modules()}
     candidates = []
     if _is_timm(module) and hasattr(module, "get_classifier"):

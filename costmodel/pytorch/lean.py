@@ -7,7 +7,7 @@ What a stock layer already does leanly (a convolution with a trained weight, a n
 from __future__ import annotations
 
 import mmap
-from typing import Callable, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ class _Like:
         return torch.frombuffer(pages, dtype=self.dtype).as_strided(self.shape, self.strides)
 
 
-def _recorded(*tensors: Optional[Tensor]) -> bool:
+def _recorded(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
@@ -88,11 +88,11 @@ def _scale(weight: Tensor, variance: Tensor, eps: float) -> Tensor:
     return variance.add(eps).rsqrt_().mul_(weight)
 
 
-def _scaled(weight: Tensor, scale: Optional[Tensor]) -> Tensor:
+def _scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
     return weight if scale is None else weight * scale[:, None, None, None]
 
 
-def _folded(weight: Tensor, bias: Optional[Tensor], norm: Optional[nn.Module]) -> Tuple[Tensor, Optional[Tensor]]:
+def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
     """The weight and bias of a convolution that does its frozen norm's work too."""
     if norm is None:
         return weight, bias
@@ -104,7 +104,7 @@ def _folded(weight: Tensor, bias: Optional[Tensor], norm: Optional[nn.Module]) -
 class LeanConv2d(nn.Conv2d):
     """A convolution that keeps its input only where its weight trains."""
 
-    norm: Optional[nn.BatchNorm2d] = None
+    norm: nn.BatchNorm2d | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm
@@ -127,13 +127,13 @@ class FoldedConv2d(LeanConv2d):
     was and is not registered here: state dicts, `.to()`, loading and copies of the whole see it once.
     """
 
-    _norms: Tuple[nn.BatchNorm2d, ...] = ()
+    _norms: tuple[nn.BatchNorm2d, ...] = ()
 
     @property
-    def norm(self) -> Optional[nn.BatchNorm2d]:
+    def norm(self) -> nn.BatchNorm2d | None:
         return self._norms[0] if self._norms else None
 
-    def fold(self, norm: "FoldedNorm2d") -> None:
+    def fold(self, norm: FoldedNorm2d) -> None:
         """Take over the work of a norm that hands on its input."""
         if self.padding_mode != "zeros" or isinstance(self.padding, str):
             raise ValueError("only a convolution with zero padding, given in numbers, takes over a norm")
@@ -400,6 +400,6 @@ class LeanAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
         return _Pool.apply(x, lambda x: aten._adaptive_avg_pool2d(x, output), aten._adaptive_avg_pool2d_backward, ())
 
 
-def _pair(size) -> List[int]:
+def _pair(size) -> list[int]:
     return [size, size] if isinstance(size, int) else list(size)
 

@@ -43,7 +43,7 @@ def expand(t, x, *args, **named):
     return t.emit(OPS["expand"](expand_pattern(x.shape, y.shape, t.batch)), [x, t.images], y)
 
 
-def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
+def piece(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
     """A slice of x along an axis, as a node."""
     if drop:
         stop = start + 1 if start != -1 else LARGEST
@@ -56,22 +56,22 @@ def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: 
 def split(t, x, *args, **named):
     if t.name == "unbind" or t.name == "__iter__":
         axis = (args[0] if args else named.get("dim", 0)) % x.dim()
-        return tuple(part(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
+        return tuple(piece(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
     axis = (args[1] if len(args) > 1 else named.get("dim", 0)) % x.dim()
     starts = [0]
-    for piece in t.call(x, *args, **named):
-        starts.append(starts[-1] + piece.shape[axis])
-    return tuple(part(t, x, axis, a, b, split=True) for a, b in zip(starts, starts[1:]))
+    for y in t.call(x, *args, **named):
+        starts.append(starts[-1] + y.shape[axis])
+    return tuple(piece(t, x, axis, a, b, split=True) for a, b in zip(starts, starts[1:]))
 
 
 @function("narrow")
 def narrow(t, x, dim, start, length):
-    return part(t, x, dim % x.dim(), start, start + length)
+    return piece(t, x, dim % x.dim(), start, start + length)
 
 
 @function("select")
 def select(t, x, dim, index):
-    return part(t, x, dim % x.dim(), index, drop=True)
+    return piece(t, x, dim % x.dim(), index, drop=True)
 
 
 @function("__getitem__")
@@ -89,13 +89,13 @@ def getitem(t, x, index):
             axis += 1
         elif isinstance(i, slice):
             if len(range(*i.indices(x.shape[axis]))) < x.shape[axis]:  # else torch gives the tensor itself, as an alias
-                x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
+                x = piece(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
             axis += 1
         elif t.is_tensor(i):
             x = pick(t, x, axis, i)
             axis += i.dim()
         else:
-            x = part(t, x, axis, int(i), drop=True)
+            x = piece(t, x, axis, int(i), drop=True)
     return x
 
 

@@ -7,11 +7,12 @@ which a real run would: lifetimes are recorded, not guessed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from inspect import signature
 from types import FunctionType
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,7 +44,7 @@ FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn e
                       "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor "
                       "meshgrid bernoulli".split())  # fmt: skip
 #: Functions written in Python: what they call is traced in their place.
-BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
+IN_PYTHON = frozenset({"multi_head_attention_forward", "normalize"})
 #: Functions that may take parameters as their layer's own: the op of their name has some.
 LAYERS = frozenset(name for name in FUNCTIONS if name in OPS and OPS[name].params is not Op.params)
 #: Functions that may overwrite their input, as `relu_` does.
@@ -64,7 +65,7 @@ def trace(
     data.
     """
     check(module)
-    modes = {part: part.training for part in module.modules()}
+    modes = {child: child.training for child in module.modules()}
 
     def run(training: bool | None) -> Graph:
         try:
@@ -72,8 +73,8 @@ def trace(
                 module.train(training)
             return _Tracer(module, allow_unknown).graph((batch, channels, resolution, resolution), blocks_are)
         finally:
-            for part, mode in modes.items():
-                part.training = mode
+            for child, mode in modes.items():
+                child.training = mode
 
     graph = run(True)
     if not all(modes.values()):
@@ -90,9 +91,9 @@ def check(module: nn.Module) -> None:
     """Raise CostmodelError for a module that cannot be traced at all."""
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         raise CostmodelError("the network is compiled by TorchScript; allowed: the module that it was made from")
-    for path, part in module.named_modules():
-        if part._backward_hooks or part._backward_pre_hooks:
-            raise CostmodelError(f"{path or 'the network'} ({type(part).__name__}) has backward hooks: remove them")
+    for path, child in module.named_modules():
+        if child._backward_hooks or child._backward_pre_hooks:
+            raise CostmodelError(f"{path or 'the network'} ({type(child).__name__}) has backward hooks: remove them")
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for path, tensor in tensors:
             if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
@@ -134,8 +135,8 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise CostmodelError(f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})")
         if name in FACTORIES:
             return function(*self.without_data(args), **kwargs)
-        if name in BY_PARTS:
-            return self.by_parts(function, args, kwargs)
+        if name in IN_PYTHON:
+            return self.by_its_calls(function, args, kwargs)
         plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
         plain = {"__iadd__": "add", "__imul__": "mul", "__truediv__": "div"}.get(plain, plain)
         if plain not in FUNCTIONS:
@@ -155,7 +156,7 @@ class _Tracer(Recorder, TorchFunctionMode):
                 raise self.error(f"{name} with these arguments ({error})") from None
             raise
 
-    def by_parts(self, function: Callable, args: tuple, kwargs: dict) -> Any:
+    def by_its_calls(self, function: Callable, args: tuple, kwargs: dict) -> Any:
         """Run a function of torch's that is written in Python so that the functions it calls are seen.
 
         It asks has_torch_function whether to hand the whole call to this tracer; in this copy of it the answer is no.

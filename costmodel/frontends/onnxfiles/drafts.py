@@ -19,10 +19,10 @@ class Live(NamedTuple):
 
 @dataclass(eq=False)
 class Placed(Draft):
-    """A draft of which the file tells where it stands; its name is found when all drafts are there.
+    """A draft of a node of the file. It gets its name when all drafts are there.
 
-    reads: the values behind `inputs`. path: where it stands; named: whether that is a module's path. evaluates: in the
-    file's own mode it does not train.
+    reads: the values behind `inputs`. path: where the file puts it; named: whether that is a module's path. evaluates:
+    in the file's own mode it does not train.
     """
 
     reads: tuple[Live, ...] = ()

@@ -1,17 +1,18 @@
 """An ONNX file as a network. Only the graph is read: the weights stay in the file until a module is made with them.
 
-What a file does not say is read as follows. Values go after their last reader, as in a runtime that frees them then:
-nothing is in place, and no call frame of Python holds a module's input. Norms and dropout train as in a module that is
-put into training mode; the file's own modes are those of the strategy `as_is`. A layer's tensors and every other
-initialiser of more than one number are parameters.
+What a file does not say is read as follows. A value is let go after its last reader, as a runtime frees it: nothing is
+in place, and no call frame of Python holds a module's input. Norms and dropout train as in a module that is put into
+training mode; the strategy `as_is` takes the file's own modes. A layer's tensors and every other initialiser of more
+than one number are parameters.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Iterator
+from typing import Any
 
 from ...errors import CostmodelError
 from ...graph.network import Network

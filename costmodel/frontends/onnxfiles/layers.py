@@ -132,7 +132,7 @@ def batch_norm(r, x, scale, shift, mean, variance):
     tensors = {"weight": scale, "bias": shift}
     statistics = {"running_mean": mean, "running_var": variance}
     refuse(not all(map(is_stored, (*tensors.values(), *statistics.values()))), "a norm whose tensors are computed")
-    momentum = round(1 - as_decimal(r.attribute("momentum", 0.9)), 6)  # torch's is the other part
+    momentum = round(1 - as_decimal(r.attribute("momentum", 0.9)), 6)  # torch's is the weight of the new value
     fields = {"eps": as_decimal(r.attribute("epsilon", 1e-5)), "momentum": momentum}
     evaluates = not r.attribute("training_mode", 0)
     return r.emit("batch_norm", fields, [x], kept(x), statistics, evaluates, **tensors)

@@ -135,8 +135,9 @@ class Recorder:
     def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:
         """Path of the module that holds these tensors: the same for the same tensors, which one module then has.
 
-        Exporters store equal tensors once, so that of several layers' zero biases one is there: a layer is told by its
-        path, where the file has one, and by all that it reads. A module is called twice only where all is the same.
+        Exporters store equal tensors once: one bias of zeros may stand for the biases of several layers. So a layer is
+        known by its path, where the file has one, and by all tensors that it reads. Only where path and tensors are the
+        same is one module called twice.
         """
         path = self.path
         key = (path if self.named else "", *(tensor.name for tensor in tensors.values()))
