@@ -21,6 +21,11 @@ def layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last
 
 
+def dense(x: Tensor) -> bool:
+    """Whether a tensor's elements lie without gaps, in one of the two orders."""
+    return x.is_contiguous() or x.is_contiguous(memory_format=layout(x))
+
+
 def _flat(x: Tensor) -> Tensor:
     """A dense tensor's elements in memory order, as integers of the same size."""
     return x.detach().as_strided((x.numel(),), (1,)).view(INTEGERS[x.element_size()])

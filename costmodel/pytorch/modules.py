@@ -13,6 +13,11 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import CostmodelError
 
 
+def recorded(*tensors: torch.Tensor | None) -> bool:
+    """Whether autograd records what is made of these tensors."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
 class FrozenStatistics:
     """Makes a batch norm one that normalises by its running statistics and never moves them, in train mode too."""
 

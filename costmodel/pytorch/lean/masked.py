@@ -1,0 +1,124 @@
+"""Lean layers that keep one bit per element: activations whose derivative takes two values, and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ..bits import INTEGERS, between_0_and_6, dense, layout, masked, not_negative, pack, positive, within_3
+from ..modules import recorded
+
+aten = torch.ops.aten
+
+_FORWARD = {  # out of place, in place
+    "relu": (aten.relu, aten.relu_),
+    "relu6": (aten.relu6, aten.relu6_),
+    "hardsigmoid": (aten.hardsigmoid, aten.hardsigmoid_),
+    "hardswish": (aten.hardswish, aten.hardswish_),
+    "silu": (aten.silu, aten.silu_),
+    "gelu": (aten.gelu, aten.gelu_),
+}
+
+
+class _Activate(Function):
+    @staticmethod
+    def forward(ctx, x, module):
+        ctx.module, ctx.layout = module, layout(x)
+        if module.inplace:
+            ctx.mark_dirty(x)
+        if module.kind == "hardsigmoid":  # y is rounded: only x tells where the derivative is 1/6
+            kept = pack(x.contiguous(memory_format=ctx.layout), module.passes(x.dtype))
+        y = module.activated(x)
+        if module.keep == "y":
+            kept = y
+        elif module.kind != "hardsigmoid":
+            kept = pack(y.contiguous(memory_format=ctx.layout), module.passes(x.dtype))
+        ctx.save_for_backward(kept)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        (kept,), module = ctx.saved_tensors, ctx.module
+        own = module.owns_gradient and dense(g)
+        if module.keep == "mask":
+            gx = masked(g, kept, ctx.layout, own)
+            return gx.mul_(1 / 6) if module.kind == "hardsigmoid" else gx, None
+        into = {"grad_input": g} if own else {}
+        if module.kind == "relu6" and not module.signed:
+            return (aten.hardtanh_backward.grad_input if own else aten.hardtanh_backward)(g, kept, 0, 6, **into), None
+        threshold_backward = aten.threshold_backward.grad_input if own else aten.threshold_backward
+        if module.kind in ("relu", "relu6"):
+            return threshold_backward(g, kept, 0, **into), None
+        # As integers of the same bits, what has its sign bit set is below 0.
+        integer = INTEGERS[g.element_size()]
+        into = {name: t.view(integer) for name, t in into.items()}
+        return threshold_backward(g.view(integer), kept.view(integer), -1, **into).view(g.dtype), None
+
+
+class MaskedActivation(nn.Module):
+    """An activation whose derivative, exact or as MobileTL has it, takes two values.
+
+    kind: relu, relu6 or hardsigmoid, exact; or, with signed=True, relu, relu6, hardswish, silu or gelu, which pass
+    the gradient where the input is not negative. keep: "mask" keeps one bit per element; "y" keeps the output, which
+    costs nothing where another layer keeps it anyway. owns_gradient: see ShiftNorm2d.
+    """
+
+    def __init__(self, kind: str, signed: bool = False, keep: str = "mask", inplace: bool = False,
+                 approximate: str = "none", owns_gradient: bool = False) -> None:  # fmt: skip
+        super().__init__()
+        exact, smooth = ("relu", "relu6", "hardsigmoid"), ("relu", "relu6", "hardswish", "silu", "gelu")
+        if kind not in (smooth if signed else exact) or keep not in ("mask", "y"):
+            raise ValueError(f"no mask is known for kind={kind!r}, signed={signed}, keep={keep!r}")
+        if kind == "hardsigmoid" and keep == "y":
+            raise ValueError("hardsigmoid's output is rounded: its mask cannot be read off it")
+        self.kind, self.signed, self.keep, self.inplace, self.owns_gradient = kind, signed, keep, inplace, owns_gradient
+        self.options = {"approximate": approximate} if kind == "gelu" else {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Activate.apply(x, self) if recorded(x) else self.activated(x)
+
+    def activated(self, x: Tensor) -> Tensor:
+        return _FORWARD[self.kind][self.inplace](x, **self.options)
+
+    def passes(self, dtype: torch.dtype) -> Callable:
+        """Where the bits of the output, or of hardsigmoid's input, let the gradient pass."""
+        if self.kind == "hardsigmoid":
+            return within_3(dtype)
+        if self.kind == "relu6" and not self.signed:
+            return between_0_and_6(dtype)
+        return positive if self.kind in ("relu", "relu6") else not_negative
+
+    def extra_repr(self) -> str:
+        return f"{self.kind}, signed={self.signed}, keep={self.keep}, inplace={self.inplace}"
+
+
+class _Drop(Function):
+    @staticmethod
+    def forward(ctx, x, p, inplace):
+        ctx.layout, ctx.scale = layout(x), 1 / (1 - p) if p < 1 else 1.0
+        if inplace:
+            ctx.mark_dirty(x)
+        drawn = torch.empty(x.shape, dtype=torch.int8, device=x.device, memory_format=ctx.layout).bernoulli_(1 - p)
+        packed = pack(drawn, positive)
+        del drawn
+        ctx.save_for_backward(packed)
+        y = masked(x, packed, ctx.layout, overwrite=inplace).mul_(ctx.scale)
+        return x.copy_(y) if inplace and y is not x else y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        (kept,) = ctx.saved_tensors
+        return masked(g, kept, ctx.layout).mul_(ctx.scale), None, None
+
+
+class PackedDropout(nn.Dropout):
+    """Dropout that keeps one bit per element. It draws as stock dropout does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Drop.apply(x, self.p, self.inplace) if self.training and self.p > 0 else x
