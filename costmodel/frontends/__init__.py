@@ -1,7 +1,7 @@
 """What people name a network by, turned into a graph.
 
-A frontend is a folder and a row of `FRONTENDS`. Nothing heavy is imported until a network is loaded: the folders' own
-`__init__` files import torch, onnx and yaml inside their functions.
+A frontend is a folder, and a row of `FRONTENDS` for each way to name its networks. Nothing heavy is imported until a
+network is loaded: the folders' own `__init__` files import torch, onnx and yaml inside their functions.
 """
 
 from __future__ import annotations
