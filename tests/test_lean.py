@@ -14,7 +14,9 @@ from torch import nn  # noqa: E402
 from torch.autograd.graph import saved_tensors_hooks  # noqa: E402
 
 from costmodel.pytorch import bits, lean, modules  # noqa: E402
-from costmodel.pytorch.measure import trace  # noqa: E402
+from costmodel.pytorch.allocations import trace  # noqa: E402
+from costmodel.pytorch.lean.convolutions import input_gradient  # noqa: E402
+from costmodel.pytorch.lean.like import Like  # noqa: E402
 
 LAYOUTS = {"plain": torch.contiguous_format, "channels_last": torch.channels_last}
 layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
@@ -127,7 +129,7 @@ def test_convolution_elsewhere_than_on_the_cpu(options, size, monkeypatch):
         device = torch.device("cuda")
 
     options = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    found = lean._input_gradient(g.as_subclass(Elsewhere), layer.weight, lean._Like(x), options)
+    found = input_gradient(g.as_subclass(Elsewhere), layer.weight, Like(x), options)
     torch.testing.assert_close(found.as_subclass(torch.Tensor), *torch.autograd.grad(y, x, g))
 
 

@@ -357,7 +357,7 @@ def test_a_name_that_is_no_text(options):
     "network, message",
     [
         ("mobilenet_v3", r"unknown network 'mobilenet_v3'; did you mean 'mobilenet_v2'\? \(allowed: a path to a "),
-        ("", r"unknown network '' \(allowed: a path to a .yaml or .onnx file, efficientnet_b0, "),
+        ("", r"unknown network '' \(allowed: a path to a .yaml file, a path to an .onnx file, efficientnet_b0, "),
         ("nowhere.yaml", "cannot read 'nowhere.yaml': No such file or directory"),
         ("/", "cannot read '/': Is a directory"),
         ("a\0b.yaml", "cannot read "),

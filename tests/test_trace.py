@@ -17,8 +17,8 @@ from costmodel.errors import CostmodelError
 from costmodel.frontends.modules.trace import trace
 from costmodel.frontends.spec.export import to_yaml
 from costmodel.pytorch import measure, realize
-from costmodel.pytorch.measure import FlopCounter
-from costmodel.pytorch.measure import trace as allocations
+from costmodel.pytorch.allocations import trace as allocations
+from costmodel.pytorch.flops import FlopCounter
 
 STRATEGIES = ("full", "last", "norm+last", "bias", "blocks:3")
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)

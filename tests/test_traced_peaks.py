@@ -14,8 +14,8 @@ import costmodel
 from costmodel.errors import CostmodelError
 from costmodel.frontends.modules.trace import trace
 from costmodel.pytorch import measure, realize
-from costmodel.pytorch.measure import FlopCounter
-from costmodel.pytorch.measure import trace as allocations
+from costmodel.pytorch.allocations import trace as allocations
+from costmodel.pytorch.flops import FlopCounter
 from costmodel.pytorch.validate import PEAK_TOLERANCE, Check, validate
 
 #: Network: (batch, resolution) pairs. Of every kind of block one, and what mixes memory formats.

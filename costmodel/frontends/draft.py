@@ -1,60 +1,105 @@
-"""What a trace has recorded, as a graph."""
+"""A graph in the making: what is shared by the frontends that meet a network node by node, as traced or from a file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, FrozenSet, Iterable, List, Optional, Tuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from ..errors import CostmodelError
-from ..graph.graph import INPUT, Graph, Node, within
+from ..graph.graph import INPUT, Graph, Node, prefixes
 from ..graph.op import Op
-from .families import block_paths, classifier_path
+
+#: Images in a trace, and while a file is read. It is a prime that no layer has as its width, its kernel or its number
+#: of heads, so an axis of 13, or of a multiple, goes with the batch, and every other number belongs to the network.
+BATCH = 13
+#: Side of the images where neither the network nor the request says another.
+RESOLUTION = 224
 
 
-@dataclass
+@dataclass(eq=False)
 class Draft:
-    """A node in the making. died: number of the last node during which Python held its output."""
+    """A node in the making.
 
-    name: str
+    inputs: the drafts whose outputs it reads, None for the images. name: of the node, and of its output; a file's are
+    given when all drafts are there. trains: the parameters that get a gradient. owner: path of the module that holds
+    the parameters; None for the node's own name. died: number of the last draft during which its output was held, None
+    for one that is held to the end.
+    """
+
     op: Op
-    inputs: Tuple[str, ...]
-    trains: FrozenSet[str]
-    owner: Optional[str]
-    died: Optional[int] = None
+    inputs: tuple[Draft | None, ...]
+    name: str = ""
+    trains: frozenset[str] = frozenset()
+    owner: str | None = None
+    died: int | None = None
 
 
-@dataclass
-class Life:
-    """The values that a tensor object has held: more than one where it was overwritten."""
+class Names:
+    """Names that are given out once each."""
 
-    drafts: List[Draft] = field(default_factory=list)
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.taken = set(taken)
+
+    def take(self, name: str) -> bool:
+        """Whether a name was free; it is taken from now on."""
+        free = name not in self.taken
+        self.taken.add(name)
+        return free
+
+    def numbered(self, base: str) -> str:
+        """The first of base_1, base_2, ... that is free."""
+        number = 1
+        while not self.take(f"{base}_{number}"):
+            number += 1
+        return f"{base}_{number}"
+
+    def unique(self, base: str) -> str:
+        """The name itself where it is free, else a numbered one."""
+        return base if self.take(base) else self.numbered(base)
 
 
-def graph_of(drafts: List[Draft], result: str, root: Any, called: Iterable[str], blocks_are: str) -> Graph:
-    """The graph of what the result depends on. called: paths of the modules that were called."""
-    needed = {result}
+def needed(drafts: Sequence[Draft], result: Draft) -> list[Draft]:
+    """The drafts that a result depends on, in their order."""
+    found: set[Draft | None] = {result}
     for draft in reversed(drafts):
-        if draft.name in needed:
-            needed.update(draft.inputs)
-    if result == INPUT:
-        raise CostmodelError("the network returns its input")
-    last, kept = [], ""  # of each draft, the last kept one up to it
+        if draft in found:
+            found.update(draft.inputs)
+    return [draft for draft in drafts if draft in found]
+
+
+def nodes_of(drafts: Sequence[Draft], result: Draft) -> tuple[Node, ...]:
+    """The nodes that a result depends on, in their order. Each is held until the last kept draft up to its end."""
+    kept = set(needed(drafts, result))
+    last, name = [], ""  # of each draft, the last kept one up to it
     for draft in drafts:
-        kept = draft.name if draft.name in needed else kept
-        last.append(kept)
+        name = draft.name if draft in kept else name
+        last.append(name)
     nodes = []
     for i, draft in enumerate(drafts):
-        if draft.name not in needed:
+        if draft not in kept:
             continue
         held = draft.died if draft.died is not None else len(last) - 1
-        until = "" if draft.name == result else last[max(held, i)]
-        nodes.append(Node(draft.name, draft.op, draft.inputs, draft.trains, draft.owner, until))
-    scopes = {".".join(n.name.split(".")[:k]) for n in nodes for k in range(1, n.name.count(".") + 1)}
-    blocks = [path for path in block_paths(root, blocks_are) if any(within(n.name, path) for n in nodes)]
-    order = {path: next(i for i, n in enumerate(nodes) if within(n.name, path)) for path in blocks}
-    classifier = classifier_path(root, nodes)
-    if classifier and not any(within(n.name, classifier) for n in nodes):
-        classifier = ""
-    graph = Graph(tuple(nodes), tuple(sorted(blocks, key=order.get)), classifier, frozenset(scopes - set(called)))
-    own = ((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in root.named_parameters())
-    return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))
+        until = "" if draft is result else last[max(held, i)]
+        inputs = tuple(INPUT if read is None else read.name for read in draft.inputs)
+        nodes.append(Node(draft.name, draft.op, inputs, draft.trains, draft.owner, until))
+    return tuple(nodes)
+
+
+def graph_of(nodes: tuple[Node, ...], blocks: Iterable[str], classifier: str, called: Iterable[str] = ()) -> Graph:
+    """The graph of nodes. A block or a classifier in which no node stands is left out.
+
+    blocks: paths in any order; called: paths of the modules that are called themselves, not only hold others.
+    """
+    first: dict[str, int] = {}
+    holders: set[str] = set()
+    for i, node in enumerate(nodes):
+        *above, own = prefixes(node.name)
+        holders.update(above)
+        for path in (*above, own):
+            first.setdefault(path, i)
+    ordered = sorted((path for path in blocks if path in first), key=first.__getitem__)
+    return Graph(nodes, tuple(ordered), classifier if classifier in first else "", frozenset(holders - set(called)))
+
+
+def last_linear(nodes: Sequence[Node]) -> Node | None:
+    """The layer that is taken for the classifier of a network that names none."""
+    return next((node for node in reversed(nodes) if node.op.kind == "linear"), None)

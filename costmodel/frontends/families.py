@@ -1,13 +1,15 @@
-"""Where a module's blocks and classifier are: torchvision's and timm's families, and what is like them."""
+"""Where a module's blocks and classifier are: in torchvision's and timm's families, and in modules built like them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Any
 
 from ..errors import CostmodelError
 from ..graph.graph import Node
+from .draft import last_linear
 
 #: Classes of blocks, by name; the outermost counts.
 BLOCKS = (
@@ -18,47 +20,47 @@ BLOCKS = (
 ENDINGS = ("Block", "Bottleneck", "Residual")  # of classes that are taken for blocks where none of those is there
 
 
-def block_paths(module: Any, blocks_are: str = "") -> List[str]:
+def block_paths(module: Any, blocks_are: str = "") -> list[str]:
     """Paths of a module's blocks.
 
     blocks_are: a class's name or a pattern of paths ("layers.*"). Without it: in timm's networks of mobile blocks every
     element of every stage of `blocks`, else the outermost modules of a known class, or of one whose name says so.
     Raises CostmodelError where blocks_are names none.
     """
-    parts = [(path, type(part).__name__) for path, part in module.named_modules() if path]
-    return blocks_among(parts, _is_timm(module), blocks_are)
+    found = [(path, type(child).__name__) for path, child in module.named_modules() if path]
+    return blocks_among(found, _is_timm(module), blocks_are)
 
 
-def blocks_among(parts: Sequence[Tuple[str, str]], timm: bool, blocks_are: str = "") -> List[str]:
+def blocks_among(modules: Sequence[tuple[str, str]], timm: bool, blocks_are: str = "") -> list[str]:
     """Paths of the blocks among modules, given as (path, class) with a module before those in it; "" for no class."""
     if blocks_are:
-        found = outermost(parts, lambda path, cls: cls == blocks_are or fnmatchcase(path, blocks_are))
+        found = outermost(modules, lambda path, cls: cls == blocks_are or fnmatchcase(path, blocks_are))
         if not found:
-            classes = ", ".join(sorted({cls for _, cls in parts if cls}))
+            classes = ", ".join(sorted({cls for _, cls in modules if cls}))
             allowed = f"a path pattern, or one of {classes}" if classes else "a path pattern, such as 'layers.*'"
             raise CostmodelError(f"no module is called {blocks_are!r}; allowed: {allowed}")
         return found
-    stages = [(path, cls) for path, cls in parts if re.fullmatch(r"blocks\.\d+", path)]
+    stages = [(path, cls) for path, cls in modules if re.fullmatch(r"blocks\.\d+", path)]
     if timm and stages:
         if any(cls != "Sequential" for _, cls in stages):
             return [path for path, _ in stages]
-        return [path for path, _ in parts if re.fullmatch(r"blocks\.\d+\.\d+", path)]
-    known = outermost(parts, lambda path, cls: cls in BLOCKS)
-    return known or outermost(parts, lambda path, cls: cls.endswith(ENDINGS))
+        return [path for path, _ in modules if re.fullmatch(r"blocks\.\d+\.\d+", path)]
+    known = outermost(modules, lambda path, cls: cls in BLOCKS)
+    return known or outermost(modules, lambda path, cls: cls.endswith(ENDINGS))
 
 
-def outermost(parts: Sequence[Tuple[str, str]], chosen: Callable[[str, str], bool]) -> List[str]:
+def outermost(modules: Sequence[tuple[str, str]], chosen: Callable[[str, str], bool]) -> list[str]:
     """Paths of the modules for which chosen(path, class) holds, those inside another left out."""
-    found: List[str] = []
-    for path, cls in parts:
+    found: list[str] = []
+    for path, cls in modules:
         if not any(path.startswith(outer + ".") for outer in found[-1:]) and chosen(path, cls):
             found.append(path)
     return found
 
 
 def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
-    """Path of what the network itself calls its classifier, else of the last linear layer; "" where there is none."""
-    own = {id(part): path for path, part in module.named_modules()}
+    """Path of what the network itself calls its classifier, else of the last linear layer, else ""."""
+    own = {id(child): path for path, child in module.named_modules()}
     candidates = []
     if _is_timm(module) and hasattr(module, "get_classifier"):
         candidates.append(module.get_classifier())
@@ -68,7 +70,8 @@ def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
         path = own.get(id(candidate), "")
         if path and any(True for _ in candidate.parameters()):
             return path
-    return next((node.owner for node in reversed(nodes) if node.op.kind == "linear"), "") or ""
+    last = last_linear(nodes)
+    return last.owner or "" if last else ""
 
 
 def _is_timm(module: Any) -> bool:

@@ -94,7 +94,7 @@ class Graph:
             if not all(node.name.split(".")):
                 raise CostmodelError(f"a node is called {node.name!r}; allowed: names joined by single dots")
             made.add(node.name)
-            scopes.update(_scopes(node.name))
+            scopes.update(prefixes(node.name))
             for name, shape in node.op.params().items():
                 if shapes.setdefault((node.owner, name), shape) != shape:
                     first = shapes[node.owner, name]
@@ -187,7 +187,7 @@ class Graph:
 
     def block_of(self, node: Node) -> Optional[int]:
         """Index of the block in which a node stands, if in any."""
-        return next((self._block_numbers[s] for s in _scopes(node.name) if s in self._block_numbers), None)
+        return next((self._block_numbers[s] for s in prefixes(node.name) if s in self._block_numbers), None)
 
     @cached_property
     def _block_numbers(self) -> Dict[str, int]:
@@ -195,7 +195,7 @@ class Graph:
 
     def frames(self, node: Node) -> Tuple[str, ...]:
         """Scopes of the modules that are being called while a node runs, outermost first, the network's own left out."""
-        return tuple(scope for scope in _scopes(node.scope) if scope not in self.containers)
+        return tuple(scope for scope in prefixes(node.scope) if scope not in self.containers)
 
     @property
     def is_traced(self) -> bool:
@@ -267,7 +267,7 @@ def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> s
 
 
 @lru_cache(maxsize=2**14)  # a plan asks for those of the same nodes over and over
-def _scopes(path: str) -> Tuple[str, ...]:
+def prefixes(path: str) -> Tuple[str, ...]:
     """The path of every module that a path leads through, outermost first, itself last."""
     parts = path.split(".") if path else []
     return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))

@@ -80,6 +80,8 @@ class Conv2d(ConvolutionLayer):
     standardise: bool = False
     fixed: bool = False
 
+    grid = "strided"
+
     def __post_init__(self):
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(getattr(self, name), name, least))

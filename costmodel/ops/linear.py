@@ -47,6 +47,8 @@ class Linear(Affine):
     bias: bool = True
     strided: bool = False
 
+    grid = "none"
+
     def __post_init__(self):
         for name in ("in_features", "out_features"):
             check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; allowed: >= 1")

@@ -10,6 +10,8 @@ from ..targets.memory_order import contiguous, of_images
 class WindowPool(Op):
     """What average and max pooling share: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
 
+    grid = "strided"
+
     def __post_init__(self):
         object.__setattr__(self, "kernel", pair(self.kernel, "kernel"))
         # torch: a stride that is left out is the kernel's size.
@@ -93,6 +95,7 @@ class AdaptiveAvgPool2d(Op):
 
     output: Pair = 1
 
+    grid = "none"
     contiguous_gradient = True
 
     def __post_init__(self):

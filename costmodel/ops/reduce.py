@@ -41,6 +41,7 @@ class Mean(Reduction):
     axes: Axes = (2, 3)
     keepdim: bool = False
 
+    grid = "none"
     contiguous_gradient = True
 
     def scratch(self, setting, y, x):

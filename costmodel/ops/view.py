@@ -33,6 +33,8 @@ def _renamed(layout, names):
 class Flatten(View):
     """torch.flatten(x, 1): (N, ...) -> (N, features), a view."""
 
+    grid = "none"
+
     def shape(self, x):
         check(len(x) >= 2, "flatten takes (N, ...)")
         return (x[0], numel(x[1:]))

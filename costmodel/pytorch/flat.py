@@ -5,7 +5,7 @@ The original's own Python is not run again; its parameters and buffers are share
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from torch import nn
 
@@ -15,10 +15,10 @@ from ..graph.graph import INPUT, Graph, Node
 from ..graph.lifetimes import frame_ends
 from ..graph.op import Result
 from . import library
-from .modules import Again, Frame, Owned, Parts, Step, Tensors
+from .modules import Again, Frame, Owned, Pieces, Step, Tensors
 
 
-def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> Frame:
+def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Frame:
     """The graph's nodes, those but the loss, as a module with the parameters and buffers of `source`."""
     if source is not None:
         refuse_hooks(source)
@@ -32,16 +32,16 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
         if isinstance(leaf, Tensors):
             call = Owned(node.owner, leaf.name)
         elif node.op.result is Result.PIECE:
-            call = Parts((node.op,), (node.name,))
+            call = Pieces((node.op,), (node.name,))
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
     for rerun in reversed(reruns(graph)):
         run = slice(rerun.run.start, rerun.run.stop)
-        part, given = steps[run], [nodes[v - 1].name if v else INPUT for v in rerun.given]
-        ours = {name for _, _, name, _ in part}
-        inner = [(*step, [name for name in done if name in ours]) for *step, done in part]
-        done = [name for *_, done in part for name in done if name not in ours]
-        steps[run] = [(Again(tuple(given), at_once(inner), rerun.is_random), given, part[-1][2], done)]
+        again, given = steps[run], [nodes[v - 1].name if v else INPUT for v in rerun.given]
+        ours = {name for _, _, name, _ in again}
+        inner = [(*step, [name for name in done if name in ours]) for *step, done in again]
+        done = [name for *_, done in again for name in done if name not in ours]
+        steps[run] = [(Again(tuple(given), at_once(inner), rerun.is_random), given, again[-1][2], done)]
     root.set_steps((INPUT,), at_once(steps), nodes[-1].name)
     if source is not None:
         share(root, source)
@@ -51,14 +51,14 @@ def flat(graph: Graph, nodes: Tuple[Node, ...], source: Optional[nn.Module]) -> 
     return root
 
 
-def at_once(steps: List[Step]) -> List[Step]:
-    """The steps with the parts of one value made in one: so torch puts their gradients together at once, too."""
-    found: List[Step] = []
+def at_once(steps: list[Step]) -> list[Step]:
+    """The steps with all pieces of one value made by one step, so that torch joins their gradients at once, too."""
+    found: list[Step] = []
     for step in steps:
         call, reads, output, done = step
         before = found[-1] if found else None
-        if before and isinstance(call, Parts) and isinstance(before[0], Parts) and before[1] == reads:
-            both = Parts(before[0].ops + call.ops, before[0].outputs + call.outputs)
+        if before and isinstance(call, Pieces) and isinstance(before[0], Pieces) and before[1] == reads:
+            both = Pieces(before[0].ops + call.ops, before[0].outputs + call.outputs)
             found[-1] = (both, reads, output, [*before[3], *done])
         else:
             found.append(step)
@@ -70,17 +70,18 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 def refuse_hooks(source: nn.Module) -> None:
     """Raise CostmodelError where a module has hooks: the realised one would not run them."""
-    for path, part in source.named_modules():
-        found = [name.strip("_").replace("_", " ") for name in HOOKS if getattr(part, name, None)]
+    for path, child in source.named_modules():
+        found = [name.strip("_").replace("_", " ") for name in HOOKS if getattr(child, name, None)]
         if found:
-            where = f"{path or 'the network'} ({type(part).__name__})"
-            raise CostmodelError(f"{where} has {' and '.join(found)}, which a realised module would not run: remove them")
+            where = f"{path or 'the network'} ({type(child).__name__})"
+            hooks = " and ".join(found)
+            raise CostmodelError(f"{where} has {hooks}, which a realised module would not run: remove them")
 
 
-def _place_all(root: nn.Module, nodes: Tuple[Node, ...], leaves: List[Any]) -> Dict[int, str]:
+def _place_all(root: nn.Module, nodes: tuple[Node, ...], leaves: list[Any]) -> dict[int, str]:
     """Register every leaf module under its owner's path; returns the path of each node's leaf."""
-    paths: Dict[int, str] = {}
-    at: Dict[str, Node] = {}
+    paths: dict[int, str] = {}
+    at: dict[str, Node] = {}
     # Shorter paths first: a composite's own layer stands before the modules in it.
     for i in sorted(range(len(nodes)), key=lambda i: nodes[i].owner.count(".")):
         node, leaf = nodes[i], leaves[i]
@@ -130,17 +131,17 @@ def share(root: nn.Module, source: nn.Module) -> None:
 
     What the graph does not use is carried too, frozen, so that state dicts fit both ways.
     """
-    mine: Dict[int, nn.Parameter] = {}
-    for path, part in source.named_modules(remove_duplicate=False):
-        for name, parameter in part._parameters.items():
+    mine: dict[int, nn.Parameter] = {}
+    for path, child in source.named_modules(remove_duplicate=False):
+        for name, parameter in child._parameters.items():
             if parameter is not None:
                 if id(parameter) not in mine:
                     mine[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
                 _set(_holder(root, path), "_parameters", name, mine[id(parameter)])
-        for name, buffer in part._buffers.items():
+        for name, buffer in child._buffers.items():
             if buffer is not None:
                 _set(_holder(root, path), "_buffers", name, buffer.detach())
-                if name in part._non_persistent_buffers_set:
+                if name in child._non_persistent_buffers_set:
                     _holder(root, path)._non_persistent_buffers_set.add(name)
 
 
@@ -152,12 +153,12 @@ def _set(holder: nn.Module, kind: str, name: str, tensor: Any) -> None:
 
 def in_order(root: nn.Module, source: nn.Module) -> None:
     """Put submodules and parameters in the order of another module, for the same order of state dicts."""
-    for path, part in source.named_modules():
+    for path, child in source.named_modules():
         try:
             mine = root.get_submodule(path)
         except AttributeError:
             continue
         for kind in ("_modules", "_parameters", "_buffers"):
-            theirs, own = getattr(part, kind), getattr(mine, kind)
+            theirs, own = getattr(child, kind), getattr(mine, kind)
             for name in [*(n for n in theirs if n in own), *(n for n in own if n not in theirs)]:
                 own[name] = own.pop(name)

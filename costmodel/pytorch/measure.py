@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import copy
 import time
-import weakref
-from collections import Counter
 from dataclasses import dataclass
-from itertools import accumulate
-from math import prod
-from typing import AbstractSet, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
-from unittest.mock import patch
 
 import torch
 from torch import nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import cross_entropy
-from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import CostmodelError, unknown
+from ..frontends.draft import RESOLUTION
 from ..sizes.size import is_int
 from ..step.optimizer import find
 from ..step.request import DTYPES
 from ..targets.target import Target, parse
-
-aten = torch.ops.aten
+from .allocations import trace
+from .flops import FlopCounter
+from .saved import saved_storages
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class Measurement:
     trainable_parameters: int
     saved_bytes: int
     step_peak_bytes: int
-    tensor_peak_bytes: Optional[int]
+    tensor_peak_bytes: int | None
     left_bytes: int
     forward_flops: int
     backward_flops: int
@@ -54,7 +47,7 @@ class Measurement:
 def measure(
     module: nn.Module,
     batch: int = 8,
-    resolution: int = 224,
+    resolution: int = RESOLUTION,
     channels: int = 3,
     optimizer: str = "sgd",
     target: str = "cpu",
@@ -64,9 +57,9 @@ def measure(
 ) -> Measurement:
     """Run real steps of cross_entropy(module(x), y) on a copy of the module and measure them in the steady state.
 
-    The module's own flags and modes hold; where nothing trains, a step is the forward pass under no_grad. target: cpu or
-    cuda, either with channels_last; a `threads=N` of it is set while the steps run. Raises CostmodelError for a bad
-    request, for CUDA where there is none, or where the saved bytes disagree with the allocator's level after the forward
+    The module's own flags and modes hold; where nothing trains, a step is the forward pass under no_grad. target: cpu
+    or cuda, either with channels_last; a `threads=N` of it is set while the steps run. Raises CostmodelError for a bad
+    request, for CUDA without a GPU, or where the saved bytes disagree with the allocator's level after the forward
     pass: then something is kept that autograd does not know of.
     """
     counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
@@ -90,9 +83,9 @@ def measure(
         torch.set_num_threads(threads)
 
 
-def _measured(step: "_Step", parameters: List[nn.Parameter], repeats: int) -> Measurement:
+def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Measurement:
     step.prepare()
-    saved = step.saved_storages()
+    saved = saved_storages(step.module, step.forward)
     step.prepare()
     counter = step.dispatched()
     step.prepare()
@@ -130,10 +123,10 @@ class _Step:
 
     def __init__(self, module: nn.Module, batch: int, channels: int, resolution: int, optimizer: str, place: Target,
                  dtype: torch.dtype, accumulate: int) -> None:  # fmt: skip
-        layout = torch.channels_last if place.channels_last else torch.contiguous_format
-        self.module = copy.deepcopy(module).to(place.device, dtype, memory_format=layout)
+        memory_format = torch.channels_last if place.channels_last else torch.contiguous_format
+        self.module = copy.deepcopy(module).to(place.device, dtype, memory_format=memory_format)
         images = torch.randn(batch, channels, resolution, resolution)
-        self.images = images.to(place.device, dtype, memory_format=layout)
+        self.images = images.to(place.device, dtype, memory_format=memory_format)
         self.targets = torch.zeros(batch, dtype=torch.int64, device=place.device)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         self.trains = bool(trained)
@@ -159,40 +152,12 @@ class _Step:
         return result
 
     def prepare(self) -> None:
-        """The state before a step: no gradients, or those of the micro-batches before the last one."""
+        """Bring about the state before a step: no gradients, or what the micro-batches before the last one left."""
         self.module.zero_grad(set_to_none=True)
         if self.trains and self.accumulate > 1:
             self.forward().backward()
 
-    def saved_storages(self) -> Dict[int, int]:
-        """Bytes by address of the distinct storages that one forward pass keeps, those of the module left out."""
-        own = {t.untyped_storage().data_ptr() for t in [*self.module.parameters(), *self.module.buffers()]}
-        kept: Dict[int, Any] = {}  # holding the storages keeps their addresses distinct
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage
-            return tensor.detach()  # a result itself would hold the graph that holds it
-
-        states: List[Any] = []  # torch.utils.checkpoint keeps those of random numbers where no hook sees them
-        draw = torch.get_rng_state
-
-        def watched() -> torch.Tensor:
-            state = draw()
-            states.append(weakref.ref(state))
-            return state
-
-        with saved_tensors_hooks(pack, lambda tensor: tensor), patch.object(torch, "get_rng_state", watched):
-            result = self.forward()
-        for state in (ref() for ref in states):
-            if state is not None:
-                pack(state)
-        for number in numbers_kept(result):
-            pack(number)
-        return {pointer: storage.nbytes() for pointer, storage in kept.items()}
-
-    def dispatched(self) -> "FlopCounter":
+    def dispatched(self) -> FlopCounter:
         """What the dispatcher sees of one step."""
         with FlopCounter() as counter:
             result = self.forward()
@@ -202,7 +167,7 @@ class _Step:
                 self.optimizer.step()
         return counter
 
-    def cuda_levels(self) -> Tuple[int, int]:
+    def cuda_levels(self) -> tuple[int, int]:
         """Highest level and level at the end of one step above the level before, of CUDA's caching allocator."""
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -221,116 +186,3 @@ class _Step:
         if self.images.is_cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - start
-
-
-def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The Python numbers that products and quotients keep for the backward pass of a result, each as a tensor.
-
-    Saved-tensor hooks are not shown them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number).
-    """
-    todo, seen = [result.grad_fn], {None}
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        todo += [following for following, _ in node.next_functions]
-        if node.name() in ("MulBackward0", "DivBackward0"):
-            other = node._saved_other
-            if other is not None and other.dim() == 0:
-                yield other
-
-
-class Trace(NamedTuple):
-    """The CPU allocator's events while something ran.
-
-    deltas: bytes of every allocation (+) and release (-), in order. calls: for each, the number of the op call inside
-    which it happened, of those that the dispatcher sees; its own number where it was in none.
-    """
-
-    deltas: List[int]
-    calls: List[int]
-
-    @property
-    def peak(self) -> int:
-        """The highest level above the one before."""
-        return max(accumulate(self.deltas), default=0)
-
-    @property
-    def tensor_peak(self) -> int:
-        """The highest level between op calls: of tensors alone, without what kernels allocate inside."""
-        ends = [this != following for this, following in zip(self.calls, [*self.calls[1:], None])]
-        return max((level for level, end in zip(accumulate(self.deltas), ends) if end), default=0)
-
-    @property
-    def left(self) -> int:
-        """The level at the end above the one before."""
-        return sum(self.deltas)
-
-
-def trace(run: Callable[[], Any], ops: AbstractSet[str] = frozenset()) -> Trace:
-    """Run something under torch's profiler and read off what the CPU allocator did. What it returns lives on.
-
-    ops: names of the ops that the dispatcher sees ("aten::convolution").
-    """
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        result = run()
-    deltas, calls, call, end = [], [], 0, 0
-    events = sorted(profiler.profiler.kineto_results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
-    profiler.profiler = None  # the profiler refers to itself: what it recorded would wait for the garbage collector
-    for number, event in enumerate(events):
-        if event.name() == "[memory]":
-            deltas.append(event.nbytes())
-            calls.append(call if event.start_ns() <= end else number)
-        elif event.start_ns() >= end and event.name() in ops:
-            call, end = number, event.start_ns() + event.duration_ns()
-    del result
-    return Trace(deltas, calls)
-
-
-class FlopCounter(TorchDispatchMode):
-    """Counts 2 FLOPs per multiply-add of each convolution and matrix product that reaches the dispatcher.
-
-    torch.utils.flop_counter does the same but takes the weight gradient of a grouped convolution for a dense one.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.phase = "forward"
-        self.flops: Counter = Counter()
-        self.ops: Set[str] = set()  # the names of all ops seen
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        packet = func.overloadpacket
-        self.ops.add(func._schema.name)
-        if packet is aten.convolution:
-            self._add(_convolution(result, args[1]))
-        elif packet is aten.convolution_backward:
-            # The gradients of input and weight meet each pair of output position and weight once, as the output does.
-            gradient, _, weight = args[:3]
-            self._add(_convolution(gradient, weight) * sum(args[-1][:2]))
-        elif packet is aten.mm or packet is aten.bmm:
-            self._add(result.numel() * args[0].shape[-1])
-        elif packet is aten._scaled_dot_product_flash_attention_for_cpu:
-            self._add(_attention(*args[:3]))
-        elif packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:
-            # The weights are made again; then come the gradients of weights, queries, keys and values.
-            query, key, value = args[1:4]
-            self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
-        elif packet is aten.addmm or packet is aten.baddbmm:
-            self._add(result.numel() * args[1].shape[-1])
-        return result
-
-    def _add(self, macs: int) -> None:
-        self.flops[self.phase] += 2 * macs
-
-
-def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> int:
-    """Multiply-adds of the products of queries and keys, and of weights and values."""
-    return query.shape[:-1].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
-
-
-def _convolution(output: torch.Tensor, weight: torch.Tensor) -> int:
-    return output.numel() * prod(weight.shape[1:])
-

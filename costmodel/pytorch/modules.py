@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple, Union
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import CostmodelError
 
 
-def recorded(*tensors: Optional[torch.Tensor]) -> bool:
+def recorded(*tensors: torch.Tensor | None) -> bool:
     """Whether autograd records what is made of these tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -99,7 +100,7 @@ class StochasticDepth(nn.Module):
 class Tensors(nn.Module):
     """Parameters and buffers by name; of one that a network uses by itself."""
 
-    def __init__(self, parameters: Dict[str, tuple], buffers: Dict[str, tuple]) -> None:
+    def __init__(self, parameters: dict[str, tuple], buffers: dict[str, tuple]) -> None:
         super().__init__()
         for name, shape in parameters.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
@@ -126,16 +127,16 @@ def unknown(name: str) -> Callable:
     raise CostmodelError(f"the network has the unknown op {name!r}, which can be priced as nothing but not be run")
 
 
-#: (submodule's path, function, parameter, parts, steps that run again, or None for the frame's own layer; values read;
+#: (submodule's path, function, parameter, pieces, steps that run again, or None for the frame's own layer; values read;
 #: value made; values let go)
-Step = Tuple[Union[str, Callable, Owned, "Parts", "Again", None], Sequence[str], str, List[str]]
+Step = tuple[Union[str, Callable, Owned, "Pieces", "Again", None], Sequence[str], str, list[str]]
 
 
-class Parts(NamedTuple):
-    """Parts of one value, which are made at once: outputs are their names."""
+class Pieces(NamedTuple):
+    """Pieces of one value, which are made at once: outputs are their names."""
 
-    ops: Tuple[Any, ...]
-    outputs: Tuple[str, ...]
+    ops: tuple[Any, ...]
+    outputs: tuple[str, ...]
 
 
 class Again(NamedTuple):
@@ -144,8 +145,8 @@ class Again(NamedTuple):
     is_random: they draw random numbers, the same ones both times.
     """
 
-    inputs: Tuple[str, ...]
-    steps: List[Step]
+    inputs: tuple[str, ...]
+    steps: list[Step]
     is_random: bool
 
 
@@ -176,11 +177,11 @@ class Frame(nn.Module):
         values[handed] = sliced(lambda x: self._run(prefix, {self._inputs[0]: x})[handed], args[0], self._slices)
         return self._run(rest, values)[self._output]
 
-    def _run(self, steps: Sequence[Step], values: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    def _run(self, steps: Sequence[Step], values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         for call, reads, output, done in steps:
             if isinstance(call, Owned):
                 values[output] = getattr(self.get_submodule(call.path), call.name)
-            elif isinstance(call, Parts):
+            elif isinstance(call, Pieces):
                 values.update(zip(call.outputs, call.ops[0].cut(values[reads[0]], call.ops)))
             elif isinstance(call, Again):
                 values[output] = self._run_again(call, *[values[name] for name in reads])
@@ -194,13 +195,13 @@ class Frame(nn.Module):
                 del values[name]
         return values
 
-
     def _run_again(self, again: Again, *args: torch.Tensor) -> torch.Tensor:
         def run(*args: torch.Tensor) -> torch.Tensor:
             return self._run(again.steps, dict(zip(again.inputs, args)))[again.steps[-1][2]]
 
-        parts = [self.get_submodule(call) for call, *_ in again.steps if isinstance(call, str)]
-        norms = [part for whole in parts for part in whole.modules() if getattr(part, "running_mean", None) is not None]
+        called = [self.get_submodule(call) for call, *_ in again.steps if isinstance(call, str)]
+        layers = (layer for module in called for layer in module.modules())
+        norms = [layer for layer in layers if getattr(layer, "running_mean", None) is not None]
         return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=again.is_random,
                           context_fn=lambda: (nullcontext(), Still(norms)))  # fmt: skip
 
@@ -208,7 +209,7 @@ class Frame(nn.Module):
 class Still:
     """A context in which running statistics stay as they are: a second run must not count the batch again."""
 
-    def __init__(self, norms: List[nn.Module]) -> None:
+    def __init__(self, norms: list[nn.Module]) -> None:
         self.norms = norms
 
     def __enter__(self) -> None:
@@ -227,15 +228,15 @@ def sliced(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, slices:
     size = -(-len(x) // slices)
     if size == len(x):
         return run(x)
-    part = run(x[:size])
-    channels_last = part.ndim == 4 and not part.is_contiguous()
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    y = torch.empty((len(x), *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=layout)
-    y[:size] = part
+    made = run(x[:size])
+    channels_last = made.ndim == 4 and not made.is_contiguous()
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    y = torch.empty((len(x), *made.shape[1:]), dtype=made.dtype, device=made.device, memory_format=memory_format)
+    y[:size] = made
     for i in range(size, len(x), size):
-        del part  # before the next one is made
-        part = run(x[i : i + size])
-        y[i : i + size] = part
+        del made  # before the next one is made
+        made = run(x[i : i + size])
+        y[i : i + size] = made
     return y
 
 

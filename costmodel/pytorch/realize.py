@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,18 +21,18 @@ from . import library
 from .flat import flat
 from .modules import Again, Frame, with_frame
 
-Run = List[Tuple[int, Node]]  # consecutive nodes with their numbers
+Run = list[tuple[int, Node]]  # consecutive nodes with their numbers
 
 
 def realize(
-    network: Union[str, Network, Any], strategy: str = "full", convention: str = "torch", memory_format: str = "contiguous"
+    network: str | Network | Any, strategy: str = "full", convention: str = "torch", memory_format: str = "contiguous"
 ) -> nn.Module:
     """The module that trains as the strategy says: (N, C, H, W) -> logits, in train mode, `requires_grad` set.
 
     Frozen norms stay in eval mode when the module is put into `.train()`. State dict keys are the reference
     implementation's. memory_format: contiguous, channels_last, or best, the one in which a step of 8 images at the
-    network's own resolution peaks lower here; the module's `memory_format` says which it is, for the images too. (Weights
-    shared with a module that was given then lie in memory otherwise there too; their values do not change.)
+    network's own resolution peaks lower here; the module's `memory_format` says which it is, for the images too. (A
+    module that was given shares its weights: they lie in that format there too, and keep their values.)
     Raises CostmodelError for a bad request or a convention that no module follows.
     """
     chosen = find(convention)
@@ -55,7 +56,7 @@ MEMORY_FORMATS = {"contiguous": "cpu", "channels_last": "cpu,channels_last", "be
 
 
 def build(
-    graph: Graph, source: Optional[nn.Module] = None, weights: Optional[Mapping[str, Any]] = None
+    graph: Graph, source: nn.Module | None = None, weights: Mapping[str, Any] | None = None
 ) -> nn.Module:  # fmt: skip
     """The graph, its loss left out, as a tree of modules.
 
@@ -83,7 +84,7 @@ class _Builder:
         self.graph = graph
         self.last_reader = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
         self.again = {rerun.scope: rerun for rerun in reruns(graph)}
-        self.shared: Dict[str, nn.Module] = {}  # by path: modules that more than one node may call
+        self.shared: dict[str, nn.Module] = {}  # by path: modules that more than one node may call
 
     def frame(self, scope: str, run: Run) -> Frame:
         """The module of a scope, which runs consecutive nodes."""
@@ -91,14 +92,14 @@ class _Builder:
         frame = with_frame(_leaf(own)) if own else Frame()
         inputs = _reads(run)
         steps = []
-        for child, part in self.calls(scope, run):
-            end, last = part[-1]
-            reads = _reads(part)
-            if any(self.last_reader.get(node.name, -1) > end for _, node in part[:-1]):
+        for child, inner in self.calls(scope, run):
+            end, last = inner[-1]
+            reads = _reads(inner)
+            if any(self.last_reader.get(node.name, -1) > end for _, node in inner[:-1]):
                 raise CostmodelError(f"scope {child!r} hands out more than its last value; a module returns one")
             call: Any = child[len(scope) :].lstrip(".")
             if child:
-                _place(frame, call, self.frame(child, part))
+                _place(frame, call, self.frame(child, inner))
                 if child in self.again:
                     one = (call, reads, last.name, [])
                     call = Again(tuple(dict.fromkeys(reads)), [one], self.again[child].is_random)
@@ -109,9 +110,9 @@ class _Builder:
         frame.set_steps(inputs, steps, run[-1][1].name)
         return frame
 
-    def calls(self, scope: str, run: Run) -> List[Tuple[str, Run]]:
+    def calls(self, scope: str, run: Run) -> list[tuple[str, Run]]:
         """A run cut into calls: (scope of a child module, its nodes), or ("", one node) for an op of this scope."""
-        calls: List[Tuple[str, Run]] = []
+        calls: list[tuple[str, Run]] = []
         for i, node in run:
             child = next((s for s in self.graph.frames(node) if len(s) > len(scope)), "")
             if child and calls and calls[-1][0] == child:
@@ -138,7 +139,7 @@ class _Builder:
         return path
 
 
-def _reads(run: Run) -> Tuple[str, ...]:
+def _reads(run: Run) -> tuple[str, ...]:
     """The values that a run reads from before it; a single node's operands in their order, repeats included."""
     if len(run) == 1:
         return run[0][1].inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -27,12 +27,12 @@ class Check(NamedTuple):
 
     quantity: str
     predicted: int
-    measured: Optional[int]
+    measured: int | None
     tolerance: float = 0.0
     bound: bool = False
 
     @property
-    def error(self) -> Optional[int]:
+    def error(self) -> int | None:
         """Predicted minus measured."""
         return None if self.measured is None else self.predicted - self.measured
 
@@ -55,7 +55,7 @@ def here(target: str) -> str:
 def validate(
     network: Network, strategy: str, batch: int, resolution: int, convention: str = "torch", target: str = "cpu",
     **request: Any,
-) -> List[Check]:  # fmt: skip
+) -> list[Check]:  # fmt: skip
     """Estimate a step, run it, and put the two side by side. Raises CostmodelError for a bad request.
 
     request: `optimizer`, `dtype` and `accumulate` of both.

@@ -19,7 +19,10 @@ POOLING, KERNEL, GROUPS = 2, 5, 2
 
 
 class Geometry(NamedTuple):
-    """What is known of a value without its sizes: its channels, and how many input pixels a step of it spans."""
+    """What is known of a value without its sizes: its channels, and how many input pixels a step of it spans.
+
+    stride: (0, 0) where there is no grid of pixels any more.
+    """
 
     channels: Optional[int]
     stride: Tuple[int, int]
@@ -89,10 +92,10 @@ def geometry(graph: Graph) -> Dict[str, Geometry]:
         elif op.kind == "slice" and op.axis == 1 and channels and not op.drop:
             channels = op.shape((1, channels))[1]
         stride = tuple(max(axis) for axis in zip(*(value.stride for value in inputs)))
-        if op.kind in ("conv2d", "avg_pool2d", "max_pool2d"):
+        if op.grid == "strided":
             stride = tuple(s * t for s, t in zip(stride, op.stride))
-        elif op.kind in ("adaptive_avg_pool2d", "mean", "flatten", "linear"):
-            stride = (0, 0)  # no grid of pixels any more
+        elif op.grid == "none":
+            stride = (0, 0)
         known[node.name] = Geometry(channels, stride)
     return known
 

@@ -1,1 +1,73 @@
-"""Networks as torch.nn.Module, traced."""
+"""Networks as torch.nn.Modules: an object, or a name by which a library or a factory function makes one.
+
+A module becomes a Network here and nowhere else. Whoever needs more of it than its graph asks the Network: `module` is
+the object itself, `retrace` traces it for other images, and `weights` reads arrays where there is no module.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from ...errors import CostmodelError
+from ...graph.network import Network
+
+
+def is_module(network: Any) -> bool:
+    """Whether this is a torch.nn.Module; torch is not imported to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(network, torch.nn.Module)
+
+
+def from_object(module: Any, blocks_are: str, allow_unknown: bool) -> Network:
+    """The network of a module, for the images that it says it is made for."""
+    sources = _sources(module)
+    return _traced(module, sources.resolution_of(module), None, blocks_are, allow_unknown)
+
+
+def ways() -> list[str]:
+    return ["torchvision:NAME", "timm:NAME", "package.module:factory"]
+
+
+def is_name(network: Any) -> bool:
+    """Whether this has the form of a library's or a factory's name."""
+    return isinstance(network, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[\w.-]+", network) is not None
+
+
+def from_name(name: str, classes: int | None, blocks_are: str, allow_unknown: bool, device: str = "cpu") -> Network:
+    """The network of a module that a library or a factory makes."""
+    module, resolution = _sources(name).build(name, classes, device)
+    return _traced(module, resolution, name, blocks_are, allow_unknown)
+
+
+def outline(name: str) -> Network:
+    """The network that a library's name stands for, made without weights: one that can be priced but not trained."""
+    return from_name(name, None, "", False, device="meta")
+
+
+def names_of(source: str) -> list[str]:
+    """Names of the networks that torchvision or timm makes. Raises CostmodelError where the library is missing."""
+    return _sources(source).SOURCES[source].names()
+
+
+def family_of(name: str) -> str:
+    """The family of "timm:NAME" or "torchvision:NAME": the last part of the Python module that has it."""
+    source, _, name = name.partition(":")
+    return _sources(source).SOURCES[source].home(name).rpartition(".")[2]
+
+
+def _sources(network: Any) -> Any:
+    """The module `sources`, which needs torch."""
+    try:
+        from . import sources
+    except ImportError as error:
+        raise CostmodelError(f"{network} is built by torch: pip install 'costmodel[torch]' ({error})") from None
+    return sources
+
+
+def _traced(module: Any, resolution: int, name: str | None, blocks_are: str, allow_unknown: bool) -> Network:
+    from .sources import channels_of
+    from .trace import trace
+
+    return trace(module, resolution, channels_of(module), name, blocks_are, allow_unknown)

@@ -8,26 +8,17 @@ but no data.
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Callable, Dict, Tuple
+from typing import Any
 
-from ... import ops  # noqa: F401  (registers every op)
 from ...graph.op import OPS
+from ..registry import Entry, ops_that_name, registrar
 from . import installed
 
-FUNCTIONS: Dict[str, Callable[..., Any]] = {}
+FUNCTIONS: dict[str, Entry] = {}
+function = registrar(FUNCTIONS)  # names of functions and methods, a trailing "_" left out
 
 
-def function(*names: str) -> Callable[[Callable], Callable]:
-    """Decorator: registers an entry for torch functions and methods of these names, a trailing "_" left out."""
-
-    def register(entry: Callable) -> Callable:
-        FUNCTIONS.update(dict.fromkeys(names, entry))
-        return entry
-
-    return register
-
-
-def two(value: Any) -> Tuple[int, int]:
+def two(value: Any) -> tuple[int, int]:
     """One int, or a list of one, for both axes."""
     values = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     return values * 2 if len(values) == 1 else values
@@ -119,16 +110,17 @@ def prelu(t, x, weight):
 # Activations.
 
 
-def _activation(kind: str, **defaults: Any) -> Callable[..., Any]:
+def plain(cls: type) -> Entry:
+    """The entry of an activation that takes nothing but `inplace`."""
+
     def entry(t, x, inplace=False):
-        op = OPS[kind](**defaults, **({"inplace": True} if inplace else {}))
-        return t.emit(op, [x], x if inplace else t.like(x))
+        return t.emit(cls(inplace=inplace), [x], x if inplace else t.like(x))
 
     return entry
 
 
-for _kind in ("relu", "relu6", "hardsigmoid", "hardswish", "silu", "sigmoid", "tanh", "mish"):
-    FUNCTIONS[_kind] = _activation(_kind)
+for _cls in ops_that_name("torch_name"):
+    FUNCTIONS[_cls.kind] = plain(_cls)
 
 
 @function("gelu")
@@ -223,7 +215,7 @@ def mean(t, x, dim=None, keepdim=False, dtype=None):
     return t.emit(OPS["mean"](axes, keepdim), [x], t.run(t.torch.mean, x, axes, keepdim))
 
 
-def axes_of(t, x, dim) -> Tuple[int, ...]:
+def axes_of(t, x, dim) -> tuple[int, ...]:
     """The axes of a reduction, in order."""
     axes = tuple(sorted(d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim or range(x.dim()))))
     if 0 in axes and x.shape[0] == t.batch:
@@ -255,7 +247,7 @@ def variance(t, x, dim=None, unbiased=True, keepdim=False, correction=None):
 # Arithmetic.
 
 
-def _binary(kind: str) -> Callable[..., Any]:
+def _binary(kind: str) -> Entry:
     def entry(t, a, b, alpha=1, inplace=False):
         if alpha != 1:
             raise t.error(f"{kind} with alpha")

@@ -6,18 +6,39 @@ import linecache
 import os
 import sys
 import weakref
-from collections import Counter
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
 from ...errors import CostmodelError
-from ...graph.graph import INPUT
 from ...graph.op import OPS, Op, Result
-from ..draft import Draft, Life
+from ..draft import BATCH, Draft, Names
 
-BATCH = 13  # images in the trace: a number that no layer has, so that the batch is told from other sizes
+
+@dataclass
+class Life:
+    """The drafts whose output a tensor object has held: more than one where it was overwritten, none for the images."""
+
+    drafts: list[Draft] = field(default_factory=list)
+
+
+class Holders:
+    """Which module of a tree holds what. Tensors are known by their id: (path of the module, ".", name there)."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.paths = {id(module): path for path, module in root.named_modules()}
+        self.parameters = {id(p): path.rpartition(".") for path, p in root.named_parameters()}
+        self.buffers = {id(b): path.rpartition(".") for path, b in root.named_buffers()}
+        self.tensors = {**self.buffers, **self.parameters}
+
+    def are_one_layers(self, given: dict[str, torch.Tensor]) -> bool:
+        """Whether one module holds the tensors under these names."""
+        places = {name: self.tensors.get(id(x), ("", "", "")) for name, x in given.items()}
+        owners = {owner for owner, _, _ in places.values()}
+        return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
 
 
 class Recorder:
@@ -28,18 +49,14 @@ class Recorder:
     def __init__(self, root: nn.Module) -> None:
         super().__init__()
         self.root, self.batch = root, BATCH
-        self.paths = {id(part): path for path, part in root.named_modules()}
-        self.owned = {id(p): path.rpartition(".") for path, p in root.named_parameters()}
-        self.buffers = {id(b): path.rpartition(".") for path, b in root.named_buffers()}
-        self.own = {**self.buffers, **self.owned}
-        self.drafts: List[Draft] = []
-        self.taken: Counter = Counter()
-        self.stack: List[nn.Module] = []
-        self.metas: Dict[int, torch.Tensor] = {}  # of parameters and constants
-        self.constants: List[torch.Tensor] = []  # held, so that no id is given out twice
-        self.watched: List[Any] = []
-        self.fixed: Set[str] = set()  # values that are constants, or views of some
-        self.called: Set[str] = set()  # paths of modules
+        self.holders = Holders(root)
+        self.drafts: list[Draft] = []
+        self.names = Names()
+        self.stack: list[nn.Module] = []
+        self.metas: dict[int, torch.Tensor] = {}  # of parameters and constants, which they hold: ids stay theirs
+        self.watched: list[Any] = []
+        self.fixed: set[Draft | None] = set()  # those that are constants, or views of some
+        self.called: set[str] = set()  # paths of modules
         self.function: Callable = print
         self.name = ""
 
@@ -51,27 +68,25 @@ class Recorder:
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
 
-    def are_one_layers(self, **given: Optional[torch.Tensor]) -> bool:
+    def are_one_layers(self, **given: torch.Tensor | None) -> bool:
         """Whether the tensors are parameters or buffers of one module, which calls them so."""
-        places = {name: self.own.get(id(p), ("", "", "")) for name, p in given.items() if p is not None}
-        owners = {owner for owner, _, _ in places.values()}
-        return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
+        return self.holders.are_one_layers({name: x for name, x in given.items() if x is not None})
 
     def is_constant(self, x: torch.Tensor) -> bool:
         """Whether a tensor depends neither on the images nor on a parameter."""
         life = getattr(x, "_traced", None)
         if life is None:
-            return id(getattr(x, "_source", x)) not in self.owned
-        return bool(life.drafts) and life.drafts[-1].name in self.fixed
+            return id(getattr(x, "_source", x)) not in self.holders.parameters
+        return bool(life.drafts) and life.drafts[-1] in self.fixed
 
     def sees_node(self, value: Any, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether a result of constants, or one among several, is a view of one that is a node or will be."""
-        nodes = [x for x in tensors if id(x) in self.buffers or getattr(x, "_traced", None) is not None]
+        nodes = [x for x in tensors if id(x) in self.holders.buffers or getattr(x, "_traced", None) is not None]
         storages = {x.untyped_storage()._cdata for one in nodes for x in (one, self.without_data(one))}
         return any(y.untyped_storage()._cdata in storages for y in tensors_in(value))
 
-    def as_values(self, *tensors: Optional[torch.Tensor]) -> List[torch.Tensor]:
-        """Those of the tensors that are there; parameters and constants among them become nodes."""
+    def as_values(self, *tensors: torch.Tensor | None) -> list[torch.Tensor]:
+        """The tensors that are given, without None; parameters and constants among them become nodes."""
         given = [x for x in tensors if x is not None]
         for x in given:
             meta = self.without_data(x)
@@ -87,7 +102,7 @@ class Recorder:
         """The result of the function that is being called, without data."""
         return self.function(*self.without_data(args), **named)
 
-    def named(self, name: str) -> "Recorder":
+    def named(self, name: str) -> Recorder:
         """This tracer while another function is being called."""
         self.name, self.function = name, getattr(torch, name, None) or getattr(torch.Tensor, name)
         return self
@@ -110,7 +125,7 @@ class Recorder:
         own, base = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(torch.__file__)
         while frame and frame.f_code.co_filename.startswith((own + os.sep, base + os.sep, "<")):
             frame = frame.f_back
-        path = self.paths.get(id(self.module), "?") or "the network itself"
+        path = self.holders.paths.get(id(self.module), "?") or "the network itself"
         if frame is None:
             return f"{path} ({type(self.module).__name__})"
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
@@ -119,19 +134,19 @@ class Recorder:
     def emit(self, op: Op, inputs: Sequence[torch.Tensor], output: torch.Tensor, **parameters: Any) -> torch.Tensor:
         """Append a node and return its output, which carries its name from now on.
 
-        parameters: the tensors, buffers too, that the op calls so; they must be the module's own, under the same names.
+        parameters: parameters and buffers by the op's names, which must be the names that one module has for them.
         """
-        names = tuple(self.value(x) for x in inputs)
+        reads = tuple(self.value(x) for x in inputs)
         # Frozen: a strategy decides whether there must be values enough for batch statistics.
         expected = op.frozen().shape(*(tuple(x.shape) for x in inputs))
         assert expected == tuple(output.shape), f"{op}: {expected}, torch has {tuple(output.shape)} ({self.place()})"
         given = {name: p for name, p in parameters.items() if p is not None}
         owner = self.owner(given) if given else None
         trains = frozenset(name for name, p in given.items() if p.requires_grad)
-        draft = Draft(self.fresh(op, owner), op, names, trains, owner)
+        draft = Draft(op, reads, self.fresh(op), trains, owner)
         self.append(draft, output)
-        if not given and all(name in self.fixed for name, of in zip(names, op.inputs) if of not in op.shape_only):
-            self.fixed.add(draft.name)
+        if not given and all(read in self.fixed for read, of in zip(reads, op.inputs) if of not in op.shape_only):
+            self.fixed.add(draft)
         return output
 
     # -- nodes and values ----------------------------------------------------------------------------------
@@ -151,38 +166,29 @@ class Recorder:
             life.drafts[-1].died = len(self.drafts) - 1  # overwritten
         life.drafts.append(draft)
 
-    def fresh(self, op: Op, owner: Optional[str]) -> str:
+    def fresh(self, op: Op) -> str:
         """A node's name: its module's path if the module is a layer of torch.nn, else the function's below the path."""
         module = self.module
-        path = self.paths.get(id(module), "")
+        path = self.holders.paths.get(id(module), "")
         layer = type(module).__module__.startswith("torch.nn.modules") and not module._modules
         base = path if layer and path else f"{path}.{op.kind}".lstrip(".")
-        self.taken[base] += 1
-        if self.taken[base] == 1:
+        if self.names.take(base):
             return base
-        return self.numbered(base if not layer else f"{base}.{op.kind}")
+        return self.names.numbered(base if not layer else f"{base}.{op.kind}")
 
-    def numbered(self, base: str) -> str:
-        """The first of base_1, base_2, ... that is not taken."""
-        number = 1
-        while self.taken[f"{base}_{number}"]:
-            number += 1
-        self.taken[f"{base}_{number}"] += 1
-        return f"{base}_{number}"
-
-    def owner(self, given: Dict[str, torch.Tensor]) -> str:
+    def owner(self, given: dict[str, torch.Tensor]) -> str:
         """Path of the module that has these parameters under these names."""
         if not self.are_one_layers(**given):
             raise self.error(f"{' or '.join(given)} that is computed, or not what one module calls so,")
-        return self.own[id(next(iter(given.values())))][0]
+        return self.holders.tensors[id(next(iter(given.values())))][0]
 
-    def value(self, x: torch.Tensor) -> str:
-        """Name of the value that a tensor is; parameters and constants become nodes where they are first used."""
+    def value(self, x: torch.Tensor) -> Draft | None:
+        """The draft whose output a tensor is, None for the images."""
         x = self.without_data([x])[0]
         life = getattr(x, "_traced", None)
         if life is None:
             raise self.error("a tensor that the trace has not seen")
-        return life.drafts[-1].name if life.drafts else INPUT
+        return life.drafts[-1] if life.drafts else None
 
     def without_data(self, args: Any) -> Any:
         """Arguments with every tensor as one without data."""
@@ -196,33 +202,31 @@ class Recorder:
 
     def lift(self, x: torch.Tensor) -> torch.Tensor:
         """A parameter, buffer or constant without data. It becomes a node where an op reads it by itself."""
-        if x.device.type == "meta" and id(x) not in self.own:
+        if x.device.type == "meta" and id(x) not in self.holders.tensors:
             return x  # made during the run
         meta = self.metas.get(id(x))
         if meta is None:
             meta = self.metas[id(x)] = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
             meta._source = x
-            self.constants.append(x)
         return meta
 
     def resident(self, meta: torch.Tensor) -> None:
         """Append the node of a tensor that is there before the step."""
         x = getattr(meta, "_source", meta)
-        owner, _, name = self.own.get(id(x), ("", "", ""))
+        owner, _, name = self.holders.tensors.get(id(x), ("", "", ""))
         size = tuple(x.shape)
-        if id(x) in self.owned:
+        if id(x) in self.holders.parameters:
             op, trains = OPS["parameter"](name, size), frozenset({name} if x.requires_grad else ())
         else:
             bits = 0 if x.is_floating_point() else 8 * x.element_size()
             op, trains = OPS["constant"](tuple(0 if s == self.batch else s for s in size), name, bits), frozenset()
         base = f"{owner}.{name}".lstrip(".") or "constant"
-        self.taken[base] += 1
-        path = base if self.taken[base] == 1 else self.numbered(base)
-        self.append(Draft(path, op, (INPUT,), trains, owner if name else None), meta)
+        draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None)
+        self.append(draft, meta)
         if op.result is Result.RESIDENT:
-            self.drafts[-1].died = -1  # never let go
-        if id(x) not in self.owned:
-            self.fixed.add(path)
+            draft.died = -1  # it takes no storage of the step's
+        if id(x) not in self.holders.parameters:
+            self.fixed.add(draft)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

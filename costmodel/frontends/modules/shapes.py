@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import Tuple
-
 from ...graph.op import OPS
 from ...sizes.size import LARGEST
+from ..patterns import expand_pattern, reshape_pattern
 from . import installed
 from .functions import FUNCTIONS, function, two
 
@@ -20,33 +18,7 @@ def reshape(t, x, *args, **named):
         return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
     if x.dim() >= 2 and y.dim() == 2 and y.shape[0] == x.shape[0] and t.shares(y, x):
         return t.emit(OPS["flatten"](), [x], y)
-    return t.emit(OPS["reshape"](pattern(tuple(x.shape), tuple(y.shape), t.batch), not t.shares(y, x)), [x], y)
-
-
-def pattern(x: Tuple[int, ...], y: Tuple[int, ...], batch: int) -> str:
-    """The output's axes of a reshape from the input's: `Reshape.to`.
-
-    Axes are matched from the left, in the smallest groups of equal products. Where axes are split, the part that is as
-    long as the first of them, else the batch, else the first part, is what the others leave.
-    """
-    tokens, i, j = [], 0, 0
-    while i < len(x) and j < len(y):
-        ins, outs = [i], [j]
-        while prod(x[k] for k in ins) != prod(y[k] for k in outs):
-            if prod(x[k] for k in ins) < prod(y[k] for k in outs):
-                i += 1
-                ins.append(i)
-            else:
-                j += 1
-                outs.append(j)
-        i, j = i + 1, j + 1
-        rest = next((k for length in (x[ins[0]], batch) for k in outs if y[k] == length), outs[0])
-        divisor = prod(y[k] for k in outs if k != rest)
-        whole = "*".join(f"x{k}" for k in ins) + (f"/{divisor}" if divisor != 1 else "")
-        tokens += [whole if k == rest else str(y[k]) for k in outs]
-    if i < len(x):  # axes of 1 that go
-        tokens[-1] += "".join(f"*x{k}" for k in range(i, len(x)))
-    return " ".join([*tokens, *("1" for _ in y[j:])])
+    return t.emit(OPS["reshape"](reshape_pattern(x.shape, y.shape, t.batch), not t.shares(y, x)), [x], y)
 
 
 @function("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT")
@@ -69,11 +41,10 @@ def expand(t, x, *args, **named):
     added = y.dim() - x.dim()
     if added:
         raise t.error("expand to more axes")
-    axes = (f"x{i}" if m == n else "n" if n == t.batch else str(n) for i, (m, n) in enumerate(zip(x.shape, y.shape)))
-    return t.emit(OPS["expand"](" ".join(axes)), [x, t.images], y)
+    return t.emit(OPS["expand"](expand_pattern(x.shape, y.shape, t.batch)), [x, t.images], y)
 
 
-def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
+def piece(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
     """A slice of x along an axis, as a node."""
     if drop:
         stop = start + 1 if start != -1 else LARGEST
@@ -86,22 +57,22 @@ def part(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: 
 def split(t, x, *args, **named):
     if t.name == "unbind" or t.name == "__iter__":
         axis = (args[0] if args else named.get("dim", 0)) % x.dim()
-        return tuple(part(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
+        return tuple(piece(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
     axis = (args[1] if len(args) > 1 else named.get("dim", 0)) % x.dim()
     starts = [0]
-    for piece in t.call(x, *args, **named):
-        starts.append(starts[-1] + piece.shape[axis])
-    return tuple(part(t, x, axis, a, b, split=True) for a, b in zip(starts, starts[1:]))
+    for y in t.call(x, *args, **named):
+        starts.append(starts[-1] + y.shape[axis])
+    return tuple(piece(t, x, axis, a, b, split=True) for a, b in zip(starts, starts[1:]))
 
 
 @function("narrow")
 def narrow(t, x, dim, start, length):
-    return part(t, x, dim % x.dim(), start, start + length)
+    return piece(t, x, dim % x.dim(), start, start + length)
 
 
 @function("select")
 def select(t, x, dim, index):
-    return part(t, x, dim % x.dim(), index, drop=True)
+    return piece(t, x, dim % x.dim(), index, drop=True)
 
 
 @function("__getitem__")
@@ -119,11 +90,11 @@ def getitem(t, x, index):
             x = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis)
         elif isinstance(i, slice):
             if alone or not passes_over(i, x.shape[axis]):
-                x = part(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
+                x = piece(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
         elif t.is_tensor(i):
             picked = (axis, i)  # torch picks last
         elif i is not Ellipsis:
-            x = part(t, x, axis, int(i), drop=True)
+            x = piece(t, x, axis, int(i), drop=True)
             axis -= 1
         axis += 1
     return pick(t, x, *picked) if picked else x

@@ -1,4 +1,4 @@
-"""Modules by name: torchvision's, timm's, and those of a factory function."""
+"""Modules by name: from torchvision, from timm, or from a factory function."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from ...errors import CostmodelError
+from ..draft import RESOLUTION
 from .packages import beside_any_torchvision, imported, lacks_operators, what_is_wrong
-
-RESOLUTION = 224  # where nothing says another
 
 
 class Source(NamedTuple):
@@ -92,11 +91,11 @@ def resolution_of(module: nn.Module) -> int:
 
 
 def channels_of(module: nn.Module) -> int:
-    """Channels of the images that a module takes: what it says itself, else those of its first convolution."""
+    """Channels of the images that a module takes: what it says itself, else what its first convolution takes."""
     config = getattr(module, "pretrained_cfg", None) or {}
     if config.get("input_size"):
         return int(config["input_size"][0])
-    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    first = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
     return first.in_channels if first is not None else 3
 
 

@@ -7,10 +7,12 @@ which a real run would: lifetimes are recorded, not guessed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from inspect import signature
 from types import FunctionType
-from typing import Any, Callable, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,11 +21,12 @@ from torch.overrides import TorchFunctionMode
 from ...errors import CostmodelError
 from ...graph.graph import Graph
 from ...graph.network import Network
-from ...graph.op import OPS
-from ..draft import Life, graph_of
+from ...graph.op import OPS, Op
+from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
+from ..families import block_paths, classifier_path
 from . import shapes  # noqa: F401  (registers its functions)
 from .functions import FUNCTIONS
-from .recorder import BATCH, Recorder, tensors_in
+from .recorder import Life, Recorder, tensors_in
 
 TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # modules that are one op, by the name of their class
 
@@ -40,10 +43,16 @@ DATA = frozenset("__bool__ __int__ __float__ __index__ item tolist numpy __conta
 FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn eye as_tensor randint "
                       "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor "
                       "meshgrid bernoulli".split())  # fmt: skip
+#: Functions written in Python: what they call is traced in their place.
+IN_PYTHON = frozenset({"multi_head_attention_forward", "normalize"})
+#: Functions that may take parameters as their layer's own: the op of their name has some.
+LAYERS = frozenset(name for name in FUNCTIONS if name in OPS and OPS[name].params is not Op.params)
+#: Functions that may overwrite their input, as `relu_` does.
+INPLACE = frozenset(name for name, entry in FUNCTIONS.items() if "inplace" in signature(entry).parameters)
 
 
 def trace(
-    module: nn.Module, resolution: int = 224, channels: int = 3, name: Optional[str] = None, blocks_are: str = "",
+    module: nn.Module, resolution: int = RESOLUTION, channels: int = 3, name: str | None = None, blocks_are: str = "",
     allow_unknown: bool = False, batch: int = BATCH,
 ) -> Network:  # fmt: skip
     """The network that a module is, on square images (N, channels, resolution, resolution).
@@ -56,16 +65,16 @@ def trace(
     data.
     """
     check(module)
-    modes = {part: part.training for part in module.modules()}
+    modes = {child: child.training for child in module.modules()}
 
-    def run(training: Optional[bool]) -> Graph:
+    def run(training: bool | None) -> Graph:
         try:
             if training is not None:
                 module.train(training)
             return _Tracer(module, allow_unknown).graph((batch, channels, resolution, resolution), blocks_are)
         finally:
-            for part, mode in modes.items():
-                part.training = mode
+            for child, mode in modes.items():
+                child.training = mode
 
     graph = run(True)
     if not all(modes.values()):
@@ -82,9 +91,9 @@ def check(module: nn.Module) -> None:
     """Raise CostmodelError for a module that cannot be traced at all."""
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         raise CostmodelError("the network is compiled by TorchScript; allowed: the module that it was made from")
-    for path, part in module.named_modules():
-        if part._backward_hooks or part._backward_pre_hooks:
-            raise CostmodelError(f"{path or 'the network'} ({type(part).__name__}) has backward hooks: remove them")
+    for path, child in module.named_modules():
+        if child._backward_hooks or child._backward_pre_hooks:
+            raise CostmodelError(f"{path or 'the network'} ({type(child).__name__}) has backward hooks: remove them")
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for path, tensor in tensors:
             if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
@@ -111,7 +120,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             return function(*args, **kwargs)
         tensors = list(tensors_in((args, kwargs)))
         if all(self.is_constant(x) for x in tensors):
-            if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.buffers:
+            if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.holders.buffers:
                 return tensors[0]  # counting batches, say: the module is left as it is
             real = not any(x.device.type == "meta" for x in tensors)
             if name in DATA and real:
@@ -126,8 +135,8 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise CostmodelError(f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})")
         if name in FACTORIES:
             return function(*self.without_data(args), **kwargs)
-        if name in BY_PARTS:
-            return self.by_parts(function, args, kwargs)
+        if name in IN_PYTHON:
+            return self.by_its_calls(function, args, kwargs)
         plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
         plain = {"__iadd__": "add", "__imul__": "mul", "__truediv__": "div"}.get(plain, plain)
         if plain not in FUNCTIONS:
@@ -147,7 +156,7 @@ class _Tracer(Recorder, TorchFunctionMode):
                 raise self.error(f"{name} with these arguments ({error})") from None
             raise
 
-    def by_parts(self, function: Callable, args: tuple, kwargs: dict) -> Any:
+    def by_its_calls(self, function: Callable, args: tuple, kwargs: dict) -> Any:
         """Run a function of torch's that is written in Python so that the functions it calls are seen.
 
         It asks has_torch_function whether to hand the whole call to this tracer; in this copy of it the answer is no.
@@ -177,7 +186,7 @@ class _Tracer(Recorder, TorchFunctionMode):
     def entered(self, module: nn.Module, call: Callable, args: tuple, kwargs: dict) -> Any:
         """A module's call."""
         self.stack.append(module)
-        self.called.add(self.paths.get(id(module), ""))
+        self.called.add(self.holders.paths.get(id(module), ""))
         try:
             if type(module).__name__ in TAKEN_FOR_NODES:
                 return self.noise(module, *args)
@@ -194,7 +203,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise self.error("drop path without scaling")
         return self.emit(OPS["stochastic_depth"](p, getattr(module, "mode", "row")), [x], self.like(x))
 
-    def graph(self, shape: Tuple[int, ...], blocks_are: str) -> Graph:
+    def graph(self, shape: tuple[int, ...], blocks_are: str) -> Graph:
         """Run the module and make the graph."""
         self.images = torch.empty(shape, device="meta")
         self.batch = shape[0]
@@ -217,13 +226,11 @@ class _Tracer(Recorder, TorchFunctionMode):
             nn.Module.__call__ = real_call
         if not isinstance(result, torch.Tensor):
             raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
-        return graph_of(self.drafts, self.value(result), self.root, self.called, blocks_are)
-
-
-#: Functions that may take parameters as their layer's own.
-LAYERS = frozenset({"conv1d", "conv2d", "linear", "batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu"})
-#: Functions written in Python that are what the functions are which they call.
-BY_PARTS = frozenset({"multi_head_attention_forward", "normalize"})
-INPLACE = frozenset("relu relu6 hardsigmoid hardswish silu sigmoid tanh mish hardtanh clamp leaky_relu elu dropout "
-                    "add mul sub div clamp_min".split())  # fmt: skip
-
+        last = self.value(result)
+        if last is None:
+            raise CostmodelError("the network returns its input")
+        nodes = nodes_of(self.drafts, last)
+        blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, nodes)
+        graph = graph_of(nodes, blocks, classifier, self.called)
+        own = ((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in self.root.named_parameters())
+        return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))

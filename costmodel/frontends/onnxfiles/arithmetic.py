@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from .layers import OPERATORS, activation, kept, operator, refuse
 
@@ -30,7 +31,7 @@ def binary(kind: str) -> Callable[..., Any]:
     return entry
 
 
-def with_number(r, kind: str, x: Any, number: float, first: bool) -> Optional[Any]:
+def with_number(r, kind: str, x: Any, number: float, first: bool) -> Any | None:
     """x and a number; first: x is the first operand. None for a number divided by x."""
     if kind == "div":
         name, rest = r.node.input[0], (("Erf", None), ("Add", 1.0))
@@ -71,8 +72,8 @@ def power(r, x, exponent):
 # A group norm that the exporter wrote out: a norm of each group seen as one channel, then scale and shift.
 
 
-def group_norm(r, a, shift) -> Optional[Any]:
-    """The group norm of which this sum is the last node, if it is; the nodes before it are then read by none."""
+def group_norm(r, a, shift) -> Any | None:
+    """The group norm that ends in this sum, if one does. Its other nodes are then read by none, and fall away."""
     product = r.maker(a, "mul")
     seen = product and r.maker(product[0], "reshape")
     norm = seen and r.maker(seen[0], "group_norm")
@@ -83,7 +84,7 @@ def group_norm(r, a, shift) -> Optional[Any]:
     channels = x.shape[1]
     if x.shape != a.shape or scale is None or shift is None or not scale.size == shift.size == channels:
         return None
-    fields = {"groups": norm[0].shape[1], "eps": r.drafts[seen[0].number].op.eps}
+    fields = {"groups": norm[0].shape[1], "eps": seen[0].draft.op.eps}
     return r.emit("group_norm", fields, [x], weight=scale, bias=shift)
 
 
@@ -93,8 +94,8 @@ def group_norm(r, a, shift) -> Optional[Any]:
 class Noise(NamedTuple):
     """Random numbers of a shape, on the way to becoming a mask; keep: the probability with which they let through."""
 
-    shape: Tuple[int, ...]
-    keep: Optional[float] = None
+    shape: tuple[int, ...]
+    keep: float | None = None
     divided: bool = False
 
 

@@ -1,22 +1,23 @@
 """An ONNX file as a network. Only the graph is read: the weights stay in the file until a module is made with them.
 
-What a file does not say is read as follows. Values go after their last reader, as in a runtime that frees them then:
-nothing is in place, and no call frame of Python holds a module's input. Norms and dropout train as in a module that is
-put into training mode; the file's own modes are those of the strategy `as_is`. A layer's tensors and every other
-initialiser of more than one number are parameters.
+What a file does not say is read as follows. A value is let go after its last reader, as a runtime frees it: nothing is
+in place, and no call frame of Python holds a module's input. Norms and dropout train as in a module that is put into
+training mode; the strategy `as_is` takes the file's own modes. A layer's tensors and every other initialiser of more
+than one number are parameters.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 from ...errors import CostmodelError
 from ...graph.network import Network
+from ..draft import RESOLUTION
 
-RESOLUTION = 224  # where the file leaves it open
 OLDEST = 7  # opset: before it, norms and broadcasting meant something else
 
 
@@ -30,7 +31,7 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
     with _reading(path):
         channels, side, fixed = _images(model, path)
     name = os.path.splitext(os.path.basename(path))[0]
-    from .graph import Reader
+    from .reader import Reader
 
     def numbers(tensor: Any) -> Any:
         return _numbers(tensor, path)
@@ -41,7 +42,7 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
             reader = Reader(model, path, numbers, (channels, resolution, resolution), fixed, allow_unknown)
             graph = reader.read(blocks_are)
 
-        def weights() -> Dict[str, Any]:
+        def weights() -> dict[str, Any]:
             return {where: tensor.load() for where, tensor in reader.weights.items()}
 
         return Network(name, graph, resolution, channels, retrace=at, weights=weights)
@@ -88,7 +89,7 @@ def _model(path: str) -> Any:
         return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 
-def _images(model: Any, path: str) -> Tuple[int, int, Optional[int]]:
+def _images(model: Any, path: str) -> tuple[int, int, int | None]:
     """Channels and side of the images, and the batch where the file fixes it."""
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
@@ -97,7 +98,7 @@ def _images(model: Any, path: str) -> Tuple[int, int, Optional[int]]:
             names = ", ".join(value.name for value in values) or "none"
             raise CostmodelError(f"{path} has {len(values)} {what} ({names}); allowed: one")
     kind = inputs[0].type.tensor_type
-    sizes: List[Optional[int]] = [d.dim_value or None for d in kind.shape.dim]
+    sizes: list[int | None] = [d.dim_value or None for d in kind.shape.dim]
     shown = "x".join("?" if size is None else str(size) for size in sizes) or "of no known shape"
     import onnx
 

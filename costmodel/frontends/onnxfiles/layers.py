@@ -6,25 +6,18 @@ them, after appending nodes through `reader.emit(kind, fields, inputs)`.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from ... import ops  # noqa: F401  (registers every op)
 from ...errors import CostmodelError
+from ..registry import Entry, ops_that_name, registrar
 from .strides import contiguous, like, viewed
+from .tensors import as_decimal
 
-OPERATORS: Dict[str, Callable[..., Any]] = {}
-
-
-def operator(*names: str) -> Callable[[Callable], Callable]:
-    """Decorator: registers an entry for operators of these names."""
-
-    def register(entry: Callable) -> Callable:
-        OPERATORS.update(dict.fromkeys(names, entry))
-        return entry
-
-    return register
+OPERATORS: dict[str, Entry] = {}
+operator = registrar(OPERATORS)
 
 
 def refuse(condition: Any, what: str) -> None:
@@ -38,7 +31,7 @@ def is_stored(value: Any) -> bool:
     return hasattr(value, "load")
 
 
-def kept(x: Any) -> Callable[[Sequence[int]], Tuple[int, ...]]:
+def kept(x: Any) -> Callable[[Sequence[int]], tuple[int, ...]]:
     """Strides of an output that lies in memory as x does."""
     return lambda shape: like(shape, x.strides) if len(shape) == len(x.shape) else contiguous(shape)
 
@@ -65,7 +58,7 @@ def conv(r, x, weight, bias=None):
 
 
 def padded(r, x, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], fill: float = 0.0,
-           pad: bool = True) -> Tuple[Any, List[int]]:  # fmt: skip
+           pad: bool = True) -> tuple[Any, list[int]]:  # fmt: skip
     """The input and the padding that is left to the op: what is not the same on both sides becomes a node before it.
 
     pad: whether such a node is allowed.
@@ -139,15 +132,10 @@ def batch_norm(r, x, scale, shift, mean, variance):
     tensors = {"weight": scale, "bias": shift}
     statistics = {"running_mean": mean, "running_var": variance}
     refuse(not all(map(is_stored, (*tensors.values(), *statistics.values()))), "a norm whose tensors are computed")
-    momentum = round(1 - as_decimal(r.attribute("momentum", 0.9)), 6)  # torch's is the other part
+    momentum = round(1 - as_decimal(r.attribute("momentum", 0.9)), 6)  # torch's is the weight of the new value
     fields = {"eps": as_decimal(r.attribute("epsilon", 1e-5)), "momentum": momentum}
     evaluates = not r.attribute("training_mode", 0)
     return r.emit("batch_norm", fields, [x], kept(x), statistics, evaluates, **tensors)
-
-
-def as_decimal(number: Any) -> float:
-    """A float32 as the decimal number that it was made from: 1e-05, not 9.99999974e-06."""
-    return float(str(np.float32(number)))
 
 
 @operator("LayerNormalization")
@@ -184,7 +172,7 @@ def activation(r, x, kind: str, **fields: Any) -> Any:
     return r.emit(kind, fields, [x], kept(r.live(x)))
 
 
-def plain(kind: str) -> Callable[..., Any]:
+def plain(kind: str) -> Entry:
     """The entry of an operator that is an op as it is."""
 
     def entry(r, x):
@@ -193,8 +181,8 @@ def plain(kind: str) -> Callable[..., Any]:
     return entry
 
 
-for _name, _kind in {"Relu": "relu", "Tanh": "tanh", "Mish": "mish", "HardSwish": "hardswish"}.items():
-    OPERATORS[_name] = plain(_kind)
+for _cls in ops_that_name("onnx_name"):
+    OPERATORS[_cls.onnx_name] = plain(_cls.kind)
 
 
 @operator("Sigmoid")
@@ -280,7 +268,7 @@ def cast(r, x, like=None):
 # Pooling.
 
 
-def pool(kind: str, fill: float) -> Callable[..., Any]:
+def pool(kind: str, fill: float) -> Entry:
     def entry(r, x):
         kernel = r.attribute("kernel_shape")
         refuse(len(kernel) != 2, f"pooling of {len(kernel)} axes")

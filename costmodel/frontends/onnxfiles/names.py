@@ -1,15 +1,18 @@
-"""What the parts of an ONNX file are called: paths of modules, where its exporter wrote them down."""
+"""What the nodes of an ONNX file are called: paths of modules, where its exporter wrote them down."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections import Counter
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ...graph.graph import INPUT, Node, within
+from ...graph.graph import INPUT, Node, prefixes, within
 from ...graph.op import Result
+from ..draft import Names
 from ..families import blocks_among
+from .drafts import Placed
 
 #: A parameter's path in a module: "features.0.weight".
 MODULE = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
@@ -17,23 +20,17 @@ MODULE = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
 
 def cleaned(path: str) -> str:
     """A name of the file as a path: words joined by single dots."""
-    return ".".join(filter(None, (re.sub(r"\W+", "_", part).strip("_") for part in re.split(r"[./]", path))))
+    return ".".join(filter(None, (re.sub(r"\W+", "_", word).strip("_") for word in re.split(r"[./]", path))))
 
 
-def scopes(name: str) -> List[str]:
-    """Every path that a name leads through, outermost first, itself last."""
-    parts = name.split(".")
-    return [".".join(parts[:k]) for k in range(1, len(parts) + 1)]
-
-
-def names_of(drafts: Mapping[int, Any]) -> Dict[int, str]:
-    """Unique names by number: the module's path for its layer, and below it for what else a module does."""
-    owners = {d.owner for d in drafts.values()}
-    homes = Counter(d.path for d in drafts.values() if d.owner is None)
-    above = {s for d in drafts.values() for s in scopes(d.path if d.owner is None else d.owner)[:-1]}
-    taken = {INPUT, "loss"}
-    names: Dict[int, str] = {-1: INPUT}
-    for i, draft in drafts.items():
+def name_all(drafts: Sequence[Placed]) -> None:
+    """Name drafts, each otherwise: by the module's path for its layer, and below it for what else a module does."""
+    owners = {d.owner for d in drafts}
+    homes = Counter(d.path for d in drafts if d.owner is None)
+    above = {path for d in drafts for path in prefixes(d.path if d.owner is None else d.owner)[:-1]}
+    order = {draft: i for i, draft in enumerate(drafts)}
+    names = Names((INPUT, "loss"))
+    for draft in drafts:
         kind, base = draft.op.kind, draft.path
         if draft.owner is not None and draft.op.result is not Result.RESIDENT:
             base = draft.owner
@@ -41,18 +38,13 @@ def names_of(drafts: Mapping[int, Any]) -> Dict[int, str]:
             if homes[base] > 1 or base in above or base in owners or not base:
                 base = f"{base}.{kind}".lstrip(".")
         elif not draft.named:  # it stands where what it reads was made
-            made = max(x.number for x in draft.reads)
-            base = f"{names[made].rpartition('.')[0]}.{base or kind}".lstrip(".")
-        name, number = base, 0
-        while name in taken:
-            number += 1
-            name = f"{base}_{number}"
-        taken.add(name)
-        names[i] = name
-    return names
+            made = max(draft.inputs, key=lambda read: order.get(read, -1))
+            scope = made.name.rpartition(".")[0] if made is not None else ""
+            base = f"{scope}.{base or kind}".lstrip(".")
+        draft.name = names.unique(base)
 
 
-def place(node: Any) -> Tuple[str, bool, Dict[str, str]]:
+def place(node: Any) -> tuple[str, bool, dict[str, str]]:
     """Where a node stands by what its exporter wrote, whether that is a module's path, and modules' classes by path."""
     notes = {note.key: note.value for note in node.metadata_props}
     if "pkg.torch.onnx.name_scopes" in notes:  # torch's exporter: every module on the way, then the function
@@ -62,25 +54,25 @@ def place(node: Any) -> Tuple[str, bool, Dict[str, str]]:
         return cleaned(paths[-1] if paths else ""), True, dict(zip(paths, classes))
     if "/" not in node.name:
         return cleaned(node.name), False, {}
-    path: List[str] = []
-    for segment in filter(None, node.name.split("/")[:-1]):
+    path: list[str] = []
+    for name in filter(None, node.name.split("/")[:-1]):
         # torch's older exporter writes a container's child as "conv.0" below "conv".
-        if path and segment.startswith(path[-1] + "."):
+        if path and name.startswith(path[-1] + "."):
             path.pop()
-        path.append(segment)
+        path.append(name)
     return cleaned(".".join(path)), True, {}
 
 
-def blocks_of(nodes: Sequence[Node], classes: Mapping[str, str], blocks_are: str) -> List[str]:
+def blocks_of(nodes: Sequence[Node], classes: Mapping[str, str], blocks_are: str) -> list[str]:
     """Scopes of the blocks: by their classes where the file has them, else by what they hold.
 
     By what they hold: the innermost scopes with a number ("features.3", "features.3.1") that hold two convolutions or
     more, one of them with a kernel above 1x1, which squeeze-and-excite has not. In timm's `blocks.I.J` each counts.
     """
-    paths = sorted({scope for node in nodes for scope in scopes(node.name)})
+    paths = sorted({scope for node in nodes for scope in prefixes(node.name)})
     if blocks_are or classes:
-        parts = [(path, classes.get(path, "").rpartition(".")[2]) for path in paths]
-        return blocks_among(parts, classes.get("", "").startswith("timm."), blocks_are)
+        modules = [(path, classes.get(path, "").rpartition(".")[2]) for path in paths]
+        return blocks_among(modules, classes.get("", "").startswith("timm."), blocks_are)
     found = []
     for path in paths:
         kernels = [n.op.kernel for n in nodes if n.op.kind == "conv2d" and within(n.name, path) and n.name != path]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import Any, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
 from ...errors import CostmodelError
 from ...sizes.size import LARGEST, broadcast, show
-from ..modules.shapes import pattern
+from ..patterns import expand_pattern, reshape_pattern
 from .layers import operator, refuse
 from .strides import contiguous, viewed
 
@@ -22,7 +23,7 @@ def reshaped(r, x, to: Sequence[int]) -> Any:
     strides = viewed(x.shape, x.strides, to)
     if strides is not None and len(to) == 2 <= len(x.shape) and to[0] == x.shape[0]:
         return r.emit("flatten", {}, [x], strides)
-    fields = {"to": pattern(x.shape, to, r.batch), **({"copy": True} if strides is None else {})}
+    fields = {"to": reshape_pattern(x.shape, to, r.batch), **({"copy": True} if strides is None else {})}
     return r.emit("reshape", fields, [x], strides or contiguous)
 
 
@@ -37,7 +38,7 @@ def reshape(r, x, shape=None):
     return reshaped(r, x, (own[0] * r.batch // r.fixed, *own[1:]))
 
 
-def resolved(r, x: Sequence[int], wanted: Sequence[int]) -> Tuple[int, ...]:
+def resolved(r, x: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
     """The shape that a Reshape's numbers mean: 0 copies an axis, -1 is what is left."""
     copies = not r.attribute("allowzero", 0)
     y = [x[i] if size == 0 and copies and i < len(x) else size for i, size in enumerate(wanted)]
@@ -92,15 +93,14 @@ def expanded(r, x, to: Sequence[int]) -> Any:
     x = reshaped(r, x, (1,) * (len(to) - len(x.shape)) + x.shape)
     if x.shape == tuple(to):
         return x
-    axes = [f"x{i}" if m == n else "n" if n == r.batch else str(n) for i, (m, n) in enumerate(zip(x.shape, to))]
     strides = tuple(s if m == n else 0 for s, m, n in zip(x.strides, x.shape, to))
-    return r.emit("expand", {"to": " ".join(axes)}, [x, r.images], strides)
+    return r.emit("expand", {"to": expand_pattern(x.shape, to, r.batch)}, [x, r.images], strides)
 
 
-# Parts.
+# Pieces.
 
 
-def part(r, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
+def piece(r, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
     """A slice of x along an axis."""
     strides = tuple(s * step if i == axis else s for i, s in enumerate(x.strides) if not (drop and i == axis))
     fields = {"axis": axis, "start": start, "stop": stop, "step": step, "drop": drop, "split": split}
@@ -118,7 +118,7 @@ def cut(r, x, starts=None, ends=None, axes=None, steps=None):
         whole = range(x.shape[axis])[start:end:step] == range(x.shape[axis])
         refuse(axis == 0 and r.has_batch(x) and not whole, "a slice of the batch")
         if not whole:
-            x = part(r, x, axis, start, LARGEST if end >= x.shape[axis] else end, step)
+            x = piece(r, x, axis, start, LARGEST if end >= x.shape[axis] else end, step)
     return x
 
 
@@ -133,7 +133,7 @@ def split(r, x, sizes=None):
         sizes = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
     starts = np.cumsum([0, *sizes]).tolist()
     read = (name in r.readers for name in r.node.output)
-    return [part(r, x, axis, a, b, split=True) if wanted else x for a, b, wanted in zip(starts, starts[1:], read)]
+    return [piece(r, x, axis, a, b, split=True) if wanted else x for a, b, wanted in zip(starts, starts[1:], read)]
 
 
 @operator("Gather")
@@ -143,22 +143,22 @@ def gather(r, x, indices):
     refuse(axis == 0 and r.has_batch(x), "to gather along the batch")
     if index.ndim == 0:
         at = int(index)
-        return part(r, x, axis, at, at + 1 if at != -1 else LARGEST, drop=True)
+        return piece(r, x, axis, at, at + 1 if at != -1 else LARGEST, drop=True)
     found = index.ravel().tolist()
     run = index.ndim == 1 and bool(found) and found == list(range(found[0], found[0] + len(found))) and found[0] >= 0
     refuse(not run, "to gather other than one element or a run of them")
-    return x if len(found) == x.shape[axis] else part(r, x, axis, found[0], found[-1] + 1)
+    return x if len(found) == x.shape[axis] else piece(r, x, axis, found[0], found[-1] + 1)
 
 
 @operator("Concat")
-def concat(r, *parts):
-    parts = [with_batch(r, r.live(x)) for x in parts]
-    axis = r.attribute("axis") % len(parts[0].shape)
-    return r.emit("cat", {"count": len(parts), "axis": axis}, parts) if len(parts) > 1 else parts[0]
+def concat(r, *xs):
+    xs = [with_batch(r, r.live(x)) for x in xs]
+    axis = r.attribute("axis") % len(xs[0].shape)
+    return r.emit("cat", {"count": len(xs), "axis": axis}, xs) if len(xs) > 1 else xs[0]
 
 
 def with_batch(r, x):
-    """A class token, of which the exporter wrote as many as its own batch has."""
+    """x for every image of the batch, if it is a class token that the exporter wrote once per image of its own."""
     if r.fixed is None or r.has_batch(x) or x.shape[:1] != (r.fixed,):
         return x
     return expanded(r, x, (r.batch, *x.shape[1:]))

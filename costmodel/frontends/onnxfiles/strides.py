@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
-Strides = Tuple[int, ...]
+Strides = tuple[int, ...]
 
 
 def contiguous(shape: Sequence[int]) -> Strides:
@@ -26,7 +26,7 @@ def like(shape: Sequence[int], strides: Strides) -> Strides:
     return in_order(shape, sorted(range(len(shape)), key=lambda axis: -strides[axis]))
 
 
-def viewed(shape: Sequence[int], strides: Strides, to: Sequence[int]) -> Optional[Strides]:
+def viewed(shape: Sequence[int], strides: Strides, to: Sequence[int]) -> Strides | None:
     """Strides of the tensor seen in another shape, or None where it must be copied (aten: computeStride_impl)."""
     found = [0] * len(to)
     left = len(to) - 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any, Callable, Dict, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Stored:
         self.computed = False
 
     @classmethod
-    def of(cls, array: Any, name: str = "constant", computed: bool = False) -> "Stored":
+    def of(cls, array: Any, name: str = "constant", computed: bool = False) -> Stored:
         """The constant that an array is."""
         array = np.asarray(array)
         constant = cls(name, array.shape, array.dtype.name, lambda: array, False)
@@ -35,22 +36,27 @@ class Stored:
     def size(self) -> int:
         return prod(self.shape)
 
-    def called(self, name: str) -> "Stored":
+    def called(self, name: str) -> Stored:
         """The tensor under another name: another parameter, which starts from the same numbers."""
         return Stored(name, self.shape, self.dtype, self.load, self.own)
 
-    def as_float(self) -> "Stored":
+    def as_float(self) -> Stored:
         """The tensor in float32."""
         load = self.load
         return Stored(self.name, self.shape, "float32", lambda: load().astype(np.float32), self.own)
 
-    def transposed(self, axes: Sequence[int]) -> "Stored":
+    def transposed(self, axes: Sequence[int]) -> Stored:
         """The tensor with its axes in another order; nothing is loaded for it."""
         shape, load = [self.shape[a] for a in axes], self.load
         return Stored(self.name, shape, self.dtype, lambda: load().transpose(axes), self.own)
 
 
-def attributes_of(node: Any) -> Dict[str, Any]:
+def as_decimal(number: Any) -> float:
+    """A float32 as the decimal number that it was made from: 1e-05, not 9.99999974e-06."""
+    return float(str(np.float32(number)))
+
+
+def attributes_of(node: Any) -> dict[str, Any]:
     import onnx
 
     found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from string import Template
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple, Union
+from typing import Any, NamedTuple
 
 from ...errors import CostmodelError, unknown
 from ...files.document import Block, Field, parse, read
@@ -26,7 +27,7 @@ class Naming(NamedTuple):
     """Module paths of an implementation, as templates.
 
     In a block's path $k counts blocks from `first`, $stage stages from `first_stage`, $index blocks in the stage;
-    within a block $i counts its parts (expansion, depthwise, ...) from 0 and $j from 1.
+    within a block $i counts its roles (expansion, depthwise, ...) from 0 and $j from 1.
     """
 
     first: int
@@ -37,8 +38,8 @@ class Naming(NamedTuple):
         """Path of a block."""
         return Template(self.templates["block"]).substitute(k=k, stage=stage + self.first_stage, index=index)
 
-    def part(self, scope: str, role: str, i: int) -> List[str]:
-        """Node names of a part of a block, in order of execution."""
+    def names(self, scope: str, role: str, i: int) -> list[str]:
+        """Node names of a role in a block, in order of execution."""
         return [place(scope, Template(name).substitute(i=i, j=i + 1)) for name in self.templates[role]]
 
 
@@ -47,7 +48,7 @@ def place(scope: str, name: str) -> str:
     return "@".join(f"{scope}.{path}" for path in name.split("@"))
 
 
-def block_naming(modules: Union[str, Block], at: Block) -> Naming:
+def block_naming(modules: str | Block, at: Block) -> Naming:
     """The naming that a spec asks for: one of specs/modules.yaml by name, or its own mapping."""
     if isinstance(modules, str):
         known = _shipped_namings()
@@ -58,7 +59,7 @@ def block_naming(modules: Union[str, Block], at: Block) -> Naming:
     naming = Naming(templates["first"], templates["first_stage"], templates)
     for role, names in templates.items():
         try:
-            naming.scope(0, 0, 0) if role == "block" else isinstance(names, list) and naming.part("", role, 0)
+            naming.scope(0, 0, 0) if role == "block" else isinstance(names, list) and naming.names("", role, 0)
         except (TypeError, KeyError, ValueError):
             raise modules.error(f"found {names!r}; allowed: paths with $i and $j, a block's with $k, $stage, $index",
                                 role) from None
@@ -73,7 +74,7 @@ def _shipped_namings() -> Block:
 class Kind(NamedTuple):
     """A kind of block: the keys of its stage row, and what appends one block's nodes."""
 
-    keys: Dict[str, Field]
+    keys: dict[str, Field]
     append: Callable[..., None]
 
 
@@ -92,12 +93,12 @@ EXPANSION = {
 }
 
 
-def block_keys(kind: str) -> Dict[str, Field]:
+def block_keys(kind: str) -> dict[str, Field]:
     """The keys that a stage row of this kind may have."""
     return {**COMMON, **BLOCKS[kind].keys}
 
 
-def inverted_residual(block: "Parts") -> None:
+def inverted_residual(block: BlockBuilder) -> None:
     """1x1 expansion, depthwise convolution, squeeze-and-excite, 1x1 projection, and the sum where shapes allow."""
     expanded, out = block.expanded(), block.out()
     widens = expanded != block.inputs
@@ -110,7 +111,7 @@ def inverted_residual(block: "Parts") -> None:
     block.residual()
 
 
-def universal(block: "Parts") -> None:
+def universal(block: BlockBuilder) -> None:
     """MobileNetV4's universal inverted bottleneck: a depthwise convolution before and after the expansion, or not."""
     expanded, start, middle = block.expanded(), block.row["start"], block.row["middle"]
     if start:
@@ -122,12 +123,12 @@ def universal(block: "Parts") -> None:
     block.residual()
 
 
-def convolution(block: "Parts") -> None:
+def convolution(block: BlockBuilder) -> None:
     """One convolution with norm and activation."""
     block.conv("conv", block.out(), block.row["kernel"], block.stride)
 
 
-BLOCKS: Dict[str, Kind] = {
+BLOCKS: dict[str, Kind] = {
     "inverted_residual": Kind(
         {**EXPANSION, "kernel": Field((int,), 3, least=1), "squeeze_excite": Field((bool,), False)}, inverted_residual
     ),
@@ -144,8 +145,8 @@ SQUEEZE_EXCITE = {
 }
 
 
-class Parts:
-    """A block in the making: its stage's row, what it reads, and its parts so far.
+class BlockBuilder:
+    """A block in the making: its stage's row, what it reads, and how many roles it has so far.
 
     first: the block is its row's first; drop: the probability of stochastic depth.
     """
@@ -161,7 +162,7 @@ class Parts:
         self.count = 0
 
     def has(self, role: str) -> bool:
-        """Whether the naming knows this part."""
+        """Whether the naming knows this role."""
         return bool(self.naming.templates[role])
 
     def out(self) -> int:
@@ -209,8 +210,8 @@ class Parts:
         self.builder.add(place(self.scope, self.naming.templates["add"]), "add",
                          {"inplace": self.spec.values["add_inplace"]}, (self.builder.last, self.entry))
 
-    def _names(self, role: str) -> Tuple[str, ...]:
-        names = self.naming.part(self.scope, role, self.count)
+    def _names(self, role: str) -> tuple[str, ...]:
+        names = self.naming.names(self.scope, role, self.count)
         least, most = (6, 6) if role == "squeeze_excite" else (1, 3)
         if not least <= len(names) <= most:
             raise self.spec.block.error(f"the naming has {len(names)} names for {role!r}; allowed: {least} to {most}")

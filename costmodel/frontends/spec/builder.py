@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ... import ops  # noqa: F401  (registers every op)
 from ...errors import CostmodelError, unknown
@@ -19,8 +20,8 @@ class Builder:
         """convolution: fields of every convolution that `conv` appends."""
         self.convolution = convolution
         # Two images: batch statistics of a 1x1 map then have more than one value to average.
-        self.shapes: Dict[str, Shape] = {INPUT: (2, channels, resolution, resolution)}
-        self.nodes: List[Node] = []
+        self.shapes: dict[str, Shape] = {INPUT: (2, channels, resolution, resolution)}
+        self.nodes: list[Node] = []
         self.last = INPUT
 
     @property
@@ -56,7 +57,7 @@ class Builder:
 
     def conv(self, names: Sequence[str], out: int, kernel: Any, stride: Any = 1, groups: int = 1, bias: bool = False,
              norm: Mapping[str, Any] = {}, activation: Mapping[str, Any] = {}) -> str:
-        """Append convolution, norm and activation, as many of them as there are names; returns the last name."""
+        """Append convolution, norm and activation, or the first of them, one per name; returns the last name."""
         kernel = pair(kernel, "kernel")
         padding = tuple(k // 2 for k in kernel)
         fields = {"out_channels": out, "kernel": kernel, "stride": stride, "padding": padding,
@@ -67,7 +68,7 @@ class Builder:
         return last
 
 
-def split(what: Mapping[str, Any]) -> Tuple[str, Dict[str, Any]]:
+def split(what: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """An op's kind and its fields, from {op: kind, field: value, ...}."""
     fields = dict(what)
     kind = fields.pop("op", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from typing import Any, Dict
+from typing import Any
 
 from ...files.document import write
 from ...graph.graph import Node
@@ -38,9 +38,9 @@ def to_yaml(network: Network) -> str:
     return "\n".join(lines) + "\n"
 
 
-def row_of(node: Node) -> Dict[str, Any]:
+def row_of(node: Node) -> dict[str, Any]:
     """A node by the spec's keys; what is the default is left out."""
-    row: Dict[str, Any] = {"name": node.name, "op": node.op.kind, "inputs": list(node.inputs)}
+    row: dict[str, Any] = {"name": node.name, "op": node.op.kind, "inputs": list(node.inputs)}
     for field in fields(node.op):
         value = getattr(node.op, field.name)
         if field.default is MISSING or value != field.default:

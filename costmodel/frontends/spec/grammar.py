@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 from ...errors import CostmodelError, unknown
 from ...files.document import Block, Field, read
 from ...graph.graph import INPUT, Graph, why_not_yet
 from ...graph.network import Network
 from ...strategies._lite_residual import insert
-from .blocks import BLOCKS, Parts, block_keys, block_naming
+from ..draft import last_linear
+from .blocks import BLOCKS, BlockBuilder, block_keys, block_naming
 from .builder import Builder
 
 MOST_BLOCKS = 10_000
@@ -63,7 +65,7 @@ NODE = {
 class Spec:
     """A spec being read: its top-level values, the scaling of widths, and the nodes so far."""
 
-    def __init__(self, block: Block, classes: Optional[int], width: Optional[float]) -> None:
+    def __init__(self, block: Block, classes: int | None, width: float | None) -> None:
         self.block = block
         self.values = read(block, NETWORK)
         self.classes = self.values["classes"] if classes is None else classes
@@ -77,7 +79,7 @@ class Spec:
 
     def scaled(self, channels: int, scale: str = "width") -> int:
         """Channels under the width multiplier, rounded as the reference implementations do it."""
-        factors: Dict[str, float] = {"width": self.width, "fixed": 1.0, "at_least_one": max(1.0, self.width)}
+        factors: dict[str, float] = {"width": self.width, "fixed": 1.0, "at_least_one": max(1.0, self.width)}
         if scale not in factors:
             raise unknown("scale", scale, factors)
         return divisible(channels * factors[scale], self.values["divisor"]) if factors[scale] != 1.0 else channels
@@ -112,7 +114,8 @@ class Spec:
         containers = values["containers"]
         if not all(isinstance(scope, str) for scope in containers):
             raise self.block.error(f"found {containers!r}; allowed: a list of scopes", "containers")
-        classifier = values["classifier"] or next((n.name for n in reversed(nodes) if n.op.kind == "linear"), "")
+        last = last_linear(nodes)
+        classifier = values["classifier"] or (last.name if last else "")
         try:
             graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(containers))
             graph = insert(graph) if values["lite_residual"] else graph
@@ -120,7 +123,7 @@ class Spec:
             raise self.block.error(error) from None
         return Network(values["network"], graph, values["resolution"], values["channels"], values["reference"])
 
-    def _each(self, key: str, items: List[Any], append: Callable[[Block], None]) -> None:
+    def _each(self, key: str, items: list[Any], append: Callable[[Block], None]) -> None:
         for i, item in enumerate(items):
             if not isinstance(item, Block):
                 raise self.block.error(f"found {item!r}; allowed: a mapping", f"{key}[{i}]")
@@ -167,10 +170,10 @@ class Spec:
             self.values["norm"], layer["activation"] or self.values["activation"],
         )
 
-    def _with_classes(self, fields: Dict[str, Any]) -> Dict[str, Any]:
+    def _with_classes(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {key: self.classes if value == "classes" else value for key, value in fields.items()}
 
-    def _stages(self) -> List[str]:
+    def _stages(self) -> list[str]:
         rows = []
         for i, item in enumerate(self.values["stages"]):
             if not isinstance(item, Block):
@@ -183,7 +186,7 @@ class Spec:
         total = sum(row["repeat"] for _, _, row in rows)
         if total > MOST_BLOCKS:
             raise self.block.error(f"{total} blocks; allowed: at most {MOST_BLOCKS}", "stages")
-        scopes: List[str] = []
+        scopes: list[str] = []
         number, stage, index = naming.first, -1, 0
         for item, kind, row in rows:
             number = number if row["number"] is None else row["number"]
@@ -191,8 +194,8 @@ class Spec:
                 stage, index = stage + 1, 0
             for repeat in range(row["repeat"]):
                 scope = naming.scope(k=number, stage=stage, index=index)
-                block = Parts(self, scope, naming, row, first=repeat == 0,
-                              drop=self.values["stochastic_depth"] * len(scopes) / total)
+                block = BlockBuilder(self, scope, naming, row, first=repeat == 0,
+                                     drop=self.values["stochastic_depth"] * len(scopes) / total)
                 try:
                     BLOCKS[kind].append(block)
                 except CostmodelError as error:
@@ -202,7 +205,7 @@ class Spec:
         return scopes
 
 
-def _reads(items: List[Any]) -> Dict[str, List[str]]:
+def _reads(items: list[Any]) -> dict[str, list[str]]:
     """What each node of a list reads, by its name; a node without `inputs` reads the one before it."""
     reads, before = {}, INPUT
     for item in items:

@@ -38,6 +38,8 @@ class Formula:
     is_norm: ClassVar[bool] = False
     #: It turns the network's result into the number that training makes small: a graph that ends in a loss trains.
     is_loss: ClassVar[bool] = False
+    #: Where the output's pixels lie among the input's: "same", "strided" by the field `stride`, or "none": not a map.
+    grid: ClassVar[str] = "same"
     #: Bits per element of the output; 0: of the network's own data type.
     bits: ClassVar[int] = 0
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .bits import (
+from ..bits import (
     INTEGERS,
     above_0,
     between_0_and_6,
@@ -22,7 +22,7 @@ from .bits import (
     positive,
     within_3,
 )  # fmt: skip
-from .modules import recorded
+from ..modules import recorded
 
 aten = torch.ops.aten
 

@@ -1,0 +1,148 @@
+"""What is written down while an ONNX file is read: drafts of nodes, and the values that its names stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...errors import CostmodelError
+from ...graph.graph import within
+from ...graph.op import Op, Result, build
+from ...sizes.size import show
+from ..draft import BATCH, Names
+from .drafts import Live, Placed
+from .names import MODULE, cleaned
+from .strides import contiguous
+from .tensors import Stored, as_decimal, initialiser
+
+Value = Stored | Live
+
+
+class Recorder:
+    """The record of a file that is being read. What entries of the table of operators use comes first."""
+
+    batch = BATCH
+
+    def __init__(self, graph: Any, opset: int, load: Callable[[Any], np.ndarray], shape: Sequence[int],
+                 fixed: int | None) -> None:  # fmt: skip
+        """load: the numbers of a TensorProto. shape: of the images, the batch left out; fixed: the file's batch."""
+        self.opset, self.fixed = opset, fixed
+        self.drafts: list[Placed] = []
+        self.images = Live(None, (BATCH, *shape), contiguous((BATCH, *shape)))
+        self.values: dict[str, Value] = {t.name: initialiser(t, load) for t in graph.initializer}
+        name = next(i.name for i in graph.input if i.name not in self.values)
+        self.values[name] = self.images
+        self.layers: dict[tuple, str] = {}  # the names of a layer's tensors -> its owner
+        self.owners = Names()
+        self.weights: dict[str, Stored] = {}  # by path in a state dict
+        self.lifted: dict[Stored, Live] = {}
+        self.node: Any = None  # that is being read
+        self.attributes: dict[str, Any] = {}
+        self.path, self.named = "", False
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """An attribute of the node that is being read."""
+        return self.attributes.get(name, default)
+
+    def integers(self, name: str, value: Value | None) -> list[int] | None:
+        """Integers that an attribute holds in old opsets and an input in new ones; None where there are none."""
+        if value is not None:
+            return [int(v) for v in np.atleast_1d(self.array(value, name))]
+        found = self.attribute(name)
+        return None if found is None else [int(v) for v in np.atleast_1d(found)]
+
+    def array(self, value: Value, name: str) -> np.ndarray:
+        """The numbers of a stored tensor."""
+        if not isinstance(value, Stored):
+            raise CostmodelError(f"{name} is computed from the images; allowed: a constant")
+        return value.load()
+
+    def number(self, value: Value | None) -> float | None:
+        """The one number that a constant is; None for anything else."""
+        if not isinstance(value, Stored) or value.own or value.size != 1:
+            return None
+        return as_decimal(value.load().reshape(())[()])
+
+    def live(self, value: Value) -> Live:
+        """The value as one of the graph: a stored tensor becomes a node where it is first used by itself."""
+        if isinstance(value, Live):
+            return value
+        if value not in self.lifted:
+            if value.dtype != "float32":
+                raise CostmodelError(f"{value.name!r} is {value.dtype}; allowed: float32")
+            owner, _, name = cleaned(value.name).rpartition(".")
+            kind, fields = "constant", {"buffer": name, "size": value.shape}
+            if value.computed and value.shape[:1] == (BATCH,):
+                fields["size"] = (0, *value.shape[1:])
+            if value.own:
+                kind, fields = "parameter", {"parameter": name, "size": value.shape}
+            path = ".".join(filter(None, (owner, name)))
+            draft = self.append(build(kind, fields), [self.images], owner, path, named=True)
+            self.weights[path] = value
+            self.lifted[value] = Live(draft, value.shape, contiguous(value.shape))
+        return self.lifted[value]
+
+    def has_batch(self, x: Live) -> bool:
+        """Whether a value's first axis goes with the batch."""
+        resident = x.draft is not None and x.draft.op.result is Result.RESIDENT
+        return not resident and x.shape[:1] != () and x.shape[0] % BATCH == 0
+
+    def emit(self, kind: str, fields: Mapping[str, Any], inputs: Sequence[Value], strides: Any = contiguous,
+             buffers: Mapping[str, Stored] = {}, evaluates: bool = False, **parameters: Stored | None) -> Live:
+        """Append a node and return its output.
+
+        strides: of the output, or a function of its shape. buffers, parameters: tensors of the file by the op's names.
+        """
+        reads = [self.live(x) for x in inputs]
+        xs = [x.shape for x in reads]
+        op = build(kind, fields, *xs)
+        shape = op.shape(*xs)
+        given = {name: tensor for name, tensor in parameters.items() if tensor is not None}
+        owner = self.owner({**given, **buffers}, kind) if given else None
+        for name, tensor in given.items():
+            wanted = op.params()[name]
+            if prod(wanted) != tensor.size or tensor.dtype != "float32":
+                raise CostmodelError(
+                    f"{name} {tensor.name!r} is {tensor.dtype} {show(tensor.shape)}; allowed: float32 {show(wanted)}")
+        self.weights.update({f"{owner}.{name}": tensor for name, tensor in {**given, **buffers}.items()})
+        draft = self.append(op, reads, owner, self.path, self.named, evaluates)
+        return Live(draft, shape, strides(shape) if callable(strides) else strides)
+
+    def append(self, op: Op, reads: Sequence[Live], owner: str | None, path: str, named: bool,
+               evaluates: bool = False) -> Placed:  # fmt: skip
+        """A new draft, in which every parameter trains."""
+        inputs, trains = tuple(x.draft for x in reads), frozenset(op.params())
+        draft = Placed(op, inputs, "", trains, owner, None, tuple(reads), path, named, evaluates)
+        self.drafts.append(draft)
+        return draft
+
+    def maker(self, value: Value | None, kind: str) -> tuple[Live, ...] | None:
+        """The operands of the op that made a value, if it is one of this kind."""
+        if not isinstance(value, Live) or value.draft is None or value.draft.op.kind != kind:
+            return None
+        return value.draft.reads
+
+    def parameter(self, value: Value) -> Stored | None:
+        """The stored tensor that a value is, also where it is seen in another shape."""
+        seen = self.maker(value, "reshape")
+        if seen is not None:
+            return self.parameter(seen[0])
+        return value if isinstance(value, Stored) else next((t for t, v in self.lifted.items() if v is value), None)
+
+    def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:
+        """Path of the module that holds these tensors: the same for the same tensors, which one module then has.
+
+        Exporters store equal tensors once: one bias of zeros may stand for the biases of several layers. So a layer is
+        known by its path, where the file has one, and by all tensors that it reads. Only where path and tensors are the
+        same is one module called twice.
+        """
+        path = self.path
+        key = (path if self.named else "", *(tensor.name for tensor in tensors.values()))
+        if key not in self.layers:
+            prefixes = [t.name.rpartition(".")[0] for t in tensors.values() if MODULE.fullmatch(t.name)]
+            own = (p for p in prefixes if not self.named or not path or within(p, path))
+            self.layers[key] = next(filter(self.owners.take, own), None) or self.owners.unique(path or kind)
+        return self.layers[key]

@@ -1,0 +1,29 @@
+"""Tables of entries by name: what functions of torch, or operators of ONNX, are in terms of ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .. import ops  # noqa: F401  (registers every op)
+from ..graph.op import OPS
+
+Entry = Callable[..., Any]
+
+
+def registrar(table: dict[str, Entry]) -> Callable[..., Callable[[Entry], Entry]]:
+    """A decorator, called with names, that puts an entry into a table under each of them."""
+
+    def named(*names: str) -> Callable[[Entry], Entry]:
+        def register(entry: Entry) -> Entry:
+            table.update(dict.fromkeys(names, entry))
+            return entry
+
+        return register
+
+    return named
+
+
+def ops_that_name(attribute: str) -> Iterator[type]:
+    """The ops whose class says by an attribute what another library calls them: plain activations."""
+    return (cls for cls in OPS.values() if getattr(cls, attribute, ""))

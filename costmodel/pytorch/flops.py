@@ -1,0 +1,59 @@
+"""FLOPs of the convolutions and matrix products that reach torch's dispatcher."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+
+
+class FlopCounter(TorchDispatchMode):
+    """Counts 2 FLOPs per multiply-add of each convolution and matrix product that reaches the dispatcher.
+
+    torch.utils.flop_counter does the same but takes the weight gradient of a grouped convolution for a dense one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = "forward"
+        self.flops: Counter = Counter()
+        self.ops: set[str] = set()  # the names of all ops seen
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        self.ops.add(func._schema.name)
+        if packet is aten.convolution:
+            self._add(_convolution(result, args[1]))
+        elif packet is aten.convolution_backward:
+            # The gradients of input and weight meet each pair of output position and weight once, as the output does.
+            gradient, _, weight = args[:3]
+            self._add(_convolution(gradient, weight) * sum(args[-1][:2]))
+        elif packet is aten.mm or packet is aten.bmm:
+            self._add(result.numel() * args[0].shape[-1])
+        elif packet is aten._scaled_dot_product_flash_attention_for_cpu:
+            self._add(_attention(*args[:3]))
+        elif packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:
+            # The weights are made again; then come the gradients of weights, queries, keys and values.
+            query, key, value = args[1:4]
+            self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
+        elif packet is aten.addmm or packet is aten.baddbmm:
+            self._add(result.numel() * args[1].shape[-1])
+        return result
+
+    def _add(self, macs: int) -> None:
+        self.flops[self.phase] += 2 * macs
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> int:
+    """Multiply-adds of the products of queries and keys, and of weights and values."""
+    return query.shape[:-1].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
+def _convolution(output: torch.Tensor, weight: torch.Tensor) -> int:
+    return output.numel() * prod(weight.shape[1:])

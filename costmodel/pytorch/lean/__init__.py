@@ -1,0 +1,24 @@
+"""Memory-lean layers: as the stock ones, but they keep only what the demanded gradients read.
+
+Tensors are kept through save_for_backward alone, where the saved-tensor hooks see them; sizes are plain attributes.
+What a stock layer already does leanly (a convolution with a trained weight, a norm with a trained scale) is left to it.
+"""
+
+from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
+from .masked import MaskedActivation, PackedDropout
+from .norms import LeanGroupNorm, ShiftNorm2d
+from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
+
+__all__ = [
+    "FoldedConv2d",
+    "FoldedNorm2d",
+    "LeanAdaptiveAvgPool2d",
+    "LeanAvgPool2d",
+    "LeanConv2d",
+    "LeanGroupNorm",
+    "LeanMaxPool2d",
+    "MaskedActivation",
+    "PackedDropout",
+    "ShiftNorm2d",
+    "fold",
+]

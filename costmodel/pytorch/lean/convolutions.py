@@ -1,0 +1,127 @@
+"""Convolutions that keep their input only where their weight trains, and that do a frozen norm's work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ..modules import FrozenBatchNorm2d, recorded
+from .like import Like
+from .norms import channel_scale
+
+aten = torch.ops.aten
+
+
+class _FrozenConv(Function):
+    """A convolution whose weight is frozen, and with it the scale and statistics of a norm folded into it, if any."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, shift, norm, options):
+        """shift: the norm's bias. norm: the norm, or None. options: stride, padding, dilation, groups."""
+        ctx.x, ctx.options, ctx.eps = Like(x), options, norm and norm.eps
+        if ctx.needs_input_grad[0] or norm and ctx.needs_input_grad[2]:
+            ctx.save_for_backward(weight, *((norm.weight, norm.running_var) if norm else ()))
+        return F.conv2d(x, *_folded(weight, bias, norm), *options)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        weight, *scale = ctx.saved_tensors or (None,)
+        want_x, _, want_bias, want_shift, *_ = ctx.needs_input_grad
+        scale = channel_scale(*scale, ctx.eps) if scale and (want_x or want_bias) else None
+        gx = shift = bias = None
+        if want_x:
+            gx = input_gradient(g, _scaled(weight, scale), ctx.x, ctx.options)
+        if want_bias or want_shift:
+            shift = g.sum((0, 2, 3))
+            bias = shift if scale is None else shift * scale if want_bias else None
+        return gx, None, bias if want_bias else None, shift if want_shift else None, None, None
+
+
+def input_gradient(g: Tensor, weight: Tensor, x: Like, options: Sequence) -> Tensor:
+    """The gradient of a convolution's input, without that input."""
+    stride, padding, dilation, groups = options
+    if g.device.type == "cpu":  # the stock kernel, which reads the input's sizes only
+        how = (stride, padding, dilation, False, [0, 0], groups)
+        return aten.convolution_backward(g, x.tensor(), weight, None, *how, [True, False, False])[0]
+    rest = [
+        size - (d * (k - 1) + 1) + 2 * p - (out - 1) * s
+        for size, out, k, s, p, d in zip(x.shape[2:], g.shape[2:], weight.shape[2:], stride, padding, dilation)
+    ]
+    return F.conv_transpose2d(g, weight, None, stride, padding, rest, groups, dilation)
+
+
+def _scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
+    return weight if scale is None else weight * scale[:, None, None, None]
+
+
+def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
+    """The weight and bias of a convolution that does its frozen norm's work too."""
+    if norm is None:
+        return weight, bias
+    scale = channel_scale(norm.weight, norm.running_var, norm.eps)
+    mean = norm.running_mean if bias is None else norm.running_mean - bias
+    return _scaled(weight, scale), torch.addcmul(norm.bias, mean, scale, value=-1)
+
+
+class LeanConv2d(nn.Conv2d):
+    """A convolution that keeps its input only where its weight trains."""
+
+    norm: nn.BatchNorm2d | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        shift = norm.bias if norm else None
+        plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        options = (self.stride, self.padding, self.dilation, self.groups)
+        if self.weight.requires_grad and norm is None or not plain:
+            return super().forward(x)
+        weight = self._buffers.get("standardised", self.weight)
+        if recorded(x, self.bias, shift):
+            return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)
+        with torch.no_grad():
+            return F.conv2d(x, *_folded(weight, self.bias, norm), *options)
+
+
+class FoldedConv2d(LeanConv2d):
+    """A convolution that does the work of the frozen norm after it too, with a scaled weight made for each call.
+
+    The weight and the norm's scale must be frozen; biases and shift may train. The norm stays registered where it
+    was and is not registered here: state dicts, `.to()`, loading and copies of the whole see it once.
+    """
+
+    _norms: tuple[nn.BatchNorm2d, ...] = ()
+
+    @property
+    def norm(self) -> nn.BatchNorm2d | None:
+        return self._norms[0] if self._norms else None
+
+    def fold(self, norm: FoldedNorm2d) -> None:
+        """Take over the work of a norm that hands on its input."""
+        if self.padding_mode != "zeros" or isinstance(self.padding, str):
+            raise ValueError("only a convolution with zero padding, given in numbers, takes over a norm")
+        self._norms = (norm,)  # in a tuple, so that it is not registered
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.requires_grad or self.norm is not None and self.norm.weight.requires_grad:
+            raise RuntimeError("a convolution that does a norm's work has a frozen weight and scale")
+        return super().forward(x)
+
+
+class FoldedNorm2d(FrozenBatchNorm2d):
+    """A frozen norm whose work the convolution before it does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Make a stock convolution do the work of the frozen norm after it, both staying where they are."""
+    conv.__class__, norm.__class__ = FoldedConv2d, FoldedNorm2d
+    norm.eval()
+    conv.fold(norm)

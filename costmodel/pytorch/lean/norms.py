@@ -1,0 +1,90 @@
+"""Norms that keep no map where only their shift trains."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ..bits import dense
+from ..modules import FrozenBatchNorm2d, recorded
+
+aten = torch.ops.aten
+
+
+def channel_scale(weight: Tensor, variance: Tensor, eps: float) -> Tensor:
+    """A frozen norm's factor per channel."""
+    return variance.add(eps).rsqrt_().mul_(weight)
+
+
+class _Shift(Function):
+    @staticmethod
+    def forward(ctx, x, bias, norm):
+        ctx.eps, ctx.owns_gradient = norm.eps, norm.owns_gradient
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(norm.weight, norm.running_var)
+        if norm.inplace:
+            ctx.mark_dirty(x)
+        return norm.normalised(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        saved = ctx.saved_tensors  # first: a checkpointed block is run again here
+        shift = g.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[0]:
+            return None, shift, None
+        scale = channel_scale(*saved, ctx.eps).to(g.dtype)[:, None, None]
+        return g.mul_(scale) if ctx.owns_gradient and dense(g) else g * scale, shift, None
+
+
+class ShiftNorm2d(FrozenBatchNorm2d):
+    """A norm by frozen statistics that keeps nothing while its scale is frozen.
+
+    inplace: it overwrites its input. owns_gradient: the gradient of its output is made for it alone, so it overwrites
+    that too. That holds where every reader of the output makes a new gradient (a convolution, a norm, a pooling, a
+    product, but not a sum or a view, which hand theirs on).
+    """
+
+    def __init__(self, *args, inplace: bool = False, owns_gradient: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.inplace, self.owns_gradient = inplace, owns_gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return super().forward(x)
+        if recorded(x, self.bias):
+            return _Shift.apply(x, self.bias, self)
+        with torch.no_grad():
+            return self.normalised(x)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """One pass of the stock kernel, which may write where it reads."""
+        arguments = (x, self.weight, self.bias, self.running_mean, self.running_var, False, 0.0, self.eps)
+        if not self.inplace:
+            return aten.native_batch_norm(*arguments)[0]
+        none = x.new_empty(0)
+        aten.native_batch_norm.out(*arguments, out=x, save_mean=none, save_invstd=none)
+        return x
+
+
+class _ShiftOfGroups(Function):
+    @staticmethod
+    def forward(ctx, x, bias, norm):
+        return F.group_norm(x, norm.num_groups, norm.weight, bias, norm.eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        return None, g.sum([axis for axis in range(g.ndim) if axis != 1]), None
+
+
+class LeanGroupNorm(nn.GroupNorm):
+    """A group norm that keeps nothing where its shift alone wants a gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad or self.weight.requires_grad or not recorded(self.bias):
+            return super().forward(x)
+        return _ShiftOfGroups.apply(x, self.bias, self)
