@@ -12,7 +12,7 @@ from costmodel.step.optimizer import OPTIMIZERS
 from costmodel.step.request import DEFAULTS
 from costmodel.strategies import CHOICES, FROZEN, all_frozen, apply, choices_of, chosen_parts, of_code, parts
 from costmodel.studies.grid.axes import AXES, USUAL
-from costmodel.views.figures.step import CHOSEN
+from costmodel.views.figures.plan import CHOSEN
 
 
 def test_every_choice_has_a_letter_of_its_own_and_a_colour():

@@ -50,7 +50,7 @@ def command(
     on = choose(columns, objectives).tolist()
     if figure is not None:
         from ..views.figures.pareto import pareto_figure
-        from ..views.figures.step import check_figure, save
+        from ..views.figures.style import check_figure, save
 
         check_figure(figure)
         drawn = pareto_figure(columns, on, objectives, title)

@@ -46,7 +46,7 @@ def command(
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
         check_free(Path(output), force)
     if figure is not None:
-        from ..views.figures.step import check_figure
+        from ..views.figures.style import check_figure
 
         check_figure(figure)
         check_free(Path(figure), force)
@@ -55,7 +55,8 @@ def command(
         found.save(output)
     if figure is not None:
         from ..api import estimate
-        from ..views.figures.step import plan_figure, save
+        from ..views.figures.plan import plan_figure
+        from ..views.figures.style import save
 
         one = found.estimate.request
         full = estimate(found.network, "full", one.batch, one.resolution, one.convention, one.optimizer.name,

@@ -38,7 +38,8 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
     if first.memory is None and (figure is not None or form == "trace"):
         raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
     if figure is not None:
-        from ..views.figures.step import save, step_figure
+        from ..views.figures.step import step_figure
+        from ..views.figures.style import save
 
         save(step_figure(first), figure)
     if form == "json":

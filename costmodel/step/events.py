@@ -8,6 +8,20 @@ import numpy as np
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 
+# What a storage is, for people: the categories of a step's memory.
+GRADIENTS, SAVED, RECOMPUTED, ACTIVATIONS = "gradients", "saved", "recomputed", "activations"
+ACTIVATION_GRADIENTS, SCRATCH, LOSS = "gradients of activations", "scratch", "loss"
+#: All categories in words, the longest lived first.
+CATEGORIES = {
+    GRADIENTS: "gradients of parameters",
+    SAVED: "saved for the backward pass",
+    RECOMPUTED: "made again by a block's second run",
+    ACTIVATIONS: "activations that are not saved",
+    ACTIVATION_GRADIENTS: "gradients of activations",
+    SCRATCH: "scratch",
+    LOSS: "the loss and its gradient",
+}
+
 
 class Event(NamedTuple):
     """An allocation (sign +1) or a release (-1) of a storage."""

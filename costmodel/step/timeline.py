@@ -22,7 +22,7 @@ from ..conventions import Kept
 from ..graph.checkpointing import RNG_STATE, Segment, segments
 from ..graph.graph import Graph
 from ..graph.lifetimes import frame_ends
-from .events import BACKWARD, FORWARD, UPDATE, Event, Layout, Timeline, tops
+from .events import BACKWARD, FORWARD, SCRATCH, UPDATE, Event, Layout, Timeline, tops
 from .optimizer import AT_ONCE, WITH_NEXT, Optimizer
 
 
@@ -343,7 +343,7 @@ class _Compiler:
                     self.passing(slot, made.why)
                 else:
                     kept = following if made.let_go == WITH_NEXT else own
-                    kept.append((self.new(slot, "scratch", made.why), made.gone))
+                    kept.append((self.new(slot, SCRATCH, made.why), made.gone))
             for storage, why in own + previous:
                 self.drop(storage, why)
             previous = following
