@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -25,7 +25,7 @@ from ..cli import echo_json, options, request
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @options("format")
 def command(
-    network: str, budget: str, output: Optional[str], figure: Optional[str], force: bool, form: str, **asked: Any
+    network: str, budget: str, output: str | None, figure: str | None, force: bool, form: str, **asked: Any
 ) -> None:
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
