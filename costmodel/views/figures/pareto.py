@@ -62,7 +62,7 @@ def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Pla
 def pareto_figure(
     columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective], title: str
 ) -> Figure:
-    """All rows of a table as bubbles, those on its frontier (on) outlined in black; a band marks that of both axes."""
+    """All rows of a table as bubbles, black outlines for those on its frontier (on), a band along the two axes' own."""
     figure = canvas((8, 5.2))
     axes = figure.subplots()
     drawn = plane(columns, objectives)
