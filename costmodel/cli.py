@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any
 
 import click
 
@@ -24,10 +25,10 @@ class BadRequest(click.ClickException):
 class LazyGroup(click.Group):
     """Finds the command NAME in costmodel.commands.NAME, and turns CostmodelError into exit code 2."""
 
-    def list_commands(self, context: click.Context) -> List[str]:
+    def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, context: click.Context, name: str) -> Optional[click.Command]:
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             raise BadRequest(str(unknown("command", name, COMMANDS)))
         return import_module(f"costmodel.commands.{name}").command
@@ -75,7 +76,7 @@ def axis_options(function: Callable) -> Callable:
     return function
 
 
-def size(context: click.Context, parameter: click.Parameter, value: Optional[str]) -> Optional[int]:
+def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     """Callback: an option's size in bytes."""
     from .sizes.units import parse_size
 
@@ -89,7 +90,7 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def check_budget(estimates: Sequence[Any], budget: Optional[int]) -> bool:
+def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
     """Whether every estimate's peak is within the budget, if there is one; raises where nothing could ever be."""
     if budget is None:
         return True
@@ -109,7 +110,7 @@ estimate_options = ("strategy", "batch", "resolution", "classes", "width", "conv
 network_options = ("classes", "width", "blocks_are", "allow_unknown")
 
 
-def request(network: str, asked: Dict[str, Any]) -> Dict[str, Any]:
+def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `costmodel.estimate` for a command's options."""
     from .frontends import load
 

@@ -1,4 +1,4 @@
-"""Facts that stand in one place: choices for parts, defaults of a request, optimizers."""
+"""Facts that stand in one place: choices for parts, defaults of a request, optimizers, columns, rounding to blocks."""
 
 import inspect
 
@@ -12,7 +12,9 @@ from costmodel.step.optimizer import OPTIMIZERS
 from costmodel.step.request import DEFAULTS
 from costmodel.strategies import CHOICES, FROZEN, all_frozen, apply, choices_of, chosen_parts, of_code, parts
 from costmodel.studies.grid.axes import AXES, USUAL
-from costmodel.views.figures.step import CHOSEN
+from costmodel.studies.grid.columns import COLUMNS, TYPES, UNITS
+from costmodel.targets.target import parse
+from costmodel.views.figures.plan import CHOSEN
 
 
 def test_every_choice_has_a_letter_of_its_own_and_a_colour():
@@ -77,3 +79,19 @@ def test_the_highest_level_of_an_update():
     assert OPTIMIZERS["sgd"].update_bytes(100, 30, 8) == 0
     assert OPTIMIZERS["momentum"].update_bytes(100, 30, 8) == 8
     assert OPTIMIZERS["adam"].update_bytes(100, 30, 8) == 30 + 100 + 100 + 8
+
+
+@pytest.mark.parametrize("convention", ["torch", "ideal"])
+def test_a_column_is_a_number_of_an_estimate(convention):
+    estimate = costmodel.estimate("mobilenet_v2", "last", 2, 64, convention)
+    for name, cost in COLUMNS.items():
+        value = cost.value(estimate)
+        assert isinstance(value, cost.type) or (value is None and convention == "ideal" and cost.has_thresholds)
+        assert cost.name == name and UNITS[name] == cost.unit
+    assert TYPES.keys() == {*AXES, *COLUMNS}
+
+
+def test_blocks_of_a_target():
+    assert [parse("cuda").rounded(size) for size in (0, 1, 512, 513)] == [0, 512, 512, 1024]
+    assert parse("none").rounded(513) == 513
+    assert parse("cuda").period == 16 and parse("none").period == 1

@@ -6,7 +6,9 @@ from click.testing import CliRunner
 
 import costmodel
 from costmodel.cli import main
-from costmodel.views.figures.step import CHOSEN, COLOURS, NAMES, category_levels, plan_figure, step_figure
+from costmodel.step.events import CATEGORIES
+from costmodel.views.figures.plan import CHOSEN, plan_figure
+from costmodel.views.figures.step import COLOURS, NAMES, RESIDENT, category_levels, step_figure
 
 STEP = {"batch": 2, "resolution": 64, "convention": "lean", "target": "none,threads=1"}
 
@@ -15,6 +17,7 @@ STEP = {"batch": 2, "resolution": 64, "convention": "lean", "target": "none,thre
 def test_the_layers_of_a_step_add_up_to_its_levels(strategy):
     estimate = costmodel.estimate("mobilenet_v2", strategy, **STEP)
     series = category_levels(estimate)
+    assert series.keys() <= CATEGORIES.keys() and {RESIDENT, *CATEGORIES} == COLOURS.keys()
     assert ("recomputed" in series) == ("checkpoint" in strategy)
     assert np.array_equal(sum(series.values()), estimate.levels)
     above = step_figure(estimate).axes[0]

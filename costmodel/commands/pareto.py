@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import click
 
@@ -19,8 +19,8 @@ from ..cli import axis_options, echo_json, options
 @axis_options
 @options("format")
 def command(
-    sources: Tuple[str, ...], less: Tuple[str, ...], more: Tuple[str, ...], accuracy: Optional[str],
-    figure: Optional[str], force: bool, form: str, **axes: Tuple[str, ...],
+    sources: tuple[str, ...], less: tuple[str, ...], more: tuple[str, ...], accuracy: str | None,
+    figure: str | None, force: bool, form: str, **axes: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Find the frontier of NETWORK's strategies, or of tables that `sweep` wrote.
 
@@ -30,19 +30,15 @@ def command(
     import json
     from pathlib import Path
 
-    from ..errors import CostmodelError
     from ..studies.grid.resumable import check_free
-    from ..studies.pareto import USUAL, WITH_ACCURACY, Objective, choose, join_accuracy, with_step_flops
+    from ..studies.pareto import choose, join_accuracy, with_step_flops
     from ..views.pareto import csv_text, document, frontier_table
     from ..views.table import render
 
     files = [] if figure is None else [Path(figure).with_suffix(end) for end in (Path(figure).suffix, ".csv", ".json")]
     for file in files:
         check_free(file, force)
-    asked = [*(Objective(name, True) for name in less), *(Objective(name, False) for name in more)]
-    objectives = asked or list(WITH_ACCURACY if accuracy else USUAL)
-    if len(objectives) not in (2, 3) or len({o.column for o in objectives}) < len(objectives):
-        raise CostmodelError(f"objectives are {', '.join(map(str, objectives))}; allowed: two or three different ones")
+    objectives = objectives_of(less, more, accuracy is not None)
     title, columns = table_of(sources, {name: list(values) for name, values in axes.items() if values})
     columns = with_step_flops(columns)
     if accuracy is not None:
@@ -50,7 +46,7 @@ def command(
     on = choose(columns, objectives).tolist()
     if figure is not None:
         from ..views.figures.pareto import pareto_figure
-        from ..views.figures.step import check_figure, save
+        from ..views.figures.style import check_figure, save
 
         check_figure(figure)
         drawn = pareto_figure(columns, on, objectives, title)
@@ -65,35 +61,68 @@ def command(
         click.echo(render(*frontier_table(title, columns, on, objectives), form))
 
 
-def table_of(sources: Tuple[str, ...], axes: Dict[str, Any]) -> Tuple[str, Dict[str, List[Any]]]:
+def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bool) -> list[Any]:
+    """The objectives that were asked for, or the usual ones."""
+    from ..errors import CostmodelError
+    from ..studies.pareto import USUAL, WITH_ACCURACY, Objective
+
+    asked = [*(Objective(name, True) for name in less), *(Objective(name, False) for name in more)]
+    objectives = asked or list(WITH_ACCURACY if has_accuracy else USUAL)
+    if len(objectives) not in (2, 3) or len({o.column for o in objectives}) < len(objectives):
+        raise CostmodelError(f"objectives are {', '.join(map(str, objectives))}; allowed: two or three different ones")
+    return objectives
+
+
+def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]]:
     """What is compared, in words, and its columns: tables' rows one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
-    from ..files.table import is_table, read_table
-    from ..frontends import load
-    from ..strategies import possible
-    from ..studies.grid.sweep import sweep
-    from ..targets.target import parse
+    from ..files.table import is_table
 
     if not any(map(is_table, sources)):
         if len(sources) > 1:
             raise CostmodelError(f"{len(sources)} networks; allowed: one, or tables that sweep wrote")
-        if "strategy" not in axes:
-            graph = load(sources[0]).graph
-            axes["strategy"] = [
-                f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in possible(graph) if s.trains
-            ]
-        grid = sweep(sources[0], **axes)
-        columns = grid.to_dict()
-        one = {**{name: [value] for name, value in grid.fixed.items()}, **columns}
-        what = {name: values[0] for name, values in one.items() if values[0] is not None and len(set(values)) == 1}
-        words = [str(parse(what[name])) if name == "target" else f"batch {what[name]}" if name == "batch" else
-                 f"{what[name]}x{what[name]}" if name == "resolution" else str(what[name])
-                 for name in ("network", "batch", "resolution", "convention", "target") if name in what]  # fmt: skip
-        return ", ".join(words), columns
+        return swept(sources[0], axes)
     if axes:
         raise CostmodelError(f"--{next(iter(axes))} beside a table; allowed: with a network")
+    return ", ".join(sources), joined(sources)
+
+
+def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]]:
+    """A sweep of a network, by default over all that trains it: what is the same in all of it, and its columns."""
+    from ..frontends import load
+    from ..strategies import possible
+    from ..studies.grid.sweep import sweep
+
+    if "strategy" not in axes:
+        graph = load(network).graph
+        trained = [strategy for strategy in possible(graph) if strategy.trains]
+        axes["strategy"] = [f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in trained]
+    grid = sweep(network, **axes)
+    columns = grid.to_dict()
+    values = {**{name: [value] for name, value in grid.fixed.items()}, **columns}
+    same = {name: given[0] for name, given in values.items() if given[0] is not None and len(set(given)) == 1}
+    named = ("network", "batch", "resolution", "convention", "target")
+    return ", ".join(in_words(name, same[name]) for name in named if name in same), columns
+
+
+def in_words(name: str, value: Any) -> str:
+    """What an axis is in a whole table, for its title."""
+    from ..targets.target import parse
+
+    if name == "batch":
+        return f"batch {value}"
+    if name == "resolution":
+        return f"{value}x{value}"
+    return str(parse(value) if name == "target" else value)
+
+
+def joined(sources: tuple[str, ...]) -> dict[str, list[Any]]:
+    """The columns of tables with the same columns, one below the other."""
+    from ..errors import CostmodelError
+    from ..files.table import read_table
+
     tables = [read_table(source) for source in sources]
     for source, table in zip(sources, tables):
         if list(table) != list(tables[0]):
             raise CostmodelError(f"{source!r} has other columns than {sources[0]!r}")
-    return ", ".join(sources), {name: [value for table in tables for value in table[name]] for name in tables[0]}
+    return {name: [value for table in tables for value in table[name]] for name in tables[0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -25,7 +25,7 @@ from ..cli import echo_json, options, request
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @options("format")
 def command(
-    network: str, budget: str, output: Optional[str], figure: Optional[str], force: bool, form: str, **asked: Any
+    network: str, budget: str, output: str | None, figure: str | None, force: bool, form: str, **asked: Any
 ) -> None:
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
@@ -46,7 +46,7 @@ def command(
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
         check_free(Path(output), force)
     if figure is not None:
-        from ..views.figures.step import check_figure
+        from ..views.figures.style import check_figure
 
         check_figure(figure)
         check_free(Path(figure), force)
@@ -55,7 +55,8 @@ def command(
         found.save(output)
     if figure is not None:
         from ..api import estimate
-        from ..views.figures.step import plan_figure, save
+        from ..views.figures.plan import plan_figure
+        from ..views.figures.style import save
 
         one = found.estimate.request
         full = estimate(found.network, "full", one.batch, one.resolution, one.convention, one.optimizer.name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ from ..cli import check_budget, echo_json, estimate_options, options, request
     "--format", "form", type=click.Choice(["table", "json", "csv", "markdown", "trace"]), default="table",
     show_default=True, help="trace: the timeline for Perfetto and chrome://tracing.",
 )  # fmt: skip
-def command(network: str, budget: Optional[int], layers: bool, figure: Optional[str], form: str, **asked: Any) -> None:
+def command(network: str, budget: int | None, layers: bool, figure: str | None, form: str, **asked: Any) -> None:
     """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
 
     NETWORK is a spec's name, a path to a YAML or an ONNX file, torchvision:NAME, timm:NAME or package.module:factory.
@@ -38,7 +39,8 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
     if first.memory is None and (figure is not None or form == "trace"):
         raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
     if figure is not None:
-        from ..views.figures.step import save, step_figure
+        from ..views.figures.step import step_figure
+        from ..views.figures.style import save
 
         save(step_figure(first), figure)
     if form == "json":
@@ -61,7 +63,7 @@ def command(network: str, budget: Optional[int], layers: bool, figure: Optional[
         raise click.exceptions.Exit(1)
 
 
-def memory_format(estimates: Sequence[Any], estimate: Callable, asked: Dict[str, Any]) -> List[str]:
+def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str, Any]) -> list[str]:
     """A note where lean modules peak lower in channels_last."""
     here = next((e for e in estimates if e.convention == "lean"), None)
     if here is None or here.request.target.device != "cpu" or here.request.target.channels_last:

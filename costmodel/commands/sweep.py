@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import click
 
@@ -18,7 +18,7 @@ from ..cli import axis_options, echo_json, options
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
 @click.option("--force", is_flag=True, help="Replace an output that is there.")
 @options("format")
-def command(network: str, output: Optional[str], shard: str, force: bool, form: str, **axes: Tuple[str, ...]) -> None:
+def command(network: str, output: str | None, shard: str, force: bool, form: str, **axes: tuple[str, ...]) -> None:
     """Price every combination of strategies, batches, resolutions and more of NETWORK.
 
     Integers are N, a..b or a..b:step, joined by commas, and strategies may have a range of K: blocks:1..17.
@@ -27,7 +27,7 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
     from ..studies.grid.sweep import SweepPlan
 
     part = shard_of(shard)
-    given: Dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
+    given: dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
     if output is None:
         show(SweepPlan(network, given), part, form)
         return
@@ -42,7 +42,7 @@ def command(network: str, output: Optional[str], shard: str, force: bool, form: 
             progress.update(written)
 
 
-def show(plan: Any, part: Tuple[int, int], form: str) -> None:
+def show(plan: Any, part: tuple[int, int], form: str) -> None:
     """Print a grid, or a part of it; CSV as it comes, all else where it is small."""
     from ..errors import CostmodelError
     from ..studies.grid.sweep import write_rows

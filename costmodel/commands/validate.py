@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -18,8 +20,8 @@ from ..cli import echo_json, network_options, options
 @click.option("--summary", is_flag=True, help="A line for every network: its largest differences.")
 @options("convention", "optimizer", "target", "dtype", "accumulate", *network_options, "format")
 def command(
-    networks: Tuple[str, ...], strategies: Tuple[str, ...], batches: Tuple[int, ...],
-    resolutions: Tuple[int, ...], papers: bool, summary: bool, convention: str, form: str, **asked: Any,
+    networks: tuple[str, ...], strategies: tuple[str, ...], batches: tuple[int, ...],
+    resolutions: tuple[int, ...], papers: bool, summary: bool, convention: str, form: str, **asked: Any,
 ) -> None:  # fmt: skip
     """Run real steps of NETWORKs (all shipped ones by default) and hold the predictions against them.
 
@@ -29,44 +31,56 @@ def command(
         published(networks, form)
         return
 
-    import sys
-
-    from ..errors import CostmodelError
-    from ..files.shipped import shipped_names
-    from ..frontends import load
-    from ..strategies import usual
     from ..views.table import render
     from ..views.validate import summary_of, validation
+
+    validate = needs_torch()
+    of_network = {key: asked.pop(key) for key in network_options}
+    cases = cases_of(networks, strategies, batches, resolutions, convention, of_network)
+    results = []
+    with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
+        for network, strategy, batch, resolution in progress:
+            checks = validate(network, strategy, batch, resolution, convention, **asked)
+            results.append((network.name, strategy, batch, resolution, checks))
+    if form == "json":
+        echo_json([entry(*result) for result in results])
+    else:
+        click.echo(render([summary_of(results) if summary else validation(results)], [], form))
+    if not all(check.holds for *_, checks in results for check in checks):
+        raise click.exceptions.Exit(1)
+
+
+def needs_torch() -> Callable[..., Any]:
+    """`costmodel.pytorch.validate.validate`; raises CostmodelError where torch is not installed."""
+    from ..errors import CostmodelError
 
     try:
         from ..pytorch.validate import validate
     except ImportError as error:
         raise CostmodelError(f"validate runs torch: pip install 'costmodel[torch]' ({error})") from None
+    return validate
 
-    of_network = {key: asked.pop(key) for key in network_options}
+
+def cases_of(
+    networks: Sequence[str], strategies: Sequence[str], batches: Sequence[int], resolutions: Sequence[int],
+    convention: str, of_network: dict[str, Any],
+) -> list[tuple[Any, str, int, int]]:  # fmt: skip
+    """(network, strategy, batch, resolution) of every step to be run; all there are of what is not named."""
+    from ..files.shipped import shipped_names
+    from ..frontends import load
+    from ..strategies import usual
+
     loaded = [load(name, **of_network) for name in networks or shipped_names("networks")]
-    cases = [
+    return [
         (network, strategy, batch, resolution)
         for network in loaded
         for strategy in strategies or possible(network, usual(network.graph), convention)
         for batch in batches
         for resolution in resolutions or (network.resolution,)
     ]
-    results = []
-    with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
-        for network, strategy, batch, resolution in progress:
-            results.append((network.name, strategy, batch, resolution,
-                            validate(network, strategy, batch, resolution, convention, **asked)))  # fmt: skip
-    holds = all(check.holds for *_, checks in results for check in checks)
-    if form == "json":
-        echo_json([entry(*result) for result in results])
-    else:
-        click.echo(render([summary_of(results) if summary else validation(results)], [], form))
-    if not holds:
-        raise click.exceptions.Exit(1)
 
 
-def possible(network: Any, strategies: Sequence[str], convention: str) -> List[str]:
+def possible(network: Any, strategies: Sequence[str], convention: str) -> list[str]:
     """Those strategies that a network can be priced with; the others are named on stderr."""
     from ..api import estimate
     from ..errors import CostmodelError
@@ -81,7 +95,7 @@ def possible(network: Any, strategies: Sequence[str], convention: str) -> List[s
     return found
 
 
-def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any) -> Dict[str, Any]:
+def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any) -> dict[str, Any]:
     """A case as JSON."""
     case = {"network": network, "strategy": strategy, "batch": batch, "resolution": resolution}
     pairs = {check.quantity: {"predicted": check.predicted, "measured": check.measured} for check in checks}
@@ -89,7 +103,7 @@ def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any)
     return {**case, **pairs, **bound, "holds": all(check.holds for check in checks)}
 
 
-def published(networks: Tuple[str, ...], form: str) -> None:
+def published(networks: tuple[str, ...], form: str) -> None:
     """Print published, computed and difference of each claim; of NETWORKs alone where some are named."""
     from ..errors import unknown
     from ..studies.papers import claims, compute

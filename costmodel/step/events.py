@@ -10,11 +10,19 @@ from .slots import Slots
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 
-#: What a storage is for, in words that reports and figures show.
-SAVED, ACTIVATIONS, RECOMPUTED = "saved", "activations", "recomputed"
-GRADIENTS, ACTIVATION_GRADIENTS = "gradients", "gradients of activations"
-SCRATCH, LOSS = "scratch", "loss"
-CATEGORIES = (SAVED, ACTIVATIONS, RECOMPUTED, ACTIVATION_GRADIENTS, GRADIENTS, SCRATCH, LOSS)
+# What a storage is, for people: the categories of a step's memory.
+GRADIENTS, SAVED, RECOMPUTED, ACTIVATIONS = "gradients", "saved", "recomputed", "activations"
+ACTIVATION_GRADIENTS, SCRATCH, LOSS = "gradients of activations", "scratch", "loss"
+#: All categories in words, the longest lived first.
+CATEGORIES = {
+    GRADIENTS: "gradients of parameters",
+    SAVED: "saved for the backward pass",
+    RECOMPUTED: "made again by a block's second run",
+    ACTIVATIONS: "activations that are not saved",
+    ACTIVATION_GRADIENTS: "gradients of activations",
+    SCRATCH: "scratch",
+    LOSS: "the loss and its gradient",
+}
 
 
 class Event(NamedTuple):

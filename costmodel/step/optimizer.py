@@ -84,6 +84,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def find(name: str) -> Optimizer:
-    """The optimizer of this name; raises CostmodelError where there is none."""
+    """The optimizer of this name; raises CostmodelError for an unknown one."""
     check_name("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name]

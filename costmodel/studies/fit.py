@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..api import estimate
 from ..errors import CostmodelError, unknown
@@ -18,7 +19,7 @@ LARGEST_TRIED = 2**24
 class Fit(NamedTuple):
     """The largest value of an axis whose peak fits into a budget; None, with the least one's estimate, if none does."""
 
-    value: Optional[int]
+    value: int | None
     estimate: Estimate
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, NamedTuple
 
 from ..api import estimate
 from ..errors import CostmodelError, unknown
@@ -40,7 +41,7 @@ CLAIM = {
     "pending": Field((str,), ""),
 }
 UNITS = {"B": 1, "KiB": 1024, "MB": 10**6, "MFLOP": 10**6, "%": 1}
-QUANTITIES: Dict[str, Callable[[Estimate], int]] = {
+QUANTITIES: dict[str, Callable[[Estimate], int]] = {
     "peak": lambda e: e.memory_bytes["peak"],
     "saved": lambda e: e.saved_bytes,
     "forward": lambda e: e.flops["forward"] + e.flops["elementwise_forward"],
@@ -74,7 +75,7 @@ class Claim(NamedTuple):
     published: float
     tolerance: float
     because: str
-    exact: Optional[int]
+    exact: int | None
     pending: str
 
 
@@ -82,15 +83,15 @@ class Result(NamedTuple):
     """A claim and the number computed for it, in bytes, FLOPs or percent; None where it is pending."""
 
     claim: Claim
-    computed: Union[int, float, None]
+    computed: int | float | None
 
     @property
-    def in_unit(self) -> Optional[float]:
+    def in_unit(self) -> float | None:
         """The number computed in the claim's unit."""
         return None if self.computed is None else self.computed / UNITS[self.claim.unit]
 
     @property
-    def difference(self) -> Optional[float]:
+    def difference(self) -> float | None:
         """Computed minus published, in the claim's unit."""
         return None if self.computed is None else self.in_unit - self.claim.published
 
@@ -113,7 +114,7 @@ def claims() -> Sequence[Claim]:
     )
 
 
-def claims_of(document: Block) -> List[Claim]:
+def claims_of(document: Block) -> list[Claim]:
     """The claims of one file. What a table says holds for its claims, unless they say otherwise."""
     paper = read(document, PAPER)
     found = []
@@ -148,7 +149,7 @@ def _claim(row: Block, paper: str, source: str) -> Claim:
     return Claim(paper, source, **values)
 
 
-def _tolerance(row: Block, value: Union[int, float, str], published: float) -> float:
+def _tolerance(row: Block, value: int | float | str, published: float) -> float:
     """A number in the claim's unit, or "N %" of what is published."""
     if not isinstance(value, str):
         return value
@@ -174,7 +175,7 @@ def _quantity(claim: Claim, strategy: str) -> int:
     found = estimate(network, strategy, claim.batch, claim.resolution, claim.convention)
     if not claim.block:
         return QUANTITIES[claim.quantity](found)
-    blocks: Dict[str, Any] = {block["name"]: block["saved"] for block in found.blocks}
+    blocks: dict[str, Any] = {block["name"]: block["saved"] for block in found.blocks}
     if claim.block not in blocks:
         raise CostmodelError(f"claim {claim.claim!r} of {claim.paper}: {unknown('block', claim.block, blocks)}")
     return blocks[claim.block]

@@ -27,7 +27,7 @@ RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")
 def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
     """The values of an axis, each once: of one value, a list, or for integers a text such as 1..64:8,128.
 
-    A strategy may have a range of K: blocks:1..17. Raises CostmodelError where there is none, one of a wrong type, or a
+    A strategy may have a range of K: blocks:1..17. Raises CostmodelError for no value, a value of a wrong type, or a
     range that runs backwards.
     """
     if name not in AXES:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Tuple
 
 from ...errors import CostmodelError
 from ...files import parquet
@@ -20,7 +20,7 @@ from .columns import TYPES
 from .sweep import SweepPlan, write_rows
 
 
-def write(plan: SweepPlan, path: str, shard: Tuple[int, int] = (1, 1), force: bool = False) -> Iterator[int]:
+def write(plan: SweepPlan, path: str, shard: tuple[int, int] = (1, 1), force: bool = False) -> Iterator[int]:
     """Write a grid, or the i-th of n parts of it, with a header; yields the cells of each chunk once it is written.
 
     What an interrupted call of the same request left is gone on with, and first yielded as a whole. force: replace a
@@ -73,7 +73,7 @@ def check_free(target: Path, force: bool) -> None:
         raise CostmodelError(f"output {str(target)!r} exists; allowed: another name, or --force to replace it")
 
 
-def fingerprint(plan: SweepPlan, shard: Tuple[int, int]) -> str:
+def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
     """What decides each byte of the output."""
     graphs = [f"{network.channels} {network.graph}" for network in plan.networks.values()]
     requests = [plan.request(number)[1] for number in range(len(plan.outer))]
@@ -83,7 +83,7 @@ def fingerprint(plan: SweepPlan, shard: Tuple[int, int]) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _progress(unfinished: Path, state: Path, request: str, force: bool) -> Tuple[int, int]:
+def _progress(unfinished: Path, state: Path, request: str, force: bool) -> tuple[int, int]:
     """Chunks and bytes that an earlier call has written for good."""
     if not (unfinished.exists() and state.exists()):
         return 0, 0

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Chunk(NamedTuple):
 class SweepPlan:
     """A grid that is checked and not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
-    def __init__(self, network: Union[str, Network, Any], axes: Dict[str, Any]) -> None:
+    def __init__(self, network: str | Network | Any, axes: dict[str, Any]) -> None:
         self.axes = {name: spelled_out(name, {**USUAL, **axes}[name]) for name in (*AXES, *axes)}
         sizes = product(self.axes["width"], self.axes["classes"])
         self.networks = {(width, classes): load(network, classes, width) for width, classes in sizes}
@@ -62,26 +62,26 @@ class SweepPlan:
             self.pricer.check(*self.request(number), self.axes["resolution"], self.axes["batch"])
 
     @property
-    def named(self) -> List[str]:
+    def named(self) -> list[str]:
         """The axes that have a column: FIRST, and those that are not left at their default."""
         return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (USUAL[name],))]
 
     @property
-    def column_names(self) -> List[str]:
+    def column_names(self) -> list[str]:
         """The axes, then the costs."""
         return [*self.named, *COLUMNS]
 
     @property
-    def header(self) -> Dict[str, np.ndarray]:
+    def header(self) -> dict[str, np.ndarray]:
         """The columns without rows."""
         return {name: np.empty(0, dtype=np.int64) for name in self.column_names}
 
     @property
-    def fixed(self) -> Dict[str, Any]:
+    def fixed(self) -> dict[str, Any]:
         """The network, and the axes that have no column."""
         return {"network": self.network, **{n: self.axes[n][0] for n in AXES if n not in self.named}}
 
-    def request(self, outer: int) -> Tuple[Network, Request]:
+    def request(self, outer: int) -> tuple[Network, Request]:
         """What is asked with one choice of the outer axes; batch and resolution are left open."""
         one = dict(zip(AXES, self.outer[outer]))
         check_name("dtype", one["dtype"], DTYPES)
@@ -90,7 +90,7 @@ class SweepPlan:
         return self.networks[size], Request(strategy, 0, 0, one["convention"], find(one["optimizer"]),
                                             parse(one["target"]), DTYPES[one["dtype"]], one["accumulate"])  # fmt: skip
 
-    def chunks(self, shard: Tuple[int, int] = (1, 1)) -> List[Chunk]:
+    def chunks(self, shard: tuple[int, int] = (1, 1)) -> list[Chunk]:
         """The i-th of n parts of the grid, in chunks of bounded size. The parts in order are the whole."""
         sides, batches = self.shape[-2:]
         rows, columns = max(1, min(ROWS, CELLS // batches)), min(batches, CELLS)
@@ -107,12 +107,12 @@ class SweepPlan:
             chunks.append(Chunk(outer, start, slice(top, bottom), slice(left, right), (bottom - top) * (right - left)))
         return chunks
 
-    def price(self, chunk: Chunk, out: Dict[str, np.ndarray]) -> None:
+    def price(self, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
         """Fill columns with a chunk's numbers, int64, each of shape (resolutions, batches)."""
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
         self.pricer.plane(*self.request(chunk.outer), sides, batches, out)
 
-    def columns(self, chunk: Chunk) -> Dict[str, np.ndarray]:
+    def columns(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """All columns of a chunk, priced."""
         one = dict(zip(AXES, self.outer[chunk.outer]))
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
@@ -132,7 +132,7 @@ def there(column: np.ndarray) -> np.ndarray:
 
 
 def sweep(
-    network: Union[str, Network, Any],
+    network: str | Network | Any,
     strategy: Any = "full",
     batch: Any = 8,
     resolution: Any = None,
@@ -176,8 +176,8 @@ class Sweep(Shown):
     masked where a convention has no such number. A column is also an attribute.
     """
 
-    fixed: Dict[str, Any]
-    columns: Dict[str, np.ndarray]
+    fixed: dict[str, Any]
+    columns: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -194,11 +194,11 @@ class Sweep(Shown):
     def __repr__(self) -> str:
         return f"<Sweep of {self.fixed['network']}: {len(self):,} cells, {', '.join(self.columns)}>"
 
-    def to_dict(self) -> Dict[str, List[Any]]:
+    def to_dict(self) -> dict[str, list[Any]]:
         """Plain lists by column; None where there is no number."""
         return {name: column.tolist() for name, column in self.columns.items()}
 
-    def to_csv(self, path: Optional[str] = None) -> Optional[str]:
+    def to_csv(self, path: str | None = None) -> str | None:
         """Write the table to a file, or return it as text; blank where there is no number."""
         if path is None:
             buffer = io.StringIO()
@@ -221,7 +221,7 @@ class Sweep(Shown):
         parquet.write(self.columns, path, TYPES)
 
 
-def write_rows(file: Any, columns: Dict[str, np.ndarray], header: bool) -> None:
+def write_rows(file: Any, columns: dict[str, np.ndarray], header: bool) -> None:
     """Write columns as CSV, with or without the line of their names."""
     writer = csv.writer(file, lineterminator="\n")
     if header:

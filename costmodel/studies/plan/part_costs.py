@@ -136,7 +136,7 @@ class PartCosts:
 
     @cached_property
     def death(self) -> dict[int, int]:
-        """Node after which no call frame holds a value any longer."""
+        """For each value, the node after which no call frame holds it any longer."""
         return {value: i for i, values in frame_ends(with_loss(self.graph)).items() for value in values}
 
     @cached_property
@@ -147,7 +147,7 @@ class PartCosts:
         return [min(unit_of.get(self.death[unit.run.stop], top), top) for unit in self.units]
 
     def boundary_bytes(self, u: int) -> int:
-        """Bytes of what unit u hands on; of the images for -1: nothing, they are the caller's."""
+        """Bytes of what unit u hands on; 0 for the images (u is -1), which the caller holds."""
         if u < 0:
             return 0
         size = nbytes(numel(self.shapes[self.units[u].run.stop]), self.request.dtype.bits)
@@ -155,7 +155,7 @@ class PartCosts:
 
     @property
     def loss_bytes(self) -> int:
-        """Bytes of the loss, which the caller has."""
+        """Bytes of the loss, which the caller holds until the step ends."""
         return self.request.target.rounded(self.request.dtype.bits // 8)
 
     @property
@@ -165,7 +165,7 @@ class PartCosts:
 
     @cached_property
     def layouts(self) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        """How each value lies in memory, and its gradient."""
+        """The memory order of each value, and of its gradient."""
         plain = tuple(contiguous(len(shape)) for shape in self.shapes)
         everything = self._uniform(FULL.letter)
         if everything is None or self.request.target.channels_last:
@@ -207,7 +207,7 @@ class PartCosts:
         return everywhere.nodes[run.start : run.stop]
 
     def _uniform(self, letter: str) -> Graph | None:
-        """The graph with one choice for all blocks, and for what is none where it can have it."""
+        """The graph with one choice for every part; a part that cannot have it trains fully."""
         return self._rewrite("".join(letter if letter in part.choices() else FULL.letter for part in parts(self.graph)))
 
     def _rewrite(self, code: str) -> Graph | None:
@@ -219,7 +219,7 @@ class PartCosts:
         return self._rewritten[code]
 
     def _structure(self, u: int, nodes: tuple[Node, ...]) -> tuple:
-        """What tells a unit's cost: equal for blocks that are alike."""
+        """All that a unit's cost depends on, its neighbours apart: equal for blocks that are alike."""
         unit = self.units[u]
         if not unit.is_block:
             return (u, nodes)
@@ -236,12 +236,12 @@ class PartCosts:
         )  # fmt: skip
 
     def _carries(self, u: int) -> bool:
-        """Whether what a unit hands on may carry a mask of its own, so that it matters if the part above keeps it."""
+        """Whether a unit's result may carry a mask of its own; then it matters whether the part above saves the result."""
         value = self.graph.content[self.units[u].run.stop]
         return bool(value and self.graph.nodes[value - 1].op.carriers()) if u < len(self.units) - 1 else False
 
     def _shared(self, u: int) -> bool:
-        """Whether the gradient of what a unit hands on may not be overwritten."""
+        """Whether the gradient of a unit's result may alias another one, and so must not be overwritten."""
         value = self.units[u].run.stop
         readers = [
             (node.op, name)
@@ -273,7 +273,7 @@ class PartCosts:
         return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
 
     def _until(self, unit: Unit, nodes: tuple[Node, ...]) -> dict[str, str]:
-        """Of a traced network: until when each value is held, as far as the unit goes."""
+        """The last node of the unit that holds each of its values, by name; empty for a network that is not traced."""
         if not self.graph.is_traced:
             return {}
         names = [node.name for node in self.graph.nodes]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,12 +18,10 @@ from ...studies.frontier import frontier
 from ...studies.grid.columns import BYTES, FLOPS, UNITS
 from ...studies.pareto import Objective
 from ..pareto import axes_of
+from .style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, canvas
 
-# Okabe and Ito's colours, and a marker each, so that they are told apart in black and white too.
-STYLES = tuple(zip(
-    ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"),
-    ("o", "s", "^", "D", "v", "P", "X", "*"),
-))  # fmt: skip
+# A colour and a marker for each family, told apart in black and white too.
+STYLES = tuple(zip((BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY), ("o", "s", "^", "D", "v", "P", "X", "*")))
 FILLS = (1.0, 0.3, 0.6, 0.1)  # how much colour: tells choices of the other axes apart
 MOST_LABELS = 60
 MOST_GROUPS = 24  # with more, lines would hide the points
@@ -38,7 +36,7 @@ class Group(NamedTuple):
 
     family: str
     choice: str  # of the other axes
-    rows: List[int]
+    rows: list[int]
     colour: str
     face: str
     marker: str
@@ -49,10 +47,10 @@ class Plane(NamedTuple):
 
     x: Objective
     y: Objective
-    bubble: Optional[str]
+    bubble: str | None
 
 
-def plane(columns: Dict[str, List[Any]], objectives: Sequence[Objective]) -> Plane:
+def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Plane:
     """The first objective on x; on y what should be much, or the second; the rest, or the step's FLOPs, as bubbles."""
     x, *rest = objectives
     y = next((o for o in rest if not o.less), rest[0])
@@ -62,11 +60,10 @@ def plane(columns: Dict[str, List[Any]], objectives: Sequence[Objective]) -> Pla
 
 
 def pareto_figure(
-    columns: Dict[str, List[Any]], on: Sequence[bool], objectives: Sequence[Objective], title: str
+    columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective], title: str
 ) -> Figure:
-    """All rows of a table as bubbles, those on its frontier (on) outlined in black; a band marks that of both axes."""
-    figure = Figure(figsize=(8, 5.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    """All rows of a table as bubbles, black outlines for those on its frontier (on), a band along the two axes' own."""
+    figure = canvas((8, 5.2))
     axes = figure.subplots()
     drawn = plane(columns, objectives)
     on = np.asarray(on, dtype=bool)
@@ -91,7 +88,7 @@ def pareto_figure(
     return figure
 
 
-def _scaled(axes, which: str, values: List[Any], name: str) -> np.ndarray:
+def _scaled(axes, which: str, values: list[Any], name: str) -> np.ndarray:
     """A column in the unit of its axis, which is labelled so; logarithmic where the largest is some times the least."""
     numbers = np.array(values, dtype=float)
     least, most = numbers.min(), numbers.max()
@@ -119,16 +116,16 @@ def _words(name: str) -> str:
     return name.replace("_", " ").replace("flops", FLOPS)
 
 
-def _areas(values: List[Any]) -> np.ndarray:
+def _areas(values: list[Any]) -> np.ndarray:
     """Areas in proportion, so that twice the FLOPs are twice the ink; but what is tiny stays visible."""
     numbers = np.array(values, dtype=float)
     return np.maximum(SMALLEST, LARGEST * numbers / max(numbers.max(), 1.0))
 
 
-def _groups(columns: Dict[str, List[Any]]) -> List[Group]:
+def _groups(columns: dict[str, list[Any]]) -> list[Group]:
     """The families of strategies, apart for each choice of the other axes."""
     others = [name for name in axes_of(columns) if name != "strategy"]
-    found: Dict[Tuple[str, str], List[int]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for row, strategy in enumerate(columns["strategy"]):
         choice = ", ".join(f"{name} {columns[name][row]}" for name in others)
         found.setdefault((str(read_text(strategy).family), choice), []).append(row)
@@ -151,7 +148,7 @@ def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
               solid_joinstyle="round", solid_capstyle="round")  # fmt: skip
 
 
-def _legend(axes, groups: List[Group], drawn: Plane, columns: Dict[str, List[Any]], areas: np.ndarray) -> None:
+def _legend(axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
     families = {group.family: group for group in reversed(groups)}
     handles = [
         Line2D([], [], color=group.colour, marker=group.marker, linewidth=int(len(group.rows) > 1), markersize=6,
@@ -177,7 +174,7 @@ def _legend(axes, groups: List[Group], drawn: Plane, columns: Dict[str, List[Any
                 labelspacing=0.9)  # fmt: skip
 
 
-def _texts(columns: Dict[str, List[Any]], groups: List[Group], on: np.ndarray) -> List[Tuple[int, str, str]]:
+def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -> list[tuple[int, str, str]]:
     """(row, text, colour) of what should be labelled: K along a line, else the strategy, which goes first."""
     colour = {row: to_hex(0.7 * np.array(to_rgb(group.colour))) for group in groups for row in group.rows}  # to be read
     blocks = [read_text(strategy).blocks for strategy in columns["strategy"]]
@@ -189,8 +186,8 @@ def _texts(columns: Dict[str, List[Any]], groups: List[Group], on: np.ndarray) -
     return sorted(texts, key=lambda text: text[1].isdecimal())[:MOST_LABELS]
 
 
-def _labels(figure: Figure, axes, points: np.ndarray, areas: np.ndarray, lines: List[np.ndarray],
-            texts: List[Tuple[int, str, str]]) -> None:  # fmt: skip
+def _labels(figure: Figure, axes, points: np.ndarray, areas: np.ndarray, lines: list[np.ndarray],
+            texts: list[tuple[int, str, str]]) -> None:  # fmt: skip
     """Write each text where it covers no bubble, line or text, beside its bubble or a little off; else not at all."""
     figure.draw_without_rendering()
     renderer, point = figure.canvas.get_renderer(), figure.dpi / 72

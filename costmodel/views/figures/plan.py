@@ -1,0 +1,92 @@
+"""The picture of a plan: its step under the budget, and what each part saves and trains, beside another strategy."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ...errors import check_name
+from ...sizes.size import show
+from ...sizes.units import BYTES, show_count, show_size, unit_of
+from ...step.estimate import Estimate
+from ...strategies import FULL
+from ...studies.plan.plan import Plan
+from ..plan import WORTH, chosen_parts
+from .style import BLUE, GREEN, GREY, ORANGE, RED, SKY, legend_beside, two_axes
+
+# What trains in a part, by the choice's name; "" where a named strategy says it.
+CHOSEN = {"frozen": GREY, "bias": ORANGE, "mobiletl": GREEN, "full": BLUE, "": SKY}
+OTHER = RED
+
+
+def plan_figure(plan: Plan, other: Estimate) -> Figure:
+    """The memory over the plan's step under its budget, and what each part saves and does; `other` as outlines.
+
+    other: another strategy's estimate for the same step, such as full fine-tuning's.
+    """
+    figure, above, below = two_axes((9, 6.5), (3, 4))
+    _two_steps(above, plan, other)
+    _choices(below, plan, other)
+    estimate = plan.estimate
+    micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
+    figure.suptitle(
+        f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}: {show_count(plan.value)}"
+        f" {WORTH.get(plan.maximised, 'value')} within {show_size(plan.budget_bytes)}", fontsize=11,
+    )  # fmt: skip
+    figure.supxlabel(f"{plan.strategy}, counted by {estimate.convention} for {estimate.request.target}", fontsize=7,
+                     color="#555555")  # fmt: skip
+    return figure
+
+
+def _two_steps(axes: Axes, plan: Plan, other: Estimate) -> None:
+    """The levels of both steps, each phase as wide in one as in the other."""
+    unit = unit_of(max(plan.budget_bytes, other.peak_bytes))
+    steps = ((plan.estimate, CHOSEN[FULL.name], "the plan"), (other, OTHER, f"strategy {other.strategy}"))
+    for estimate, colour, label in steps:
+        phases = [event.phase for event in estimate.memory.timeline.events]
+        names = list(dict.fromkeys(phases))
+        time = np.concatenate([at + np.arange(n) / n for at, n in enumerate(map(phases.count, names))])
+        resident = estimate.peak_bytes - estimate.step_peak_bytes
+        axes.step(time, (resident + estimate.levels) / BYTES[unit], where="post", color=colour, linewidth=1.2,
+                  label=label)  # fmt: skip
+    axes.axhline(plan.budget_bytes / BYTES[unit], color="black", linewidth=0.8, linestyle="--", label="budget")
+    for at, name in enumerate(names):
+        axes.text(at + 0.5, 0.985, name, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8,
+                  color="#333333")  # fmt: skip
+        if at:
+            axes.axvline(at, color="black", linewidth=0.6, linestyle=":")
+    top = 1.15 * max(plan.budget_bytes, other.peak_bytes) / BYTES[unit]
+    axes.set(xlim=(0, len(names)), ylim=(0, top), ylabel=f"allocated, {unit}", xticks=[])
+    axes.spines[["top", "right"]].set_visible(False)
+    legend_beside(axes)
+
+
+def _choices(axes: Axes, plan: Plan, other: Estimate) -> None:
+    """A bar for what each part saves, above a tile that says what trains in it, hatched where it runs again."""
+    chosen = chosen_parts(plan)
+    outlines = [part["saved"] for part in other.blocks]
+    most = max(outlines + [row["saved"] for row, _, _ in chosen])
+    unit = unit_of(most)
+    scale, tile = 1 / BYTES[unit], 0.07 * most / BYTES[unit]
+    for at, (row, choice, again) in enumerate(chosen):
+        check_name("choice", choice, CHOSEN)
+        look = {"facecolor": CHOSEN[choice], "edgecolor": "white", "hatch": "////" if again else None, "linewidth": 0}
+        axes.bar(at, row["saved"] * scale, **look)
+        if choice:
+            axes.bar(at, 0.8 * tile, bottom=-tile, **look)
+    axes.bar(range(len(outlines)), np.array(outlines) * scale, facecolor="none", edgecolor=OTHER, linewidth=0.8)
+    used = {choice for _, choice, _ in chosen} - {""}
+    handles = [Patch(facecolor=colour, label=name) for name, colour in CHOSEN.items() if name in used]
+    if any(again for _, _, again in chosen):
+        handles.append(Patch(facecolor="#666666", edgecolor="white", hatch="////", linewidth=0,
+                             label="runs again in the\nbackward pass"))  # fmt: skip
+    handles.append(Patch(facecolor="none", edgecolor=OTHER, linewidth=0.8, label=f"saved by strategy {other.strategy}"))
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(chosen) - 0.4), ylim=(-1.1 * tile, 1.05 * most * scale))
+    axes.set_xticks(range(len(chosen)), [row["name"] for row, _, _ in chosen], rotation=60, ha="right",
+                    rotation_mode="anchor", fontsize=7)  # fmt: skip
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= most * scale])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    legend_beside(axes, handles=handles)

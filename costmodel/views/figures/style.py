@@ -1,0 +1,61 @@
+"""What all figures share: colours, the canvas, the legend's place, and how they are written to files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ...errors import CostmodelError
+
+SUFFIXES = (".png", ".svg", ".pdf")
+# Okabe and Ito's colours, told apart in every kind of colour blindness.
+BLUE, RED, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW, BLACK, GREY = "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999"
+
+
+def canvas(size: tuple[float, float]) -> Figure:
+    """An empty figure, width and height in inches."""
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def two_axes(size: tuple[float, float], heights: tuple[int, int]) -> tuple[Figure, Axes, Axes]:
+    """A figure with two pictures, one above the other, their heights in a proportion."""
+    figure = canvas(size)
+    above, below = figure.subplots(2, 1, height_ratios=heights)
+    return figure, above, below
+
+
+def legend_beside(axes: Axes, **shown: Any) -> None:
+    """Put the legend to the right of the picture."""
+    axes.legend(**shown, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
+
+
+def save(figure: Figure, path: str) -> None:
+    """Write a figure as its suffix says. Raises CostmodelError for another suffix or a path that cannot be written.
+
+    The file is written under another name first, so that none is left behind half-written.
+    """
+    check_figure(path)
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    try:
+        figure.savefig(unfinished, format=target.suffix[1:])
+        os.replace(unfinished, target)
+    except OSError as error:
+        raise CostmodelError(f"figure {path!r} cannot be written: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def check_figure(path: str) -> None:
+    """Raise CostmodelError unless a figure's name ends in one of SUFFIXES."""
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise CostmodelError(f"figure {path!r}: found the type {suffix!r}; allowed: {', '.join(SUFFIXES)}")
