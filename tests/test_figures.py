@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commandline import CliRunner
 
 import costmodel
 from costmodel.cli import main

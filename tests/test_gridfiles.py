@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commandline import CliRunner
 
 import costmodel
 from costmodel import CostmodelError

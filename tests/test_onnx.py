@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 import torchvision
-from click.testing import CliRunner
+from commandline import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from onnxfiles import FLOAT, HEAD, STEM, around, integers, model, node, number, tensor
 

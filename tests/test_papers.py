@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from commandline import CliRunner
 
 import costmodel
 from costmodel import estimate, load

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commandline import CliRunner
 
 import costmodel
 from costmodel import CostmodelError

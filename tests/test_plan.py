@@ -5,7 +5,7 @@ import random
 from itertools import product
 
 import pytest
-from click.testing import CliRunner
+from commandline import CliRunner
 from real import seldom
 from torch import nn
 

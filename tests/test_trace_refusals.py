@@ -10,7 +10,7 @@ from torch import nn
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.frontends.trace import trace
+from costmodel.frontends.modules.trace import trace
 from costmodel.pytorch import realize
 
 
