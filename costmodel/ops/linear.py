@@ -65,6 +65,8 @@ class Linear(Affine):
         require(fits, "the input has {} features, the layer takes {}", x[-1:], (self.in_features,))
         return (*x[:-1], self.out_features)
 
+    reads_channels_last = False
+
     def layout(self, axes, *xs):
         return contiguous(axes)
 

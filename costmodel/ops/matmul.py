@@ -18,6 +18,8 @@ class Matmul(Op):
         require(a[-1] == b[-2], "matrices {} and {} do not fit", a, b)
         return (*broadcast(a[:-2], b[:-2]), a[-2], b[-1])
 
+    reads_channels_last = False
+
     def layout(self, axes, *xs):
         return contiguous(axes)
 
@@ -49,6 +51,8 @@ class Attention(Op):
         require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)
         require(q[-1] == k[-1], "queries {} and keys {} do not fit", q, k)
         return (*q[:-1], v[-1])
+
+    reads_channels_last = False
 
     def layout(self, axes, *xs):
         return Layout((0, 2, 1, 3))
@@ -88,6 +92,8 @@ class Softmax(Op):
     def shape(self, x):
         require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         return x
+
+    reads_channels_last = False
 
     def layout(self, axes, *xs):
         return contiguous(axes)

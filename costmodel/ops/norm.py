@@ -285,6 +285,8 @@ class LayerNorm(Op):
         weight = ("weight",) if self.affine else ()
         return _of_own(self, {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()})
 
+    reads_channels_last = False
+
     def layout(self, axes, *xs):
         return contiguous(axes)
 

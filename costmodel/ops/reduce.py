@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph.op import Axes, Op, Scratch, Work, check, op
 from ..sizes.size import numel, require
-from ..targets.memory_order import contiguous
+from ..targets.memory_order import contiguous, dense
 
 
 class Reduction(Op):
@@ -41,8 +41,6 @@ class Mean(Reduction):
     axes: Axes = (2, 3)
     keepdim: bool = False
 
-    contiguous_gradient = True
-
     def scratch(self, setting, y, x):
         return Scratch(setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
 
@@ -73,6 +71,9 @@ class VectorNorm(Reduction):
     axes: Axes
     keepdim: bool = False
 
+    def gradient_layout(self, gradient, y, x):
+        return dense(x)  # x times the small maps
+
     def needs(self):
         return {"x": ("x", "y")}
 
@@ -95,6 +96,9 @@ class Variance(Reduction):
     axes: Axes
     correction: int = 1
     keepdim: bool = False
+
+    def gradient_layout(self, gradient, y, x):
+        return dense(x)  # x minus the means, times the small maps
 
     def needs(self):
         return {"x": ("x",)}

@@ -65,9 +65,8 @@ class Above(Op):
     kind = "above"
     is_loss = True
 
-    @property
-    def contiguous_gradient(self):
-        return self.shared
+    def hands_over(self, name):
+        return not self.shared
 
     def shape(self, x):
         return ()
@@ -289,8 +288,7 @@ class Summaries:
             for node, reads in zip(self.graph.nodes, self.graph.reads)
             for name, v in zip(node.op.inputs, reads) if v == value
         ]  # fmt: skip
-        hands_on = any(op.result.is_view or op.contiguous_gradient or name in op.passes for op, name in readers)
-        return len(readers) != 1 or hands_on
+        return len(readers) != 1 or not all(op.hands_over(name) for op, name in readers)
 
     def _window(self, u: int, nodes: Tuple[Node, ...], code: str, context: Context) -> Graph:
         """The unit's nodes between the stand-ins."""
