@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -13,7 +14,7 @@ from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import INPUT, Graph, Node
 from costmodel.graph.op import OPS, Op, Result, Work
-from costmodel.ops.activation import ReLU
+from costmodel.ops.activation import Activation, ReLU
 from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.norm import BatchNorm
@@ -131,6 +132,15 @@ def test_every_op_has_examples_and_a_docstring(cls):
     assert cls.examples or cls in (Parameter, Constant, Unknown)  # which are no layers that could be run alone
     assert all(isinstance(op, cls) for op, *_ in cls.examples)
     assert cls.__doc__ and not cls.__doc__.startswith(cls.__name__ + "(")
+
+
+def test_plain_activations_are_found_by_the_names_they_give():
+    plain = [cls for cls in OPS.values() if issubclass(cls, Activation) and cls.torch_name]
+    assert len(plain) >= 9
+    for cls in plain:
+        assert isinstance(cls().module(library), getattr(torch.nn, cls.torch_name))
+        assert hasattr(torch.nn.functional, cls.kind)
+        assert not cls.onnx_name or onnx.defs.has(cls.onnx_name)
 
 
 @each_example
