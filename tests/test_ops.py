@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -13,7 +14,7 @@ from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import INPUT, Graph, Node
 from costmodel.graph.op import OPS, Op, Result, Work
-from costmodel.ops.activation import ReLU
+from costmodel.ops.activation import Activation, ReLU
 from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.norm import BatchNorm
@@ -21,6 +22,7 @@ from costmodel.ops.parameter import Constant, Parameter, Unknown
 from costmodel.pytorch import library
 from costmodel.sizes.size import nbytes, numel
 from costmodel.step.walk import price, shapes_of
+from costmodel.targets.memory_order import CHANNELS_LAST, contiguous
 
 MORE = (  # configurations that matter in networks, beside the ops' own examples
     (Mul(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),
@@ -132,6 +134,15 @@ def test_every_op_has_examples_and_a_docstring(cls):
     assert cls.__doc__ and not cls.__doc__.startswith(cls.__name__ + "(")
 
 
+def test_plain_activations_are_found_by_the_names_they_give():
+    plain = [cls for cls in OPS.values() if issubclass(cls, Activation) and cls.torch_name]
+    assert len(plain) >= 9
+    for cls in plain:
+        assert isinstance(cls().module(library), getattr(torch.nn, cls.torch_name))
+        assert hasattr(torch.nn.functional, cls.kind)
+        assert not cls.onnx_name or onnx.defs.has(cls.onnx_name)
+
+
 @each_example
 def test_operands_and_gradients_are_named_consistently(op, shapes):
     operands = {*op.inputs, "y", *op.params(), *op.buffers(), *op.extras(*shapes)}
@@ -164,6 +175,34 @@ def test_views_and_inplace_ops_share_their_inputs_storage_and_no_others_do(op, s
     xs = inputs_of(op, shapes)
     shared = layer_of(op)(*xs).untyped_storage().data_ptr() == xs[0].untyped_storage().data_ptr()
     assert shared == (op.result is not Result.NEW)
+
+
+def lies(tensor, layout):
+    """Whether a tensor's strides follow a layout; axes of size 1, or seen as more than they are, lie anywhere."""
+    strides = [tensor.stride(axis) for axis in layout.order if tensor.shape[axis] > 1 and tensor.stride(axis)]
+    return strides == sorted(strides, reverse=True)
+
+
+#: Attention and reshapes are recorded with inputs that lie as these ops take them. Folded forms have no gradients.
+LIE_ANYHOW = ("attention", "reshape", *WITHOUT_BACKWARD)
+
+
+@pytest.mark.parametrize("op, shapes", [e for e in EXAMPLES if e[0].kind not in LIE_ANYHOW], ids=name_of)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_result_and_the_gradient_of_the_first_input_lie_in_memory_as_said(op, shapes, memory_format):
+    images = len(shapes[0]) == 4 and memory_format == torch.channels_last
+    x, *others = inputs_of(op, shapes)
+    x = x.to(memory_format=memory_format if images else torch.contiguous_format).requires_grad_()
+    layer = layer_of(op)
+    if images and isinstance(layer, torch.nn.Module):
+        layer.to(memory_format=memory_format)
+    y = layer(x.clone(), *others)
+    layouts = [CHANNELS_LAST if images else contiguous(x.ndim), *(contiguous(other.ndim) for other in others)]
+    whole = [not op.broadcasts or value.shape == y.shape for value in (x, *others)]
+    made = op.layout(y.ndim, *(layout for layout, is_whole in zip(layouts, whole) if is_whole))
+    assert lies(y, made)
+    (gradient,) = torch.autograd.grad(y, x, torch.zeros_like(y))
+    assert lies(gradient, op.gradient_layout(made, made, layouts[0]) if whole[0] else contiguous(x.ndim))
 
 
 @each_example

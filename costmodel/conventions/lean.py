@@ -26,13 +26,11 @@ def lower(graph: Graph) -> Graph:
     kept = kept_values(graph, ideal(graph), stock=True)
     anyhow = {value for _, value in kept}
     readers: Dict[int, int] = {}
-    # Values whose gradient may not be overwritten: it may be another's too, since a sum or a view hands its own on, or
-    # it comes contiguous where channels_last is wanted, and is copied anyway.
-    shared = set()
+    shared = set()  # values whose gradient may not be overwritten
     for node, reads in zip(graph.nodes, graph.reads):
         for name, v in zip(node.op.inputs, reads):
             readers[v] = readers.get(v, 0) + 1
-            if name in node.op.passes or node.op.result.is_view or node.op.contiguous_gradient:
+            if not node.op.hands_over(name):
                 shared.add(v)
     partner = folded(graph, readers)
     nodes = []

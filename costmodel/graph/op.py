@@ -12,7 +12,10 @@ from .aspects.formula import Extra, Formula, Work
 from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
 
-__all__ = ["OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair", "shared_fields"]
+__all__ = [
+    "OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair",
+    "shared_fields",
+]  # fmt: skip
 
 Pair = Union[int, Tuple[int, int]]
 Axes = Tuple[int, ...]

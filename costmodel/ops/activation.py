@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, Callable, ClassVar
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, check, op, shared_fields
-from ..sizes.size import numel
-from ..targets.memory_order import dense
+from ..sizes.size import Shape, numel
+from ..targets.memory_order import Layout, dense
+from ..targets.setting import Setting
 
 
 class Usual:
     """The examples of a class of activations: with its default fields, out of place and in place."""
 
-    def __get__(self, op, cls):
+    def __get__(self, op: Any, cls: type) -> tuple:
         more = ((cls(inplace=True), (3, 7)),) if "inplace" in cls.__dataclass_fields__ else ()
         return ((cls(), (2, 8, 5, 3)), *more)
 
@@ -47,32 +48,34 @@ class Activation(Op):
     signed = False
     examples = Usual()
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return x
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         return {"mask": Extra(x, 1)}
 
     stock = Stock(excuse="stock activations keep a whole map where a bit per element, or nothing, would do")
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("mask" if self.signed else self.reads,)}
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": (self.torch_reads,)}
 
-    def carriers(self):
+    def carriers(self) -> dict[str, str]:
         return {"mask": "y"} if self.carries_mask else {}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(y)
         forward, backward = self.operations
         return {"forward": Work(0, forward * n), "x": Work(0, backward * n)}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         if self.torch_inplace:
             return getattr(library.nn, self.torch_name)(inplace=self.inplace)
-        return getattr(library.torch.Tensor, f"{self.kind}_") if self.inplace else getattr(library.nn, self.torch_name)()
+        if self.inplace:
+            return getattr(library.torch.Tensor, f"{self.kind}_")
+        return getattr(library.nn, self.torch_name)()
 
 
 @shared_fields
@@ -98,7 +101,7 @@ class ReLU(Signed):
     reads = "mask"
     torch_reads = "y"
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return dense(y)  # threshold_backward takes the result first
 
 
@@ -110,7 +113,7 @@ class ReLU6(Signed):
     reads = "mask"
     operations = (2, 1)
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         # Some count which side of 0 and 6 each element is on; the derivative needs only the mask.
         return {**super().extras(x), "sides": Extra(x, 2)}
 
@@ -194,10 +197,10 @@ class GELU(Activation):
     operations = (5, 9)
     carries_mask = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.approximate in ("none", "tanh"), f"approximate is {self.approximate!r}; allowed: none, tanh")
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.GELU(self.approximate)
 
 
@@ -217,25 +220,25 @@ class Hardtanh(Activation):
     reads = "mask"
     operations = (2, 1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.low <= self.high, f"low {self.low} is above high {self.high}")
 
     @property
-    def carries_mask(self):
+    def carries_mask(self) -> bool:
         # A bound that a data type rounds is passed by the output that was cut at it: these are exact in all of them.
         return not self.clamp and all(abs(bound) <= 256 and bound == int(bound) for bound in (self.low, self.high))
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float | None, float | None]:
         """Those of torch.clamp, which takes None for one that is not there."""
         return tuple(None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # torch.clamp compares with each bound, and selects from the gradient and a zero.
         compared = sum(bound is not None for bound in self.bounds)
         return Scratch(backward=compared * numel(x) + setting.item if self.clamp else 0)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         if not self.clamp:
             return library.nn.Hardtanh(self.low, self.high, self.inplace)
         return lambda x: (x.clamp_ if self.inplace else x.clamp)(*self.bounds)
@@ -251,13 +254,13 @@ class LeakyReLU(Activation):
     reads = "mask"
 
     @property
-    def carries_mask(self):
+    def carries_mask(self) -> bool:
         return self.slope >= 0  # else the output is positive on both sides
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y" if self.inplace else "x",)}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.LeakyReLU(self.slope, self.inplace)
 
 
@@ -270,13 +273,13 @@ class ELU(Activation):
 
     operations = (3, 3)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y" if self.alpha >= 0 else "x",)}  # below 0 the output is positive on both sides
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y" if self.inplace else "x",)}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.ELU(self.alpha, self.inplace)
 
 
@@ -286,21 +289,21 @@ class PReLU(Activation):
 
     channels: int = 1
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         return {"weight": (self.channels,)}
 
     stock = Stock(joint=True)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x", "weight"), "weight": ("x",)}
 
     torch_needs = needs
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(y)
         return {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 2 * n)}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.PReLU(self.channels)
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import broadcast, maximum, numel, require, where
-from ..targets.setting import NUMBER_BYTES
+from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, where
+from ..targets.setting import NUMBER_BYTES, Setting
 
 
 class WithNumber(Op):
     """Elementwise in x and a Python number."""
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return x
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(0, numel(y)), "x": Work(0, 0 if self.passes else numel(y))}
 
 
@@ -28,10 +30,10 @@ class AddNumber(WithNumber):
     inplace: bool = False
     passes = ("x",)
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch(setting.python_number)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return (lambda x: x.add_(self.number)) if self.inplace else (lambda x: x + self.number)
 
 
@@ -39,8 +41,8 @@ class AddNumber(WithNumber):
 class MulNumber(WithNumber):
     """x * number, or x / number where `divide`.
 
-    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks are not shown; but not where one of
-    its own functions multiplies by a `bare` number (aten::mul.Scalar).
+    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks are not shown; but not where one
+    of its own functions multiplies by a `bare` number (aten::mul.Scalar).
     """
 
     number: float
@@ -50,18 +52,18 @@ class MulNumber(WithNumber):
 
     stock = Stock(unseen=("number",), excuse="torch keeps the number of a product as a tensor")
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": () if self.bare else ("number",)}
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         return {"number": Extra((), 64)}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         number = setting.scalar if self.bare else setting.python_number
         there = NUMBER_BYTES if number and setting.recorded and not self.bare else 0
         return Scratch(number - there, number - there)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         if self.bare:
             return lambda x: library.torch.ops.aten.mul.Scalar(x, self.number)
         name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")
@@ -74,7 +76,7 @@ class RsubNumber(WithNumber):
 
     number: float
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: self.number - x
 
 
@@ -84,20 +86,20 @@ class PowNumber(WithNumber):
 
     number: float
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x",)}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch(backward=2 * setting.item * numel(x))  # g * (number * x ** (number - 1))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: x**self.number
 
 
 class OfResult(WithNumber):
     """Elementwise, with a gradient that reads the output."""
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y",)}
 
 
@@ -105,10 +107,10 @@ class OfResult(WithNumber):
 class Sqrt(OfResult):
     """The square root: dx = g / (2 * y)."""
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch(backward=setting.item * numel(x))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.sqrt
 
 
@@ -116,10 +118,10 @@ class Sqrt(OfResult):
 class Rsqrt(OfResult):
     """One over the square root: dx = -g / 2 * y ** 3."""
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch(backward=2 * setting.item * numel(x))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.rsqrt
 
 
@@ -127,7 +129,7 @@ class Rsqrt(OfResult):
 class Exp(OfResult):
     """e to the x: dx = g * y."""
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.exp
 
 
@@ -137,7 +139,7 @@ class Join(Op):
     inputs = ("a", "b")
     broadcasts = True
 
-    def shape(self, a, b):
+    def shape(self, a: Shape, b: Shape) -> Shape:
         y = broadcast(a, b)
         if self.inplace:
             require(len(y) == len(a) and numel(y) == numel(a), "in place, {} cannot take the shape {}", a, y)
@@ -151,14 +153,14 @@ class Add(Join):
     inplace: bool = False
     passes = ("a", "b")
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": (), "b": ()}
 
-    def work(self, y, a, b):
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
         # The gradient is passed on as it is, or summed over the axes that were broadcast.
         return {"forward": Work(0, numel(y)), "a": reduction(y, a), "b": reduction(y, b)}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.Tensor.add_ if self.inplace else library.torch.add
 
 
@@ -166,10 +168,10 @@ class Add(Join):
 class Mul(Join):
     """a * b, as squeeze-and-excite scales its channels: the gradient of either reads the other."""
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": ("b",), "b": ("a",)}
 
-    def work(self, y, a, b):
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
         n = numel(y)
         return {
             "forward": Work(0, n),
@@ -179,10 +181,10 @@ class Mul(Join):
 
     inplace: bool = False
 
-    def scratch(self, setting, y, a, b):
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
         return Scratch(backward=summed(self, setting, y, a, b))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
 
 
@@ -193,19 +195,19 @@ class Sub(Join):
     inplace: bool = False
     passes = ("a",)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": (), "b": ()}
 
-    def work(self, y, a, b):
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
         n = numel(y)
         return {"forward": Work(0, n), "a": reduction(y, a), "b": Work(0, n + reduction(y, b).elementwise)}
 
-    def scratch(self, setting, y, a, b):
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
         # The gradient is negated before it is summed over the axes along which b was broadcast.
         small = numel(b) < numel(y) if "b" in setting.demanded else False
         return Scratch(backward=where(small, setting.item * numel(y), 0))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.Tensor.sub_ if self.inplace else library.torch.sub
 
 
@@ -215,10 +217,10 @@ class Div(Join):
 
     inplace: bool = False
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": ("b",), "b": ("a", "b")}
 
-    def work(self, y, a, b):
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
         n = numel(y)
         return {
             "forward": Work(0, n),
@@ -226,12 +228,12 @@ class Div(Join):
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
 
-    def scratch(self, setting, y, a, b):
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
         # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual.cpp:
         # div_tensor_other_grad).
         return Scratch(backward=summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
 
 
@@ -243,18 +245,18 @@ class Addcmul(Op):
     broadcasts = True
     passes = ("a",)
 
-    def shape(self, a, b, c):
+    def shape(self, a: Shape, b: Shape, c: Shape) -> Shape:
         return broadcast(a, broadcast(b, c))
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": (), "b": ("c",), "c": ("b",)}
 
-    def work(self, y, a, b, c):
+    def work(self, y: Shape, a: Shape, b: Shape, c: Shape) -> dict[str, Work]:
         n = numel(y)
         work = {"forward": Work(0, 2 * n), "a": reduction(y, a)}
         return {**work, **{k: Work(0, n + reduction(y, x).elementwise) for k, x in (("b", b), ("c", c))}}
 
-    def scratch(self, setting, y, a, b, c):
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape, c: Shape) -> Scratch:
         # g * (c * 1) and g * (b * 1); then the sums of those that were broadcast.
         full, level, highest = numel(y), 0, 0
         for name, other in (("b", c), ("c", b)):
@@ -268,11 +270,11 @@ class Addcmul(Op):
                 level = level + own - (0 if name == "a" else full)
         return Scratch(backward=setting.item * (highest - level))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.addcmul
 
 
-def summed(op, setting, y, a, b, most=0):
+def summed(op: Op, setting: Setting, y: Shape, a: Shape, b: Shape, most: int = 0) -> Size:
     """Bytes beyond the gradients where each is made in the output's shape, and then summed where an input is smaller.
 
     most: maps of the output's shape that there are at once before.
@@ -287,7 +289,7 @@ def summed(op, setting, y, a, b, most=0):
     return setting.item * (highest - level)
 
 
-def reduction(y, operand):
+def reduction(y: Shape, operand: Shape) -> Work:
     """Work of summing a gradient of y's shape over the axes along which the operand was broadcast."""
     n = numel(y)
     return Work(0, where(numel(operand) == n, 0, n))

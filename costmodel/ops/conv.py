@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import AbstractSet, Any, Callable
 
 from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields
-from ..sizes.size import numel, require, where, window
-from ..targets.memory_order import CHANNELS_LAST, contiguous, of_images
+from ..sizes.size import Shape, Size, numel, require, where, window
+from ..targets.memory_order import CHANNELS_LAST, Layout, contiguous, of_images
 from ..targets.onednn import ConvolutionScratch, in_onednn
+from ..targets.setting import Setting
 
 
 class Convolution(Op):
@@ -18,11 +20,11 @@ class Convolution(Op):
     # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
     stock = Stock(joint=True, excuse="stock convolutions keep their input even where their weight is frozen")
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         needs = {"x": ("weight",), "weight": ("x",)}
         return {**needs, "bias": ()} if self.bias else needs
 
-    def products(self, y, per_output):
+    def products(self, y: Shape, per_output: int) -> dict[str, Work]:
         """The work, for an output of shape y and the multiply-adds of one of its elements."""
         # Each weight meets each output position once, in the forward pass and in either gradient: a strided or
         # grouped convolution makes no difference.
@@ -45,7 +47,7 @@ class ConvolutionLayer(Convolution):
     groups: int = 1
     bias: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("in_channels", "out_channels", "groups"):
             check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; allowed: >= 1")
         for name in ("in_channels", "out_channels"):
@@ -53,15 +55,15 @@ class ConvolutionLayer(Convolution):
             check(channels % self.groups == 0, f"groups {self.groups} does not divide {name} {channels}")
 
     @classmethod
-    def infer(cls, x):
+    def infer(cls, x: Shape) -> dict[str, int]:
         return {"in_channels": x[1]}
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel,)
         weight = (self.out_channels, self.in_channels // self.groups, *kernel)
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
-    def arguments(self):
+    def arguments(self) -> tuple:
         """Those of the layer in torch.nn."""
         return (
             self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation, self.groups,
@@ -82,7 +84,7 @@ class Conv2d(ConvolutionLayer):
 
     grid = "strided"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(getattr(self, name), name, least))
         super().__post_init__()
@@ -92,17 +94,17 @@ class Conv2d(ConvolutionLayer):
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
 
-    def trained(self, names):
+    def trained(self, names: AbstractSet[str]) -> Op:
         return replace(self, fixed="weight" not in names) if self.standardise else self
 
     @property
-    def has_epilogue(self):
+    def has_epilogue(self) -> bool:
         return self.standardise and not self.fixed
 
-    def buffers(self):
+    def buffers(self) -> dict[str, Extra]:
         return {"standardised": Extra(self.params()["weight"])} if self.fixed else {}
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "conv2d takes (N, C, H, W), the input is {}", x)
         n, c, h, w = x
         require(c == self.in_channels, "the input has {} channels, the convolution takes {}", (c,), (self.in_channels,))
@@ -111,30 +113,30 @@ class Conv2d(ConvolutionLayer):
         require((h >= 1) & (w >= 1), "no output: the kernel {} does not fit into the input {}", self.kernel, x)
         return (n, self.out_channels, h, w)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         if not self.has_epilogue:
             return super().needs()
         # With c = weight - mean, s = std and K weights per channel, and v the gradient of w^:
         # dweight = u - mean(u), u = v / (s + eps) - c * sum(v * c) / (s * (s + eps)^2 * (K - 1)).
         return {**super().needs(), "x": ("weight", "mean", "std"), "weight": ("x", "weight", "mean", "std")}
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         if not self.has_epilogue:
             return self.needs()
         # The convolution keeps w^, the division both its operands, std its input and result.
         return {**self.needs(), "x": ("standardised",), "weight": ("x", "centred", "std", "divisor")}
 
-    def saves_late(self, operands):
+    def saves_late(self, operands: AbstractSet[str]) -> bool:
         return False
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         if not self.has_epilogue:
             return {}
         weight, per_channel = Extra(self.params()["weight"]), Extra((self.out_channels,))
         return {"mean": per_channel, "std": per_channel, "divisor": per_channel, "centred": weight,
                 "standardised": weight}  # fmt: skip
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         work = self.products(y, self._macs_per_output)
         if not self.has_epilogue:
             return work
@@ -143,23 +145,23 @@ class Conv2d(ConvolutionLayer):
         standardised = Work(forward.macs, forward.elementwise + 5 * weights)
         return {**work, "forward": standardised, "weight": Work(forward.macs, 6 * weights)}
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return of_images(x)
 
-    def recast(self, setting):
+    def recast(self, setting: Setting) -> tuple[str, ...]:
         # A kernel of channels_last images gives the weight's gradient in that format. AccumulateGrad copies what does
         # not have the parameter's strides (torch/csrc/autograd/utils/grad_layout_contract.h).
         return ("weight",) if self.relays(setting) and "weight" in setting.demanded else ()
 
-    def relays(self, setting):
+    def relays(self, setting: Setting) -> bool:
         """Whether the weight has to be brought into channels_last, since the input is; the format of 1x1 is both."""
         one, area = self.in_channels == self.groups, self.kernel == (1, 1)
         return bool(setting.layouts) and setting.channels_last and not one and not area
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward, backward = self.kernels(setting, y, x)
         if not self.has_epilogue:
             return Scratch(forward, backward)
@@ -168,7 +170,7 @@ class Conv2d(ConvolutionLayer):
         after = setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
         return Scratch(forward, backward, after)
 
-    def kernels(self, setting, y, x):
+    def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
         """Scratch of the convolution itself, in the forward and in the backward pass."""
         if setting.kernels:
             kernels = self._kernels.get(setting)
@@ -187,7 +189,7 @@ class Conv2d(ConvolutionLayer):
             return 0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0)
         return 0, 0
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         module = (library.StandardisedConv2d if self.has_epilogue else library.nn.Conv2d)(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
 
@@ -201,12 +203,12 @@ class Conv1d(ConvolutionLayer):
     padding: int = 0
     dilation: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
             check(getattr(self, name) >= least, f"{name} is {getattr(self, name)}; allowed: >= {least}")
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == 3, "conv1d takes (N, C, L), the input is {}", x)
         fits = x[1] == self.in_channels
         require(fits, "the input has {} channels, the convolution takes {}", x[1:2], (self.in_channels,))
@@ -214,10 +216,10 @@ class Conv1d(ConvolutionLayer):
         require(length >= 1, "no output: the kernel {} does not fit into the input {}", (self.kernel,), x)
         return (x[0], self.out_channels, length)
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return self.products(y, self.in_channels // self.groups * self.kernel)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.Conv1d(*self.arguments())
 
 
@@ -235,15 +237,15 @@ class Convolve(Convolution):
     bias: bool = False
 
     @property
-    def inputs(self):
+    def inputs(self) -> tuple[str, ...]:
         return ("x", "weight", "bias") if self.bias else ("x", "weight")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(getattr(self, name), name, least))
         check(self.groups >= 1, f"groups is {self.groups}; allowed: >= 1")
 
-    def shape(self, x, weight, bias=None):
+    def shape(self, x: Shape, weight: Shape, bias: Shape | None = None) -> Shape:
         require(len(x) == len(weight) == 4, "convolve takes maps and a weight of four axes, not {} and {}", x, weight)
         fits = x[1] == weight[1] * self.groups
         require(fits, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
@@ -253,22 +255,22 @@ class Convolve(Convolution):
         require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
         return (x[0], weight[0], h, w)
 
-    def work(self, y, x, weight, bias=None):
+    def work(self, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> dict[str, Work]:
         return self.products(y, numel(weight[1:]))
 
-    def scratch(self, setting, y, x, weight, bias=None):
+    def scratch(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Scratch:
         layouts = setting.layouts[:1]
         return _layer(self, weight).scratch(setting._replace(layouts=layouts), y, x)  # it is the same kernels
 
     layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
         return lambda x, weight, bias=None: conv2d(x, weight, bias, *rest)
 
 
 @lru_cache(maxsize=1024)
-def _layer(op, weight):
+def _layer(op: Convolve, weight: Shape) -> Conv2d:
     """The layer that convolves by a weight of this shape."""
     outputs, per_group, *kernel = weight
     return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups, op.bias)

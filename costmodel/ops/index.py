@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Axes, Op, Scratch, Work, check, op
-from ..sizes.size import numel, require
+from ..sizes.size import Shape, numel, require
+from ..targets.setting import Setting
 
 
 @op("index")
@@ -18,20 +21,20 @@ class Index(Op):
     inputs = ("x", "at")
     shape_only = ("at",)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.axis >= 0, f"axis is {self.axis}; allowed: >= 0")
 
-    def shape(self, x, at):
+    def shape(self, x: Shape, at: Shape) -> Shape:
         require(self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         return (*x[: self.axis], *at, *x[self.axis + 1 :])
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("at",)}
 
-    def work(self, y, x, at):
+    def work(self, y: Shape, x: Shape, at: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work(0, numel(y))}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         index = library.torch.ops.aten.index.Tensor  # x[:, at] may be a slice of each axis to autograd
         return lambda x, at: index(x, [None] * self.axis + [at])
 
@@ -43,25 +46,25 @@ class Roll(Op):
     shifts: Axes
     axes: Axes
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         fits = len(self.shifts) == len(self.axes) and bool(self.axes)
         check(fits, f"shifts {self.shifts}, axes {self.axes}; allowed: as many of the one as of the other")
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(max(self.axes) < len(x), "axes {} are not all there in the input {}", self.axes, x)
         return x
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work()}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         further = setting.item * numel(x) if len(self.axes) > 1 else 0
         return Scratch(further, further)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: library.torch.roll(x, self.shifts, self.axes)
 
 

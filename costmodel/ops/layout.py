@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Axes, Op, Stock, Work, check, op
-from ..sizes.size import numel, require
-from ..targets.memory_order import CHANNELS_LAST, around, contiguous, dense, of_images
+from ..sizes.size import Shape, Size, numel, require
+from ..targets.memory_order import CHANNELS_LAST, Layout, around, contiguous, dense, of_images
 
 
 @op("copy")
@@ -13,19 +15,19 @@ class Copy(Op):
 
     passes = ("x",)
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return contiguous(axes)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return x
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work()}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: x.clone(memory_format=library.torch.contiguous_format)
 
 
@@ -41,23 +43,23 @@ class Repeat(Op):
     inputs = ("x", "images")
     shape_only = ("images",)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         times = self.times.split()
         given = bool(times) and all(t == "n" or t.isdecimal() and int(t) >= 1 for t in times)
         check(given, f"times is {self.times!r}; allowed: numbers >= 1 or n, as in 'n 1 2'")
 
-    def shape(self, x, images):
+    def shape(self, x: Shape, images: Shape) -> Shape:
         times = [images[0] if t == "n" else int(t) for t in self.times.split()]
         require(len(times) >= len(x), "repeat takes a number for each axis of {}", x)
         return tuple(t * size for t, size in zip(times, (*(1 for _ in times[len(x) :]), *x)))
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x, images):
+    def work(self, y: Shape, x: Shape, images: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work(0, numel(y))}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x, images: x.repeat([images.shape[0] if t == "n" else int(t) for t in self.times.split()])
 
 
@@ -68,28 +70,28 @@ class Cat(Op):
     count: int
     axis: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.count >= 1 and self.axis >= 0, f"count {self.count}, axis {self.axis}; allowed: >= 1, >= 0")
         object.__setattr__(self, "_inputs", tuple(f"x{i}" for i in range(self.count)))
 
     @classmethod
-    def infer(cls, *xs):
+    def infer(cls, *xs: Shape) -> dict[str, int]:
         return {"count": len(xs)}
 
     @property
-    def inputs(self):
+    def inputs(self) -> tuple[str, ...]:
         return self._inputs
 
     passes = inputs
     gradient_views = True
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return CHANNELS_LAST if all(map(CHANNELS_LAST.__eq__, map(dense, xs))) else contiguous(axes)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return around(gradient, self.axis)
 
-    def shape(self, *xs):
+    def shape(self, *xs: Shape) -> Shape:
         first, axis = xs[0], self.axis
         require(axis < len(first), "axis {} is not there in {}", (axis,), first)
         for x in xs[1:]:
@@ -97,17 +99,17 @@ class Cat(Op):
             require(fits, "{} and {} differ along other axes than {}", first, x, (axis,))
         return (*first[:axis], sum(x[axis] for x in xs), *first[axis + 1 :])
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return dict.fromkeys(self.inputs, ())
 
-    def work(self, y, *xs):
+    def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
         return {"forward": Work(), **dict.fromkeys(self.inputs, Work())}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda *xs: library.torch.cat(xs, self.axis)
 
 
-def _same(m, n):
+def _same(m: Size, n: Size) -> bool:
     same = m == n
     return same if isinstance(same, bool) else bool(same.all())
 
@@ -123,19 +125,19 @@ class Pad(Op):
     value: float = 0.0
     mode: str = "constant"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         modes = ("constant", "reflect", "replicate", "circular")
         check(self.mode in modes, f"mode is {self.mode!r}; allowed: {', '.join(modes)}")
         even = bool(self.pads) and len(self.pads) % 2 == 0
         check(even, f"pads is {self.pads}; allowed: two per axis, last axis first")
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return of_images(gradient)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(2 * len(x) >= len(self.pads), "pads {} are more than {} has axes", self.pads, x)
         y = list(x)
         for i in range(len(self.pads) // 2):
@@ -145,16 +147,16 @@ class Pad(Op):
 
     stock = Stock(excuse="stock padding by reflection keeps its input for its shape alone")
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x",) if self.mode in ("reflect", "replicate") else ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work()}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         pad, value = library.torch.nn.functional.pad, self.value if self.mode == "constant" else None
         return lambda x: pad(x, self.pads, self.mode, value)
 
@@ -171,7 +173,7 @@ class PadSame(Op):
     dilation: Axes = (1, 1)
     value: float = 0.0
 
-    def pads(self, x):
+    def pads(self, x: Shape) -> list[Size]:
         """Zeros before and after, the last axis first."""
         found = []
         windows = zip(x[2:], self.kernel, self.stride, self.dilation)
@@ -183,18 +185,18 @@ class PadSame(Op):
 
     layout, gradient_layout = Pad.layout, Pad.gradient_layout
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "pad_same takes (N, C, H, W), the input is {}", x)
         left, right, top, bottom = self.pads(x)
         return (x[0], x[1], x[2] + top + bottom, x[3] + left + right)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work()}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: library.torch.nn.functional.pad(x, self.pads(tuple(x.shape)), value=self.value)
 
 

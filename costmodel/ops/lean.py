@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import AbstractSet, Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from ..graph.op import Op, Result, Scratch, Stock, op
-from ..sizes.size import maximum, numel
+from ..sizes.size import Shape, maximum, numel
+from ..targets.setting import Setting
 from .activation import Activation
 from .conv import Conv2d
 from .noise import Dropout
@@ -67,19 +68,19 @@ class LeanConv2d(Conv2d):
 
     stock = Stock(in_python=True)
 
-    def saves_late(self, operands):
+    def saves_late(self, operands: AbstractSet[str]) -> bool:
         return "x" not in operands  # the weight of a lean function; where the weight trains the layer is the stock one
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if "weight" in setting.demanded:
             return super().scratch(setting, y, x)
         alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
-        stock = super().scratch(alone, y, x)
+        forward, backward = self.kernels(alone, y, x)
         # The bias's gradient is made after the input's.
         bias = setting.item * self.out_channels if "bias" in setting.demanded else 0
-        return Scratch(stock.forward, maximum(stock.backward - bias, 0))
+        return Scratch(forward, maximum(backward - bias, 0))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         module = library.lean.LeanConv2d(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
 
@@ -93,13 +94,13 @@ class FoldedConv2d(Conv2d):
 
     norm: str = ""
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         biased = Conv2d(*self.arguments()[:-1], bias=True)
         # The scaled weight and the bias are made for the call.
         folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
         return Scratch(biased.scratch(setting, y, x).forward + folded)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         module = library.lean.FoldedConv2d(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
 
@@ -119,10 +120,10 @@ class FoldedNorm(BatchNorm):
 
     result = Result.VIEW
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch()
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.lean.FoldedNorm2d(self.channels, self.eps, self.momentum)
 
 
@@ -139,16 +140,17 @@ class ShiftNorm(BatchNorm):
     owns: bool = False
 
     @property
-    def passes(self):
+    def passes(self) -> tuple[str, ...]:
         return ("x",) if self.owns else ()
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # The stock kernel's folded scale and shift, in float32; backward makes the scale.
         forward = 8 * self.channels if setting.kernels else 0
         return Scratch(forward, setting.item * self.channels if "x" in setting.demanded else 0)
 
-    def module(self, library):
-        return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, inplace=self.inplace, owns_gradient=self.owns)
+    def module(self, library: Any) -> Callable:
+        how = {"inplace": self.inplace, "owns_gradient": self.owns}
+        return library.lean.ShiftNorm2d(self.channels, self.eps, self.momentum, **how)
 
 
 @stands_for(BatchNorm)
@@ -166,13 +168,13 @@ class LeanGroupNorm(GroupNorm):
 
     stock = Stock(in_python=True)
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # Mean and deviation of the groups go as the forward pass ends; the shift's gradient is a sum.
         if setting.demanded != ("bias",):
             return super().scratch(setting, y, x)
         return Scratch(2 * setting.item * x[0] * self.groups)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.lean.LeanGroupNorm(self.groups, self.channels, self.eps)
 
 
@@ -198,21 +200,22 @@ class MaskedActivation(Activation):
     owns: bool = False
 
     @property
-    def passes(self):
+    def passes(self) -> tuple[str, ...]:
         return ("x",) if self.owns else ()
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": (self.keep,)}
 
     torch_needs = needs
 
-    def carriers(self):
+    def carriers(self) -> dict[str, str]:
         return {}
 
-    def scratch(self, setting, y, x):
-        return Scratch(backward=setting.python_number if self.of == "hardsigmoid" else 0)  # its gradient is divided by 6
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        # Hardsigmoid's gradient is divided by 6.
+        return Scratch(backward=setting.python_number if self.of == "hardsigmoid" else 0)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.lean.MaskedActivation(self.of, self.signed, self.keep, self.inplace, self.approximate, self.owns)
 
 
@@ -234,18 +237,18 @@ class PackedDropout(Dropout):
 
     stock = Stock(in_python=True)
 
-    def saves_late(self, operands):
+    def saves_late(self, operands: AbstractSet[str]) -> bool:
         return True
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return self.needs()
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # A byte per element is drawn and packed before the output is made, which is then scaled by a number.
         output = 0 if self.inplace else setting.item * numel(y)
         return Scratch(maximum(maximum(numel(x) - output, 0), setting.python_number), setting.python_number)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.lean.PackedDropout(self.p, self.inplace)
 
 
@@ -260,10 +263,10 @@ class LeanAvgPool2d(AvgPool2d):
 
     stock = Stock(in_python=True)
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return self.needs()
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.lean.LeanAvgPool2d(
             self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad
         )
@@ -275,10 +278,10 @@ class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
 
     stock = Stock(in_python=True)
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return self.needs()
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.lean.LeanAdaptiveAvgPool2d(self.output)
 
 
@@ -288,12 +291,12 @@ class LeanMaxPool2d(MaxPool2d):
 
     stock = Stock(in_python=True)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("indices",)}
 
     torch_needs = needs
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.lean.LeanMaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
 
 

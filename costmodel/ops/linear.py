@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Extra, Op, Scratch, Work, check, op
-from ..sizes.size import numel, require
-from ..targets.memory_order import contiguous, differs
+from ..sizes.size import Shape, numel, require
+from ..targets.memory_order import Layout, contiguous, differs
+from ..targets.setting import Setting
 
 
 class Affine(Op):
@@ -15,24 +18,24 @@ class Affine(Op):
     should_fold).
     """
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         # addmm keeps its input only for the weight's gradient: the one layer that gets cheaper when frozen.
         needs = {"x": ("weight",), "weight": ("x",)}
         return {**needs, "bias": ()} if self.bias else needs
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {**self.needs(), "weight": ("copy",)} if self.strided else self.needs()
 
-    def extras(self, x, *_):
+    def extras(self, x: Shape, *_: Shape) -> dict[str, Extra]:
         return {"copy": Extra(x)} if self.strided else {}
 
-    def work(self, y, x, *_):
+    def work(self, y: Shape, x: Shape, *_: Shape) -> dict[str, Work]:
         n = numel(y)
         macs = n * x[-1]
         work = {"forward": Work(macs, n if self.bias else 0), "x": Work(macs), "weight": Work(macs)}
         return {**work, "bias": Work(0, n)} if self.bias else work
 
-    def scratch(self, setting, y, x, *_):
+    def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
         # By a frozen weight rows are not folded: of three axes they go through bmm as they are, of more as a copy.
         copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
         return Scratch(setting.item * numel(x) if copied else 0)
@@ -49,35 +52,37 @@ class Linear(Affine):
 
     grid = "none"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("in_features", "out_features"):
             check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; allowed: >= 1")
 
     @classmethod
-    def infer(cls, x):
+    def infer(cls, x: Shape) -> dict[str, int]:
         return {"in_features": x[-1]}
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         weight = (self.out_features, self.in_features)
         return {"weight": weight, "bias": (self.out_features,)} if self.bias else {"weight": weight}
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) >= 2, "linear takes (N, ..., features), the input is {}", x)
         fits = x[-1] == self.in_features
         require(fits, "the input has {} features, the layer takes {}", x[-1:], (self.in_features,))
         return (*x[:-1], self.out_features)
 
-    def layout(self, axes, *xs):
+    reads_channels_last = False
+
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return contiguous(len(x.order))
 
-    def copies_gradient(self, gradient, y):
+    def copies_gradient(self, gradient: Layout, y: Shape) -> Any:
         # Of more axes it is a product of matrices between two views, and the second one's backward makes a matrix.
         return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.Linear(self.in_features, self.out_features, self.bias)
 
 
@@ -89,17 +94,17 @@ class LinearBy(Affine):
     strided: bool = False
 
     @property
-    def inputs(self):
+    def inputs(self) -> tuple[str, ...]:
         return ("x", "weight", "bias") if self.bias else ("x", "weight")
 
-    def shape(self, x, weight, bias=None):
+    def shape(self, x: Shape, weight: Shape, bias: Shape | None = None) -> Shape:
         fits = len(x) >= 2 and len(weight) == 2
         require(fits, "linear_by takes (N, ..., features) and a matrix, not {} and {}", x, weight)
         require(x[-1] == weight[1], "the input has {} features, the weight is {}", x[-1:], weight)
         require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
         return (*x[:-1], weight[0])
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.nn.functional.linear
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import maximum, nbytes, numel, require
+from ..sizes.size import Shape, Size, maximum, nbytes, numel, require
+from ..targets.setting import Setting
 
 TARGET_BITS = 64  # of a target: the class as int64
 
@@ -14,37 +17,37 @@ class CrossEntropy(Op):
 
     is_loss = True
 
-    def given_bytes(self, batch):
+    def given_bytes(self, batch: Size) -> Size:
         return nbytes(batch, TARGET_BITS)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == 2, "cross_entropy takes (N, classes), the input is {}", x)
         return ()
 
     stock = Stock(given=("targets",))
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("log_probabilities", "targets")}  # dx = (exp(log_probabilities) - onehot(targets)) / N
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         # log_softmax keeps its result, nll_loss the same storage, the targets, and the weight it divided by.
         return {"x": ("log_probabilities", "targets", "total_weight")}
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         return {"log_probabilities": Extra(x), "targets": Extra(x[:1], TARGET_BITS), "total_weight": Extra(())}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(x)  # log_softmax: max, subtract, exp, sum, subtract; backward: exp, subtract, scale
         return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # nll_loss's gradient and log_softmax's are there at once; the total weight went after the first.
         return Scratch(backward=maximum(setting.item * (numel(x) - 1), 0))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         torch = library.torch
 
-        def cross_entropy(x):
+        def cross_entropy(x: Any) -> Any:
             return torch.nn.functional.cross_entropy(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
 
         return cross_entropy

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import broadcast, minimum, numel, require, where
+from ..sizes.size import Shape, broadcast, minimum, numel, require, where
 from ..targets.memory_order import Layout, contiguous, copy_of, dense
+from ..targets.setting import Setting
 
 
 @op("matmul")
@@ -13,25 +16,27 @@ class Matmul(Op):
 
     inputs = ("a", "b")
 
-    def shape(self, a, b):
+    def shape(self, a: Shape, b: Shape) -> Shape:
         require(len(a) >= 2 and len(b) >= 2, "matmul takes matrices, the inputs are {} and {}", a, b)
         require(a[-1] == b[-2], "matrices {} and {} do not fit", a, b)
         return (*broadcast(a[:-2], b[:-2]), a[-2], b[-1])
 
-    def layout(self, axes, *xs):
+    reads_channels_last = False
+
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return contiguous(len(x.order))
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": ("b",), "b": ("a",)}
 
-    def work(self, y, a, b):
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
         each = Work(numel(y) * a[-1])
         return {"forward": each, "a": each, "b": each}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.matmul
 
 
@@ -51,26 +56,28 @@ class Attention(Op):
 
     inputs = ("q", "k", "v")
 
-    def shape(self, q, k, v):
+    def shape(self, q: Shape, k: Shape, v: Shape) -> Shape:
         require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)
         require(q[-1] == k[-1], "queries {} and keys {} do not fit", q, k)
         return (*q[:-1], v[-1])
 
-    def layout(self, axes, *xs):
+    reads_channels_last = False
+
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return BY_TOKEN if self.by_token else dense(xs[0])
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return BY_TOKEN
 
     stock = Stock(joint=True)  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return dict.fromkeys(self.inputs, ("q", "k", "v", "y", "logsumexp"))
 
-    def extras(self, q, k, v):
+    def extras(self, q: Shape, k: Shape, v: Shape) -> dict[str, Extra]:
         return {"logsumexp": Extra(q[:-1], 32)}
 
-    def scratch(self, setting, y, q, k, v):
+    def scratch(self, setting: Setting, y: Shape, q: Shape, k: Shape, v: Shape) -> Scratch:
         # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp: each thread has the weights of a block of queries and keys,
         # the maxima and sums of their rows, and their part of the output; in backward the weights and their gradients,
         # and all together one number per row. Backward wants the output's gradient by token.
@@ -85,7 +92,7 @@ class Attention(Op):
         forward, backward = (4 * setting.target.threads * one for one in each)
         return Scratch(given + forward, copy + backward + 4 * rows)
 
-    def work(self, y, q, k, v):
+    def work(self, y: Shape, q: Shape, k: Shape, v: Shape) -> dict[str, Work]:
         one, other = numel(q) * k[-2], numel(q[:-1]) * k[-2] * v[-1]
         pairs = numel(q[:-1]) * k[-2]
         # dv = p' g; dp = g v'; dq = ds k; dk = ds' q; p = softmax(q k') is made again, counted with dq as dp is.
@@ -96,7 +103,7 @@ class Attention(Op):
             "v": Work(other),
         }
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.torch.nn.functional.scaled_dot_product_attention
 
 
@@ -106,24 +113,26 @@ class Softmax(Op):
 
     axis: int = -1
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         return x
 
-    def layout(self, axes, *xs):
+    reads_channels_last = False
+
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return contiguous(len(x.order))
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y",)}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(y)  # max, subtract, exp, sum, divide
         return {"forward": Work(0, 5 * n), "x": Work(0, 4 * n)}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.Softmax(self.axis)
 
 

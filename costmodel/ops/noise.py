@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import AbstractSet, Any, Callable
 
 from ..graph.op import Extra, Op, Result, Scratch, Work, check, op
-from ..sizes.size import maximum, numel
+from ..sizes.size import Shape, Size, maximum, numel
+from ..targets.setting import Setting
 
 
 class Noise(Op):
@@ -17,45 +19,45 @@ class Noise(Op):
         return self.p == 0 or not self.active
 
     @property
-    def result(self):
+    def result(self) -> Result:
         return Result.VIEW if self.is_off else super().result
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(0 <= self.p <= 1, f"p is {self.p}; allowed: from 0 to 1")
 
-    def evaluated(self):
+    def evaluated(self) -> Op:
         return replace(self, active=False)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return x
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()} if self.is_off else {"x": ("mask",)}
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         # On the CPU dropout multiplies by a drawn tensor of x's data type (aten/src/ATen/native/Dropout.cpp).
         return {"x": ()} if self.is_off else {"x": ("noise",)}
 
-    def saves_late(self, operands):
+    def saves_late(self, operands: AbstractSet[str]) -> bool:
         return False  # the product saves the noise before it is made
 
-    def divisor(self, setting):
+    def divisor(self, setting: Setting) -> Size:
         """Bytes of the number by which the noise is divided."""
         return setting.python_number
 
     @property
-    def is_random(self):
+    def is_random(self) -> bool:
         return not self.is_off
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         shape = self.noise_shape(x)
         return {"mask": Extra(shape, 1), "noise": Extra(shape)}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = Work() if self.is_off else Work(0, numel(y))
         return {"forward": n, "x": n}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if self.is_off:
             return Scratch()
         # The noise is divided by a number before the output is made; without a backward pass it goes at the end.
@@ -73,13 +75,13 @@ class Dropout(Noise):
     inplace: bool = False
     active: bool = True
 
-    def divisor(self, setting):
+    def divisor(self, setting: Setting) -> Size:
         return setting.scalar  # made within the op
 
-    def noise_shape(self, x):
+    def noise_shape(self, x: Shape) -> Shape:
         return () if self.p == 1 else x  # p = 1: torch multiplies by one zero
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.Dropout(self.p, self.inplace) if self.active else library.nn.Identity()
 
 
@@ -93,14 +95,14 @@ class StochasticDepth(Noise):
 
     inplace = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check(self.mode in ("row", "batch"), f"mode is {self.mode!r}; allowed: row, batch")
 
-    def noise_shape(self, x):
+    def noise_shape(self, x: Shape) -> Shape:
         return (x[0] if self.mode == "row" else 1,) + (1,) * (len(x) - 1)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.StochasticDepth(self.p, self.mode) if self.active else library.nn.Identity()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import AbstractSet, Any, Callable
 
 from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
-from ..sizes.size import maximum, numel, require, where
-from ..targets.memory_order import CHANNELS_LAST, contiguous, differs, of_images
+from ..sizes.size import Shape, Size, maximum, numel, require, where
+from ..targets.memory_order import CHANNELS_LAST, Layout, contiguous, differs, of_images
+from ..targets.setting import Setting
 
 
 @op("batch_norm")
@@ -25,26 +27,26 @@ class BatchNorm(Op):
 
     is_norm = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
         check(self.statistics in ("batch", "frozen"), f"statistics is {self.statistics!r}; allowed: batch, frozen")
         check(self.dims in (1, 2, 3), f"dims is {self.dims}; allowed: 1, 2, 3")
 
     @classmethod
-    def infer(cls, x):
+    def infer(cls, x: Shape) -> dict[str, int]:
         return {"channels": x[1]}
 
-    def frozen(self):
+    def frozen(self) -> Op:
         return replace(self, statistics="frozen")
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         return {"weight": (self.channels,), "bias": (self.channels,)} if self.affine else {}
 
-    def buffers(self):
+    def buffers(self) -> dict[str, Extra]:
         per_channel = Extra((self.channels,))
         return {"running_mean": per_channel, "running_var": per_channel, "num_batches_tracked": Extra((), 64)}
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         fits = len(x) - 2 == self.dims or (self.dims == 1 and len(x) == 2)
         require(fits, f"batch_norm takes (N, C, {', '.join('DHW'[-self.dims:])}), the input is {{}}", x)
         require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
@@ -59,7 +61,7 @@ class BatchNorm(Op):
         joint=True, excuse="stock batch norms keep their input even where their scale and statistics are frozen"
     )
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         # Batch statistics, x^ = (x - mean) * invstd: dx = weight * invstd * (g - sum(g)/m - x^ * sum(g * x^)/m).
         # Frozen: dx = g * weight / sqrt(var + eps), no activation read.
         weight = ("weight",) if self.affine else ()
@@ -69,30 +71,30 @@ class BatchNorm(Op):
             needs = {"x": ("running_var", *weight), "weight": ("x", "running_mean", "running_var"), "bias": ()}
         return _of_own(self, needs)
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         # The joint call is given x, whether or not there is a scale whose gradient would read it.
         needs = self.needs()
         return needs if self.affine else {"x": tuple(dict.fromkeys((*needs["x"], "x")))}
 
     @property
-    def is_plain(self):
+    def is_plain(self) -> bool:
         """A norm of images with scale and shift, the only kind that has lean forms."""
         return self.dims == 2 and self.affine
 
-    def saves_late(self, operands):
+    def saves_late(self, operands: AbstractSet[str]) -> bool:
         return True  # frozen statistics' too: two empty tensors
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         # With frozen statistics torch's save_mean and save_invstd are empty.
         return {"mean": Extra((self.channels,)), "invstd": Extra((self.channels,))}
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return of_images(x)
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(y)
         if self.statistics == "frozen":
             # y = x * a + b; dx = g * a; dweight = sum(g * (x - mean) * invstd); dbias = sum(g).
@@ -101,7 +103,7 @@ class BatchNorm(Op):
             work = _with_statistics(n)
         return _of_own(self, work)
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
         # folded scale and shift, always float32. Backward: the gradient map is made twice, the first one for nothing.
         # The channels_last kernels, which a 1x1 map takes too, sum per thread.
@@ -126,7 +128,7 @@ class BatchNorm(Op):
             backward = where(mixed, per_channel, backward)
         return Scratch(forward, backward)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         home, name = (library.nn, "BatchNorm") if self.statistics == "batch" else (library, "FrozenBatchNorm")
         return getattr(home, f"{name}{self.dims}d")(self.channels, self.eps, self.momentum, self.affine)
 
@@ -143,42 +145,42 @@ class Standardise(Op):
 
 
     @property
-    def inputs(self):
+    def inputs(self) -> tuple[str, ...]:
         return ("x", "weight") if self.scaled else ("x",)
 
-    def shape(self, x, weight=None):
+    def shape(self, x: Shape, weight: Shape | None = None) -> Shape:
         require(len(x) >= 2, "standardise takes (N, C, ...), the input is {}", x)
         require(weight is None or weight[0] == x[1], "the input {} and the scale {} do not fit", x, weight or ())
         return x
 
     stock = Stock(joint=True)  # as batch norm
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         weight = ("weight",) if self.scaled else ()
         needs = {"x": ("x", "mean", "invstd", *weight), "weight": ("x", "mean", "invstd")}
         return {name: needs[name] for name in self.inputs}
 
-    def extras(self, x, *_):
+    def extras(self, x: Shape, *_: Shape) -> dict[str, Extra]:
         return {"mean": Extra(x[1:2]), "invstd": Extra(x[1:2])}
 
-    def work(self, y, x, *_):
+    def work(self, y: Shape, x: Shape, *_: Shape) -> dict[str, Work]:
         work = _with_statistics(numel(y))
         return {name: work[name] for name in ("forward", *self.inputs)}
 
-    def scratch(self, setting, y, x, *_):
+    def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
         return Scratch(0 if setting.recorded else 2 * setting.item * x[1])
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         norm = library.torch.nn.functional.batch_norm
         return lambda x, weight=None: norm(x, None, None, weight, None, True, 0.0, self.eps)
 
 
-def _with_statistics(n):
+def _with_statistics(n: Size) -> dict[str, Work]:
     # Forward: sum(x), sum((x - mean)^2), then x * a + b. The two sums inside dx are the weight's and bias's gradients.
     return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
 
 
-def _of_own(norm, amounts):
+def _of_own(norm: Op, amounts: dict[str, Any]) -> dict[str, Any]:
     """Those of the forward pass, the input and the parameters that a norm has."""
     return {name: amount for name, amount in amounts.items() if name in ("forward", "x") or name in norm.params()}
 
@@ -200,7 +202,7 @@ class GroupNorm(Op):
 
     is_norm = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.per_group:
             check(self.groups == 0, f"groups {self.groups} beside per_group {self.per_group}; allowed: one of the two")
             check(
@@ -216,39 +218,40 @@ class GroupNorm(Op):
         )
 
     @classmethod
-    def infer(cls, x):
+    def infer(cls, x: Shape) -> dict[str, int]:
         return {"channels": x[1]}
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         names = ("weight", "bias") if self.affine and self.bias else ("weight",) if self.affine else ()
         return dict.fromkeys(names, (self.channels,))
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) >= 2, "group_norm takes (N, C, ...), the input is {}", x)
         require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         return x
 
     stock = Stock(joint=True)  # aten::native_group_norm_backward, as for batch norm
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         weight = ("weight",) if self.affine else ()
         needs = {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()}
         return _of_own(self, needs)
 
     layout, gradient_layout = BatchNorm.layout, BatchNorm.gradient_layout
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         return {"mean": Extra((x[0], self.groups)), "rstd": Extra((x[0], self.groups))}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return _of_own(self, _with_statistics(numel(y)))
 
-    def scratch(self, setting, y, x):
-        # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x per image and channel.
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x, of each image and
+        # channel.
         statistics = 0 if setting.recorded else 2 * setting.item * x[0] * self.groups
         return Scratch(statistics, 2 * setting.item * x[0] * self.channels if setting.kernels else 0)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         norm = library.nn.GroupNorm(self.groups, self.channels, self.eps, self.affine)
         if self.affine and not self.bias:
             norm.register_parameter("bias", None)
@@ -266,39 +269,41 @@ class LayerNorm(Op):
 
     is_norm = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
         object.__setattr__(self, "size", tuple(self.size))
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         names = ("weight", "bias") if self.affine and self.bias else ("weight",) if self.affine else ()
         return dict.fromkeys(names, self.size)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         for size, given in zip(self.size, x[-len(self.size) :] if len(x) > len(self.size) else [-1]):
             require(given == size, "the norm takes (..., {}), the input is {}", self.size, x)
         return x
 
     stock = Stock(joint=True)  # aten::native_layer_norm_backward, as for batch norm
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         weight = ("weight",) if self.affine else ()
         return _of_own(self, {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()})
 
-    def layout(self, axes, *xs):
+    reads_channels_last = False
+
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return contiguous(len(x.order))
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         rows = (*x[: -len(self.size)], *(1 for _ in self.size))
         return {"mean": Extra(rows), "rstd": Extra(rows)}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return _of_own(self, _with_statistics(numel(y)))
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; parameters' gradients are summed per thread.
         statistics = 0 if setting.recorded else 2 * setting.item * numel(x[: -len(self.size)])
         sums = 2 * setting.target.threads * setting.item * numel(self.size)
@@ -310,7 +315,7 @@ class LayerNorm(Op):
         copies = setting.copies(order, None, x), setting.copies(order, y, x)
         return Scratch(statistics + copies[0], (sums if trained else 0) + copies[1])
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.LayerNorm(self.size, self.eps, self.affine, self.bias)
 
 
@@ -327,32 +332,32 @@ class RmsNorm(Op):
 
     is_norm = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
         object.__setattr__(self, "size", tuple(self.size))
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         return {"weight": self.size} if self.affine else {}
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(x[-len(self.size) :] == self.size, "the norm takes (..., {}), the input is {}", self.size, x)
         return x
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return _of_own(self, {"x": ("x", "rrms", *self.params()), "weight": ("normalised",)})
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         rows = (*x[: -len(self.size)], *(1 for _ in self.size))
         return {"rrms": Extra(rows), "normalised": Extra(x)}
 
-    def saves_late(self, operands):
+    def saves_late(self, operands: AbstractSet[str]) -> bool:
         return False  # the last of its products saves what it multiplies
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(y)  # squares and their sum, two products; backward two products and the mean's part
         return _of_own(self, {"forward": Work(0, 4 * n), "x": Work(0, 6 * n), "weight": Work(0, 2 * n)})
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         n, rows = numel(x), numel(x[: -len(self.size)])
         wants, trains = "x" in setting.demanded, "weight" in setting.demanded
         forward = (0 if trains or not self.affine else n) + (0 if wants else rows)
@@ -361,7 +366,7 @@ class RmsNorm(Op):
         # At the squares: the gradient's first part, the mean's, x, twice x and their product; what came in has gone.
         return Scratch(setting.item * forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.RMSNorm(self.size, self.eps, self.affine)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Axes, Extra, Op, Result, Work, op
+from ..sizes.size import Shape
 
 
 class Resident(Op):
@@ -10,10 +13,10 @@ class Resident(Op):
 
     result = Result.RESIDENT
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), **dict.fromkeys(self.needs(), Work())}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.Tensors(self.params(), {name: extra.shape for name, extra in self.buffers().items()})
 
 
@@ -25,16 +28,16 @@ class Parameter(Resident):
     size: Axes
 
     @property
-    def passes(self):
+    def passes(self) -> tuple[str, ...]:
         return (self.parameter,)
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         return {self.parameter: tuple(self.size)}
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return tuple(self.size)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": (), self.parameter: ()}
 
 
@@ -50,19 +53,19 @@ class Constant(Resident):
     bits: int = 0
 
     @property
-    def result(self):
+    def result(self) -> Result:
         return Result.RESIDENT if self.buffer else Result.NEW
 
-    def buffers(self):
+    def buffers(self) -> dict[str, Extra]:
         return {self.buffer: Extra(tuple(self.size), self.bits or None)} if self.buffer else {}
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return tuple(size or x[0] for size in self.size)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return super().module(library) if self.buffer else library.computed(self.size)
 
 
@@ -78,21 +81,21 @@ class Unknown(Op):
     count: int = 1
 
     @classmethod
-    def infer(cls, *xs):
+    def infer(cls, *xs: Shape) -> dict[str, int]:
         return {"count": len(xs)}
 
     @property
-    def inputs(self):
+    def inputs(self) -> tuple[str, ...]:
         return tuple(f"x{i}" for i in range(self.count))
 
-    def shape(self, *xs):
+    def shape(self, *xs: Shape) -> Shape:
         return tuple(size or xs[0][0] for size in self.size)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return dict.fromkeys(self.inputs, ())
 
-    def work(self, y, *xs):
+    def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
         return {"forward": Work(), **dict.fromkeys(self.inputs, Work())}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.unknown(self.of)

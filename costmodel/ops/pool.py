@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair
-from ..sizes.size import numel, require, window
-from ..targets.memory_order import contiguous, of_images
+from ..sizes.size import Shape, numel, require, window
+from ..targets.memory_order import Layout, contiguous, of_images
+from ..targets.setting import Setting
 
 
 class WindowPool(Op):
@@ -12,7 +15,7 @@ class WindowPool(Op):
 
     grid = "strided"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", pair(self.kernel, "kernel"))
         # torch: a stride that is left out is the kernel's size.
         object.__setattr__(self, "stride", pair(self.kernel if self.stride == 0 else self.stride, "stride"))
@@ -20,13 +23,13 @@ class WindowPool(Op):
         for k, p in zip(self.kernel, self.padding):
             check(2 * p <= k, f"padding {p} is more than half of the kernel {k}")
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return of_images(x)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {{}}", x)
         h, w = (
             window(size, k, s, p, 1, self.ceil) for size, k, s, p in zip(x[2:], self.kernel, self.stride, self.padding)
@@ -34,7 +37,7 @@ class WindowPool(Op):
         require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", self.kernel, x)
         return (x[0], x[1], h, w)
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         per_window = Work(0, numel(y) * self.kernel[0] * self.kernel[1])
         return {"forward": per_window, "x": per_window}
 
@@ -49,13 +52,13 @@ class AvgPool2d(WindowPool):
     ceil: bool = False
     count_include_pad: bool = True
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x",)}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad)
 
 
@@ -68,21 +71,21 @@ class MaxPool2d(WindowPool):
     padding: Pair = 0
     ceil: bool = False
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("winner",)}
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x", "indices")}
 
-    def extras(self, x):
+    def extras(self, x: Shape) -> dict[str, Extra]:
         y = self.shape(x)
         bits = max(1, (self.kernel[0] * self.kernel[1] - 1).bit_length())
         return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch(0 if setting.recorded else 8 * numel(y))  # the indices
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
 
 
@@ -96,37 +99,36 @@ class AdaptiveAvgPool2d(Op):
     output: Pair = 1
 
     grid = "none"
-    contiguous_gradient = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "output", pair(self.output, "output"))
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient, y, x):
-        return contiguous(4)
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+        return contiguous(4) if self.output == (1, 1) else of_images(x)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "adaptive_avg_pool2d takes (N, C, H, W), the input is {}", x)
         return (x[0], x[1], *self.output)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def torch_needs(self):
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": () if self.output == (1, 1) else ("x",)}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         # Windows of an uneven division overlap by one line at most; counted as one addition per input element.
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # To 1x1 a sum is divided by a number, and so is the gradient.
         return Scratch(setting.scalar, setting.scalar) if self.output == (1, 1) else Scratch()
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.AdaptiveAvgPool2d(self.output)
 
 

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Axes, Op, Scratch, Work, check, op
-from ..sizes.size import numel, require
-from ..targets.memory_order import contiguous
+from ..sizes.size import Shape, numel, require
+from ..targets.memory_order import Layout, contiguous, dense
+from ..targets.setting import Setting
 
 
 class Reduction(Op):
     """One number of the elements along some axes, never the batch's, which are left out or, with keepdim, kept as 1."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))
         check(bool(self.axes), "axes is empty; allowed: a list of axes >= 0")
         check(min(self.axes) >= 0 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 0")
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return xs[0] if self.keepdim else contiguous(axes)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return contiguous(len(x.order))
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(self.axes[-1] < len(x), "axes {} are not all there in the input {}", self.axes, x)
         left = (1,) if self.keepdim else ()
         return tuple(size for i, n in enumerate(x) for size in (left if i in self.axes else (n,)))
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
@@ -42,12 +45,11 @@ class Mean(Reduction):
     keepdim: bool = False
 
     grid = "none"
-    contiguous_gradient = True
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch(setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: x.mean(self.axes, keepdim=self.keepdim)
 
 
@@ -60,10 +62,10 @@ class Sum(Reduction):
 
     passes = ("x",)
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(0, numel(x)), "x": Work()}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: x.sum(self.axes, keepdim=self.keepdim)
 
 
@@ -74,18 +76,21 @@ class VectorNorm(Reduction):
     axes: Axes
     keepdim: bool = False
 
-    def needs(self):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+        return dense(x)  # x times the small maps
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x", "y")}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(x)
         return {"forward": Work(0, 2 * n), "x": Work(0, 2 * n)}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # FunctionsManual.cpp: linalg_vector_norm_backward: the quotient, and where it is 0 / 0, beside the gradient.
         return Scratch(backward=setting.item * numel(x) + numel(y))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: library.torch.linalg.vector_norm(x, 2, self.axes, self.keepdim)
 
 
@@ -97,18 +102,21 @@ class Variance(Reduction):
     correction: int = 1
     keepdim: bool = False
 
-    def needs(self):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+        return dense(x)  # x minus the means, times the small maps
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x",)}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(x)
         return {"forward": Work(0, 4 * n), "x": Work(0, 3 * n)}
 
-    def scratch(self, setting, y, x):
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # FunctionsManual.cpp: var_backward: the means, the scaled gradient and the differences.
         return Scratch(backward=setting.item * (numel(x) + 2 * numel(y)))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: x.var(self.axes, correction=self.correction, keepdim=self.keepdim)
 
 

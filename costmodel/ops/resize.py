@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 from ..graph.op import Op, Pair, Scratch, Work, check, op, pair
-from ..sizes.size import numel, require, where
-from ..targets.memory_order import of_images
+from ..sizes.size import Shape, numel, require, where
+from ..targets.memory_order import Layout, of_images
+from ..targets.setting import Setting
 
 
 @op("upsample")
@@ -19,32 +22,32 @@ class Upsample(Op):
     shape_only = ("like",)
 
     @property
-    def inputs(self):
+    def inputs(self) -> tuple[str, ...]:
         return ("x",) if self.scale else ("x", "like")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.scale >= 0, f"scale is {self.scale}; allowed: >= 1, or 0 with a second input")
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return of_images(gradient)
 
-    def shape(self, x, like=None):
+    def shape(self, x: Shape, like: Shape | None = None) -> Shape:
         for value in (x,) if like is None else (x, like):
             require(len(value) == 4, "upsample takes (N, C, H, W), the input is {}", value)
         return (*x[:2], x[2] * self.scale, x[3] * self.scale) if like is None else (*x[:2], *like[2:])
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x, like=None):
+    def work(self, y: Shape, x: Shape, like: Shape | None = None) -> dict[str, Work]:
         # Four neighbours are weighted and summed; backward four weighted parts are added to the neighbours.
         n = numel(y)
         return {"forward": Work(0, 7 * n), "x": Work(0, 8 * n)}
 
-    def scratch(self, setting, y, x, like=None):
+    def scratch(self, setting: Setting, y: Shape, x: Shape, like: Shape | None = None) -> Scratch:
         # aten/src/ATen/native/cpu/UpSampleKernel.cpp goes through channels_last copies of input and output; a 1x1
         # input is both formats at once, and so is a 1x1 output.
         if not setting.kernels or setting.channels_last:
@@ -53,7 +56,7 @@ class Upsample(Op):
         copies = where(point & point_out, 0, numel(y)) + where(point, 0, numel(x))
         return Scratch(setting.item * copies)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         interpolate = library.torch.nn.functional.interpolate
         if self.scale:
             return lambda x: interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
@@ -67,24 +70,24 @@ class Interpolate(Op):
     size: Pair
     mode: str = "nearest"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "size", pair(self.size, "size"))
         check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
 
     layout, gradient_layout = Upsample.layout, Upsample.gradient_layout
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)
         return (*x[:2], *self.size)
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = Work(0, 2 * _TAPS[self.mode] * numel(y))  # each neighbour is weighted and added
         return {"forward": n, "x": n}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": False}
         return lambda x: library.torch.nn.functional.interpolate(x, self.size, mode=self.mode, **more)
 

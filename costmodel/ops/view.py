@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from math import prod
+from typing import Any, Callable
 
 from ..graph.op import Axes, Op, Result, Work, check, op
-from ..sizes.size import LARGEST, maximum, numel, require
+from ..sizes.size import LARGEST, Shape, maximum, numel, require
 from ..targets.memory_order import Layout, around, contiguous, dense, differs
 
 
@@ -17,14 +18,14 @@ class View(Op):
     passes = ("x",)
     gradient_views = True
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work()}
 
 
-def _renamed(layout, names):
+def _renamed(layout: Layout, names: dict[int, int]) -> Layout:
     """A layout whose axes are called otherwise; those without a name are left out."""
     return Layout(*(tuple(names[axis] for axis in axes if axis in names) for axes in layout))
 
@@ -35,17 +36,17 @@ class Flatten(View):
 
     grid = "none"
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         check(len(x) >= 2, "flatten takes (N, ...)")
         return (x[0], numel(x[1:]))
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return contiguous(len(x.order))
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return library.nn.Flatten(1)
 
 
@@ -59,17 +60,17 @@ class Reshape(View):
     to: str
     copy: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         axes = [_TOKEN.fullmatch(token) for token in self.to.split()]
         check(bool(axes) and all(axes), f'to is {self.to!r}; allowed: axes such as "x0 4 x1/4 x2*x3"')
         parsed = tuple((tuple(a[1].split("*")), int(a[2] or 1)) for a in axes)
         object.__setattr__(self, "_axes", parsed)
 
     @property
-    def result(self):
+    def result(self) -> Result:
         return Result.NEW if self.copy else Result.VIEW
 
-    def sources(self):
+    def sources(self) -> list[int]:
         """For each axis of the output, the first of the input's axes that it is made of."""
         named = [[int(f[1:]) for f in factors if f[0] == "x"] for factors, _ in self._axes]
         split = [j for j, (_, divisor) in enumerate(self._axes) if divisor > 1]
@@ -83,14 +84,14 @@ class Reshape(View):
             found.append(axes[0])
         return found
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         if self.copy:
             return contiguous(axes)
         place = {axis: i for i, axis in enumerate(xs[0].order)}
         sources = self.sources()
         return Layout(tuple(sorted(range(axes), key=lambda j: (place[sources[j]], j))))
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         if self.gathers(gradient):
             return contiguous(len(x.order))
         place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
@@ -99,16 +100,16 @@ class Reshape(View):
             first[axis] = max((j for j, s in enumerate(sources) if s <= axis), key=lambda j: (sources[j], -j))
         return Layout(tuple(sorted(first, key=lambda axis: (place[first[axis]], axis))))
 
-    def gathers(self, gradient):
+    def gathers(self, gradient: Layout) -> bool:
         """Whether the parts of an axis that was split do not lie one after another in the gradient."""
         place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
         parts = [[j for j, s in enumerate(sources) if s == axis] for axis in set(sources)]
         return any(place[b] != place[a] + 1 for axes in parts for a, b in zip(axes, axes[1:]))
 
-    def copies_gradient(self, gradient, y):
+    def copies_gradient(self, gradient: Layout, y: Shape) -> Any:
         return self.gathers(gradient) and differs(gradient, y, contiguous(len(y)).order)
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         for factors, _ in self._axes:
             there = all(f[0] != "x" or int(f[1:]) < len(x) for f in factors)
             check(there, f"{self.to!r} names axes that are not there")
@@ -119,7 +120,7 @@ class Reshape(View):
         require(numel(y) == numel(x), "{} cannot take the shape {}", x, y)
         return y
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: x.reshape(self.shape(tuple(x.shape)))
 
 
@@ -132,20 +133,20 @@ class Permute(View):
 
     axes: Axes
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(sorted(self.axes) == list(range(len(self.axes))), f"axes is {self.axes}; allowed: each axis once")
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return _renamed(xs[0], {axis: j for j, axis in enumerate(self.axes)})
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         return _renamed(gradient, dict(enumerate(self.axes)))
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(len(x) == len(self.axes), "axes {} do not fit the input {}", self.axes, x)
         return tuple(x[a] for a in self.axes)
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x: x.permute(self.axes)
 
 
@@ -167,7 +168,7 @@ class Slice(View):
     passes = ()
     gradient_views = False
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         cut = around(xs[0], self.axis)
         if self.step > 1:
             cut = cut._replace(outside=(*cut.outside, self.axis))
@@ -176,18 +177,18 @@ class Slice(View):
         kept = {axis: axis - (axis > self.axis) for axis in cut.order if axis != self.axis}
         return _renamed(cut, kept)
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
         # Zeros around the gradient; of parts that are put together, the format is theirs.
         return dense(gradient) if self.split and not self.drop else contiguous(len(x.order))
 
     @property
-    def result(self):
+    def result(self) -> Result:
         return Result.PIECE if self.split else Result.VIEW
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.axis >= 0 and self.step >= 1, f"axis {self.axis}, step {self.step}; allowed: >= 0, >= 1")
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         require(self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         size = x[self.axis]
         bounds = (bound if bound >= 0 else maximum(size + bound, 0 * size) for bound in (self.start, self.stop))
@@ -196,16 +197,16 @@ class Slice(View):
         require(not self.drop or kept == 1, "no element {} along an axis of {}", (self.start,), (size,))
         return (*x[: self.axis], *(() if self.drop else (kept,)), *x[self.axis + 1 :])
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work(0, numel(x))}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         aten = library.torch.ops.aten  # x[:, part] may be a slice of each axis to autograd
         if self.drop:
             return lambda x: aten.select.int(x, self.axis, self.start)
         return lambda x: aten.slice.Tensor(x, self.axis, self.start, self.stop, self.step)
 
-    def cut(self, x, parts):
+    def cut(self, x: Any, parts: list[Slice]) -> list:
         """Several parts of one tensor at once, as torch.split and torch.unbind make them; this is one of them."""
         if self.drop:
             pieces = x.unbind(self.axis)
@@ -230,22 +231,22 @@ class Expand(View):
     passes = ()
     gradient_views = False
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: Layout) -> Layout:
         return Layout(xs[0].order, xs[0].order)  # whatever lies there is seen again
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         axes = re.fullmatch(r"(x\d|n|\d{1,9})( (x\d|n|\d{1,9}))*", self.to)
         check(bool(axes), f"to is {self.to!r}; allowed: axes as in 'n x1 4'")
 
-    def shape(self, x, images):
+    def shape(self, x: Shape, images: Shape) -> Shape:
         axes = self.to.split()
         check(all(a[0] != "x" or int(a[1:]) < len(x) for a in axes), f"{self.to!r} names axes that are not there")
         return tuple(x[int(a[1:])] if a[0] == "x" else images[0] if a == "n" else int(a) for a in axes)
 
-    def work(self, y, x, images):
+    def work(self, y: Shape, x: Shape, images: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work(0, numel(y))}
 
-    def module(self, library):
+    def module(self, library: Any) -> Callable:
         return lambda x, images: x.expand(self.shape(tuple(x.shape), tuple(images.shape)))
 
 

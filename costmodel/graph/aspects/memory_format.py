@@ -5,6 +5,8 @@ Words:
 - A tensor is contiguous if its axes lie in their own order, and channels_last if the channels lie innermost.
 - Elementwise ops keep their input's layout; kernels of images know the two formats; some ops always give contiguous
   results.
+- A gradient is handed over if it is a new tensor that lies in memory as the input does: whatever made the input may
+  overwrite it.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ...sizes.size import Shape
-from ...targets.memory_order import Layout, contiguous, dense
+from ...targets.memory_order import CHANNELS_LAST, Layout, contiguous, dense
 from .autograd import Result
 
 
 class MemoryFormat:
     """The hooks that tell how an op's output and gradients lie in memory."""
 
-    #: Its input's gradient comes contiguous, whatever the memory format.
-    contiguous_gradient: ClassVar[bool] = False
+    #: Whether the op reads channels_last images as they lie; if not, it makes a contiguous copy first.
+    reads_channels_last: ClassVar[bool] = True
 
     def layout(self, axes: int, *xs: Layout) -> Layout:
         """Layout of the output, which has `axes` axes. xs: layouts of the inputs, broadcast ones left out.
@@ -36,6 +38,17 @@ class MemoryFormat:
         if len(gradient.order) != len(x.order):
             return contiguous(len(x.order))
         return gradient if self.passes else dense(gradient)
+
+    def hands_over(self, name: str) -> bool:
+        """Whether the gradient of an input is handed over, whatever the memory format.
+
+        It is not if the op passes it or makes a view of it, nor if it comes contiguous for channels_last images: the op
+        that made the input then copies it anyway.
+        """
+        if name in self.passes or self.result.is_view:
+            return False
+        as_it_comes = self.gradient_layout(CHANNELS_LAST, CHANNELS_LAST, CHANNELS_LAST)
+        return not self.reads_channels_last or as_it_comes.order == CHANNELS_LAST.order
 
     def copies_gradient(self, gradient: Layout, y: Shape) -> Any:
         """Whether backward first copies the output's gradient, by a node of autograd, because of its layout."""

@@ -248,8 +248,7 @@ class PartCosts:
             for node, reads in zip(self.graph.nodes, self.graph.reads)
             for name, v in zip(node.op.inputs, reads) if v == value
         ]  # fmt: skip
-        hands_on = any(op.result.is_view or op.contiguous_gradient or name in op.passes for op, name in readers)
-        return len(readers) != 1 or hands_on
+        return len(readers) != 1 or not all(op.hands_over(name) for op, name in readers)
 
     def _window(self, u: int, nodes: tuple[Node, ...], code: str, around: Neighbours) -> Graph:
         """The unit's nodes between the stand-ins."""
