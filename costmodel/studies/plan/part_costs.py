@@ -54,16 +54,18 @@ class PartCost(NamedTuple):
     saved: made in the part and kept for its backward pass; its result is not counted. forward: the highest level of
     its forward pass above what the parts below keep; what it is given counts. backward: the highest level of its
     backward pass, above that and the gradients of the parts above; 0 where it has none. gradients: of its parameters,
-    which stay until the update. resident: optimizer state, buffers and earlier gradients. each_gradient: of each
-    trained parameter.
+    which stay until the update. update: the highest level of their update above that. first, last: of the parameters
+    that are updated first and last, 0 where none trains. resident: optimizer state, buffers and earlier gradients.
     """
 
     saved: int
     forward: int
     backward: int
     gradients: int
+    update: int
+    first: int
+    last: int
     resident: int
-    each_gradient: tuple[int, ...]
     keeps_input: bool
     keeps_output: bool
     flops: int
@@ -98,6 +100,7 @@ class PartCosts:
         self._found: dict[tuple, PartCost | None] = {}
         self._structures: dict[tuple[int, str], tuple] = {}
         self._rewritten: dict[str, Graph | None] = {}
+        self._uniform_codes: dict[str, str] = {}
 
     # -- the parts and where they touch ---------------------------------------------------------------------
 
@@ -208,7 +211,10 @@ class PartCosts:
 
     def _uniform(self, letter: str) -> Graph | None:
         """The graph with one choice for every part; a part that cannot have it trains fully."""
-        return self._rewrite("".join(letter if letter in part.choices() else FULL.letter for part in parts(self.graph)))
+        if letter not in self._uniform_codes:
+            letters = [letter if letter in part.choices() else FULL.letter for part in parts(self.graph)]
+            self._uniform_codes[letter] = "".join(letters)
+        return self._rewrite(self._uniform_codes[letter])
 
     def _rewrite(self, code: str) -> Graph | None:
         if code not in self._rewritten:
@@ -236,7 +242,7 @@ class PartCosts:
         )  # fmt: skip
 
     def _carries(self, u: int) -> bool:
-        """Whether a unit's result may carry a mask of its own; then it matters whether the part above saves the result."""
+        """Whether a unit's result may carry a mask, so that its cost depends on whether the part above saves it."""
         value = self.graph.content[self.units[u].run.stop]
         return bool(value and self.graph.nodes[value - 1].op.carriers()) if u < len(self.units) - 1 else False
 
@@ -309,18 +315,24 @@ class PartCosts:
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         own = [p for p, (owner, _) in enumerate(trained) if not offset or owner != graph.nodes[0].owner]
         gradients = [int(sizes[timeline.slots.parameter(p)]) for p in own]
-        shapes_of_own = [graph.parameters[trained[p]] for p in own]
-        stays = resident(shapes_of_own, graph.buffers.values(), request)
+        parameters = [graph.parameters[trained[p]] for p in own]
+        stays = resident(parameters, graph.buffers.values(), request)
+        updates = (
+            request.optimizer.update_bytes(size, before, self.number_bytes)
+            for before, size in zip([0, *gradients], gradients)
+        )
         work = flops(work_of(graph, shapes, reruns(graph))[offset : offset + len(nodes)])
         return PartCost(
             saved=saved,
             forward=highest[FORWARD],
             backward=highest[BACKWARD],
             gradients=sum(gradients) * (not stays.accumulates),
+            update=max(updates, default=0),
+            first=gradients[0] if gradients else 0,
+            last=gradients[-1] if gradients else 0,
             resident=stays.beside_parameters,
-            each_gradient=tuple(gradients),
             keeps_input=keeps_input,
             keeps_output=keeps_output,
             flops=work["total"],
-            parameters=sum(numel(shape) for shape, _ in shapes_of_own),
+            parameters=sum(numel(shape) for shape, _ in parameters),
         )

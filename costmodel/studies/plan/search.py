@@ -7,7 +7,6 @@ as much as their relaxation allows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -107,7 +106,7 @@ class _Pass:
     def extended(self, u: int, labels: Labels, code: str, cost: PartCost, below_keeps: bool) -> Labels:
         """Labels with a choice for one more unit."""
         resident = labels.resident + cost.resident
-        first, update = self.updated(labels, cost.each_gradient)
+        first, update = self.updated(labels, cost)
         return Labels(
             need=self.needed(u, labels, cost, below_keeps),
             gradients=labels.gradients + cost.gradients,
@@ -133,21 +132,17 @@ class _Pass:
             need[:, 0] = np.maximum(need[:, 0], resident + labels.gradients + cost.backward)
         return need
 
-    def updated(self, labels: Labels, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """The columns `first` and `update` with the parameters of one more unit; sizes: bytes of each.
-
-        The update takes them before those of the units above.
-        """
-        optimizer, number = self.costs.request.optimizer, self.costs.number_bytes
+    def updated(self, labels: Labels, cost: PartCost) -> tuple[np.ndarray, np.ndarray]:
+        """The columns `first` and `update` with the parameters of one more unit, updated before those above."""
+        optimizer = self.costs.request.optimizer
         first, update = labels.first, labels.update
-        if not optimizer.update or not sizes:
+        if not optimizer.update or not cost.first:
             return first, update
-        level = max(optimizer.update_bytes(size, before, number) for before, size in zip([0, *sizes], sizes))
         if optimizer.overlaps:
-            across = optimizer.update_bytes(first, sizes[-1], number)
+            across = optimizer.update_bytes(first, cost.last, self.costs.number_bytes)
             update = np.maximum(update, np.where(first > 0, across, 0))
-            first = np.full_like(first, sizes[0])
-        return first, np.maximum(update, level)
+            first = np.full_like(first, cost.first)
+        return first, np.maximum(update, cost.update)
 
     def finish(self, u: int, labels: Labels) -> None:
         """Freeze all units below, and see whether the best of the labels is the best known."""
