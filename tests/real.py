@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+import pytest
 import references
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -23,9 +24,25 @@ BLOCKS = {  # of each network, counted in its reference implementation
 NETWORKS = tuple(BLOCKS)
 
 
+def seldom(*cases):
+    """Cases of a test that show again what others show, as parameters: they run with `-m slow`."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
+
+
 def strategies(name):
     """Every strategy on the network, with K at both ends and between."""
     return ["full", "last", "norm+last", "bias", "blocks:1", "blocks:5", f"blocks:{BLOCKS[name]}", "inference"]
+
+
+def rotated(names, strategies, each):
+    """`each` pairs of every network, so that every strategy is met too; all others as slow cases.
+
+    strategies: of a network's name.
+    """
+    often = {(name, strategies(name)[(i + 3 * k) % len(strategies(name))])
+             for i, name in enumerate(names) for k in range(each)}  # fmt: skip
+    pairs = [(name, strategy) for name in names for strategy in strategies(name)]
+    return [pair if pair in often else seldom(pair)[0] for pair in pairs]
 
 
 NETWORKS_AND_STRATEGIES = [(name, strategy) for name in NETWORKS for strategy in strategies(name)]

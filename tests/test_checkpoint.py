@@ -7,6 +7,7 @@ import references
 import torch
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from real import rotated
 from test_ops import EXAMPLES, demands, inputs_of, layer_of, name_of
 from test_random_networks import FAST, SLOW, assert_estimate_equals_a_real_run, block_networks, loaded, node_networks
 from torch import nn
@@ -32,8 +33,7 @@ def assert_holds(network, strategy, batch, resolution, convention, **request):
 
 
 @pytest.mark.parametrize("convention", ["torch", "lean"])
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 2))
 def test_a_step_costs_what_is_estimated(name, strategy, convention):
     assert_holds(costmodel.load(name), strategy + AGAIN, 2, 65, convention)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -76,18 +75,3 @@ def test_the_command_line_runs_from_the_wheel(installed, tmp_path):
     code = "from costmodel.cli import main; main(['list', 'networks'])"
     listed = run_installed(installed, ["-c", code], tmp_path)
     assert all(name in listed for name in NETWORKS)
-
-
-def test_a_report_starts_in_at_most_twice_the_time_of_what_it_is_made_of(installed, tmp_path):
-    # tabulate imports wcwidth where it is: nothing that costmodel asks for brings it, but the tools of the tests do.
-    alone = "import sys; sys.modules['wcwidth'] = None; "
-    report = alone + "from costmodel.cli import main; main(['report', 'mobilenet_v2'])"
-    base = alone + "import numpy, click, yaml"
-    seconds = {report: [], base: []}
-    for _ in range(9):  # in turn, and processor time, so that a busy machine does not decide; the least of each counts
-        for code, times in seconds.items():
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            run_installed(installed, ["-c", code], tmp_path)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds[report]) <= 2 * min(seconds[base])

@@ -1,14 +1,12 @@
 """How fast a lean training step is beside the stock step of the same trained blocks, in the same memory format.
 
-Stock and lean steps take turns in one process, and the fastest of each count, so that what else a machine does meets
-both. Where it is busy a ratio still swings by a tenth. Seconds and ratios are recorded as properties of the tests
+Where a machine is busy a ratio still swings by a tenth. Seconds and ratios are recorded as properties of the tests
 (`--junit-xml`) and printed (`-s`).
 """
 
-from time import perf_counter
-
 import pytest
 import torch
+from pace import fastest
 from torch.nn.functional import cross_entropy
 
 from costmodel.pytorch import realize
@@ -28,17 +26,6 @@ def step_of(module, images, targets):
     return step
 
 
-def fastest(steps, rounds):
-    """Seconds of the fastest run of each step; they take turns, after one run of each that does not count."""
-    times = [[] for _ in steps]
-    for _ in range(1 + rounds):
-        for step, found in zip(steps, times):
-            start = perf_counter()
-            step()
-            found.append(perf_counter() - start)
-    return [min(found[1:]) for found in times]
-
-
 def ratio(name, strategy, layout, resolution, rounds, record):
     """Lean seconds over stock seconds."""
     images = torch.randn(BATCH, 3, resolution, resolution).contiguous(memory_format=LAYOUTS[layout])
@@ -46,7 +33,7 @@ def ratio(name, strategy, layout, resolution, rounds, record):
     modules = [
         realize(name, strategy, convention).to(memory_format=LAYOUTS[layout]) for convention in ("torch", "lean")
     ]
-    stock, lean = fastest([step_of(module, images, targets) for module in modules], rounds)
+    stock, lean = fastest(*(step_of(module, images, targets) for module in modules), rounds=rounds)
     for key, value in {"stock_seconds": stock, "lean_seconds": lean, "lean_over_stock": lean / stock}.items():
         record(key, value)
     print(f"\n{name} {strategy} {layout} {resolution}: {lean:.4f} s / {stock:.4f} s = {lean / stock:.3f}")

