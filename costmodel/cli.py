@@ -60,18 +60,20 @@ def options(*names: str) -> Callable[[Callable], Callable]:
 def axis_options(function: Callable) -> Callable:
     """Decorator: the axes of a grid, each an option that takes several values."""
     integers = "N, a..b or a..b:step, joined by commas."
-    for name, text in reversed((
-        ("strategy", "NAME[:K][,key=value...], K also a range; joined by commas."),
-        ("batch", f"Images in a step: {integers}"),
-        ("resolution", f"Height and width of the images: {integers}"),
-        ("classes", f"Outputs of the classifier: {integers}"),
-        ("width", "Width multipliers, joined by commas."),
-        ("convention", "Who counts; joined by commas."),
-        ("optimizer", f"{', '.join(OPTIMIZERS)}; joined by commas."),
-        ("target", "Where the step runs; give the option several times."),
-        ("dtype", "Of the whole network; joined by commas."),
-        ("accumulate", f"Micro-steps per update: {integers}"),
-    )):  # fmt: skip
+    for name, text in reversed(
+        (
+            ("strategy", "NAME[:K][,key=value...], K also a range; joined by commas."),
+            ("batch", f"Images in a step: {integers}"),
+            ("resolution", f"Height and width of the images: {integers}"),
+            ("classes", f"Outputs of the classifier: {integers}"),
+            ("width", "Width multipliers, joined by commas."),
+            ("convention", "Who counts; joined by commas."),
+            ("optimizer", f"{', '.join(OPTIMIZERS)}; joined by commas."),
+            ("target", "Where the step runs; give the option several times."),
+            ("dtype", "Of the whole network; joined by commas."),
+            ("accumulate", f"Micro-steps per update: {integers}"),
+        )
+    ):
         function = click.option(f"--{name}", multiple=True, help=text)(function)
     return function
 

@@ -1,6 +1,6 @@
 """What a real torch run keeps, counted without the package under test; and what its tests run on."""
 
-from functools import lru_cache
+from functools import cache
 
 import pytest
 import references
@@ -39,8 +39,11 @@ def rotated(names, strategies, each):
 
     strategies: of a network's name.
     """
-    often = {(name, strategies(name)[(i + 3 * k) % len(strategies(name))])
-             for i, name in enumerate(names) for k in range(each)}  # fmt: skip
+    often = {
+        (name, strategies(name)[(i + 3 * k) % len(strategies(name))])
+        for i, name in enumerate(names)
+        for k in range(each)
+    }
     pairs = [(name, strategy) for name in names for strategy in strategies(name)]
     return [pair if pair in often else seldom(pair)[0] for pair in pairs]
 
@@ -48,7 +51,7 @@ def rotated(names, strategies, each):
 NETWORKS_AND_STRATEGIES = [(name, strategy) for name in NETWORKS for strategy in strategies(name)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reference(name):
     return references.load_reference(name)
 

@@ -13,10 +13,24 @@ from timm.models import mobilenetv3 as timm_mobilenetv3
 from torch import nn
 from torchvision.models import efficientnet, mnasnet, mobilenetv2, mobilenetv3
 
-NAMES = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet_b1", "efficientnet_b0",
-         "efficientnet_lite0", "mobilenet_v4_conv_small", "proxyless_mobile", "mcunet_5fps")
-TORCHVISION_BLOCKS = (mobilenetv2.InvertedResidual, mobilenetv3.InvertedResidual, mnasnet._InvertedResidual,
-                      efficientnet.MBConv, efficientnet.FusedMBConv)
+NAMES = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "mnasnet_b1",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "mobilenet_v4_conv_small",
+    "proxyless_mobile",
+    "mcunet_5fps",
+)
+TORCHVISION_BLOCKS = (
+    mobilenetv2.InvertedResidual,
+    mobilenetv3.InvertedResidual,
+    mnasnet._InvertedResidual,
+    efficientnet.MBConv,
+    efficientnet.FusedMBConv,
+)
 TIMM_NETWORKS = (timm_efficientnet.EfficientNet, timm_mobilenetv3.MobileNetV3)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 
@@ -61,8 +75,9 @@ def _divisible(channels: float, by: int = 8) -> int:
 
 def _conv_norm(cin: int, cout: int, k: int, stride: int, groups: int, eps: float, act: str = "") -> nn.Module:
     """Convolution and norm, then an in-place ReLU6 where `act` names one."""
-    parts = OrderedDict(conv=nn.Conv2d(cin, cout, k, stride, k // 2, groups=groups, bias=False),
-                        bn=nn.BatchNorm2d(cout, eps=eps))
+    parts = OrderedDict(
+        conv=nn.Conv2d(cin, cout, k, stride, k // 2, groups=groups, bias=False), bn=nn.BatchNorm2d(cout, eps=eps)
+    )
     if act:
         parts[act] = nn.ReLU6(inplace=True)
     return nn.Sequential(parts)
@@ -124,11 +139,29 @@ class ProxylessMobile(nn.Module):
     """ProxylessNAS-Mobile (Cai, Zhu, Han, ICLR 2019), as in github.com/mit-han-lab/proxylessnas."""
 
     BLOCKS = (  # out, kernel, stride, expansion; None: the search chose no operation
-        (16, 3, 1, 1), (32, 5, 2, 3), (32, 3, 1, 3), None, None,
-        (40, 7, 2, 3), (40, 3, 1, 3), (40, 5, 1, 3), (40, 5, 1, 3),
-        (80, 7, 2, 6), (80, 5, 1, 3), (80, 5, 1, 3), (80, 5, 1, 3),
-        (96, 5, 1, 6), (96, 5, 1, 3), (96, 5, 1, 3), (96, 5, 1, 3),
-        (192, 7, 2, 6), (192, 7, 1, 6), (192, 7, 1, 3), (192, 7, 1, 3), (320, 7, 1, 6))
+        (16, 3, 1, 1),
+        (32, 5, 2, 3),
+        (32, 3, 1, 3),
+        None,
+        None,
+        (40, 7, 2, 3),
+        (40, 3, 1, 3),
+        (40, 5, 1, 3),
+        (40, 5, 1, 3),
+        (80, 7, 2, 6),
+        (80, 5, 1, 3),
+        (80, 5, 1, 3),
+        (80, 5, 1, 3),
+        (96, 5, 1, 6),
+        (96, 5, 1, 3),
+        (96, 5, 1, 3),
+        (96, 5, 1, 3),
+        (192, 7, 2, 6),
+        (192, 7, 1, 6),
+        (192, 7, 1, 3),
+        (192, 7, 1, 3),
+        (320, 7, 1, 6),
+    )
 
     def __init__(self, classes: int, width: float):
         super().__init__()
@@ -143,8 +176,9 @@ class ProxylessMobile(nn.Module):
             cout = _divisible(cout * width)
             mid = None if ratio == 1 else round(cin * ratio)
             same = stride == 1 and cin == cout and ratio != 1
-            self.blocks.append(MobileInvertedResidualBlock(
-                MBInvertedConv(cin, mid, cout, k, stride, 1e-3, "relu"), same))
+            self.blocks.append(
+                MobileInvertedResidualBlock(MBInvertedConv(cin, mid, cout, k, stride, 1e-3, "relu"), same)
+            )
             cin = cout
         self.feature_mix_layer = ProxylessConv(cin, last, 1, 1)
         self.global_avg_pooling = nn.AdaptiveAvgPool2d(1)
@@ -165,9 +199,21 @@ class MCUNet(nn.Module):
     """MCUNet-5fps (Lin et al., NeurIPS 2020), as in github.com/mit-han-lab/mcunet."""
 
     BLOCKS = (  # expanded, kernel, stride, out
-        (None, 3, 1, 8), (32, 3, 2, 16), (48, 3, 1, 16), (48, 7, 2, 24), (120, 3, 1, 24), (120, 3, 2, 40),
-        (160, 7, 1, 40), (160, 5, 1, 48), (144, 3, 1, 48), (192, 3, 1, 48), (240, 7, 2, 96), (384, 5, 1, 96),
-        (384, 5, 1, 96), (576, 3, 1, 160))
+        (None, 3, 1, 8),
+        (32, 3, 2, 16),
+        (48, 3, 1, 16),
+        (48, 7, 2, 24),
+        (120, 3, 1, 24),
+        (120, 3, 2, 40),
+        (160, 7, 1, 40),
+        (160, 5, 1, 48),
+        (144, 3, 1, 48),
+        (192, 3, 1, 48),
+        (240, 7, 2, 96),
+        (384, 5, 1, 96),
+        (384, 5, 1, 96),
+        (576, 3, 1, 160),
+    )
 
     def __init__(self, classes: int):
         super().__init__()
@@ -196,9 +242,13 @@ def reference_blocks(module: nn.Module) -> list[str]:
     """Module paths of the network's blocks, first to last; one without an operation (ZeroLayer) is none."""
     if isinstance(module, TIMM_NETWORKS):
         return [f"blocks.{i}.{j}" for i, stage in enumerate(module.blocks) for j in range(len(stage))]
-    return [path for path, part in module.named_modules() if isinstance(part, TORCHVISION_BLOCKS)
-            or isinstance(part, MobileInvertedResidualBlock)
-            and not isinstance(part.mobile_inverted_conv, ZeroLayer)]
+    return [
+        path
+        for path, part in module.named_modules()
+        if isinstance(part, TORCHVISION_BLOCKS)
+        or isinstance(part, MobileInvertedResidualBlock)
+        and not isinstance(part.mobile_inverted_conv, ZeroLayer)
+    ]
 
 
 def reference_classifier(module: nn.Module) -> str:
@@ -243,4 +293,4 @@ def _from_block(module: nn.Module, count: int) -> list[nn.Module]:
     if not 1 <= count <= len(blocks):
         raise ValueError(f"blocks:K needs 1 <= K <= {len(blocks)}, got {count}")
     paths = [path for path, _ in module.named_modules()]
-    return [module.get_submodule(path) for path in paths[paths.index(blocks[-count]):]]
+    return [module.get_submodule(path) for path in paths[paths.index(blocks[-count]) :]]

@@ -69,13 +69,17 @@ class Checkpointed(nn.Module):
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"])
 def test_torchvisions_module_with_torchs_checkpoint(name):
-    """`preserve_rng_state` is on where a block draws random numbers: stochastic depth in EfficientNet's residual ones."""
+    """`preserve_rng_state` is on where a block draws random numbers, as stochastic depth in EfficientNet does."""
     graph = apply("full" + AGAIN, costmodel.load(name).graph)
     is_random = {rerun.scope: rerun.is_random for rerun in reruns(graph)}
     module = references.configure(references.load_reference(name), "full")
     for path in references.reference_blocks(module):
         holder, _, last = path.rpartition(".")
-        setattr(module.get_submodule(holder), last, Checkpointed(module.get_submodule(path), preserve_rng_state=is_random[path]))
+        setattr(
+            module.get_submodule(holder),
+            last,
+            Checkpointed(module.get_submodule(path), preserve_rng_state=is_random[path]),
+        )
     threads = torch.get_num_threads()
     measured = measure(module, 2, 65, target=f"cpu,threads={threads}")
     estimate = costmodel.estimate(name, "full" + AGAIN, 2, 65, target=f"cpu,threads={threads}")
@@ -113,7 +117,7 @@ def test_what_is_kept_by_hand():
 
 
 def test_the_second_run_stops_where_the_last_tensor_is_saved():
-    """Nothing of a sum is saved, so it is not made again; a frozen convolution at the end of a block is not run again."""
+    """A sum saves nothing, so it is not made again; a frozen convolution at the end of a block is not run again."""
     graph = apply("full" + AGAIN, costmodel.load("mobilenet_v2").graph)
     residual = reruns(graph)[2]
     assert graph.nodes[residual.run[-1]].op.kind == "add"
@@ -125,7 +129,9 @@ def test_the_second_run_stops_where_the_last_tensor_is_saved():
     estimate = costmodel.estimate("mobilenet_v2", "full" + AGAIN, 2, 64)
     blocks = sum(2 * estimate.work[i].forward_macs for s in reruns(graph) for i in s.run)
     assert estimate.flops["recomputed"] == blocks
-    assert estimate.flops["backward"] == sum(estimate.flops[k] for k in ("backward_input", "backward_weight", "recomputed"))
+    assert estimate.flops["backward"] == sum(
+        estimate.flops[k] for k in ("backward_input", "backward_weight", "recomputed")
+    )
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])

@@ -40,9 +40,22 @@ def test_json_is_the_estimates_and_nothing_else():
     assert document == json.loads(json.dumps(estimate.to_dict()))
     assert document["memory_bytes"]["saved"] == 70_843_716 and document["memory_bytes"]["step_peak"] == 93_130_112
     assert set(document) == {
-        "network", "strategy", "convention", "batch", "input_shape", "parameters", "trainable_parameters",
-        "memory_bytes", "flops", "peak_at", "at_peak", "target", "optimizer", "accumulate", "blocks",
-    }  # fmt: skip
+        "network",
+        "strategy",
+        "convention",
+        "batch",
+        "input_shape",
+        "parameters",
+        "trainable_parameters",
+        "memory_bytes",
+        "flops",
+        "peak_at",
+        "at_peak",
+        "target",
+        "optimizer",
+        "accumulate",
+        "blocks",
+    }
     assert sum(document["at_peak"].values()) == document["memory_bytes"]["step_peak"]
     for total, part in (("saved", "saved"), ("parameters", "parameters")):
         whole = document["memory_bytes"][total] if part == "saved" else document["parameters"]
@@ -85,12 +98,16 @@ def test_fit_says_yes_or_no_with_the_exit_code():
     assert (yes.exit_code, no.exit_code) == (0, 1)
     assert yes.stdout.startswith("yes: The peak of 112.10 MB leaves 87.90 MB of 200.00 MB.")
     assert no.stdout.startswith("no: the peak of 649.04 MB exceeds 200.00 MB by 449.04 MB.")
-    most = json.loads(run("fit", "mobilenet_v2", "--budget", "200MB", "--max", "batch", "--format", "json", *THERE).stdout)
+    most = json.loads(
+        run("fit", "mobilenet_v2", "--budget", "200MB", "--max", "batch", "--format", "json", *THERE).stdout
+    )
     assert most["max"] == {"batch": most["batch"]} and most["fits"] and 0 <= most["headroom"]
 
 
 def test_compare_fits_if_one_does():
-    assert run("compare", "mobilenet_v2", "--strategy", "full", "--strategy", "last", "--budget", "150MB").exit_code == 0
+    assert (
+        run("compare", "mobilenet_v2", "--strategy", "full", "--strategy", "last", "--budget", "150MB").exit_code == 0
+    )
     assert run("compare", "mobilenet_v2", "--strategy", "full", "--budget", "150MB").exit_code == 1
 
 
@@ -100,16 +117,31 @@ def test_list(what):
 
 
 def test_validate_holds_here():
-    result = run("validate", "mcunet_5fps", "--strategy", "bias", "--resolution", 33, "--convention", "lean",
-                 "--format", "json")  # fmt: skip
+    result = run(
+        "validate", "mcunet_5fps", "--strategy", "bias", "--resolution", 33, "--convention", "lean", "--format", "json"
+    )
     (row,) = json.loads(result.stdout)
     assert result.exit_code == 0 and row["holds"]
     assert row["saved_bytes"]["predicted"] == row["saved_bytes"]["measured"]
 
 
 def test_validate_takes_what_a_traced_network_depends_on():
-    result = run("validate", "timm:mobilenetv3_small_050", "--strategy", "blocks:1", "--resolution", 33, "--classes", 7,
-                 "--blocks-are", "blocks.?", "--allow-unknown", "--summary", "--format", "csv")  # fmt: skip
+    result = run(
+        "validate",
+        "timm:mobilenetv3_small_050",
+        "--strategy",
+        "blocks:1",
+        "--resolution",
+        33,
+        "--classes",
+        7,
+        "--blocks-are",
+        "blocks.?",
+        "--allow-unknown",
+        "--summary",
+        "--format",
+        "csv",
+    )
     (row,) = csv.DictReader(io.StringIO(result.stdout))
     assert result.exit_code == 0 and row["cases"] == "1" and row["verdict"] == "holds"
     result = run("validate", "timm:mobilenetv3_small_050", "--strategy", "full", "--blocks-are", "Nothing")
@@ -143,7 +175,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("arguments, message", BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+@pytest.mark.parametrize(
+    "arguments, message", BAD, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
 def test_a_bad_request_is_one_message_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if arguments[-1] == "cuda" and __import__("torch").cuda.is_available():

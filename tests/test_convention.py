@@ -216,11 +216,7 @@ CASES = {
         {("n0", "x"): X, ("n1", "x"): Y, ("n2", "x"): Y},
     ),
     # dx = g * y * (1 - y) reads the output, which is the next convolution's input.
-    "sigmoid": (
-        [FIRST, (Sigmoid(), ()), NEXT],
-        {("n0", "x"): X, ("n1", "y"): Y},
-        {("n0", "x"): X, ("n1", "y"): Y},
-    ),
+    "sigmoid": ([FIRST, (Sigmoid(), ()), NEXT], {("n0", "x"): X, ("n1", "y"): Y}, {("n0", "x"): X, ("n1", "y"): Y}),
     # 5x3 pooled by 2 gives 2x1: torch keeps the input and 2 * 4 * 2 indices of 8 bytes; which of 4 won takes 2 bits
     # of each of 16 windows, 4 bytes.
     "max pooling": (
@@ -229,11 +225,7 @@ CASES = {
         {("n0", "x"): X, ("n1", "winner"): 4},
     ),
     # Only the shape of the input matters, but torch keeps the tensor.
-    "average pooling": (
-        [FIRST, (AvgPool2d(2), ())],
-        {("n0", "x"): X, ("n1", "x"): Y},
-        {("n0", "x"): X},
-    ),
+    "average pooling": ([FIRST, (AvgPool2d(2), ())], {("n0", "x"): X, ("n1", "x"): Y}, {("n0", "x"): X}),
     # 2 images of 2 classes: 16 bytes of log-probabilities, 16 of int64 targets, and torch's 4 of total weight.
     "the loss": (
         [(Flatten(), ()), (Linear(45, 2), ("weight", "bias")), (CrossEntropy(), ())],

@@ -69,24 +69,12 @@ def small(trains=("weight",)):
             {},
             "node 'b' reads 'a', which stands after it; nodes are listed in order of execution",
         ),
-        (
-            [node("a"), node("b"), node("c", inputs=["a"])],
-            {},
-            "no node reads 'b', and it is not the result",
-        ),
+        ([node("a"), node("b"), node("c", inputs=["a"])], {}, "no node reads 'b', and it is not the result"),
         ([node("sum", Add())], {}, "node 'sum' has 1 inputs; add takes 2"),
         ([node("a", inputs=["input", "input"])], {}, "node 'a' has 2 inputs; relu takes 1"),
         ([node("a", trains=["weight"])], {}, "node 'a' has no parameter weight to train"),
-        (
-            [node("conv", Conv2d(3, 4, 1), trains=["weight", "bias"])],
-            {},
-            "node 'conv' has no parameter bias to train",
-        ),
-        (
-            [node("b1.a")],
-            {"blocks": ("b",)},
-            "no node stands in 'b', which is named as a block or the classifier",
-        ),
+        ([node("conv", Conv2d(3, 4, 1), trains=["weight", "bias"])], {}, "node 'conv' has no parameter bias to train"),
+        ([node("b1.a")], {"blocks": ("b",)}, "no node stands in 'b', which is named as a block or the classifier"),
         (
             [node("b1.a")],
             {"classifier": "head"},

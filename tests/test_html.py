@@ -84,8 +84,10 @@ def test_a_plan(network):
     rows = lines(text)
     assert rows[0] == ["part", "trains", "runs again", "trained", "saved, kB", "", "FLOPs"]
     assert rows[1] == ["stem", "full", "", "116", "2.59", "██████", "13.82 k"]
-    assert rows[2:6] == [[f"blocks.{k}", "full", "", "176", size, bar, "26.11 k"] for k, size, bar in (
-        (0, "4.77", "██████████▉"), *((k, "5.28", "█" * 12) for k in (1, 2, 3)))]  # fmt: skip
+    assert rows[2:6] == [
+        [f"blocks.{k}", "full", "", "176", size, bar, "26.11 k"]
+        for k, size, bar in ((0, "4.77", "██████████▉"), *((k, "5.28", "█" * 12) for k in (1, 2, 3)))
+    ]
     assert rows[6:] == [
         ["head", "frozen", "", "-", "0.00", "", "0"],
         ["classifier", "full", "", "10", "0.03", "▏", "96"],

@@ -315,8 +315,12 @@ def test_overwritten_gradients(layout, g_layout):
 
 def test_unknown_masks_are_refused():
     for arguments in (
-        ("silu",), ("hardsigmoid", True), ("hardsigmoid", False, "y"), ("gelu", True, "y"), ("relu", False, "x"),
-    ):  # fmt: skip
+        ("silu",),
+        ("hardsigmoid", True),
+        ("hardsigmoid", False, "y"),
+        ("gelu", True, "y"),
+        ("relu", False, "x"),
+    ):
         with pytest.raises(ValueError):
             lean.MaskedActivation(*arguments)
 
@@ -392,11 +396,15 @@ def test_slices(slices, layout):
 @layouts
 def test_level_after_forward_is_what_is_saved(layout):
     net = nn.Sequential(
-        lean.LeanConv2d(4, 8, 3, padding=1, bias=False), lean.ShiftNorm2d(8, inplace=True),
-        lean.MaskedActivation("relu6", inplace=True), lean.LeanAvgPool2d(2),
-        lean.MaskedActivation("hardswish", signed=True, inplace=True), lean.LeanConv2d(8, 8, 3, groups=8),
-        lean.PackedDropout(0.3, inplace=True), lean.LeanMaxPool2d(2, 1),
-    ).to(memory_format=layout)  # fmt: skip
+        lean.LeanConv2d(4, 8, 3, padding=1, bias=False),
+        lean.ShiftNorm2d(8, inplace=True),
+        lean.MaskedActivation("relu6", inplace=True),
+        lean.LeanAvgPool2d(2),
+        lean.MaskedActivation("hardswish", signed=True, inplace=True),
+        lean.LeanConv2d(8, 8, 3, groups=8),
+        lean.PackedDropout(0.3, inplace=True),
+        lean.LeanMaxPool2d(2, 1),
+    ).to(memory_format=layout)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name.endswith("bias"))
     x = images(4, 13, layout)

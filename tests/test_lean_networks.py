@@ -90,9 +90,7 @@ def test_estimate_equals_a_real_step_of_every_network_in_channels_last(name, str
 
 
 def test_slices_divide_the_peak_at_no_cost():
-    whole, sliced = (
-        estimate("mobilenet_v2", f"last,prefix_slices={n}", 8, 224, "lean", target="none") for n in (1, 8)
-    )
+    whole, sliced = (estimate("mobilenet_v2", f"last,prefix_slices={n}", 8, 224, "lean", target="none") for n in (1, 8))
     assert (sliced.saved_bytes, sliced.flops) == (whole.saved_bytes, whole.flops)
     assert sliced.step_peak_bytes < whole.step_peak_bytes / 6
 

@@ -45,8 +45,13 @@ def values(dtype, count):
         return every.repeat(-(-count // every.numel())).view(dtype)
     near = [torch.tensor(kink, dtype=dtype).view(integer) + torch.arange(-1000, 1001) for kink in KINKS]
     quarter = count // 4
-    subnormal = torch.randint(0, torch.tensor(torch.finfo(dtype).tiny, dtype=dtype).view(integer).item(), (quarter,),
-                              dtype=integer, generator=drawn).view(dtype)  # fmt: skip
+    subnormal = torch.randint(
+        0,
+        torch.tensor(torch.finfo(dtype).tiny, dtype=dtype).view(integer).item(),
+        (quarter,),
+        dtype=integer,
+        generator=drawn,
+    ).view(dtype)
     parts = [
         *(part.to(integer).view(dtype) for part in near), torch.tensor(SPECIAL, dtype=dtype), subnormal, -subnormal,
         torch.randint(info.min, info.max, (quarter,), dtype=integer, generator=drawn).view(dtype),

@@ -39,11 +39,14 @@ def test_a_small_network_by_hand(onnx_file):
     map_bytes = 4 * 2 * 8 * 8 * 8
     assert estimate.saved_bytes == (
         4 * 2 * 3 * 8 * 8  # the images, for the convolution's weight
-        + map_bytes + 4 * (8 + 8)  # the norm's input, mean and invstd
+        + map_bytes
+        + 4 * (8 + 8)  # the norm's input, mean and invstd
         + map_bytes  # the activation's output
         + 4 * 2 * 8  # the linear layer's input
-        + 4 * 2 * 5 + 8 * 2 + 4  # the loss: log-probabilities, targets, the weight that it divided by
-    )  # fmt: skip
+        + 4 * 2 * 5
+        + 8 * 2
+        + 4  # the loss: log-probabilities, targets, the weight that it divided by
+    )
     assert estimate.flops["forward"] == 2 * (2 * 8 * 64 * 27) + 2 * (2 * 8 * 5)
     assert costmodel.estimate(network, "last", 2).trainable_parameters == 45
 
@@ -63,7 +66,8 @@ def test_another_resolution_and_a_batch_that_the_file_fixes(onnx_file):
     with pytest.raises(CostmodelError, match=r"node 'y' \(Reshape\): .*\[2, 8, 8, 8\] .*made for 8x8 images"):
         costmodel.estimate(network, resolution=9)
     assert costmodel.estimate(costmodel.load(onnx_file(TINY)), batch=1, resolution=16).flops["forward"] == (
-        2 * 8 * 256 * 27 + 2 * 8 * 5)  # fmt: skip
+        2 * 8 * 256 * 27 + 2 * 8 * 5
+    )
     opened = around([node("Relu", "x", "y")], images=("N", 3, "H", "W"))
     assert costmodel.load(onnx_file(opened)).resolution == 224
 
@@ -103,8 +107,10 @@ def test_an_identity_gives_an_initialiser_its_own_name_back(onnx_file):
 def test_paths_of_torchs_exporters(onnx_file):
     older = node("Relu", "x", "a", name="/features/features.2/conv/conv.0/conv.0.2/Relu")
     newer = node("Relu", "a", "y", name="node_relu_1")
-    for key, value in (("name_scopes", ["", "blocks", "blocks.0", "blocks.0.act", "relu_1"]),
-                       ("class_hierarchy", ["Net", "Sequential", "timm.InvertedResidual", "torch.nn.ReLU", "aten"])):
+    for key, value in (
+        ("name_scopes", ["", "blocks", "blocks.0", "blocks.0.act", "relu_1"]),
+        ("class_hierarchy", ["Net", "Sequential", "timm.InvertedResidual", "torch.nn.ReLU", "aten"]),
+    ):
         newer.metadata_props.add(key=f"pkg.torch.onnx.{key}", value=str(value))
     graph = costmodel.load(onnx_file(around([older, newer]))).graph
     assert [n.name for n in graph.nodes[1:3]] == ["features.2.conv.0.2", "blocks.0.act"]
@@ -157,9 +163,15 @@ def exported(tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module.train(), (torch.randn(2, 3, 64, 64),), str(path), dynamo=False, input_names=["x"],
-            training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False, dynamic_axes={"x": {0: "N"}},
-        )  # fmt: skip
+            module.train(),
+            (torch.randn(2, 3, 64, 64),),
+            str(path),
+            dynamo=False,
+            input_names=["x"],
+            training=torch.onnx.TrainingMode.TRAINING,
+            do_constant_folding=False,
+            dynamic_axes={"x": {0: "N"}},
+        )
     return str(path), module
 
 
@@ -210,8 +222,13 @@ def test_validate_holds_for_a_file(onnx_file):
 
 def test_weights_beside_the_file_are_not_needed_for_a_prediction(tmp_path):
     path = tmp_path / "net.onnx"
-    onnx.save_model(onnx.ModelProto.FromString(TINY.SerializeToString()), str(path), save_as_external_data=True,
-                    location="net.data", size_threshold=0)  # fmt: skip
+    onnx.save_model(
+        onnx.ModelProto.FromString(TINY.SerializeToString()),
+        str(path),
+        save_as_external_data=True,
+        location="net.data",
+        size_threshold=0,
+    )
     module = realize(str(path), "inference")
     weight = next(numpy_helper.to_array(t) for t in TINY.graph.initializer if t.name == "stem.weight")
     assert np.array_equal(module.stem.weight.detach().numpy(), weight)
@@ -248,8 +265,9 @@ def test_an_unknown_operator_that_is_let_through_is_a_lower_bound(operator, onnx
 
 
 def test_functions_of_the_files_own_are_opened(onnx_file):
-    double = helper.make_function("own.ops", "Double", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],
-                                  [helper.make_opsetid("", 17)])  # fmt: skip
+    double = helper.make_function(
+        "own.ops", "Double", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
+    )
     made = around([node("Double", "x", "y", domain="own.ops")], functions=[double])
     assert [n.op.kind for n in costmodel.load(onnx_file(made)).graph.nodes][:2] == ["conv2d", "add"]
 

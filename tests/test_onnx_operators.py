@@ -62,7 +62,7 @@ BODIES = {
     "same": ([node("Conv", "x dw.weight", "y", strides=[2, 2], auto_pad="SAME_UPPER")],
              [tensor("dw.weight", 8, 8, 3, 3)], "pad_same conv2d"),
     "uneven": ([node("Conv", "x dw.weight", "y", pads=[0, 0, 1, 1])], [tensor("dw.weight", 8, 8, 3, 3)], "pad conv2d"),
-    "layer norm": ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]), 
+    "layer norm": ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]),
                     node("LayerNormalization", "t ln.weight ln.bias", "l"),
                     node("Transpose", "l", "y", perm=[0, 3, 1, 2])],
                    [tensor("ln.weight", 8), tensor("ln.bias", 8)],

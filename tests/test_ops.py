@@ -62,8 +62,12 @@ class Leaf(Op):
 def case(op, shapes, wants, trains):
     """A graph of one op whose inputs come from leaves, those in `wants` trained."""
     leaves = [
-        Node(f"leaf.{name}", Leaf(tuple(shape), 64 if name in op.shape_only else 0), (INPUT,),
-             frozenset({"value"} if name in wants else ()))  # fmt: skip
+        Node(
+            f"leaf.{name}",
+            Leaf(tuple(shape), 64 if name in op.shape_only else 0),
+            (INPUT,),
+            frozenset({"value"} if name in wants else ()),
+        )
         for name, shape in zip(op.inputs, shapes)
     ]
     return Graph((*leaves, Node("op", op, tuple(leaf.name for leaf in leaves), frozenset(trains))))
@@ -76,8 +80,10 @@ def predicted(op, shapes, wants, trains, convention="torch"):
 
 # Lean forms take a place where these are frozen; the folded ones stand where nothing is differentiated.
 FROZEN = {
-    "shift_norm": {"weight"}, "lean_group_norm": {"weight"},
-    "folded_conv2d": {"weight"}, "folded_norm": {"weight", "bias"},
+    "shift_norm": {"weight"},
+    "lean_group_norm": {"weight"},
+    "folded_conv2d": {"weight"},
+    "folded_norm": {"weight", "bias"},
 }
 WITHOUT_BACKWARD = ("folded_conv2d", "folded_norm")
 
@@ -236,9 +242,7 @@ def test_frozen_and_evaluated_change_what_draws_on_the_batch_and_nothing_else():
     for op, _ in EXAMPLES:
         frozen, evaluated = op.frozen(), op.evaluated()
         assert frozen == (replace(op, statistics="frozen") if isinstance(op, BatchNorm) else op)
-        assert evaluated == (
-            replace(op, active=False) if hasattr(op, "active") else frozen
-        )
+        assert evaluated == (replace(op, active=False) if hasattr(op, "active") else frozen)
 
 
 # -- arrays of sizes ---------------------------------------------------------------------------------------

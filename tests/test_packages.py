@@ -73,8 +73,10 @@ def test_a_c_library_that_does_not_fit_is_done_without(run_with, before):
 
 
 def test_a_c_library_that_fits_declares_its_operators_itself(run_with):
-    run_with({**torchvision(WHOLE), "own.py": MODELS + "build = lambda: create_model('net')\n"},
-             "import costmodel\nassert costmodel.load('own:build').graph.classifier == '3'\n")  # fmt: skip
+    run_with(
+        {**torchvision(WHOLE), "own.py": MODELS + "build = lambda: create_model('net')\n"},
+        "import costmodel\nassert costmodel.load('own:build').graph.classifier == '3'\n",
+    )
 
 
 def test_a_torchvision_that_cannot_be_helped_is_told_with_its_release_and_torchs(run_with):
@@ -88,8 +90,10 @@ def test_a_torchvision_that_cannot_be_helped_is_told_with_its_release_and_torchs
         "        print(error)\n"
     )
     told = run_with({**torchvision(MISFIT.format("another")), **metadata, "own.py": MODELS}, code).splitlines()
-    wrong = (f"torchvision 0.1.2 is installed, but its C library does not fit torch {torch.__version__}: operator "
-             "torchvision::another does not exist; install the torchvision that was made for this torch")  # fmt: skip
+    wrong = (
+        f"torchvision 0.1.2 is installed, but its C library does not fit torch {torch.__version__}: operator "
+        "torchvision::another does not exist; install the torchvision that was made for this torch"
+    )
     assert told == [wrong, f"cannot import 'own': {wrong}"]
 
 

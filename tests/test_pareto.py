@@ -103,18 +103,37 @@ def test_a_picture_of_plans(tmp_path):
     """Their letters are no K."""
     plans = ",".join(f"plan:{'f' * (18 - k)}{letter * k}t" for letter in "tM" for k in (2, 3))
     path = tmp_path / "plans.svg"
-    result = run("mobilenet_v2", "--strategy", f"full,{plans}", "--maximise", "trained_blocks", "--minimise",
-                 "peak_bytes", "--figure", str(path))  # fmt: skip
+    result = run(
+        "mobilenet_v2",
+        "--strategy",
+        f"full,{plans}",
+        "--maximise",
+        "trained_blocks",
+        "--minimise",
+        "peak_bytes",
+        "--figure",
+        str(path),
+    )
     assert result.exit_code == 0 and path.exists()
 
 
 def test_json_says_what_the_objectives_were():
-    result = run("mobilenet_v2", "--strategy", "full,blocks:1..3", "--minimise", "saved_bytes", "--maximise",
-                 "trainable_parameters", "--format", "json")  # fmt: skip
+    result = run(
+        "mobilenet_v2",
+        "--strategy",
+        "full,blocks:1..3",
+        "--minimise",
+        "saved_bytes",
+        "--maximise",
+        "trainable_parameters",
+        "--format",
+        "json",
+    )
     document = json.loads(result.stdout)
     assert document["objectives"] == [
-        {"column": "saved_bytes", "better": "less"}, {"column": "trainable_parameters", "better": "more"}
-    ]  # fmt: skip
+        {"column": "saved_bytes", "better": "less"},
+        {"column": "trainable_parameters", "better": "more"},
+    ]
     assert [point["strategy"] for point in document["points"]] == ["full", "blocks:1", "blocks:2", "blocks:3"]
     assert all(point["frontier"] for point in document["points"])
 
@@ -145,8 +164,10 @@ def test_accuracy_is_joined_by_strategy(accuracies):
     path = accuracies("strategy,accuracy\nblocks:2,0.71\nlast,0.65\nblocks:1,0.6\n")
     rows = rows_of(run(*AXES, "--accuracy", path, "--format", "csv").stdout)
     assert [(row["strategy"], float(row["accuracy"]), row["frontier"]) for row in rows] == [
-        ("last", 0.65, "0"), ("blocks:1", 0.6, "0"), ("blocks:2", 0.71, "1")
-    ]  # fmt: skip
+        ("last", 0.65, "0"),
+        ("blocks:1", 0.6, "0"),
+        ("blocks:2", 0.71, "1"),
+    ]
     assert len({row["peak_bytes"] for row in rows[1:]}) == 1  # so that blocks:2 beats both others
 
 

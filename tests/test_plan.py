@@ -125,11 +125,16 @@ def test_other_objectives_and_limits_equal_brute_force(tiny, rows, budgets):
         assert best.value == pytest.approx(max(map(worth, fitting)), abs=1e-9)
         best = plan(network, budget, "blocks", **asked)
         most = max(map(trained, fitting))
-        assert (best.value, best.estimate.flops["total"]) == (most, min(c[1] for k, c in fitting.items() if trained(k) == most))
+        assert (best.value, best.estimate.flops["total"]) == (
+            most,
+            min(c[1] for k, c in fitting.items() if trained(k) == most),
+        )
         flops = sorted({cost[1] for cost in fitting.values()})
         limit = flops[len(flops) // 2]
         best = plan(network, budget, max_flops=limit, **asked)
-        assert best.value == max(v for v, work, peak in [*fitting.values(), *others] if work <= limit and peak <= budget)
+        assert best.value == max(
+            v for v, work, peak in [*fitting.values(), *others] if work <= limit and peak <= budget
+        )
         best = plan(network, budget, contiguous=True, **asked)
         whole = [cost[0] for code, cost in fitting.items() if "f" not in code.lstrip("f")]
         assert best.value == max(whole)
@@ -221,7 +226,9 @@ def test_the_command(tmp_path):
     document = json.loads(result.stdout)
     assert result.exit_code == 0 and document["estimate"]["memory_bytes"]["peak"] <= 40_000_000
     assert f"plan:{document['strategy'][5:]}" == document["strategy"]
-    again = CliRunner().invoke(main, ["report", "mcunet_5fps", "--strategy", str(path), "--convention", "lean", "--format", "json"])
+    again = CliRunner().invoke(
+        main, ["report", "mcunet_5fps", "--strategy", str(path), "--convention", "lean", "--format", "json"]
+    )
     report = json.loads(again.stdout)
     assert report["memory_bytes"] == document["estimate"]["memory_bytes"] and report["strategy"] == str(path)
     result = run("mcunet_5fps", "--budget", "40MB", "-o", str(path))
@@ -235,7 +242,8 @@ def test_the_command(tmp_path):
     (["mcunet_5fps", "--budget", "0MB"], "budget"),
     (["mcunet_5fps", "--budget", "64MB", "--maximise", "accuracy"], "allowed: parameters, blocks, or a .csv file"),
     (["mcunet_5fps", "--budget", "64MB", "--maximise", "nowhere.csv"], "'nowhere.csv' cannot be read"),
-    (["mcunet_5fps", "--budget", "64MB", "--convention", "ideal"], "'ideal' has no peaks of parts to plan with; allowed: torch, lean"),
+    (["mcunet_5fps", "--budget", "64MB", "--convention", "ideal"],
+     "'ideal' has no peaks of parts to plan with; allowed: torch, lean"),
     (["mcunet_5fps", "--budget", "64MB", "--max-flops", "5"], "takes at most 5 FLOPs: with the classifier alone"),
     (["mcunet_5fps", "--budget", "64MB", "--batch", "0"], "batch is 0; allowed: an integer >= 1"),
     (["mcunet_5fps", "--budget", "64MB", "-o", "plan.txt"], "allowed: a name that ends in .yaml"),

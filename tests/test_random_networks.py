@@ -83,8 +83,15 @@ def block_networks(draw):
         },
         "stochastic_depth": draw(st.sampled_from([0, 0.2])),
         "add_inplace": draw(st.booleans()),
-        "stem": [{"conv": draw(WIDTHS), "kernel": 3, "stride": 2, "bias": draw(st.booleans()),
-                  "at": ["stem.conv", "stem.norm", "stem.activation"]}],
+        "stem": [
+            {
+                "conv": draw(WIDTHS),
+                "kernel": 3,
+                "stride": 2,
+                "bias": draw(st.booleans()),
+                "at": ["stem.conv", "stem.norm", "stem.activation"],
+            }
+        ],
         "stages": rows,
         "tail": [
             *draw(st.sampled_from(pooling)),
@@ -102,9 +109,15 @@ def layers(draw, channels):
         out = draw(st.sampled_from([8, 12, 16]))
         groups = draw(st.sampled_from([g for g in (1, 2, 4, channels) if channels % g == out % g == 0]))
         kernel = draw(st.sampled_from([1, 3, [3, 5], 5]))
-        fields = {"out_channels": out, "kernel": kernel, "padding": draw(st.integers(2, 3)), "groups": groups,
-                  "stride": draw(st.sampled_from([1, 1, 2, [1, 2]])), "dilation": draw(st.sampled_from([1, 1, 2])),
-                  "bias": draw(st.booleans())}
+        fields = {
+            "out_channels": out,
+            "kernel": kernel,
+            "padding": draw(st.integers(2, 3)),
+            "groups": groups,
+            "stride": draw(st.sampled_from([1, 1, 2, [1, 2]])),
+            "dilation": draw(st.sampled_from([1, 1, 2])),
+            "bias": draw(st.booleans()),
+        }
         return {"op": kind, **fields}, out
     if kind == "norm":
         norm = draw(NORMS)
@@ -115,8 +128,11 @@ def layers(draw, channels):
         pool = draw(st.sampled_from(["avg_pool2d", "max_pool2d"]))
         window = {"kernel": draw(st.integers(2, 3)), "stride": draw(st.integers(1, 2)), "padding": 1}
         return {"op": pool, **window, "ceil": draw(st.booleans())}, channels
-    noise = [{"op": "dropout", "p": 0.3}, {"op": "stochastic_depth", "p": 0.3},
-             {"op": "stochastic_depth", "p": 0.3, "mode": "batch"}]
+    noise = [
+        {"op": "dropout", "p": 0.3},
+        {"op": "stochastic_depth", "p": 0.3},
+        {"op": "stochastic_depth", "p": 0.3, "mode": "batch"},
+    ]
     return draw(st.sampled_from(noise)), channels
 
 
@@ -158,8 +174,14 @@ def node_networks(draw):
         {"name": "classifier.0", "op": draw(st.sampled_from(["relu", "hardswish", "sigmoid"]))},
         {"name": "classifier.1", "op": "linear", "out_features": "classes"},
     ]
-    return {"network": "random", "resolution": draw(st.integers(9, 24)), "classes": CLASSES, "nodes": nodes,
-            "blocks": blocks, "classifier": "classifier"}
+    return {
+        "network": "random",
+        "resolution": draw(st.integers(9, 24)),
+        "classes": CLASSES,
+        "nodes": nodes,
+        "blocks": blocks,
+        "classifier": "classifier",
+    }
 
 
 STRATEGIES = st.sampled_from(["full", "last", "norm+last", "bias", "inference", "blocks:1", "blocks:all"])

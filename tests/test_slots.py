@@ -9,11 +9,20 @@ from costmodel.step.timeline import compile
 
 def test_every_number_stands_where_its_size_is_filled_in():
     slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1)
-    filled = slots.filled({
-        "values": ["v0", "v1", "v2"], "kept": ["k0", "k1"], "parameters": ["p0"], "forward": ["f0", "f1"],
-        "backward": ["b0", "b1"], "after": ["a0", "a1"], "stopped": ["s0"], "item": ["i"], "number": ["n"],
-        "whole": ["w"],
-    })  # fmt: skip
+    filled = slots.filled(
+        {
+            "values": ["v0", "v1", "v2"],
+            "kept": ["k0", "k1"],
+            "parameters": ["p0"],
+            "forward": ["f0", "f1"],
+            "backward": ["b0", "b1"],
+            "after": ["a0", "a1"],
+            "stopped": ["s0"],
+            "item": ["i"],
+            "number": ["n"],
+            "whole": ["w"],
+        }
+    )
     assert [filled[slots.value(v)] for v in range(3)] == ["v0", "v1", "v2"]
     assert [filled[slots.kept(k)] for k in range(2)] == ["k0", "k1"] and filled[slots.parameter(0)] == "p0"
     assert [filled[slots.forward(i)] for i in range(2)] == ["f0", "f1"]

@@ -169,8 +169,10 @@ def test_stochastic_depth_rises_with_the_blocks(spec_file):
 
 
 def test_own_names_for_modules(spec_file):
-    own = ("{first: 3, block: body.$k, expand: [p$i.c, p$i.n, p$i.a], depthwise: [p$i.c, p$i.n, p$i.a], "
-           "project: [p$i.c, p$i.n], squeeze_excite: [s.p, s.r, s.a, s.e, s.g, s.m], add: sum}")
+    own = (
+        "{first: 3, block: body.$k, expand: [p$i.c, p$i.n, p$i.a], depthwise: [p$i.c, p$i.n, p$i.a], "
+        "project: [p$i.c, p$i.n], squeeze_excite: [s.p, s.r, s.a, s.e, s.g, s.m], add: sum}"
+    )
     graph = costmodel.load(spec_file(changed(BLOCKS, "classes: 10\n", f"classes: 10\nmodules: {own}\n"))).graph
     assert graph.blocks == ("body.3", "body.4")
     names = [node.name for node in graph.nodes]
@@ -185,15 +187,25 @@ IN_BLOCKS = [
     ("out: 16", "ot: 16", "line 8, stages[0]", "unknown key 'ot'; did you mean 'out'?", "(allowed: activation, "),
     ("op: flatten,", "op: flaten,", "line 11, tail[1]", "unknown op 'flaten'; did you mean 'flatten'?", "(allowed: "),
     ("op: flatten,", "op: flatten, axis: 1,", "line 11, tail[1]", "unknown key of flatten 'axis'", "(allowed: none)"),
-    ("gate: {op: hardsigmoid}", "gate: {op: hardsigmod}", "line 8, stages[0]", "unknown op 'hardsigmod'; did you mean "
-     "'hardsigmoid'?", "(allowed: "),
+    (
+        "gate: {op: hardsigmoid}",
+        "gate: {op: hardsigmod}",
+        "line 8, stages[0]",
+        "unknown op 'hardsigmod'; did you mean 'hardsigmoid'?",
+        "(allowed: ",
+    ),
     ("{gate: {op: hardsigmoid}}", "{gate: {}}", "gate", "'op' is missing", ""),
     ("classes: 10", "classes: 10\nactivation: {inplace: true}", "activation", "'op' is missing", ""),
     ("classes: 10", "classes: 10\nnorm: {op: [batch_norm]}", "norm", "['batch_norm']", "allowed: "),
     ("{gate: {op: hardsigmoid}}", "{of: middle}", "squeeze_excite.of", "unknown value 'middle'", "expanded, input"),
     ("{gate: {op: hardsigmoid}}", "{ratio: -1}", "squeeze_excite.ratio", "-1", "allowed: "),
-    ("expand: 2", "kind: inverted", "line 8, stages[0].kind", "'inverted'; did you mean 'inverted_residual'?",
-     "(allowed: conv, inverted_residual, universal)"),
+    (
+        "expand: 2",
+        "kind: inverted",
+        "line 8, stages[0].kind",
+        "'inverted'; did you mean 'inverted_residual'?",
+        "(allowed: conv, inverted_residual, universal)",
+    ),
     ("expand: 2", "expand: 0", "line 8, stages[0].expand", "found 0", "allowed: "),
     ("expand: 2", "expand: -3", "line 8, stages[0].expand", "found -3", "allowed: "),
     ("expand: 2", "expand: .nan", "line 8, stages[0].expand", "found nan", "a number"),
@@ -218,27 +230,57 @@ IN_BLOCKS = [
     ("at: flatten", "at: a..b", "line 11, tail[1]", "'a..b'", "allowed: "),
     ("classes: 10", "classes: 0", "classes", "found 0", "an integer >= 1"),
     ("classes: 10", "classes: 10\nclasses: 11", "line 4", "the key 'classes' stands twice", ""),
-    ("classes: 10", "classes: 10\nmodules: plan", "modules", "unknown naming 'plan'; did you mean 'plain'?",
-     "(allowed: mit_han_lab, "),
+    (
+        "classes: 10",
+        "classes: 10\nmodules: plan",
+        "modules",
+        "unknown naming 'plan'; did you mean 'plain'?",
+        "(allowed: mit_han_lab, ",
+    ),
     ("classes: 10", "classes: 10\nclassifier: head", "line 1", "no node stands in 'head'", ""),
     ("classes: 10", "classes: 10\nwidth: 0", "width", "width is 0", "allowed: a number > 0, at most 1000"),
     ("classes: 10", "classes: 10\nstochastic_depth: 2", "stochastic_depth", "2", "allowed: "),
-    ("classes: 10", "classes: 10\nactivation: {op: relu, inplace: 'yes'}", "line 7, stem[0]", "inplace is 'yes'",
-     "true or false"),
-    ("classes: 10", "classes: 10\nactivation: {op: gelu, approximate: fast}", "line 7, stem[0]",
-     "approximate is 'fast'", "none, tanh"),
+    (
+        "classes: 10",
+        "classes: 10\nactivation: {op: relu, inplace: 'yes'}",
+        "line 7, stem[0]",
+        "inplace is 'yes'",
+        "true or false",
+    ),
+    (
+        "classes: 10",
+        "classes: 10\nactivation: {op: gelu, approximate: fast}",
+        "line 7, stem[0]",
+        "approximate is 'fast'",
+        "none, tanh",
+    ),
     ("squeeze_excite: {gate: {op: hardsigmoid}}\n", "", "line 1", "a stage has squeeze_excite", "the network must say"),
     ("out_features: classes", "out_features: clases", "line 12, tail[2]", "out_features is 'clases'", "an integer"),
-    ("out_features: classes", "out_features: 9, in_features: 3", "line 12, tail[2]", "the input has 16 features",
-     "the layer takes 3"),
-    ("op: adaptive_avg_pool2d,", "op: avg_pool2d, kernel: 9,", "line 10, tail[0]", "no output: the window 9x9",
-     "does not fit into 2x16x8x8"),
-    ("resolution: 32", f"resolution: {10 ** 30}", "line 2, resolution", str(10**30), "64 bits"),
+    (
+        "out_features: classes",
+        "out_features: 9, in_features: 3",
+        "line 12, tail[2]",
+        "the input has 16 features",
+        "the layer takes 3",
+    ),
+    (
+        "op: adaptive_avg_pool2d,",
+        "op: avg_pool2d, kernel: 9,",
+        "line 10, tail[0]",
+        "no output: the window 9x9",
+        "does not fit into 2x16x8x8",
+    ),
+    ("resolution: 32", f"resolution: {10**30}", "line 2, resolution", str(10**30), "64 bits"),
     ("conv: 8", f"conv: {2**63 - 1}", "line 8, stages[0]", str(2 * (2**63 - 1)), "an integer of at most 64 bits"),
 ]
 IN_NODES = [
-    ("op: mean", "op: mean, inputs: [cnv]", "line 6, nodes[1]", "unknown input 'cnv'; did you mean 'conv'?",
-     "(allowed: conv, input)"),
+    (
+        "op: mean",
+        "op: mean, inputs: [cnv]",
+        "line 6, nodes[1]",
+        "unknown input 'cnv'; did you mean 'conv'?",
+        "(allowed: conv, input)",
+    ),
     ("op: mean", "op: mean, inputs: [fc]", "nodes[1]", "'fc'", "cycle"),
     ("op: mean", "op: mean, inputs: [pool]", "nodes[1]", "'pool'", "cycle"),
     ("op: mean", "op: mean, inputs: conv", "line 6, nodes[1].inputs", "found 'conv'", "a list"),
@@ -251,16 +293,31 @@ IN_NODES = [
     (", op: mean", "", "line 6, nodes[1]", "'op' is missing", ""),
     ("op: mean", "op: 3", "line 6, nodes[1].op", "found 3", "a text"),
     ("out_channels: 8, ", "", "line 5, nodes[0]", "conv2d lacks 'out_channels'", ""),
-    ("out_channels: 8", "out_channels: 8, in_channels: 4", "line 5, nodes[0]", "the input has 3 channels",
-     "the convolution takes 4"),
+    (
+        "out_channels: 8",
+        "out_channels: 8, in_channels: 4",
+        "line 5, nodes[0]",
+        "the input has 3 channels",
+        "the convolution takes 4",
+    ),
     ("kernel: 3", "kernel: 9", "line 5, nodes[0]", "no output: the kernel 9x9", "does not fit into the input 2x3x8x8"),
     ("kernel: 3", "kernel: 3, groups: 2", "line 5, nodes[0]", "groups 2 does not divide in_channels 3", ""),
     ("classes: 4", "classes: 4\nblocks: [b]", "line 1", "no node stands in 'b'", ""),
     ("classes: 4", "classes: 4\nwidth: 0.5", "line 1", "a list of nodes has no width multiplier", "allowed: width 1"),
-    ("classes: 4", "classes: 4\nstem: [{conv: 3, at: [a]}]", "line 1", "'nodes' stands beside 'stem'",
-     "allowed: one of the two"),
-    ("{name: pool, ", "{name: again@conv, op: conv2d, out_channels: 8, kernel: 1}\n  - {name: pool, ", "conv",
-     "(8, 8, 1, 1)", "(8, 3, 3, 3)"),
+    (
+        "classes: 4",
+        "classes: 4\nstem: [{conv: 3, at: [a]}]",
+        "line 1",
+        "'nodes' stands beside 'stem'",
+        "allowed: one of the two",
+    ),
+    (
+        "{name: pool, ",
+        "{name: again@conv, op: conv2d, out_channels: 8, kernel: 1}\n  - {name: pool, ",
+        "conv",
+        "(8, 8, 1, 1)",
+        "(8, 3, 3, 3)",
+    ),
 ]
 NOT_SPECS = [
     (b"", "", "found nothing", "a mapping"),
@@ -271,8 +328,12 @@ NOT_SPECS = [
     (b"\x00\x01\x02", "", "not valid YAML", ""),
     (b"network: [a\n", "line 2", "not valid YAML", ""),
     (b"network:\n\t- a\n", "line 2", "not valid YAML", ""),
-    (b"network: !!python/object/apply:os.system [echo]\n", "line 1, network", "python/object/apply:os.system",
-     "allowed: plain values"),
+    (
+        b"network: !!python/object/apply:os.system [echo]\n",
+        "line 1, network",
+        "python/object/apply:os.system",
+        "allowed: plain values",
+    ),
     (b"network: !mine x\n", "line 1, network", "'!mine'", "allowed: plain values"),
     (b"network: !!int abc\n", "line 1, network", "'abc' is no int", ""),
     (b"network: !!bool abc\n", "line 1, network", "'abc' is no bool", ""),

@@ -56,7 +56,9 @@ def test_a_network_without_blocks_or_classifier_says_so():
     with pytest.raises(CostmodelError, match="^strategy 'blocks:1': the network has no blocks$"):
         apply("blocks:1", graph)
     for text in ("last", "bias", "norm+last"):
-        with pytest.raises(CostmodelError, match=f"^strategy '{re.escape(text)}': the network has no classifier to train$"):
+        with pytest.raises(
+            CostmodelError, match=f"^strategy '{re.escape(text)}': the network has no classifier to train$"
+        ):
             apply(text, graph)
 
 
@@ -109,10 +111,7 @@ def test_bias_trains_every_bias_and_the_classifier_on_frozen_statistics():
     nodes = of("mobilenet_v3_small", "bias")
     with_bias = {name for name in kinds(nodes, "conv2d") if "bias" in nodes[name].op.params()}
     assert len(with_bias) == 18  # two of each of 9 squeeze-and-excites
-    assert trains(nodes) == {
-        BIAS: kinds(nodes, "batch_norm") | with_bias,
-        BOTH: {"classifier.0", "classifier.3"},
-    }
+    assert trains(nodes) == {BIAS: kinds(nodes, "batch_norm") | with_bias, BOTH: {"classifier.0", "classifier.3"}}
     assert set(statistics(nodes).values()) == {"frozen"}
 
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from costmodel.strategies import StrategyText, read_text, split_list
 
-TEXTS = ("full", "blocks:3", "blocks:", "mobiletl:4,norm=full", "plan:fbMt,prefix_slices=8", "my.plan.yaml,checkpoint=blocks",
-         "C:\\plans\\one.yml", "full,", "full,norm", "full,norm=", "full,a=b=c")  # fmt: skip
+TEXTS = ("full", "blocks:3", "blocks:", "mobiletl:4,norm=full", "plan:fbMt,prefix_slices=8",
+         "my.plan.yaml,checkpoint=blocks", "C:\\plans\\one.yml", "full,", "full,norm", "full,norm=",
+         "full,a=b=c")  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -31,11 +32,17 @@ def test_families():
     found = [(str(read_text(s).family), read_text(s).blocks)
              for s in ("full", "blocks:3", "mobiletl:4,norm=full", "plan:fbMt", "my.plan.yaml")]  # fmt: skip
     assert found == [
-        ("full", None), ("blocks", 3), ("mobiletl,norm=full", 4), ("plan:fbMt", None), ("my.plan.yaml", None)
-    ]  # fmt: skip
+        ("full", None),
+        ("blocks", 3),
+        ("mobiletl,norm=full", 4),
+        ("plan:fbMt", None),
+        ("my.plan.yaml", None),
+    ]
 
 
 def test_a_list_is_split_before_names_and_not_before_options():
     assert split_list("full,blocks:3,checkpoint=blocks,prefix_slices=8,bias") == [
-        "full", "blocks:3,checkpoint=blocks,prefix_slices=8", "bias"
-    ]  # fmt: skip
+        "full",
+        "blocks:3,checkpoint=blocks,prefix_slices=8",
+        "bias",
+    ]

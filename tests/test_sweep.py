@@ -34,8 +34,15 @@ def expected(network, cell):
     sizes = {key: cell.pop(key) for key in ("classes", "width") if key in cell}
     one = costmodel.estimate(costmodel.load(network, **sizes), **cell)
     memory = one.memory_bytes
-    return (memory["saved"], memory["step_peak"], memory["peak"], one.flops["forward"], one.flops["backward"],
-            one.trainable_parameters, one.trained_blocks)  # fmt: skip
+    return (
+        memory["saved"],
+        memory["step_peak"],
+        memory["peak"],
+        one.flops["forward"],
+        one.flops["backward"],
+        one.trainable_parameters,
+        one.trained_blocks,
+    )
 
 
 def check_cells(network, sweep, rows=None):
@@ -51,8 +58,13 @@ def check_cells(network, sweep, rows=None):
 
 
 def test_two_hundred_random_cells_of_a_large_grid():
-    sweep = costmodel.sweep("mobilenet_v2", strategy=["full", "last", "norm+last", "blocks:1..17"], batch="1..512",
-                            resolution="97..224", target="cpu,threads=1")  # fmt: skip
+    sweep = costmodel.sweep(
+        "mobilenet_v2",
+        strategy=["full", "last", "norm+last", "blocks:1..17"],
+        batch="1..512",
+        resolution="97..224",
+        target="cpu,threads=1",
+    )
     assert len(sweep) == 20 * 128 * 512
     assert all(len(column) == len(sweep) and column.dtype == np.int64 for column in map(sweep.__getitem__, COLUMNS))
     chosen = random.Random(0).sample(range(len(sweep)), 180)
@@ -209,13 +221,24 @@ def test_arithmetic_of_lines_is_that_of_arrays():
         for other in (b, 3, column, dense):
             x, y = a.dense(), other.dense() if isinstance(other, Line) else other
             for got, want in (
-                (a + other, x + y), (other + a, y + x), (a - other, x - y), (other - a, y - x), (a * other, x * y),
-                (other * a, y * x), (np.maximum(a, other), np.maximum(x, y)), (np.minimum(other, a), np.minimum(y, x)),
-                (a > other, x > y), (other >= a, y >= x), (a < other, x < y), (a == other, x == y),
+                (a + other, x + y),
+                (other + a, y + x),
+                (a - other, x - y),
+                (other - a, y - x),
+                (a * other, x * y),
+                (other * a, y * x),
+                (np.maximum(a, other), np.maximum(x, y)),
+                (np.minimum(other, a), np.minimum(y, x)),
+                (a > other, x > y),
+                (other >= a, y >= x),
+                (a < other, x < y),
+                (a == other, x == y),
                 (a != other, x != y),
                 (np.where(column > 4, a, other), np.where(column > 4, x, y)),
-                (np.where(dense > 4, other, a), np.where(dense > 4, y, x)), (-a // 4, -x // 4), (a % 3, x % 3),
-            ):  # fmt: skip
+                (np.where(dense > 4, other, a), np.where(dense > 4, y, x)),
+                (-a // 4, -x // 4),
+                (a % 3, x % 3),
+            ):
                 got = got.dense() if isinstance(got, Line) else got
                 assert np.array_equal(np.broadcast_to(got, (4, 4)), np.broadcast_to(want, (4, 4)))
 
@@ -262,7 +285,7 @@ def test_columns_and_views_of_a_sweep():
     with pytest.raises(CostmodelError, match="did you mean 'saved_bytes'"):
         sweep["saved_byte"]
     with pytest.raises(AttributeError, match="columns are strategy"):
-        sweep.memory
+        getattr(sweep, "memory")  # noqa: B009
 
 
 def test_to_dataframe_and_parquet(tmp_path, monkeypatch):

@@ -41,10 +41,14 @@ def test_memory_of_a_chunked_sweep_does_not_grow():
 def test_memory_of_a_written_sweep_does_not_grow(tmp_path, suffix):
     if suffix == "parquet":
         pytest.importorskip("pyarrow")
-    assert does_not_grow(*(
-        cells_and_memory(strategies, 1024, f"sum(write(plan, {str(tmp_path / f'{len(strategies[1])}.{suffix}')!r}))")
-        for strategies in (["full", "last"], ["full", "blocks:1..7"])
-    ))  # fmt: skip
+    assert does_not_grow(
+        *(
+            cells_and_memory(
+                strategies, 1024, f"sum(write(plan, {str(tmp_path / f'{len(strategies[1])}.{suffix}')!r}))"
+            )
+            for strategies in (["full", "last"], ["full", "blocks:1..7"])
+        )
+    )
 
 
 @pytest.mark.slow

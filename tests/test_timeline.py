@@ -40,8 +40,9 @@ def check_balance(estimate):
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 @pytest.mark.parametrize("strategy", ["full", "norm+last", "bias", "blocks:3", "mobiletl:3", "last", "tinytl-lb"])
 def test_every_storage_is_released_once_and_the_gradients_and_the_loss_stay(strategy, convention, optimizer):
-    estimate = costmodel.estimate("efficientnet_b0", strategy, batch=2, resolution=65, convention=convention,
-                                  optimizer=optimizer, target="none")  # fmt: skip
+    estimate = costmodel.estimate(
+        "efficientnet_b0", strategy, batch=2, resolution=65, convention=convention, optimizer=optimizer, target="none"
+    )
     check_balance(estimate)
     assert estimate.left_bytes == estimate.memory_bytes["gradients"] + 4
 
@@ -113,7 +114,9 @@ def test_the_update_of_adam_holds_two_tensors_of_a_parameter_and_the_one_before(
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
 def test_earlier_gradients_are_resident_under_accumulation(name):
-    once, twice = (costmodel.estimate(name, "full", batch=2, resolution=65, accumulate=n, target="none") for n in (1, 3))
+    once, twice = (
+        costmodel.estimate(name, "full", batch=2, resolution=65, accumulate=n, target="none") for n in (1, 3)
+    )
     gradients = once.memory_bytes["gradients"]
     before_once, before_twice = (e.peak_bytes - e.step_peak_bytes for e in (once, twice))
     assert before_twice - before_once == gradients
@@ -121,7 +124,9 @@ def test_earlier_gradients_are_resident_under_accumulation(name):
 
 
 def test_cuda_rounds_every_block_up_to_512_bytes():
-    tensors, cuda = (costmodel.estimate("mobilenet_v2", "full", batch=3, resolution=65, target=t) for t in ("none", "cuda"))
+    tensors, cuda = (
+        costmodel.estimate("mobilenet_v2", "full", batch=3, resolution=65, target=t) for t in ("none", "cuda")
+    )
     rounded = -(-tensors.memory.sizes // 512) * 512
     rounded[cuda.memory.timeline.slots.number] = 0  # Python's numbers are on the CPU
     assert np.array_equal(cuda.memory.sizes, rounded)

@@ -72,14 +72,22 @@ def test_small_images_have_global_pooling_and_1x1_convolutions():
     found = branches("mobilenet_v2", "tinytl-l,resolution=32")
     last = found[16]
     assert [node.op.kind for node in last] == [
-        "adaptive_avg_pool2d", "conv2d", "batch_norm", "relu", "conv2d", "batch_norm", "add",
-    ]  # fmt: skip
+        "adaptive_avg_pool2d",
+        "conv2d",
+        "batch_norm",
+        "relu",
+        "conv2d",
+        "batch_norm",
+        "add",
+    ]
     assert last[1].op.kernel == (1, 1)
     assert found[1][0].op.kind == "avg_pool2d"
     (note,) = notes(apply("tinytl-l,resolution=32", load("mobilenet_v2").graph))
     assert note.startswith("10 lite residual branches, from features.8 on, pool to one pixel")
     estimate("mobilenet_v2", "tinytl-l,resolution=32", resolution=32)
-    with pytest.raises(CostmodelError, match="lite_residual.pooling' .avg_pool2d.: no output: the window 2x2.*resolution=R"):
+    with pytest.raises(
+        CostmodelError, match="lite_residual.pooling' .avg_pool2d.: no output: the window 2x2.*resolution=R"
+    ):
         estimate("mobilenet_v2", "tinytl-l", resolution=32)
 
 

@@ -49,8 +49,9 @@ SLOW = {
         "mobilenetv1_100", "mobilenetv2_100", "mobilenetv2_140", "mobilenetv3_small_100", "mobilenetv3_large_100",
         "mobilenetv3_rw", "tf_mobilenetv3_small_minimal_100", "tf_mobilenetv3_large_075", "mobilenetv4_conv_medium",
         "mobilenetv4_conv_blur_medium", "mobilenetv4_hybrid_medium", "mnasnet_small", "mnasnet_100", "semnasnet_100",
-        "fbnetc_100", "fbnetv3_b", "efficientnet_b0", "tf_efficientnet_b0", "efficientnet_lite0", "tf_efficientnet_lite0",
-        "efficientnet_es", "efficientnetv2_rw_t", "tf_efficientnetv2_b0", "spnasnet_100", "hardcorenas_a",
+        "fbnetc_100", "fbnetv3_b", "efficientnet_b0", "tf_efficientnet_b0", "efficientnet_lite0",
+        "tf_efficientnet_lite0", "efficientnet_es", "efficientnetv2_rw_t", "tf_efficientnetv2_b0", "spnasnet_100",
+        "hardcorenas_a",
         "hardcorenas_f", "lcnet_100", "tinynet_a", "mobilenet_edgetpu_100", "mobilenet_edgetpu_v2_xs", "mixnet_m",
         "tf_mixnet_s", "ghostnet_100", "ghostnetv2_100", "rexnet_100", "resnet18", "resnet50", "convnext_atto",
         "starnet_s1", "regnety_002", "fastvit_t8", "mobileone_s0", "efficientvit_b0", "mobilevit_xxs")},
@@ -108,7 +109,9 @@ def hold_against_itself(name, batch, resolution):
             loss.backward()
         del loss
         assert (estimate.flops["forward"], estimate.flops["backward"]) == (
-            counter.flops["forward"], counter.flops["backward"]), strategy  # fmt: skip
+            counter.flops["forward"],
+            counter.flops["backward"],
+        ), strategy
         assert estimate.trainable_parameters == sum(p.numel() for p in module.parameters() if p.requires_grad), strategy
         if strategy in ("full", "blocks:3"):
             module.zero_grad(set_to_none=True)
@@ -134,8 +137,10 @@ def test_every_family_costs_what_is_predicted(name):
 
 
 def test_a_trace_is_the_spec_of_the_same_network():
-    for name, spec in (("torchvision:mobilenet_v2", "mobilenet_v2"), ("timm:mobilenetv4_conv_small",
-                       "mobilenet_v4_conv_small")):  # fmt: skip
+    for name, spec in (
+        ("torchvision:mobilenet_v2", "mobilenet_v2"),
+        ("timm:mobilenetv4_conv_small", "mobilenet_v4_conv_small"),
+    ):
         traced, written = costmodel.load(name), costmodel.load(spec)
         assert traced.graph.blocks == written.graph.blocks
         assert traced.graph.classifier == written.graph.classifier
@@ -156,8 +161,9 @@ def test_tracing_leaves_the_module_as_it_is():
     assert torch.equal(state, torch.random.get_rng_state())
     for part, other in zip(module.modules(), before.modules()):
         assert part.training == other.training and vars(part).keys() == vars(other).keys()
-    for (name, tensor), (_, other) in zip(module.state_dict(keep_vars=True).items(),
-                                          before.state_dict(keep_vars=True).items()):  # fmt: skip
+    for (name, tensor), (_, other) in zip(
+        module.state_dict(keep_vars=True).items(), before.state_dict(keep_vars=True).items()
+    ):
         assert torch.equal(tensor, other) and tensor.requires_grad == other.requires_grad, name
 
 
@@ -208,8 +214,11 @@ BODIES = {
     "rolled": lambda net, x: x.roll((1, -1), (2, 3)).sigmoid(),
     "picked": lambda net, x: x.sigmoid()[:, net.order],
     "standardised": lambda net, x: functional.conv2d(
-        x, functional.batch_norm(net.stem.weight.view(1, 8, -1), None, None, training=True).view(8, 3, 3, 3)[:, :2],
-        net.stem.bias, groups=4),
+        x,
+        functional.batch_norm(net.stem.weight.view(1, 8, -1), None, None, training=True).view(8, 3, 3, 3)[:, :2],
+        net.stem.bias,
+        groups=4,
+    ),
     "a table that is learned": lambda net, x: x * net.fc(net.blur.view(9, 8)).sigmoid().mean(1)[:8].view(8, 1, 1),
     "a constant": lambda net, x: x * torch.arange(8.0).mul(0.1).sin().view(8, 1, 1),
     "one axis": lambda net, x: x * net.parts[0](x.mean((2, 3)).unsqueeze(1)).sigmoid().transpose(1, 2).unsqueeze(-1),

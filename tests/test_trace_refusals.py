@@ -87,7 +87,8 @@ def test_backward_hooks_are_refused():
 
 def test_a_factory_makes_a_network(tmp_path, monkeypatch):
     (tmp_path / "own_models.py").write_text(
-        "from torch import nn\n\n\ndef build(num_classes=4):\n    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(),"
+        "from torch import nn\n\n\ndef build(num_classes=4):\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(),"
         " nn.LazyLinear(num_classes) if num_classes == 9 else nn.Linear(4 * 222 * 222, num_classes))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -64,7 +64,9 @@ class Patches(nn.Module):
 HEADS = {
     "two heads": lambda x: [x.contiguous().unflatten(2, (2, 4)).transpose(1, 2)] * 3,
     "one key for both": lambda x: [
-        x.contiguous().unflatten(2, (2, 4)).transpose(1, 2), *[x[:, None, :, :4].contiguous()] * 2],
+        x.contiguous().unflatten(2, (2, 4)).transpose(1, 2),
+        *[x[:, None, :, :4].contiguous()] * 2,
+    ],
     "one head": lambda x: [x.contiguous(), x.sigmoid().contiguous(), x.tanh().contiguous()],
     "heads that lie together": lambda x: [x.unflatten(2, (2, 4)).transpose(1, 2).contiguous()] * 3,
     "features that lie apart": lambda x: [x.unflatten(2, (2, 4)).transpose(1, 2)] * 3,

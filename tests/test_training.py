@@ -1,8 +1,8 @@
 """Lean modules learn: a small network of inverted residual blocks, pre-trained on some digits, moves on to others."""
 
 import copy
-from functools import lru_cache
-from typing import Dict, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ CHANCE = 1 / 5
 EPOCHS = 6
 
 
-@lru_cache(maxsize=None)
+@cache
 def digits(first):
     """The five digits from `first` on, 16x16: images and labels (0 to 4) to train on, and others to test on."""
     bunch = datasets.load_digits()
@@ -87,8 +87,8 @@ class Learned(NamedTuple):
     """A network that has moved on: its tensors before and after, the share of test images that it tells apart."""
 
     module: nn.Module
-    before: Dict[str, torch.Tensor]
-    after: Dict[str, torch.Tensor]
+    before: dict[str, torch.Tensor]
+    after: dict[str, torch.Tensor]
     accuracy: float
 
 
@@ -96,7 +96,7 @@ class Learned(NamedTuple):
 def learned(network, pretrained):
     """By strategy: the lean network with the pre-trained weights and a new classifier, trained on the digits 5 to 9."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def learn(strategy):
         torch.manual_seed(1)  # draws the classifier and the branches
         module = realize(network, strategy, "lean")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import click
 
@@ -13,7 +13,7 @@ from ..cli import check_budget, echo_json, estimate_options, options, request
 @options("network")
 @click.option("--strategy", "strategies", multiple=True, help="A strategy; give several. [all]")
 @options(*(name for name in estimate_options if name != "strategy"), "budget", "format")
-def command(network: str, strategies: Tuple[str, ...], budget: Optional[int], form: str, **asked: Any) -> None:
+def command(network: str, strategies: tuple[str, ...], budget: int | None, form: str, **asked: Any) -> None:
     """Put strategies on NETWORK side by side: a line for each.
 
     Exits with 1 if the peak of none is within the budget.

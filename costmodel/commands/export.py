@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -12,7 +12,7 @@ from ..cli import network_options, options
 @click.command("export")
 @options("network", *network_options, "resolution")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The YAML file to write. [stdout]")
-def command(network: str, resolution: Optional[int], output: Optional[str], **asked: Any) -> None:
+def command(network: str, resolution: int | None, output: str | None, **asked: Any) -> None:
     """Write NETWORK as a spec, node by node; costmodel reads it back and estimates the same.
 
     What a module chose by its images' size, such as padding, is written as chosen at --resolution.

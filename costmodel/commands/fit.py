@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -15,7 +15,7 @@ from ..studies.fit import AXES
 @click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
 @click.option("--max", "axis", metavar="|".join(AXES), help="Find the largest value of this that fits.")
 @options("format")
-def command(network: str, budget: str, axis: Optional[str], form: str, **asked: Any) -> None:
+def command(network: str, budget: str, axis: str | None, form: str, **asked: Any) -> None:
     """Tell whether a training step of NETWORK peaks within a budget, and by how much.
 
     Exits with 0 if it does, with 1 if not.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import click
 
 from ..cli import echo_json, options
@@ -15,7 +13,7 @@ from ..cli import echo_json, options
 @click.option("--like", default="*", metavar="PATTERN", help="With --source: only names like this, as 'mobilenet*'.")
 @click.option("--families", is_flag=True, help="With --source: a line for every family.")
 @options("format")
-def command(what: str, source: Optional[str], like: str, families: bool, form: str) -> None:
+def command(what: str, source: str | None, like: str, families: bool, form: str) -> None:
     """List the networks, strategies, conventions or optimizers that can be named.
 
     With --source, every network is built and traced, which takes a while; the last column says whether it can be.

@@ -19,9 +19,15 @@ from ..cli import axis_options, echo_json, options
 @axis_options
 @options("format")
 def command(
-    sources: tuple[str, ...], less: tuple[str, ...], more: tuple[str, ...], accuracy: str | None,
-    figure: str | None, force: bool, form: str, **axes: tuple[str, ...],
-) -> None:  # fmt: skip
+    sources: tuple[str, ...],
+    less: tuple[str, ...],
+    more: tuple[str, ...],
+    accuracy: str | None,
+    figure: str | None,
+    force: bool,
+    form: str,
+    **axes: tuple[str, ...],
+) -> None:
     """Find the frontier of NETWORK's strategies, or of tables that `sweep` wrote.
 
     Two or three objectives: columns of a sweep (trained_blocks is one), step_flops or accuracy. By default least

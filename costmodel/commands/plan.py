@@ -10,15 +10,27 @@ from ..cli import echo_json, options, request
 
 
 @click.command("plan")
-@options("network", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-         "blocks_are")  # fmt: skip
+@options(
+    "network", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype", "blocks_are"
+)
 @click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
 @click.option("--max-flops", type=int, help="FLOPs of a step at most, all its micro-batches included.")
-@click.option("--maximise", default="parameters", show_default=True, metavar="parameters|blocks|FILE.csv",
-              help="What trained parts are worth; a file has the columns block, value, and maybe choice.")
+@click.option(
+    "--maximise",
+    default="parameters",
+    show_default=True,
+    metavar="parameters|blocks|FILE.csv",
+    help="What trained parts are worth; a file has the columns block, value, and maybe choice.",
+)
 @click.option("--contiguous", is_flag=True, help="Everything above the lowest part that trains must train too.")
-@click.option("--no-checkpoint", "checkpoint", is_flag=True, flag_value=False, default=True,
-              help="Run no block again in the backward pass.")
+@click.option(
+    "--no-checkpoint",
+    "checkpoint",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Run no block again in the backward pass.",
+)
 @click.option("--effective-batch", type=int, help="Images for an update, in micro-batches; instead of --batch.")
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
 @click.option("--figure", type=click.Path(), help="Draw it beside full fine-tuning: a .png, .svg or .pdf file.")
@@ -59,8 +71,17 @@ def command(
         from ..views.figures.style import save
 
         one = found.estimate.request
-        full = estimate(found.network, "full", one.batch, one.resolution, one.convention, one.optimizer.name,
-                        asked["target"], one.dtype.name, one.accumulate)  # fmt: skip
+        full = estimate(
+            found.network,
+            "full",
+            one.batch,
+            one.resolution,
+            one.convention,
+            one.optimizer.name,
+            asked["target"],
+            one.dtype.name,
+            one.accumulate,
+        )
         save(plan_figure(found, full), figure)
     if form == "json":
         echo_json(found.to_dict())

@@ -15,9 +15,13 @@ from ..cli import check_budget, echo_json, estimate_options, options, request
 @click.option("--layers", is_flag=True, help="A line for every layer instead of every block.")
 @click.option("--figure", type=click.Path(), help="Draw the memory over one step: a .png, .svg or .pdf file.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json", "csv", "markdown", "trace"]), default="table",
-    show_default=True, help="trace: the timeline for Perfetto and chrome://tracing.",
-)  # fmt: skip
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "markdown", "trace"]),
+    default="table",
+    show_default=True,
+    help="trace: the timeline for Perfetto and chrome://tracing.",
+)
 def command(network: str, budget: int | None, layers: bool, figure: str | None, form: str, **asked: Any) -> None:
     """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
 
@@ -74,5 +78,7 @@ def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str,
     peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
     if peak >= here.peak_bytes:
         return []
-    return [f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: realize(...,"
-            " memory_format='best') takes it (--target cpu,channels_last)."]  # fmt: skip
+    return [
+        f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: realize(...,"
+        " memory_format='best') takes it (--target cpu,channels_last)."
+    ]

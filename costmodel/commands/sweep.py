@@ -13,8 +13,12 @@ from ..cli import axis_options, echo_json, options
 @click.command("sweep")
 @options("network")
 @axis_options
-@click.option("-o", "--output", type=click.Path(),
-              help="A .csv or .parquet file, written in chunks; if interrupted, run it again.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="A .csv or .parquet file, written in chunks; if interrupted, run it again.",
+)
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
 @click.option("--force", is_flag=True, help="Replace an output that is there.")
 @options("format")

@@ -20,9 +20,16 @@ from ..cli import echo_json, network_options, options
 @click.option("--summary", is_flag=True, help="A line for every network: its largest differences.")
 @options("convention", "optimizer", "target", "dtype", "accumulate", *network_options, "format")
 def command(
-    networks: tuple[str, ...], strategies: tuple[str, ...], batches: tuple[int, ...],
-    resolutions: tuple[int, ...], papers: bool, summary: bool, convention: str, form: str, **asked: Any,
-) -> None:  # fmt: skip
+    networks: tuple[str, ...],
+    strategies: tuple[str, ...],
+    batches: tuple[int, ...],
+    resolutions: tuple[int, ...],
+    papers: bool,
+    summary: bool,
+    convention: str,
+    form: str,
+    **asked: Any,
+) -> None:
     """Run real steps of NETWORKs (all shipped ones by default) and hold the predictions against them.
 
     Exits with 1 if a prediction does not hold. Needs torch, but for --papers.
@@ -62,9 +69,13 @@ def needs_torch() -> Callable[..., Any]:
 
 
 def cases_of(
-    networks: Sequence[str], strategies: Sequence[str], batches: Sequence[int], resolutions: Sequence[int],
-    convention: str, of_network: dict[str, Any],
-) -> list[tuple[Any, str, int, int]]:  # fmt: skip
+    networks: Sequence[str],
+    strategies: Sequence[str],
+    batches: Sequence[int],
+    resolutions: Sequence[int],
+    convention: str,
+    of_network: dict[str, Any],
+) -> list[tuple[Any, str, int, int]]:
     """(network, strategy, batch, resolution) of every step to be run; all there are of what is not named."""
     from ..files.shipped import shipped_names
     from ..frontends import load

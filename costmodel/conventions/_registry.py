@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import NamedTuple
 
 from ..errors import check_name
 from ..graph.checkpointing import GIVEN, RNG_STATE, rerun_of, reruns
@@ -16,7 +17,7 @@ class Read(NamedTuple):
 
     node: int
     operand: str
-    gradients: Tuple[str, ...]  # whose formulas read it
+    gradients: tuple[str, ...]  # whose formulas read it
 
 
 class Kept(NamedTuple):
@@ -29,14 +30,14 @@ class Kept(NamedTuple):
 
     node: int
     operand: str
-    value: Optional[int]
-    readers: Tuple[Read, ...]
-    rerun: Optional[int] = None
+    value: int | None
+    readers: tuple[Read, ...]
+    rerun: int | None = None
 
 
 KeptRule = Callable[[Graph], Iterable[Read]]
-OwnMemory = Callable[[Graph, Tuple[Shape, ...], Tuple[Kept, ...], Tuple[Size, ...], int], Dict[str, Size]]
-Elementwise = Callable[[Node, Shape, Tuple[str, ...]], Optional[Tuple[Size, Size]]]
+OwnMemory = Callable[[Graph, tuple[Shape, ...], tuple[Kept, ...], tuple[Size, ...], int], dict[str, Size]]
+Elementwise = Callable[[Node, Shape, tuple[str, ...]], tuple[Size, Size] | None]
 
 
 class Convention(NamedTuple):
@@ -54,15 +55,15 @@ class Convention(NamedTuple):
     reads: KeptRule
     measurable: bool  # a real run can be held against it
     lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
-    memory: Optional[OwnMemory]
-    elementwise: Optional[Elementwise]
+    memory: OwnMemory | None
+    elementwise: Elementwise | None
 
-    def kept(self, graph: Graph) -> Tuple[Kept, ...]:
+    def kept(self, graph: Graph) -> tuple[Kept, ...]:
         """What is kept, each storage once, in the order in which it is first kept; what second runs keep comes last."""
         return _kept(self, graph)
 
 
-CONVENTIONS: Dict[str, Convention] = {}
+CONVENTIONS: dict[str, Convention] = {}
 
 
 def convention(
@@ -70,8 +71,8 @@ def convention(
     summary: str,
     measurable: bool = False,
     lower: Callable[[Graph], Graph] = lambda graph: graph,
-    memory: Optional[OwnMemory] = None,
-    elementwise: Optional[Elementwise] = None,
+    memory: OwnMemory | None = None,
+    elementwise: Elementwise | None = None,
 ) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""
 
@@ -89,9 +90,9 @@ def find(name: str) -> Convention:
 
 
 @lru_cache(maxsize=512)
-def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
-    readers: Dict[tuple, List[Read]] = {}
-    values: Dict[tuple, Optional[int]] = {}
+def _kept(convention: Convention, graph: Graph) -> tuple[Kept, ...]:
+    readers: dict[tuple, list[Read]] = {}
+    values: dict[tuple, int | None] = {}
     again, number = reruns(graph, convention.measurable), rerun_of(graph, convention.measurable)
     reads = [(read, value_of(graph, read.node, read.operand)) for read in convention.reads(graph)]
     for rerun in again:
@@ -110,7 +111,7 @@ def _kept(convention: Convention, graph: Graph) -> Tuple[Kept, ...]:
     return tuple(sorted(kept, key=lambda one: one.rerun is not None))
 
 
-def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
+def value_of(graph: Graph, node: int, operand: str) -> int | None:
     """The value that a node's operand is (the first with that content), or None where it is an extra."""
     if operand == "y":
         return graph.content[node + 1]
@@ -118,7 +119,7 @@ def value_of(graph: Graph, node: int, operand: str) -> Optional[int]:
     return graph.content[graph.reads[node][inputs.index(operand)]] if operand in inputs else None
 
 
-def kept_values(graph: Graph, reads: Iterable[Read], stock: bool) -> Set[Tuple[Optional[int], Optional[int]]]:
+def kept_values(graph: Graph, reads: Iterable[Read], stock: bool) -> set[tuple[int | None, int | None]]:
     """What is kept, as (number of the rerun that keeps it, None: the forward pass does; the value)."""
     number = rerun_of(graph, stock)
     kept = {(number.get(read.node), value_of(graph, read.node, read.operand)) for read in reads}
@@ -143,7 +144,7 @@ def each_read(graph: Graph, stock: bool) -> Iterator[Read]:
         op = node.op
         needs = op.torch_needs() if stock else op.needs()
         there = resident(graph, i)
-        gradients: Dict[str, List[str]] = {}
+        gradients: dict[str, list[str]] = {}
         for gradient in needs if stock and op.stock.joint else demanded:
             for operand in needs[gradient]:
                 if operand not in there:

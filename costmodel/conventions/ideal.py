@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
-
 from ..graph.checkpointing import rerun_of
 from ..graph.graph import Graph
 from ._registry import Read, convention, each_read, kept_values, value_of
 
 
 @convention("ideal", "what the demanded gradients' formulas read, at the fewest bits")
-def ideal(graph: Graph) -> List[Read]:
+def ideal(graph: Graph) -> list[Read]:
     reads = list(each_read(graph, stock=False))
     kept = kept_values(graph, reads, stock=False)
     rerun = rerun_of(graph, stock=False)
     return [read for read in reads if not read_off(graph, read, rerun.get(read.node), kept)]
 
 
-def read_off(graph: Graph, read: Read, rerun: Optional[int], kept: set) -> bool:
+def read_off(graph: Graph, read: Read, rerun: int | None, kept: set) -> bool:
     """Whether an extra need not be stored because a value that is kept anyway carries the same information.
 
     rerun: number of the rerun in which the reader stands.

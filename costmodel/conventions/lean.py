@@ -5,9 +5,9 @@ The graph is rewritten first: every op becomes its lean form, so that what is pr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from typing import Dict, Iterator
 
 from ..graph.checkpointing import rerun_of
 from ..graph.graph import Graph
@@ -25,7 +25,7 @@ def lower(graph: Graph) -> Graph:
     rerun = rerun_of(graph)
     kept = kept_values(graph, ideal(graph), stock=True)
     anyhow = {value for _, value in kept}
-    readers: Dict[int, int] = {}
+    readers: dict[int, int] = {}
     shared = set()  # values whose gradient may not be overwritten
     for node, reads in zip(graph.nodes, graph.reads):
         for name, v in zip(node.op.inputs, reads):
@@ -51,13 +51,15 @@ def lower(graph: Graph) -> Graph:
 
 
 def uncall(graph: Graph) -> Graph:
-    """The graph in which no module is called that stands partly in the frozen prefix: the root runs its parts itself."""
-    inside, outside = ({scope for node in part for scope in graph.frames(node)}
-                       for part in (graph.nodes[: graph.prefix], graph.nodes[graph.prefix :]))  # fmt: skip
+    """The graph without calls of modules that stand partly in the frozen prefix: the root runs their parts itself."""
+    inside, outside = (
+        {scope for node in part for scope in graph.frames(node)}
+        for part in (graph.nodes[: graph.prefix], graph.nodes[graph.prefix :])
+    )
     return replace(graph, containers=graph.containers | (inside & outside))
 
 
-def folded(graph: Graph, readers: Dict[int, int]) -> Dict[int, str]:
+def folded(graph: Graph, readers: dict[int, int]) -> dict[int, str]:
     """Pairs of a convolution and the frozen norm after it in the part that runs without autograd: each one's other."""
     pairs = {}
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):

@@ -17,7 +17,7 @@ are fitted to the 8 bars of the FLOPs figure.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, Tuple
+from collections.abc import Iterator
 
 from ..graph.graph import Graph, Node
 from ..ops.activation import Activation
@@ -31,10 +31,10 @@ HARDSWISH = (7, 9)
 
 
 def memory(
-    graph: Graph, shapes: Tuple[Shape, ...], kept: Tuple[Kept, ...], sizes: Tuple[Size, ...], item: int
-) -> Dict[str, Size]:
+    graph: Graph, shapes: tuple[Shape, ...], kept: tuple[Kept, ...], sizes: tuple[Size, ...], item: int
+) -> dict[str, Size]:
     """The training memory of the ProxylessNAS figure, and its parameters."""
-    saved_by: Dict[int, Size] = {}
+    saved_by: dict[int, Size] = {}
     for one, size in zip(kept, sizes):
         whole = graph.nodes[one.node].op.kind == "relu6" and one.operand == "sides"
         saved_by[one.node] = saved_by.get(one.node, 0) + (item * numel(shapes[one.node + 1]) if whole else size)
@@ -48,7 +48,7 @@ def memory(
     return {"parameters": parameters, "peak": parameters + highest}
 
 
-def elementwise(node: Node, y: Shape, demanded: Tuple[str, ...]) -> "Tuple[Size, Size] | None":
+def elementwise(node: Node, y: Shape, demanded: tuple[str, ...]) -> tuple[Size, Size] | None:
     """Operations of a node, forward and backward, where they are not the op's own."""
     op = node.op
     if op.kind == "batch_norm" and op.statistics == "batch":

@@ -12,7 +12,7 @@ github.com/mit-han-lab/tinyml, tinytl/utils/memory_cost_profiler.py:
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, Tuple
+from collections.abc import Iterator
 
 from ..graph.graph import Graph, Node, within
 from ..ops.activation import Activation
@@ -23,10 +23,10 @@ FROZEN_BITS = 8
 
 
 def memory(
-    graph: Graph, shapes: Tuple[Shape, ...], kept: Tuple[Kept, ...], sizes: Tuple[Size, ...], item: int
-) -> Dict[str, Size]:
+    graph: Graph, shapes: tuple[Shape, ...], kept: tuple[Kept, ...], sizes: tuple[Size, ...], item: int
+) -> dict[str, Size]:
     """The memory that the authors print, and its parameters."""
-    saved_by: Dict[int, Size] = {}
+    saved_by: dict[int, Size] = {}
     for one, size in zip(kept, sizes):
         saved_by[one.node] = saved_by.get(one.node, 0) + size
     parameters = parameter_bytes(graph, item)
@@ -39,7 +39,7 @@ def parameter_bytes(graph: Graph, item: int) -> int:
     return item * trained + (graph.count_parameters() - trained) * FROZEN_BITS // 8
 
 
-def forward_peak(graph: Graph, shapes: Tuple[Shape, ...], saved_by: Dict[int, Size], item: int) -> Size:
+def forward_peak(graph: Graph, shapes: tuple[Shape, ...], saved_by: dict[int, Size], item: int) -> Size:
     """The largest over the layers of what those before it saved, its temporary and the shortcut.
 
     saved_by: bytes by number of the node that saves them.
@@ -81,7 +81,7 @@ def _temporary(node: Node, x: Size, y: Size) -> Size:
     return x if op.is_norm or isinstance(op, Activation) else 0
 
 
-def _shortcut(graph: Graph, scope: str) -> "int | None":
+def _shortcut(graph: Graph, scope: str) -> int | None:
     """The value that a block adds to its main branch: its own input."""
     for node, reads in zip(graph.nodes, graph.reads):
         if node.op.kind == "add" and within(node.name, scope):

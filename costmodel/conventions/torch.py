@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from typing import Iterator
 
 from ..graph.graph import Graph
 from ._registry import Read, convention, each_read

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -21,15 +22,15 @@ class Block(dict):
     def __init__(self, source: str, place: str, line: int) -> None:
         super().__init__()
         self.source, self.place, self.line = source, place, line
-        self.lines: Dict[str, int] = {}  # of each key
+        self.lines: dict[str, int] = {}  # of each key
 
-    def error(self, message: object, key: Optional[str] = None) -> CostmodelError:
+    def error(self, message: object, key: str | None = None) -> CostmodelError:
         """An error at this mapping, or at one of its keys."""
         place = ".".join(filter(None, (self.place, key)))
         line = self.lines.get((key or "").partition("[")[0], self.line)
         return CostmodelError(f"{self.source}, line {line}{', ' + place if place else ''}: {message}")
 
-    def only(self, keys: Iterable[str]) -> "Block":
+    def only(self, keys: Iterable[str]) -> Block:
         """The part of this mapping under some keys."""
         part = Block(self.source, self.place, self.line)
         part.update({key: self[key] for key in keys if key in self})
@@ -43,11 +44,11 @@ class Field(NamedTuple):
     An int also passes for a float, a bool for neither.
     """
 
-    types: Tuple[type, ...]
+    types: tuple[type, ...]
     default: Any = None
     required: bool = False
-    least: Optional[int] = None
-    above: Optional[float] = None
+    least: int | None = None
+    above: float | None = None
 
 
 def parse(text: str, source: str) -> Block:
@@ -103,7 +104,7 @@ def _left_open(text: str) -> int:
     return text.count("[") + text.count("{") - text.count("]") - text.count("}")
 
 
-def _kind(node: Optional[yaml.Node]) -> str:
+def _kind(node: yaml.Node | None) -> str:
     return {"sequence": "a list", "scalar": "a single value"}.get(getattr(node, "id", ""), "nothing")
 
 
@@ -115,9 +116,7 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
     if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
         raise CostmodelError(f"{where}: tag {node.tag!r} is not allowed; allowed: plain values, lists and mappings")
     if isinstance(node, yaml.SequenceNode):
-        return [
-            _convert(item, source, f"{place}[{i}]", constructor, depth + 1) for i, item in enumerate(node.value)
-        ]
+        return [_convert(item, source, f"{place}[{i}]", constructor, depth + 1) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         block = Block(source, place, line)
         for key_node, value in node.value:
@@ -143,7 +142,7 @@ def write(value: Any, flow: bool = False) -> str:
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=flow, width=10**6).rstrip()
 
 
-def read(block: Block, schema: Mapping[str, Field]) -> Dict[str, Any]:
+def read(block: Block, schema: Mapping[str, Field]) -> dict[str, Any]:
     """The values of a mapping by its schema, defaults filled in; raises for unknown, missing or wrong ones."""
     for key in block:
         if key not in schema:

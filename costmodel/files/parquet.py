@@ -5,8 +5,9 @@ Types are exact: strings for names, int64 for integers, null where there is no n
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def schema(names: Iterable[str], types: Mapping[str, type]) -> Any:
     return pa.schema([(name, kinds[types.get(name, int)]) for name in names])
 
 
-def write(columns: Dict[str, np.ndarray], path: str, types: Mapping[str, type]) -> None:
+def write(columns: dict[str, np.ndarray], path: str, types: Mapping[str, type]) -> None:
     """Write columns to a file; types as `schema` takes them."""
     pa = arrow()
     fields = schema(columns, types)
@@ -70,7 +71,7 @@ def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
         file.write_table(pa.Table.from_batches(group, fields))
 
 
-def read(path: str) -> Dict[str, List[Any]]:
+def read(path: str) -> dict[str, list[Any]]:
     """The columns of a file, None where there is no number. Raises CostmodelError where it cannot be read."""
     pa = arrow()
     try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Tuple
 
 from ..errors import CostmodelError
 
@@ -17,8 +16,8 @@ def shipped_text(path: str) -> str:
     return (SPECS / path).read_text(encoding="utf-8")
 
 
-@lru_cache(maxsize=None)
-def shipped_names(folder: str) -> Tuple[str, ...]:
+@cache
+def shipped_names(folder: str) -> tuple[str, ...]:
     """Names of the YAML files in a folder of specs/, without their suffix."""
     names = (entry.name for entry in (SPECS / folder).iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from ..errors import CostmodelError
 from . import parquet
 from .parquet import is_parquet
 
 
-def read_table(path: str) -> Dict[str, List[Any]]:
+def read_table(path: str) -> dict[str, list[Any]]:
     """The columns of a Parquet file, or of a CSV file with a header: numbers where a column is of numbers, None where
     it is blank.
 
@@ -33,7 +33,7 @@ def read_table(path: str) -> Dict[str, List[Any]]:
     return {name: _numbers([row[i].strip() for row in rows]) for i, name in enumerate(header)}
 
 
-def _numbers(cells: List[str]) -> List[Any]:
+def _numbers(cells: list[str]) -> list[Any]:
     for read in (int, float):
         try:
             return [read(cell) if cell else None for cell in cells]

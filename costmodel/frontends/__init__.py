@@ -43,9 +43,12 @@ FRONTENDS = (
 
 
 def load(
-    network: str | Network | Any, classes: int | None = None, width: float | None = None, blocks_are: str = "",
+    network: str | Network | Any,
+    classes: int | None = None,
+    width: float | None = None,
+    blocks_are: str = "",
     allow_unknown: bool = False,
-) -> Network:  # fmt: skip
+) -> Network:
     """The network of a shipped spec's name, of a path to a YAML or an ONNX file, of torchvision:NAME, timm:NAME or
     package.module:factory, or of a torch.nn.Module; a Network is returned as it is.
 

@@ -10,9 +10,10 @@ What torch.utils.checkpoint(..., use_reentrant=False) does, torch 2.13:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from functools import lru_cache
-from typing import AbstractSet, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..errors import CostmodelError
 from .graph import Graph, within
@@ -33,8 +34,8 @@ class Rerun(NamedTuple):
 
     scope: str
     run: range
-    given: Tuple[int, ...]
-    inputs: Tuple[int, ...]
+    given: tuple[int, ...]
+    inputs: tuple[int, ...]
     first: int
     last: int
     whole: bool
@@ -59,13 +60,14 @@ def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
     cut = graph.prefix if graph.prefix_slices > 1 else 0
     for rerun in reruns(graph):
         if rerun.run.start < cut:
-            raise CostmodelError(f"block {rerun.scope!r} cannot be checkpointed: the frozen prefix, which is cut into"
-                                 " slices, ends in it")  # fmt: skip
+            raise CostmodelError(
+                f"block {rerun.scope!r} cannot be checkpointed: the frozen prefix, which is cut into slices, ends in it"
+            )
     return graph
 
 
 @lru_cache(maxsize=512)
-def reruns(graph: Graph, stock: bool = True) -> Tuple[Rerun, ...]:
+def reruns(graph: Graph, stock: bool = True) -> tuple[Rerun, ...]:
     """The reruns of a graph, in order.
 
     stock: as PyTorch's formulas have it, not by what the demanded gradients need. Raises CostmodelError where a block
@@ -80,18 +82,21 @@ def rerun_of(graph: Graph, stock: bool = True) -> Mapping[int, int]:
     return {i: k for k, rerun in enumerate(reruns(graph, stock)) for i in rerun.run}
 
 
-def _rerun(graph: Graph, scope: str, stock: bool) -> Optional[Rerun]:
+def _rerun(graph: Graph, scope: str, stock: bool) -> Rerun | None:
     inside = [i for i, node in enumerate(graph.nodes) if within(node.name, scope)]
     run = range(inside[0], inside[-1] + 1)
     if len(run) != len(inside):
-        raise CostmodelError(f"block {scope!r} cannot be checkpointed: {graph.nodes[run.start].name} and what follows"
-                             " are not all in it")  # fmt: skip
+        raise CostmodelError(
+            f"block {scope!r} cannot be checkpointed: {graph.nodes[run.start].name} and what follows are not all in it"
+        )
     given = dict.fromkeys(v for i in run for v in graph.reads[i] if v <= run.start)
     for i, reads in enumerate(graph.reads[run.stop :], run.stop):
         for v in reads:
             if run.start < v < run.stop:
-                raise CostmodelError(f"block {scope!r} cannot be checkpointed: {graph.nodes[i].name} reads"
-                                     f" {graph.nodes[v - 1].name} in the midst of it")  # fmt: skip
+                raise CostmodelError(
+                    f"block {scope!r} cannot be checkpointed: {graph.nodes[i].name} reads"
+                    f" {graph.nodes[v - 1].name} in the midst of it"
+                )
     _refuse_overwritten(graph, scope, run)
     saves = [i for i in run if saved_by(graph, i, stock)]
     if not saves:
@@ -103,7 +108,7 @@ def _rerun(graph: Graph, scope: str, stock: bool) -> Optional[Rerun]:
     return Rerun(scope, run, tuple(given), tuple(contents), saves[0], last, whole, is_random)
 
 
-def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:
+def saved_by(graph: Graph, i: int, stock: bool) -> Set[str]:
     """Everything that a node's autograd node saves, parameters and buffers included."""
     op, demanded = graph.nodes[i].op, graph.demanded[i]
     if not demanded:
@@ -115,7 +120,7 @@ def saved_by(graph: Graph, i: int, stock: bool) -> AbstractSet[str]:
 
 def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:
     """Raise CostmodelError where a node in place overwrites what the block is given: the second run needs it."""
-    same: Dict[int, int] = {}  # value -> the one whose storage it is
+    same: dict[int, int] = {}  # value -> the one whose storage it is
     for i in run:
         node, v = graph.nodes[i], graph.reads[i][0]
         result = node.op.result

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import prod
-from typing import Callable, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from ..errors import CostmodelError, unknown
 from .op import Extra, Op, Result
@@ -32,9 +32,9 @@ class Node:
 
     name: str
     op: Op
-    inputs: Tuple[str, ...]
-    trains: FrozenSet[str] = frozenset()
-    owner: Optional[str] = None
+    inputs: tuple[str, ...]
+    trains: frozenset[str] = frozenset()
+    owner: str | None = None
     until: str = ""
 
     def __post_init__(self) -> None:
@@ -66,20 +66,20 @@ class Graph:
     wrong number of inputs, or a parameter that is not there is said to train.
     """
 
-    nodes: Tuple[Node, ...]
-    blocks: Tuple[str, ...] = ()
+    nodes: tuple[Node, ...]
+    blocks: tuple[str, ...] = ()
     classifier: str = ""
-    containers: FrozenSet[str] = frozenset()
+    containers: frozenset[str] = frozenset()
     prefix_slices: int = 1
-    checkpointed: Tuple[str, ...] = ()
-    as_is: Optional["Graph"] = None
-    idle: Tuple[Tuple[str, str, Tuple[int, ...]], ...] = ()
+    checkpointed: tuple[str, ...] = ()
+    as_is: Graph | None = None
+    idle: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.nodes:
             raise CostmodelError("the graph has no nodes")
         made = {INPUT}
-        shapes: Dict[Tuple[str, str], Tuple[int, ...]] = {}
+        shapes: dict[tuple[str, str], tuple[int, ...]] = {}
         scopes = set()
         reads = {node.name: node.inputs for node in self.nodes}
         for node in self.nodes:
@@ -119,18 +119,18 @@ class Graph:
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def map(self, change: Callable[[Node], Node]) -> "Graph":
+    def map(self, change: Callable[[Node], Node]) -> Graph:
         """The graph with every node changed by a function."""
         return replace(self, nodes=tuple(change(node) for node in self.nodes))
 
     @cached_property
-    def reads(self) -> Tuple[Tuple[int, ...], ...]:
+    def reads(self) -> tuple[tuple[int, ...], ...]:
         """For each node, the numbers of the values it reads."""
         number = {INPUT: 0, **{node.name: i + 1 for i, node in enumerate(self.nodes)}}
         return tuple(tuple(number[name] for name in node.inputs) for node in self.nodes)
 
     @cached_property
-    def content(self) -> Tuple[int, ...]:
+    def content(self) -> tuple[int, ...]:
         """For each value, the first value with the same content: a view is its input again."""
         content = [0]
         for node, reads in zip(self.nodes, self.reads):
@@ -138,19 +138,19 @@ class Graph:
         return tuple(content)
 
     @cached_property
-    def resident(self) -> FrozenSet[int]:
+    def resident(self) -> frozenset[int]:
         """The values that are parameters or buffers of the network, seen as they are or in another shape."""
         own = {i + 1 for i, node in enumerate(self.nodes) if node.op.result is Result.RESIDENT}
         return frozenset(v for v, first in enumerate(self.content) if first in own) if own else frozenset()
 
     @cached_property
-    def bits(self) -> Tuple[int, ...]:
+    def bits(self) -> tuple[int, ...]:
         """For each value, bits per element; 0: of the network's own data type."""
         own = (0, *(node.op.bits for node in self.nodes))
         return tuple(own[first] for first in self.content)
 
     @cached_property
-    def wants_gradient(self) -> Tuple[bool, ...]:
+    def wants_gradient(self) -> tuple[bool, ...]:
         """For each value, whether its gradient is computed: something that trains lies before it."""
         wants = [False]
         for node, reads in zip(self.nodes, self.reads):
@@ -159,7 +159,7 @@ class Graph:
         return tuple(wants)
 
     @cached_property
-    def demanded(self) -> Tuple[Tuple[str, ...], ...]:
+    def demanded(self) -> tuple[tuple[str, ...], ...]:
         """For each node, the gradients that its backward computes: names of inputs and parameters."""
         return tuple(
             tuple(
@@ -185,16 +185,16 @@ class Graph:
             first -= 1
         return 0
 
-    def block_of(self, node: Node) -> Optional[int]:
+    def block_of(self, node: Node) -> int | None:
         """Index of the block in which a node stands, if in any."""
         return next((self._block_numbers[s] for s in prefixes(node.name) if s in self._block_numbers), None)
 
     @cached_property
-    def _block_numbers(self) -> Dict[str, int]:
+    def _block_numbers(self) -> dict[str, int]:
         return {scope: k for k, scope in enumerate(self.blocks)}
 
-    def frames(self, node: Node) -> Tuple[str, ...]:
-        """Scopes of the modules that are being called while a node runs, outermost first, the network's own left out."""
+    def frames(self, node: Node) -> tuple[str, ...]:
+        """Scopes of the modules that are being called while a node runs, outermost first, without the network's own."""
         return tuple(scope for scope in prefixes(node.scope) if scope not in self.containers)
 
     @property
@@ -208,7 +208,7 @@ class Graph:
         return self.nodes[-1].op.is_loss
 
     @cached_property
-    def parts(self) -> Tuple[Tuple[str, range], ...]:
+    def parts(self) -> tuple[tuple[str, range], ...]:
         """The nodes in consecutive runs, for reports: stem, each block, head, classifier, loss."""
         blocks = [self.block_of(node) for node in self.nodes]
         inside = [i for i, k in enumerate(blocks) if k is not None]
@@ -231,9 +231,9 @@ class Graph:
         return tuple((name, range(run[0], run[-1] + 1)) for name, run in runs)
 
     @cached_property
-    def parameters(self) -> Dict[Tuple[str, str], Tuple[Tuple[int, ...], bool]]:
+    def parameters(self) -> dict[tuple[str, str], tuple[tuple[int, ...], bool]]:
         """(owner, name) -> (shape, whether it trains), each parameter once however often it is used."""
-        found: Dict[Tuple[str, str], Tuple[Tuple[int, ...], bool]] = {}
+        found: dict[tuple[str, str], tuple[tuple[int, ...], bool]] = {}
         for node in self.nodes:
             for name, shape in node.op.params().items():
                 trains = name in node.trains or found.get((node.owner, name), (shape, False))[1]
@@ -245,7 +245,7 @@ class Graph:
         return sum(prod(shape) for shape, trains in self.parameters.values() if trains or not trained)
 
     @cached_property
-    def buffers(self) -> Dict[Tuple[str, str], Extra]:
+    def buffers(self) -> dict[tuple[str, str], Extra]:
         """(owner, name) -> what a module holds beside its parameters."""
         return {(n.owner, name): extra for n in self.nodes for name, extra in n.op.buffers().items()}
 
@@ -267,7 +267,7 @@ def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> s
 
 
 @lru_cache(maxsize=2**14)  # a plan asks for those of the same nodes over and over
-def prefixes(path: str) -> Tuple[str, ...]:
+def prefixes(path: str) -> tuple[str, ...]:
     """The path of every module that a path leads through, outermost first, itself last."""
     parts = path.split(".") if path else []
     return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))

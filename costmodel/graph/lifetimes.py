@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
-
 from .checkpointing import reruns
 from .graph import Graph
 
 
-def frame_ends(graph: Graph) -> Dict[int, List[int]]:
+def frame_ends(graph: Graph) -> dict[int, list[int]]:
     """Node -> the values that no call frame holds any longer once it has run.
 
     A reader in a deeper frame than the value's own received it through a module call, and that module holds it until
@@ -39,7 +37,7 @@ def frame_ends(graph: Graph) -> Dict[int, List[int]]:
         for i in rerun.run[:-1]:
             death[i] = min(death[i], rerun.run.stop - 1)
     death[-1] = len(graph)  # the result is the caller's
-    ends: Dict[int, List[int]] = {}
+    ends: dict[int, list[int]] = {}
     for i, end in enumerate(death):
         ends.setdefault(end, []).append(i + 1)
     return ends

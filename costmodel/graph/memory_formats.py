@@ -7,7 +7,7 @@ axes alone, so it is found once per graph: forward from op to op (Op.layout), th
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Dict, FrozenSet, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..targets.memory_order import Layout, contiguous
 from .graph import Graph
@@ -16,10 +16,10 @@ from .graph import Graph
 class Layouts(NamedTuple):
     """Of every value, and of the gradient of every value that has one."""
 
-    values: Tuple[Layout, ...]
-    gradients: Tuple[Optional[Layout], ...]
+    values: tuple[Layout, ...]
+    gradients: tuple[Layout | None, ...]
 
-    def around(self, i: int, reads: Tuple[int, ...]) -> Tuple[Tuple[Layout, ...], Optional[Layout]]:
+    def around(self, i: int, reads: tuple[int, ...]) -> tuple[tuple[Layout, ...], Layout | None]:
         """What concerns a node: its inputs' layouts, () where all is contiguous, and its gradient's."""
         inputs, gradient = tuple(self.values[v] for v in reads), self.gradients[i + 1]
         if all(map(_plain, inputs)) and (gradient is None or _plain(gradient)):
@@ -32,7 +32,7 @@ def _plain(layout: Layout) -> bool:
 
 
 @lru_cache(maxsize=512)
-def layouts_of(graph: Graph, axes: Tuple[int, ...], broadcast: FrozenSet[Tuple[int, str]]) -> Layouts:
+def layouts_of(graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[int, str]]) -> Layouts:
     """The layouts in a graph that takes contiguous images.
 
     axes: of every value, how many it has; broadcast: (node, input) of inputs that are smaller than the output.
@@ -41,7 +41,7 @@ def layouts_of(graph: Graph, axes: Tuple[int, ...], broadcast: FrozenSet[Tuple[i
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
         named = zip(node.op.inputs, reads)
         values.append(node.op.layout(axes[i + 1], *[values[v] for name, v in named if (i, name) not in broadcast]))
-    gradients: Dict[int, Layout] = {len(graph): contiguous(axes[-1])}
+    gradients: dict[int, Layout] = {len(graph): contiguous(axes[-1])}
     for i in range(len(graph) - 1, -1, -1):
         node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
         for name, v in zip(node.op.inputs, reads):

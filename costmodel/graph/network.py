@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Optional
+from typing import Any
 
 from .graph import Graph
 
@@ -22,12 +23,12 @@ class Network:
     graph: Graph
     resolution: int
     channels: int = 3
-    reference: Optional[str] = None
+    reference: str | None = None
     module: Any = None
-    retrace: Optional[Callable[[int, bool], "Network"]] = None
-    weights: Optional[Callable[[], Mapping[str, Any]]] = None
+    retrace: Callable[[int, bool], Network] | None = None
+    weights: Callable[[], Mapping[str, Any]] | None = None
 
-    def at(self, resolution: int, batch: int = 0) -> "Network":
+    def at(self, resolution: int, batch: int = 0) -> Network:
         """The network for images of another size: a module's Python is asked again, which may pad or pool otherwise.
 
         So it is for a batch of a single image, of which torch may take for contiguous what of several it copies.

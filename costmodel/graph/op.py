@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
-from typing import Any, Callable, ClassVar, Mapping, Tuple, Union
+from typing import Any, ClassVar
 
 from ..errors import CostmodelError, unknown
 from ..sizes.size import Shape, is_int
@@ -17,8 +18,8 @@ __all__ = [
     "shared_fields",
 ]  # fmt: skip
 
-Pair = Union[int, Tuple[int, int]]
-Axes = Tuple[int, ...]
+Pair = int | tuple[int, int]
+Axes = tuple[int, ...]
 
 
 class Op(Formula, Autograd, Kernels, MemoryFormat):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, check, op, shared_fields
 from ..sizes.size import Shape, numel

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, where
@@ -309,8 +310,4 @@ Add.examples = (
     (Add(inplace=True), (2, 8, 5, 3), (2, 8, 5, 3)),
     (Add(), (2, 8, 5, 3), (8, 1, 1)),
 )
-Mul.examples = (
-    (Mul(), (2, 8, 1, 1), (2, 8, 5, 3)),
-    (Mul(), (2, 8, 5, 3), (2, 8, 5, 3)),
-    (Mul(), (2, 8, 5, 3), (3,)),
-)
+Mul.examples = ((Mul(), (2, 8, 1, 1), (2, 8, 5, 3)), (Mul(), (2, 8, 5, 3), (2, 8, 5, 3)), (Mul(), (2, 8, 5, 3), (3,)))

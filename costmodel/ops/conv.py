@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import replace
 from functools import lru_cache
-from typing import AbstractSet, Any, Callable
+from typing import Any
 
 from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields
 from ..sizes.size import Shape, Size, numel, require, where, window
@@ -66,9 +67,15 @@ class ConvolutionLayer(Convolution):
     def arguments(self) -> tuple:
         """Those of the layer in torch.nn."""
         return (
-            self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation, self.groups,
+            self.in_channels,
+            self.out_channels,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
             self.bias,
-        )  # fmt: skip
+        )
 
 
 @op("conv2d")
@@ -94,7 +101,7 @@ class Conv2d(ConvolutionLayer):
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
 
-    def trained(self, names: AbstractSet[str]) -> Op:
+    def trained(self, names: Set[str]) -> Op:
         return replace(self, fixed="weight" not in names) if self.standardise else self
 
     @property
@@ -126,15 +133,20 @@ class Conv2d(ConvolutionLayer):
         # The convolution keeps w^, the division both its operands, std its input and result.
         return {**self.needs(), "x": ("standardised",), "weight": ("x", "centred", "std", "divisor")}
 
-    def saves_late(self, operands: AbstractSet[str]) -> bool:
+    def saves_late(self, operands: Set[str]) -> bool:
         return False
 
     def extras(self, x: Shape) -> dict[str, Extra]:
         if not self.has_epilogue:
             return {}
         weight, per_channel = Extra(self.params()["weight"]), Extra((self.out_channels,))
-        return {"mean": per_channel, "std": per_channel, "divisor": per_channel, "centred": weight,
-                "standardised": weight}  # fmt: skip
+        return {
+            "mean": per_channel,
+            "std": per_channel,
+            "divisor": per_channel,
+            "centred": weight,
+            "standardised": weight,
+        }
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         work = self.products(y, self._macs_per_output)
@@ -286,10 +298,7 @@ Conv2d.examples = (
     (Conv2d(8, 16, 1, bias=True, standardise=True, fixed=True), (2, 8, 7, 5)),
     (Conv2d(6, 12, 7, stride=3, padding=3, groups=3), (1, 6, 17, 16)),
 )
-Conv1d.examples = (
-    (Conv1d(1, 1, 3, padding=1), (2, 1, 9)),
-    (Conv1d(6, 4, 3, stride=2, groups=2, bias=True), (2, 6, 9)),
-)
+Conv1d.examples = ((Conv1d(1, 1, 3, padding=1), (2, 1, 9)), (Conv1d(6, 4, 3, stride=2, groups=2, bias=True), (2, 6, 9)))
 Convolve.examples = (
     (Convolve(groups=8, stride=2), (2, 8, 7, 7), (8, 1, 3, 3)),
     (Convolve(padding=1), (2, 4, 5, 5), (6, 4, 3, 3)),

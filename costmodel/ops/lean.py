@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import fields, replace
-from typing import AbstractSet, Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..graph.op import Op, Result, Scratch, Stock, op
 from ..sizes.size import Shape, maximum, numel
@@ -25,7 +26,7 @@ class Place(NamedTuple):
     partner: the path of the norm that a convolution takes in, or of the convolution that took this norm in.
     """
 
-    demanded: Tuple[str, ...]
+    demanded: tuple[str, ...]
     trains: frozenset
     alone: bool
     carried: bool
@@ -34,7 +35,7 @@ class Place(NamedTuple):
 
 
 #: Stock op -> its lean form at a place, or None where the stock op is lean enough.
-LEAN: Dict[type, Callable[[Any, Place], Optional[Op]]] = {}
+LEAN: dict[type, Callable[[Any, Place], Op | None]] = {}
 
 
 def lean(stock: Op, place: Place) -> Op:
@@ -46,7 +47,7 @@ def lean(stock: Op, place: Place) -> Op:
 def stands_for(*stock: type) -> Callable[[Callable], Callable]:
     """Decorator: registers a function (op, place) -> lean form for stock ops."""
 
-    def register(form: Callable[[Any, Place], Optional[Op]]) -> Callable:
+    def register(form: Callable[[Any, Place], Op | None]) -> Callable:
         LEAN.update(dict.fromkeys(stock, form))
         return form
 
@@ -68,7 +69,7 @@ class LeanConv2d(Conv2d):
 
     stock = Stock(in_python=True)
 
-    def saves_late(self, operands: AbstractSet[str]) -> bool:
+    def saves_late(self, operands: Set[str]) -> bool:
         return "x" not in operands  # the weight of a lean function; where the weight trains the layer is the stock one
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
@@ -106,7 +107,7 @@ class FoldedConv2d(Conv2d):
 
 
 @stands_for(Conv2d)
-def lean_conv(stock: Conv2d, place: Place) -> Optional[Op]:
+def lean_conv(stock: Conv2d, place: Place) -> Op | None:
     if stock.has_epilogue:
         return None
     if place.demanded:
@@ -154,7 +155,7 @@ class ShiftNorm(BatchNorm):
 
 
 @stands_for(BatchNorm)
-def lean_norm(stock: BatchNorm, place: Place) -> Optional[Op]:
+def lean_norm(stock: BatchNorm, place: Place) -> Op | None:
     if stock.statistics != "frozen" or "weight" in place.trains or not stock.is_plain:
         return None
     if place.partner and not place.demanded:
@@ -179,7 +180,7 @@ class LeanGroupNorm(GroupNorm):
 
 
 @stands_for(GroupNorm)
-def lean_group_norm(stock: GroupNorm, place: Place) -> Optional[Op]:
+def lean_group_norm(stock: GroupNorm, place: Place) -> Op | None:
     return as_op(LeanGroupNorm, stock) if place.demanded == ("bias",) else None
 
 
@@ -220,7 +221,7 @@ class MaskedActivation(Activation):
 
 
 @stands_for(Activation)
-def lean_activation(stock: Activation, place: Place) -> Optional[Op]:
+def lean_activation(stock: Activation, place: Place) -> Op | None:
     if not place.demanded:
         return None
     if stock.signed or stock.kind in ("relu", "relu6", "hardsigmoid"):
@@ -237,7 +238,7 @@ class PackedDropout(Dropout):
 
     stock = Stock(in_python=True)
 
-    def saves_late(self, operands: AbstractSet[str]) -> bool:
+    def saves_late(self, operands: Set[str]) -> bool:
         return True
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
@@ -253,7 +254,7 @@ class PackedDropout(Dropout):
 
 
 @stands_for(Dropout)
-def lean_dropout(stock: Dropout, place: Place) -> Optional[Op]:
+def lean_dropout(stock: Dropout, place: Place) -> Op | None:
     return as_op(PackedDropout, stock) if place.demanded and not stock.result.is_view else None
 
 
@@ -267,9 +268,7 @@ class LeanAvgPool2d(AvgPool2d):
         return self.needs()
 
     def module(self, library: Any) -> Callable:
-        return library.lean.LeanAvgPool2d(
-            self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad
-        )
+        return library.lean.LeanAvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad)
 
 
 @op("lean_adaptive_avg_pool2d")
@@ -301,12 +300,11 @@ class LeanMaxPool2d(MaxPool2d):
 
 
 @stands_for(AvgPool2d, AdaptiveAvgPool2d, MaxPool2d)
-def lean_pool(stock: Op, place: Place) -> Optional[Op]:
+def lean_pool(stock: Op, place: Place) -> Op | None:
     forms = {AvgPool2d: LeanAvgPool2d, AdaptiveAvgPool2d: LeanAdaptiveAvgPool2d, MaxPool2d: LeanMaxPool2d}
     if not place.demanded or stock.torch_needs() == {"x": ()}:
         return None
     return as_op(forms[type(stock)], stock)
-
 
 
 LeanConv2d.examples = tuple((as_op(LeanConv2d, op), x) for op, x in Conv2d.examples if not op.standardise)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, maximum, nbytes, numel, require

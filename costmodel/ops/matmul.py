@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, broadcast, minimum, numel, require, where
@@ -48,8 +49,8 @@ class Attention(Op):
     """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
 
     (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as the queries are, or by_token: as
-    (N, L, heads, E). The weights are not kept: backward computes them again from the queries, the keys and the logarithms
-    of the softmax's sums.
+    (N, L, heads, E). The weights are not kept: backward computes them again from queries, keys and the logarithms of
+    the softmax's sums.
     """
 
     by_token: bool = False
@@ -136,9 +137,6 @@ class Softmax(Op):
         return library.nn.Softmax(self.axis)
 
 
-Matmul.examples = (
-    (Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)),
-    (Matmul(), (2, 5, 4), (2, 4, 6)),
-)
+Matmul.examples = ((Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)), (Matmul(), (2, 5, 4), (2, 4, 6)))
 Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))

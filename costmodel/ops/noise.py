@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import replace
-from typing import AbstractSet, Any, Callable
+from typing import Any
 
 from ..graph.op import Extra, Op, Result, Scratch, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel
@@ -38,7 +39,7 @@ class Noise(Op):
         # On the CPU dropout multiplies by a drawn tensor of x's data type (aten/src/ATen/native/Dropout.cpp).
         return {"x": ()} if self.is_off else {"x": ("noise",)}
 
-    def saves_late(self, operands: AbstractSet[str]) -> bool:
+    def saves_late(self, operands: Set[str]) -> bool:
         return False  # the product saves the noise before it is made
 
     def divisor(self, setting: Setting) -> Size:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import replace
-from typing import AbstractSet, Any, Callable
+from typing import Any
 
 from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel, require, where
@@ -48,7 +49,7 @@ class BatchNorm(Op):
 
     def shape(self, x: Shape) -> Shape:
         fits = len(x) - 2 == self.dims or (self.dims == 1 and len(x) == 2)
-        require(fits, f"batch_norm takes (N, C, {', '.join('DHW'[-self.dims:])}), the input is {{}}", x)
+        require(fits, f"batch_norm takes (N, C, {', '.join('DHW'[-self.dims :])}), the input is {{}}", x)
         require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         if self.statistics == "batch":
             # torch.nn.functional._verify_batch_size refuses the same.
@@ -81,7 +82,7 @@ class BatchNorm(Op):
         """A norm of images with scale and shift, the only kind that has lean forms."""
         return self.dims == 2 and self.affine
 
-    def saves_late(self, operands: AbstractSet[str]) -> bool:
+    def saves_late(self, operands: Set[str]) -> bool:
         return True  # frozen statistics' too: two empty tensors
 
     def extras(self, x: Shape) -> dict[str, Extra]:
@@ -142,7 +143,6 @@ class Standardise(Op):
 
     scaled: bool = False
     eps: float = 1e-5
-
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -350,7 +350,7 @@ class RmsNorm(Op):
         rows = (*x[: -len(self.size)], *(1 for _ in self.size))
         return {"rrms": Extra(rows), "normalised": Extra(x)}
 
-    def saves_late(self, operands: AbstractSet[str]) -> bool:
+    def saves_late(self, operands: Set[str]) -> bool:
         return False  # the last of its products saves what it multiplies
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:

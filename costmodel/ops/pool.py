@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair
 from ..sizes.size import Shape, numel, require, window
@@ -132,9 +133,6 @@ class AdaptiveAvgPool2d(Op):
         return library.nn.AdaptiveAvgPool2d(self.output)
 
 
-AvgPool2d.examples = (
-    (AvgPool2d(2), (2, 4, 6, 7)),
-    (AvgPool2d(3, stride=2, padding=1, ceil=True), (2, 4, 6, 6)),
-)
+AvgPool2d.examples = ((AvgPool2d(2), (2, 4, 6, 7)), (AvgPool2d(3, stride=2, padding=1, ceil=True), (2, 4, 6, 6)))
 MaxPool2d.examples = ((MaxPool2d(3, stride=2, padding=1), (2, 4, 7, 9)), (MaxPool2d(2, ceil=True), (1, 3, 5, 5)))
 AdaptiveAvgPool2d.examples = ((AdaptiveAvgPool2d(), (2, 4, 5, 7)), (AdaptiveAvgPool2d((2, 3)), (2, 4, 5, 7)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ..graph.op import Op, Pair, Scratch, Work, check, op, pair
 from ..sizes.size import Shape, numel, require, where

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from math import prod
-from typing import Any, Callable
+from typing import Any
 
 from ..graph.op import Axes, Op, Result, Work, check, op
 from ..sizes.size import LARGEST, Shape, maximum, numel, require

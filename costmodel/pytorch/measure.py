@@ -121,8 +121,17 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
 class _Step:
     """A training step of a copy of a module on random images; calling it runs one, the update included."""
 
-    def __init__(self, module: nn.Module, batch: int, channels: int, resolution: int, optimizer: str, place: Target,
-                 dtype: torch.dtype, accumulate: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        module: nn.Module,
+        batch: int,
+        channels: int,
+        resolution: int,
+        optimizer: str,
+        place: Target,
+        dtype: torch.dtype,
+        accumulate: int,
+    ) -> None:
         memory_format = torch.channels_last if place.channels_last else torch.contiguous_format
         self.module = copy.deepcopy(module).to(place.device, dtype, memory_format=memory_format)
         images = torch.randn(batch, channels, resolution, resolution)

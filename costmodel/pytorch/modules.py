@@ -202,8 +202,13 @@ class Frame(nn.Module):
         called = [self.get_submodule(call) for call, *_ in again.steps if isinstance(call, str)]
         layers = (layer for module in called for layer in module.modules())
         norms = [layer for layer in layers if getattr(layer, "running_mean", None) is not None]
-        return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=again.is_random,
-                          context_fn=lambda: (nullcontext(), Still(norms)))  # fmt: skip
+        return checkpoint(
+            run,
+            *args,
+            use_reentrant=False,
+            preserve_rng_state=again.is_random,
+            context_fn=lambda: (nullcontext(), Still(norms)),
+        )
 
 
 class Still:

@@ -55,9 +55,7 @@ def realize(
 MEMORY_FORMATS = {"contiguous": "cpu", "channels_last": "cpu,channels_last", "best": ""}
 
 
-def build(
-    graph: Graph, source: nn.Module | None = None, weights: Mapping[str, Any] | None = None
-) -> nn.Module:  # fmt: skip
+def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, Any] | None = None) -> nn.Module:
     """The graph, its loss left out, as a tree of modules.
 
     source: whose parameters and buffers it shares; weights: arrays that it copies, by path in the state dict.

@@ -53,9 +53,14 @@ def here(target: str) -> str:
 
 
 def validate(
-    network: Network, strategy: str, batch: int, resolution: int, convention: str = "torch", target: str = "cpu",
+    network: Network,
+    strategy: str,
+    batch: int,
+    resolution: int,
+    convention: str = "torch",
+    target: str = "cpu",
     **request: Any,
-) -> list[Check]:  # fmt: skip
+) -> list[Check]:
     """Estimate a step, run it, and put the two side by side. Raises CostmodelError for a bad request.
 
     request: `optimizer`, `dtype` and `accumulate` of both.

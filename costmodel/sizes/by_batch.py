@@ -8,11 +8,12 @@ exact in any case, and only costs more.
 from __future__ import annotations
 
 import operator
-from typing import Any, Callable, Dict, NamedTuple, Sequence, Union
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Part = Union[int, np.ndarray]  # of a line: one number, or one for each resolution, shape (R, 1)
+Part = int | np.ndarray  # of a line: one number, or one for each resolution, shape (R, 1)
 
 
 class Curved(NamedTuple):
@@ -33,13 +34,13 @@ class Batches:
         self.stride = int(np.gcd.reduce(np.diff(self.values))) if len(self.values) > 1 else 1
         self.places = (self.values - self.first) // self.stride
         self.last = int(self.places[-1])
-        self._curved: Dict[int, Curved] = {}
+        self._curved: dict[int, Curved] = {}
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
-    def size(self) -> "Line":
+    def size(self) -> Line:
         """The batch size itself, as a line."""
         return Line(self.first, self.stride, self)
 
@@ -93,7 +94,7 @@ class Line:
 
     __radd__ = __add__
 
-    def __neg__(self) -> "Line":
+    def __neg__(self) -> Line:
         return Line(-self.base, -self.slope, self.batches)
 
     def __sub__(self, other: Any) -> Any:

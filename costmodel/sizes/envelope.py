@@ -33,9 +33,7 @@ def envelope(lines: np.ndarray, batches: Batches) -> np.ndarray:
         other = held & ~holds
         done.append((row[other], left[other], right[other], final[other]))
         apart = ~(holds | held)
-        row, left, right, first, final, f, g = (
-            x[..., apart] for x in (row, left, right, first, final, f, g)
-        )
+        row, left, right, first, final, f, g = (x[..., apart] for x in (row, left, right, first, final, f, g))
         # The last batch at which the left line is not below the right one; both are listed, and differ.
         crossing = (f[0] - g[0]) // (g[1] - f[1])
         middle = np.clip(np.searchsorted(places, crossing, side="right") - 1, left, right - 1)

@@ -1,16 +1,16 @@
-"""Arithmetic on sizes: Python ints, int64 arrays or lines (lines.py), so one formula prices one case or a whole grid."""
+"""Arithmetic on sizes: Python ints, int64 arrays or lines (by_batch.py), so one formula prices one case or a grid."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Tuple
+from typing import Any
 
 import numpy as np
 
 from ..errors import CostmodelError
 
 Size = Any  # int | numpy.ndarray of int64 | lines.Line
-Shape = Tuple[Size, ...]
+Shape = tuple[Size, ...]
 
 LARGEST = 2**63 - 1  # every count is a signed 64-bit integer, here and in torch
 

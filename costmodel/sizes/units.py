@@ -18,7 +18,9 @@ def parse_size(text: str, what: str = "budget") -> int:
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]+)\s*", text)
     units = {unit.lower(): factor for unit, factor in BYTES.items()}
     if not match or match[2].lower() not in units:
-        allowed = "a number and one of B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), as in 64MB"
+        allowed = (
+            "a number and one of B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), as in 64MB"
+        )
         raise CostmodelError(f"{what} is {text!r}; allowed: {allowed}")
     whole, _, fraction = match[1].partition(".")
     factor = units[match[2].lower()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import FrozenSet, NamedTuple
+from typing import NamedTuple
 
 from ..graph.graph import Graph
 from ..graph.op import Result
@@ -20,9 +20,9 @@ class Moves(NamedTuple):
     copied: nodes whose incoming gradient is copied, since it lies otherwise than they take it.
     """
 
-    reduced: FrozenSet[tuple[int, str]] = frozenset()
-    recast: FrozenSet[tuple[int, str]] = frozenset()
-    copied: FrozenSet[int] = frozenset()
+    reduced: frozenset[tuple[int, str]] = frozenset()
+    recast: frozenset[tuple[int, str]] = frozenset()
+    copied: frozenset[int] = frozenset()
 
 
 class Backward:
@@ -99,8 +99,8 @@ class Backward:
     def _regular(self, i: int, gradient: int | None, rebased: bool) -> int | None:
         """The gradient as the node takes it, a copy of what came in where that lies otherwise.
 
-        In place on a view the gradient is copied out of the base's (AsStridedBackward), and the op's own is written back
-        into a clone of that (CopySlices in torch/csrc/autograd/functions/tensor.cpp).
+        In place on a view the gradient is copied out of the base's (AsStridedBackward), and the op's own is written
+        back into a clone of that (CopySlices in torch/csrc/autograd/functions/tensor.cpp).
         """
         if not rebased and i not in self.moves.copied:
             return gradient

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Memory(NamedTuple):
     """The timeline of a step, and the bytes in each of its slots."""
 
     timeline: Timeline
-    sizes: Union[np.ndarray, Grid]  # an array but where the batch is a line
+    sizes: np.ndarray | Grid  # an array but where the batch is a line
 
 
 class NodeWork(NamedTuple):
@@ -52,7 +53,7 @@ class Row(NamedTuple):
     shape: Shape
     saved_bytes: Size
     needed: bool
-    readers: Tuple[Tuple[str, Tuple[str, ...]], ...]
+    readers: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,14 +66,14 @@ class Estimate(Shown):
     network: str
     request: Request
     graph: Graph
-    shapes: Tuple[Shape, ...]  # of each value
-    kept: Tuple[Kept, ...]
-    kept_shapes: Tuple[Shape, ...]
-    kept_bytes: Tuple[Size, ...]
-    find_work: Callable[[], Tuple[NodeWork, ...]]
-    find_memory: Optional[Callable[[], Memory]]  # None under a convention that has no timeline
-    find_own_memory: Optional[Callable[[], Dict[str, Size]]]  # entries of `memory_bytes` by a paper's own arithmetic
-    notes: Tuple[str, ...]  # lines for people, of the strategy's
+    shapes: tuple[Shape, ...]  # of each value
+    kept: tuple[Kept, ...]
+    kept_shapes: tuple[Shape, ...]
+    kept_bytes: tuple[Size, ...]
+    find_work: Callable[[], tuple[NodeWork, ...]]
+    find_memory: Callable[[], Memory] | None  # None under a convention that has no timeline
+    find_own_memory: Callable[[], dict[str, Size]] | None  # entries of `memory_bytes` by a paper's own arithmetic
+    notes: tuple[str, ...]  # lines for people, of the strategy's
 
     @property
     def strategy(self) -> str:
@@ -90,17 +91,17 @@ class Estimate(Shown):
         return self.request.batch
 
     @property
-    def input_shape(self) -> Tuple[Size, ...]:
+    def input_shape(self) -> tuple[Size, ...]:
         """(C, H, W) of one image."""
         return self.shapes[0][1:]
 
     @cached_property
-    def work(self) -> Tuple[NodeWork, ...]:
+    def work(self) -> tuple[NodeWork, ...]:
         """The arithmetic of each node."""
         return self.find_work()
 
     @cached_property
-    def memory(self) -> Optional[Memory]:
+    def memory(self) -> Memory | None:
         """The timeline of the step and its sizes; None under a convention that has no timeline."""
         return self.find_memory() if self.find_memory else None
 
@@ -125,10 +126,10 @@ class Estimate(Shown):
         return sum(self.kept_bytes)
 
     @cached_property
-    def memory_bytes(self) -> Dict[str, Optional[Size]]:
+    def memory_bytes(self) -> dict[str, Size | None]:
         """The contract's `memory_bytes`, in bytes; the peaks are None under a convention that has no timeline."""
         resident = self.resident
-        memory: Dict[str, Optional[Size]] = {
+        memory: dict[str, Size | None] = {
             "parameters": resident.parameters,
             "buffers": resident.buffers,
             "gradients": resident.gradients,
@@ -180,7 +181,7 @@ class Estimate(Shown):
         return self.memory.timeline.events[int(self.levels.argmax())]
 
     @property
-    def peak_at(self) -> Dict[str, str]:
+    def peak_at(self) -> dict[str, str]:
         """Phase and node of the highest level."""
         event = self.peak_event
         return {"phase": event.phase, "node": self.node_name(event)}
@@ -193,21 +194,21 @@ class Estimate(Shown):
         return self.graph.nodes[event.node].name
 
     @cached_property
-    def at_peak(self) -> Dict[str, int]:
+    def at_peak(self) -> dict[str, int]:
         """Bytes by category at the highest level; they add up to it."""
-        live: Dict[str, int] = {}
+        live: dict[str, int] = {}
         for event in self.memory.timeline.events[: int(self.levels.argmax()) + 1]:
             size = event.sign * int(self.memory.sizes[event.slot])
             live[event.category] = live.get(event.category, 0) + size
         return {category: size for category, size in live.items() if size}
 
     @cached_property
-    def flops(self) -> Dict[str, Size]:
+    def flops(self) -> dict[str, Size]:
         """The contract's `flops`: matrix work at 2 per multiply-add, elementwise work under its own keys."""
         return flops(self.work)
 
     @cached_property
-    def rows(self) -> List[Row]:
+    def rows(self) -> list[Row]:
         """What is kept, tensor by tensor, in the order in which it is first kept."""
         part = {i: name for name, run in self.graph.parts for i in run}
         nodes = self.graph.nodes
@@ -223,12 +224,12 @@ class Estimate(Shown):
         return rows
 
     @cached_property
-    def blocks(self) -> List[Dict[str, Any]]:
+    def blocks(self) -> list[dict[str, Any]]:
         """The contract's `blocks`: stem, every block, head, classifier and loss, in order."""
         return [{"name": name, **self.group(run)} for name, run in self.graph.parts]
 
     @cached_property
-    def layers(self) -> List[Dict[str, Any]]:
+    def layers(self) -> list[dict[str, Any]]:
         """The same keys, node by node, the op and its gradients' FLOPs apart."""
         found = []
         for i, node in enumerate(self.graph.nodes):
@@ -238,7 +239,7 @@ class Estimate(Shown):
             found.append({"name": node.name, "op": node.op.kind, **self.group(range(i, i + 1)), **apart})
         return found
 
-    def group(self, run: range) -> Dict[str, Any]:
+    def group(self, run: range) -> dict[str, Any]:
         """Totals over a run of consecutive nodes. A shared parameter counts where it is first used."""
         owners = {}
         for i, node in enumerate(self.graph.nodes[: run.stop]):
@@ -256,11 +257,11 @@ class Estimate(Shown):
         }
 
     @property
-    def unknown_ops(self) -> Tuple[str, ...]:
+    def unknown_ops(self) -> tuple[str, ...]:
         """Nodes of ops that were let through unknown: where there are any, every number is a lower bound."""
         return tuple(node.name for node in self.graph.nodes if node.op.kind == "unknown")
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The contract's JSON document: plain ints, strings, lists and dicts."""
         return {
             "network": self.network,
@@ -285,7 +286,7 @@ class Estimate(Shown):
         return f"<Estimate of {of}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
 
 
-def flops(work: Tuple[NodeWork, ...]) -> Dict[str, Size]:
+def flops(work: tuple[NodeWork, ...]) -> dict[str, Size]:
     """FLOPs of some nodes, by the contract's keys."""
     forward, inputs, weights, again, forward_elementwise, backward_elementwise = (
         map(sum, zip(*work)) if work else (0, 0, 0, 0, 0, 0)

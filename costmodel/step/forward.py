@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from ..conventions import Kept
 from ..graph.checkpointing import RNG_STATE, Rerun, rerun_of, reruns

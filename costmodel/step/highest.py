@@ -6,7 +6,8 @@ Sizes that are no lines count exactly where they could matter, and nowhere else.
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Sequence, Union
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,11 +26,11 @@ class Grid(NamedTuple):
     """
 
     lines: np.ndarray
-    curved: Dict[int, Curved]
+    curved: dict[int, Curved]
     batches: Batches
 
 
-def stack(sizes: Sequence[Size], target: Target) -> Union[np.ndarray, Grid]:
+def stack(sizes: Sequence[Size], target: Target) -> np.ndarray | Grid:
     """Sizes in a target's blocks, in one array: (slots,) of ints, (slots, R, B) of arrays; a Grid of lines."""
     rounds = target.block_bytes > 1
     if rounds:
@@ -62,7 +63,7 @@ def _row(number):
     return number[:, 0] if isinstance(number, np.ndarray) and number.ndim == 2 else number
 
 
-def highest(timeline: Timeline, sizes: Union[np.ndarray, Grid]) -> Union[int, np.ndarray]:
+def highest(timeline: Timeline, sizes: np.ndarray | Grid) -> int | np.ndarray:
     """The highest level above the one before the step, in bytes: an int, or shape (R, batches) over a grid."""
     if not isinstance(sizes, Grid):
         if sizes.ndim == 1:
@@ -102,7 +103,7 @@ def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
     return levels
 
 
-def candidates(levels: np.ndarray, counts: Dict[int, np.ndarray], sizes: Grid) -> np.ndarray:
+def candidates(levels: np.ndarray, counts: dict[int, np.ndarray], sizes: Grid) -> np.ndarray:
     """Which levels with curved parts may be the peak somewhere: bools, shape (levels, R).
 
     A level is not where a line above it lies at both ends, and so in between, below a line that is under the peak.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Work
 from ..sizes.by_batch import Line
@@ -21,10 +21,10 @@ class Answers:
         """See Op.shape; the other methods likewise."""
         return op.shape(*xs)
 
-    def extras(self, op: Op, *xs: Shape) -> Dict[str, Extra]:
+    def extras(self, op: Op, *xs: Shape) -> dict[str, Extra]:
         return op.extras(*xs)
 
-    def work(self, op: Op, y: Shape, *xs: Shape) -> Dict[str, Work]:
+    def work(self, op: Op, y: Shape, *xs: Shape) -> dict[str, Work]:
         return op.work(y, *xs)
 
     def scratch(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
@@ -39,10 +39,10 @@ class Remembered(Answers):
     """Asks once. Equal ops are one; shapes are told apart as objects, which an op that keeps the shape hands on."""
 
     def __init__(self) -> None:
-        self._found: Dict[tuple, Any] = {}
-        self._names: Dict[int, int] = {}  # of an op, by its id: the id of the first equal one
-        self._first: Dict[Op, int] = {}
-        self._alive: List[Any] = []  # whose ids are in use
+        self._found: dict[tuple, Any] = {}
+        self._names: dict[int, int] = {}  # of an op, by its id: the id of the first equal one
+        self._first: dict[Op, int] = {}
+        self._alive: list[Any] = []  # whose ids are in use
         self.bytes = 0  # of arrays that are remembered
 
     def images(self, batch, channels, side):

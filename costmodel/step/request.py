@@ -21,10 +21,18 @@ class DType(NamedTuple):
 DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16", 16), DType("float16", 16))}
 
 #: What is asked where nothing is said, by the arguments' names in public calls. None: the network's own.
-DEFAULTS = MappingProxyType({
-    "strategy": "full", "batch": 8, "resolution": None, "convention": "torch", "optimizer": "sgd", "target": "cpu",
-    "dtype": "float32", "accumulate": 1,
-})  # fmt: skip
+DEFAULTS = MappingProxyType(
+    {
+        "strategy": "full",
+        "batch": 8,
+        "resolution": None,
+        "convention": "torch",
+        "optimizer": "sgd",
+        "target": "cpu",
+        "dtype": "float32",
+        "accumulate": 1,
+    }
+)
 
 
 class Request(NamedTuple):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Mapping, Sequence
 
 from ..sizes.size import Size
 
@@ -13,9 +13,9 @@ class Slots:
 
     values: of every value, and of its gradient. kept: of every tensor kept. parameters: of every parameter that trains,
     and of its gradient. forward, backward: of every node, its scratch beyond its results. after: of every node, what
-    its backward takes after it has handed on its gradients. stopped: of every rerun, what the op in whose midst it stops
-    makes for nobody. item: one number of the network's data type. number: a Python number in arithmetic with a tensor.
-    whole: the frozen prefix's result for the whole batch, where the prefix runs on slices.
+    its backward takes after it has handed on its gradients. stopped: of every rerun, what it makes for nobody in the op
+    in whose midst it stops. item: one number of the network's data type. number: a Python number in arithmetic with a
+    tensor. whole: the frozen prefix's result for the whole batch, where the prefix runs on slices.
     """
 
     #: The order in which the groups stand, which decides nothing; those of scratch, within an op, stand together.

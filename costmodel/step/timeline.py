@@ -3,7 +3,8 @@
 The order does not depend on sizes, so it is compiled once per graph. Pricing it is one gather and one running sum.
 
 What decides it, all measured on torch 2.13:
-- A module's call holds its inputs until it returns; other values go after their last reader. (torch.nn.Module._call_impl)
+- A module's call holds its inputs until it returns; other values go after their last reader.
+  (torch.nn.Module._call_impl)
 - Backward runs the nodes in the reverse of their forward order. Of each, in this order: the gradients are made, the
   gradient that came in is let go, then what the node kept, and only then are the results handed on.
   (torch/csrc/autograd/engine.cpp: call_function, release_variables, InputBuffer::add)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import FrozenSet, List, Optional, Tuple
 
 from ..conventions import Elementwise, Kept, find
 from ..errors import CostmodelError
@@ -52,9 +51,7 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
     count = chosen.memory
     own = partial(count, graph, shapes, kept, kept_bytes, request.dtype.bits // 8) if count else None
     notes = tuple(STRATEGIES[text.name].notes(graph))
-    estimate = Estimate(
-        network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes
-    )
+    estimate = Estimate(network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes)
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     return estimate
@@ -68,14 +65,12 @@ class Misfit(CostmodelError):
         self.node = node
 
 
-def shapes_of(
-    graph: Graph, images: Shape, answers: Answers = Answers(), nodes: Optional[int] = None
-) -> Tuple[Shape, ...]:
+def shapes_of(graph: Graph, images: Shape, answers: Answers = Answers(), nodes: int | None = None) -> tuple[Shape, ...]:
     """The shape of every value, for a batch of images (N, C, H, W). Raises Misfit, which names the node.
 
     nodes: only those of so many nodes.
     """
-    shapes: List[Shape] = [images]
+    shapes: list[Shape] = [images]
     try:
         for node, reads in zip(graph.nodes[:nodes], graph.reads):
             shapes.append(answers.shape(node.op, *[shapes[v] for v in reads]))
@@ -85,8 +80,8 @@ def shapes_of(
 
 
 def price(
-    graph: Graph, kept: Tuple[Kept, ...], shapes: Tuple[Shape, ...], item_bits: int, answers: Answers = Answers()
-) -> Tuple[tuple, tuple]:
+    graph: Graph, kept: tuple[Kept, ...], shapes: tuple[Shape, ...], item_bits: int, answers: Answers = Answers()
+) -> tuple[tuple, tuple]:
     """Shapes and bytes of what is kept; `item_bits` are those of the network's data type."""
     found, sizes = [], []
     extras_of, extras = -1, {}
@@ -105,9 +100,12 @@ def price(
 
 
 def work_of(
-    graph: Graph, shapes: Tuple[Shape, ...], again: Tuple[Rerun, ...] = (), counted: Optional[Elementwise] = None,
+    graph: Graph,
+    shapes: tuple[Shape, ...],
+    again: tuple[Rerun, ...] = (),
+    counted: Elementwise | None = None,
     answers: Answers = Answers(),
-) -> Tuple[NodeWork, ...]:  # fmt: skip
+) -> tuple[NodeWork, ...]:
     """The arithmetic of every node: its forward pass, and the gradients that are demanded.
 
     again: the reruns. counted: a convention's own elementwise work.
@@ -135,19 +133,25 @@ def work_of(
     return tuple(works)
 
 
-def broadcast_inputs(graph: Graph, shapes: Tuple[Shape, ...]) -> FrozenSet[Tuple[int, str]]:
+def broadcast_inputs(graph: Graph, shapes: tuple[Shape, ...]) -> frozenset[tuple[int, str]]:
     """(node, input) of all inputs that are smaller than the output."""
     return frozenset(
         (i, name)
-        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)) if node.op.broadcasts
-        for name, v in zip(node.op.inputs, reads) if not same(shapes[v], shapes[i + 1])
-    )  # fmt: skip
+        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads))
+        if node.op.broadcasts
+        for name, v in zip(node.op.inputs, reads)
+        if not same(shapes[v], shapes[i + 1])
+    )
 
 
 def memory_of(
-    graph: Graph, kept: Tuple[Kept, ...], kept_bytes: tuple, shapes: Tuple[Shape, ...], request: Request,
+    graph: Graph,
+    kept: tuple[Kept, ...],
+    kept_bytes: tuple,
+    shapes: tuple[Shape, ...],
+    request: Request,
     answers: Answers = Answers(),
-) -> Memory:  # fmt: skip
+) -> Memory:
     """The timeline of the step and the size of each of its storages."""
     bits, target = request.dtype.bits, request.target
     item = bits // 8
@@ -180,8 +184,18 @@ def memory_of(
         else:
             stopped.append(scratches[rerun.last].stopped)
     forward, backward, after, _ = zip(*scratches)
-    sizes = compiled.slots.filled({
-        "values": values, "kept": kept_bytes, "parameters": trained, "forward": forward, "backward": backward,
-        "after": after, "stopped": stopped, "item": [item], "number": [number], "whole": [whole],
-    })  # fmt: skip
+    sizes = compiled.slots.filled(
+        {
+            "values": values,
+            "kept": kept_bytes,
+            "parameters": trained,
+            "forward": forward,
+            "backward": backward,
+            "after": after,
+            "stopped": stopped,
+            "item": [item],
+            "number": [number],
+            "whole": [whole],
+        }
+    )
     return Memory(compiled, stack(sizes, target))

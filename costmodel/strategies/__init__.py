@@ -1,9 +1,20 @@
 """What trains: one small file per strategy. Importing this package registers them all, in the order of listings."""
 
 from ._parts import (
-    CHOICES, FROZEN, FULL, PLAN, Choice, Part, all_frozen, choices_of, chosen_parts, is_checkpointed, of_code,
-    part_names, parts,
-)  # fmt: skip
+    CHOICES,
+    FROZEN,
+    FULL,
+    PLAN,
+    Choice,
+    Part,
+    all_frozen,
+    choices_of,
+    chosen_parts,
+    is_checkpointed,
+    of_code,
+    part_names,
+    parts,
+)
 from ._registry import STRATEGIES, Strategy, apply, possible, read, usual, with_loss
 from ._text import StrategyText, read_text, split_list
 

@@ -7,7 +7,7 @@ to which it is added before the shortcut. (github.com/mit-han-lab/tinyml: tinytl
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..errors import CostmodelError
 from ..graph.graph import INPUT, Graph, Node, within
@@ -24,8 +24,8 @@ class Geometry(NamedTuple):
     stride: (0, 0) where there is no grid of pixels any more.
     """
 
-    channels: Optional[int]
-    stride: Tuple[int, int]
+    channels: int | None
+    stride: tuple[int, int]
 
 
 def in_branch(node: Node) -> bool:
@@ -33,7 +33,7 @@ def in_branch(node: Node) -> bool:
     return FOLDER in node.name.split(".")[:-1]
 
 
-def insert(graph: Graph, resolution: Optional[int] = None) -> Graph:
+def insert(graph: Graph, resolution: int | None = None) -> Graph:
     """The graph with a branch around every block but the first.
 
     resolution: of the images for which the kernels are chosen; by default the authors' rule. Raises CostmodelError for
@@ -69,19 +69,19 @@ def advice(node: Node) -> str:
     return "; for small images the strategy's option resolution=R makes other branches" if in_branch(node) else ""
 
 
-def notes(graph: Graph) -> List[str]:
+def notes(graph: Graph) -> list[str]:
     """A line for people where branches are the authors' fallback for maps of one pixel."""
     poolings = [node for node in graph.nodes if in_branch(node) and node.op.kind == "adaptive_avg_pool2d"]
     if not poolings:
         return []
     first = graph.blocks[graph.block_of(poolings[0])]
     return [
-        f"{len(poolings)} lite residual branches, from {first} on, pool to one pixel: global pooling and 1x1 convolutions"
-        " on it."
+        f"{len(poolings)} lite residual branches, from {first} on, pool to one pixel: global pooling and"
+        " 1x1 convolutions on it."
     ]
 
 
-def geometry(graph: Graph) -> Dict[str, Geometry]:
+def geometry(graph: Graph) -> dict[str, Geometry]:
     """What is known of each value by name."""
     known = {INPUT: Geometry(None, (1, 1))}
     for node in graph.nodes:
@@ -127,9 +127,15 @@ def _main(graph: Graph, scope: str, entry: str) -> str:
 
 
 def _branch(
-    graph: Graph, scope: str, entry: str, main: str, known: Dict[str, Geometry], stride: Tuple[int, ...], size: int,
+    graph: Graph,
+    scope: str,
+    entry: str,
+    main: str,
+    known: dict[str, Geometry],
+    stride: tuple[int, ...],
+    size: int,
     norm: Op,
-) -> List[Node]:  # fmt: skip
+) -> list[Node]:
     """The nodes of a branch on a pooled map of `size` pixels a side; the last one is the sum with the main branch."""
     convs = [node for node in graph.nodes if within(node.name, scope) and node.op.kind == "conv2d"]
     standardise = any(node.op.standardise for node in convs)
@@ -137,7 +143,7 @@ def _branch(
     # In the authors' modules the main branch lies in a folder beside the branch's.
     holder = main.split(".main_branch.")[0] if ".main_branch." in main else scope
     kernel = min(KERNEL, size - 1 + size % 2)
-    nodes: List[Node] = []
+    nodes: list[Node] = []
 
     def add(name: str, kind: str, *reads: str, **fields: object) -> None:
         nodes.append(Node(f"{holder}.{name}", build(kind, fields), reads or (nodes[-1].name,)))
@@ -149,8 +155,17 @@ def _branch(
         add(f"{FOLDER}.pooling", "adaptive_avg_pool2d", entry)
     else:
         add(f"{FOLDER}.pooling", "avg_pool2d", entry, kernel=POOLING)
-    add(f"{FOLDER}.conv1", "conv2d", in_channels=inputs, out_channels=inputs, kernel=kernel, stride=stride,
-        padding=kernel // 2, groups=GROUPS, standardise=standardise)  # fmt: skip
+    add(
+        f"{FOLDER}.conv1",
+        "conv2d",
+        in_channels=inputs,
+        out_channels=inputs,
+        kernel=kernel,
+        stride=stride,
+        padding=kernel // 2,
+        groups=GROUPS,
+        standardise=standardise,
+    )
     add_norm("bn1", inputs)
     add(f"{FOLDER}.act", "relu", inplace=True)
     add(f"{FOLDER}.conv2", "conv2d", in_channels=inputs, out_channels=outputs, kernel=1, standardise=standardise)
@@ -168,10 +183,10 @@ def _sized(norm: Op, channels: int) -> Op:
     return replace(norm, channels=channels, statistics="batch")
 
 
-def _joined(graph: Graph, main: str, branch: List[Node]) -> Graph:
+def _joined(graph: Graph, main: str, branch: list[Node]) -> Graph:
     """The graph with a branch after the value `main`, whose other readers read the sum instead."""
     total = branch[-1].name
-    nodes: List[Node] = []
+    nodes: list[Node] = []
     for node in graph.nodes:
         nodes.append(replace(node, inputs=tuple(total if name == main else name for name in node.inputs)))
         if node.name == main:

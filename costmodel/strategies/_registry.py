@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
@@ -38,7 +39,7 @@ class Strategy(NamedTuple):
     notes: Callable[[Graph], Sequence[str]]
 
 
-STRATEGIES: Dict[str, Strategy] = {}
+STRATEGIES: dict[str, Strategy] = {}
 
 
 def strategy(
@@ -64,7 +65,7 @@ def strategy(
     return register
 
 
-def apply(strategy: Union[str, StrategyText], graph: Graph) -> Graph:
+def apply(strategy: str | StrategyText, graph: Graph) -> Graph:
     """The graph that a strategy trains, loss included.
 
     strategy: a text, or its parts; in the place of the name a file that `costmodel plan` wrote. Raises CostmodelError
@@ -74,7 +75,7 @@ def apply(strategy: Union[str, StrategyText], graph: Graph) -> Graph:
     return _apply(read(strategy, graph), graph)
 
 
-def read(strategy: Union[str, StrategyText], graph: Graph) -> StrategyText:
+def read(strategy: str | StrategyText, graph: Graph) -> StrategyText:
     """The parts of a strategy's text, with what a file says in the place of the file's name."""
     text = read_text(strategy)
     if not text.is_file:
@@ -90,7 +91,7 @@ def _apply(text: StrategyText, graph: Graph) -> Graph:
     name = text.name
     check_name("strategy", name, STRATEGIES)
     chosen = STRATEGIES[name]
-    options: Dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if chosen.takes_blocks:
         options["blocks"] = _block_count(text, len(graph.blocks))
     elif chosen.takes_code:
@@ -143,16 +144,17 @@ def checkpoint(text: str) -> str:
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint}
 
 
-def possible(graph: Graph) -> List[Strategy]:
+def possible(graph: Graph) -> list[Strategy]:
     """The strategies that a graph can have."""
     blocks = len(graph.blocks)
     return [
-        s for s in STRATEGIES.values()
+        s
+        for s in STRATEGIES.values()
         if max(s.least_blocks, s.takes_blocks) <= blocks and (graph.is_traced or not s.of_modules) and not s.takes_code
-    ]  # fmt: skip
+    ]
 
 
-def usual(graph: Graph) -> Tuple[str, ...]:
+def usual(graph: Graph) -> tuple[str, ...]:
     """Every strategy that a graph can have, those of K blocks with a few."""
     few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
     names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in possible(graph)]
@@ -167,5 +169,3 @@ def _block_count(text: StrategyText, most: int) -> int:
         found = "no number of blocks" if k is None else f"{k!r} blocks"
         raise CostmodelError(f"strategy {str(text)!r}: {found}; allowed: from 1 to {most}, as in {text.name}:1")
     return int(k)
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple
 
 
 class StrategyText(NamedTuple):
@@ -13,8 +13,8 @@ class StrategyText(NamedTuple):
     """
 
     name: str
-    argument: Optional[str] = None
-    options: Tuple[Tuple[str, Optional[str]], ...] = ()
+    argument: str | None = None
+    options: tuple[tuple[str, str | None], ...] = ()
 
     def __str__(self) -> str:
         head = self.name if self.argument is None else f"{self.name}:{self.argument}"
@@ -26,7 +26,7 @@ class StrategyText(NamedTuple):
         return self.name.endswith((".yaml", ".yml"))
 
     @property
-    def blocks(self) -> Optional[int]:
+    def blocks(self) -> int | None:
         """Its number of blocks; None where the argument is none."""
         return int(self.argument) if (self.argument or "").isdecimal() else None
 
@@ -40,7 +40,7 @@ class StrategyText(NamedTuple):
         return self._replace(argument=str(argument))
 
 
-def read_text(text: Union[str, StrategyText]) -> StrategyText:
+def read_text(text: str | StrategyText) -> StrategyText:
     """The parts of a text. Whether there is such a strategy, and what it may be given, is not looked at."""
     if isinstance(text, StrategyText):
         return text
@@ -52,9 +52,9 @@ def read_text(text: Union[str, StrategyText]) -> StrategyText:
     return StrategyText(name, argument if colon else None, options)
 
 
-def split_list(text: str) -> List[str]:
+def split_list(text: str) -> list[str]:
     """The texts of strategies that are joined by commas: a part with an equals sign is an option of the one before."""
-    found: List[str] = []
+    found: list[str] = []
     for part in text.split(","):
         if "=" in part and found:
             found[-1] += f",{part}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from ..errors import CostmodelError
 from ..graph.graph import Graph
 from ._edits import biases, everything, freeze_statistics, in_classifier, nothing, train
@@ -22,7 +20,7 @@ SHARED = {"options": {"resolution": resolution}, "least_blocks": 2, "advice": ad
 
 
 @strategy("tinytl-l", "lite residual branches and the classifier train, the rest frozen (TinyTL-L)", **SHARED)
-def lite(graph: Graph, resolution: Optional[int] = None) -> Graph:
+def lite(graph: Graph, resolution: int | None = None) -> Graph:
     graph = with_branches(graph, resolution)
     chosen = in_classifier(graph)
     trained = train(graph, lambda node: everything(node) if in_branch(node) or chosen(node) else nothing(node))
@@ -30,7 +28,7 @@ def lite(graph: Graph, resolution: Optional[int] = None) -> Graph:
 
 
 @strategy("tinytl-lb", "as tinytl-l, and every bias and shift (TinyTL-L+B)", **SHARED)
-def lite_bias(graph: Graph, resolution: Optional[int] = None) -> Graph:
+def lite_bias(graph: Graph, resolution: int | None = None) -> Graph:
     graph = with_branches(graph, resolution)
     chosen = in_classifier(graph)
 
@@ -43,7 +41,7 @@ def lite_bias(graph: Graph, resolution: Optional[int] = None) -> Graph:
     return freeze_statistics(train(graph, trains), lambda node: not in_branch(node))
 
 
-def with_branches(graph: Graph, resolution: Optional[int]) -> Graph:
+def with_branches(graph: Graph, resolution: int | None) -> Graph:
     """The graph with branches: its own if it has some, else new ones."""
     if not any(map(in_branch, graph.nodes)):
         return insert(graph, resolution)

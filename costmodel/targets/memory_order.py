@@ -6,8 +6,8 @@ axes alone, so it is found once per graph: forward from op to op (Op.layout), th
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, NamedTuple, Tuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from ..sizes.size import Shape, Size, where
 
@@ -18,14 +18,14 @@ class Layout(NamedTuple):
     outside: of a part of a larger tensor, the axes between whose steps something lies that is no part of it.
     """
 
-    order: Tuple[int, ...]
-    outside: Tuple[int, ...] = ()
+    order: tuple[int, ...]
+    outside: tuple[int, ...] = ()
 
 
 CHANNELS_LAST = Layout((0, 2, 3, 1))
 
 
-@lru_cache(maxsize=None)
+@cache
 def contiguous(axes: int) -> Layout:
     """That of a new tensor of so many axes."""
     return Layout(tuple(range(axes)))
@@ -47,7 +47,7 @@ def around(layout: Layout, axis: int) -> Layout:
     return Layout(layout.order, tuple(sorted({*layout.outside, *outer})))
 
 
-def differs(layout: Layout, shape: Shape, order: Tuple[int, ...]) -> Any:
+def differs(layout: Layout, shape: Shape, order: tuple[int, ...]) -> Any:
     """Whether a tensor does not lie in this order; axes of size 1 lie anywhere."""
     place = {axis: i for i, axis in enumerate(order)}
     found: Any = False
@@ -60,8 +60,6 @@ def differs(layout: Layout, shape: Shape, order: Tuple[int, ...]) -> Any:
     return found
 
 
-def copy_of(layout: Layout, shape: Shape, order: Tuple[int, ...], nbytes: Size) -> Size:
+def copy_of(layout: Layout, shape: Shape, order: tuple[int, ...], nbytes: Size) -> Size:
     """Bytes of the copy that brings a tensor into this order, 0 where it lies so."""
     return where(differs(layout, shape, order), nbytes, 0)
-
-

@@ -13,10 +13,11 @@ the fastest among ways that differ little. tests/test_onednn.py holds the bounds
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import cache, partial
 from math import ceil
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..sizes.size import Shape, Size, maximum, minimum, where
 from .setting import Setting
@@ -25,10 +26,10 @@ PAGE = 4096
 BOOKED = 128  # every buffer in a kernel's scratch is booked with the alignment that it may need
 CACHE = 2**20  # of a core, as on the machine of the measurements: only rare kernels look at it
 
-Sizes = Tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output
-Job = Tuple[int, int, bool]  # how many, bytes of one, summed up over all positions and not over images only
+Sizes = tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output
+Job = tuple[int, int, bool]  # how many, bytes of one, summed up over all positions and not over images only
 More = Callable[[Sizes], Size]
-Steps = Tuple[Tuple[int, int], ...]  # (least number of output positions, threads that share the images), ascending
+Steps = tuple[tuple[int, int], ...]  # (least number of output positions, threads that share the images), ascending
 
 
 class Kernel(NamedTuple):
@@ -43,10 +44,10 @@ class Kernel(NamedTuple):
     y: int = 0
     weight: int = 0
     scratch: int = 0
-    more: Optional[More] = None
+    more: More | None = None
     again: bool = False
     least: int = 0
-    small: Optional["Kernel"] = None
+    small: Kernel | None = None
 
     def bytes(self, x: Size, y: Size, sizes: Sizes) -> Size:
         """All of it, given the bytes of one channel of input and output."""
@@ -82,7 +83,7 @@ class ConvolutionScratch:
         # oneDNN makes the weights' gradient also where the bias's alone is wanted.
         self.weight = self.weight_kernel() if self.kept else None
 
-    def __call__(self, y: Shape, x: Shape) -> Tuple[Size, Size]:
+    def __call__(self, y: Shape, x: Shape) -> tuple[Size, Size]:
         """Bytes beyond the results at the highest, in the forward and in the backward pass."""
         n, _, h, w = x
         sizes = (n, h, w, y[2], y[3])
@@ -154,7 +155,7 @@ class ConvolutionScratch:
         allowed = (16, 8, 4) if self.lanes == 16 else (8,)
         return next((b for b in allowed if self.c % b == self.k % b == 0), 0)
 
-    def blocked(self, block: int) -> Tuple[int, int]:
+    def blocked(self, block: int) -> tuple[int, int]:
         """Channels of the copies of both images; channels_last images are not copied."""
         return (0, 0) if self.flat else (up(self.inputs, block), up(self.outputs, block))
 
@@ -249,7 +250,7 @@ class ConvolutionScratch:
         bias = self.item * self.groups * up(self.k, block) + BOOKED if self.biases and self.k % block else 0
         return Kernel(0 if first else x, y, weight, bias, self.sums(block, weight, self.c if first else block))
 
-    def sums(self, block: int, weight: int, width: int) -> Optional[More]:
+    def sums(self, block: int, weight: int, width: int) -> More | None:
         """How threads share the work: where they share images, they keep sums of their own.
 
         With AVX512 a thread sums up all weights, with AVX2 a part of them; the bias's gradient is always in parts.
@@ -339,7 +340,7 @@ def _own_sums(own: int, booked: int, sharing: int, parts: int, sizes: Sizes) -> 
 
 
 def _sums(
-    threads: int, steps: Steps, own: int, rows: int, jobs: Tuple[Job, ...], pick: Optional[More], sizes: Sizes
+    threads: int, steps: Steps, own: int, rows: int, jobs: tuple[Job, ...], pick: More | None, sizes: Sizes
 ) -> Size:
     """The same of a dense one. Threads share the images by 16 pixels, or 9 rows (rows: -9), or whole."""
     n, _, _, oh, ow = sizes
@@ -355,7 +356,7 @@ def _sums(
     return total + pick(sizes) if pick else total
 
 
-@lru_cache(maxsize=None)
+@cache
 def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, inclined: bool) -> Steps:
     """How many threads share images rather than channels, in steps of the number of output positions.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..sizes.size import Shape, Size, numel
 from .memory_order import CHANNELS_LAST, Layout, copy_of
@@ -22,16 +22,16 @@ class Setting(NamedTuple):
     target: Target
     item: int
     recorded: bool
-    demanded: Tuple[str, ...]
-    layouts: Tuple[Layout, ...] = ()
-    gradient: Optional[Layout] = None
+    demanded: tuple[str, ...]
+    layouts: tuple[Layout, ...] = ()
+    gradient: Layout | None = None
 
     @property
     def channels_last(self) -> bool:
         """Whether a function of images takes its input as channels_last."""
         return self.layouts[0].order == CHANNELS_LAST.order if self.layouts else self.target.channels_last
 
-    def copies(self, order: Tuple[int, ...], y: Shape, *xs: Shape) -> Size:
+    def copies(self, order: tuple[int, ...], y: Shape, *xs: Shape) -> Size:
         """Bytes of the copies that bring the inputs, and the output's gradient `y` if one is given, into an order."""
         total = 0
         for layout, shape in zip((*self.layouts, self.gradient), (*xs, y)):

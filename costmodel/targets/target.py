@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 from ..errors import CostmodelError, unknown
 from ..sizes.size import Size
@@ -35,7 +35,7 @@ class Target:
         return 512 if self.device == "cuda" else 1
 
     @property
-    def thresholds(self) -> Tuple[int, ...]:
+    def thresholds(self) -> tuple[int, ...]:
         """Numbers of images from which on kernels take other paths (in_onednn in onednn.py)."""
         return (2, 16) if self.device == "cpu" else ()
 
@@ -49,7 +49,7 @@ class Target:
         block = self.block_bytes
         return nbytes if block == 1 else -(-nbytes // block) * block
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What the estimate assumes, for JSON."""
         if self.device == "none":
             return {"device": "none", **({"threads": self.threads} if self.threads > 1 else {})}
@@ -100,7 +100,7 @@ def here_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def here_isa() -> Optional[str]:
+def here_isa() -> str | None:
     """Instruction set of this machine's processor, where the system tells."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, unit_of
@@ -10,7 +10,7 @@ from ..step.estimate import Estimate
 from .table import Column, Table
 
 
-def compare(estimates: Sequence[Estimate], budget: Optional[int]) -> Table:
+def compare(estimates: Sequence[Estimate], budget: int | None) -> Table:
     """A line per estimate."""
     first = estimates[0]
     memories = [e.memory_bytes for e in estimates]

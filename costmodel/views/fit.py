@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
-
 from ..sizes.size import show
 from ..sizes.units import show_size
 from ..step.estimate import Estimate
 
 
-def fit_lines(found: Estimate, budget: int, axis: Optional[str], value: Optional[int]) -> List[str]:
+def fit_lines(found: Estimate, budget: int, axis: str | None, value: int | None) -> list[str]:
     """The answer, then what was asked. axis, value: what was maximised, if anything; value None: nothing fits."""
     peak, there = found.peak_bytes, show_size(budget)
-    what = f"{found.network}, {found.strategy}, batch {found.batch} of {show(found.input_shape)}, on {found.request.target}"
+    what = f"{found.network}, {found.strategy}, batch {found.batch} of {show(found.input_shape)}"
+    what += f", on {found.request.target}"
     if peak > budget:
         least = "" if axis is None else f" Not even the least {axis} fits."
         answer = f"no: the peak of {show_size(peak)} exceeds {there} by {show_size(peak - budget)}.{least}"

@@ -52,9 +52,11 @@ def estimate_html(estimate: Estimate) -> str:
     rows += [
         ["parameters that train", f"{estimate.trainable_parameters:,} of {estimate.parameters:,}"],
         ["where they are", trained_parts(estimate) or "nowhere"],
-        *([f"FLOPs, {name}", show_count(flops[key])] for key, name in
-          (("forward", "forward"), ("backward", "backward"), ("total", "step"))),
-    ]  # fmt: skip
+        *(
+            [f"FLOPs, {name}", show_count(flops[key])]
+            for key, name in (("forward", "forward"), ("backward", "backward"), ("total", "step"))
+        ),
+    ]
     return html(Table(request_title(estimate), [Column("", right=False), Column(estimate.convention)], rows))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from typing import Callable, Dict, Iterator, List
 
 from ..conventions import CONVENTIONS
 from ..errors import CostmodelError
@@ -56,7 +56,7 @@ def row_of(name: str) -> list:
     return [name, network.resolution, len(network.graph.blocks), parameters, "yes"]
 
 
-def source_table(rows: List[list]) -> Table:
+def source_table(rows: list[list]) -> Table:
     """A library's networks."""
     columns = [Column("network", **_TEXT), Column("resolution"), Column("blocks"),
                Column("parameters", lambda n: "" if n is None else f"{n:,}"), Column("traced", **_TEXT)]  # fmt: skip
@@ -64,9 +64,9 @@ def source_table(rows: List[list]) -> Table:
     return Table(f"{traced} of {len(rows)} can be traced", columns, rows)
 
 
-def family_table(rows: List[list]) -> Table:
+def family_table(rows: list[list]) -> Table:
     """The same by family: how many of its networks can be traced, and why the first of the others cannot."""
-    families: Dict[str, List[list]] = {}
+    families: dict[str, list[list]] = {}
     for row in rows:
         families.setdefault(family_of(row[0]), []).append(row)
     cells = []
@@ -102,7 +102,7 @@ def _elements(shape: tuple) -> int:
     return prod(shape)
 
 
-LISTINGS: Dict[str, Callable[[], Table]] = {
+LISTINGS: dict[str, Callable[[], Table]] = {
     "networks": networks,
     "strategies": strategy_table,
     "conventions": convention_table,

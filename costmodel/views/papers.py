@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from ..studies.papers import Result
 from .table import Column, Table
 
 
-def papers(results: Sequence[Result]) -> Tuple[Table, List[str]]:
+def papers(results: Sequence[Result]) -> tuple[Table, list[str]]:
     """A line per claim, and as notes where tolerances come from and what is pending."""
     text = {"right": False}
     columns = [
@@ -19,25 +20,34 @@ def papers(results: Sequence[Result]) -> Tuple[Table, List[str]]:
     return Table("", columns, [_row(result) for result in results]), _notes(results)
 
 
-def entry(result: Result) -> Dict[str, Any]:
+def entry(result: Result) -> dict[str, Any]:
     """The same for JSON: the claim, the exact number computed, and it in the claim's unit."""
     numbers = {"computed": result.computed, "computed_in_unit": result.in_unit, "difference": result.difference}
     return {**result.claim._asdict(), **numbers, "holds": result.holds}
 
 
-def _row(result: Result) -> List[Any]:
+def _row(result: Result) -> list[Any]:
     claim = result.claim
     pending = result.computed is None
     verdict = "pending" if pending else "holds" if result.holds else "wrong"
     strategy = f"{claim.strategy} against {claim.against}" if claim.against else claim.strategy
     return [
-        claim.paper, claim.table, claim.claim, strategy, claim.convention, claim.published, result.in_unit, claim.unit,
-        result.difference, None if pending else claim.tolerance, verdict,
-    ]  # fmt: skip
+        claim.paper,
+        claim.table,
+        claim.claim,
+        strategy,
+        claim.convention,
+        claim.published,
+        result.in_unit,
+        claim.unit,
+        result.difference,
+        None if pending else claim.tolerance,
+        verdict,
+    ]
 
 
-def _notes(results: Sequence[Result]) -> List[str]:
-    notes: Dict[str, None] = {}
+def _notes(results: Sequence[Result]) -> list[str]:
+    notes: dict[str, None] = {}
     for claim, computed in results:
         what = f"pending: {claim.pending}" if computed is None else f"tolerance: {claim.because}"
         notes[f"{claim.paper}, {claim.table}: {what}."] = None

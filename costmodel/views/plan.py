@@ -35,15 +35,32 @@ def parts_table(plan: Plan) -> Table:
     unit = unit_of(most)
     rows = []
     for row, choice, again in chosen_parts(plan):
-        rows.append([row["name"], choice, "yes" if again else "", row["trainable_parameters"], row["saved"],
-                     bar(row["saved"], most), row["forward_flops"] + row["backward_flops"]])  # fmt: skip
+        rows.append(
+            [
+                row["name"],
+                choice,
+                "yes" if again else "",
+                row["trainable_parameters"],
+                row["saved"],
+                bar(row["saved"], most),
+                row["forward_flops"] + row["backward_flops"],
+            ]
+        )
     micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
     title = f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}, {plan.strategy}"
-    return Table(title, [
-        Column("part", right=False), Column("trains", right=False), Column("runs again", right=False),
-        Column("trained", lambda n: f"{n:,}" if n else "-"), Column(f"saved, {unit}", lambda size: in_unit(size, unit)),
-        Column("", right=False), Column("FLOPs", show_count),
-    ], rows)  # fmt: skip
+    return Table(
+        title,
+        [
+            Column("part", right=False),
+            Column("trains", right=False),
+            Column("runs again", right=False),
+            Column("trained", lambda n: f"{n:,}" if n else "-"),
+            Column(f"saved, {unit}", lambda size: in_unit(size, unit)),
+            Column("", right=False),
+            Column("FLOPs", show_count),
+        ],
+        rows,
+    )
 
 
 def notes(plan: Plan, path: str | None) -> list[str]:
@@ -61,6 +78,8 @@ def notes(plan: Plan, path: str | None) -> list[str]:
         explained = [choice for choice in CHOICES.values() if choice.name in used]
         lines.append("\n".join(f"{choice.name}: {choice.summary}." for choice in explained))
     if path is not None:
-        lines.append(f"{path} is a strategy: costmodel report {estimate.network} --strategy {path}"
-                     f" --convention {estimate.convention}")  # fmt: skip
+        lines.append(
+            f"{path} is a strategy: costmodel report {estimate.network} --strategy {path}"
+            f" --convention {estimate.convention}"
+        )
     return lines

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
@@ -27,7 +28,7 @@ def beside(convention: str) -> Sequence[str]:
     return [name for name in SIDE_BY_SIDE if name != convention]
 
 
-def report(estimates: Sequence[Estimate], layers: bool, budget: Optional[int]) -> Lines:
+def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> Lines:
     """Tables and notes for one request under several conventions; the first one leads."""
     first = estimates[0]
     return (
@@ -108,7 +109,7 @@ def parts_table(estimate: Estimate, layers: bool) -> Table:
     return Table("", columns, rows)
 
 
-def why(estimates: Sequence[Estimate]) -> List[str]:
+def why(estimates: Sequence[Estimate]) -> list[str]:
     """Which tensor is the largest that is kept, who keeps it and why; and why the conventions differ."""
     first = estimates[0]
     if not first.rows:
@@ -121,12 +122,14 @@ def why(estimates: Sequence[Estimate]) -> List[str]:
     return notes
 
 
-def difference(stock: Estimate, lean: Estimate) -> List[str]:
+def difference(stock: Estimate, lean: Estimate) -> list[str]:
     """One line: how much more stock modules save, which kind of layer makes most of it, and why."""
     more = stock.saved_bytes - lean.saved_bytes
-    kept = [{(k.value, k.value is None and (k.node, k.operand)): (k.node, size) for k, size in zip(e.kept, e.kept_bytes)}
-            for e in (stock, lean)]  # fmt: skip
-    by_excuse: Dict[str, int] = {}
+    kept = [
+        {(k.value, k.value is None and (k.node, k.operand)): (k.node, size) for k, size in zip(e.kept, e.kept_bytes)}
+        for e in (stock, lean)
+    ]
+    by_excuse: dict[str, int] = {}
     for mine, other, sign in ((kept[0], kept[1], 1), (kept[1], kept[0], -1)):
         for key in mine.keys() - other.keys():
             node, size = mine[key]
@@ -148,7 +151,7 @@ def reason(row: Row) -> str:
     return f"its {row.tensor} ({show(row.shape) or 'a number'}) is kept for {', and for '.join(readers)}{tail}"
 
 
-def peak_note(estimate: Estimate) -> List[str]:
+def peak_note(estimate: Estimate) -> list[str]:
     """Where the peak is, and what is alive there."""
     if estimate.memory is None:
         peak = estimate.memory_bytes["peak"]
@@ -163,7 +166,7 @@ def peak_note(estimate: Estimate) -> List[str]:
     return [f"The peak of {peak} is reached {where}: {', '.join([f'{resident} resident', *parts])}."]
 
 
-def budget_notes(estimates: Sequence[Estimate], budget: int) -> List[str]:
+def budget_notes(estimates: Sequence[Estimate], budget: int) -> list[str]:
     """Whether the budget holds, under each convention that has a peak."""
     notes = []
     for estimate in estimates:

@@ -26,6 +26,7 @@ def column(name: str, values: list[Any]) -> Column:
 
 def table(columns: dict[str, list[Any]], fixed: dict[str, Any]) -> Table:
     """Columns under what is the same in all of them."""
-    title = ", ".join(f"{value}" if name == "network" else f"{name} {value}" for name, value in fixed.items()
-                      if value is not None)  # fmt: skip
+    title = ", ".join(
+        f"{value}" if name == "network" else f"{name} {value}" for name, value in fixed.items() if value is not None
+    )
     return Table(title, [column(name, values) for name, values in columns.items()], list(zip(*columns.values())))

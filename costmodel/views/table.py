@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 
 class Column(NamedTuple):
@@ -23,7 +24,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
 
-Lines = Tuple[List[Table], List[str]]
+Lines = tuple[list[Table], list[str]]
 
 
 def render(tables: Sequence[Table], notes: Sequence[str], form: str) -> str:

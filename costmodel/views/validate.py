@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from .table import Column, Table
 
@@ -25,19 +26,27 @@ def validation(results: Sequence[Sequence[Any]]) -> Table:
     return Table("", columns, [_row(*result) for result in results])
 
 
-def _row(network: str, strategy: str, batch: int, resolution: int, checks: Sequence[Any]) -> List[Any]:
+def _row(network: str, strategy: str, batch: int, resolution: int, checks: Sequence[Any]) -> list[Any]:
     by_name = {check.quantity: check for check in checks}
     saved, peak = by_name["saved_bytes"], by_name["step_peak_bytes"]
     return [
-        network, strategy, batch, resolution,
-        saved.predicted, saved.measured, saved.error,
-        peak.predicted, peak.measured, _share(peak), _verdict(checks),
-    ]  # fmt: skip
+        network,
+        strategy,
+        batch,
+        resolution,
+        saved.predicted,
+        saved.measured,
+        saved.error,
+        peak.predicted,
+        peak.measured,
+        _share(peak),
+        _verdict(checks),
+    ]
 
 
 def summary_of(results: Sequence[Sequence[Any]]) -> Table:
     """A line per network: in how many cases it was held against a real run, and the largest error in them."""
-    cases: Dict[str, List[Any]] = {}
+    cases: dict[str, list[Any]] = {}
     for network, *_, checks in results:
         cases.setdefault(network, []).append({check.quantity: check for check in checks})
     rows = []
@@ -45,8 +54,17 @@ def summary_of(results: Sequence[Sequence[Any]]) -> Table:
         worst = [_worst(own, quantity) for quantity in ("saved_bytes", "forward_flops", "backward_flops")]
         checks = [check for case in own for check in case.values()]
         peak = max((_share(case["step_peak_bytes"]) for case in own), key=abs)
-        rows.append([network, len(own), worst[0], max(worst[1:], key=abs), _worst(own, "tensor_peak_bytes"), peak,
-                     _verdict(checks)])  # fmt: skip
+        rows.append(
+            [
+                network,
+                len(own),
+                worst[0],
+                max(worst[1:], key=abs),
+                _worst(own, "tensor_peak_bytes"),
+                peak,
+                _verdict(checks),
+            ]
+        )
     columns = [
         Column("network", right=False),
         Column("cases"),
@@ -59,7 +77,7 @@ def summary_of(results: Sequence[Sequence[Any]]) -> Table:
     return Table("", columns, rows)
 
 
-def _worst(cases: Sequence[Dict[str, Any]], quantity: str) -> int:
+def _worst(cases: Sequence[dict[str, Any]], quantity: str) -> int:
     """The largest error; 0 where nothing was measured."""
     return max((case[quantity].error or 0 for case in cases), key=abs)
 

@@ -1,8 +1,9 @@
 """One version of torch held against the predictions: python tests/matrix/run.py VENV [--threads N] [--isa ISA].
 
-VENV is a virtual environment with the version and, installed by `pip install -e '.[test]'`, this checkout. In it run the tests of ops, timelines, kernels and
-traces, and the grid of grid.py, whose rows count as equal where all eight quantities of `validate` are, to the byte.
-Prints a row of the table in docs/versions.md; what is behind it goes to stderr. A quarter of an hour and no network.
+VENV is a virtual environment with the version and, installed by `pip install -e '.[test]'`, this checkout. In it run
+the tests of ops, timelines, kernels and traces, and the grid of grid.py, whose rows count as equal where all eight
+quantities of `validate` are, to the byte. Prints a row of the table in docs/versions.md; what is behind it goes to
+stderr. A quarter of an hour and no network.
 """
 
 import argparse
@@ -19,10 +20,7 @@ ROOT = MATRIX.parents[1]
 TESTS = ("test_ops", "test_timeline", "test_onednn", "test_trace", "test_traced_attention",
          "test_traced_peaks")  # fmt: skip
 #: What tells oneDNN and torch's own kernels to use no more than an instruction set.
-LIMITS = {
-    "avx512": {},
-    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
-}
+LIMITS = {"avx512": {}, "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}}
 
 
 def main() -> int:

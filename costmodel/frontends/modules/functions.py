@@ -192,8 +192,9 @@ def adaptive_avg_pool2d(t, x, output_size):
 
 
 @function("avg_pool2d")
-def avg_pool2d(t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
-               divisor_override=None):  # fmt: skip
+def avg_pool2d(
+    t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
     if divisor_override is not None:
         raise t.error("avg_pool2d with divisor_override")
     y = t.run(t.torch.nn.functional.avg_pool2d, x, kernel_size, stride, padding, ceil_mode)

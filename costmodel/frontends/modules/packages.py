@@ -1,14 +1,15 @@
-"""Packages of networks, imported: torchvision even where its C library does not fit torch, or what is wrong with one."""
+"""Imports packages of networks, torchvision even where its C library does not fit torch; says what is wrong with one."""
 
 from __future__ import annotations
 
 import importlib
 import re
 import sys
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from types import ModuleType
-from typing import Callable, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -42,8 +43,8 @@ def lacks_operators(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(re.search(r"operator torchvision::\w+ does not exist", str(error)))
 
 
-@lru_cache(maxsize=None)
-def _declare_operators() -> "torch.library.Library":
+@cache
+def _declare_operators() -> torch.library.Library:
     """Declares what torchvision's Python code describes at import; cached, since schemas go with their Library."""
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
@@ -67,8 +68,10 @@ def what_is_wrong(package: str, error: Exception) -> str:
     if missing == "torchvision":
         return f"{package} needs torchvision, which is not installed: pip install torchvision"
     if lacks_operators(error):
-        return (f"{_release('torchvision')} is installed, but its C library does not fit torch {torch.__version__}: "
-                f"{error}; install the torchvision that was made for this torch")  # fmt: skip
+        return (
+            f"{_release('torchvision')} is installed, but its C library does not fit torch {torch.__version__}: "
+            f"{error}; install the torchvision that was made for this torch"
+        )
     return f"{_release(package)} is installed, but cannot be imported: {error}"
 
 

@@ -162,8 +162,9 @@ def pad(t, x, pad, mode="constant", value=None):
 
 
 @function("interpolate")
-def interpolate(t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
-                antialias=False):  # fmt: skip
+def interpolate(
+    t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False
+):
     if align_corners or antialias or x.dim() != 4:
         raise t.error("interpolation with align_corners or antialiasing, or not of images")
     y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any, Callable, Iterable, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,13 +20,13 @@ from .packages import beside_any_torchvision, imported, lacks_operators, what_is
 class Source(NamedTuple):
     """Where modules come from by name."""
 
-    names: Callable[[], List[str]]
-    make: Callable[[str, Optional[int]], nn.Module]
+    names: Callable[[], list[str]]
+    make: Callable[[str, int | None], nn.Module]
     resolution: Callable[[str, nn.Module], int]
     home: Callable[[str], str]  # the Python module that has the network
 
 
-def build(text: str, classes: Optional[int], device: str = "cpu") -> "tuple[nn.Module, int]":
+def build(text: str, classes: int | None, device: str = "cpu") -> tuple[nn.Module, int]:
     """The module that "torchvision:NAME", "timm:NAME" or "package.module:factory" names, and its own resolution.
 
     Weights are random; on the device "meta" there are none. Raises CostmodelError where the library is missing or has
@@ -59,12 +60,12 @@ def _library(name: str) -> Any:
         raise CostmodelError(what_is_wrong(name.partition(".")[0], error)) from None
 
 
-def _torchvision_names() -> List[str]:
+def _torchvision_names() -> list[str]:
     # Classifiers alone: detection, segmentation and video models stand in modules of their own.
     return _library("torchvision.models").list_models(module=_library("torchvision.models"))
 
 
-def _torchvision_make(name: str, classes: Optional[int]) -> nn.Module:
+def _torchvision_make(name: str, classes: int | None) -> nn.Module:
     more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}  # minutes of truncated normals
     more.update({} if classes is None else {"num_classes": classes})
     return _library("torchvision.models").get_model(name, weights=None, **more)
@@ -75,7 +76,7 @@ def _torchvision_resolution(name: str, module: nn.Module) -> int:
     return int(getattr(module, "image_size", None) or weights.transforms().crop_size[0])
 
 
-def _timm_make(name: str, classes: Optional[int]) -> nn.Module:
+def _timm_make(name: str, classes: int | None) -> nn.Module:
     more = {} if classes is None else {"num_classes": classes}
     return _library("timm").create_model(name, pretrained=False, **more)
 
@@ -101,17 +102,21 @@ def channels_of(module: nn.Module) -> int:
 
 SOURCES = {
     "torchvision": Source(
-        _torchvision_names, _torchvision_make, _torchvision_resolution,
+        _torchvision_names,
+        _torchvision_make,
+        _torchvision_resolution,
         lambda name: _library("torchvision.models").get_model_builder(name).__module__,
     ),
     "timm": Source(
-        lambda: _library("timm").list_models(), _timm_make, _timm_resolution,
+        lambda: _library("timm").list_models(),
+        _timm_make,
+        _timm_resolution,
         lambda name: _library("timm.models").model_entrypoint(name).__module__,
     ),
 }
 
 
-def _made(package: str, name: str, classes: Optional[int]) -> nn.Module:
+def _made(package: str, name: str, classes: int | None) -> nn.Module:
     """What a factory function returns; its package is looked for here, too."""
     here = os.getcwd()
     added = here not in sys.path

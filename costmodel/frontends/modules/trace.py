@@ -52,9 +52,14 @@ INPLACE = frozenset(name for name, entry in FUNCTIONS.items() if "inplace" in si
 
 
 def trace(
-    module: nn.Module, resolution: int = RESOLUTION, channels: int = 3, name: str | None = None, blocks_are: str = "",
-    allow_unknown: bool = False, batch: int = BATCH,
-) -> Network:  # fmt: skip
+    module: nn.Module,
+    resolution: int = RESOLUTION,
+    channels: int = 3,
+    name: str | None = None,
+    blocks_are: str = "",
+    allow_unknown: bool = False,
+    batch: int = BATCH,
+) -> Network:
     """The network that a module is, on square images (N, channels, resolution, resolution).
 
     Traced in training mode; what the module's own flags and modes say is kept for the strategy `as_is`. The module is

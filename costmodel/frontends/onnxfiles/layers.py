@@ -57,8 +57,9 @@ def conv(r, x, weight, bias=None):
     return r.emit("conv2d", fields, [x], kept(x), weight=weight, bias=bias)
 
 
-def padded(r, x, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], fill: float = 0.0,
-           pad: bool = True) -> tuple[Any, list[int]]:  # fmt: skip
+def padded(
+    r, x, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], fill: float = 0.0, pad: bool = True
+) -> tuple[Any, list[int]]:
     """The input and the padding that is left to the op: what is not the same on both sides becomes a node before it.
 
     pad: whether such a node is allowed.

@@ -28,8 +28,15 @@ RANDOM = ("RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLik
 class Reader(Recorder):
     """Reads a model's nodes one after the other, for square images of one size."""
 
-    def __init__(self, model: Any, source: str, load: Callable[[Any], np.ndarray], shape: Sequence[int],
-                 fixed: int | None, allow_unknown: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: Any,
+        source: str,
+        load: Callable[[Any], np.ndarray],
+        shape: Sequence[int],
+        fixed: int | None,
+        allow_unknown: bool,
+    ) -> None:
         """load: the numbers of a TensorProto. shape: of the images, the batch left out; fixed: the file's batch."""
         self.model, self.source, self.allow_unknown = model, source, allow_unknown
         graph = model.graph
@@ -145,8 +152,9 @@ class Reader(Recorder):
         if self.allow_unknown:
             return self._unknown(operator, [x for x in args if x is not None])
         known = ", ".join(sorted(OPERATORS))
-        raise CostmodelError(f"unknown operator {operator}; --allow-unknown lets it through as a lower bound"
-                             f" (known: {known})")
+        raise CostmodelError(
+            f"unknown operator {operator}; --allow-unknown lets it through as a lower bound (known: {known})"
+        )
 
     def _computed(self, operator: str, args: list[Stored | None]) -> Any:
         """What an operator gives for stored tensors. Parameters stay what they are: arithmetic on them trains."""

@@ -26,8 +26,9 @@ class Recorder:
 
     batch = BATCH
 
-    def __init__(self, graph: Any, opset: int, load: Callable[[Any], np.ndarray], shape: Sequence[int],
-                 fixed: int | None) -> None:  # fmt: skip
+    def __init__(
+        self, graph: Any, opset: int, load: Callable[[Any], np.ndarray], shape: Sequence[int], fixed: int | None
+    ) -> None:
         """load: the numbers of a TensorProto. shape: of the images, the batch left out; fixed: the file's batch."""
         self.opset, self.fixed = opset, fixed
         self.drafts: list[Placed] = []
@@ -90,8 +91,16 @@ class Recorder:
         resident = x.draft is not None and x.draft.op.result is Result.RESIDENT
         return not resident and x.shape[:1] != () and x.shape[0] % BATCH == 0
 
-    def emit(self, kind: str, fields: Mapping[str, Any], inputs: Sequence[Value], strides: Any = contiguous,
-             buffers: Mapping[str, Stored] = {}, evaluates: bool = False, **parameters: Stored | None) -> Live:
+    def emit(
+        self,
+        kind: str,
+        fields: Mapping[str, Any],
+        inputs: Sequence[Value],
+        strides: Any = contiguous,
+        buffers: Mapping[str, Stored] = {},
+        evaluates: bool = False,
+        **parameters: Stored | None,
+    ) -> Live:
         """Append a node and return its output.
 
         strides: of the output, or a function of its shape. buffers, parameters: tensors of the file by the op's names.
@@ -106,13 +115,15 @@ class Recorder:
             wanted = op.params()[name]
             if prod(wanted) != tensor.size or tensor.dtype != "float32":
                 raise CostmodelError(
-                    f"{name} {tensor.name!r} is {tensor.dtype} {show(tensor.shape)}; allowed: float32 {show(wanted)}")
+                    f"{name} {tensor.name!r} is {tensor.dtype} {show(tensor.shape)}; allowed: float32 {show(wanted)}"
+                )
         self.weights.update({f"{owner}.{name}": tensor for name, tensor in {**given, **buffers}.items()})
         draft = self.append(op, reads, owner, self.path, self.named, evaluates)
         return Live(draft, shape, strides(shape) if callable(strides) else strides)
 
-    def append(self, op: Op, reads: Sequence[Live], owner: str | None, path: str, named: bool,
-               evaluates: bool = False) -> Placed:  # fmt: skip
+    def append(
+        self, op: Op, reads: Sequence[Live], owner: str | None, path: str, named: bool, evaluates: bool = False
+    ) -> Placed:
         """A new draft, in which every parameter trains."""
         inputs, trains = tuple(x.draft for x in reads), frozenset(op.params())
         draft = Placed(op, inputs, "", trains, owner, None, tuple(reads), path, named, evaluates)

@@ -171,7 +171,8 @@ def with_batch(r, x):
 def pad(r, x, pads=None, value=None, axes=None):
     x, pads = r.live(x), r.integers("pads", pads)
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}.get(
-        r.attribute("mode", "constant"))  # fmt: skip
+        r.attribute("mode", "constant")
+    )
     axes = [a % len(x.shape) for a in r.integers("axes", axes) or range(len(pads) // 2)]
     of = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
     each = [of.get(axis, (0, 0)) for axis in range(len(x.shape))]
@@ -201,10 +202,14 @@ def resize(r, x, *more):
     how = r.attribute("coordinate_transformation_mode", "asymmetric" if upsample or r.opset < 11 else "half_pixel")
     if upsample and mode == "linear":
         how = "half_pixel"  # torch's exporter has no other operator for it in opset 9
-    kind = {("nearest", "asymmetric"): "nearest", ("nearest", "half_pixel"): "nearest-exact",
-            ("linear", "half_pixel"): "bilinear", ("linear", "pytorch_half_pixel"): "bilinear",
-            ("cubic", "half_pixel"): "bicubic", ("cubic", "pytorch_half_pixel"): "bicubic",
-            }.get((mode, how))  # fmt: skip
+    kind = {
+        ("nearest", "asymmetric"): "nearest",
+        ("nearest", "half_pixel"): "nearest-exact",
+        ("linear", "half_pixel"): "bilinear",
+        ("linear", "pytorch_half_pixel"): "bilinear",
+        ("cubic", "half_pixel"): "bicubic",
+        ("cubic", "pytorch_half_pixel"): "bicubic",
+    }.get((mode, how))
     refuse(kind is None or r.attribute("antialias", 0), f"to resize in the mode {mode}, {how},")
     if kind == "bilinear" and given and given[2] == given[3] and given[2].is_integer():
         return r.emit("upsample", {"scale": int(given[2])}, [x])

@@ -61,8 +61,9 @@ def block_naming(modules: str | Block, at: Block) -> Naming:
         try:
             naming.scope(0, 0, 0) if role == "block" else isinstance(names, list) and naming.names("", role, 0)
         except (TypeError, KeyError, ValueError):
-            raise modules.error(f"found {names!r}; allowed: paths with $i and $j, a block's with $k, $stage, $index",
-                                role) from None
+            raise modules.error(
+                f"found {names!r}; allowed: paths with $i and $j, a block's with $k, $stage, $index", role
+            ) from None
     return naming
 
 
@@ -151,9 +152,7 @@ class BlockBuilder:
     first: the block is its row's first; drop: the probability of stochastic depth.
     """
 
-    def __init__(
-        self, spec: Any, scope: str, naming: Naming, row: Mapping[str, Any], first: bool, drop: float
-    ) -> None:
+    def __init__(self, spec: Any, scope: str, naming: Naming, row: Mapping[str, Any], first: bool, drop: float) -> None:
         self.spec, self.scope, self.naming, self.row, self.drop = spec, scope, naming, row, drop
         self.builder = spec.builder
         self.entry = self.builder.last
@@ -181,8 +180,16 @@ class BlockBuilder:
     def conv(self, role: str, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         """Append a convolution with norm, and activation where the role has a name for one."""
         values = self.spec.values
-        self.builder.conv(self._names(role), out, kernel, stride, groups, False, values["norm"],
-                          self.row["activation"] or values["activation"])
+        self.builder.conv(
+            self._names(role),
+            out,
+            kernel,
+            stride,
+            groups,
+            False,
+            values["norm"],
+            self.row["activation"] or values["activation"],
+        )
 
     def squeeze_excite(self, expanded: int) -> None:
         """Append pooling, two 1x1 convolutions with their activations, and the product with what was pooled."""
@@ -207,8 +214,12 @@ class BlockBuilder:
             return
         if self.drop:
             self.builder.add(place(self.scope, self.naming.templates["drop"]), "stochastic_depth", {"p": self.drop})
-        self.builder.add(place(self.scope, self.naming.templates["add"]), "add",
-                         {"inplace": self.spec.values["add_inplace"]}, (self.builder.last, self.entry))
+        self.builder.add(
+            place(self.scope, self.naming.templates["add"]),
+            "add",
+            {"inplace": self.spec.values["add_inplace"]},
+            (self.builder.last, self.entry),
+        )
 
     def _names(self, role: str) -> tuple[str, ...]:
         names = self.naming.names(self.scope, role, self.count)

@@ -55,13 +55,29 @@ class Builder:
         self.last = name
         return name
 
-    def conv(self, names: Sequence[str], out: int, kernel: Any, stride: Any = 1, groups: int = 1, bias: bool = False,
-             norm: Mapping[str, Any] = {}, activation: Mapping[str, Any] = {}) -> str:
+    def conv(
+        self,
+        names: Sequence[str],
+        out: int,
+        kernel: Any,
+        stride: Any = 1,
+        groups: int = 1,
+        bias: bool = False,
+        norm: Mapping[str, Any] = {},
+        activation: Mapping[str, Any] = {},
+    ) -> str:
         """Append convolution, norm and activation, or the first of them, one per name; returns the last name."""
         kernel = pair(kernel, "kernel")
         padding = tuple(k // 2 for k in kernel)
-        fields = {"out_channels": out, "kernel": kernel, "stride": stride, "padding": padding,
-                  "groups": groups, "bias": bias, **self.convolution}
+        fields = {
+            "out_channels": out,
+            "kernel": kernel,
+            "stride": stride,
+            "padding": padding,
+            "groups": groups,
+            "bias": bias,
+            **self.convolution,
+        }
         last = self.add(names[0], "conv2d", fields)
         for name, what in zip(names[1:], (norm, activation)):
             last = self.add(name, *split(what))

@@ -166,8 +166,14 @@ class Spec:
         if not layer["at"] or len(layer["at"]) > 3 or not all(isinstance(name, str) for name in layer["at"]):
             raise item.error(f"found {layer['at']!r}; allowed: the names of convolution, norm and activation", "at")
         self.builder.conv(
-            layer["at"], out, layer["kernel"], layer["stride"], inputs if layer["depthwise"] else 1, layer["bias"],
-            self.values["norm"], layer["activation"] or self.values["activation"],
+            layer["at"],
+            out,
+            layer["kernel"],
+            layer["stride"],
+            inputs if layer["depthwise"] else 1,
+            layer["bias"],
+            self.values["norm"],
+            layer["activation"] or self.values["activation"],
         )
 
     def _with_classes(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -194,8 +200,14 @@ class Spec:
                 stage, index = stage + 1, 0
             for repeat in range(row["repeat"]):
                 scope = naming.scope(k=number, stage=stage, index=index)
-                block = BlockBuilder(self, scope, naming, row, first=repeat == 0,
-                                     drop=self.values["stochastic_depth"] * len(scopes) / total)
+                block = BlockBuilder(
+                    self,
+                    scope,
+                    naming,
+                    row,
+                    first=repeat == 0,
+                    drop=self.values["stochastic_depth"] * len(scopes) / total,
+                )
                 try:
                     BLOCKS[kind].append(block)
                 except CostmodelError as error:
@@ -223,4 +235,3 @@ def divisible(channels: float, divisor: int) -> int:
     """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
-

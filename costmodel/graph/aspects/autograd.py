@@ -13,8 +13,9 @@ Words:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from enum import Enum
-from typing import AbstractSet, ClassVar, Mapping, NamedTuple
+from typing import ClassVar, NamedTuple
 
 
 class Result(Enum):
@@ -73,7 +74,7 @@ class Autograd:
         """What each gradient reads by stock PyTorch's formulas (derivatives.yaml), where they depart from `needs`."""
         return self.needs()
 
-    def saves_late(self, operands: AbstractSet[str]) -> bool:
+    def saves_late(self, operands: Set[str]) -> bool:
         """Whether the op saves its output or an extra (True), or inputs only (False), which it does before it computes.
 
         A second run must finish an op that saves late. operands: what the op saves.

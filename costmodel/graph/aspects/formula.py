@@ -11,7 +11,8 @@ Words:
 
 from __future__ import annotations
 
-from typing import AbstractSet, ClassVar, Mapping, NamedTuple, TypeVar
+from collections.abc import Mapping, Set
+from typing import ClassVar, NamedTuple, TypeVar
 
 from ...sizes.size import Shape, Size
 
@@ -84,7 +85,7 @@ class Formula:
         """This op with frozen statistics."""
         return self
 
-    def trained(self: SomeOp, names: AbstractSet[str]) -> SomeOp:
+    def trained(self: SomeOp, names: Set[str]) -> SomeOp:
         """This op when, of its parameters, those of these names train."""
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from ..bits import (
     pack,
     positive,
     within_3,
-)  # fmt: skip
+)
 from ..modules import recorded
 
 aten = torch.ops.aten
@@ -93,8 +93,15 @@ class MaskedActivation(nn.Module):
     loops over single elements flush them in the backward pass only; there a packed mask passes them.)
     """
 
-    def __init__(self, kind: str, signed: bool = False, keep: str = "mask", inplace: bool = False,
-                 approximate: str = "none", owns_gradient: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        kind: str,
+        signed: bool = False,
+        keep: str = "mask",
+        inplace: bool = False,
+        approximate: str = "none",
+        owns_gradient: bool = False,
+    ) -> None:
         super().__init__()
         exact, smooth = ("relu", "relu6", "hardsigmoid"), ("relu", "relu6", "hardswish", "silu", "gelu")
         if kind not in (smooth if signed else exact) or keep not in ("mask", "y"):

@@ -65,7 +65,7 @@ def _integers(name: str, item: Any) -> Sequence[Any]:
     return plain
 
 
-def _range(what: str, match: "re.Match[str]") -> range:
+def _range(what: str, match: re.Match[str]) -> range:
     first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
     if first > last:
         raise CostmodelError(f"{what} runs backwards; allowed: a..b with a <= b")

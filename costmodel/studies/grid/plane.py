@@ -37,8 +37,14 @@ class Pricer:
         for pick in (min, max):
             self._single(network, request._replace(batch=pick(batches), resolution=pick(resolutions)))
 
-    def plane(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
-              out: dict[str, np.ndarray]) -> None:  # fmt: skip
+    def plane(
+        self,
+        network: Network,
+        request: Request,
+        resolutions: Sequence[int],
+        batches: Sequence[int],
+        out: dict[str, np.ndarray],
+    ) -> None:
         """Fill the columns `out`, int64 arrays of shape (resolutions, batches); -1 where there is no such number.
 
         The largest cell must have passed `check`. Raises CostmodelError naming a cell that has no cost.
@@ -56,8 +62,15 @@ class Pricer:
         for run in runs(np.asarray(batches)[order], request.target.thresholds, period(network, request)):
             self._part(network, request, resolutions, batches, order[run], others)
 
-    def _part(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
-              where: np.ndarray, out: dict[str, np.ndarray]) -> None:  # fmt: skip
+    def _part(
+        self,
+        network: Network,
+        request: Request,
+        resolutions: Sequence[int],
+        batches: Sequence[int],
+        where: np.ndarray,
+        out: dict[str, np.ndarray],
+    ) -> None:
         """Fill the columns at some of the batches, whose places `where` are in ascending order of the batches."""
         part = [batches[j] for j in where]
         if np.array_equal(where, np.arange(where[0], where[0] + len(where))):
@@ -69,8 +82,14 @@ class Pricer:
         for name, column in out.items():
             column[:, where] = fresh[name]
 
-    def _run(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int],
-             out: dict[str, np.ndarray]) -> None:  # fmt: skip
+    def _run(
+        self,
+        network: Network,
+        request: Request,
+        resolutions: Sequence[int],
+        batches: Sequence[int],
+        out: dict[str, np.ndarray],
+    ) -> None:
         """The same for ascending batches, in one walk where the course of the step is the same for all of them."""
         answers, (batch, side) = self._remembered(network, request, resolutions, batches)
         try:

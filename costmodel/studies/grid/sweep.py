@@ -87,8 +87,16 @@ class SweepPlan:
         check_name("dtype", one["dtype"], DTYPES)
         size = one["width"], one["classes"]
         strategy = self.strategies[size, one["strategy"]]
-        return self.networks[size], Request(strategy, 0, 0, one["convention"], find(one["optimizer"]),
-                                            parse(one["target"]), DTYPES[one["dtype"]], one["accumulate"])  # fmt: skip
+        return self.networks[size], Request(
+            strategy,
+            0,
+            0,
+            one["convention"],
+            find(one["optimizer"]),
+            parse(one["target"]),
+            DTYPES[one["dtype"]],
+            one["accumulate"],
+        )
 
     def chunks(self, shard: tuple[int, int] = (1, 1)) -> list[Chunk]:
         """The i-th of n parts of the grid, in chunks of bounded size. The parts in order are the whole."""
@@ -138,7 +146,7 @@ def sweep(
     resolution: Any = None,
     convention: Any = "torch",
     **axes: Any,
-) -> "Sweep":
+) -> Sweep:
     """The costs of every combination of some strategies, batches, resolutions and more.
 
     network: anything `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
@@ -147,8 +155,9 @@ def sweep(
     for its cell. Raises CostmodelError for a bad request, an axis without values, and a cell without a cost, which it
     names.
     """
-    plan = SweepPlan(network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention,
-                          **axes})  # fmt: skip
+    plan = SweepPlan(
+        network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
+    )
     if plan.cells > MOST_IN_MEMORY:
         raise CostmodelError(
             f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."

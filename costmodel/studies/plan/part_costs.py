@@ -232,14 +232,23 @@ class PartCosts:
         scope, start = unit.names[0], unit.run.start
         number = {node.name: i for i, node in enumerate(nodes)}
         return (
-            self.shapes[start] if start else None, self._shared(u), self.layouts[0][start],
-            self.layouts[1][unit.run.stop], self.graph.content[unit.run.stop] == unit.run.stop,
+            self.shapes[start] if start else None,
+            self._shared(u),
+            self.layouts[0][start],
+            self.layouts[1][unit.run.stop],
+            self.graph.content[unit.run.stop] == unit.run.stop,
             tuple(
-                (node.op, node.trains, tuple(v - start for v in reads), node.name[len(scope) :],
-                 node.owner[len(scope) :], number.get(node.until))
+                (
+                    node.op,
+                    node.trains,
+                    tuple(v - start for v in reads),
+                    node.name[len(scope) :],
+                    node.owner[len(scope) :],
+                    number.get(node.until),
+                )
                 for node, reads in zip(nodes, self.graph.reads[start : unit.run.stop])
             ),
-        )  # fmt: skip
+        )
 
     def _carries(self, u: int) -> bool:
         """Whether a unit's result may carry a mask, so that its cost depends on whether the part above saves it."""

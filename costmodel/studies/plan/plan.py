@@ -139,8 +139,16 @@ def plan(
 class _Planner:
     """Plans for one request but the batch."""
 
-    def __init__(self, network: Network, asked: dict[str, Any], budget: int, maximise: str | Mapping[str, Any],
-                 max_flops: int | None, contiguous: bool, checkpoint: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        network: Network,
+        asked: dict[str, Any],
+        budget: int,
+        maximise: str | Mapping[str, Any],
+        max_flops: int | None,
+        contiguous: bool,
+        checkpoint: bool,
+    ) -> None:
         self.network, self.asked, self.budget = network, asked, budget
         self.max_flops, self.contiguous, self.checkpoint = max_flops, contiguous, checkpoint
         self.frozen = of_code(all_frozen(network.graph))

@@ -44,11 +44,15 @@ class Relaxation:
 
         The rates are those at which running a part again costs as much as it frees.
         """
-        rates = sorted({
-            (again.flops - once.flops) / (once.kept - again.kept)
-            for points in self.trade_offs for once in points for again in points
-            if once.value == again.value and once.kept > again.kept and once.flops < again.flops
-        })  # fmt: skip
+        rates = sorted(
+            {
+                (again.flops - once.flops) / (once.kept - again.kept)
+                for points in self.trade_offs
+                for once in points
+                for again in points
+                if once.value == again.value and once.kept > again.kept and once.flops < again.flops
+            }
+        )
         chosen = {0.0, *rates[:: max(1, len(rates) // MOST_RATES)]}
         return [
             (rate, self.curves(lambda point, rate=rate: point.flops + rate * point.kept)) for rate in sorted(chosen)

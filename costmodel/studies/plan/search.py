@@ -41,8 +41,9 @@ class Search:
     fixed: bytes that are there whatever is chosen.
     """
 
-    def __init__(self, costs: PartCosts, value: Value, budget: int, fixed: int, most_flops: int | None,
-                 contiguous: bool) -> None:  # fmt: skip
+    def __init__(
+        self, costs: PartCosts, value: Value, budget: int, fixed: int, most_flops: int | None, contiguous: bool
+    ) -> None:
         self.costs, self.budget, self.fixed, self.most_flops = costs, budget, fixed, most_flops
         self.options = UnitOptions(costs, value, contiguous)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any, Union
+from typing import Any
 
 from ...errors import CostmodelError, unknown
 from ...files.table import read_table
@@ -12,7 +12,7 @@ from ...strategies import CHOICES, FROZEN
 
 MAXIMISE = ("parameters", "blocks")  # what may be maximised by name
 TRAINING = tuple(choice.name for choice in CHOICES.values() if choice is not FROZEN)
-Values = Mapping[str, Union[float, Mapping[str, float]]]  # block -> value, or block -> choice -> value
+Values = Mapping[str, float | Mapping[str, float]]  # block -> value, or block -> choice -> value
 
 
 def read_values(path: str) -> Values:

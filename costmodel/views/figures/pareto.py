@@ -75,8 +75,17 @@ def pareto_figure(
             axes.plot(x[group.rows], y[group.rows], color=group.colour, linewidth=1, alpha=0.6, zorder=2)
         for chosen, edge, width in ((~on[group.rows], group.colour, 0.7), (on[group.rows], "black", 1.1)):
             some = np.array(group.rows)[chosen]
-            axes.scatter(x[some], y[some], s=areas[some], facecolor=group.face, marker=group.marker, edgecolors=edge,
-                         linewidths=width, alpha=0.9, zorder=3)  # fmt: skip
+            axes.scatter(
+                x[some],
+                y[some],
+                s=areas[some],
+                facecolor=group.face,
+                marker=group.marker,
+                edgecolors=edge,
+                linewidths=width,
+                alpha=0.9,
+                zorder=3,
+            )
     _frontier(axes, x, y, drawn)
     _legend(axes, groups, drawn, columns, areas)
     axes.set_title(title, fontsize=9, loc="left")
@@ -144,34 +153,79 @@ def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
     """The frontier of the two columns that are on the axes, as the stairs beyond which nothing is to be had."""
     best = np.flatnonzero(frontier([x, y], [drawn.x.less, drawn.y.less]))
     best = best[np.lexsort((y[best], x[best]))]
-    axes.step(x[best], y[best], where="post" if drawn.x.less else "pre", color=BAND, linewidth=5, zorder=1,
-              solid_joinstyle="round", solid_capstyle="round")  # fmt: skip
+    axes.step(
+        x[best],
+        y[best],
+        where="post" if drawn.x.less else "pre",
+        color=BAND,
+        linewidth=5,
+        zorder=1,
+        solid_joinstyle="round",
+        solid_capstyle="round",
+    )
 
 
 def _legend(axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
     families = {group.family: group for group in reversed(groups)}
     handles = [
-        Line2D([], [], color=group.colour, marker=group.marker, linewidth=int(len(group.rows) > 1), markersize=6,
-               label=name)  # fmt: skip
+        Line2D(
+            [],
+            [],
+            color=group.colour,
+            marker=group.marker,
+            linewidth=int(len(group.rows) > 1),
+            markersize=6,
+            label=name,
+        )
         for name, group in reversed(families.items())
     ]
     choices = list(dict.fromkeys(group.choice for group in groups))
     if 1 < len(choices) <= len(FILLS):
         for choice, fill in zip(choices, FILLS):
-            handles.append(Line2D([], [], color=str(1 - 0.6 * fill), marker="o", markeredgecolor="#666666",
-                                  markersize=6, linewidth=0, label=choice))  # fmt: skip
-    handles.append(Line2D([], [], color="white", marker="o", markeredgecolor="black", markersize=6, linewidth=0,
-                          label="on the frontier"))  # fmt: skip
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    color=str(1 - 0.6 * fill),
+                    marker="o",
+                    markeredgecolor="#666666",
+                    markersize=6,
+                    linewidth=0,
+                    label=choice,
+                )
+            )
+    handles.append(
+        Line2D(
+            [],
+            [],
+            color="white",
+            marker="o",
+            markeredgecolor="black",
+            markersize=6,
+            linewidth=0,
+            label="on the frontier",
+        )
+    )
     handles.append(Line2D([], [], color=BAND, linewidth=5, label="frontier of the two axes"))
     if drawn.bubble:
         values = np.array(columns[drawn.bubble], dtype=float)
         name = _words(drawn.bubble)
         rows = dict.fromkeys(int(np.abs(values - v).argmin()) for v in (values.min(), np.median(values), values.max()))
         for row in rows:
-            handles.append(Line2D([], [], color="#bbbbbb", marker="o", linewidth=0, markersize=np.sqrt(areas[row]),
-                                  label=f"{show_count(columns[drawn.bubble][row])} {name}"))  # fmt: skip
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False,
-                labelspacing=0.9)  # fmt: skip
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    color="#bbbbbb",
+                    marker="o",
+                    linewidth=0,
+                    markersize=np.sqrt(areas[row]),
+                    label=f"{show_count(columns[drawn.bubble][row])} {name}",
+                )
+            )
+    axes.legend(
+        handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False, labelspacing=0.9
+    )
 
 
 def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -> list[tuple[int, str, str]]:
@@ -186,22 +240,39 @@ def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -
     return sorted(texts, key=lambda text: text[1].isdecimal())[:MOST_LABELS]
 
 
-def _labels(figure: Figure, axes, points: np.ndarray, areas: np.ndarray, lines: list[np.ndarray],
-            texts: list[tuple[int, str, str]]) -> None:  # fmt: skip
+def _labels(
+    figure: Figure,
+    axes,
+    points: np.ndarray,
+    areas: np.ndarray,
+    lines: list[np.ndarray],
+    texts: list[tuple[int, str, str]],
+) -> None:
     """Write each text where it covers no bubble, line or text, beside its bubble or a little off; else not at all."""
     figure.draw_without_rendering()
     renderer, point = figure.canvas.get_renderer(), figure.dpi / 72
     centres = axes.transData.transform(points)
     radii = np.sqrt(areas) / 2 * point
     dots = np.concatenate([np.zeros((0, 2)), *(_dots(axes.transData.transform(line), point) for line in lines)])
-    taken = np.concatenate([  # left, bottom, right, top
-        np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1),
-        np.concatenate([dots - point / 2, dots + point / 2], axis=1),
-    ])  # fmt: skip
+    taken = np.concatenate(
+        [  # left, bottom, right, top
+            np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1),
+            np.concatenate([dots - point / 2, dots + point / 2], axis=1),
+        ]
+    )
     inside = axes.get_window_extent(renderer)
     for row, text, colour in texts:
-        label = axes.annotate(text, points[row], xytext=(0, 0), textcoords="offset points", ha="center",
-                              va="center", fontsize=7, color=colour, zorder=5)  # fmt: skip
+        label = axes.annotate(
+            text,
+            points[row],
+            xytext=(0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color=colour,
+            zorder=5,
+        )
         size = label.get_window_extent(renderer)
         half = np.array([size.width, size.height]) / 2 + point
         for distance in DISTANCES:
@@ -215,8 +286,14 @@ def _labels(figure: Figure, axes, points: np.ndarray, areas: np.ndarray, lines: 
         label.set_position(tuple((spot - centres[row]) / point))
         if distance > DISTANCES[1]:
             line = {"arrowstyle": "-", "color": colour, "linewidth": 0.4, "shrinkB": 0}
-            axes.annotate("", points[row], xytext=tuple((spot - centres[row]) / point), textcoords="offset points",
-                          arrowprops=line, zorder=4)  # fmt: skip
+            axes.annotate(
+                "",
+                points[row],
+                xytext=tuple((spot - centres[row]) / point),
+                textcoords="offset points",
+                arrowprops=line,
+                zorder=4,
+            )
         taken = np.concatenate([taken, [[*(spot - half), *(spot + half)]]])
 
 

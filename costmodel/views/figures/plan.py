@@ -33,10 +33,12 @@ def plan_figure(plan: Plan, other: Estimate) -> Figure:
     micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
     figure.suptitle(
         f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}: {show_count(plan.value)}"
-        f" {WORTH.get(plan.maximised, 'value')} within {show_size(plan.budget_bytes)}", fontsize=11,
-    )  # fmt: skip
-    figure.supxlabel(f"{plan.strategy}, counted by {estimate.convention} for {estimate.request.target}", fontsize=7,
-                     color="#555555")  # fmt: skip
+        f" {WORTH.get(plan.maximised, 'value')} within {show_size(plan.budget_bytes)}",
+        fontsize=11,
+    )
+    figure.supxlabel(
+        f"{plan.strategy}, counted by {estimate.convention} for {estimate.request.target}", fontsize=7, color="#555555"
+    )
     return figure
 
 
@@ -49,12 +51,21 @@ def _two_steps(axes: Axes, plan: Plan, other: Estimate) -> None:
         names = list(dict.fromkeys(phases))
         time = np.concatenate([at + np.arange(n) / n for at, n in enumerate(map(phases.count, names))])
         resident = estimate.peak_bytes - estimate.step_peak_bytes
-        axes.step(time, (resident + estimate.levels) / BYTES[unit], where="post", color=colour, linewidth=1.2,
-                  label=label)  # fmt: skip
+        axes.step(
+            time, (resident + estimate.levels) / BYTES[unit], where="post", color=colour, linewidth=1.2, label=label
+        )
     axes.axhline(plan.budget_bytes / BYTES[unit], color="black", linewidth=0.8, linestyle="--", label="budget")
     for at, name in enumerate(names):
-        axes.text(at + 0.5, 0.985, name, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8,
-                  color="#333333")  # fmt: skip
+        axes.text(
+            at + 0.5,
+            0.985,
+            name,
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            fontsize=8,
+            color="#333333",
+        )
         if at:
             axes.axvline(at, color="black", linewidth=0.6, linestyle=":")
     top = 1.15 * max(plan.budget_bytes, other.peak_bytes) / BYTES[unit]
@@ -80,13 +91,26 @@ def _choices(axes: Axes, plan: Plan, other: Estimate) -> None:
     used = {choice for _, choice, _ in chosen} - {""}
     handles = [Patch(facecolor=colour, label=name) for name, colour in CHOSEN.items() if name in used]
     if any(again for _, _, again in chosen):
-        handles.append(Patch(facecolor="#666666", edgecolor="white", hatch="////", linewidth=0,
-                             label="runs again in the\nbackward pass"))  # fmt: skip
+        handles.append(
+            Patch(
+                facecolor="#666666",
+                edgecolor="white",
+                hatch="////",
+                linewidth=0,
+                label="runs again in the\nbackward pass",
+            )
+        )
     handles.append(Patch(facecolor="none", edgecolor=OTHER, linewidth=0.8, label=f"saved by strategy {other.strategy}"))
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(chosen) - 0.4), ylim=(-1.1 * tile, 1.05 * most * scale))
-    axes.set_xticks(range(len(chosen)), [row["name"] for row, _, _ in chosen], rotation=60, ha="right",
-                    rotation_mode="anchor", fontsize=7)  # fmt: skip
+    axes.set_xticks(
+        range(len(chosen)),
+        [row["name"] for row, _, _ in chosen],
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=7,
+    )
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= most * scale])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     legend_beside(axes, handles=handles)

@@ -10,16 +10,7 @@ from ...errors import check_name
 from ...sizes.size import show
 from ...sizes.units import BYTES, show_size, unit_of
 from ...step.estimate import Estimate
-from ...step.events import (
-    ACTIVATION_GRADIENTS,
-    ACTIVATIONS,
-    CATEGORIES,
-    GRADIENTS,
-    LOSS,
-    RECOMPUTED,
-    SAVED,
-    SCRATCH,
-)  # fmt: skip
+from ...step.events import ACTIVATION_GRADIENTS, ACTIVATIONS, CATEGORIES, GRADIENTS, LOSS, RECOMPUTED, SAVED, SCRATCH
 from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, legend_beside, two_axes
 
 RESIDENT = "resident"
@@ -83,8 +74,16 @@ def _step(axes: Axes, estimate: Estimate) -> None:
         if start:
             axes.axvline(start, color="black", linewidth=0.6, linestyle=":")
         if count > 0.03 * len(phases):
-            axes.text(start + count / 2, 0.985, phase, transform=axes.get_xaxis_transform(), ha="center", va="top",
-                      fontsize=8, color="#333333")  # fmt: skip
+            axes.text(
+                start + count / 2,
+                0.985,
+                phase,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                fontsize=8,
+                color="#333333",
+            )
     axes.set(xlim=(0, len(time) - 1), ylim=(0, 1.25 * peak), ylabel=f"allocated, {unit}", xticks=[])
     axes.set_xlabel("allocations and releases of one step, in order", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -102,8 +101,16 @@ def _blocks(axes: Axes, estimate: Estimate) -> None:
     needed, idle = (np.array([pair[i] for pair in parts.values()]) / BYTES[unit] for i in (0, 1))
     place = np.arange(len(parts))
     axes.bar(place, needed, color=COLOURS[SAVED], label="read by the gradients")
-    axes.bar(place, idle, bottom=needed, color="white", edgecolor=COLOURS[SAVED], linewidth=0.5, hatch="////",
-             label="kept by the implementation only")  # fmt: skip
+    axes.bar(
+        place,
+        idle,
+        bottom=needed,
+        color="white",
+        edgecolor=COLOURS[SAVED],
+        linewidth=0.5,
+        hatch="////",
+        label="kept by the implementation only",
+    )
     axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(parts) - 0.4), ylim=(0, 1.05 * max(most, 1) / BYTES[unit]))
     axes.set_xticks(place, list(parts), rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
