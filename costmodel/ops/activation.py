@@ -42,7 +42,7 @@ class Activation(Op):
     torch_reads: ClassVar[str] = "x"  # by torch's formula
     operations: ClassVar[tuple[int, int]] = (1, 1)  # per element: forward, backward
     #: The output tells the mask, on every instruction set and in every data type: y > 0 for ReLU, 0 < y < 6 for ReLU6,
-    #: the sign bit of y for h-swish and SiLU (tests/test_masks.py).
+    #: the sign bit of y for h-swish and SiLU (tests/ops/test_masks.py).
     carries_mask: ClassVar[bool] = True
 
     inplace = False

@@ -1,4 +1,4 @@
-"""Imports packages of networks, torchvision even where its C library does not fit torch; says what is wrong with one."""
+"""Imports packages of networks, torchvision even where its C library does not fit torch; tells what is wrong with one."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 pytest.importorskip("sklearn")
 
-TOUR = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
+TOUR = Path(__file__).parents[2] / "notebooks" / "tour.ipynb"
 
 
 def outputs(notebook):
@@ -24,7 +24,7 @@ def number(text):
 
 
 def test_the_tour(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=":")  # also if not installed
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")  # also if not installed
     notebook = nbformat.read(TOUR, as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     said = outputs(notebook)

@@ -1,13 +1,14 @@
 """Generic tests: they run on every op and on every example that it brings, and hold it against torch."""
 
 from dataclasses import dataclass, replace
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
+from opcases import EXAMPLES, WITHOUT_BACKWARD, demands, inputs_of, layer_of, name_of
 from real import saved_bytes
 
 from costmodel.conventions import CONVENTIONS
@@ -23,19 +24,6 @@ from costmodel.pytorch import library
 from costmodel.sizes.size import nbytes, numel
 from costmodel.step.walk import price, shapes_of
 from costmodel.targets.memory_order import CHANNELS_LAST, contiguous
-
-MORE = (  # configurations that matter in networks, beside the ops' own examples
-    (Mul(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),
-    (Add(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),
-    (Conv2d(8, 8, (1, 7), padding=(0, 3), groups=4), (2, 8, 5, 9)),
-)
-EXAMPLES = [(op, shapes) for cls in OPS.values() for op, *shapes in cls.examples]
-EXAMPLES += [(op, tuple(shapes)) for op, *shapes in MORE]
-
-
-def name_of(value):
-    return str(value).replace(" ", "")
-
 
 each_example = pytest.mark.parametrize("op, shapes", EXAMPLES, ids=name_of)
 
@@ -78,42 +66,6 @@ def predicted(op, shapes, wants, trains, convention="torch"):
     return sum(price(graph, CONVENTIONS[convention].kept(graph), shapes_of(graph, (1,)), 32)[1])
 
 
-# Lean forms take a place where these are frozen; the folded ones stand where nothing is differentiated.
-FROZEN = {
-    "shift_norm": {"weight"},
-    "lean_group_norm": {"weight"},
-    "folded_conv2d": {"weight"},
-    "folded_norm": {"weight", "bias"},
-}
-WITHOUT_BACKWARD = ("folded_conv2d", "folded_norm")
-
-
-def layer_of(op):
-    """The op's own module in train mode, or its function."""
-    layer = op.module(library)
-    if not isinstance(layer, torch.nn.Module):
-        return layer
-    for name, parameter in layer.named_parameters():
-        parameter.requires_grad_(name not in FROZEN.get(op.kind, ()))
-    return layer.train()
-
-
-def demands(op):
-    """Every (inputs that want a gradient, parameters that train) that the op can meet."""
-    if op.kind in WITHOUT_BACKWARD:
-        return [(frozenset(), frozenset())]
-    inputs = set(op.inputs) - set(op.shape_only)
-    return product(subsets(inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
-
-
-def inputs_of(op, shapes):
-    """Tensors for an op; where only their shape counts, or they are indices, of integers."""
-    return [
-        torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape)
-        for name, shape in zip(op.inputs, shapes)
-    ]
-
-
 def run_for_real(op, shapes, wants, trains):
     """Bytes that the op's own module or function keeps."""
     layer = layer_of(op.trained(trains))
@@ -123,11 +75,6 @@ def run_for_real(op, shapes, wants, trains):
     # A clone keeps nothing, and unlike a leaf it may be overwritten in place.
     xs = [x.requires_grad_(name in wants).clone() for name, x in zip(op.inputs, inputs_of(op, shapes))]
     return saved_bytes(lambda: layer(*xs), layer)
-
-
-def subsets(names):
-    names = tuple(names)
-    return [frozenset(some) for n in range(len(names) + 1) for some in combinations(names, n)]
 
 
 # -- what every op says about itself -----------------------------------------------------------------------

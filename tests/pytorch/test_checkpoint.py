@@ -7,9 +7,9 @@ import references
 import torch
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from networks import FAST, SLOW, assert_estimate_equals_a_real_run, block_networks, loaded, node_networks
+from opcases import EXAMPLES, demands, inputs_of, layer_of, name_of
 from real import rotated
-from test_ops import EXAMPLES, demands, inputs_of, layer_of, name_of
-from test_random_networks import FAST, SLOW, assert_estimate_equals_a_real_run, block_networks, loaded, node_networks
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import copy
 import io
-import itertools
 
 import pytest
+import torch
+from leanlayers import images, keeps_input, kept, layouts, same
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-from torch.autograd.graph import saved_tensors_hooks  # noqa: E402
-
-from costmodel.pytorch import bits, lean, modules  # noqa: E402
-from costmodel.pytorch.allocations import trace  # noqa: E402
-from costmodel.pytorch.lean.convolutions import input_gradient  # noqa: E402
-from costmodel.pytorch.lean.like import Like  # noqa: E402
-
-LAYOUTS = {"plain": torch.contiguous_format, "channels_last": torch.channels_last}
-layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+from costmodel.pytorch import lean, modules
+from costmodel.pytorch.allocations import trace
+from costmodel.pytorch.lean.convolutions import input_gradient
+from costmodel.pytorch.lean.like import Like
 
 CONVOLUTIONS = {
     "pointwise": (dict(in_channels=8, out_channels=6, kernel_size=1), 5),
@@ -32,51 +26,6 @@ CONVOLUTIONS = {
     "uneven": (dict(in_channels=4, out_channels=8, kernel_size=(5, 3), stride=(2, 1), padding=(2, 0)), 9),
 }
 convolutions = pytest.mark.parametrize("options, size", CONVOLUTIONS.values(), ids=list(CONVOLUTIONS))
-
-
-def images(channels=8, size=7, layout=torch.contiguous_format, dtype=torch.float32, batch=3):
-    return torch.randn(batch, channels, size, size, dtype=dtype).contiguous(memory_format=layout)
-
-
-def kept(module, x):
-    """Bytes of the distinct storages that a forward pass keeps, those of the module and x left out."""
-    own = {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers(), x]}
-    storages = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage
-        return tensor.detach()
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = module(x)
-    del y
-    return sum(storage.nbytes() for storage in storages.values())
-
-
-def keeps_input(module, x):
-    pointers = []
-    with saved_tensors_hooks(lambda t: pointers.append(t.data_ptr()) or t.detach(), lambda t: t):
-        module(x)
-    return x.data_ptr() in pointers
-
-
-def run(module, x, g=None, inplace=False):
-    """The output, and the gradients of the input and of what trains."""
-    x = x.detach().clone().requires_grad_(True)
-    y = module(x.clone() if inplace else x)
-    g = torch.linspace(-2, 2, y.numel()).to(y.dtype).view(y.shape) if g is None else g
-    gradients = torch.autograd.grad(y, [x, *(p for p in module.parameters() if p.requires_grad)], g)
-    return y, gradients
-
-
-def same(lean_module, stock, x, exact=True, g=None, inplace=False):
-    (y, gradients), (stock_y, stock_gradients) = (run(m, x, g, inplace) for m in (lean_module, stock))
-    tolerance = dict(rtol=0, atol=0) if exact else {}
-    torch.testing.assert_close(y, stock_y, **tolerance)
-    for gradient, stock_gradient in zip(gradients, stock_gradients, strict=True):
-        torch.testing.assert_close(gradient, stock_gradient, **tolerance)
 
 
 def moved(norm):
@@ -224,132 +173,8 @@ def test_gradients_in_float64():
 
 # Masks
 
-EXACT = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardsigmoid": nn.Hardsigmoid}
-SIGNED = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, "silu": nn.SiLU, "gelu": nn.GELU}
-TELLS = ("relu", "relu6", "hardswish", "silu")  # whose output tells the mask
-EXACT_KEPT = [(kind, keep) for kind in EXACT for keep in ("mask", "y") if keep == "mask" or kind in TELLS]
-SIGNED_KEPT = [(kind, keep) for kind in SIGNED for keep in ("mask", "y") if keep == "mask" or kind in TELLS]
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-SHAPES = [(3, 5, 7, 7), (2, 8, 1, 1), (3, 7), (1,), (2, 16, 70, 70)]
-
-
-@layouts
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind, keep", EXACT_KEPT)
-def test_exact_mask(kind, keep, shape, dtype, layout):
-    x = (torch.randn(shape) * 5).to(dtype)
-    if x.ndim == 4:
-        x = x.contiguous(memory_format=layout)
-    for inplace in (False, True):
-        layer = lean.MaskedActivation(kind, keep=keep, inplace=inplace)
-        stock = EXACT[kind](inplace=inplace)
-        same(layer, stock, x, exact=kind != "hardsigmoid", inplace=True)
-        bytes_kept = -(-x.numel() // 8) if keep == "mask" else x.numel() * x.element_size()
-        assert kept(layer, x.detach().requires_grad_(True).mul(1)) == (0 if keep == "y" and inplace else bytes_kept)
-
-
-@pytest.mark.parametrize("kind, keep", EXACT_KEPT)
-def test_values_at_the_corners(kind, keep):
-    tiny = torch.finfo(torch.float32).smallest_normal
-    corners = [0.0, -0.0, 3, -3, 6, -6, tiny, -tiny, tiny / 4, torch.inf, -torch.inf, 5.9999995, 2.9999998]
-    same(lean.MaskedActivation(kind, keep=keep), EXACT[kind](), torch.tensor(corners))
-
-
-@layouts
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("kind, keep", SIGNED_KEPT)
-def test_signed_mask(kind, keep, dtype, layout):
-    x = (images(5, 9, layout) * 4).to(dtype)
-    for inplace in (False, True):
-        layer = lean.MaskedActivation(kind, signed=True, keep=keep, inplace=inplace)
-        y, (gradient,) = run(layer, x, g := torch.randn_like(x), inplace=True)
-        assert torch.equal(y, SIGNED[kind]()(x))
-        assert torch.equal(gradient, torch.where(x >= 0, g, torch.zeros_like(g)))
-        if keep == "mask":
-            assert kept(layer, x.detach().requires_grad_(True).mul(1)) == -(-x.numel() // 8)
-
-
-@pytest.mark.parametrize("given", ["plain", "channels_last", "expanded"])
-@layouts
-def test_mask_meets_a_gradient_in_another_layout(given, layout):
-    x = images(6, 9, layout)
-    g = {"plain": torch.randn(3, 6, 9, 9), "expanded": torch.randn(3, 6, 1, 1).expand(3, 6, 9, 9)}
-    g["channels_last"] = g["plain"].contiguous(memory_format=torch.channels_last)
-    before = g[given].clone()
-    same(lean.MaskedActivation("relu6"), nn.ReLU6(), x, g=g[given])
-    same(lean.MaskedActivation("relu6"), nn.ReLU6(), x.transpose(2, 3), g=g[given])
-    assert torch.equal(g[given], before)
-
-
-def test_bits_are_packed_alike_on_every_device():
-    x = torch.randn(1003)
-    packed = bits.pack(x, bits.positive)
-    on_device = torch.empty_like(packed)
-    assert torch.equal(bits.pack_on_device(x > 0, on_device), packed)
-    assert torch.equal(bits.unpack_on_device(packed, 1003).bool(), x > 0)
-
-
-@pytest.mark.parametrize("g_layout", LAYOUTS.values(), ids=list(LAYOUTS))
-@layouts
-def test_overwritten_gradients(layout, g_layout):
-    norms = [lean.ShiftNorm2d(6, owns_gradient=own) for own in (False, True)]
-    masks = [
-        [lean.MaskedActivation(*options, owns_gradient=own) for own in (False, True)]
-        for options in itertools.product(["relu", "relu6"], [False], ["mask", "y"])
-    ]
-    for keep in ("mask", "y"):
-        masks.append([lean.MaskedActivation("silu", True, keep, owns_gradient=own) for own in (False, True)])
-    x, g = images(6, 9, layout), images(6, 9, g_layout)
-    for plain, owner in [norms, *masks]:
-        for module in (plain, owner):
-            for name, parameter in module.named_parameters():
-                parameter.requires_grad_(name == "bias")
-        expanded = torch.randn(3, 6, 1, 1).expand(3, 6, 9, 9)
-        same(plain, owner, x, g=expanded)
-        same(plain, owner, x, g=g.clone())
-        spent = g.clone()
-        _, (gradient, *_) = run(owner, x, spent)
-        assert (gradient.data_ptr() == spent.data_ptr()) == (g_layout == layout or getattr(owner, "keep", "y") == "y")
-
-
-def test_unknown_masks_are_refused():
-    for arguments in (
-        ("silu",),
-        ("hardsigmoid", True),
-        ("hardsigmoid", False, "y"),
-        ("gelu", True, "y"),
-        ("relu", False, "x"),
-    ):
-        with pytest.raises(ValueError):
-            lean.MaskedActivation(*arguments)
-
 
 # Dropout
-
-
-@layouts
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("inplace", [False, True], ids=["out of place", "in place"])
-@pytest.mark.parametrize("p", [0.0, 0.2, 0.7, 1.0])
-def test_dropout(p, inplace, dtype, layout):
-    x = images(5, 9, layout).abs().add(1).to(dtype)
-    layer, count = lean.PackedDropout(p, inplace), -(-x.numel() // 8)
-    y, (gradient,) = run(layer, x, torch.ones_like(x), inplace=True)
-    assert torch.equal(y == 0, gradient == 0)
-    if p < 1:
-        torch.testing.assert_close(y[y != 0], (x / (1 - p))[y != 0])
-        torch.testing.assert_close(gradient[y != 0], torch.full_like(gradient, 1 / (1 - p))[y != 0])
-    assert abs((y == 0).double().mean() - p) < 0.1 and kept(layer, x.requires_grad_(True).mul(1)) == (count if p else 0)
-    assert layer.eval()(x) is x
-
-
-def test_dropout_draws_as_the_stock_layer_does():
-    x = torch.randn(8, 1280)
-    torch.manual_seed(1)
-    y = lean.PackedDropout(0.2)(x)
-    torch.manual_seed(1)
-    torch.testing.assert_close(y, nn.Dropout(0.2)(x))
 
 
 # Pooling

@@ -8,6 +8,7 @@ from real import saved_bytes
 
 from costmodel import estimate
 from costmodel.pytorch import measure, realize
+from specs import ONE_BLOCK
 
 #: Of MobileNetV2, batch 8 at 224, contiguous.
 measured = partial(measure, batch=8, resolution=224, target="cpu,threads=1")
@@ -38,23 +39,6 @@ def test_bias_in_channels_last_has_a_lower_peak(full_peak):
 def test_eight_prefix_slices_lower_the_peak_fifteenfold(strategy, full_peak):
     step = measured(realize("mobilenet_v2", f"{strategy},prefix_slices=8", "lean"))
     assert step.step_peak_bytes <= full_peak / 15  # 11,689,088 and 38,267,816: 53.9 and 16.5 times
-
-
-# MobileNetV3-Small's last block: 96 channels, 576 expanded, 7x7; V2-like with another activation and no squeezing.
-ONE_BLOCK = """\
-network: one_block
-resolution: 7
-channels: 96
-classes: 10
-activation: {op: relu6, inplace: true}
-stem: []
-stages:
-  - {expand: 6, out: 96, kernel: 5}
-tail:
-  - {op: mean, at: mean}
-  - {op: linear, out_features: classes, at: classifier}
-classifier: classifier
-"""
 
 
 @pytest.mark.parametrize("like, less", [("v2", 0.46), ("v3", 0.53)])

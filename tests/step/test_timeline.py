@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from test_random_networks import STRATEGIES, block_networks, loaded, node_networks
+from networks import STRATEGIES, block_networks, loaded, node_networks
 
 import costmodel
 from costmodel.graph.graph import Graph, Node

@@ -1,13 +1,13 @@
 """Peaks of traced modules: the allocator's, predicted, and measured in a step of the module itself.
 
-The tensors alone must agree to the byte; with what kernels allocate inside, to a thousandth (tests/test_peaks.py).
+The tensors alone must agree to the byte; with what kernels allocate inside, to a thousandth (test_peaks.py).
 """
 
 import copy
 
 import pytest
 import torch
-from test_trace import SLOW, STRATEGIES, Net, configure, step_of
+from modules import SLOW, STRATEGIES, Net, configure, step_of
 from torch import nn
 
 import costmodel

@@ -1,7 +1,7 @@
 """Attention in traced modules: which kernels of torch's run, and what they keep and allocate, differs by version."""
 
 import pytest
-from test_trace import configure
+from modules import configure
 from torch import nn
 from torch.nn import functional
 

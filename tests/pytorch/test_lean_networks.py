@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from costmodel import estimate
 from costmodel.pytorch import measure, realize
+from specs import ONE_BLOCK
 
 NETWORKS = (*BATCH_NORM_NETWORKS, "proxyless_mobile_tinytl")
 STRATEGIES = ("bias", "blocks:3", "mobiletl:3", "tinytl-l", "tinytl-lb", "last", "full", "norm+last")
@@ -382,23 +383,8 @@ def test_loading_and_saving_again_changes_nothing(name, convention):
     assert [key for key, tensor in tensors(module).items() if not torch.equal(tensor, checkpoint[key])] == []
 
 
-WITH_ACTIVATION = """\
-network: one_block
-resolution: 33
-channels: 3
-classes: 10
-activation: {{op: {activation}}}
-stem: []
-stages:
-  - {{expand: 6, out: 3, kernel: 5}}
-tail:
-  - {{op: mean, at: mean}}
-  - {{op: linear, out_features: classes, at: classifier}}
-classifier: classifier
-"""
-
-
 @pytest.mark.parametrize("strategy", ["bias", "mobiletl:1", "full"])
 @pytest.mark.parametrize("activation", ["gelu", "gelu, approximate: tanh", "silu", "leaky_relu", "hardtanh"])
 def test_a_block_with_another_activation(activation, strategy, spec_file):
-    check(spec_file(WITH_ACTIVATION.format(activation=activation)), strategy, 2, 33)
+    spec = ONE_BLOCK.replace("relu6, inplace: true", activation).replace("channels: 96", "channels: 3")
+    check(spec_file(spec), strategy, 2, 33)

@@ -5,7 +5,7 @@ import sys
 import pytest
 import timm
 import torch
-from test_trace import Net
+from modules import Net
 from torch import nn
 
 import costmodel

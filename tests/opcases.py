@@ -1,0 +1,69 @@
+"""The examples that ops bring, and how one of them is run for real."""
+
+from itertools import combinations, product
+
+import torch
+
+from costmodel.graph.op import OPS
+from costmodel.ops.arithmetic import Add, Mul
+from costmodel.ops.conv import Conv2d
+from costmodel.pytorch import library
+
+MORE = (  # configurations that matter in networks, beside the ops' own examples
+    (Mul(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),
+    (Add(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),
+    (Conv2d(8, 8, (1, 7), padding=(0, 3), groups=4), (2, 8, 5, 9)),
+)
+
+
+EXAMPLES = [(op, shapes) for cls in OPS.values() for op, *shapes in cls.examples]
+
+
+EXAMPLES += [(op, tuple(shapes)) for op, *shapes in MORE]
+
+
+def name_of(value):
+    return str(value).replace(" ", "")
+
+
+# Lean forms take a place where these are frozen; the folded ones stand where nothing is differentiated.
+FROZEN = {
+    "shift_norm": {"weight"},
+    "lean_group_norm": {"weight"},
+    "folded_conv2d": {"weight"},
+    "folded_norm": {"weight", "bias"},
+}
+
+
+WITHOUT_BACKWARD = ("folded_conv2d", "folded_norm")
+
+
+def layer_of(op):
+    """The op's own module in train mode, or its function."""
+    layer = op.module(library)
+    if not isinstance(layer, torch.nn.Module):
+        return layer
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_(name not in FROZEN.get(op.kind, ()))
+    return layer.train()
+
+
+def demands(op):
+    """Every (inputs that want a gradient, parameters that train) that the op can meet."""
+    if op.kind in WITHOUT_BACKWARD:
+        return [(frozenset(), frozenset())]
+    inputs = set(op.inputs) - set(op.shape_only)
+    return product(subsets(inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
+
+
+def inputs_of(op, shapes):
+    """Tensors for an op; where only their shape counts, or they are indices, of integers."""
+    return [
+        torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape)
+        for name, shape in zip(op.inputs, shapes)
+    ]
+
+
+def subsets(names):
+    names = tuple(names)
+    return [frozenset(some) for n in range(len(names) + 1) for some in combinations(names, n)]
