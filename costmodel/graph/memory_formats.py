@@ -9,17 +9,17 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..targets.memory_order import Layout, contiguous
+from ..targets.memory_order import MemoryOrder, contiguous
 from .graph import Graph
 
 
 class Layouts(NamedTuple):
     """Of every value, and of the gradient of every value that has one."""
 
-    values: tuple[Layout, ...]
-    gradients: tuple[Layout | None, ...]
+    values: tuple[MemoryOrder, ...]
+    gradients: tuple[MemoryOrder | None, ...]
 
-    def around(self, i: int, reads: tuple[int, ...]) -> tuple[tuple[Layout, ...], Layout | None]:
+    def around(self, i: int, reads: tuple[int, ...]) -> tuple[tuple[MemoryOrder, ...], MemoryOrder | None]:
         """What concerns a node: its inputs' layouts, () where all is contiguous, and its gradient's."""
         inputs, gradient = tuple(self.values[v] for v in reads), self.gradients[i + 1]
         if all(map(_plain, inputs)) and (gradient is None or _plain(gradient)):
@@ -27,7 +27,7 @@ class Layouts(NamedTuple):
         return inputs, gradient
 
 
-def _plain(layout: Layout) -> bool:
+def _plain(layout: MemoryOrder) -> bool:
     return layout == contiguous(len(layout.order))
 
 
@@ -41,7 +41,7 @@ def layouts_of(graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[i
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
         named = zip(node.op.inputs, reads)
         values.append(node.op.layout(axes[i + 1], *[values[v] for name, v in named if (i, name) not in broadcast]))
-    gradients: dict[int, Layout] = {len(graph): contiguous(axes[-1])}
+    gradients: dict[int, MemoryOrder] = {len(graph): contiguous(axes[-1])}
     for i in range(len(graph) - 1, -1, -1):
         node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
         for name, v in zip(node.op.inputs, reads):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, check, op, shared_fields
 from ..sizes.size import Shape, numel
-from ..targets.memory_order import Layout, dense
+from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import Setting
 
 
@@ -102,7 +102,7 @@ class ReLU(Signed):
     reads = "mask"
     torch_reads = "y"
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(y)  # threshold_backward takes the result first
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields
 from ..sizes.size import Shape, Size, numel, require, where, window
-from ..targets.memory_order import CHANNELS_LAST, Layout, contiguous, of_images
+from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_images
 from ..targets.onednn import ConvolutionScratch, in_onednn
 from ..targets.setting import Setting
 
@@ -157,10 +157,10 @@ class Conv2d(ConvolutionLayer):
         standardised = Work(forward.macs, forward.elementwise + 5 * weights)
         return {**work, "forward": standardised, "weight": Work(forward.macs, 6 * weights)}
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return of_images(x)
 
     def recast(self, setting: Setting) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Axes, Op, Stock, Work, check, op
 from ..sizes.size import Shape, Size, numel, require
-from ..targets.memory_order import CHANNELS_LAST, Layout, around, contiguous, dense, of_images
+from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, around, contiguous, dense, of_images
 
 
 @op("copy")
@@ -16,7 +16,7 @@ class Copy(Op):
 
     passes = ("x",)
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return contiguous(axes)
 
     def shape(self, x: Shape) -> Shape:
@@ -86,10 +86,10 @@ class Cat(Op):
     passes = inputs
     gradient_views = True
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return CHANNELS_LAST if all(map(CHANNELS_LAST.__eq__, map(dense, xs))) else contiguous(axes)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return around(gradient, self.axis)
 
     def shape(self, *xs: Shape) -> Shape:
@@ -132,10 +132,10 @@ class Pad(Op):
         even = bool(self.pads) and len(self.pads) % 2 == 0
         check(even, f"pads is {self.pads}; allowed: two per axis, last axis first")
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return of_images(gradient)
 
     def shape(self, x: Shape) -> Shape:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Work, check, op
 from ..sizes.size import Shape, numel, require
-from ..targets.memory_order import Layout, contiguous, differs
+from ..targets.memory_order import MemoryOrder, contiguous, differs
 from ..targets.setting import Setting
 
 
@@ -73,13 +73,13 @@ class Linear(Affine):
 
     reads_channels_last = False
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(len(x.order))
 
-    def copies_gradient(self, gradient: Layout, y: Shape) -> Any:
+    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         # Of more axes it is a product of matrices between two views, and the second one's backward makes a matrix.
         return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, broadcast, minimum, numel, require, where
-from ..targets.memory_order import Layout, contiguous, copy_of, dense
+from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
 from ..targets.setting import Setting
 
 
@@ -24,10 +24,10 @@ class Matmul(Op):
 
     reads_channels_last = False
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(len(x.order))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -41,7 +41,7 @@ class Matmul(Op):
         return library.torch.matmul
 
 
-BY_TOKEN = Layout((0, 2, 1, 3))  # of (N, heads, L, E)
+BY_TOKEN = MemoryOrder((0, 2, 1, 3))  # of (N, heads, L, E)
 
 
 @op("attention")
@@ -64,10 +64,10 @@ class Attention(Op):
 
     reads_channels_last = False
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return BY_TOKEN if self.by_token else dense(xs[0])
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return BY_TOKEN
 
     stock = Stock(joint=True)  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
@@ -120,10 +120,10 @@ class Softmax(Op):
 
     reads_channels_last = False
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(len(x.order))
 
     def needs(self) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel, require, where
-from ..targets.memory_order import CHANNELS_LAST, Layout, contiguous, differs, of_images
+from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, differs, of_images
 from ..targets.setting import Setting
 
 
@@ -89,10 +89,10 @@ class BatchNorm(Op):
         # With frozen statistics torch's save_mean and save_invstd are empty.
         return {"mean": Extra((self.channels,)), "invstd": Extra((self.channels,))}
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return of_images(x)
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
@@ -290,10 +290,10 @@ class LayerNorm(Op):
 
     reads_channels_last = False
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(len(x.order))
 
     def extras(self, x: Shape) -> dict[str, Extra]:

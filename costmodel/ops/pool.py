@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair
 from ..sizes.size import Shape, numel, require, window
-from ..targets.memory_order import Layout, contiguous, of_images
+from ..targets.memory_order import MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
 
 
@@ -24,10 +24,10 @@ class WindowPool(Op):
         for k, p in zip(self.kernel, self.padding):
             check(2 * p <= k, f"padding {p} is more than half of the kernel {k}")
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return of_images(x)
 
     def shape(self, x: Shape) -> Shape:
@@ -104,10 +104,10 @@ class AdaptiveAvgPool2d(Op):
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", pair(self.output, "output"))
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(4) if self.output == (1, 1) else of_images(x)
 
     def shape(self, x: Shape) -> Shape:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Axes, Op, Scratch, Work, check, op
 from ..sizes.size import Shape, numel, require
-from ..targets.memory_order import Layout, contiguous, dense
+from ..targets.memory_order import MemoryOrder, contiguous, dense
 from ..targets.setting import Setting
 
 
@@ -19,10 +19,10 @@ class Reduction(Op):
         check(bool(self.axes), "axes is empty; allowed: a list of axes >= 0")
         check(min(self.axes) >= 0 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 0")
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return xs[0] if self.keepdim else contiguous(axes)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(len(x.order))
 
     def shape(self, x: Shape) -> Shape:
@@ -77,7 +77,7 @@ class VectorNorm(Reduction):
     axes: Axes
     keepdim: bool = False
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(x)  # x times the small maps
 
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -103,7 +103,7 @@ class Variance(Reduction):
     correction: int = 1
     keepdim: bool = False
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(x)  # x minus the means, times the small maps
 
     def needs(self) -> dict[str, tuple[str, ...]]:

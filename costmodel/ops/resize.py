@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Op, Pair, Scratch, Work, check, op, pair
 from ..sizes.size import Shape, numel, require, where
-from ..targets.memory_order import Layout, of_images
+from ..targets.memory_order import MemoryOrder, of_images
 from ..targets.setting import Setting
 
 
@@ -29,10 +29,10 @@ class Upsample(Op):
     def __post_init__(self) -> None:
         check(self.scale >= 0, f"scale is {self.scale}; allowed: >= 1, or 0 with a second input")
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return of_images(gradient)
 
     def shape(self, x: Shape, like: Shape | None = None) -> Shape:

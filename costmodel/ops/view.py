@@ -9,7 +9,7 @@ from typing import Any
 
 from ..graph.op import Axes, Op, Result, Work, check, op
 from ..sizes.size import LARGEST, Shape, maximum, numel, require
-from ..targets.memory_order import Layout, around, contiguous, dense, differs
+from ..targets.memory_order import MemoryOrder, around, contiguous, dense, differs
 
 
 class View(Op):
@@ -26,9 +26,9 @@ class View(Op):
         return {"forward": Work(), "x": Work()}
 
 
-def _renamed(layout: Layout, names: dict[int, int]) -> Layout:
+def _renamed(layout: MemoryOrder, names: dict[int, int]) -> MemoryOrder:
     """A layout whose axes are called otherwise; those without a name are left out."""
-    return Layout(*(tuple(names[axis] for axis in axes if axis in names) for axes in layout))
+    return MemoryOrder(*(tuple(names[axis] for axis in axes if axis in names) for axes in layout))
 
 
 @op("flatten")
@@ -41,10 +41,10 @@ class Flatten(View):
         check(len(x) >= 2, "flatten takes (N, ...)")
         return (x[0], numel(x[1:]))
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return contiguous(axes)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(len(x.order))
 
     def module(self, library: Any) -> Callable:
@@ -85,29 +85,29 @@ class Reshape(View):
             found.append(axes[0])
         return found
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         if self.copy:
             return contiguous(axes)
         place = {axis: i for i, axis in enumerate(xs[0].order)}
         sources = self.sources()
-        return Layout(tuple(sorted(range(axes), key=lambda j: (place[sources[j]], j))))
+        return MemoryOrder(tuple(sorted(range(axes), key=lambda j: (place[sources[j]], j))))
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         if self.gathers(gradient):
             return contiguous(len(x.order))
         place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
         first = {}  # of the axes of the output, the one that an input's axis has become, or has become a part of
         for axis in range(len(x.order)):
             first[axis] = max((j for j, s in enumerate(sources) if s <= axis), key=lambda j: (sources[j], -j))
-        return Layout(tuple(sorted(first, key=lambda axis: (place[first[axis]], axis))))
+        return MemoryOrder(tuple(sorted(first, key=lambda axis: (place[first[axis]], axis))))
 
-    def gathers(self, gradient: Layout) -> bool:
+    def gathers(self, gradient: MemoryOrder) -> bool:
         """Whether the parts of an axis that was split do not lie one after another in the gradient."""
         place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
         parts = [[j for j, s in enumerate(sources) if s == axis] for axis in set(sources)]
         return any(place[b] != place[a] + 1 for axes in parts for a, b in zip(axes, axes[1:]))
 
-    def copies_gradient(self, gradient: Layout, y: Shape) -> Any:
+    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         return self.gathers(gradient) and differs(gradient, y, contiguous(len(y)).order)
 
     def shape(self, x: Shape) -> Shape:
@@ -137,10 +137,10 @@ class Permute(View):
     def __post_init__(self) -> None:
         check(sorted(self.axes) == list(range(len(self.axes))), f"axes is {self.axes}; allowed: each axis once")
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return _renamed(xs[0], {axis: j for j, axis in enumerate(self.axes)})
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return _renamed(gradient, dict(enumerate(self.axes)))
 
     def shape(self, x: Shape) -> Shape:
@@ -169,7 +169,7 @@ class Slice(View):
     passes = ()
     gradient_views = False
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         cut = around(xs[0], self.axis)
         if self.step > 1:
             cut = cut._replace(outside=(*cut.outside, self.axis))
@@ -178,7 +178,7 @@ class Slice(View):
         kept = {axis: axis - (axis > self.axis) for axis in cut.order if axis != self.axis}
         return _renamed(cut, kept)
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         # Zeros around the gradient; of parts that are put together, the format is theirs.
         return dense(gradient) if self.split and not self.drop else contiguous(len(x.order))
 
@@ -232,8 +232,8 @@ class Expand(View):
     passes = ()
     gradient_views = False
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
-        return Layout(xs[0].order, xs[0].order)  # whatever lies there is seen again
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return MemoryOrder(xs[0].order, xs[0].order)  # whatever lies there is seen again
 
     def __post_init__(self) -> None:
         axes = re.fullmatch(r"(x\d|n|\d{1,9})( (x\d|n|\d{1,9}))*", self.to)

@@ -1,4 +1,4 @@
-"""What ops answer to the walker: asked each time, or remembered, where many graphs share their ops and shapes."""
+"""Evaluates ops' formulas. `Memo` remembers results, for sweeps whose graphs share ops and shapes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..sizes.size import Shape, Size, nbytes, numel
 from ..targets.setting import Setting
 
 
-class Answers:
-    """Asks each time."""
+class Formulas:
+    """Evaluates each time."""
 
     def images(self, batch: Size, channels: int, side: Size) -> Shape:
         """The shape of a batch of square images."""
@@ -31,12 +31,12 @@ class Answers:
         return op.scratch(setting, y, *xs)
 
     def nbytes(self, shape: Shape, bits: int) -> Size:
-        """Bytes of a packed tensor of elements of so many bits."""
+        """Bytes of a packed tensor of elements of `bits` bits."""
         return nbytes(numel(shape), bits)
 
 
-class Remembered(Answers):
-    """Asks once. Equal ops are one; shapes are told apart as objects, which an op that keeps the shape hands on."""
+class Memo(Formulas):
+    """Evaluates once. Equal ops are one; shapes are compared as objects: an op that keeps a shape hands on the object."""
 
     def __init__(self) -> None:
         self._found: dict[tuple, Any] = {}

@@ -36,7 +36,7 @@ DEFAULTS = MappingProxyType(
 
 
 class Request(NamedTuple):
-    """What an estimate answers.
+    """What is asked of an estimate.
 
     batch: images in a (micro-)step; resolution: their height and width; accumulate: micro-steps between updates.
     """

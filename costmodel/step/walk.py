@@ -15,16 +15,16 @@ from ..strategies import STRATEGIES, apply, read
 from ..targets.setting import Setting
 from .estimate import Estimate, Memory, NodeWork
 from .highest import stack
-from .memo import Answers
+from .memo import Formulas
 from .request import Request
 from .timeline import Moves, compile
 
 
-def analyze(network: Network, request: Request, answers: Answers = Answers()) -> Estimate:
+def analyze(network: Network, request: Request, formulas: Formulas = Formulas()) -> Estimate:
     """The cost of one step: shapes, then what is kept, then work and memory.
 
     The request's batch and resolution are ints, or arrays over a grid (batch (1, B), resolution (R, 1)), the batch also
-    a line: so are all sizes then. answers: what ops answer. Raises CostmodelError for a bad request, and Uneven where
+    a line: so are all sizes then. formulas: evaluates those of the ops. Raises CostmodelError for a bad request, and Uneven where
     the course of the step is not the same in a whole grid. Of a grid the caller must know that its largest corner fits
     into 64 bits.
     """
@@ -38,14 +38,14 @@ def analyze(network: Network, request: Request, answers: Answers = Answers()) ->
     single = isinstance(batch, int) and isinstance(side, int)
     where = f"{network.name}, batch {batch}, resolution {side}" if single else network.name
     try:
-        shapes = shapes_of(graph, answers.images(batch, network.channels, side), answers)
+        shapes = shapes_of(graph, formulas.images(batch, network.channels, side), formulas)
     except Misfit as error:
         raise CostmodelError(f"{where}: {error}{STRATEGIES[text.name].advice(error.node)}") from None
     kept = chosen.kept(graph)
-    kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, answers)
+    kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, formulas)
     again = reruns(graph, chosen.measurable)
-    work = partial(work_of, graph, shapes, again, chosen.elementwise, answers)
-    memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, answers) if chosen.measurable else None
+    work = partial(work_of, graph, shapes, again, chosen.elementwise, formulas)
+    memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, formulas) if chosen.measurable else None
     first = sum(one.rerun is None for one in kept)  # the others are made anew in the backward pass
     kept, kept_shapes, kept_bytes = kept[:first], kept_shapes[:first], kept_bytes[:first]
     count = chosen.memory
@@ -65,7 +65,9 @@ class Misfit(CostmodelError):
         self.node = node
 
 
-def shapes_of(graph: Graph, images: Shape, answers: Answers = Answers(), nodes: int | None = None) -> tuple[Shape, ...]:
+def shapes_of(
+    graph: Graph, images: Shape, formulas: Formulas = Formulas(), nodes: int | None = None
+) -> tuple[Shape, ...]:
     """The shape of every value, for a batch of images (N, C, H, W). Raises Misfit, which names the node.
 
     nodes: only those of so many nodes.
@@ -73,14 +75,14 @@ def shapes_of(graph: Graph, images: Shape, answers: Answers = Answers(), nodes: 
     shapes: list[Shape] = [images]
     try:
         for node, reads in zip(graph.nodes[:nodes], graph.reads):
-            shapes.append(answers.shape(node.op, *[shapes[v] for v in reads]))
+            shapes.append(formulas.shape(node.op, *[shapes[v] for v in reads]))
     except CostmodelError as error:
         raise Misfit(node, error) from None
     return tuple(shapes)
 
 
 def price(
-    graph: Graph, kept: tuple[Kept, ...], shapes: tuple[Shape, ...], item_bits: int, answers: Answers = Answers()
+    graph: Graph, kept: tuple[Kept, ...], shapes: tuple[Shape, ...], item_bits: int, formulas: Formulas = Formulas()
 ) -> tuple[tuple, tuple]:
     """Shapes and bytes of what is kept; `item_bits` are those of the network's data type."""
     found, sizes = [], []
@@ -92,10 +94,10 @@ def price(
             shape, bits = STATE
         else:
             if node != extras_of:
-                extras_of, extras = node, answers.extras(graph.nodes[node].op, *[shapes[v] for v in graph.reads[node]])
+                extras_of, extras = node, formulas.extras(graph.nodes[node].op, *[shapes[v] for v in graph.reads[node]])
             shape, bits = extras[operand]
         found.append(shape)
-        sizes.append(answers.nbytes(shape, bits or item_bits))
+        sizes.append(formulas.nbytes(shape, bits or item_bits))
     return tuple(found), tuple(sizes)
 
 
@@ -104,7 +106,7 @@ def work_of(
     shapes: tuple[Shape, ...],
     again: tuple[Rerun, ...] = (),
     counted: Elementwise | None = None,
-    answers: Answers = Answers(),
+    formulas: Formulas = Formulas(),
 ) -> tuple[NodeWork, ...]:
     """The arithmetic of every node: its forward pass, and the gradients that are demanded.
 
@@ -114,7 +116,7 @@ def work_of(
     twice = {i for rerun in again for i in rerun.again}
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         op = node.op
-        work = answers.work(op, shapes[i + 1], *[shapes[v] for v in reads])
+        work = formulas.work(op, shapes[i + 1], *[shapes[v] for v in reads])
         inputs = weights = elementwise = 0
         for gradient in demanded:
             macs, operations = work[gradient]
@@ -150,14 +152,14 @@ def memory_of(
     kept_bytes: tuple,
     shapes: tuple[Shape, ...],
     request: Request,
-    answers: Answers = Answers(),
+    formulas: Formulas = Formulas(),
 ) -> Memory:
     """The timeline of the step and the size of each of its storages."""
     bits, target = request.dtype.bits, request.target
     item = bits // 8
     prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
     sliced = bool(prefix) and uniform(images < request.batch)
-    part = shapes_of(graph, answers.images(images, *shapes[0][1:3]), answers, prefix) if sliced else shapes
+    part = shapes_of(graph, formulas.images(images, *shapes[0][1:3]), formulas, prefix) if sliced else shapes
     joins = broadcast_inputs(graph, shapes)
     layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
     scratches, recast, copied = [], [], []
@@ -165,18 +167,18 @@ def memory_of(
         here = part if i < prefix else shapes
         xs, y = [here[v] for v in reads], here[i + 1]
         setting = Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
-        scratches.append(answers.scratch(node.op, setting, y, *xs))
+        scratches.append(formulas.scratch(node.op, setting, y, *xs))
         if demanded and setting.layouts:
             recast += [(i, name) for name in node.op.recast(setting)]
             if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, y)):
                 copied.append(i)
     moves = Moves(joins, frozenset(recast), frozenset(copied))
     compiled = compile(graph, kept, request.optimizer, request.accumulate > 1, moves, sliced)
-    trained = [answers.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
+    trained = [formulas.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
     number = Setting(target, item, True, ()).python_number
     of_values = zip((*part[: prefix + 1], *shapes[prefix + 1 :]), graph.bits)
-    values = [answers.nbytes(shape, own or bits) for shape, own in of_values]
-    whole = answers.nbytes(shapes[prefix], bits)
+    values = [formulas.nbytes(shape, own or bits) for shape, own in of_values]
+    whole = formulas.nbytes(shapes[prefix], bits)
     stopped = []
     for rerun in reruns(graph):
         if rerun.whole:  # the dispatcher never sees the output of an op that is left while it runs

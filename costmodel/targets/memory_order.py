@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..sizes.size import Shape, Size, where
 
 
-class Layout(NamedTuple):
+class MemoryOrder(NamedTuple):
     """The axes from the one with the largest stride to the one with the smallest.
 
     outside: of a part of a larger tensor, the axes between whose steps something lies that is no part of it.
@@ -22,32 +22,32 @@ class Layout(NamedTuple):
     outside: tuple[int, ...] = ()
 
 
-CHANNELS_LAST = Layout((0, 2, 3, 1))
+CHANNELS_LAST = MemoryOrder((0, 2, 3, 1))
 
 
 @cache
-def contiguous(axes: int) -> Layout:
+def contiguous(axes: int) -> MemoryOrder:
     """That of a new tensor of so many axes."""
-    return Layout(tuple(range(axes)))
+    return MemoryOrder(tuple(range(axes)))
 
 
-def dense(layout: Layout) -> Layout:
+def dense(layout: MemoryOrder) -> MemoryOrder:
     """That of an elementwise result: its operand's, without what lies between."""
-    return Layout(layout.order)
+    return MemoryOrder(layout.order)
 
 
-def of_images(layout: Layout) -> Layout:
+def of_images(layout: MemoryOrder) -> MemoryOrder:
     """That of a function's result that knows two formats: channels_last if its input is (suggest_memory_format)."""
     return CHANNELS_LAST if layout.order == CHANNELS_LAST.order else contiguous(len(layout.order))
 
 
-def around(layout: Layout, axis: int) -> Layout:
+def around(layout: MemoryOrder, axis: int) -> MemoryOrder:
     """That of a part which is cut out along an axis."""
     outer = layout.order[: layout.order.index(axis)]
-    return Layout(layout.order, tuple(sorted({*layout.outside, *outer})))
+    return MemoryOrder(layout.order, tuple(sorted({*layout.outside, *outer})))
 
 
-def differs(layout: Layout, shape: Shape, order: tuple[int, ...]) -> Any:
+def differs(layout: MemoryOrder, shape: Shape, order: tuple[int, ...]) -> Any:
     """Whether a tensor does not lie in this order; axes of size 1 lie anywhere."""
     place = {axis: i for i, axis in enumerate(order)}
     found: Any = False
@@ -60,6 +60,6 @@ def differs(layout: Layout, shape: Shape, order: tuple[int, ...]) -> Any:
     return found
 
 
-def copy_of(layout: Layout, shape: Shape, order: tuple[int, ...], nbytes: Size) -> Size:
+def copy_of(layout: MemoryOrder, shape: Shape, order: tuple[int, ...], nbytes: Size) -> Size:
     """Bytes of the copy that brings a tensor into this order, 0 where it lies so."""
     return where(differs(layout, shape, order), nbytes, 0)

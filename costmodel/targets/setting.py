@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..sizes.size import Shape, Size, numel
-from .memory_order import CHANNELS_LAST, Layout, copy_of
+from .memory_order import CHANNELS_LAST, MemoryOrder, copy_of
 from .target import Target
 
 NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
@@ -23,8 +23,8 @@ class Setting(NamedTuple):
     item: int
     recorded: bool
     demanded: tuple[str, ...]
-    layouts: tuple[Layout, ...] = ()
-    gradient: Layout | None = None
+    layouts: tuple[MemoryOrder, ...] = ()
+    gradient: MemoryOrder | None = None
 
     @property
     def channels_last(self) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ...sizes.size import Shape
-from ...targets.memory_order import CHANNELS_LAST, Layout, contiguous, dense
+from ...targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, dense
 from .autograd import Result
 
 
@@ -24,8 +24,8 @@ class MemoryFormat:
     #: Whether the op reads channels_last images as they lie; if not, it makes a contiguous copy first.
     reads_channels_last: ClassVar[bool] = True
 
-    def layout(self, axes: int, *xs: Layout) -> Layout:
-        """Layout of the output, which has `axes` axes. xs: layouts of the inputs, broadcast ones left out.
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        """MemoryOrder of the output, which has `axes` axes. xs: layouts of the inputs, broadcast ones left out.
 
         Elementwise ops take after their first input.
         """
@@ -33,8 +33,8 @@ class MemoryFormat:
             return xs[0]
         return next((dense(x) for x in xs if len(x.order) == axes), contiguous(axes))
 
-    def gradient_layout(self, gradient: Layout, y: Layout, x: Layout) -> Layout:
-        """Layout of an input's gradient, from the layouts of the output's gradient, the output and the input."""
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        """MemoryOrder of an input's gradient, from the layouts of the output's gradient, the output and the input."""
         if len(gradient.order) != len(x.order):
             return contiguous(len(x.order))
         return gradient if self.passes else dense(gradient)
@@ -50,6 +50,6 @@ class MemoryFormat:
         as_it_comes = self.gradient_layout(CHANNELS_LAST, CHANNELS_LAST, CHANNELS_LAST)
         return not self.reads_channels_last or as_it_comes.order == CHANNELS_LAST.order
 
-    def copies_gradient(self, gradient: Layout, y: Shape) -> Any:
+    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         """Whether backward first copies the output's gradient, by a node of autograd, because of its layout."""
         return False

@@ -12,13 +12,13 @@ from ...graph.network import Network
 from ...sizes.by_batch import Batches, dense
 from ...sizes.size import Uneven
 from ...step.estimate import Estimate
-from ...step.memo import Remembered
+from ...step.memo import Memo
 from ...step.request import Request
 from ...step.walk import analyze
 from ...strategies import apply
 from .columns import COLUMNS
 
-KEPT_ANSWERS = 8  # grids whose ops' answers are remembered
+KEPT_MEMOS = 8  # grids whose formulas' results are remembered
 MOST_BYTES = 2**27  # of arrays in them
 ONE_BY_ONE = 3  # this many cells are cheaper priced one by one
 
@@ -27,7 +27,7 @@ class Pricer:
     """Prices planes of cells, and remembers what the ops of a network answer from one strategy to the next."""
 
     def __init__(self) -> None:
-        self._answers: dict[tuple, tuple[Remembered, tuple]] = {}
+        self._memos: dict[tuple, tuple[Memo, tuple]] = {}
 
     def check(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]) -> None:
         """Raise CostmodelError where the smallest cell has no cost, or the largest one's does not fit into 64 bits.
@@ -91,9 +91,9 @@ class Pricer:
         out: dict[str, np.ndarray],
     ) -> None:
         """The same for ascending batches, in one walk where the course of the step is the same for all of them."""
-        answers, (batch, side) = self._remembered(network, request, resolutions, batches)
+        memo, (batch, side) = self._memo_of(network, request, resolutions, batches)
         try:
-            estimate = analyze(network, request._replace(batch=batch, resolution=side), answers)
+            estimate = analyze(network, request._replace(batch=batch, resolution=side), memo)
             _fill(out, estimate)
         except Uneven as uneven:
             holds = np.broadcast_to(uneven.condition, (len(resolutions), len(batches)))
@@ -110,14 +110,14 @@ class Pricer:
             self._name_cell(network, request, resolutions, batches)
             raise
 
-    def _remembered(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]):
+    def _memo_of(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]):
         key = (network, tuple(resolutions), tuple(batches))
-        while len(self._answers) > KEPT_ANSWERS or sum(kept.bytes for kept, _ in self._answers.values()) > MOST_BYTES:
-            del self._answers[next(iter(self._answers))]
-        if key not in self._answers:
+        while len(self._memos) > KEPT_MEMOS or sum(kept.bytes for kept, _ in self._memos.values()) > MOST_BYTES:
+            del self._memos[next(iter(self._memos))]
+        if key not in self._memos:
             side = np.array(resolutions, dtype=np.int64)[:, None]
-            self._answers[key] = (Remembered(), (Batches(batches).size if len(batches) > 1 else batches[0], side))
-        return self._answers[key]
+            self._memos[key] = (Memo(), (Batches(batches).size if len(batches) > 1 else batches[0], side))
+        return self._memos[key]
 
     def _single(self, network: Network, request: Request) -> Estimate:
         try:

@@ -27,7 +27,7 @@ from ...step.request import Request
 from ...step.resident import resident
 from ...step.walk import broadcast_inputs, memory_of, price, shapes_of, work_of
 from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
-from ...targets.memory_order import Layout, contiguous
+from ...targets.memory_order import MemoryOrder, contiguous
 from ...targets.setting import Setting
 from .stand_ins import Above, Below
 
@@ -167,7 +167,7 @@ class PartCosts:
         return Setting(self.request.target, self.request.dtype.bits // 8, True, ()).python_number
 
     @cached_property
-    def layouts(self) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self) -> tuple[tuple[MemoryOrder, ...], tuple[MemoryOrder, ...]]:
         """The memory order of each value, and of its gradient."""
         plain = tuple(contiguous(len(shape)) for shape in self.shapes)
         everything = self._uniform(FULL.letter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...graph.op import Op, Work
-from ...targets.memory_order import Layout
+from ...targets.memory_order import MemoryOrder
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -16,7 +16,7 @@ class Below(Op):
     """
 
     keeps: bool
-    lies: Layout
+    lies: MemoryOrder
     kind = "below"
 
     def params(self):
@@ -45,7 +45,7 @@ class Above(Op):
 
     keeps: bool
     shared: bool
-    lies: Layout
+    lies: MemoryOrder
     kind = "above"
     is_loss = True
 
