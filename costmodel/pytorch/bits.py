@@ -14,7 +14,7 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def layout(x: Tensor) -> torch.memory_format:
+def format_of(x: Tensor) -> torch.memory_format:
     """The order in which a tensor's elements lie, or are to be brought."""
     if x.is_contiguous() or x.ndim != 4 or not x.is_contiguous(memory_format=torch.channels_last):
         return torch.contiguous_format
@@ -23,7 +23,7 @@ def layout(x: Tensor) -> torch.memory_format:
 
 def dense(x: Tensor) -> bool:
     """Whether a tensor's elements lie without gaps, in one of the two orders."""
-    return x.is_contiguous() or x.is_contiguous(memory_format=layout(x))
+    return x.is_contiguous() or x.is_contiguous(memory_format=format_of(x))
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Formulas:
 
 
 class Memo(Formulas):
-    """Evaluates once. Equal ops are one; shapes are compared as objects: an op that keeps a shape hands on the object."""
+    """Evaluates once. Equal ops are one; shapes are compared as objects, since an op that keeps a shape hands it on."""
 
     def __init__(self) -> None:
         self._found: dict[tuple, Any] = {}

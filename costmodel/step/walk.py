@@ -24,9 +24,9 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     """The cost of one step: shapes, then what is kept, then work and memory.
 
     The request's batch and resolution are ints, or arrays over a grid (batch (1, B), resolution (R, 1)), the batch also
-    a line: so are all sizes then. formulas: evaluates those of the ops. Raises CostmodelError for a bad request, and Uneven where
-    the course of the step is not the same in a whole grid. Of a grid the caller must know that its largest corner fits
-    into 64 bits.
+    a line: so are all sizes then. formulas: evaluates those of the ops. Raises CostmodelError for a bad request, and
+    Uneven where the course of the step is not the same in a whole grid. Of a grid the caller must know that its largest
+    corner fits into 64 bits.
     """
     chosen = find(request.convention)
     try:

@@ -8,7 +8,8 @@ as they are, and copies the weights only. Sizes may be arrays; channels, kernels
 Checked against the allocator's events in real calls (torch 2.13, oneDNN 3.12). Of 7991 calls of all convolutions of
 nine networks it is exact to the byte in 7991 with one thread or with AVX2, 7988 with two threads, 7970 with four; with
 channels_last in 95 of 100 (all, with one thread). What is not exact is marked "estimated": where oneDNN searches for
-the fastest among ways that differ little. tests/targets/test_onednn.py holds the bounds, tests/pytorch/test_peaks.py those of steps.
+the fastest among ways that differ little. tests/targets/test_onednn.py holds the bounds, and
+tests/pytorch/test_peaks.py those of steps.
 """
 
 from __future__ import annotations

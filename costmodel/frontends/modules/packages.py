@@ -1,4 +1,4 @@
-"""Imports packages of networks, torchvision even where its C library does not fit torch; tells what is wrong with one."""
+"""Imports packages of networks, torchvision even where its C library does not fit torch, or tells what is wrong."""
 
 from __future__ import annotations
 

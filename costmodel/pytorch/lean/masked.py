@@ -14,8 +14,8 @@ from ..bits import (
     above_0,
     between_0_and_6,
     dense,
+    format_of,
     has_nan,
-    layout,
     masked,
     not_negative,
     pack,
@@ -39,13 +39,13 @@ _FORWARD = {  # out of place, in place
 class _Activate(Function):
     @staticmethod
     def forward(ctx, x, module):
-        ctx.module, ctx.layout = module, layout(x)
+        ctx.module, ctx.format = module, format_of(x)
         if module.inplace:
             ctx.mark_dirty(x)
-        packed = module.packed(x, ctx.layout) if module.reads == "x" else None  # now: x may be overwritten
+        packed = module.packed(x, ctx.format) if module.reads == "x" else None  # now: x may be overwritten
         y = module.activated(x)
         if module.keep == "mask" and module.reads == "y":
-            packed = module.packed(y, ctx.layout)
+            packed = module.packed(y, ctx.format)
         ctx.save_for_backward(y if packed is None else packed)
         return y
 
@@ -55,7 +55,7 @@ class _Activate(Function):
         (kept,), module = ctx.saved_tensors, ctx.module
         own = module.owns_gradient and dense(g)
         if module.keep == "mask":
-            gx = masked(g, kept, ctx.layout, own)
+            gx = masked(g, kept, ctx.format, own)
             return gx.mul_(1 / 6) if module.kind == "hardsigmoid" else gx, None
         into = {"grad_input": g} if own else {}
         threshold_backward = aten.threshold_backward.grad_input if own else aten.threshold_backward
@@ -137,21 +137,21 @@ class MaskedActivation(nn.Module):
 class _Drop(Function):
     @staticmethod
     def forward(ctx, x, p, inplace):
-        ctx.layout, ctx.scale = layout(x), 1 / (1 - p) if p < 1 else 1.0
+        ctx.format, ctx.scale = format_of(x), 1 / (1 - p) if p < 1 else 1.0
         if inplace:
             ctx.mark_dirty(x)
-        drawn = torch.empty(x.shape, dtype=torch.int8, device=x.device, memory_format=ctx.layout).bernoulli_(1 - p)
+        drawn = torch.empty(x.shape, dtype=torch.int8, device=x.device, memory_format=ctx.format).bernoulli_(1 - p)
         packed = pack(drawn, positive)
         del drawn
         ctx.save_for_backward(packed)
-        y = masked(x, packed, ctx.layout, overwrite=inplace).mul_(ctx.scale)
+        y = masked(x, packed, ctx.format, overwrite=inplace).mul_(ctx.scale)
         return x.copy_(y) if inplace and y is not x else y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
         (kept,) = ctx.saved_tensors
-        return masked(g, kept, ctx.layout).mul_(ctx.scale), None, None
+        return masked(g, kept, ctx.format).mul_(ctx.scale), None, None
 
 
 class PackedDropout(nn.Dropout):
