@@ -1,1 +1,1 @@
-"""Where a step runs, and what its kernels allocate there."""
+"""Where a step runs, and what kernels allocate there."""
