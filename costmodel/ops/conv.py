@@ -15,10 +15,10 @@ from ..targets.setting import Setting
 
 
 class Convolution(Op):
-    """What all convolutions share. `bias`: they have one."""
+    """Base class of convolutions. `bias`: whether they have one."""
 
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
-    # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
+    # if any of the three is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
     stock = Stock(joint=True, excuse="stock convolutions keep their input even where their weight is frozen")
 
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -26,9 +26,8 @@ class Convolution(Op):
         return {**needs, "bias": ()} if self.bias else needs
 
     def products(self, y: Shape, per_output: int) -> dict[str, Work]:
-        """The work, for an output of shape y and the multiply-adds of one of its elements."""
-        # Each weight meets each output position once, in the forward pass and in either gradient: a strided or
-        # grouped convolution makes no difference.
+        """The work for an output of shape y. per_output: multiply-adds for one of its elements."""
+        # The forward pass and both gradients multiply each weight once per output position, strided or grouped or not.
         n = numel(y)
         both = Work(n * per_output)
         work = {"forward": both, "x": both, "weight": both}
@@ -37,7 +36,7 @@ class Convolution(Op):
 
 @shared_fields
 class ConvolutionLayer(Convolution):
-    """A convolution with a weight of its own, of the shape (out_channels, in_channels / groups, *kernel)."""
+    """A convolution with its own weight, of shape (out_channels, in_channels / groups, *kernel)."""
 
     in_channels: int
     out_channels: int
@@ -65,7 +64,7 @@ class ConvolutionLayer(Convolution):
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
     def arguments(self) -> tuple:
-        """Those of the layer in torch.nn."""
+        """Arguments of the layer's class in torch.nn."""
         return (
             self.in_channels,
             self.out_channels,
@@ -82,8 +81,8 @@ class ConvolutionLayer(Convolution):
 class Conv2d(ConvolutionLayer):
     """torch.nn.Conv2d with zero padding: (N, in_channels, H, W) -> (N, out_channels, H', W').
 
-    standardise: it convolves with w^ = (weight - mean) / (std + eps), per output channel (weight standardisation).
-    fixed: the weight does not train, so that it is standardised once, when the module is made, and costs nothing.
+    standardise: convolves with w^ = (weight - mean) / (std + eps), per output channel (weight standardisation).
+    fixed: the weight does not train, so it is standardised once, when the module is made, at no cost in the step.
     """
 
     standardise: bool = False
@@ -97,7 +96,7 @@ class Conv2d(ConvolutionLayer):
         super().__post_init__()
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "_macs_per_output", per_output)
-        object.__setattr__(self, "_kernels", {})  # by setting: what depends on it alone
+        object.__setattr__(self, "_kernels", {})  # setting -> ConvolutionScratch
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
 
@@ -123,14 +122,14 @@ class Conv2d(ConvolutionLayer):
     def needs(self) -> dict[str, tuple[str, ...]]:
         if not self.has_epilogue:
             return super().needs()
-        # With c = weight - mean, s = std and K weights per channel, and v the gradient of w^:
+        # With c = weight - mean, s = std, K weights per channel, and v the gradient of w^:
         # dweight = u - mean(u), u = v / (s + eps) - c * sum(v * c) / (s * (s + eps)^2 * (K - 1)).
         return {**super().needs(), "x": ("weight", "mean", "std"), "weight": ("x", "weight", "mean", "std")}
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
         if not self.has_epilogue:
             return self.needs()
-        # The convolution keeps w^, the division both its operands, std its input and result.
+        # The convolution keeps w^, the division both operands, std its input and result.
         return {**self.needs(), "x": ("standardised",), "weight": ("x", "centred", "std", "divisor")}
 
     def saves_late(self, operands: Set[str]) -> bool:
@@ -164,12 +163,12 @@ class Conv2d(ConvolutionLayer):
         return of_images(x)
 
     def recast(self, setting: Setting) -> tuple[str, ...]:
-        # A kernel of channels_last images gives the weight's gradient in that format. AccumulateGrad copies what does
-        # not have the parameter's strides (torch/csrc/autograd/utils/grad_layout_contract.h).
+        # A kernel for channels_last images makes the weight's gradient in that format. AccumulateGrad copies a gradient
+        # whose strides are not the parameter's (torch/csrc/autograd/utils/grad_layout_contract.h).
         return ("weight",) if self.relays(setting) and "weight" in setting.demanded else ()
 
     def relays(self, setting: Setting) -> bool:
-        """Whether the weight has to be brought into channels_last, since the input is; the format of 1x1 is both."""
+        """Whether the weight is copied into channels_last, as the input is. A 1x1 weight is in both formats already."""
         one, area = self.in_channels == self.groups, self.kernel == (1, 1)
         return bool(setting.layouts) and setting.channels_last and not one and not area
 
@@ -177,13 +176,13 @@ class Conv2d(ConvolutionLayer):
         forward, backward = self.kernels(setting, y, x)
         if not self.has_epilogue:
             return Scratch(forward, backward)
-        # DivBackward has four maps of the weight beside the gradient that came in (FunctionsManual.cpp:
-        # div_tensor_other_grad); what it and StdBackward keep is still there. One map of those is the gradient.
+        # DivBackward holds four maps of the weight beside the incoming gradient (FunctionsManual.cpp:
+        # div_tensor_other_grad), while what it and StdBackward keep is alive. One of these maps is the gradient.
         after = setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
         return Scratch(forward, backward, after)
 
     def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
-        """Scratch of the convolution itself, in the forward and in the backward pass."""
+        """Scratch of the convolution itself in the forward and in the backward pass, without weight standardisation."""
         if setting.kernels:
             kernels = self._kernels.get(setting)
             if kernels is None:
@@ -191,12 +190,12 @@ class Conv2d(ConvolutionLayer):
             forward, backward = kernels(y, x)
             if not setting.layouts:
                 return forward, backward
-            # What does not lie as the kernel takes it is copied first, and let go last.
+            # Tensors in another order than the kernel's are copied first, and freed last.
             order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
             more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
             return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)
         if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
-            # oneDNN makes the weights' gradient too: a tensor, let go at once.
+            # oneDNN computes the weights' gradient too: a tensor that is freed at once.
             made = setting.item * self.out_channels * self._macs_per_output
             return 0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0)
         return 0, 0
@@ -208,7 +207,7 @@ class Conv2d(ConvolutionLayer):
 
 @op("conv1d")
 class Conv1d(ConvolutionLayer):
-    """torch.nn.Conv1d: (N, C, L) -> (N, out_channels, L'). What its kernels allocate inside is not modelled."""
+    """torch.nn.Conv1d: (N, C, L) -> (N, out_channels, L'). The scratch of its kernels is not modelled."""
 
     kernel: int
     stride: int = 1
@@ -237,9 +236,9 @@ class Conv1d(ConvolutionLayer):
 
 @op("convolve")
 class Convolve(Convolution):
-    """torch.nn.functional.conv2d by a weight that is a value, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w).
+    """torch.nn.functional.conv2d whose weight is an input, a fixed blur say: (N, C, H, W) and (O, C/groups, h, w).
 
-    bias: one is given, as a value too.
+    bias: whether there is one, which is an input too.
     """
 
     stride: Pair = 1
@@ -272,7 +271,7 @@ class Convolve(Convolution):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Scratch:
         layouts = setting.layouts[:1]
-        return _layer(self, weight).scratch(setting._replace(layouts=layouts), y, x)  # it is the same kernels
+        return _layer(self, weight).scratch(setting._replace(layouts=layouts), y, x)  # the same kernels
 
     layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
 
@@ -283,7 +282,7 @@ class Convolve(Convolution):
 
 @lru_cache(maxsize=1024)
 def _layer(op: Convolve, weight: Shape) -> Conv2d:
-    """The layer that convolves by a weight of this shape."""
+    """The Conv2d layer that has a weight of this shape."""
     outputs, per_group, *kernel = weight
     return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups, op.bias)
 
