@@ -96,7 +96,7 @@ class Conv2d(ConvolutionLayer):
         super().__post_init__()
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
         object.__setattr__(self, "macs_per_output", per_output)
-        object.__setattr__(self, "_kernels", {})  # by setting: what depends on it alone
+        object.__setattr__(self, "_kernels", {})  # setting -> its scratch
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
 
@@ -182,14 +182,14 @@ class Conv2d(ConvolutionLayer):
         return Scratch(forward, backward, after)
 
     def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
-        """Scratch of the convolution itself, in the forward and in the backward pass."""
+        """Scratch of the convolution itself in the forward and in the backward pass, without weight standardisation."""
         kernels = self._kernels.get(setting)
         if kernels is None:
             kernels = self._kernels[setting] = setting.target.convolution(self, setting)
         forward, backward = kernels(y, x)
         if not (setting.kernels and setting.layouts):
             return forward, backward
-        # What does not lie as the kernel takes it is copied first, and let go last.
+        # Tensors in another order than the kernel's are copied first, and freed last.
         order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
         more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
         return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)

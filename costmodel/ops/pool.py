@@ -1,4 +1,4 @@
-"""Pooling and means over axes."""
+"""Average and max pooling."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..targets.setting import Setting
 
 
 class WindowPool(Op):
-    """What average and max pooling share: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
+    """Base class of average and max pooling: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
 
     grid = "strided"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", pair(self.kernel, "kernel"))
-        # torch: a stride that is left out is the kernel's size.
+        # In torch the default stride is the kernel's size.
         object.__setattr__(self, "stride", pair(self.kernel if self.stride == 0 else self.stride, "stride"))
         object.__setattr__(self, "padding", pair(self.padding, "padding", 0))
         for k, p in zip(self.kernel, self.padding):
@@ -45,7 +45,7 @@ class WindowPool(Op):
 
 @op("avg_pool2d")
 class AvgPool2d(WindowPool):
-    """torch.nn.AvgPool2d. torch's backward keeps the input, though only for its shape. Stride 0: the kernel's."""
+    """torch.nn.AvgPool2d. torch's backward keeps the input, only for its shape. Stride 0: the kernel's size."""
 
     kernel: Pair
     stride: Pair = 0
@@ -65,7 +65,7 @@ class AvgPool2d(WindowPool):
 
 @op("max_pool2d")
 class MaxPool2d(WindowPool):
-    """torch.nn.MaxPool2d. The gradient reads which element of each window won: 4 bits of 3x3, 64 bits in torch."""
+    """torch.nn.MaxPool2d. The gradient reads which element of a window won: 4 bits for 3x3, 64 bits in torch."""
 
     kernel: Pair
     stride: Pair = 0
@@ -94,7 +94,7 @@ class MaxPool2d(WindowPool):
 class AdaptiveAvgPool2d(Op):
     """torch.nn.AdaptiveAvgPool2d: (N, C, H, W) -> (N, C, *output).
 
-    To 1x1 torch takes a mean, which keeps nothing; to more its backward keeps the input, only for its shape.
+    For a 1x1 output torch takes a mean, which keeps nothing. For others backward keeps the input, only for its shape.
     """
 
     output: Pair = 1
@@ -121,12 +121,12 @@ class AdaptiveAvgPool2d(Op):
         return {"x": () if self.output == (1, 1) else ("x",)}
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        # Windows of an uneven division overlap by one line at most; counted as one addition per input element.
+        # If the sizes do not divide, windows overlap by one line at most; one addition per input element is counted.
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # To 1x1 a sum is divided by a number, and so is the gradient.
+        # For a 1x1 output a sum is divided by a number, and so is the gradient.
         return Scratch(setting.scalar, setting.scalar) if self.output == (1, 1) else Scratch()
 
     def module(self, library: Any) -> Callable:

@@ -1,6 +1,6 @@
-"""`plan:CODE`: a choice of its own for each part of the network, one letter each, from the images up.
+"""`plan:CODE`: a choice for each part of the network, one letter each, from the images up.
 
-The letters are those of CHOICES; in upper case the block runs again in the backward pass. The classifier always trains.
+The letters are in CHOICES; in upper case the block runs again in the backward pass. The classifier always trains.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`tinytl-l` and `tinytl-lb`: lite residual branches train, and every bias (Cai et al., NeurIPS 2020)."""
+"""`tinytl-l`: lite residual branches train. `tinytl-lb`: every bias too (Cai et al., NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._registry import strategy
 
 
 def resolution(text: str) -> int:
-    """The option `resolution`: pixels a side of the images for which the branches' kernels are chosen."""
+    """Parser of `resolution`: pixels a side of the images for which the branches' kernels are chosen."""
     if not text.isdecimal() or not 1 <= int(text) <= 65536:
         raise ValueError("a resolution of images from 1 to 65536")
     return int(text)
@@ -34,7 +34,7 @@ def lite_bias(graph: Graph, resolution: int | None = None) -> Graph:
 
     def trains(node):
         if in_branch(node):
-            # The branch's last shift is left out, as in the authors' code: the main branch's does the same.
+            # The branch's last shift does not train, as in the authors' code: the main branch's has the same effect.
             return everything(node) - ({"bias"} if node.name.endswith(".final_bn") else set())
         return everything(node) if chosen(node) else biases(node)
 
@@ -42,7 +42,7 @@ def lite_bias(graph: Graph, resolution: int | None = None) -> Graph:
 
 
 def with_branches(graph: Graph, resolution: int | None) -> Graph:
-    """The graph with branches: its own if it has some, else new ones."""
+    """The graph with lite residual branches: its own if it has some, else new ones."""
     if not any(map(in_branch, graph.nodes)):
         return insert(graph, resolution)
     if resolution is not None:
