@@ -1,4 +1,4 @@
-"""`costmodel list`: what there is by name."""
+"""`costmodel list`: the networks, strategies, conventions and optimizers by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of entries by name: what functions of torch, or operators of ONNX, are in terms of ops."""
+"""Tables of entries by name: an entry translates a function of torch, or an operator of ONNX, into ops."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def registrar(table: dict[str, Entry]) -> Callable[..., Callable[[Entry], Entry]
 
 
 def ops_that_name(attribute: str) -> Iterator[type]:
-    """The ops whose class says by an attribute what another library calls them: plain activations."""
+    """The ops whose class has this attribute, their name in another library (`torch_name`, say): plain activations."""
     return (cls for cls in OPS.values() if getattr(cls, attribute, ""))

@@ -209,9 +209,8 @@ class ConvolutionScratch(Facts):
             return Kernel(x, y, self.vectors(), bias, **small)
         if self.product:
             copy = self.threads * self.item * x
-            return Kernel(
-                x, y, self.padded(block, block), bias, partial(picked_pixels, self, copy) if self.picked else None
-            )
+            more = partial(picked_pixels, self, copy) if self.picked else None
+            return Kernel(x, y, self.padded(block, block), bias, more)
         if self.groups == 1 and self.inputs < lanes:  # as few channels as an image has are read in place
             return Kernel(0, y, self.padded(lanes, 1), bias, **small)
         return Kernel(x, y, self.padded(block, block), bias, **small)

@@ -1,4 +1,4 @@
-"""What there is by name."""
+"""Tables of everything that has a name: networks, strategies, conventions, optimizers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXT = {"right": False}
 
 
 def networks() -> Table:
-    """The shipped networks."""
+    """Table of the shipped networks."""
     rows = []
     for name in shipped_names("networks"):
         network = load(name)
@@ -29,7 +29,7 @@ def networks() -> Table:
 
 
 class OfSource:
-    """The rows of a library's networks whose names are like a pattern: each is built and traced as it is asked for."""
+    """The rows of a library's networks whose names match a pattern. Each network is built and traced in iteration."""
 
     def __init__(self, source: str, like: str) -> None:
         from ..frontends import names_of
@@ -47,7 +47,7 @@ class OfSource:
 
 
 def row_of(name: str) -> list:
-    """A network of a library: its numbers, and whether it can be traced."""
+    """The row of a library's network: name, resolution, blocks, parameters, and whether it can be traced."""
     try:
         network = outline(name)
     except CostmodelError as error:
@@ -57,7 +57,7 @@ def row_of(name: str) -> list:
 
 
 def source_table(rows: list[list]) -> Table:
-    """A library's networks."""
+    """Table of a library's networks."""
     columns = [Column("network", **_TEXT), Column("resolution"), Column("blocks"),
                Column("parameters", lambda n: "" if n is None else f"{n:,}"), Column("traced", **_TEXT)]  # fmt: skip
     traced = sum(row[-1] == "yes" for row in rows)
@@ -65,7 +65,7 @@ def source_table(rows: list[list]) -> Table:
 
 
 def family_table(rows: list[list]) -> Table:
-    """The same by family: how many of its networks can be traced, and why the first of the others cannot."""
+    """Table by family: how many networks can be traced, and why the first of the others cannot."""
     families: dict[str, list[list]] = {}
     for row in rows:
         families.setdefault(family_of(row[0]), []).append(row)
@@ -78,20 +78,20 @@ def family_table(rows: list[list]) -> Table:
 
 
 def strategy_table() -> Table:
-    """The strategies; K is a number of blocks."""
+    """Table of the strategies; K is a number of blocks."""
     rows = [[s.name + (":K" if s.takes_blocks else ""), s.summary] for s in STRATEGIES.values()]
     return Table("", [Column("strategy", **_TEXT), Column("what trains", **_TEXT)], rows)
 
 
 def convention_table() -> Table:
-    """The conventions."""
+    """Table of the conventions."""
     rows = [[c.name, c.summary, "yes" if c.measurable else "no"] for c in CONVENTIONS.values()]
     columns = [Column("convention", **_TEXT), Column("what it counts", **_TEXT), Column("can be measured", **_TEXT)]
     return Table("", columns, rows)
 
 
 def optimizer_table() -> Table:
-    """The optimizers."""
+    """Table of the optimizers."""
     rows = [[o.name, o.summary] for o in OPTIMIZERS.values()]
     return Table("", [Column("optimizer", **_TEXT), Column("what it keeps", **_TEXT)], rows)
 

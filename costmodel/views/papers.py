@@ -1,4 +1,4 @@
-"""Published beside computed."""
+"""Published numbers beside computed ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .table import Column, Table
 
 
 def papers(results: Sequence[Result]) -> tuple[Table, list[str]]:
-    """A line per claim, and as notes where tolerances come from and what is pending."""
+    """A table with a row per claim, and notes with the reasons for tolerances and pending claims."""
     text = {"right": False}
     columns = [
         Column("paper", **text), Column("table", **text), Column("claim", **text), Column("strategy", **text),
@@ -21,7 +21,7 @@ def papers(results: Sequence[Result]) -> tuple[Table, list[str]]:
 
 
 def entry(result: Result) -> dict[str, Any]:
-    """The same for JSON: the claim, the exact number computed, and it in the claim's unit."""
+    """A result for JSON: the claim, the exact computed number, and that number in the claim's unit."""
     numbers = {"computed": result.computed, "computed_in_unit": result.in_unit, "difference": result.difference}
     return {**result.claim._asdict(), **numbers, "holds": result.holds}
 

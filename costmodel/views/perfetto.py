@@ -1,4 +1,4 @@
-"""The timeline of a step for Perfetto and chrome://tracing."""
+"""The timeline of a step as a trace for Perfetto and chrome://tracing."""
 
 from __future__ import annotations
 

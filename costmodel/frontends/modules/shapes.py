@@ -1,4 +1,4 @@
-"""What torch's functions of shapes are in terms of ops: views, copies, slices, concatenation, padding, resizing."""
+"""Translates torch's shape functions into ops: views, copies, slices, concatenation, padding, resizing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def getitem(t, x, index):
             if alone or not passes_over(i, x.shape[axis]):
                 x = piece(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
         elif t.is_tensor(i):
-            picked = (axis, i)  # torch picks last
+            picked = (axis, i)  # torch applies a tensor of indices last
         elif i is not Ellipsis:
             x = piece(t, x, axis, int(i), drop=True)
             axis -= 1
@@ -101,13 +101,13 @@ def getitem(t, x, index):
 
 
 def passes_over(i: slice, size: int) -> bool:
-    """Whether torch makes nothing of a slice, one of several indices, of an axis of this size."""
+    """Whether torch skips a slice among several indices, since it takes the whole axis of this size."""
     whole = i.stop == size or not installed.open_slices_are_nodes() and (i.stop is None or i.stop > size)
     return whole and not i.start and i.step in (None, 1)
 
 
 def pick(t, x, axis: int, at):
-    """What a tensor of indices picks along an axis, as a node."""
+    """The elements along an axis at a tensor of indices, as a node."""
     if at.dtype != t.torch.int64 or not t.is_constant(at):
         raise t.error("indexing by a tensor that is no constant of int64")
     y = t.run(lambda x, at: x[(slice(None),) * axis + (at,)], x, at)
@@ -153,7 +153,7 @@ def pad(t, x, pad, mode="constant", value=None):
         return t.emit(OPS["pad"](tuple(int(p) for p in pad), 0.0, mode), [x], y)
     fill = 0.0 if value is None else float(value)
     module = t.module
-    if type(module).__name__.endswith("2dSame"):  # timm's convolutions and pools that pad as TensorFlow does
+    if type(module).__name__.endswith("2dSame"):  # timm's convolutions and pools with TensorFlow's padding
         dilation = two(getattr(module, "dilation", 1))
         op = OPS["pad_same"](two(module.kernel_size), two(module.stride), dilation, fill)
         if op.shape(tuple(x.shape)) == tuple(y.shape):

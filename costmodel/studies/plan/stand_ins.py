@@ -1,4 +1,4 @@
-"""Stand-ins between which a part is priced: one op for all parts below it, one for all above and the loss."""
+"""Stand-ins for pricing a single part: one op for all parts below it, and one for all parts above it and the loss."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ...targets.memory_order import MemoryOrder
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Below(Op):
-    """Stands for the parts below, and hands on what they make.
+    """Stand-in for all parts below; its output is theirs.
 
-    keeps: their backward pass reads it too. lies: how it lies in memory.
+    keeps: whether their backward pass reads that output too. lies: the output's memory order.
     """
 
     keeps: bool
@@ -37,10 +37,10 @@ class Below(Op):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Above(Op):
-    """Stands for all parts above, and the loss.
+    """Stand-in for all parts above and the loss.
 
-    keeps: they save what they are given. shared: the gradient that they return may alias another one. lies: how that
-    gradient lies in memory.
+    keeps: whether they save this part's output. shared: whether the gradient that they return may alias another. lies:
+    the memory order of that gradient.
     """
 
     keeps: bool
