@@ -14,7 +14,7 @@ from ..targets.setting import Setting
 class Usual:
     """The examples of a class of activations: with its default fields, out of place and in place."""
 
-    def __get__(self, op: Any, cls: type) -> tuple:
+    def __get__(self, op: Any, cls: type[Op]) -> tuple[Any, ...]:
         more = ((cls(inplace=True), (3, 7)),) if "inplace" in cls.__dataclass_fields__ else ()
         return ((cls(), (2, 8, 5, 3)), *more)
 
@@ -47,7 +47,7 @@ class Activation(Op):
 
     inplace = False
     signed = False
-    examples = Usual()
+    examples: ClassVar[Usual | tuple[Any, ...]] = Usual()
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -232,7 +232,8 @@ class Hardtanh(Activation):
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """Those of torch.clamp, which takes None for one that is not there."""
-        return tuple(None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+        low, high = (None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+        return low, high
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # torch.clamp compares with each bound, and selects from the gradient and a zero.

@@ -137,6 +137,8 @@ class Exp(OfResult):
 class Join(Op):
     """Elementwise in two inputs that broadcast; `inplace` overwrites a, which must then have the output's shape."""
 
+    inplace: bool
+
     inputs = ("a", "b")
     broadcasts = True
 

@@ -14,6 +14,9 @@ from ..targets.setting import Setting
 class Reduction(Op):
     """One number of the elements along some axes, never the batch's, which are left out or, with keepdim, kept as 1."""
 
+    axes: Axes
+    keepdim: bool
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))
         check(bool(self.axes), "axes is empty; allowed: a list of axes >= 0")

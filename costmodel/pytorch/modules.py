@@ -18,10 +18,10 @@ def recorded(*tensors: torch.Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-class FrozenStatistics:
+class FrozenStatistics(nn.Module):
     """Makes a batch norm one that normalises by its running statistics and never moves them, in train mode too."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.eval()
 

@@ -39,7 +39,7 @@ class Check(NamedTuple):
     @property
     def holds(self) -> bool:
         """Whether the two are equal, or as near as the tolerance asks; a lower bound may lie below."""
-        if self.error is None:
+        if self.error is None or self.measured is None:
             return True
         return (self.error if self.bound else abs(self.error)) <= self.tolerance * self.measured
 

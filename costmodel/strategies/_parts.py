@@ -115,15 +115,15 @@ def of_code(code: str) -> StrategyText:
 def chosen_parts(strategy: str | StrategyText, graph: Graph) -> list[tuple[str, str, bool]]:
     """(part, name of its choice, whether it runs again), from the images up; empty for a strategy that is named."""
     text = read_text(strategy)
-    code = text.argument if text.name == PLAN else ""
+    code = (text.argument or "") if text.name == PLAN else ""
     return [
         (part.name, choice.name, is_checkpointed(letter))
         for part, choice, letter in zip(parts(graph), choices_of(code), code)
     ]
 
 
-def check(code: str | None, graph: Graph) -> None:
-    """Raise CostmodelError for a code that does not give each part a letter that it may have."""
+def check(code: str | None, graph: Graph) -> str:
+    """The code; raises CostmodelError for one that does not give each part a letter that it may have."""
     wanted = parts(graph)
     if code is None or len(code) != len(wanted):
         names = ", ".join(part.name for part in wanted)
@@ -132,3 +132,4 @@ def check(code: str | None, graph: Graph) -> None:
     for letter, part in zip(code, wanted):
         if letter not in part.choices():
             raise CostmodelError(f"{part.name} has {letter!r}; allowed: {', '.join(part.choices())}")
+    return code

@@ -28,7 +28,8 @@ class StrategyText(NamedTuple):
     @property
     def blocks(self) -> int | None:
         """Its number of blocks; None where the argument is none."""
-        return int(self.argument) if (self.argument or "").isdecimal() else None
+        argument = self.argument or ""
+        return int(argument) if argument.isdecimal() else None
 
     @property
     def family(self) -> StrategyText:

@@ -222,6 +222,7 @@ class ConvolutionScratch:
         (kh, kw), (ph, pw), (sh, sw) = self.kernel, self.padding, self.stride
         # Sums of weights that each thread keeps are booked with their bytes for their number, four times too much.
         image = self.item * self.c if self.flat else 0
+        more: More | None
         more = partial(_gather_and_sum, self.threads, self.groups > 2, self.gathered(), self.item * self.weights, image)
         columns = Kernel(weight=self.weights, more=more)
         if self.depthwise and not self.dilated and sw <= kw <= 3 and ph <= min(kh // 2, 1) and pw <= kw // 2:
@@ -371,7 +372,7 @@ def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, i
             a, b = -(-inputs // min(threads // images // k, inputs)), -(-outputs // k)
             less = Fraction(10, 11) if inclined and images == threads else Fraction(1)
             splits.append((less * (a * width + b * 16) / images, less * a * b * factor * width * 16, images))
-    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), 0, []
+    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), Fraction(0), []
     while True:  # from each split to the one that is the first to cost less as the positions grow
         steps.append((ceil(at), threads if best[2] > threads // 2 else best[2]))
         later = [((s[1] - best[1]) / (best[0] - s[0]), s) for s in splits if s[0] < best[0]]

@@ -66,7 +66,9 @@ def _torchvision_names() -> list[str]:
 
 
 def _torchvision_make(name: str, classes: int | None) -> nn.Module:
-    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}  # minutes of truncated normals
+    more: dict[str, int] = {}
+    if name in ("googlenet", "inception_v3"):
+        more["init_weights"] = False  # minutes of truncated normals
     more.update({} if classes is None else {"num_classes": classes})
     return _library("torchvision.models").get_model(name, weights=None, **more)
 

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Set
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
+from .formula import Formula
+
 
 class Result(Enum):
     """Whose memory an op's output is."""
@@ -51,7 +53,7 @@ class Stock(NamedTuple):
     excuse: str = ""
 
 
-class Autograd:
+class Autograd(Formula):
     """The hooks that tell what autograd saves of an op and what it does with gradients."""
 
     #: How autograd departs from the needs of the op's gradients, beside other formulas (`torch_needs`).

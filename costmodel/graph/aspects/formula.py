@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 
 from ...sizes.size import Shape, Size
 
-SomeOp = TypeVar("SomeOp")
+SomeOp = TypeVar("SomeOp", bound="Formula")
 
 
 class Extra(NamedTuple):
@@ -36,13 +36,15 @@ class Work(NamedTuple):
 class Formula:
     """The hooks that tell what an op computes."""
 
+    inputs: ClassVar[tuple[str, ...]]
+
     is_norm: ClassVar[bool] = False
     #: It turns the network's result into the number that training makes small: a graph that ends in a loss trains.
     is_loss: ClassVar[bool] = False
     #: Where the output's pixels lie among the input's: "same", "strided" by the field `stride`, or "none": not a map.
     grid: ClassVar[str] = "same"
     #: Bits per element of the output; 0: of the network's own data type.
-    bits: ClassVar[int] = 0
+    bits: int = 0
 
     def shape(self, *xs: Shape) -> Shape:
         """Output shape for the inputs' shapes. Raises CostmodelError where an input does not fit."""

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 from ...sizes.size import Shape
 from ...targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, dense
-from .autograd import Result
+from .autograd import Autograd, Result
 
 
-class MemoryFormat:
+class MemoryFormat(Autograd):
     """The hooks that tell how an op's output and gradients lie in memory."""
 
     #: Whether the op reads channels_last images as they lie; if not, it makes a contiguous copy first.

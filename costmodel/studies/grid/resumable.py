@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from ...errors import CostmodelError
 from ...files import parquet
@@ -103,7 +104,7 @@ def _progress(unfinished: Path, state: Path, request: str, force: bool) -> tuple
     return 0, 0
 
 
-def _book(file, state: Path, request: str, chunks: int) -> int:
+def _book(file: IO[Any], state: Path, request: str, chunks: int) -> int:
     """Note how many chunks are in the file, once they really are."""
     file.flush()
     os.fsync(file.fileno())
