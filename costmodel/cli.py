@@ -129,7 +129,7 @@ def defaulted(name: str, text: str) -> Callable[[Callable], Callable]:
     return click.option(f"--{name}", type=type(default), default=default, show_default=True, help=text)
 
 
-_COMMON = {
+_COMMON: dict[str, Callable[[Callable], Callable]] = {
     "network": click.argument("network"),
     "strategy": defaulted("strategy", "NAME[:K][,key=value...]"),
     "batch": defaulted("batch", "Images in a step."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ..cli import echo_json, options
@@ -25,8 +27,8 @@ def command(what: str, source: str | None, like: str, families: bool, form: str)
     if source is None:
         table = LISTINGS[what]()
     elif what == "networks":
-        with click.progressbar(OfSource(source, like), label="tracing", file=click.get_text_stream("stderr")) as rows:
-            table = (family_table if families else source_table)(list(rows))
+        with click.progressbar(OfSource(source, like), label="tracing", file=sys.stderr) as rows:
+            table = family_table(list(rows)) if families else source_table(list(rows))
     else:
         raise CostmodelError("--source belongs to `list networks`")
     if form == "json":

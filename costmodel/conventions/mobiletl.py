@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..graph.graph import Graph, Node
-from ..ops.activation import Activation
+from ..ops.activation import Activation, Hardswish
+from ..ops.norm import BatchNorm
 from ..sizes.size import Shape, Size, maximum, numel
 from ._registry import Kept, Read, convention, value_of
 from .tinytl import forward_peak, parameter_bytes
@@ -51,9 +52,9 @@ def memory(
 def elementwise(node: Node, y: Shape, demanded: tuple[str, ...]) -> tuple[Size, Size] | None:
     """Operations of a node, forward and backward; None to take the op's own."""
     op = node.op
-    if op.kind == "batch_norm" and op.statistics == "batch":
+    if isinstance(op, BatchNorm) and op.statistics == "batch":
         forward, backward = NORM
-    elif op.kind == "hardswish" and not op.signed:
+    elif isinstance(op, Hardswish) and not op.signed:
         forward, backward = HARDSWISH
     else:
         return None

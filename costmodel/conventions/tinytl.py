@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from ..graph.graph import Graph, Node, within
 from ..ops.activation import Activation
+from ..ops.conv import Conv2d
 from ..sizes.size import Shape, Size, maximum, numel
 from ._registry import Kept, Read, convention
 
@@ -68,13 +69,14 @@ def tinytl(graph: Graph) -> Iterator[Read]:
 
 def is_masked(node: Node) -> bool:
     """Whether an activation saves a bit per element: ReLU and ReLU6, and all under MobileTL's approximation."""
-    return node.op.signed or node.op.kind in ("relu", "relu6")
+    op = node.op
+    return isinstance(op, Activation) and (op.signed or op.kind in ("relu", "relu6"))
 
 
 def _temporary(node: Node, x: Size, y: Size) -> Size:
     """Elements of a layer's temporary. x, y: elements of its input and output."""
     op = node.op
-    if op.kind == "conv2d":
+    if isinstance(op, Conv2d):
         return x + y // op.groups
     if op.kind == "linear":
         return x + y

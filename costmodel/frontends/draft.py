@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..graph.graph import INPUT, Graph, Node, prefixes
 from ..graph.op import Op
@@ -33,6 +34,9 @@ class Draft:
     died: int | None = None
 
 
+SomeDraft = TypeVar("SomeDraft", bound=Draft)
+
+
 class Names:
     """Hands out names, each of them once."""
 
@@ -57,7 +61,7 @@ class Names:
         return base if self.take(base) else self.numbered(base)
 
 
-def needed(drafts: Sequence[Draft], result: Draft) -> list[Draft]:
+def needed(drafts: Sequence[SomeDraft], result: Draft) -> list[SomeDraft]:
     """The drafts that a result depends on, in their original order."""
     found: set[Draft | None] = {result}
     for draft in reversed(drafts):
@@ -83,7 +87,8 @@ def nodes_of(drafts: Sequence[Draft], result: Draft) -> tuple[Node, ...]:
         held = draft.died if draft.died is not None else len(last) - 1
         until = "" if draft is result else last[max(held, i)]
         inputs = tuple(INPUT if read is None else read.name for read in draft.inputs)
-        nodes.append(Node(draft.name, draft.op, inputs, draft.trains, draft.owner, until))
+        owner = draft.name if draft.owner is None else draft.owner
+        nodes.append(Node(draft.name, draft.op, inputs, draft.trains, owner, until))
     return tuple(nodes)
 
 

@@ -34,7 +34,7 @@ class Node:
     op: Op
     inputs: tuple[str, ...]
     trains: frozenset[str] = frozenset()
-    owner: str | None = None
+    owner: str = None  # type: ignore[assignment]  # None becomes the name at once
     until: str = ""
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Graph:
             raise CostmodelError("the graph has no nodes")
         made = {INPUT}
         shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-        scopes = set()
+        scopes: set[str] = set()
         reads = {node.name: node.inputs for node in self.nodes}
         for node in self.nodes:
             for name in node.inputs:
@@ -213,7 +213,7 @@ class Graph:
         """(name, range of nodes) of the graph's parts: stem, each block, head, classifier, loss; consecutive runs."""
         blocks = [self.block_of(node) for node in self.nodes]
         inside = [i for i, k in enumerate(blocks) if k is not None]
-        runs: list = []
+        runs: list[tuple[str, list[int]]] = []
         for i, (node, k) in enumerate(zip(self.nodes, blocks)):
             if k is not None:
                 name = self.blocks[k]
@@ -256,7 +256,8 @@ def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> s
 
     reads: the inputs of every node, by name.
     """
-    todo, seen = [(name, (reader, name))], set()
+    seen: set[str] = set()
+    todo: list[tuple[str, tuple[str, ...]]] = [(name, (reader, name))]
     while todo:
         current, path = todo.pop()
         if current == reader:

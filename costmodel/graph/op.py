@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import CostmodelError, unknown
 from ..sizes.size import Shape, is_int
-from .aspects.autograd import Autograd, Result, Stock
-from .aspects.formula import Extra, Formula, Work
+from .aspects.autograd import Result, Stock
+from .aspects.formula import Extra, Work
 from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
 
 __all__ = [
     "OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair",
-    "shared_fields",
+    "shared_fields", "two",
 ]  # fmt: skip
 
 Pair = int | tuple[int, int]
 Axes = tuple[int, ...]
+SomeClass = TypeVar("SomeClass", bound="type[Op]")
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:  # in typing since Python 3.11
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        return lambda decorator: decorator
 
 
-class Op(Formula, Autograd, Kernels, MemoryFormat):
+class Op(MemoryFormat, Kernels):
     """One kind of layer. Subclasses are immutable dataclasses; their fields are the keys of a spec.
 
     This class has an op's name, fields, equality and module. The four aspects say what the op computes, what autograd
     keeps of it, what its kernels allocate, and in which memory order its tensors are.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    __match_args__: ClassVar[tuple[str, ...]]
+
     kind: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     #: Inputs that get no gradient: indices, and inputs that are read only for their shape.
     shape_only: ClassVar[tuple[str, ...]] = ()
-    examples: ClassVar[tuple] = ()  # (op, shape of each input): small cases for the generic tests
+    examples: ClassVar[tuple[Any, ...]] = ()  # (op, shape of each input): small cases on which every generic test runs
 
     def __init__(self, *args: Any, **named: Any) -> None:
         names, known = self.__match_args__, self.__dataclass_fields__
@@ -79,22 +90,25 @@ class Op(Formula, Autograd, Kernels, MemoryFormat):
         return {}
 
 
-OPS: dict[str, type] = {}
+OPS: dict[str, type[Op]] = {}
 
 
-def shared_fields(cls: type) -> type:
+@dataclass_transform(frozen_default=True, eq_default=False)
+def shared_fields(cls: SomeClass) -> SomeClass:
     """Class decorator for a base class of several ops: declares its fields."""
-    return dataclass(init=False, eq=False, repr=False)(cls)
+    dataclass(init=False, eq=False, repr=False)(cls)
+    return cls
 
 
-def op(kind: str) -> Callable[[type], type]:
+@dataclass_transform(frozen_default=True, eq_default=False)
+def op(kind: str) -> Callable[[SomeClass], SomeClass]:
     """Class decorator: makes the class a dataclass with Op's methods, and registers it as the op called `kind`."""
 
-    def register(cls: type) -> type:
+    def register(cls: SomeClass) -> SomeClass:
         assert kind not in OPS, f"two ops are called {kind}"
         cls.kind = kind
         # Op has the methods that dataclass would compile anew for each class: this halves the time of the import.
-        OPS[kind] = cls = shared_fields(cls)
+        OPS[kind] = shared_fields(cls)
         return cls
 
     return register
@@ -106,6 +120,12 @@ def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
     if len(two) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in two):
         raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= {least}, or two of them")
     return two
+
+
+def two(value: Pair) -> tuple[int, int]:
+    """A field that `pair` has brought into its form, as the two ints that it is."""
+    assert isinstance(value, tuple)
+    return value
 
 
 def check(condition: bool, message: str) -> None:
@@ -140,7 +160,7 @@ def build(kind: str, given: Mapping[str, Any], *xs: Shape) -> Op:
     for key, value in given.items():
         if key not in known:
             raise unknown(f"key of {kind}", key, known)
-        holds, allowed = _CHECKS[known[key].type]
+        holds, allowed = _CHECKS[str(known[key].type)]
         if not holds(value):
             raise CostmodelError(f"{key} is {value!r}; allowed: {allowed}")
     values = {**(cls.infer(*xs) if xs else {}), **given}

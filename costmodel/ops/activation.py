@@ -14,7 +14,7 @@ from ..targets.setting import Setting
 class Usual:
     """The examples of an activation class: default fields, out of place and, if it can, in place."""
 
-    def __get__(self, op: Any, cls: type) -> tuple:
+    def __get__(self, op: Any, cls: type[Op]) -> tuple[Any, ...]:
         more = ((cls(inplace=True), (3, 7)),) if "inplace" in cls.__dataclass_fields__ else ()
         return ((cls(), (2, 8, 5, 3)), *more)
 
@@ -46,7 +46,7 @@ class Activation(Op):
 
     inplace = False
     signed = False
-    examples = Usual()
+    examples: ClassVar[Usual | tuple[Any, ...]] = Usual()
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -231,7 +231,8 @@ class Hardtanh(Activation):
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """The bounds as torch.clamp takes them: None for no bound."""
-        return tuple(None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+        low, high = (None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+        return low, high
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # The backward of torch.clamp compares x with each bound, and selects from the gradient and a zero.

@@ -137,6 +137,8 @@ class Exp(OfResult):
 class Join(Op):
     """An elementwise function of two inputs that broadcast. `inplace` overwrites a; its shape must be the output's."""
 
+    inplace: bool
+
     inputs = ("a", "b")
     broadcasts = True
 

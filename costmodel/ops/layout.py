@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from ..graph.op import Axes, Op, Stock, Work, check, op
@@ -73,7 +74,6 @@ class Cat(Op):
 
     def __post_init__(self) -> None:
         check(self.count >= 1 and self.axis >= 0, f"count {self.count}, axis {self.axis}; allowed: >= 1, >= 0")
-        object.__setattr__(self, "_inputs", tuple(f"x{i}" for i in range(self.count)))
 
     @classmethod
     def infer(cls, *xs: Shape) -> dict[str, int]:
@@ -82,6 +82,10 @@ class Cat(Op):
     @property
     def inputs(self) -> tuple[str, ...]:
         return self._inputs
+
+    @cached_property
+    def _inputs(self) -> tuple[str, ...]:
+        return tuple(f"x{i}" for i in range(self.count))
 
     passes = inputs
     gradient_views = True

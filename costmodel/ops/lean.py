@@ -98,7 +98,7 @@ class FoldedConv2d(Conv2d):
     norm: str = ""
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        biased = Conv2d(*self.arguments()[:-1], bias=True)
+        biased = Conv2d(*self.arguments()[:-1], True)
         # The scaled weight and the bias are made anew in every call.
         folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
         return Scratch(biased.scratch(setting, y, x).forward + folded)

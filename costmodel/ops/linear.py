@@ -19,9 +19,12 @@ class Affine(Op):
     LinearAlgebra.cpp: should_fold).
     """
 
+    bias: bool
+    strided: bool
+
     def needs(self) -> dict[str, tuple[str, ...]]:
         # addmm keeps its input only for the weight's gradient: it is the one stock layer that freezing makes cheaper.
-        needs = {"x": ("weight",), "weight": ("x",)}
+        needs: dict[str, tuple[str, ...]] = {"x": ("weight",), "weight": ("x",)}
         return {**needs, "bias": ()} if self.bias else needs
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:

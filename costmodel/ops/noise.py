@@ -14,6 +14,14 @@ from ..targets.setting import Setting
 class Noise(Op):
     """y = x * noise, where noise is 0 or 1 / (1 - p). Subclasses give the shape of the noise."""
 
+    p: float
+    active: bool
+    inplace: bool
+
+    def noise_shape(self, x: Shape) -> Shape:
+        """The noise's shape for the input's."""
+        raise NotImplementedError
+
     @property
     def is_off(self) -> bool:
         """Whether the op returns its input."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
-from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair, two
 from ..sizes.size import Shape, numel, require, window
 from ..targets.memory_order import MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
@@ -14,6 +15,11 @@ from ..targets.setting import Setting
 class WindowPool(Op):
     """Base class of average and max pooling: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
 
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    ceil: bool
+
     grid = "strided"
 
     def __post_init__(self) -> None:
@@ -21,7 +27,7 @@ class WindowPool(Op):
         # In torch the default stride is the kernel's size.
         object.__setattr__(self, "stride", pair(self.kernel if self.stride == 0 else self.stride, "stride"))
         object.__setattr__(self, "padding", pair(self.padding, "padding", 0))
-        for k, p in zip(self.kernel, self.padding):
+        for k, p in zip(two(self.kernel), two(self.padding)):
             check(2 * p <= k, f"padding {p} is more than half of the kernel {k}")
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
@@ -32,14 +38,16 @@ class WindowPool(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {{}}", x)
+        kernel = two(self.kernel)
         h, w = (
-            window(size, k, s, p, 1, self.ceil) for size, k, s, p in zip(x[2:], self.kernel, self.stride, self.padding)
+            window(size, k, s, p, 1, self.ceil)
+            for size, k, s, p in zip(x[2:], kernel, two(self.stride), two(self.padding))
         )
-        require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", self.kernel, x)
+        require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", kernel, x)
         return (x[0], x[1], h, w)
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        per_window = Work(0, numel(y) * self.kernel[0] * self.kernel[1])
+        per_window = Work(0, numel(y) * prod(two(self.kernel)))
         return {"forward": per_window, "x": per_window}
 
 
@@ -80,7 +88,7 @@ class MaxPool2d(WindowPool):
 
     def extras(self, x: Shape) -> dict[str, Extra]:
         y = self.shape(x)
-        bits = max(1, (self.kernel[0] * self.kernel[1] - 1).bit_length())
+        bits = max(1, (prod(two(self.kernel)) - 1).bit_length())
         return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
@@ -112,7 +120,7 @@ class AdaptiveAvgPool2d(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "adaptive_avg_pool2d takes (N, C, H, W), the input is {}", x)
-        return (x[0], x[1], *self.output)
+        return (x[0], x[1], *two(self.output))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}

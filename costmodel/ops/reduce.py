@@ -14,6 +14,9 @@ from ..targets.setting import Setting
 class Reduction(Op):
     """Reduces some axes, never the batch's, to one number. With keepdim the axes stay, with size 1."""
 
+    axes: Axes
+    keepdim: bool
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))
         check(bool(self.axes), "axes is empty; allowed: a list of axes >= 0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Op, Pair, Scratch, Work, check, op, pair
+from ..graph.op import Op, Pair, Scratch, Work, check, op, pair, two
 from ..sizes.size import Shape, numel, require, where
 from ..targets.memory_order import MemoryOrder, of_images
 from ..targets.setting import Setting
@@ -80,7 +80,7 @@ class Interpolate(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)
-        return (*x[:2], *self.size)
+        return (*x[:2], *two(self.size))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ..graph.op import Axes, Op, Result, Work, check, op
 from ..sizes.size import LARGEST, Shape, maximum, numel, require
@@ -16,7 +17,7 @@ class View(Op):
     """An op without arithmetic, whose gradient is the output's gradient in the input's shape."""
 
     result = Result.VIEW
-    passes = ("x",)
+    passes: ClassVar[tuple[str, ...]] = ("x",)
     gradient_views = True
 
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -62,10 +63,15 @@ class Reshape(View):
     copy: bool = False
 
     def __post_init__(self) -> None:
-        axes = [_TOKEN.fullmatch(token) for token in self.to.split()]
-        check(bool(axes) and all(axes), f'to is {self.to!r}; allowed: axes such as "x0 4 x1/4 x2*x3"')
-        parsed = tuple((tuple(a[1].split("*")), int(a[2] or 1)) for a in axes)
-        object.__setattr__(self, "_axes", parsed)
+        tokens = self.to.split()
+        fits = bool(tokens) and all(map(_TOKEN.fullmatch, tokens))
+        check(fits, f'to is {self.to!r}; allowed: axes such as "x0 4 x1/4 x2*x3"')
+
+    @cached_property
+    def _axes(self) -> tuple[tuple[tuple[str, ...], int], ...]:
+        """Of each axis of the output, the factors and the divisor."""
+        found = filter(None, map(_TOKEN.fullmatch, self.to.split()))
+        return tuple((tuple(axis[1].split("*")), int(axis[2] or 1)) for axis in found)
 
     @property
     def result(self) -> Result:
@@ -75,7 +81,7 @@ class Reshape(View):
         """For each axis of the output, the first of the input's axes from which it is made."""
         named = [[int(f[1:]) for f in factors if f[0] == "x"] for factors, _ in self._axes]
         split = [j for j, (_, divisor) in enumerate(self._axes) if divisor > 1]
-        found = []
+        found: list[int] = []
         for j, axes in enumerate(named):
             if not axes:  # a number: a factor of a split axis next to it, or an axis of size 1
                 after = next((k for k in split if k > j), None)

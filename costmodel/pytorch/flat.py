@@ -26,7 +26,7 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
     leaves = [node.op.module(library) for node in nodes]
     paths = _place_all(root, nodes, leaves)
     ends = frame_ends(graph)
-    steps = []
+    steps: list[Step] = []
     for i, (node, leaf) in enumerate(zip(nodes, leaves)):
         call: Any = paths.get(i, leaf)
         if isinstance(leaf, Tensors):
@@ -39,7 +39,9 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
         run = slice(rerun.run.start, rerun.run.stop)
         again, given = steps[run], [nodes[v - 1].name if v else INPUT for v in rerun.given]
         ours = {name for _, _, name, _ in again}
-        inner = [(*step, [name for name in done if name in ours]) for *step, done in again]
+        inner: list[Step] = [
+            (call, reads, output, [name for name in done if name in ours]) for call, reads, output, done in again
+        ]
         done = [name for *_, done in again for name in done if name not in ours]
         steps[run] = [(Again(tuple(given), at_once(inner), rerun.is_random), given, again[-1][2], done)]
     root.set_steps((INPUT,), at_once(steps), nodes[-1].name)

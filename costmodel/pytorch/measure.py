@@ -155,7 +155,7 @@ class _Step:
 
     def __call__(self) -> torch.Tensor:
         result = self.forward()
-        if self.trains:
+        if self.optimizer is not None:
             result.backward()
             self.optimizer.step()
         return result
@@ -171,7 +171,7 @@ class _Step:
         with FlopCounter() as counter:
             result = self.forward()
             counter.phase = "backward"
-            if self.trains:
+            if self.optimizer is not None:
                 result.backward()
                 self.optimizer.step()
         return counter

@@ -18,10 +18,10 @@ def recorded(*tensors: torch.Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-class FrozenStatistics:
+class FrozenStatistics(nn.Module):
     """Mixin for a batch norm that uses its running statistics and never updates them, even in training mode."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.eval()
 

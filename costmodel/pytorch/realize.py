@@ -19,7 +19,7 @@ from ..ops.lean import FoldedConv2d
 from ..strategies import apply
 from . import library
 from .flat import flat
-from .modules import Again, Frame, with_frame
+from .modules import Again, Frame, Step, with_frame
 
 Run = list[tuple[int, Node]]  # consecutive nodes, each with its number
 
@@ -66,9 +66,10 @@ def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, A
     else:
         root = _Builder(graph).frame("", list(enumerate(nodes)))
     with torch.no_grad():
-        state = root.state_dict() if weights else {}
-        for path in state.keys() & (weights or {}).keys():
-            state[path].copy_(torch.tensor(weights[path]).reshape(state[path].shape))
+        given = weights or {}
+        state = root.state_dict() if given else {}
+        for path in state.keys() & given.keys():
+            state[path].copy_(torch.tensor(given[path]).reshape(state[path].shape))
     if graph.prefix_slices > 1:
         root.slice_prefix(graph.nodes[graph.prefix - 1].name, graph.prefix_slices)
     for node in nodes:
@@ -89,7 +90,7 @@ class _Builder:
         own = next((node for _, node in run if node.owner == scope), None)
         frame = with_frame(_leaf(own)) if own else Frame()
         inputs = _reads(run)
-        steps = []
+        steps: list[Step] = []
         for child, inner in self.calls(scope, run):
             end, last = inner[-1]
             reads = _reads(inner)
@@ -99,7 +100,7 @@ class _Builder:
             if child:
                 _place(frame, call, self.frame(child, inner))
                 if child in self.again:
-                    one = (call, reads, last.name, [])
+                    one: Step = (call, reads, last.name, [])
                     call = Again(tuple(dict.fromkeys(reads)), [one], self.again[child].is_random)
             else:
                 call = self.leaf(frame, scope, last)

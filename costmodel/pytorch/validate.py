@@ -40,7 +40,7 @@ class Check(NamedTuple):
     @property
     def holds(self) -> bool:
         """Whether the two agree within the tolerance; a lower bound may be below."""
-        if self.error is None:
+        if self.error is None or self.measured is None:
             return True
         return (self.error if self.bound else abs(self.error)) <= self.tolerance * self.measured
 

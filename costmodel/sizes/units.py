@@ -46,7 +46,7 @@ def show_size(size: int) -> str:
     return f"{in_unit(size, unit)} {unit}"
 
 
-def show_count(count: int) -> str:
+def show_count(count: float) -> str:
     """A count as text: '4.81 G', '3.50 M'."""
     for letter, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if count >= factor:

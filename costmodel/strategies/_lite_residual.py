@@ -13,6 +13,10 @@ from typing import NamedTuple
 from ..errors import CostmodelError
 from ..graph.graph import INPUT, Graph, Node, within
 from ..graph.op import Op, Result, build
+from ..ops.conv import Conv2d
+from ..ops.layout import Cat
+from ..ops.norm import GroupNorm
+from ..ops.view import Slice
 
 FOLDER = "lite_residual"  # name of a branch's module
 FIRST_RESOLUTION = 128  # pixels a side of the first block's input in the authors' rule, for images of any size
@@ -75,7 +79,9 @@ def notes(graph: Graph) -> list[str]:
     poolings = [node for node in graph.nodes if in_branch(node) and node.op.kind == "adaptive_avg_pool2d"]
     if not poolings:
         return []
-    first = graph.blocks[graph.block_of(poolings[0])]
+    number = graph.block_of(poolings[0])
+    assert number is not None, "branches stand in blocks"
+    first = graph.blocks[number]
     return [
         f"{len(poolings)} lite residual branches, from {first} on, pool to one pixel: global pooling and"
         " 1x1 convolutions on it."
@@ -88,13 +94,13 @@ def geometry(graph: Graph) -> dict[str, Geometry]:
     for node in graph.nodes:
         op, inputs = node.op, [known[name] for name in node.inputs]
         channels = getattr(op, "out_channels", getattr(op, "channels", inputs[0].channels))
-        if op.kind == "cat" and op.axis == 1:
+        if isinstance(op, Cat) and op.axis == 1:
             channels = sum(value.channels or 0 for value in inputs)
-        elif op.kind == "slice" and op.axis == 1 and channels and not op.drop:
+        elif isinstance(op, Slice) and op.axis == 1 and channels and not op.drop:
             channels = op.shape((1, channels))[1]
         stride = tuple(max(axis) for axis in zip(*(value.stride for value in inputs)))
         if op.grid == "strided":
-            stride = tuple(s * t for s, t in zip(stride, op.stride))
+            stride = tuple(s * t for s, t in zip(stride, getattr(op, "stride")))
         elif op.grid == "none":
             stride = (0, 0)
         known[node.name] = Geometry(channels, stride)
@@ -138,8 +144,8 @@ def _branch(
     norm: Op,
 ) -> list[Node]:
     """The nodes of a branch whose pooled map has `size` pixels a side; the last node adds the main branch."""
-    convs = [node for node in graph.nodes if within(node.name, scope) and node.op.kind == "conv2d"]
-    standardise = any(node.op.standardise for node in convs)
+    inside = [node.op for node in graph.nodes if within(node.name, scope)]
+    standardise = any(op.standardise for op in inside if isinstance(op, Conv2d))
     inputs, outputs = known[entry].channels, known[main].channels
     # In the authors' modules the main branch is a sibling module of the lite residual branch.
     holder = main.split(".main_branch.")[0] if ".main_branch." in main else scope
@@ -149,7 +155,8 @@ def _branch(
     def add(name: str, kind: str, *reads: str, **fields: object) -> None:
         nodes.append(Node(f"{holder}.{name}", build(kind, fields), reads or (nodes[-1].name,)))
 
-    def add_norm(name: str, channels: int) -> None:
+    def add_norm(name: str, channels: int | None) -> None:
+        assert channels is not None, "a convolution has been built with them"
         nodes.append(Node(f"{holder}.{FOLDER}.{name}", _sized(norm, channels), (nodes[-1].name,)))
 
     if size == 1:
@@ -179,7 +186,7 @@ def _branch(
 
 def _sized(norm: Op, channels: int) -> Op:
     """A norm like the network's own for another number of channels, with batch statistics."""
-    if norm.kind == "group_norm":
+    if isinstance(norm, GroupNorm):
         return replace(norm, channels=channels, groups=channels // (norm.channels // norm.groups))
     return replace(norm, channels=channels, statistics="batch")
 

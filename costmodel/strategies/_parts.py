@@ -115,14 +115,14 @@ def of_code(code: str) -> StrategyText:
 def chosen_parts(strategy: str | StrategyText, graph: Graph) -> list[tuple[str, str, bool]]:
     """(part, name of its choice, whether it runs again), from the images up; [] for any strategy but `plan`."""
     text = read_text(strategy)
-    code = text.argument if text.name == PLAN else ""
+    code = (text.argument or "") if text.name == PLAN else ""
     return [
         (part.name, choice.name, is_checkpointed(letter))
         for part, choice, letter in zip(parts(graph), choices_of(code), code)
     ]
 
 
-def check(code: str | None, graph: Graph) -> None:
+def check(code: str | None, graph: Graph) -> str:
     """Raise CostmodelError unless a code gives each part one of its allowed letters."""
     wanted = parts(graph)
     if code is None or len(code) != len(wanted):
@@ -132,3 +132,4 @@ def check(code: str | None, graph: Graph) -> None:
     for letter, part in zip(code, wanted):
         if letter not in part.choices():
             raise CostmodelError(f"{part.name} has {letter!r}; allowed: {', '.join(part.choices())}")
+    return code

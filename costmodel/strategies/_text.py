@@ -28,7 +28,8 @@ class StrategyText(NamedTuple):
     @property
     def blocks(self) -> int | None:
         """The number of blocks; None if the argument is missing or not a number."""
-        return int(self.argument) if (self.argument or "").isdecimal() else None
+        argument = self.argument or ""
+        return int(argument) if argument.isdecimal() else None
 
     @property
     def family(self) -> StrategyText:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import CostmodelError
-from ..graph.graph import Graph
+from ..graph.graph import Graph, Node
 from ._edits import biases, everything, freeze_statistics, in_classifier, nothing, train
 from ._lite_residual import advice, in_branch, insert, notes
 from ._registry import strategy
@@ -16,7 +18,7 @@ def resolution(text: str) -> int:
     return int(text)
 
 
-SHARED = {"options": {"resolution": resolution}, "least_blocks": 2, "advice": advice, "notes": notes}
+SHARED: dict[str, Any] = {"options": {"resolution": resolution}, "least_blocks": 2, "advice": advice, "notes": notes}
 
 
 @strategy("tinytl-l", "lite residual branches and the classifier train, the rest frozen (TinyTL-L)", **SHARED)
@@ -32,7 +34,7 @@ def lite_bias(graph: Graph, resolution: int | None = None) -> Graph:
     graph = with_branches(graph, resolution)
     chosen = in_classifier(graph)
 
-    def trains(node):
+    def trains(node: Node) -> frozenset[str]:
         if in_branch(node):
             # The branch's last shift does not train, as in the authors' code: the main branch's has the same effect.
             return everything(node) - ({"bias"} if node.name.endswith(".final_bn") else set())

@@ -52,10 +52,10 @@ def largest(network: Network, axis: str, budget: int, strategy: str, **request: 
             has = ", ".join(s.name for s in STRATEGIES.values() if s.takes_blocks)
             raise CostmodelError(f"strategy {strategy!r} has no number of blocks to maximise; allowed: {has}")
 
-        def price(k: int) -> Estimate:
+        def with_blocks(k: int) -> Estimate:
             return estimate(network, str(text.with_argument(k)), **request)
 
-        return _last_fit(price, budget, 1, len(network.graph.blocks))
+        return _last_fit(with_blocks, budget, 1, len(network.graph.blocks))
 
     def price(value: int) -> Estimate:
         return estimate(network, strategy, **{**request, axis: value})

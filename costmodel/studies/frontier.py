@@ -119,4 +119,5 @@ def _beaten(points: np.ndarray, others: np.ndarray, strictly_before: bool = Fals
         beats &= others[None, :, k] <= points[:, None, k]
     if strictly_before:
         beats = np.tril(beats, -1)
-    return beats.any(axis=1)
+    found: np.ndarray = np.any(beats, axis=1)
+    return found

@@ -93,12 +93,12 @@ class Result(NamedTuple):
     @property
     def difference(self) -> float | None:
         """Computed minus published, in the claim's unit."""
-        return None if self.computed is None else self.in_unit - self.claim.published
+        return None if self.in_unit is None else self.in_unit - self.claim.published
 
     @property
     def holds(self) -> bool:
         """Whether the difference is within the tolerance, and the number equals the exact one if that is known."""
-        if self.computed is None:
+        if self.difference is None:
             return True
         within = abs(self.difference) <= self.claim.tolerance
         return within and self.claim.exact in (None, self.computed)

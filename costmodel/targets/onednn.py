@@ -238,6 +238,7 @@ class ConvolutionScratch(Facts):
         (kh, kw), (ph, pw), (sh, sw) = self.kernel, self.padding, self.stride
         # oneDNN books each thread's sums of the weights with their bytes as their number: four times too much.
         image = self.item * self.c if self.flat else 0
+        more: More | None
         more = partial(gather_and_sum, self.threads, self.groups > 2, self.gathered(), self.item * self.weights, image)
         columns = Kernel(weight=self.weights, more=more)
         if self.depthwise and not self.dilated and sw <= kw <= 3 and ph <= min(kh // 2, 1) and pw <= kw // 2:

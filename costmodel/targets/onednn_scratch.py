@@ -100,7 +100,7 @@ def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, i
             a, b = -(-inputs // min(threads // images // k, inputs)), -(-outputs // k)
             less = Fraction(10, 11) if inclined and images == threads else Fraction(1)
             splits.append((less * (a * width + b * 16) / images, less * a * b * factor * width * 16, images))
-    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), 0, []
+    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), Fraction(0), []
     while True:  # from each split to the next one that becomes cheaper as the positions grow
         steps.append((ceil(at), threads if best[2] > threads // 2 else best[2]))
         later = [((s[1] - best[1]) / (best[0] - s[0]), s) for s in splits if s[0] < best[0]]

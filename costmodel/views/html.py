@@ -62,7 +62,8 @@ def estimate_html(estimate: Estimate) -> str:
 
 def trained_parts(estimate: Estimate) -> str:
     """The parts in which parameters train, as text; three or more in a row are written "first to last"."""
-    runs, is_open = [], False
+    runs: list[list[str]] = []
+    is_open = False
     for part in estimate.blocks:
         trains = part["trainable_parameters"] > 0
         if trains and is_open:

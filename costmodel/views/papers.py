@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..studies.papers import Result
-from .table import Column, Table
+from .table import Column, Table, words
 
 
 def papers(results: Sequence[Result]) -> tuple[Table, list[str]]:
     """A table with a row per claim, and notes with the reasons for tolerances and pending claims."""
-    text = {"right": False}
     columns = [
-        Column("paper", **text), Column("table", **text), Column("claim", **text), Column("strategy", **text),
-        Column("convention", **text), Column("published", _number), Column("computed", _number), Column("unit", **text),
-        Column("difference", _difference), Column("tolerance", _number), Column("verdict", **text),
+        words("paper"), words("table"), words("claim"), words("strategy"),
+        words("convention"), Column("published", _number), Column("computed", _number), words("unit"),
+        Column("difference", _difference), Column("tolerance", _number), words("verdict"),
     ]  # fmt: skip
     return Table("", columns, [_row(result) for result in results]), _notes(results)
 

@@ -10,7 +10,7 @@ from ..step.estimate import Estimate
 
 def trace_events(estimate: Estimate) -> dict[str, Any]:
     """A Chrome trace, one microsecond per event: allocated bytes by category as counters, nodes as slices."""
-    timeline, sizes = estimate.memory
+    timeline, sizes = estimate.timeline, estimate.slot_sizes
     bytes_of = [event.sign * int(sizes[event.slot]) for event in timeline.events]
     live = dict.fromkeys((event.category for event in timeline.events), 0)
     title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch}"

@@ -16,6 +16,11 @@ class Column(NamedTuple):
     right: bool = True
 
 
+def words(name: str) -> Column:
+    """A column of words, on the left."""
+    return Column(name, right=False)
+
+
 class Table(NamedTuple):
     """Rows of plain values under columns."""
 

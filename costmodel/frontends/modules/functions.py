@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from ...graph.op import OPS
+from ...ops.activation import Activation
 from ..registry import Entry, ops_that_name, registrar
 from . import installed
 
@@ -18,7 +19,7 @@ FUNCTIONS: dict[str, Entry] = {}
 function = registrar(FUNCTIONS)  # called with names of functions and methods, without a trailing "_"
 
 
-def two(value: Any) -> tuple[int, int]:
+def two(value: Any) -> tuple[int, ...]:
     """A size for each of two axes; one int, or a list of one, stands for both."""
     values = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     return values * 2 if len(values) == 1 else values
@@ -110,7 +111,7 @@ def prelu(t, x, weight):
 # Activations.
 
 
-def plain(cls: type) -> Entry:
+def plain(cls: type[Activation]) -> Entry:
     """The entry of an activation whose only option is `inplace`."""
 
     def entry(t, x, inplace=False):

@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -48,10 +49,9 @@ class Holders:
 class Recorder:
     """The record of one run of a module. The methods that entries of FUNCTIONS use come first."""
 
-    torch = torch
-
     def __init__(self, root: nn.Module) -> None:
         super().__init__()
+        self.torch = torch
         self.root, self.batch = root, BATCH
         self.holders = Holders(root)
         self.drafts: list[Draft] = []
@@ -126,7 +126,7 @@ class Recorder:
 
     def place(self) -> str:
         """Module path and source line of the call that is being traced."""
-        frame = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         own, base = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(torch.__file__)
         while frame and frame.f_code.co_filename.startswith((own + os.sep, base + os.sep, "<")):
             frame = frame.f_back

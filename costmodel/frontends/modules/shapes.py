@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...graph.op import OPS
 from ...sizes.size import LARGEST
 from ..patterns import expand_pattern, reshape_pattern
@@ -84,7 +86,8 @@ def getitem(t, x, index):
     at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
     if at is not None:
         index[at : at + 1] = [Ellipsis] * (x.dim() - sum(i is not None for i in index) + 1)
-    axis, picked = 0, ()
+    axis = 0
+    picked: tuple[int, Any] | None = None
     for i in index:
         if i is None:
             x = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis)
@@ -128,7 +131,7 @@ def roll(t, x, shifts, dims=None):
 
 @function("repeat")
 def repeat(t, x, *times):
-    times = times[0] if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
+    times = tuple(times[0]) if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
     y = t.run(t.torch.Tensor.repeat, x, times)
     return t.emit(OPS["repeat"](" ".join("n" if n == t.batch else str(n) for n in times)), [x, t.images], y)
 

@@ -66,8 +66,9 @@ def _torchvision_names() -> list[str]:
 
 
 def _torchvision_make(name: str, classes: int | None) -> nn.Module:
-    # These two would spend minutes on truncated normals.
-    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    more: dict[str, int] = {}
+    if name in ("googlenet", "inception_v3"):
+        more["init_weights"] = False  # else they spend minutes on truncated normals
     more.update({} if classes is None else {"num_classes": classes})
     return _library("torchvision.models").get_model(name, weights=None, **more)
 

@@ -113,7 +113,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         super().__init__(root)
         self.allow_unknown = allow_unknown
 
-    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "")
         if name == "__get__":

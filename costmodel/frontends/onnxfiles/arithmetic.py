@@ -121,6 +121,7 @@ def noisy(r, kind: str, a, b):
         return a._replace(divided=True)
     x, noise = (b, a) if isinstance(a, Noise) else (a, b)
     refuse(kind != "mul" or not noise.divided, "arithmetic with random numbers, but for dropout,")
+    assert noise.keep is not None, "what is divided has been compared"
     p = round(1 - noise.keep, 6)
     if noise.shape == x.shape:
         return r.emit("dropout", {"p": p}, [x], kept(x))

@@ -107,11 +107,11 @@ def _images(model: Any, path: str) -> tuple[int, int, int | None]:
         raise CostmodelError(f"{path}: the input is {found}; allowed: float32 (--dtype says how it trains)")
     if len(sizes) != 4 or sizes[1] is None:
         raise CostmodelError(f"{path}: the input is {shown}; allowed: images (N, channels, height, width)")
-    batch, channels, height, width = sizes
+    batch, _, height, width = sizes
     if height != width:
         hint = "; channels stand last?" if width in (1, 3) else ""
         raise CostmodelError(f"{path}: the input is {shown}{hint}; allowed: square images (N, channels, side, side)")
-    return channels, height or RESOLUTION, batch
+    return sizes[1], height or RESOLUTION, batch
 
 
 def _numbers(tensor: Any, path: str) -> Any:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...graph.graph import INPUT, Node, prefixes, within
-from ...graph.op import Result
-from ..draft import Names
+from ...graph.op import Result, two
+from ...ops.conv import Conv2d
+from ..draft import Draft, Names
 from ..families import blocks_among
 from .drafts import Placed
 
@@ -28,7 +29,7 @@ def name_all(drafts: Sequence[Placed]) -> None:
     owners = {d.owner for d in drafts}
     homes = Counter(d.path for d in drafts if d.owner is None)
     above = {path for d in drafts for path in prefixes(d.path if d.owner is None else d.owner)[:-1]}
-    order = {draft: i for i, draft in enumerate(drafts)}
+    order: dict[Draft | None, int] = {draft: i for i, draft in enumerate(drafts)}
     names = Names((INPUT, "loss"))
     for draft in drafts:
         kind, base = draft.op.kind, draft.path
@@ -74,9 +75,10 @@ def blocks_of(nodes: Sequence[Node], classes: Mapping[str, str], blocks_are: str
     if blocks_are or classes:
         modules = [(path, classes.get(path, "").rpartition(".")[2]) for path in paths]
         return blocks_among(modules, classes.get("", "").startswith("timm."), blocks_are)
-    found = []
+    found: list[str] = []
     for path in paths:
-        kernels = [n.op.kernel for n in nodes if n.op.kind == "conv2d" and within(n.name, path) and n.name != path]
+        inside = [node.op for node in nodes if within(node.name, path) and node.name != path]
+        kernels = [two(op.kernel) for op in inside if isinstance(op, Conv2d)]
         if path.rpartition(".")[2].isdigit() and len(kernels) > 1 and max(kernels) > (1, 1):
             found = [outer for outer in found if not within(path, outer)] + [path]
     of_timm = [path for path in paths if re.fullmatch(r"blocks\.\d+\.\d+", path)]

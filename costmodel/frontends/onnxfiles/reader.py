@@ -91,7 +91,8 @@ class Reader(Recorder):
         value = self.values.get(name)
         if value is None:
             maker = next((n for n in self.nodes if name in n.output and n.op_type == "Constant"), None)
-            value = self.values[name] = constant(maker) if maker else None
+            if maker:
+                value = self.values[name] = constant(maker)
         return value if isinstance(value, Stored) else None
 
     # -- the walk ------------------------------------------------------------------------------------------
@@ -112,13 +113,13 @@ class Reader(Recorder):
                 raise CostmodelError(f"{self.source}: node {node.name!r} ({node.op_type}): {first}") from None
         result = self.values.get(self.result)
         reads_images = any(None in draft.inputs for draft in self.drafts if draft.op.result is not Result.RESIDENT)
-        if not isinstance(result, Live) or not reads_images:
+        if not isinstance(result, Live) or result.draft is None or not reads_images:
             raise CostmodelError(f"{self.source}: the output {self.result!r} does not depend on the images")
         return self._graph(result.draft, blocks_are)
 
     def _read(self, node: Any) -> None:
         self.attributes = attributes_of(node)
-        args = []
+        args: list[Value | None] = []
         for name in node.input:
             if name and name not in self.values:
                 raise CostmodelError(f"reads {name!r}, which nothing before it makes")
@@ -129,7 +130,7 @@ class Reader(Recorder):
             raise CostmodelError("a quantised network; allowed: the float32 network that it was made from")
         if operator == "Constant":
             results: Any = constant(node)
-        elif operator == "Shape" and args:
+        elif operator == "Shape" and args and args[0] is not None:
             sizes = args[0].shape[self.attribute("start", 0) : self.attribute("end", None)]
             results = Stored.of(np.array(sizes, np.int64))
         elif len(stored) == len([x for x in args if x is not None]) and operator not in CONTROL + RANDOM:
@@ -156,9 +157,9 @@ class Reader(Recorder):
             f"unknown operator {operator}; --allow-unknown lets it through as a lower bound (known: {known})"
         )
 
-    def _computed(self, operator: str, args: list[Stored | None]) -> Any:
+    def _computed(self, operator: str, args: list[Value | None]) -> Any:
         """The result of an operator on stored tensors: a constant, or a node if parameters (which train) are read."""
-        first = args[0] if args else None
+        first = args[0] if args and isinstance(args[0], Stored) else None
         if operator in ("Identity", "CastLike", "Cast", "Expand") and first is not None and first.own:
             kept = operator != "Cast" or self.attribute("to") == 1
             if operator == "Expand":
@@ -168,7 +169,7 @@ class Reader(Recorder):
                 return first.called(self.node.output[0]) if operator == "Identity" else first
         if operator == "Transpose" and first is not None and first.own:
             return first.transposed(self.attribute("perm", tuple(reversed(range(len(first.shape))))))
-        if any(x is not None and x.own for x in args):
+        if any(isinstance(x, Stored) and x.own for x in args):
             return self._emitted(operator, args)
         import onnx
         from onnx.reference import ReferenceEvaluator

@@ -55,7 +55,7 @@ class Recorder:
         found = self.attribute(name)
         return None if found is None else [int(v) for v in np.atleast_1d(found)]
 
-    def array(self, value: Value, name: str) -> np.ndarray:
+    def array(self, value: Value | None, name: str) -> np.ndarray:
         """The numbers of a stored tensor."""
         if not isinstance(value, Stored):
             raise CostmodelError(f"{name} is computed from the images; allowed: a constant")

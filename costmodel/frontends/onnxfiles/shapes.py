@@ -46,7 +46,7 @@ def resolved(r, x: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
         known = prod(size for size in y if size != -1)
         y[y.index(-1)] = prod(x) // known if known else 0
     if prod(y) != prod(x) or min(y, default=1) < 0:
-        raise CostmodelError(f"the input {show(x)} cannot take the shape {list(wanted)} that the file fixes")
+        raise CostmodelError(f"the input {show(tuple(x))} cannot take the shape {list(wanted)} that the file fixes")
     return tuple(y)
 
 
@@ -152,9 +152,9 @@ def gather(r, x, indices):
 
 @operator("Concat")
 def concat(r, *xs):
-    xs = [with_batch(r, r.live(x)) for x in xs]
-    axis = r.attribute("axis") % len(xs[0].shape)
-    return r.emit("cat", {"count": len(xs), "axis": axis}, xs) if len(xs) > 1 else xs[0]
+    values = [with_batch(r, r.live(x)) for x in xs]
+    axis = r.attribute("axis") % len(values[0].shape)
+    return r.emit("cat", {"count": len(values), "axis": axis}, values) if len(values) > 1 else values[0]
 
 
 def with_batch(r, x):

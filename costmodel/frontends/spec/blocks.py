@@ -54,14 +54,16 @@ def block_naming(modules: str | Block, at: Block) -> Naming:
         known = _shipped_namings()
         if modules not in known:
             raise at.error(unknown("naming", modules, known), "modules")
-        modules = known[modules]
-    templates = read(modules, NAMING)
+        mapping = known[modules]
+    else:
+        mapping = modules
+    templates = read(mapping, NAMING)
     naming = Naming(templates["first"], templates["first_stage"], templates)
     for role, names in templates.items():
         try:
             naming.scope(0, 0, 0) if role == "block" else isinstance(names, list) and naming.names("", role, 0)
         except (TypeError, KeyError, ValueError):
-            raise modules.error(
+            raise mapping.error(
                 f"found {names!r}; allowed: paths with $i and $j, a block's with $k, $stage, $index", role
             ) from None
     return naming

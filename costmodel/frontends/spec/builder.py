@@ -51,7 +51,7 @@ class Builder:
             self.shapes[name] = op.shape(*xs)
         except CostmodelError as error:
             raise CostmodelError(f"node {name!r} ({kind}): {error}") from None
-        self.nodes.append(Node(name, op, inputs, owner=owner if at else None))
+        self.nodes.append(Node(name, op, inputs, owner=owner if at else name))
         self.last = name
         return name
 

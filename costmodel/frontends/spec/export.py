@@ -8,6 +8,7 @@ from typing import Any
 from ...files.document import write
 from ...graph.graph import Node
 from ...graph.network import Network
+from ...ops.linear import Linear
 
 
 def to_yaml(network: Network) -> str:
@@ -18,7 +19,7 @@ def to_yaml(network: Network) -> str:
     """
     graph = network.graph
     last = graph.nodes[-1]
-    classes = last.op.out_features if last.op.kind == "linear" else 1
+    classes = last.op.out_features if isinstance(last.op, Linear) else 1
     head = {
         "network": network.name,
         "resolution": network.resolution,

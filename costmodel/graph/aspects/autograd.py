@@ -17,6 +17,8 @@ from collections.abc import Mapping, Set
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
+from .formula import Formula
+
 
 class Result(Enum):
     """Whose memory an op's output uses."""
@@ -52,7 +54,7 @@ class Stock(NamedTuple):
     excuse: str = ""
 
 
-class Autograd:
+class Autograd(Formula):
     """The hooks for what autograd saves of an op, and what it does with gradients."""
 
     #: How autograd departs from the needs of the op's gradients. Other formulas are in `torch_needs`.

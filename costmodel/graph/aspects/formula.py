@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 
 from ...sizes.size import Shape, Size
 
-SomeOp = TypeVar("SomeOp")
+SomeOp = TypeVar("SomeOp", bound="Formula")
 
 
 class Extra(NamedTuple):
@@ -36,13 +36,15 @@ class Work(NamedTuple):
 class Formula:
     """The hooks for what an op computes."""
 
+    inputs: ClassVar[tuple[str, ...]]
+
     is_norm: ClassVar[bool] = False
     #: Whether the op is a loss, the number that training minimises: a graph that ends in a loss trains.
     is_loss: ClassVar[bool] = False
     #: The output's grid of pixels: the "same" as the input's, "strided" by the field `stride`, or "none": not a map.
     grid: ClassVar[str] = "same"
     #: Bits per element of the output; 0 stands for the network's own data type.
-    bits: ClassVar[int] = 0
+    bits: int = 0
 
     def shape(self, *xs: Shape) -> Shape:
         """Output shape for the inputs' shapes. Raises CostmodelError if an input does not fit."""

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 from ...sizes.size import Shape
 from ...targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, dense
-from .autograd import Result
+from .autograd import Autograd, Result
 
 
-class MemoryFormat:
+class MemoryFormat(Autograd):
     """The hooks for the memory order of an op's output and gradients."""
 
     #: Whether the op reads channels_last images in place; if not, it makes a contiguous copy first.

@@ -33,7 +33,7 @@ class _FrozenConv(Function):
     def backward(ctx, g):
         weight, *scale = ctx.saved_tensors or (None,)
         want_x, _, want_bias, want_shift, *_ = ctx.needs_input_grad
-        scale = channel_scale(*scale, ctx.eps) if scale and (want_x or want_bias) else None
+        scale = channel_scale(scale[0], scale[1], ctx.eps) if scale and (want_x or want_bias) else None
         gx = shift = bias = None
         if want_x:
             gx = input_gradient(g, _scaled(weight, scale), ctx.x, ctx.options)
@@ -72,7 +72,10 @@ def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tupl
 class LeanConv2d(nn.Conv2d):
     """A convolution that keeps its input only if its weight trains."""
 
-    norm: nn.BatchNorm2d | None = None
+    @property
+    def norm(self) -> nn.BatchNorm2d | None:
+        """The norm whose work it does too."""
+        return None
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm

@@ -36,7 +36,8 @@ class _Shift(Function):
         shift = g.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
         if not ctx.needs_input_grad[0]:
             return None, shift, None
-        scale = channel_scale(*saved, ctx.eps).to(g.dtype)[:, None, None]
+        weight, variance = saved
+        scale = channel_scale(weight, variance, ctx.eps).to(g.dtype)[:, None, None]
         return g.mul_(scale) if ctx.owns_gradient and dense(g) else g * scale, shift, None
 
 

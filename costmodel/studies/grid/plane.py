@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import CostmodelError
 from ...graph.network import Network
 from ...sizes.by_batch import Batches, dense
-from ...sizes.size import Uneven
+from ...sizes.size import Size, Uneven
 from ...step.estimate import Estimate
 from ...step.memo import Memo
 from ...step.request import Request
@@ -103,14 +103,17 @@ class Pricer:
             for i in rows:
                 for j in columns:
                     fresh = {name: np.empty((len(i), len(j)), dtype=np.int64) for name in out}
-                    self._run(network, request, [resolutions[k] for k in i], [batches[k] for k in j], fresh)
+                    some, few = [resolutions[k] for k in i.tolist()], [batches[k] for k in j.tolist()]
+                    self._run(network, request, some, few, fresh)
                     for name, column in out.items():
                         column[np.ix_(i, j)] = fresh[name]
         except CostmodelError:
             self._name_cell(network, request, resolutions, batches)
             raise
 
-    def _memo_of(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]):
+    def _memo_of(
+        self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]
+    ) -> tuple[Memo, tuple[Size, Size]]:
         key = (network, tuple(resolutions), tuple(batches))
         while len(self._memos) > KEPT_MEMOS or sum(kept.bytes for kept, _ in self._memos.values()) > MOST_BYTES:
             del self._memos[next(iter(self._memos))]

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from ...errors import CostmodelError
 from ...files import parquet
@@ -104,7 +105,7 @@ def _progress(unfinished: Path, state: Path, request: str, force: bool) -> tuple
     return 0, 0
 
 
-def _book(file, state: Path, request: str, chunks: int) -> int:
+def _book(file: IO[Any], state: Path, request: str, chunks: int) -> int:
     """Note in the state file how many chunks are on disk, after flushing them; returns the file's size in bytes."""
     file.flush()
     os.fsync(file.fileno())

@@ -12,6 +12,8 @@ from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
+
 from ...conventions import find
 from ...errors import CostmodelError
 from ...graph.checkpointing import reruns
@@ -313,6 +315,7 @@ class PartCosts:
         _, kept_bytes = price(graph, kept, shapes, request.dtype.bits)
         memory = memory_of(graph, kept, kept_bytes, shapes, request)
         timeline, sizes = memory.timeline, memory.sizes
+        assert isinstance(sizes, np.ndarray)
         mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
         result = graph.content[offset + len(nodes)]
         first_run = [one for one in kept if one.rerun is None]

@@ -199,20 +199,24 @@ class _Planner:
         if images == 1:
             return whole or self.required(images, 1)
         sizes = [size for size in range(1, images // 2 + 1) if images % size == 0]
-        found = {1: self.required(1, images) if whole is None else self.best(1, images)}
-        if whole is not None and (found[1] is None or whole.value >= found[1].value):
+        single = self.required(1, images) if whole is None else self.best(1, images)
+        if whole is not None and (single is None or whole.value >= single.value):
             return whole
-        low, high = 0, len(sizes)  # bisection, since smaller batches leave room for better plans
+        assert single is not None
+        found = single
+        low, high = 0, len(sizes)  # the smaller the batch the more fits
         while high - low > 1:
             middle = (low + high) // 2
-            found[sizes[middle]] = self.best(sizes[middle], images // sizes[middle])
-            as_good = found[sizes[middle]] is not None and found[sizes[middle]].value >= found[1].value
-            low, high = (middle, high) if as_good else (low, middle)
-        return found[sizes[low]]
+            tried = self.best(sizes[middle], images // sizes[middle])
+            if tried is not None and tried.value >= single.value:
+                low, found = middle, tried
+            else:
+                high = middle
+        return found
 
     def estimate(self, strategy: str | StrategyText, batch: int, micro_batches: int) -> Estimate:
         """The exact cost of a strategy."""
-        return estimate(self.network, strategy, batch, accumulate=micro_batches, **self.asked)
+        return estimate(self.network, str(strategy), batch, accumulate=micro_batches, **self.asked)
 
     def costs(self, batch: int, micro_batches: int) -> PartCosts:
         """The costs of the network's parts. Raises CostmodelError if the step cannot be priced at all."""

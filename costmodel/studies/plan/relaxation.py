@@ -54,13 +54,12 @@ class Relaxation:
             }
         )
         chosen = {0.0, *rates[:: max(1, len(rates) // MOST_RATES)]}
-        return [
-            (rate, self.curves(lambda point, rate=rate: point.flops + rate * point.kept)) for rate in sorted(chosen)
-        ]
+        return [(rate, self.curves(at_rate(rate))) for rate in sorted(chosen)]
 
     def curves(self, cost: Callable[[TradeOff], float]) -> list[Curve]:
         """For each unit, the most value of the units below it as a curve over their cost."""
-        least, value, steps, found = 0.0, 0.0, [], [Curve(np.zeros(1), np.zeros(1))]
+        least, value, found = 0.0, 0.0, [Curve(np.zeros(1), np.zeros(1))]
+        steps: list[Point] = []
         for points in self.trade_offs:
             first, *more = _hull_steps(sorted((cost(point), point.value) for point in points))
             least, value, steps = least + first[0], value + first[1], steps + more
@@ -68,6 +67,11 @@ class Relaxation:
             costs, values = [least, *(s for s, _ in ordered)], [value, *(v for _, v in ordered)]
             found.append(Curve(np.cumsum(costs), np.cumsum(values)))
         return found
+
+
+def at_rate(rate: float) -> Callable[[TradeOff], float]:
+    """The cost of a choice where a kept byte costs as much as `rate` FLOPs."""
+    return lambda point: point.flops + rate * point.kept
 
 
 def _hull_steps(points: list[Point]) -> list[Point]:

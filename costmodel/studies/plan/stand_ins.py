@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...graph.op import Op, Work
+from ...sizes.size import Shape
 from ...targets.memory_order import MemoryOrder
 
 
@@ -19,19 +20,19 @@ class Below(Op):
     lies: MemoryOrder
     kind = "below"
 
-    def params(self):
+    def params(self) -> dict[str, tuple[int, ...]]:
         return {"value": (1,)}
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return x
 
-    def layout(self, axes, *xs):
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return self.lies
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": (), "value": ("y",) if self.keeps else ()}
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return dict.fromkeys(("forward", "x", "value"), Work())
 
 
@@ -49,17 +50,17 @@ class Above(Op):
     kind = "above"
     is_loss = True
 
-    def hands_over(self, name):
+    def hands_over(self, name: str) -> bool:
         return not self.shared
 
-    def shape(self, x):
+    def shape(self, x: Shape) -> Shape:
         return ()
 
-    def needs(self):
+    def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x",) if self.keeps else ()}
 
-    def gradient_layout(self, gradient, y, x):
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return self.lies
 
-    def work(self, y, x):
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return dict.fromkeys(("forward", "x"), Work())

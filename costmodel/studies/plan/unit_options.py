@@ -66,6 +66,7 @@ class UnitOptions:
         found = [FrozenBelow(0, 0, 0)]
         for u in range(self.top):
             cost, below = self.costs.of(u, FROZEN.letter, ALONE), found[-1]
+            assert cost is not None, "a frozen part has a cost"
             held = sum(self.costs.boundary_bytes(v) for v in self.held_during[u])
             forward = max(below.forward, cost.forward + held)
             found.append(FrozenBelow(below.resident + cost.resident, forward, below.flops + cost.flops))
@@ -96,6 +97,7 @@ class UnitOptions:
         found = []
         for u in range(self.top):
             frozen = self.costs.of(u, FROZEN.letter, ALONE)
+            assert frozen is not None, "a frozen part has a cost"
             points = {TradeOff(0, 0.0, frozen.flops)}
             for code, cost in self._all_costs(u):
                 kept = cost.saved + self.costs.boundary_bytes(u - 1) * cost.keeps_input

@@ -72,14 +72,14 @@ def pareto_figure(
     figure = canvas((8, 5.2))
     axes = figure.subplots()
     drawn = plane(columns, objectives)
-    on = np.asarray(on, dtype=bool)
+    marked = np.asarray(on, dtype=bool)
     x, y = (_scaled(axes, which, columns[o.column], o.column) for which, o in (("x", drawn.x), ("y", drawn.y)))
     areas = _areas(columns[drawn.bubble]) if drawn.bubble else np.full(len(x), 60.0)
     groups = _groups(columns)
     for group in groups:
         if len(group.rows) > 1 and len(groups) <= MOST_GROUPS:
             axes.plot(x[group.rows], y[group.rows], color=group.colour, linewidth=1, alpha=0.6, zorder=2)
-        for chosen, edge, width in ((~on[group.rows], group.colour, 0.7), (on[group.rows], "black", 1.1)):
+        for chosen, edge, width in ((~marked[group.rows], group.colour, 0.7), (marked[group.rows], "black", 1.1)):
             some = np.array(group.rows)[chosen]
             axes.scatter(
                 x[some],
@@ -99,7 +99,7 @@ def pareto_figure(
     axes.grid(True, linewidth=0.3, color="#dddddd", zorder=0)
     axes.margins(0.08, 0.10)
     lines = [np.stack([x[group.rows], y[group.rows]], axis=1) for group in groups if len(group.rows) > 1]
-    _labels(figure, axes, np.stack([x, y], axis=1), areas, lines, _texts(columns, groups, on))
+    _labels(figure, axes, np.stack([x, y], axis=1), areas, lines, _texts(columns, groups, marked))
     return figure
 
 

@@ -48,7 +48,7 @@ def _two_steps(axes: Axes, plan: Plan, other: Estimate) -> None:
     unit = unit_of(max(plan.budget_bytes, other.peak_bytes))
     steps = ((plan.estimate, CHOSEN[FULL.name], "the plan"), (other, OTHER, f"strategy {other.strategy}"))
     for estimate, colour, label in steps:
-        phases = [event.phase for event in estimate.memory.timeline.events]
+        phases = [event.phase for event in estimate.timeline.events]
         names = list(dict.fromkeys(phases))
         time = np.concatenate([at + np.arange(n) / n for at, n in enumerate(map(phases.count, names))])
         resident = estimate.peak_bytes - estimate.step_peak_bytes

@@ -38,7 +38,7 @@ def step_figure(estimate: Estimate) -> Figure:
 
 
 def _step(axes: Axes, estimate: Estimate) -> None:
-    timeline = estimate.memory.timeline
+    timeline = estimate.timeline
     series = category_levels(estimate)
     for name in series:
         check_name("category", name, COLOURS)  # a category without a colour would be missing from the figure
@@ -119,7 +119,7 @@ def _blocks(axes: Axes, estimate: Estimate) -> None:
 
 def category_levels(estimate: Estimate) -> dict[str, np.ndarray]:
     """Allocated bytes after each event, for each category; all categories add up to the levels."""
-    timeline, sizes = estimate.memory
+    timeline, sizes = estimate.timeline, estimate.slot_sizes
     deltas = timeline.sign_of * sizes[timeline.slot_of]
     category = np.array([event.category for event in timeline.events])
     return {name: np.cumsum(np.where(category == name, deltas, 0)) for name in dict.fromkeys(category.tolist())}
