@@ -85,7 +85,7 @@ class Op:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def _fields(self) -> Tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__match_args__)
+        return tuple(map(self.__dict__.__getitem__, self.__match_args__))
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other._fields() == self._fields()

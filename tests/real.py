@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+import pytest
 import references
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -21,6 +22,11 @@ BLOCKS = {  # of each network, counted in its reference implementation
     "mcunet_5fps": 14,
 }
 NETWORKS = tuple(BLOCKS)
+
+
+def seldom(*cases):
+    """Cases of a test that show again what others show, as parameters: they run with `-m slow`."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
 
 
 def strategies(name):

@@ -6,7 +6,7 @@ from typing import Dict, NamedTuple
 
 import pytest
 import torch
-from real import saved_bytes
+from real import saved_bytes, seldom
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
@@ -111,11 +111,13 @@ def learned(network, pretrained):
     return learn
 
 
-STRATEGIES = ("last", "bias", "blocks:3", "mobiletl:3", "tinytl-l", "tinytl-lb")
+# Of what tinytl-lb trains, bias and tinytl-l train a part each.
+STRATEGIES = ("last", "blocks:3", "mobiletl:3", "tinytl-lb", *seldom("bias", "tinytl-l"))
 
 
-@pytest.mark.parametrize("strategy, accuracy", [("blocks:3", 0.93), ("mobiletl:3", 0.93), ("tinytl-l", 0.93),
-                                                ("tinytl-lb", 0.93), ("bias", 0.79)])  # fmt: skip
+@pytest.mark.parametrize("strategy, accuracy", [
+    ("blocks:3", 0.93), ("mobiletl:3", 0.93), ("tinytl-lb", 0.93), *seldom(("tinytl-l", 0.93), ("bias", 0.79)),
+])  # fmt: skip
 def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, strategy, accuracy):
     """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.973 to 0.991, bias 0.857 to
     0.875, last 0.723 to 0.732; the limits leave as much room again below the worst as the seeds lie apart, and more."""
@@ -123,7 +125,7 @@ def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, 
     assert learned(strategy).accuracy > learned("last").accuracy > 2 * CHANCE
 
 
-@pytest.mark.parametrize("strategy", ["mobiletl:3", "tinytl-l", "tinytl-lb"])
+@pytest.mark.parametrize("strategy", ["mobiletl:3", "tinytl-lb", *seldom("tinytl-l")])
 def test_transfer_comes_near_plain_fine_tuning(learned, strategy):
     """Within 0.03, 7 of the 224 test images; seen were 0.0045 less at most."""
     assert learned(strategy).accuracy >= learned("blocks:3").accuracy - 0.03
