@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from functools import cached_property, lru_cache
+from typing import Callable, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from .errors import CostmodelError, unknown
 from .op import Extra, Op
@@ -261,7 +261,8 @@ def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> s
     return "which stands after it; nodes are listed in order of execution"
 
 
-def _scopes(path: str) -> List[str]:
+@lru_cache(maxsize=2**14)  # a plan asks for those of the same nodes over and over
+def _scopes(path: str) -> Tuple[str, ...]:
     """The path of every module that a path leads through, outermost first, itself last."""
     parts = path.split(".") if path else []
-    return [".".join(parts[: n + 1]) for n in range(len(parts))]
+    return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))

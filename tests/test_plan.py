@@ -325,8 +325,8 @@ def test_a_search_that_is_cut_short_says_so(monkeypatch):
     monkeypatch.setattr("costmodel.search.MOST", 1)
     monkeypatch.setattr("costmodel.plans.MOST", 1)
     step = {"batch": 3, "resolution": 65, "optimizer": "adam"}  # a subset sum: very many are nearly as good
-    last, full = (costmodel.estimate("mobilenet_v2", s, **step).peak_bytes for s in ("last", "full"))
-    best = plan("mobilenet_v2", (3 * last + 2 * full) // 5, **step)
+    last, full = (costmodel.estimate("mobilenet_v3_small", s, **step).peak_bytes for s in ("last", "full"))
+    best = plan("mobilenet_v3_small", (3 * last + 2 * full) // 5, **step)
     assert not best.is_proven and best.estimate.peak_bytes <= best.budget_bytes
     with pytest.raises(CostmodelError, match="the least, plan:"):
-        plan("mobilenet_v2", last // 2, **step)
+        plan("mobilenet_v3_small", last // 2, **step)
