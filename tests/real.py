@@ -34,6 +34,17 @@ def strategies(name):
     return ["full", "last", "norm+last", "bias", "blocks:1", "blocks:5", f"blocks:{BLOCKS[name]}", "inference"]
 
 
+def rotated(names, strategies, each):
+    """`each` pairs of every network, so that every strategy is met too; all others as slow cases.
+
+    strategies: of a network's name.
+    """
+    often = {(name, strategies(name)[(i + 3 * k) % len(strategies(name))])
+             for i, name in enumerate(names) for k in range(each)}  # fmt: skip
+    pairs = [(name, strategy) for name in names for strategy in strategies(name)]
+    return [pair if pair in often else seldom(pair)[0] for pair in pairs]
+
+
 NETWORKS_AND_STRATEGIES = [(name, strategy) for name in NETWORKS for strategy in strategies(name)]
 
 

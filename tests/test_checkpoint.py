@@ -1,14 +1,13 @@
 """Blocks that run again in the backward pass: what is estimated equals torch.utils.checkpoint, to the byte."""
 
 import copy
-from itertools import product
 
 import pytest
 import references
 import torch
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from real import seldom
+from real import rotated
 from test_ops import EXAMPLES, demands, inputs_of, layer_of, name_of
 from test_random_networks import FAST, SLOW, assert_estimate_equals_a_real_run, block_networks, loaded, node_networks
 from torch import nn
@@ -33,15 +32,8 @@ def assert_holds(network, strategy, batch, resolution, convention, **request):
         assert check.error == 0, check
 
 
-OFTEN = [
-    ("proxyless_mobile_tinytl", "tinytl-lb", "lean"),
-    *((name, strategy, convention) for name, strategies in (
-        ("mobilenet_v3_small", ("full", "mobiletl:3", "blocks:3,prefix_slices=2")), ("mcunet_5fps", ("norm+last", "bias")),
-    ) for strategy in strategies for convention in ("torch", "lean")),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name, strategy, convention", OFTEN + seldom(*product(NETWORKS, STRATEGIES, ("torch", "lean"))))
+@pytest.mark.parametrize("convention", ["torch", "lean"])
+@pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 2))
 def test_a_step_costs_what_is_estimated(name, strategy, convention):
     assert_holds(costmodel.load(name), strategy + AGAIN, 2, 65, convention)
 

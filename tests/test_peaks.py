@@ -7,6 +7,7 @@ of all is held to a thousandth.
 import pytest
 import references
 import torch
+from real import rotated
 
 from costmodel import estimate, load
 from costmodel.errors import CostmodelError
@@ -30,8 +31,7 @@ def check(network, module, strategy, batch, resolution):
     assert abs(predicted.step_peak_bytes - measured.step_peak_bytes) <= 0.001 * measured.step_peak_bytes
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("name", references.NAMES)
+@pytest.mark.parametrize("name, strategy", rotated(references.NAMES, lambda name: STRATEGIES, 2))
 def test_peaks(name, strategy):
     network = load(name)
     check(network, realize(network, strategy), strategy, *FAST)
@@ -50,8 +50,7 @@ def test_more_peaks(name, strategy, batch, resolution):
     check(network, realize(network, strategy), strategy, batch, resolution)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name, strategy", rotated(TORCHVISION, lambda name: STRATEGIES, 2))
 def test_peaks_of_the_reference(name, strategy):
     """torchvision's own module, set up by flags and modes alone, has the same lifetimes."""
     check(name, references.configure(references.load_reference(name), strategy), strategy, *FAST)

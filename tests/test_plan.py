@@ -169,7 +169,8 @@ def test_parts_of_traced_networks_add_up(name, convention):
     assert best.value >= costmodel.estimate(network, "full").trainable_parameters
 
 
-NAMED = ("full", "norm+last", "bias", "last", "blocks:2", "blocks:9", "mobiletl:4", "mobiletl:14", "tinytl-l", "tinytl-lb")
+NAMED = ("full", "norm+last", "bias", "last", "blocks:2", "blocks:9", "mobiletl:4", "mobiletl:14", "tinytl-l",
+         "tinytl-lb")  # fmt: skip
 
 
 @pytest.mark.parametrize("strategy, convention", [
