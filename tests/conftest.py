@@ -16,6 +16,13 @@ from costmodel.pytorch.packages import imported  # noqa: E402
 imported("torchvision")  # so that the tests may import it, and timm, whether or not its C library fits torch
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """What is there before a file's tests stays: the garbage collector, which `validate` calls, passes over it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Each test draws the same random numbers, whichever tests ran before it."""
@@ -44,8 +51,3 @@ def onnx_file(tmp_path):
         return str(path)
 
     return write
-
-
-def pytest_collection_finish():
-    """What is imported by now stays: the garbage collector, which `validate` runs each time, need not look at it."""
-    gc.freeze()

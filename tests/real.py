@@ -35,7 +35,7 @@ def strategies(name):
 
 
 def rotated(names, strategies, each):
-    """`each` pairs of every network, so that every strategy is met too; all others as slow cases.
+    """Pairs of networks and strategies: `each` of every network, in turn so that many strategies are met, others slow.
 
     strategies: of a network's name.
     """
