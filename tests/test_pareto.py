@@ -199,7 +199,7 @@ def test_bad_requests_exit_with_2_and_one_message(arguments, message):
 # -- the picture -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("suffix", ["png", *seldom("svg", "pdf")])
 def test_a_figure_with_its_data_beside_it(tmp_path, suffix):
     path = tmp_path / f"frontier.{suffix}"
     assert run("mobilenet_v2", "--figure", str(path)).exit_code == 0
