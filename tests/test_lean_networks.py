@@ -67,7 +67,7 @@ def test_estimate_equals_a_real_step_at_more_sizes(name, strategy, batch, resolu
     check(name, strategy, batch, resolution)
 
 
-@pytest.mark.parametrize("name, strategy", [*SLICED[1:4], SLICED[-1], *seldom(SLICED[0], *SLICED[4:-1])])
+@pytest.mark.parametrize("name, strategy", [SLICED[1], SLICED[-1], *seldom(SLICED[0], *SLICED[2:-1])])
 def test_estimate_equals_a_real_step_with_a_sliced_prefix(name, strategy):
     check(name, f"{strategy},prefix_slices=3", 5, 65)  # slices of 2, 2 and 1 images
 
@@ -100,7 +100,7 @@ def test_slices_divide_the_peak_at_no_cost():
 
 
 @pytest.mark.parametrize("batch, resolution", [(2, 65), *seldom((8, 224))])
-@pytest.mark.parametrize("name, strategy", PRODUCT)
+@pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 3))
 def test_lean_saves_no_less_than_ideal_and_no_more_than_torch(name, strategy, batch, resolution):
     ideal, lean, stock = (
         estimate(name, strategy, batch, resolution, convention).saved_bytes for convention in ("ideal", "lean", "torch")
@@ -273,7 +273,7 @@ def check_mobiletl(name, blocks):
     assert_same_step(mine, theirs, TOLERANCE)
 
 
-@pytest.mark.parametrize("name", [*BATCH_NORM_NETWORKS[::2], *seldom(*BATCH_NORM_NETWORKS[1::2])])
+@pytest.mark.parametrize("name", [*BATCH_NORM_NETWORKS[::3], *seldom(*BATCH_NORM_NETWORKS[1::3], *BATCH_NORM_NETWORKS[2::3])])
 def test_mobiletl_has_the_gradients_of_its_rule(name):
     check_mobiletl(name, 2)
 

@@ -174,7 +174,7 @@ NAMED = ("full", "norm+last", "bias", "last", "blocks:2", "blocks:9", "mobiletl:
 
 
 @pytest.mark.parametrize("strategy, convention", [
-    ("norm+last", "torch"), ("mobiletl:4", "lean"), ("tinytl-lb", "lean"), *seldom(*product(NAMED, CONVENTIONS)),
+    ("norm+last", "torch"), ("tinytl-lb", "lean"), *seldom(*product(NAMED, CONVENTIONS)),
 ])  # fmt: skip
 def test_never_worse_than_a_named_strategy(strategy, convention):
     estimate = costmodel.estimate("mcunet_5fps", strategy, 4, convention=convention)
@@ -183,8 +183,8 @@ def test_never_worse_than_a_named_strategy(strategy, convention):
 
 
 @pytest.mark.parametrize("name, convention, budget", [
-    ("mobilenet_v3_small", "lean", 18_000_000), ("mcunet_5fps", "torch", 12_000_000),
-    *seldom(("mobilenet_v2", "torch", 24_000_000)),
+    ("mobilenet_v3_small", "lean", 18_000_000),
+    *seldom(("mcunet_5fps", "torch", 12_000_000), ("mobilenet_v2", "torch", 24_000_000)),
 ])  # fmt: skip
 def test_a_real_run_confirms_the_plan(name, convention, budget, tmp_path):
     network = costmodel.load(name)

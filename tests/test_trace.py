@@ -38,7 +38,7 @@ FAST = {
 }
 #: Those of them whose kinds of blocks the others have too.
 LIKE_OTHERS = ("torchvision:efficientnet_b0", "timm:mobilenetv3_small_050", "timm:tf_efficientnet_lite0",
-               "timm:lcnet_050", "timm:ghostnet_050")  # fmt: skip
+               "timm:lcnet_050", "timm:ghostnet_050", "timm:mixnet_s")  # fmt: skip
 #: The families of mobile networks, and others as the proof that nothing is made for them alone.
 SLOW = {
     **{f"torchvision:{name}": (3, 97) for name in (

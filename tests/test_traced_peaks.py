@@ -27,7 +27,7 @@ FAST = {
     "timm:ghostnet_050": [(2, 65)],
     "torchvision:resnet18": [(2, 65)],
     "timm:efficientvit_b0": [(3, 65)],
-    "torchvision:convnext_tiny": [(2, 65)],
+    "torchvision:convnext_tiny": [(2, 33)],
 }
 PAIRS = [(3, 97), (2, 65), (1, 129)]
 #: Of a single image a strided 1x1 convolution's weights are padded to 48 channels, where 16 are assumed (onednn.py).
