@@ -12,9 +12,7 @@ import costmodel
 from costmodel.errors import CostmodelError
 from costmodel.pytorch import measure, realize
 
-FAST = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-
-
+FAST = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SLOW = settings(FAST, max_examples=500)
 
 

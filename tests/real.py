@@ -35,15 +35,12 @@ def strategies(name):
 
 
 def rotated(names, strategies, each):
-    """Pairs of networks and strategies: `each` of every network, in turn so that many strategies are met, others slow.
+    """Pairs of networks and strategies: `each` of every network, the strategies in turn, and all others as slow ones.
 
     strategies: of a network's name.
     """
-    often = {
-        (name, strategies(name)[(i + 3 * k) % len(strategies(name))])
-        for i, name in enumerate(names)
-        for k in range(each)
-    }
+    turns = [(i + k * len(names), name) for i, name in enumerate(names) for k in range(each)]
+    often = {(name, strategies(name)[turn % len(strategies(name))]) for turn, name in turns}
     pairs = [(name, strategy) for name in names for strategy in strategies(name)]
     return [pair if pair in often else seldom(pair)[0] for pair in pairs]
 

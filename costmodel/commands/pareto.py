@@ -68,7 +68,7 @@ def command(
 
 
 def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bool) -> list[Any]:
-    """The requested objectives, or the usual ones. Raises CostmodelError unless they are two or three different ones."""
+    """The requested or the usual objectives. Raises CostmodelError unless they are two or three different ones."""
     from ..errors import CostmodelError
     from ..studies.pareto import USUAL, WITH_ACCURACY, Objective
 

@@ -9,7 +9,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from networks import FAST, SLOW, assert_estimate_equals_a_real_run, block_networks, loaded, node_networks
 from opcases import EXAMPLES, demands, inputs_of, layer_of, name_of
-from real import rotated
+from real import rotated, seldom
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,7 +32,7 @@ def assert_holds(network, strategy, batch, resolution, convention, **request):
         assert check.error == 0, check
 
 
-@pytest.mark.parametrize("convention", ["torch", "lean"])
+@pytest.mark.parametrize("convention", ["lean", *seldom("torch")])
 @pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 2))
 def test_a_step_costs_what_is_estimated(name, strategy, convention):
     assert_holds(costmodel.load(name), strategy + AGAIN, 2, 65, convention)
@@ -67,7 +67,7 @@ class Checkpointed(nn.Module):
         return checkpoint(self.block, x, use_reentrant=False, **self.options)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0", *seldom("mobilenet_v2")])
 def test_torchvisions_module_with_torchs_checkpoint(name):
     """`preserve_rng_state` is on where a block draws random numbers, as stochastic depth in EfficientNet does."""
     graph = apply("full" + AGAIN, costmodel.load(name).graph)
@@ -91,7 +91,7 @@ def test_torchvisions_module_with_torchs_checkpoint(name):
     assert estimate.flops["backward"] == measured.backward_flops
 
 
-@pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:mobilenetv4_conv_small", "timm:regnetx_002"])
+@pytest.mark.parametrize("name", ["torchvision:resnet18", *seldom("timm:mobilenetv4_conv_small", "timm:regnetx_002")])
 def test_a_traced_module(name):
     checks = validate(costmodel.load(name), "blocks:3" + AGAIN, 2, 65, target="cpu")
     assert [c for c in checks if c.error and c.quantity != "step_peak_bytes"] == []

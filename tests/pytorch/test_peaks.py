@@ -31,7 +31,7 @@ def check(network, module, strategy, batch, resolution):
     assert abs(predicted.step_peak_bytes - measured.step_peak_bytes) <= 0.001 * measured.step_peak_bytes
 
 
-@pytest.mark.parametrize("name, strategy", rotated(references.NAMES, lambda name: STRATEGIES, 2))
+@pytest.mark.parametrize("name, strategy", rotated(references.NAMES, lambda name: STRATEGIES, 1))
 def test_peaks(name, strategy):
     network = load(name)
     check(network, realize(network, strategy), strategy, *FAST)

@@ -36,7 +36,7 @@ def assert_estimate_is_what_a_real_step_costs(name, strategy, batch, resolution)
     }
 
 
-@pytest.mark.parametrize("name, strategy", rotated(NETWORKS, strategies, 2))
+@pytest.mark.parametrize("name, strategy", rotated(NETWORKS, strategies, 1))
 def test_estimate_equals_a_real_step(name, strategy):
     assert_estimate_is_what_a_real_step_costs(name, strategy, 2, 65)
 

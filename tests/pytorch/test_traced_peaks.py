@@ -8,6 +8,7 @@ import copy
 import pytest
 import torch
 from modules import SLOW, STRATEGIES, Net, configure, step_of
+from real import seldom
 from torch import nn
 
 import costmodel
@@ -27,7 +28,7 @@ FAST = {
     "timm:ghostnet_050": [(2, 65)],
     "torchvision:resnet18": [(2, 65)],
     "timm:efficientvit_b0": [(3, 65)],
-    "torchvision:convnext_tiny": [(2, 65)],
+    "torchvision:convnext_tiny": [(2, 33)],
 }
 PAIRS = [(3, 97), (2, 65), (1, 129)]
 #: Of a single image a strided 1x1 convolution's weights are padded to 48 channels, where 16 are assumed (onednn.py).
@@ -64,9 +65,10 @@ def hold_peaks(name, pairs, strategies=STRATEGIES):
             assert abs(whole.step_peak_bytes - measured.peak) <= PEAK_TOLERANCE * measured.peak, case
 
 
+@pytest.mark.parametrize("strategies", [STRATEGIES[::2], *seldom([STRATEGIES[1::2]])])
 @pytest.mark.parametrize("name", FAST)
-def test_peaks_of_modules(name):
-    hold_peaks(name, FAST[name])
+def test_peaks_of_modules(name, strategies):
+    hold_peaks(name, FAST[name], strategies)
 
 
 @pytest.mark.slow

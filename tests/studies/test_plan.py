@@ -80,7 +80,7 @@ SELDOM = [(*case, convention, 9) for case in BRUTE for convention in ("torch", "
 
 
 @pytest.mark.parametrize("rows, activation, checkpoint, optimizer, convention, budgets", [
-    (*BRUTE[3], "torch", 5), (*BRUTE[4], "lean", 5), *seldom(*SELDOM),
+    (*BRUTE[3], "torch", 3), (*BRUTE[4], "lean", 3), *seldom(*SELDOM),
 ])  # fmt: skip
 def test_a_plan_equals_brute_force(tiny, rows, activation, checkpoint, optimizer, convention, budgets):
     network = tiny(rows, activation)
@@ -161,8 +161,8 @@ def test_no_other_assignment_is_better(name, resolution, convention, draws):
 
 
 @pytest.mark.parametrize("name, convention", [
-    ("timm:convnext_atto", "lean"), ("timm:resnet18", "torch"),
-    *seldom(("timm:convnext_atto", "torch"), ("timm:resnet18", "lean")),
+    ("timm:convnext_atto", "torch"),
+    *seldom(("timm:convnext_atto", "lean"), ("timm:resnet18", "torch"), ("timm:resnet18", "lean")),
 ])  # fmt: skip
 def test_parts_of_traced_networks_add_up(name, convention):
     """ConvNeXt mixes memory formats. (A plan that does not add up to the whole's exact estimate is an error.)"""
@@ -179,7 +179,7 @@ NAMED = ("full", "norm+last", "bias", "last", "blocks:2", "blocks:9", "mobiletl:
 
 
 @pytest.mark.parametrize("strategy, convention", [
-    ("norm+last", "torch"), ("mobiletl:4", "lean"), ("tinytl-lb", "lean"), *seldom(*product(NAMED, CONVENTIONS)),
+    ("norm+last", "torch"), ("tinytl-lb", "lean"), *seldom(*product(NAMED, CONVENTIONS)),
 ])  # fmt: skip
 def test_never_worse_than_a_named_strategy(strategy, convention):
     estimate = costmodel.estimate("mcunet_5fps", strategy, 4, convention=convention)
@@ -188,8 +188,8 @@ def test_never_worse_than_a_named_strategy(strategy, convention):
 
 
 @pytest.mark.parametrize("name, convention, budget", [
-    ("mobilenet_v3_small", "lean", 18_000_000), ("mcunet_5fps", "torch", 12_000_000),
-    *seldom(("mobilenet_v2", "torch", 24_000_000)),
+    ("mobilenet_v3_small", "lean", 18_000_000),
+    *seldom(("mcunet_5fps", "torch", 12_000_000), ("mobilenet_v2", "torch", 24_000_000)),
 ])  # fmt: skip
 def test_a_real_run_confirms_the_plan(name, convention, budget, tmp_path):
     network = costmodel.load(name)

@@ -58,17 +58,13 @@ def check_cells(network, sweep, rows=None):
 # -- cells -------------------------------------------------------------------------------------------------------
 
 
-def test_two_hundred_random_cells_of_a_large_grid():
-    sweep = costmodel.sweep(
-        "mobilenet_v2",
-        strategy=["full", "last", "norm+last", "blocks:1..17"],
-        batch="1..512",
-        resolution="97..224",
-        target="cpu,threads=1",
-    )
+@pytest.mark.parametrize("count", [60, *seldom(180)])
+def test_random_cells_of_a_large_grid(count):
+    sweep = costmodel.sweep("mobilenet_v2", strategy=["full", "last", "norm+last", "blocks:1..17"], batch="1..512",
+                            resolution="97..224", target="cpu,threads=1")  # fmt: skip
     assert len(sweep) == 20 * 128 * 512
     assert all(len(column) == len(sweep) and column.dtype == np.int64 for column in map(sweep.__getitem__, COLUMNS))
-    chosen = random.Random(0).sample(range(len(sweep)), 180)
+    chosen = random.Random(0).sample(range(len(sweep)), count)
     # And the batches at which oneDNN's dispatch changes.
     chosen += [512 * plane + place for plane in (0, 500, 1000, 2500) for place in (0, 1, 14, 15, 511)]
     check_cells("mobilenet_v2", sweep, chosen)
