@@ -13,7 +13,7 @@ from .storages import Storages
 
 
 class Moves(NamedTuple):
-    """Sums and copies of gradients beside what the ops' formulas compute.
+    """Sums and copies of gradients besides what the ops' formulas compute.
 
     reduced: (node, input): the input's gradient is summed over the axes along which the input was broadcast.
     recast: (node, parameter): the gradient is copied into the parameter's own strides.

@@ -120,7 +120,7 @@ class Forward:
     def _run_node(self, i: int, category: str, keeping: str, again: Rerun | None = None) -> list[int]:
         """Run one node's forward pass. Returns the storages that it keeps for its own backward, held.
 
-        category: the output's; keeping: the category of what it keeps beside. again: the rerun that is running.
+        category: the output's; keeping: the category of what it keeps besides. again: the rerun that is running.
         """
         node, reads = self.graph.nodes[i], self.graph.reads[i]
         values = self.keeping.values_again if i in self.rerun_of else self.keeping.values

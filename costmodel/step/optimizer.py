@@ -26,9 +26,9 @@ class Temporary(NamedTuple):
 class Optimizer(NamedTuple):
     """An optimizer of torch.optim, with its default options.
 
-    torch_class, torch_options: its class there, and arguments beside the parameters. slots: number of state tensors per
-    parameter, of its shape and type. counters: number of float32 step counts per parameter tensor. update: the tensors
-    that the update makes for each parameter, in order; one that outlives its parameter is freed after the next
+    torch_class, torch_options: its class there, and arguments besides the parameters. slots: number of state tensors
+    per parameter, of its shape and type. counters: number of float32 step counts per parameter tensor. update: the
+    tensors that the update makes for each parameter, in order; one that outlives its parameter is freed after the next
     parameter's tensors are made.
     """
 

@@ -24,7 +24,7 @@ class Resident(NamedTuple):
 
     @property
     def beside_parameters(self) -> int:
-        """Bytes that exist before a step beside the parameters."""
+        """Bytes that exist before a step besides the parameters."""
         return self.buffers + self.optimizer + self.gradients * self.accumulates
 
 
