@@ -12,7 +12,7 @@ from .optimizer import Optimizer
 
 
 class DType(NamedTuple):
-    """The one data type of all tensors of a network."""
+    """The data type of a whole network."""
 
     name: str
     bits: int
