@@ -143,11 +143,11 @@ def each_read(graph: Graph, stock: bool) -> Iterator[Read]:
             continue
         op = node.op
         needs = op.torch_needs() if stock else op.needs()
-        there = resident(graph, i)
+        existing = resident(graph, i)
         gradients: dict[str, list[str]] = {}
         for gradient in needs if stock and op.stock.joint else demanded:
             for operand in needs[gradient]:
-                if operand not in there:
+                if operand not in existing:
                     gradients.setdefault(operand, []).append(gradient)
         for operand, names in gradients.items():
             yield Read(i, operand, tuple(names))

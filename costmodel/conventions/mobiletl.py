@@ -8,7 +8,7 @@ What is saved, layer by layer where a gradient passes through (an input that two
 
 `peak` is the peak in the ProxylessNAS figure, in TinyTL's arithmetic (see tinytl.py) with two differences. First,
 nothing is saved below what trains, and an exact ReLU6 keeps its whole input (the figure's plain fine-tuning of 3 blocks
-fits nothing less). Second, the backward pass counts: the gradients of a layer's output and input, beside all that this
+fits nothing less). Second, the backward pass counts: the gradients of a layer's output and input, besides all that this
 layer and the layers before it saved.
 
 FLOPs: the elementwise work of this package's ops, except for norms with batch statistics and for h-swish. Their terms

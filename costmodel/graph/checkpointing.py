@@ -5,7 +5,7 @@ What torch.utils.checkpoint(..., use_reentrant=False) does in torch 2.13:
 - The first of these nodes in the order of the backward pass runs the block again before its own backward. The second
   run stops as soon as the last tensor is saved: an op that saves only its inputs is not finished (`early_stop`).
 - Then everything else of the second run is freed. What it saved is freed when its reader has run backward.
-- If the block draws random numbers, the generator's state is kept beside its inputs, and again during the second run.
+- If the block draws random numbers, the generator's state is kept besides its inputs, and again during the second run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def reruns(graph: Graph, stock: bool = True) -> tuple[Rerun, ...]:
     """The reruns of a graph, in forward order.
 
     stock: nodes save what PyTorch's formulas read, rather than what the demanded gradients need. Raises CostmodelError
-    if a value other than a block's last is read outside it, or if a block overwrites its input.
+    if a block's nodes are not consecutive, a value other than its last is read outside it, or it overwrites its input.
     """
     return tuple(r for r in (_rerun(graph, scope, stock) for scope in graph.checkpointed) if r is not None)
 

@@ -176,7 +176,7 @@ class Graph:
     def prefix(self) -> int:
         """Length of the frozen prefix: leading nodes that run without autograd and pass on a single value.
 
-        It includes frozen pooling and reshaping of that value. It is 0 if nothing trains.
+        Pooling and reshaping of that value belong to the prefix. It is 0 if nothing trains.
         """
         first = next((i for i, demanded in enumerate(self.demanded) if demanded), 0)
         while first:

@@ -61,8 +61,8 @@ class MulNumber(WithNumber):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         number = setting.scalar if self.bare else setting.python_number
-        there = NUMBER_BYTES if number and setting.recorded and not self.bare else 0
-        return Scratch(number - there, number - there)
+        kept = NUMBER_BYTES if number and setting.recorded and not self.bare else 0
+        return Scratch(number - kept, number - kept)
 
     def module(self, library: Any) -> Callable:
         if self.bare:

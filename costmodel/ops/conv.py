@@ -193,8 +193,8 @@ class Conv2d(ConvolutionLayer):
         forward, backward = self.kernels(setting, y, x)
         if not self.has_epilogue:
             return Scratch(forward, backward)
-        # DivBackward has four maps of the weight beside the gradient that came in (FunctionsManual.cpp:
-        # div_tensor_other_grad); what it and StdBackward keep is still there. One map of those is the gradient.
+        # DivBackward holds four maps of the weight besides the incoming gradient (FunctionsManual.cpp:
+        # div_tensor_other_grad), while what it and StdBackward keep is alive. One of these maps is the gradient.
         after = setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
         return Scratch(forward, backward, after)
 

@@ -87,8 +87,8 @@ class Attention(Op):
             return Scratch(given)
         block = where(q[2] >= 768, 256, where(q[2] >= 192, 64, 32))
         rows, columns = minimum(block, q[2]), minimum(512, k[2])
-        lies = setting.gradient or contiguous(4)
-        copy = copy_of(lies, y, BY_TOKEN.order, setting.item * numel(y))
+        incoming = setting.gradient or contiguous(4)
+        copy = copy_of(incoming, y, BY_TOKEN.order, setting.item * numel(y))
         each = rows * (columns + 2 + v[3]), 2 * rows * columns
         forward, backward = (4 * setting.target.threads * one for one in each)
         return Scratch(given + forward, copy + backward + 4 * rows)

@@ -10,7 +10,7 @@ from ..sizes.size import Shape
 
 
 class Resident(Op):
-    """A value that does not depend on the images. The input is read only for its batch."""
+    """A value that does not depend on the images' pixels. The input is read only for its batch."""
 
     result = Result.RESIDENT
 

@@ -91,7 +91,7 @@ class VectorNorm(Reduction):
         return {"forward": Work(0, 2 * n), "x": Work(0, 2 * n)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # FunctionsManual.cpp: linalg_vector_norm_backward: beside the gradient the quotient, and a mask of 0 / 0.
+        # FunctionsManual.cpp: linalg_vector_norm_backward: the quotient, and a mask of 0 / 0, besides the gradient.
         return Scratch(backward=setting.item * numel(x) + numel(y))
 
     def module(self, library: Any) -> Callable:

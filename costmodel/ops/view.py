@@ -118,8 +118,8 @@ class Reshape(View):
 
     def shape(self, x: Shape) -> Shape:
         for factors, _ in self._axes:
-            there = all(f[0] != "x" or int(f[1:]) < len(x) for f in factors)
-            check(there, f"{self.to!r} names axes that are not there")
+            known = all(f[0] != "x" or int(f[1:]) < len(x) for f in factors)
+            check(known, f"{self.to!r} names axes that are not there")
         y = tuple(
             prod(x[int(f[1:])] if f[0] == "x" else int(f) for f in factors) // divisor
             for factors, divisor in self._axes

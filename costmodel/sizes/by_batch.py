@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Part = int | np.ndarray  # a line's base or slope: one number, or one for each resolution, shape (R, 1)
+Coefficient = int | np.ndarray  # a line's base or slope: one number, or one for each resolution, shape (R, 1)
 
 
 class Curved(NamedTuple):
@@ -65,14 +65,14 @@ class Line:
     __slots__ = ("base", "slope", "batches")
     __hash__ = object.__hash__
 
-    def __init__(self, base: Part, slope: Part, batches: Batches) -> None:
+    def __init__(self, base: Coefficient, slope: Coefficient, batches: Batches) -> None:
         self.base, self.slope, self.batches = base, slope, batches
 
     def __repr__(self) -> str:
         return f"Line({self.base!r}, {self.slope!r})"
 
     @property
-    def end(self) -> Part:
+    def end(self) -> Coefficient:
         """The value at the last batch."""
         return self.base + self.slope * self.batches.last
 

@@ -1,1 +1,1 @@
-"""One training step, priced."""
+"""Prices one training step."""

@@ -13,11 +13,11 @@ from .storages import Storages
 
 
 class Moves(NamedTuple):
-    """What backward moves in memory beside what it computes.
+    """Sums and copies of gradients besides what the ops' formulas compute.
 
-    reduced: (node, input) whose gradient is summed over axes along which the input was broadcast.
-    recast: (node, parameter) whose gradient is copied into the parameter's own strides.
-    copied: nodes whose incoming gradient is copied, since it lies otherwise than they take it.
+    reduced: (node, input): the input's gradient is summed over the axes along which the input was broadcast.
+    recast: (node, parameter): the gradient is copied into the parameter's own strides.
+    copied: nodes whose incoming gradient is copied because of its memory order.
     """
 
     reduced: frozenset[tuple[int, str]] = frozenset()
@@ -26,12 +26,12 @@ class Moves(NamedTuple):
 
 
 class Backward:
-    """Runs the nodes' backward passes, in the reverse of their forward order.
+    """Writes down the events of the nodes' backward passes, in the reverse of their forward order.
 
-    trained: number of each parameter that trains, by (owner, name). accumulate: gradients of earlier micro-batches are
-    there. arrived: value -> storage of the gradient that has come to it so far; views: values whose gradient is a view.
-    pieces: gradients of the pieces of a split, held until its input's is put together. given: parameters that have a
-    gradient, to which another use's is added.
+    trained: number of each parameter that trains, by (owner, name). accumulate: gradients of earlier micro-batches
+    exist. arrived: value -> storage of its gradient so far; views: values whose gradient is a view. pieces: gradients
+    of the pieces of a split, held until the gradient of the split tensor is assembled. given: parameters that have a
+    gradient already, to which the gradient of another use is added.
     """
 
     def __init__(self, forward: Forward, trained: dict[tuple[str, str], int], accumulate: bool, moves: Moves) -> None:
@@ -43,13 +43,13 @@ class Backward:
         self.views: set[int] = set()
         self.pieces: list[int] = []
         self.given: set[tuple[str, str]] = set()
-        self.first_piece: dict[int, int] = {}  # value -> the first of the nodes that split it
+        self.first_piece: dict[int, int] = {}  # value -> the first node that splits it
         for i, (node, reads) in enumerate(zip(self.graph.nodes, self.graph.reads)):
             if node.op.result is Result.PIECE and self.graph.demanded[i]:
                 self.first_piece.setdefault(reads[0], i)
 
     def run(self) -> None:
-        """The whole backward pass."""
+        """Run the whole backward pass."""
         last = len(self.graph) - 1
         self.storages.phase, self.storages.node = BACKWARD, last
         root = self.storages.new(self.slots.item, LOSS, "the gradient of the loss itself")
@@ -61,7 +61,7 @@ class Backward:
         self.storages.drop(root, "the backward pass has ended")
 
     def _run_node(self, i: int) -> None:
-        """One node's backward pass: gradients are made, then what came in is let go, then what the node kept."""
+        """Run one node's backward: make gradients, free the incoming gradient, then what the node kept."""
         node, storages = self.graph.nodes[i], self.storages
         storages.node = i
         arrived = self.arrived.pop(i + 1)
@@ -93,15 +93,15 @@ class Backward:
         self._finish(i, transient)
 
     def _is_rebased(self, i: int) -> bool:
-        """Whether a node writes in place on a view: its gradient is then a part of the base's."""
+        """Whether a node writes in place on a view, so that its gradient is a part of the base's gradient."""
         v = self.graph.reads[i][0]
         return self.graph.nodes[i].op.result is Result.INPLACE and bool(v) and self.graph.nodes[v - 1].op.result.is_view
 
     def _regular(self, i: int, gradient: int | None, rebased: bool) -> int | None:
-        """The gradient as the node takes it, a copy of what came in where that lies otherwise.
+        """The incoming gradient, or a copy of it if the node needs one.
 
-        In place on a view the gradient is copied out of the base's (AsStridedBackward), and the op's own is written
-        back into a clone of that (CopySlices in torch/csrc/autograd/functions/tensor.cpp).
+        For an op in place on a view, the gradient is copied out of the base's gradient (AsStridedBackward), and the
+        op's own gradient is written back into a clone of it (CopySlices in torch/csrc/autograd/functions/tensor.cpp).
         """
         if not rebased and i not in self.moves.copied:
             return gradient
@@ -111,23 +111,23 @@ class Backward:
         return copy
 
     def _written_back(self, i: int) -> None:
-        """What an op in place on a view takes to write its gradient back into the base's."""
+        """Allocate and free what an op in place on a view needs to write its gradient into the base's gradient."""
         slot = self.slots.value(i + 1)
         clone = self.storages.new(slot, SCRATCH, "a clone of the view's part")
         self.storages.passing(slot, "the gradient of the op itself")
         self.storages.drop(clone, "written back")
 
     def _wanted(self, i: int) -> list[tuple[str, int]]:
-        """The inputs, by name and value, whose gradients a node computes."""
+        """(name, value) of the inputs whose gradients a node computes."""
         named = zip(self.graph.nodes[i].op.inputs, self.graph.reads[i])
         return [(name, v) for name, v in named if name in self.graph.demanded[i]]
 
     def _is_summed_late(self, i: int, name: str) -> bool:
-        """Whether autograd's engine, and not the formula, sums an input's gradient over broadcast axes."""
+        """Whether autograd's engine, rather than the formula, sums an input's gradient over broadcast axes."""
         return i in self.forward.rerun_of and (i, name) in self.moves.reduced
 
     def _input_gradients(self, i: int, gradient: int | None) -> list[tuple[int, int]]:
-        """(value, storage) of the gradients of a node's inputs that its formulas make, or hand on."""
+        """(value, storage) of the input gradients that a node's formulas make or pass."""
         passes, made = self.graph.nodes[i].op.passes, []
         for name, v in self._wanted(i):
             if self._is_summed_late(i, name):
@@ -140,9 +140,9 @@ class Backward:
         return made
 
     def _reduced_gradients(self, i: int) -> list[tuple[int, int]]:
-        """(value, storage) of the gradients that the engine sums after the formulas.
+        """(value, storage) of the input gradients that the engine sums after the formulas.
 
-        By then tensors that a node unpacked from a rerun are gone; elsewhere what a node kept is still there.
+        Tensors that a node unpacked from a rerun are freed by then. Outside reruns, what a node kept is still alive.
         """
         late = [(name, v) for name, v in self._wanted(i) if self._is_summed_late(i, name)]
         if late:
@@ -153,7 +153,7 @@ class Backward:
         return self.storages.new(self.slots.value(v), ACTIVATION_GRADIENTS, f"of {name}")
 
     def _parameter_gradients(self, i: int, gradient: int | None) -> list[int]:
-        """Makes the gradients of a node's parameters; returns those that are only added to what is there already."""
+        """Make the gradients of a node's parameters. Returns the ones that are only added to an existing gradient."""
         node, transient = self.graph.nodes[i], []
         for name in node.op.params():
             if name not in self.graph.demanded[i]:
@@ -170,14 +170,15 @@ class Backward:
         return transient
 
     def _release(self, i: int) -> None:
-        """Let go of what a node kept."""
+        """Free what a node kept."""
         for storage in self.forward.held.pop(i, ()):
             self.storages.drop(storage, "its reader has run")
 
     def _deliver(self, v: int, storage: int, view: bool) -> None:
-        """Hand a gradient to a value; where one has arrived already, add them.
+        """Give a value a gradient; if it has one already, add them.
 
-        Nothing is added into a view: it holds its base, so its storage has two holders (can_accumulate_inplace).
+        A gradient that is a view is not added to in place: the view holds its base, so its storage has two holders
+        (can_accumulate_inplace).
         """
         if v not in self.arrived:
             self.arrived[v] = storage
@@ -193,7 +194,7 @@ class Backward:
             self.storages.drop(storage, "added up")
 
     def _finish(self, i: int, transient: list[int]) -> None:
-        """What follows when a node has handed on its gradients."""
+        """Do what follows after a node has passed on its gradients: recast copies, epilogue, accumulation."""
         node = self.graph.nodes[i]
         for name in node.op.params():
             if (i, name) in self.moves.recast and not self.accumulate:

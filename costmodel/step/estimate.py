@@ -1,4 +1,4 @@
-"""The answer: numbers with their reasons. Every total is a sum over rows, so the parts always add up to it."""
+"""The result: numbers with their reasons. Every total is a sum over rows, so parts always add up to the total."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
     """The timeline of a step, and the bytes in each of its slots."""
 
     timeline: Timeline
-    sizes: np.ndarray | Grid  # an array but where the batch is a line
+    sizes: np.ndarray | Grid  # a Grid if the batch is a line
 
 
 class NodeWork(NamedTuple):
@@ -34,17 +34,17 @@ class NodeWork(NamedTuple):
     forward_macs: Size
     input_macs: Size  # of the gradients of activations
     weight_macs: Size  # of the gradients of parameters
-    again_macs: Size  # of its second run, where it has one
+    again_macs: Size  # of its second run, if it has one
     forward_elementwise: Size
-    backward_elementwise: Size  # a second run included
+    backward_elementwise: Size  # with its second run
 
 
 class Row(NamedTuple):
     """One tensor that is kept for the backward pass.
 
-    part, node: who keeps it first; tensor: what that node calls it.
-    needed: whether a demanded gradient's own formula reads it; if not, the implementation keeps it all the same.
-    readers: (node, gradients whose formulas read it).
+    part, node: the part and the node that keep it first; tensor: its name at that node.
+    needed: whether the formula of a demanded gradient reads it; if not, only the implementation keeps it.
+    readers: (node, gradients whose formulas read the tensor).
     """
 
     part: str
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 class Estimate(Shown):
     """The cost of one training step of a network under a strategy, counted by a convention.
 
-    Bytes and FLOPs are exact integers. `to_dict()` is the JSON that the CLI prints.
+    Bytes and FLOPs are exact integers. `to_dict()` returns the JSON that the CLI prints.
     """
 
     network: str
@@ -73,16 +73,16 @@ class Estimate(Shown):
     find_work: Callable[[], tuple[NodeWork, ...]]
     find_memory: Callable[[], Memory] | None  # None under a convention that has no timeline
     find_own_memory: Callable[[], dict[str, Size]] | None  # entries of `memory_bytes` by a paper's own arithmetic
-    notes: tuple[str, ...]  # lines for people, of the strategy's
+    notes: tuple[str, ...]  # lines for people, from the strategy
 
     @property
     def strategy(self) -> str:
-        """As it was asked for."""
+        """The strategy's text, as in the request."""
         return str(self.request.strategy)
 
     @property
     def convention(self) -> str:
-        """Who counts."""
+        """The convention's name."""
         return self.request.convention
 
     @property
@@ -102,7 +102,7 @@ class Estimate(Shown):
 
     @cached_property
     def memory(self) -> Memory | None:
-        """The timeline of the step and its sizes; None under a convention that has no timeline."""
+        """The timeline of the step and its sizes; None under a convention without a timeline."""
         return self.find_memory() if self.find_memory else None
 
     @property
@@ -139,7 +139,7 @@ class Estimate(Shown):
 
     @cached_property
     def memory_bytes(self) -> dict[str, Size]:
-        """The contract's `memory_bytes`, in bytes; the peaks are None under a convention that has no timeline."""
+        """`memory_bytes` of the JSON, in bytes. Without a timeline the peaks are a paper's own, or None."""
         resident = self.resident
         memory: dict[str, Size] = {
             "parameters": resident.parameters,
@@ -158,12 +158,12 @@ class Estimate(Shown):
 
     @cached_property
     def resident(self) -> Resident:
-        """The parameters and what stays with them from step to step, in bytes."""
+        """Bytes of the parameters and of what stays with them from step to step."""
         return resident(self.graph.parameters.values(), self.graph.buffers.values(), self.request)
 
     @property
     def resident_bytes(self) -> Size:
-        """What is there before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""
+        """Bytes before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""
         given = images_bytes(self.shapes[0], self.request) + self.graph.nodes[-1].op.given_bytes(self.batch)
         return self.resident.parameters + self.resident.beside_parameters + given
 
@@ -174,33 +174,33 @@ class Estimate(Shown):
 
     @cached_property
     def step_peak_bytes(self) -> Size:
-        """The highest level above the one before the step."""
+        """Peak bytes above the level before the step."""
         assert self.memory is not None, f"convention {self.convention} has no timeline"
         return highest(*self.memory)
 
     @property
     def left_bytes(self) -> int:
-        """The level after the step above the one before: gradients and the loss, or without training the logits."""
+        """Bytes that the step leaves: gradients and the loss, or without training the logits."""
         return int(self.levels[-1])
 
     @property
     def peak_bytes(self) -> Size:
-        """What is resident before the step, and the highest level above it."""
+        """Peak bytes: what is resident before the step, plus the peak above it."""
         return self.memory_bytes["peak"]
 
     @cached_property
     def peak_event(self) -> Event:
-        """The event with which the highest level is reached."""
+        """The event that reaches the peak."""
         return self.timeline.events[int(self.levels.argmax())]
 
     @property
     def peak_at(self) -> dict[str, str]:
-        """Phase and node of the highest level."""
+        """Phase and node of the peak."""
         event = self.peak_event
         return {"phase": event.phase, "node": self.node_name(event)}
 
     def node_name(self, event: Event) -> str:
-        """Whose work an event is: a node, or in the update a parameter."""
+        """Name of an event's node, or in the update of its parameter."""
         if event.phase == UPDATE:
             trained = [key for key, (_, trains) in self.graph.parameters.items() if trains]
             return ".".join(trained[event.node])
@@ -208,7 +208,7 @@ class Estimate(Shown):
 
     @cached_property
     def at_peak(self) -> dict[str, int]:
-        """Bytes by category at the highest level; they add up to it."""
+        """Bytes by category at the peak; they add up to `step_peak_bytes`."""
         live: dict[str, int] = {}
         sizes = self.slot_sizes
         for event in self.timeline.events[: int(self.levels.argmax()) + 1]:
@@ -218,12 +218,12 @@ class Estimate(Shown):
 
     @cached_property
     def flops(self) -> dict[str, Size]:
-        """The contract's `flops`: matrix work at 2 per multiply-add, elementwise work under its own keys."""
+        """`flops` of the JSON: matrix work at 2 per multiply-add, elementwise work under its own keys."""
         return flops(self.work)
 
     @cached_property
     def rows(self) -> list[Row]:
-        """What is kept, tensor by tensor, in the order in which it is first kept."""
+        """One row per kept tensor, in the order in which the tensors are first kept."""
         part = {i: name for name, run in self.graph.parts for i in run}
         nodes = self.graph.nodes
         rows = []
@@ -239,12 +239,12 @@ class Estimate(Shown):
 
     @cached_property
     def blocks(self) -> list[dict[str, Any]]:
-        """The contract's `blocks`: stem, every block, head, classifier and loss, in order."""
+        """`blocks` of the JSON: stem, every block, head, classifier and loss, in order."""
         return [{"name": name, **self.group(run)} for name, run in self.graph.parts]
 
     @cached_property
     def layers(self) -> list[dict[str, Any]]:
-        """The same keys, node by node, the op and its gradients' FLOPs apart."""
+        """The keys of `blocks` for every node, with its op and its FLOPs by kind."""
         found = []
         for i, node in enumerate(self.graph.nodes):
             work = flops(self.work[i : i + 1])
@@ -254,7 +254,7 @@ class Estimate(Shown):
         return found
 
     def group(self, run: range) -> dict[str, Any]:
-        """Totals over a run of consecutive nodes. A shared parameter counts where it is first used."""
+        """Totals over a run of consecutive nodes. A shared parameter counts at its first use."""
         owners: dict[tuple[str, str], int] = {}
         for i, node in enumerate(self.graph.nodes[: run.stop]):
             for name in node.op.params():
@@ -272,11 +272,11 @@ class Estimate(Shown):
 
     @property
     def unknown_ops(self) -> tuple[str, ...]:
-        """Nodes of ops that were let through unknown: where there are any, every number is a lower bound."""
+        """Names of nodes whose op is unknown. If there are any, every number is a lower bound."""
         return tuple(node.name for node in self.graph.nodes if node.op.kind == "unknown")
 
     def to_dict(self) -> dict[str, Any]:
-        """The contract's JSON document: plain ints, strings, lists and dicts."""
+        """The JSON document: plain ints, strings, lists and dicts."""
         return {
             "network": self.network,
             "strategy": self.strategy,
@@ -301,7 +301,7 @@ class Estimate(Shown):
 
 
 def flops(work: tuple[NodeWork, ...]) -> dict[str, Size]:
-    """FLOPs of some nodes, by the contract's keys."""
+    """FLOPs of some nodes, by the keys of the JSON."""
     forward, inputs, weights, again, forward_elementwise, backward_elementwise = (
         map(sum, zip(*work)) if work else (0, 0, 0, 0, 0, 0)
     )

@@ -1,4 +1,4 @@
-"""The events of a step: its phases, the categories of what is allocated, and the timeline of them all."""
+"""The events of a step: phases, categories of what is allocated, and the timeline of all events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .slots import Slots
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 
-# What a storage is, for people: the categories of a step's memory.
+# What a storage is for: the categories of a step's memory.
 GRADIENTS, SAVED, RECOMPUTED, ACTIVATIONS = "gradients", "saved", "recomputed", "activations"
 ACTIVATION_GRADIENTS, SCRATCH, LOSS = "gradients of activations", "scratch", "loss"
-#: All categories in words, the longest lived first.
+#: All categories in words, from the longest lived to the shortest.
 CATEGORIES = {
     GRADIENTS: "gradients of parameters",
     SAVED: "saved for the backward pass",
@@ -29,8 +29,8 @@ class Event(NamedTuple):
     """An allocation (sign +1) or a release (-1) of a storage."""
 
     phase: str
-    node: int  # whose work it is; for the update, the number of the parameter
-    slot: int  # index into the sizes that price it
+    node: int  # number of the node that runs; in the update, number of the parameter
+    slot: int  # index of its size in the list of sizes
     sign: int
     storage: int
     category: str
@@ -38,21 +38,21 @@ class Event(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """The compiled events of a step, and the same as arrays."""
+    """The compiled events of a step, as tuples and as arrays."""
 
     events: tuple[Event, ...]
     slots: Slots
-    slot_of: np.ndarray  # of each event
+    slot_of: np.ndarray  # slot of each event
     sign_of: np.ndarray
-    after_forward: int  # number of events until the backward pass begins
-    tops: np.ndarray  # numbers of the events, allocations all, among which the highest level is, whatever the sizes
+    after_forward: int  # number of events before the backward pass
+    tops: np.ndarray  # numbers of the allocations among which the peak is, for any sizes
 
     def levels(self, sizes: np.ndarray) -> np.ndarray:
         """Allocated bytes above the level before the step, after each event; sizes (slots, ...) -> (events, ...)."""
         return np.cumsum(self.sign_of * sizes[self.slot_of].T, axis=-1).T
 
     def live_count(self, slot: int) -> np.ndarray:
-        """How many storages of a slot's size there are, after each event."""
+        """Number of storages with a slot's size that are alive after each event."""
         return np.cumsum(np.where(self.slot_of == slot, self.sign_of, 0))
 
 
@@ -64,9 +64,9 @@ def timeline_of(events: list[Event], slots: Slots, after_forward: int) -> Timeli
 
 
 def tops(slot_of: np.ndarray, sign_of: np.ndarray, slots: Slots) -> np.ndarray:
-    """Numbers of the allocations that are not followed by another one: the level only falls after them.
+    """Numbers of the allocations that no other allocation follows: after them the level falls.
 
-    Scratch, which comes and goes, is not taken to be at least 0 bytes, so an allocation before it counts too.
+    The size of scratch is not assumed to be >= 0, so an allocation before scratch counts too.
     """
     next_sign, next_slot = np.append(sign_of[1:], -1), np.append(slot_of[1:], 0)
     scratch = (next_slot >= slots.scratch.start) & (next_slot < slots.scratch.stop)

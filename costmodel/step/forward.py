@@ -1,4 +1,4 @@
-"""The forward pass of a step, and the reruns of blocks in its backward pass, as events."""
+"""The forward pass of a step, and reruns of blocks in its backward pass, as events."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ RERUN_ENDS = "the second run has ended"
 
 
 class Keeping:
-    """Which node keeps what for its own backward pass, by node.
+    """What each node keeps for its backward pass, by node. Extras and states are numbered as in `kept`.
 
-    extras: numbers of extras in the list of what is kept. unseen: those that a node which runs again keeps from the
-    forward pass on, since hooks are not shown them. values: values that the forward pass keeps for it; values_again:
-    those that a rerun makes and keeps. states: number of the state of random numbers that a rerun's first reader keeps.
+    extras: the extras. unseen: extras of a node in a rerun that it keeps from the forward pass on, since saved-tensor
+    hooks do not see them. values: values that the forward pass makes; values_again: values that a rerun makes. states:
+    the state of random numbers, at the first node of a rerun that saves something.
     """
 
     def __init__(self, graph: Graph, kept: tuple[Kept, ...]) -> None:
@@ -48,7 +48,7 @@ class Keeping:
 
 
 class Forward:
-    """Runs nodes. `of`: the storage of each value. held: node -> storages that it keeps for its backward pass."""
+    """Writes down the events of forward passes. of: value -> storage. held: node -> storages kept for its backward."""
 
     def __init__(self, graph: Graph, kept: tuple[Kept, ...], slots: Slots, storages: Storages) -> None:
         self.graph, self.slots, self.storages = graph, slots, storages
@@ -60,14 +60,14 @@ class Forward:
         self.held: dict[int, list[int]] = {}
 
     def run(self, sliced: bool) -> None:
-        """The forward pass. sliced: the frozen prefix runs on more than one slice of the batch."""
+        """Run the forward pass. sliced: the frozen prefix runs on more than one slice of the batch."""
         prefix = self.graph.prefix if sliced else 0
         if prefix:
             self._run_slices(prefix)
         self._run_nodes(range(prefix, len(self.graph)))
 
     def _run_slices(self, prefix: int) -> None:
-        """The first slice, then one that stands for all the others, beside the whole batch's result."""
+        """Run the first slice, then one that stands for all others, while the whole batch's result is allocated."""
         self._run_nodes(range(prefix))
         kept = self.graph.content[prefix] in self.keeping.first_run
         whole = self.storages.new(self.slots.whole, SAVED if kept else ACTIVATIONS, "output")
@@ -78,7 +78,7 @@ class Forward:
         self.of = {v: whole if storage == part else storage for v, storage in self.of.items()}
 
     def _run_nodes(self, run: range) -> None:
-        """The forward pass of consecutive nodes."""
+        """Run the forward passes of consecutive nodes."""
         for i in run:
             self.storages.node = i
             rerun = self.rerun_of.get(i)
@@ -88,16 +88,16 @@ class Forward:
             own = self._run_node(i, category, ACTIVATIONS if rerun else SAVED)
             held = self.held.setdefault(i, [])
             if rerun:
-                for storage in own:  # it is made again
+                for storage in own:  # the rerun makes it again
                     self.storages.drop(storage, "what reads it runs again")
                 own = [*self._holding(self.keeping.values, i), *self._make_unseen(i, SAVED)]
             held += own
             for value in self.ends.get(i, ()):
-                if not (run.stop < len(self.graph) and value == run.stop):  # a slice's result: copied, then let go
+                if not (run.stop < len(self.graph) and value == run.stop):  # a slice's result: copied, then freed
                     self.storages.drop(self.of[value], FRAMES_END)
 
     def run_again(self, rerun: Rerun) -> None:
-        """The second run of a block, up to the tensor that is saved last."""
+        """Run a block for the second time, up to the tensor that is saved last."""
         storages = self.storages
         state = self._random_state(rerun, RECOMPUTED) if rerun.is_random else None
         alive, unseen = {}, []
@@ -114,13 +114,13 @@ class Forward:
             storages.drop(storage, RERUN_ENDS)
 
     def _random_state(self, rerun: Rerun, category: str) -> int:
-        """A copy of the state of random numbers."""
+        """The storage of a copy of the state of random numbers."""
         return self.storages.new(self.slots.kept(self.keeping.states[rerun.first]), category, RNG_STATE)
 
     def _run_node(self, i: int, category: str, keeping: str, again: Rerun | None = None) -> list[int]:
-        """One node's forward pass; returns what it keeps for its own backward, held.
+        """Run one node's forward pass. Returns the storages that it keeps for its own backward, held.
 
-        category: of its output; keeping: of what it keeps beside. again: the rerun that it belongs to.
+        category: the output's; keeping: the category of what it keeps besides. again: the rerun that is running.
         """
         node, reads = self.graph.nodes[i], self.graph.reads[i]
         values = self.keeping.values_again if i in self.rerun_of else self.keeping.values
@@ -128,7 +128,7 @@ class Forward:
         overwritten = self.graph.content[reads[0]] if node.op.result is Result.INPLACE else None
         cloned = overwritten if overwritten in values.get(i, ()) else None
         if cloned is not None:
-            # The content that is kept is about to be overwritten: torch keeps a clone of it.
+            # A kept value is about to be overwritten: torch keeps a clone of it.
             held.append(self.storages.new(self.slots.value(cloned), keeping, "a clone of what is overwritten"))
         whole = again is None or i in again.again
         if whole:
@@ -150,15 +150,15 @@ class Forward:
             return self.storages.hold(self.of[self.graph.reads[i][0]])
         slot = self.slots.value(i + 1)
         if again and i == again.last and not op.stock.in_python and i + 1 not in self.keeping.second_run:
-            slot = self.slots.stopped(self.reruns.index(again))  # nobody is given it
+            slot = self.slots.stopped(self.reruns.index(again))  # the op stops before it returns the output
         return self.storages.new(slot, LOSS if op.is_loss else category, "output")
 
     def _make_unseen(self, i: int, category: str) -> list[int]:
-        """The extras of a node that hooks are not shown: each run makes them for its own autograd node."""
+        """Storages of the extras that hooks do not see: each run makes them for its own autograd node."""
         kept, unseen = self.keeping.kept, self.keeping.unseen.get(i, ())
         return [self.storages.new(self.slots.kept(k), category, kept[k].operand) for k in unseen]
 
     def _holding(self, values: dict[int, list[int]], i: int, but: int | None = None) -> list[int]:
-        """The storages, held, of the values that a node keeps."""
+        """The storages of the values that a node keeps, held. but: a value to leave out."""
         found: Iterable[int | None] = (self.of[value] for value in dict.fromkeys(values.get(i, ())) if value != but)
         return [self.storages.hold(storage) for storage in found if storage is not None]

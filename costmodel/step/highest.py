@@ -1,7 +1,7 @@
-"""The highest level of a timeline over a grid of resolutions and batches, without a level for every event and cell.
+"""The peak of a timeline over a grid of resolutions and batches, without a level for every event and cell.
 
-Between thresholds every size is a line over the batches, so every level is one, and the peak is their upper envelope.
-Sizes that are no lines count exactly where they could matter, and nowhere else.
+Between thresholds every size is linear in the batch. So every level is a line, and the peak is the upper envelope of
+the levels. Curved sizes, which are not linear, are evaluated exactly, but only where they can decide the peak.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Grid(NamedTuple):
     """The sizes of a timeline's slots for R resolutions and some batches.
 
     lines: int64, shape (slots, 2, R): the size at the first batch, and its growth from one place to the next.
-    curved: the sizes that are no lines, by slot; 0 stands for them in `lines`.
+    curved: slot -> a size that is not linear; such a slot is 0 in `lines`.
     """
 
     lines: np.ndarray
@@ -31,7 +31,7 @@ class Grid(NamedTuple):
 
 
 def stack(sizes: Sequence[Size], target: Target) -> np.ndarray | Grid:
-    """Sizes in a target's blocks, in one array: (slots,) of ints, (slots, R, B) of arrays; a Grid of lines."""
+    """Sizes in a target's blocks, in one array: (slots,) from ints, (slots, R, B) from arrays; or a Grid from lines."""
     rounds = target.block_bytes > 1
     if rounds:
         sizes = list(map(target.rounded, sizes))
@@ -64,14 +64,14 @@ def _row(number: Size) -> Size:
 
 
 def highest(timeline: Timeline, sizes: np.ndarray | Grid) -> int | np.ndarray:
-    """The highest level above the one before the step, in bytes: an int, or shape (R, batches) over a grid."""
+    """Peak bytes above the level before the step: an int, or an array of shape (R, batches) over a grid."""
     if not isinstance(sizes, Grid):
         if sizes.ndim == 1:
             return max(0, int(timeline.levels(sizes).max(initial=0)))
         return top_levels(timeline, sizes).max(axis=0)
     tops, batches = timeline.tops, sizes.batches
     levels = top_levels(timeline, sizes.lines)
-    # How often each curved size is part of each of these levels.
+    # How many times each curved size counts in each of these levels.
     counts = {slot: timeline.live_count(slot)[tops] for slot in sizes.curved if slot in timeline.slot_of}
     counts = {slot: np.append(count, 0) for slot, count in counts.items() if count.any()}
     if not counts:
@@ -92,7 +92,7 @@ def highest(timeline: Timeline, sizes: np.ndarray | Grid) -> int | np.ndarray:
 
 
 def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
-    """The levels among which the highest is, the one before the step last; sizes (slots, ...) -> (tops + 1, ...)."""
+    """The levels among which the peak is, and last the level before the step: sizes (slots, ...) -> (tops + 1, ...)."""
     tops = timeline.tops
     levels = np.zeros((len(tops) + 1, *sizes.shape[1:]), dtype=np.int64)
     if len(tops):
@@ -104,9 +104,10 @@ def top_levels(timeline: Timeline, sizes: np.ndarray) -> np.ndarray:
 
 
 def candidates(levels: np.ndarray, counts: dict[int, np.ndarray], sizes: Grid) -> np.ndarray:
-    """Which levels with curved parts may be the peak somewhere: bools, shape (levels, R).
+    """Which levels with curved parts may be the peak at some batch: bools, shape (levels, R).
 
-    A level is not where a line above it lies at both ends, and so in between, below a line that is under the peak.
+    Skip a level whose upper bound is below the best lower bound at the first and at the last batch: both bounds are
+    lines, so it is below in between.
     """
     last = sizes.batches.last
     curved = np.flatnonzero(np.any(list(counts.values()), axis=0))
@@ -130,13 +131,13 @@ def candidates(levels: np.ndarray, counts: dict[int, np.ndarray], sizes: Grid) -
     found[curved] = matter
     is_curved = np.zeros(len(levels), dtype=bool)
     is_curved[curved] = True
-    for line in under:  # those lines' own levels
+    for line in under:  # the levels whose lower bounds are the best ones
         found[line, row] |= is_curved[line]
     return found
 
 
 def running(timeline: Timeline, sizes: Grid) -> np.ndarray:
-    """The same event by event, whatever the sizes are."""
+    """Peak bytes over a grid, shape (R, batches), found event by event; it works for all sizes."""
     places = sizes.batches.places
     level = np.zeros((sizes.lines.shape[2], len(places)), dtype=np.int64)
     peak = level.copy()

@@ -11,7 +11,7 @@ from ..targets.setting import Setting
 
 
 class Formulas:
-    """Evaluates each time."""
+    """Evaluates ops' formulas anew in every call."""
 
     def images(self, batch: Size, channels: int, side: Size) -> Shape:
         """The shape of a batch of square images."""
@@ -36,14 +36,16 @@ class Formulas:
 
 
 class Memo(Formulas):
-    """Evaluates once. Equal ops are one; shapes are compared as objects, since an op that keeps a shape hands it on."""
+    """Evaluates each formula once. Equal ops share results. Shapes are compared by identity: an op that does not change
+    the shape returns the same object.
+    """
 
     def __init__(self) -> None:
         self._found: dict[tuple, Any] = {}
-        self._names: dict[int, int] = {}  # of an op, by its id: the id of the first equal one
+        self._names: dict[int, int] = {}  # id of an op -> number of the first equal op
         self._first: dict[Op, int] = {}
-        self._alive: list[Any] = []  # whose ids are in use
-        self.bytes = 0  # of arrays that are remembered
+        self._alive: list[Any] = []  # objects whose ids are keys
+        self.bytes = 0  # bytes of the arrays that are remembered
 
     def images(self, batch: Size, channels: int, side: Size) -> Shape:
         size = (batch.base, batch.slope) if isinstance(batch, Line) else id(batch)

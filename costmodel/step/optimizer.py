@@ -1,4 +1,4 @@
-"""Optimizers: what they keep beside each parameter that trains, and what they make while they update it."""
+"""Optimizers: what they keep for each parameter that trains, and what they allocate while they update it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from ..errors import check_name
 from ..sizes.size import Size, maximum, nbytes
 
-# When a tensor that an update makes is let go: with its last statement, with the parameter, or with the next parameter.
+# When a tensor that an update makes is freed: at once, after its parameter, or during the next parameter's update.
 AT_ONCE, WITH_PARAMETER, WITH_NEXT = "at once", "with its parameter", "with the next parameter"
 
 
 class Temporary(NamedTuple):
     """A tensor that the update makes for each parameter: of the parameter's shape, or a Python number as a tensor.
 
-    why: what it is for. let_go: when it is let go, and gone: why, in a word.
+    why: what it is for. let_go: when it is freed. gone: why it is freed then, in a word.
     """
 
     why: str
@@ -24,11 +24,12 @@ class Temporary(NamedTuple):
 
 
 class Optimizer(NamedTuple):
-    """One of torch.optim's, with its default options.
+    """An optimizer of torch.optim, with its default options.
 
-    torch_class, torch_options: its class there, and arguments beside the parameters. slots: state tensors of the
-    parameter's own shape and type. counters: float32 step counts, one each per parameter tensor. update: the tensors
-    that the update makes for each parameter, in order; what outlives its parameter goes once the next one's are made.
+    torch_class, torch_options: its class there, and arguments besides the parameters. slots: number of state tensors
+    per parameter, of its shape and type. counters: number of float32 step counts per parameter tensor. update: the
+    tensors that the update makes for each parameter, in order; one that outlives its parameter is freed after the next
+    parameter's tensors are made.
     """
 
     name: str
@@ -40,18 +41,18 @@ class Optimizer(NamedTuple):
     update: tuple[Temporary, ...] = ()
 
     def state_bytes(self, elements: int, tensors: int, bits: int = 32) -> int:
-        """Bytes of state for `elements` trained parameters in `tensors` tensors."""
+        """Bytes of state for `elements` trained numbers of `bits` bits in `tensors` tensors."""
         return self.slots * nbytes(elements, bits) + 4 * self.counters * tensors
 
     @property
     def overlaps(self) -> bool:
-        """Whether something of one parameter's update is still there during the next one's."""
+        """Whether a tensor of one parameter's update is still alive during the next parameter's."""
         return any(made.let_go == WITH_NEXT for made in self.update)
 
     def update_bytes(self, size: Size, before: Size, number: int) -> Size:
-        """The highest level while a parameter of `size` bytes is updated.
+        """Peak bytes while a parameter of `size` bytes is updated.
 
-        before: bytes of the parameter before, 0 for the first one. number: bytes of a Python number as a tensor.
+        before: bytes of the previous parameter, 0 for the first one. number: bytes of a Python number as a tensor.
         """
         level = highest = before * sum(made.let_go == WITH_NEXT for made in self.update)
         for made in self.update:
@@ -62,7 +63,7 @@ class Optimizer(NamedTuple):
 
 
 NUMBER = Temporary("a number and its tensor", is_number=True)
-# denom = (exp_avg_sq.sqrt() / bias_correction2_sqrt).add_(eps); the name is bound until the next parameter's is made.
+# denom = (exp_avg_sq.sqrt() / bias_correction2_sqrt).add_(eps); `denom` is alive until the next parameter's is made.
 DENOMINATOR = (
     Temporary("square root of the second moment", WITH_PARAMETER, "divided"),
     Temporary("denominator", WITH_NEXT, "replaced"),
@@ -84,6 +85,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def find(name: str) -> Optimizer:
-    """The optimizer of this name; raises CostmodelError for an unknown one."""
+    """The optimizer of this name. Raises CostmodelError for an unknown name."""
     check_name("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name]

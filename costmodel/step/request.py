@@ -1,4 +1,4 @@
-"""What is asked of an estimate, and what is asked where nothing is said."""
+"""The request for an estimate, and the defaults of its arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .optimizer import Optimizer
 
 
 class DType(NamedTuple):
-    """The data type of a network held wholly in it."""
+    """The data type of a whole network."""
 
     name: str
     bits: int
@@ -20,7 +20,7 @@ class DType(NamedTuple):
 
 DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16", 16), DType("float16", 16))}
 
-#: What is asked where nothing is said, by the arguments' names in public calls. None: the network's own.
+#: Defaults of the arguments of public calls, by name. None: the network's own value.
 DEFAULTS = MappingProxyType(
     {
         "strategy": "full",
@@ -36,7 +36,7 @@ DEFAULTS = MappingProxyType(
 
 
 class Request(NamedTuple):
-    """What is asked of an estimate.
+    """A request for an estimate, checked and parsed.
 
     batch: images in a (micro-)step; resolution: their height and width; accumulate: micro-steps between updates.
     """

@@ -1,4 +1,4 @@
-"""What is there before a step: parameters and what stays with them from step to step, and the images."""
+"""Bytes that exist before a step: parameters, what stays with them from step to step, and the images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .request import Request
 class Resident(NamedTuple):
     """Bytes of some parameters, and of what stays with them from step to step.
 
-    gradients: of all that train; they stay only where a step adds to those of earlier ones (accumulates).
+    gradients: of all parameters that train. accumulates: gradients of earlier micro-steps exist before the step.
     """
 
     parameters: int
@@ -24,12 +24,12 @@ class Resident(NamedTuple):
 
     @property
     def beside_parameters(self) -> int:
-        """What is there before a step beside the parameters."""
+        """Bytes that exist before a step besides the parameters."""
         return self.buffers + self.optimizer + self.gradients * self.accumulates
 
 
 def resident(parameters: Iterable[tuple[Shape, bool]], buffers: Iterable[Extra], request: Request) -> Resident:
-    """What stays with parameters, each a (shape, whether it trains), and with buffers: of a network, or of a part."""
+    """The Resident of a network or of a part. parameters: (shape, whether it trains)."""
     item, shapes = request.dtype.bits // 8, list(parameters)
     trained = [numel(shape) for shape, trains in shapes if trains]
     return Resident(

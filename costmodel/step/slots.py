@@ -1,4 +1,4 @@
-"""Where the size of each storage stands in one flat list: the same class numbers the slots and fills them."""
+"""Slots: positions of storages' sizes in one flat list. One class both numbers the slots and fills them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..sizes.size import Size
 class Slots:
     """The slots of a step, in groups of consecutive numbers.
 
-    values: of every value, and of its gradient. kept: of every tensor kept. parameters: of every parameter that trains,
-    and of its gradient. forward, backward: of every node, its scratch beyond its results. after: of every node, what
-    its backward takes after it has handed on its gradients. stopped: of every rerun, what it makes for nobody in the op
-    in whose midst it stops. item: one number of the network's data type. number: a Python number in arithmetic with a
-    tensor. whole: the frozen prefix's result for the whole batch, where the prefix runs on slices.
+    values: one for each value and its gradient. kept: for each kept tensor. parameters: for each parameter that trains
+    and its gradient. forward, backward: for each node's scratch in the two passes. after: for the scratch of each
+    node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: one
+    number of the network's data type. number: a Python number in arithmetic with a tensor. whole: the frozen prefix's
+    result for the whole batch, if the prefix runs on slices.
     """
 
-    #: The order in which the groups stand, which decides nothing; those of scratch, within an op, stand together.
+    #: The order of the groups is arbitrary, but the groups of scratch must be neighbours.
     GROUPS = ("values", "kept", "parameters", "forward", "backward", "after", "stopped", "item", "number", "whole")
 
     def __init__(self, values: int, kept: int, parameters: int, nodes: int, reruns: int) -> None:
@@ -30,7 +30,7 @@ class Slots:
         self.item, self.number, self.whole = (self._first[name] for name in ("item", "number", "whole"))
 
     def value(self, v: int) -> int:
-        """Slot of a value, or of its gradient."""
+        """Slot of a value and of its gradient."""
         return self._first["values"] + v
 
     def kept(self, k: int) -> int:
@@ -38,7 +38,7 @@ class Slots:
         return self._first["kept"] + k
 
     def parameter(self, p: int) -> int:
-        """Slot of the p-th parameter that trains, or of its gradient."""
+        """Slot of the p-th parameter that trains, and of its gradient."""
         return self._first["parameters"] + p
 
     def forward(self, node: int) -> int:
@@ -50,15 +50,15 @@ class Slots:
         return self._first["backward"] + node
 
     def after(self, node: int) -> int:
-        """Slot of what a node's backward takes after it has handed on its gradients."""
+        """Slot of the scratch of a node's epilogue."""
         return self._first["after"] + node
 
     def stopped(self, rerun: int) -> int:
-        """Slot of what the op in whose midst a rerun stops makes for nobody."""
+        """Slot of what the op in which a rerun stops allocates and nobody receives."""
         return self._first["stopped"] + rerun
 
     def filled(self, sizes: Mapping[str, Sequence[Size]]) -> list[Size]:
-        """The sizes of all slots in one list, from those of each group. Raises ValueError where one does not fit."""
+        """The sizes of all slots in one list. sizes: by group. Raises ValueError if a group's number is wrong."""
         found = {name: len(group) for name, group in sizes.items()}
         if found != self.counts:
             raise ValueError(f"sizes for {found} slots; there are {self.counts}")

@@ -1,4 +1,4 @@
-"""Storages with reference counts: what is held is allocated, and every change is an event."""
+"""Storages with reference counts. A storage is alive while it has a holder; allocation and release are events."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ SomeStorage = TypeVar("SomeStorage", bound="int | None")
 
 
 class Storages:
-    """The storages of a step. A storage is a number; None stands for one that is not the step's own.
+    """The storages of a step. A storage is a number; None stands for one from outside the step.
 
-    phase, node: whose work it is that is being written down.
+    phase, node: the phase and the node of the events that are being written down.
     """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.phase, self.node = FORWARD, 0
-        self._slots: list[int] = []  # of each storage
+        self._slots: list[int] = []  # slot of each storage
         self._categories: list[str] = []
         self._holders: list[int] = []
 
     def new(self, slot: int, category: str, why: str) -> int:
-        """A storage that is allocated now, with one holder."""
+        """Allocate a storage, with one holder."""
         storage = len(self._slots)
         self._slots.append(slot)
         self._categories.append(category)
@@ -32,13 +32,13 @@ class Storages:
         return storage
 
     def hold(self, storage: SomeStorage) -> SomeStorage:
-        """The storage, with one more holder."""
+        """Add a holder to a storage. Returns the storage."""
         if storage is not None:
             self._holders[storage] += 1
         return storage
 
     def drop(self, storage: int | None, why: str) -> None:
-        """One holder lets go; the last one releases the storage."""
+        """Remove a holder; without holders the storage is released."""
         if storage is None:
             return
         self._holders[storage] -= 1
@@ -47,7 +47,7 @@ class Storages:
             self.events.append(Event(self.phase, self.node, slot, -1, storage, category, why))
 
     def passing(self, slot: int, why: str) -> None:
-        """A buffer that comes and goes."""
+        """Allocate a buffer and release it at once."""
         self.drop(self.new(slot, SCRATCH, why), why)
 
     def is_shared(self, storage: int) -> bool:

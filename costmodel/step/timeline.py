@@ -1,15 +1,17 @@
 """One training step as a list of allocations and releases, in the order in which PyTorch makes them.
 
-The order does not depend on sizes, so it is compiled once per graph. Pricing it is one gather and one running sum.
+The order does not depend on sizes, so it is compiled once per graph. Pricing it takes one gather and one running sum.
 
-What decides it, all measured on torch 2.13:
-- A module's call holds its inputs until it returns; other values go after their last reader.
+What decides the order, all measured on torch 2.13:
+- A module's call holds its inputs until it returns; other values are freed after their last reader.
   (torch.nn.Module._call_impl)
-- Backward runs the nodes in the reverse of their forward order. Of each, in this order: the gradients are made, the
-  gradient that came in is let go, then what the node kept, and only then are the results handed on.
+- Backward runs the nodes in the reverse of their forward order. For each node, in this order: the gradients are made,
+  the incoming gradient is freed, then what the node kept; only then are the new gradients passed on.
   (torch/csrc/autograd/engine.cpp: call_function, release_variables, InputBuffer::add)
-- Where gradients meet, the second is added into the first if nobody else holds that one; else a third is made.
-- A parameter's first gradient becomes `.grad` as it is; with gradient accumulation later ones are added and let go.
+- When a value gets a second gradient, it is added into the first if nobody else holds the first; else a third tensor
+  is made.
+- A parameter's first gradient becomes `.grad` without a copy; with gradient accumulation later ones are added to it and
+  freed.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def compile(
 ) -> Timeline:
     """The events of a step.
 
-    accumulate: the gradients of earlier micro-batches are there, and the step is the last micro-batch's.
+    accumulate: gradients of earlier micro-batches exist, and the step is the one of the last micro-batch.
     sliced: the frozen prefix runs on more than one slice of the batch.
     """
     trained = [key for key, (_, trains) in graph.parameters.items() if trains]
@@ -49,7 +51,7 @@ def compile(
 
 
 def update(optimizer: Optimizer, parameters: int, slots: Slots, storages: Storages) -> None:
-    """What the optimizer makes for each parameter that trains, and when it lets that go."""
+    """Write down what the optimizer makes for each parameter that trains, and when it frees that."""
     storages.phase = UPDATE
     previous: list[tuple[int, str]] = []
     for p in range(parameters):

@@ -1,4 +1,4 @@
-"""The only walker: it reads a strategy's graph once and prices it. Nothing is run."""
+"""The only walker: it reads a strategy's graph once and prices it, without running anything."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .timeline import Moves, compile
 def analyze(network: Network, request: Request, formulas: Formulas = Formulas()) -> Estimate:
     """The cost of one step: shapes, then what is kept, then work and memory.
 
-    The request's batch and resolution are ints, or arrays over a grid (batch (1, B), resolution (R, 1)), the batch also
-    a line: so are all sizes then. formulas: evaluates those of the ops. Raises CostmodelError for a bad request, and
-    Uneven where the course of the step is not the same in a whole grid. Of a grid the caller must know that its largest
-    corner fits into 64 bits.
+    The request's batch and resolution are ints, or arrays over a grid (batch (1, B), resolution (R, 1)); the batch may
+    also be a line. All sizes of the result are then of the same kind. formulas: evaluates the ops' formulas. Raises
+    CostmodelError for a bad request, and Uneven if the order of events is not the same in a whole grid. For a grid the
+    caller must make sure that its largest corner fits into 64 bits.
     """
     chosen = find(request.convention)
     try:
@@ -47,7 +47,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     again = reruns(graph, chosen.measurable)
     work = partial(work_of, graph, shapes, again, chosen.elementwise, formulas)
     memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, formulas) if chosen.measurable else None
-    first = sum(one.rerun is None for one in kept)  # the others are made anew in the backward pass
+    first = sum(one.rerun is None for one in kept)  # reruns make the others in the backward pass
     kept, kept_shapes, kept_bytes = kept[:first], kept_shapes[:first], kept_bytes[:first]
     count = chosen.memory
     own = partial(count, graph, shapes, kept, kept_bytes, request.dtype.bits // 8) if count else None
@@ -59,7 +59,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
 
 
 class Misfit(CostmodelError):
-    """An op does not take the shapes that it is given. node: whose op."""
+    """An op does not take the shapes of its inputs. node: the op's node."""
 
     def __init__(self, node: Node, error: CostmodelError) -> None:
         super().__init__(f"node {node.name!r} ({node.op.kind}): {error}")
@@ -71,7 +71,7 @@ def shapes_of(
 ) -> tuple[Shape, ...]:
     """The shape of every value, for a batch of images (N, C, H, W). Raises Misfit, which names the node.
 
-    nodes: only those of so many nodes.
+    nodes: only of the outputs of the first `nodes` nodes.
     """
     shapes: list[Shape] = [images]
     try:
@@ -85,7 +85,7 @@ def shapes_of(
 def price(
     graph: Graph, kept: tuple[Kept, ...], shapes: tuple[Shape, ...], item_bits: int, formulas: Formulas = Formulas()
 ) -> tuple[tuple, tuple]:
-    """Shapes and bytes of what is kept; `item_bits` are those of the network's data type."""
+    """Shapes and bytes of what is kept. item_bits: bits of a number of the network's data type."""
     found, sizes = [], []
     extras_of = -1
     bits: int | None
@@ -112,7 +112,7 @@ def work_of(
     counted: Elementwise | None = None,
     formulas: Formulas = Formulas(),
 ) -> tuple[NodeWork, ...]:
-    """The arithmetic of every node: its forward pass, and the gradients that are demanded.
+    """The arithmetic of every node, in its forward pass and in its demanded gradients.
 
     again: the reruns. counted: a convention's own elementwise work.
     """
@@ -140,7 +140,7 @@ def work_of(
 
 
 def broadcast_inputs(graph: Graph, shapes: tuple[Shape, ...]) -> frozenset[tuple[int, str]]:
-    """(node, input) of all inputs that are smaller than the output."""
+    """(node, input) of all inputs that are broadcast, thus smaller than the output."""
     return frozenset(
         (i, name)
         for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads))
@@ -158,7 +158,7 @@ def memory_of(
     request: Request,
     formulas: Formulas = Formulas(),
 ) -> Memory:
-    """The timeline of the step and the size of each of its storages."""
+    """The timeline of the step and the size of each of its slots."""
     bits, target = request.dtype.bits, request.target
     item = bits // 8
     prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
@@ -185,7 +185,7 @@ def memory_of(
     whole = formulas.nbytes(shapes[prefix], bits)
     stopped = []
     for rerun in reruns(graph):
-        if rerun.whole:  # the dispatcher never sees the output of an op that is left while it runs
+        if rerun.whole:  # the dispatcher does not see the output of an op that stops while it runs
             stopped.append(values[rerun.last + 1] if target.counts_unseen else 0)
         else:
             stopped.append(scratches[rerun.last].stopped)

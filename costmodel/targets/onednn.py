@@ -1,4 +1,4 @@
-"""What PyTorch's convolution allocates on a CPU beside its results: copies in other memory formats, and scratch.
+"""What PyTorch's convolution allocates on a CPU besides its results: copies in other memory formats, and scratch.
 
 This file states facts about torch, each with its reason, and does not import it. Most convolutions run in oneDNN, some
 small ones in PyTorch's own loops. oneDNN's vectors hold 16 channels with AVX512, 8 with AVX2. It copies contiguous

@@ -23,12 +23,12 @@ from .formula import Formula
 class Result(Enum):
     """Whose memory an op's output uses."""
 
-    NEW = "a tensor of its own"
-    VIEW = "the input seen again: a reshape, a dropout that is off"
+    NEW = "a new tensor"
+    VIEW = "a view of the input: a reshape, a dropout that is off"
     #: The input's gradient is assembled from the gradients of all pieces, which are held until then.
-    PIECE = "one of several views made at once, by torch.split, torch.chunk or torch.unbind"
-    INPLACE = "the first input's, which it overwrites"
-    RESIDENT = "a parameter's or buffer's of the network, there before the step"
+    PIECE = "one of several views that torch.split, torch.chunk or torch.unbind make at once"
+    INPLACE = "the first input's memory, which the op overwrites"
+    RESIDENT = "the memory of a parameter or buffer of the network, which exists before the step"
 
     @property
     def is_view(self) -> bool:

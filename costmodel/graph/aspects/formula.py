@@ -2,7 +2,7 @@
 
 Words:
 - An operand is an input, named as in `inputs`, the output, named "y", or a parameter, buffer or extra, by its own name.
-- An extra is a tensor that the forward pass makes beside the output: a mask, say, or batch statistics.
+- An extra is a tensor that the forward pass makes besides the output: a mask, say, or batch statistics.
 - A gradient has the name of its operand: "x", "weight", "bias".
 - A gradient needs the operands that its formula reads at backward time.
 - A carrier is an operand from which an extra can be recovered, so that the extra needs no storage of its own.
@@ -20,7 +20,7 @@ SomeOp = TypeVar("SomeOp", bound="Formula")
 
 
 class Extra(NamedTuple):
-    """A tensor that an op's forward pass makes beside its output, such as a mask or batch statistics."""
+    """A tensor that an op's forward pass makes besides its output, such as a mask or batch statistics."""
 
     shape: Shape
     bits: int | None = None  # per element; None: the network's own data type
@@ -55,7 +55,7 @@ class Formula:
         return {}
 
     def buffers(self) -> dict[str, Extra]:
-        """Shapes and bits of the buffers by name: tensors that a module of this op holds beside its parameters."""
+        """Shapes and bits of the buffers by name: tensors that a module of this op holds besides its parameters."""
         return {}
 
     def extras(self, *xs: Shape) -> dict[str, Extra]:
@@ -75,7 +75,7 @@ class Formula:
         raise NotImplementedError
 
     def given_bytes(self, batch: Size) -> Size:
-        """Bytes of what the caller provides beside the inputs before the step: the targets of a loss."""
+        """Bytes of what the caller provides besides the inputs before the step: the targets of a loss."""
         return 0
 
     @property

@@ -1,7 +1,7 @@
-"""What the kernels of an op allocate beside its results.
+"""What the kernels of an op allocate besides its results.
 
 Words:
-- A setting is what an op's scratch depends on beside shapes: the target, the data type, the demanded gradients, the
+- A setting is what an op's scratch depends on besides shapes: the target, the data type, the demanded gradients, the
   memory order of the tensors (targets/setting.py).
 - Scratch is memory that an op allocates and frees while it runs. It is counted at its peak, beyond the results.
 - An op's epilogue is the part of its backward that runs after it has passed on its gradients, in autograd nodes of its
