@@ -16,6 +16,13 @@ from costmodel.frontends.modules.packages import imported  # noqa: E402
 imported("torchvision")  # so that tests can import it, and timm, whether or not its C library fits torch
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """Exempts what exists before a file's tests from the garbage collector, which every `validate` calls."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Seeds torch, so that each test draws the same random numbers whichever tests ran before it."""
@@ -44,8 +51,3 @@ def onnx_file(tmp_path):
         return str(path)
 
     return write
-
-
-def pytest_collection_finish():
-    """Exempts what is imported so far from the garbage collector, which every `validate` runs."""
-    gc.freeze()

@@ -37,7 +37,7 @@ def strategies(name):
 def rotated(names, strategies, each):
     """All pairs of network and strategy; `each` pairs of a network run by default, the others as slow cases.
 
-    The default pairs are chosen so that every strategy is among them. strategies: a function of a network's name.
+    The default pairs take strategies in turn, so that many are among them. strategies: a function of a network's name.
     """
     often = {
         (name, strategies(name)[(i + 3 * k) % len(strategies(name))])

@@ -58,10 +58,9 @@ def torchvision(text):
     return {"torchvision/__init__.py": text, "torchvision/extension.py": ""}
 
 
-@pytest.mark.parametrize("before", ["", "try:\n    import torchvision\nexcept RuntimeError:\n    pass\n"],
-                         ids=["at first", "after an import that failed"])  # fmt: skip
-def test_a_c_library_that_does_not_fit_is_done_without(run_with, before):
-    code = before + (
+def test_a_c_library_that_does_not_fit_is_done_without(run_with):
+    code = (
+        "try:\n    import torchvision\nexcept RuntimeError:\n    pass\n"  # what was half imported is in nobody's way
         "import costmodel\n"
         "assert costmodel.load('late:build').graph.classifier == '3'\n"
         "assert costmodel.load('timm:net').graph.classifier == '3'\n"

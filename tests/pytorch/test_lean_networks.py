@@ -9,7 +9,7 @@ import references
 import torch
 import torchvision.ops
 from real import NETWORKS as BATCH_NORM_NETWORKS
-from real import configured, saved_by_a_step, seldom
+from real import configured, rotated, saved_by_a_step, seldom
 from timm.layers import SqueezeExcite
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -317,8 +317,10 @@ def moving_statistics(module):
     return {f"{path}.{name}" for path, part in norms.items() for name, _ in part.named_buffers()}
 
 
-@pytest.mark.parametrize("strategy", ["bias", "blocks:2", "mobiletl:2", "last", "tinytl-l", "norm+last"])
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "proxyless_mobile_tinytl"])
+@pytest.mark.parametrize("name, strategy", rotated(
+    ["mobilenet_v3_small", "proxyless_mobile_tinytl"],
+    lambda name: ("bias", "blocks:2", "mobiletl:2", "last", "tinytl-l", "norm+last"), 2,
+))  # fmt: skip
 def test_a_step_changes_what_trains_and_nothing_else(name, strategy):
     stock, module = stock_and_lean(name, strategy)
     flags = {key: p.requires_grad for key, p in module.named_parameters()}
@@ -357,8 +359,10 @@ def test_a_copy_trains_alike_and_apart(strategy):
     assert all(p.grad is None for p in module.parameters())
 
 
-@pytest.mark.parametrize("strategy", ["bias", "last", "mobiletl:2", "tinytl-lb", "full"])
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v4_conv_small", "proxyless_mobile_tinytl"])
+@pytest.mark.parametrize("name, strategy", rotated(
+    ["mobilenet_v3_small", "mobilenet_v4_conv_small", "proxyless_mobile_tinytl"],
+    lambda name: ("bias", "last", "mobiletl:2", "tinytl-lb", "full"), 2,
+))  # fmt: skip
 def test_a_checkpoint_of_the_stock_module_loads(name, strategy):
     stock, lean = (realize(name, strategy, convention) for convention in ("torch", "lean"))
     checkpoint = tensors(drawn(stock))

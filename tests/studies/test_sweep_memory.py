@@ -34,7 +34,7 @@ def does_not_grow(small, large):
 
 
 def test_memory_of_a_chunked_sweep_does_not_grow():
-    assert does_not_grow(*(cells_and_memory(["full", "last"], batches) for batches in (2048, 8192)))
+    assert does_not_grow(*(cells_and_memory(["full", "last"], batches) for batches in (1024, 4096)))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
