@@ -3,8 +3,8 @@
 import gc
 import os
 
-# Before torch is imported, which reads them: small maps gain nothing from more threads, and threads that spin while
-# they wait cost twentyfold on a busy machine. The suite passes on more, too: OMP_NUM_THREADS=2 pytest.
+# Set before the import of torch, which reads them. Small maps gain nothing from more threads, and threads that spin
+# while they wait make a busy machine twenty times slower. The suite passes with more too: OMP_NUM_THREADS=2 pytest.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -13,19 +13,19 @@ import torch  # noqa: E402
 
 from costmodel.frontends.modules.packages import imported  # noqa: E402
 
-imported("torchvision")  # so that the tests may import it, and timm, whether or not its C library fits torch
+imported("torchvision")  # so that tests can import it, and timm, whether or not its C library fits torch
 
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen():
-    """What is there before a file's tests stays: the garbage collector, which `validate` calls, passes over it."""
+    """Exempts what exists before a file's tests from the garbage collector, which every `validate` calls."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Each test draws the same random numbers, whichever tests ran before it."""
+    """Seeds torch, so that each test draws the same random numbers whichever tests ran before it."""
     torch.manual_seed(0)
 
 

@@ -1,4 +1,4 @@
-"""Networks of any number of blocks."""
+"""A network with any number of blocks."""
 
 SPEC = """\
 network: deep
@@ -15,5 +15,5 @@ tail:
 
 
 def deep(spec_file, repeat):
-    """The path of a network of so many blocks."""
+    """The path of a spec with `repeat` blocks."""
     return spec_file(SPEC.format(repeat=repeat), f"deep{repeat}.yaml")

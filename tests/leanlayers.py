@@ -1,4 +1,4 @@
-"""How a lean layer is held against the stock one: results, gradients, bytes kept."""
+"""Compares lean layers with stock ones: results, gradients, bytes kept."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def images(channels=8, size=7, layout=torch.contiguous_format, dtype=torch.float
 
 
 def kept(module, x):
-    """Bytes of the distinct storages that a forward pass keeps, those of the module and x left out."""
+    """Bytes of the distinct storages that a forward pass keeps, without those of the module and of x."""
     own = {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers(), x]}
     storages = {}
 
@@ -39,7 +39,10 @@ def keeps_input(module, x):
 
 
 def run(module, x, g=None, inplace=False):
-    """The output, and the gradients of the input and of what trains."""
+    """The output, and the gradients of the input and of the trained parameters.
+
+    g: gradient of the output. inplace: whether the module may overwrite its input.
+    """
     x = x.detach().clone().requires_grad_(True)
     y = module(x.clone() if inplace else x)
     g = torch.linspace(-2, 2, y.numel()).to(y.dtype).view(y.shape) if g is None else g

@@ -1,4 +1,4 @@
-"""Modules of torch that tests trace, and each training strategy set up on one by flags and modes alone."""
+"""Torch modules that tests trace, and training strategies set up on them by flags and modes alone."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ STRATEGIES = ("full", "last", "norm+last", "bias", "blocks:3")
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
-#: The families of mobile networks, and others as the proof that nothing is made for them alone.
+#: Network: (batch, resolution). The families of mobile networks, and others, to show that nothing is special to those.
 SLOW = {
     **{f"torchvision:{name}": (3, 97) for name in (
         "mobilenet_v3_large", "mnasnet1_0", "mnasnet0_5", "efficientnet_b1", "efficientnet_v2_s", "resnet50",
@@ -38,7 +38,7 @@ SLOW = {
 
 
 def configure(module, strategy, graph):
-    """A strategy by flags and modes alone, on a module whose blocks and classifier the graph names."""
+    """The module, set up for a strategy by flags and modes alone; the graph names its blocks and classifier."""
     name, _, count = strategy.partition(":")
     module.train().requires_grad_(name == "full")
     norms = [part for part in module.modules() if isinstance(part, NORMS)]
@@ -65,7 +65,7 @@ def step_of(module, batch, resolution):
 
 
 class Net(nn.Module):
-    """A body between two convolutions and a classifier."""
+    """A convolution, a body given as a function of (module, x), a mean, and a linear classifier."""
 
     def __init__(self, *parts, body=None):
         super().__init__()

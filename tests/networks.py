@@ -1,4 +1,4 @@
-"""Random networks, as hypothesis draws them; and what holds an estimate of one against a real run."""
+"""Random networks, drawn by hypothesis, and the comparison of their estimates with real runs."""
 
 import json
 import tempfile
@@ -35,7 +35,7 @@ NORMS = st.one_of(
 )
 
 
-# Widths are multiples of 8 and ratios of 1/2, so that every number of channels divides into a norm's groups.
+# Widths are multiples of 8 and ratios multiples of 1/2, so that a norm's groups divide every number of channels.
 WIDTHS = st.sampled_from([8, 16, 24, 40])
 
 
@@ -48,7 +48,7 @@ EXPANSIONS = st.one_of(
 
 @st.composite
 def stages(draw):
-    """A row of blocks of any kind."""
+    """A spec's row of `stages`, with blocks of any kind."""
     row = {
         "out": draw(WIDTHS),
         "repeat": draw(st.integers(1, 2)),
@@ -68,7 +68,7 @@ def stages(draw):
 
 @st.composite
 def block_networks(draw):
-    """A spec of inverted residual blocks: stem, stages, and a tail with a pooling of some kind."""
+    """A spec of blocks: stem, stages, and a tail with some kind of pooling."""
     pooling = [
         [{"op": "adaptive_avg_pool2d", "at": "pool"}, {"op": "flatten", "at": "flatten"}],
         [{"op": "mean", "axes": [2, 3], "at": "mean"}],
@@ -113,7 +113,7 @@ def block_networks(draw):
 
 
 def layers(draw, channels):
-    """One op with its fields for a map of so many channels, and the channels that it makes."""
+    """One op with its fields, for an input with `channels` channels, and the channels of its output."""
     kind = draw(st.sampled_from(["conv2d", "conv2d", "norm", "activation", "activation", "pool", "noise"]))
     if kind == "conv2d":
         out = draw(st.sampled_from([8, 12, 16]))
@@ -152,11 +152,11 @@ OVERWRITABLE = ("conv2d", "batch_norm", "group_norm", "avg_pool2d", "max_pool2d"
 
 @st.composite
 def node_networks(draw):
-    """A spec that lists its nodes: blocks of chained ops with sums and products of earlier values in the block."""
+    """A spec that lists its nodes: blocks of chained ops, with sums and products of earlier values in the block."""
     nodes, blocks, last, channels, previous = [], [], "input", 3, ""
     for block in range(draw(st.integers(1, 3))):
         blocks.append(f"block{block}")
-        alive = [last] if last != "input" else []  # what an add or a mul may still read: not what was overwritten
+        alive = [last] if last != "input" else []  # values not overwritten, which an add or a mul may still read
         for i in range(draw(st.integers(1, 5))):
             name = f"block{block}.{i}"
             joins = draw(st.booleans()) and i > 0 and bool(alive)
@@ -172,7 +172,7 @@ def node_networks(draw):
                     alive.remove(last)
                 fields["inputs"] = [last]
                 if fields["op"] in ("conv2d", "avg_pool2d", "max_pool2d"):
-                    alive = []  # the map may have another shape: what was before fits no more
+                    alive = []  # the shape may change, so earlier values no longer fit
                 channels = channels_after
             nodes.append({"name": name, **fields})
             last, previous = name, fields["op"]
@@ -198,7 +198,7 @@ STRATEGIES = st.sampled_from(["full", "last", "norm+last", "bias", "inference", 
 
 
 def loaded(spec):
-    """The network of a spec, by way of a file."""
+    """The network of a spec, loaded from a file; rejects the draw if a layer has no output."""
     text = json.dumps(spec, indent=1)  # which is YAML too
     note(text)
     with tempfile.TemporaryDirectory() as folder:
@@ -207,7 +207,7 @@ def loaded(spec):
         try:
             return costmodel.load(str(path))
         except CostmodelError as error:
-            assert "no output: the " in str(error)  # a kernel met a map that had become too small
+            assert "no output: the " in str(error)  # a map became too small for a kernel
             reject()
 
 

@@ -20,7 +20,7 @@ def number(name, value):
 
 
 def node(operator, reads, makes, name=None, **attributes):
-    """A node; reads, makes: names with blanks between, "_" for one that is left out."""
+    """A node. reads, makes: names of its inputs and outputs, separated by blanks; "_" for one that is left out."""
     inputs, outputs = (["" if each == "_" else each for each in names.split()] for names in (reads, makes))
     return helper.make_node(operator, inputs, outputs, name=name or outputs[0], **attributes)
 
@@ -38,7 +38,10 @@ HEAD = [tensor("fc.weight", 5, 8), tensor("fc.bias", 5)]
 
 
 def around(body, tensors=(), channels=8, **rest):
-    """A stem of 8 channels, nodes that take `x` to `y` of so many, a mean and a linear layer of 5 classes."""
+    """A model: a stem with 8 channels, the nodes `body` from `x` to `y`, a mean and a linear layer with 5 classes.
+
+    tensors: of the body. channels: of `y`.
+    """
     stem = node("Conv", "images stem.weight stem.bias", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     tail = [node("GlobalAveragePool", "y", "pooled"), node("Flatten", "pooled", "flat"),
             node("Gemm", "flat fc.weight fc.bias", "logits", transB=1)]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The examples that ops bring, and how one of them is run for real."""
+"""The ops' own examples, and the means to run one of them for real."""
 
 from itertools import combinations, product
 
@@ -9,7 +9,7 @@ from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
 from costmodel.pytorch import library
 
-MORE = (  # configurations that matter in networks, beside the ops' own examples
+MORE = (  # more configurations that occur in networks
     (Mul(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),
     (Add(inplace=True), (2, 8, 5, 3), (2, 8, 1, 1)),
     (Conv2d(8, 8, (1, 7), padding=(0, 3), groups=4), (2, 8, 5, 9)),
@@ -26,7 +26,7 @@ def name_of(value):
     return str(value).replace(" ", "")
 
 
-# Lean forms take a place where these are frozen; the folded ones stand where nothing is differentiated.
+# Lean ops are used only if these parameters are frozen; the folded ones only where nothing is differentiated.
 FROZEN = {
     "shift_norm": {"weight"},
     "lean_group_norm": {"weight"},
@@ -49,7 +49,7 @@ def layer_of(op):
 
 
 def demands(op):
-    """Every (inputs that want a gradient, parameters that train) that the op can meet."""
+    """Every pair (inputs that need a gradient, parameters that train) that can occur for the op."""
     if op.kind in WITHOUT_BACKWARD:
         return [(frozenset(), frozenset())]
     inputs = set(op.inputs) - set(op.shape_only)
@@ -57,7 +57,7 @@ def demands(op):
 
 
 def inputs_of(op, shapes):
-    """Tensors for an op; where only their shape counts, or they are indices, of integers."""
+    """Input tensors for an op: integers where only the shape counts (indices, say), else random numbers."""
     return [
         torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape)
         for name, shape in zip(op.inputs, shapes)

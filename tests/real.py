@@ -1,4 +1,4 @@
-"""What a real torch run keeps, counted without the package under test; and what its tests run on."""
+"""Bytes that a real torch run keeps, counted without the package under test; and the cases of such tests."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 #: Three (batch, resolution) pairs for every network: odd sizes, and a batch of one.
 PAIRS = ((2, 65), (3, 97), (1, 129))
-BLOCKS = {  # of each network, counted in its reference implementation
+BLOCKS = {  # number of blocks of each network, counted in its reference implementation
     "mobilenet_v2": 17,
     "mobilenet_v3_small": 11,
     "mobilenet_v3_large": 15,
@@ -25,19 +25,19 @@ NETWORKS = tuple(BLOCKS)
 
 
 def seldom(*cases):
-    """Cases of a test that show again what others show, as parameters: they run with `-m slow`."""
+    """Cases of a test that add little to the others, as parameters that run only with `-m slow`."""
     return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
 
 
 def strategies(name):
-    """Every strategy on the network, with K at both ends and between."""
+    """Every strategy for a network, with the lowest, the highest and one other K."""
     return ["full", "last", "norm+last", "bias", "blocks:1", "blocks:5", f"blocks:{BLOCKS[name]}", "inference"]
 
 
 def rotated(names, strategies, each):
-    """Pairs of networks and strategies: `each` of every network, the strategies in turn, and all others as slow ones.
+    """All pairs of network and strategy; `each` pairs of a network run by default, the others as slow cases.
 
-    strategies: of a network's name.
+    The default pairs take strategies in turn, so that many are among them. strategies: a function of a network's name.
     """
     turns = [(i + k * len(names), name) for i, name in enumerate(names) for k in range(each)]
     often = {(name, strategies(name)[turn % len(strategies(name))]) for turn, name in turns}
@@ -59,21 +59,21 @@ def configured(name, strategy):
 
 
 def saved_bytes(run, module=None):
-    """Bytes of the distinct storages that autograd keeps of what `run` returns, parameters and buffers left out."""
+    """Bytes of the distinct storages that autograd keeps for what `run` returns, without the module's own tensors."""
     tensors = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
     own = {tensor.untyped_storage().data_ptr() for tensor in tensors}
-    kept = {}  # holds the storages, so that no address is given out twice
+    kept = {}  # storages by address; while they are held, no address is used twice
 
     def pack(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage
-        return tensor.detach()  # a result itself would hold the graph that holds it
+        return tensor.detach()  # without detach, the tensor would hold the graph that holds it
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         result = run()
     nodes, seen = [result.grad_fn], set()
-    while nodes:  # hooks are not shown the Python numbers that x * number and x / number keep
+    while nodes:  # hooks do not see the Python numbers that x * number and x / number keep
         node = nodes.pop()
         if node is not None and node not in seen:
             seen.add(node)
@@ -84,7 +84,7 @@ def saved_bytes(run, module=None):
 
 
 def saved_by_a_step(module, batch, resolution):
-    """Bytes that a real step of cross-entropy keeps; parameters and buffers do not count."""
+    """Bytes that a real step of cross-entropy keeps, without parameters and buffers."""
     images = torch.randn(batch, 3, resolution, resolution)
     targets = torch.zeros(batch, dtype=torch.int64)
     return saved_bytes(lambda: cross_entropy(module(images), targets), module)

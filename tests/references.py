@@ -1,8 +1,8 @@
-"""Reference networks for the tests, and each training strategy set up on them by flags and modes alone.
+"""Reference networks for the tests, and training strategies set up on them by flags and modes alone.
 
-Nothing here uses the package under test: torchvision and timm build seven of the nine networks, the other two
-are written out below, and a strategy is nothing but `requires_grad` and `train()`/`eval()`. (That torchvision can be
-imported is seen to in conftest.py.)
+Nothing here uses the package under test: torchvision and timm build seven of the nine networks, the other two are
+written out below, and a strategy only sets `requires_grad` and `train()`/`eval()`. (conftest.py makes sure that
+torchvision can be imported.)
 """
 
 from collections import OrderedDict
@@ -68,13 +68,13 @@ def load_reference(name: str, classes: int = 1000, width: float | None = None) -
 
 
 def _divisible(channels: float, by: int = 8) -> int:
-    """`channels` to the nearest multiple of `by`, halves up; one multiple more if that loses over a tenth."""
+    """`channels` rounded to the nearest multiple of `by`, halves up; one multiple more if it loses over a tenth."""
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded if rounded >= 0.9 * channels else rounded + by
 
 
 def _conv_norm(cin: int, cout: int, k: int, stride: int, groups: int, eps: float, act: str = "") -> nn.Module:
-    """Convolution and norm, then an in-place ReLU6 where `act` names one."""
+    """Convolution and norm, then an in-place ReLU6 called `act` unless that is ""."""
     parts = OrderedDict(
         conv=nn.Conv2d(cin, cout, k, stride, k // 2, groups=groups, bias=False), bn=nn.BatchNorm2d(cout, eps=eps)
     )
@@ -102,7 +102,7 @@ class MBInvertedConv(nn.Module):
 
 
 class ZeroLayer(nn.Module):
-    """Stands where the search chose no operation; it is never called."""
+    """The place of a block for which the search chose no operation; it is never called."""
 
 
 class MobileInvertedResidualBlock(nn.Module):
@@ -239,7 +239,7 @@ class MCUNet(nn.Module):
 
 
 def reference_blocks(module: nn.Module) -> list[str]:
-    """Module paths of the network's blocks, first to last; one without an operation (ZeroLayer) is none."""
+    """Module paths of the network's blocks, first to last; a block without an operation (ZeroLayer) does not count."""
     if isinstance(module, TIMM_NETWORKS):
         return [f"blocks.{i}.{j}" for i, stage in enumerate(module.blocks) for j in range(len(stage))]
     return [
@@ -252,14 +252,14 @@ def reference_blocks(module: nn.Module) -> list[str]:
 
 
 def reference_classifier(module: nn.Module) -> str:
-    """Module path of what the network itself calls its classifier, else of its last linear layer."""
+    """Module path of the module that the network calls its classifier, else of its last linear layer."""
     if isinstance(getattr(module, "classifier", None), nn.Module):
         return "classifier"
     return [path for path, part in module.named_modules() if isinstance(part, nn.Linear)][-1]
 
 
 def configure(module: nn.Module, strategy: str) -> nn.Module:
-    """Set `module` up, in place, for full, last, norm+last, bias, blocks:K or inference, and return it.
+    """Set up `module`, in place, for full, last, norm+last, bias, blocks:K or inference, and return it.
 
     Only flags and modes are set; `module.train()` afterwards would undo frozen statistics. Dropout and
     stochastic depth stay as in training, except for `inference`, where the whole module is in eval mode.

@@ -1,4 +1,4 @@
-"""Small specs, and a change of one."""
+"""Small specs, and a function that changes one."""
 
 BLOCKS = """\
 network: tiny
@@ -32,7 +32,7 @@ def changed(text, old, new):
     return text.replace(old, new)
 
 
-# MobileNetV3-Small's last block: 96 channels, 576 expanded, 7x7; V2-like with another activation and no squeezing.
+# MobileNetV3-Small's last block: 96 channels, 576 expanded, 7x7; like V2's, with another activation and no squeezing.
 ONE_BLOCK = """\
 network: one_block
 resolution: 7

@@ -1,4 +1,4 @@
-"""What may import what: the core stands on numpy alone, and torch and matplotlib stay behind their doors."""
+"""What may import third-party packages: the core needs only numpy; torch and matplotlib stay in their folders."""
 
 import ast
 import subprocess
@@ -22,7 +22,7 @@ def loaded_by(code):
 
 
 def third_party(modules):
-    """The packages among them; what numpy and yaml themselves bring along (cython_runtime) is no package of ours."""
+    """The third-party packages among modules, without what numpy and yaml themselves bring along (cython_runtime)."""
     known = set(sys.stdlib_module_names) | loaded_by("import numpy, yaml") - {"numpy", "yaml"}
     return {name for name in modules if name not in known and not name.startswith(("_", "costmodel"))}
 
@@ -43,7 +43,7 @@ def test_the_command_line_loads_neither_torch_nor_matplotlib(arguments):
 
 
 def imports(path):
-    """Top-level modules that a source file imports, at any depth; its own package's relative imports left out."""
+    """Top-level modules that a source file imports, at any depth of its code, without relative imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -94,5 +94,5 @@ def test_public_names():
 
 
 def test_no_module_takes_the_name_of_a_public_function():
-    """Importing a submodule sets the package's attribute of its name: it would hide the function."""
+    """Importing a submodule sets an attribute of the package, which would hide a function of the same name."""
     assert not set(costmodel.__all__) & {path.stem for path in PACKAGE.iterdir()}

@@ -9,7 +9,7 @@ import costmodel
 
 PACKAGE = Path(costmodel.__file__).parent
 
-#: From the ground up. A folder stands on one layer; "" are the modules of the root that are named here one by one.
+#: From the ground up: each folder, and each module of the root, is on exactly one layer.
 LAYERS = (
     ("sizes", "errors", "notebook", "version"),
     ("files", "targets"),
@@ -19,7 +19,7 @@ LAYERS = (
     ("studies", "pytorch"),
     ("views", "commands", "cli"),
 )
-#: What may import what on one layer, beside a folder its own modules.
+#: Allowed imports within one layer, beside those within a folder.
 BESIDE = {
     ("sizes", "errors"), ("ops", "graph"), ("targets", "files"), ("api", "step"), ("api", "frontends"),
     ("commands", "cli"), ("commands", "views"),
@@ -56,17 +56,17 @@ IMPORTS = {module: imports(module) for module in MODULES}
 
 
 def place(module):
-    """The folder, or module of the root, in whose name LAYERS speaks of a module."""
+    """The name under which LAYERS lists a module: its folder, or its own name if it is a module of the root."""
     return module.partition(".")[0]
 
 
 def layer(module):
-    """The number of a module's layer, the lowest 0; the package's own face is above all."""
+    """The number of a module's layer, with 0 the lowest; the package's `__init__` is above all."""
     return next((n for n, places in enumerate(LAYERS) if place(module) in places), len(LAYERS))
 
 
 def goes_up(module, other):
-    """Whether an import breaks the rule."""
+    """Whether an import breaks the rule of the layers."""
     if place(module) == place(other) or (place(module), place(other)) in BESIDE:
         return False
     return layer(other) >= layer(module)
@@ -83,7 +83,7 @@ def test_every_module_has_a_layer():
 
 
 def test_no_circle():
-    """Modules that import each other, however far around."""
+    """No modules import each other, directly or through others."""
     below = dict(IMPORTS)
     while below:
         ground = {module for module, others in below.items() if not others & below.keys()}

@@ -1,4 +1,4 @@
-"""An installed wheel brings all that the package needs: its specs are found without the checkout."""
+"""An installed wheel contains everything that the package needs: its specs are found without the checkout."""
 
 import json
 import os
@@ -27,7 +27,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A directory into which the wheel was installed."""
+    """The directory into which the wheel was installed."""
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"  # a copy, so that building leaves nothing in the checkout
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -46,7 +46,7 @@ def installed(tmp_path_factory):
 
 
 def run_installed(site, arguments, cwd):
-    """A fresh interpreter that finds the package in `site` first, and not in the checkout."""
+    """The output of a fresh interpreter that finds the package in `site`, not in the checkout."""
     environment = {**os.environ, "PYTHONPATH": str(site)}
     run = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

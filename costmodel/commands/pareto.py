@@ -68,7 +68,7 @@ def command(
 
 
 def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bool) -> list[Any]:
-    """The requested or the usual objectives. Raises CostmodelError unless they are two or three different ones."""
+    """The requested objectives, else the usual ones. Raises CostmodelError if they are not two or three, or repeat."""
     from ..errors import CostmodelError
     from ..studies.pareto import USUAL, WITH_ACCURACY, Objective
 

@@ -1,4 +1,4 @@
-"""What seconds are measured beside: the same work in the same run, so that neither the machine nor its load decides."""
+"""Reference work whose time benchmarks are compared with, in the same run: neither machine nor load decides then."""
 
 from time import process_time
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def fastest(*calls, rounds=20):
-    """Processor seconds of the fastest run of each call; they take turns, after a run of each that does not count."""
+    """Processor seconds of the fastest run of each call. They run in turns, after a first run of each as a warm-up."""
     times = [[] for _ in calls]
     for _ in range(1 + rounds):
         for call, found in zip(calls, times):
@@ -23,7 +23,7 @@ class _Item:
 
 
 def plain_python():
-    """A few milliseconds of what Python programs do: objects made, asked and added up."""
+    """A few milliseconds of typical Python work: objects are made, queried and summed."""
     totals = {}
     for number in range(20_000):
         item = _Item(number % 64, number)

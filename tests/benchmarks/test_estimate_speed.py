@@ -15,7 +15,7 @@ STEP = "one step of MobileNetV2, batch 8"
 
 
 def estimates(network, ask=lambda estimate: estimate.saved_bytes, **options):
-    """A call that estimates at another resolution each time, so that no result is one of an earlier call."""
+    """A call that estimates at another resolution each time, so that no result comes from an earlier call."""
     resolutions = count(64)
     return lambda: ask(costmodel.estimate(network, resolution=next(resolutions), **options))
 
@@ -49,7 +49,7 @@ def test_time_grows_linearly_with_the_blocks(spec_file):
 
 
 def test_reading_a_spec_grows_linearly_with_the_blocks(spec_file):
-    # Reading needs more blocks than estimating before a quadratic part shows: they are 1000, ten times 100.
+    # Reading needs more blocks than estimating before a quadratic part shows: here 1000 blocks against 100.
     small, large = (deep(spec_file, repeat) for repeat in (100, 1000))
     few, many = fastest(lambda: costmodel.load(small), lambda: costmodel.load(large), rounds=3)
     assert many <= 20 * few

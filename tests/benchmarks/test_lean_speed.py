@@ -17,7 +17,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 
 def step_of(module, images, targets):
-    """A call that runs one training step: forward, backward, gradients let go."""
+    """A call that runs one training step: forward, backward, gradients freed."""
 
     def step():
         cross_entropy(module(images), targets).backward()
@@ -43,7 +43,7 @@ def ratio(name, strategy, layout, resolution, rounds, record):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_lean_bias_step_is_no_slower(name, layout, record_property):
-    # Seen were 0.64 to 1.01. The limit is above 1 for the noise of a busy machine alone.
+    # Seen: 0.64 to 1.01. The limit is above 1 only because of the noise of a busy machine.
     assert ratio(name, "bias", layout, 224, 4, record_property) <= 1.15
 
 

@@ -4,14 +4,14 @@ import subprocess
 import sys
 from resource import RUSAGE_CHILDREN, getrusage
 
-# tabulate imports wcwidth where it is: nothing that costmodel asks for brings it, but the tools of the tests do.
+# tabulate imports wcwidth if it is installed: no dependency of costmodel needs it, but the test tools do.
 ALONE = "import sys; sys.modules['wcwidth'] = None; "
 REPORT = ALONE + "from costmodel.cli import main; main(['report', 'mobilenet_v2'])"
 PACKAGES = ALONE + "import numpy, click, yaml"
 
 
 def processor_seconds(code):
-    """Of a fresh interpreter."""
+    """Processor seconds of a fresh interpreter that runs some code."""
     before = getrusage(RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     after = getrusage(RUSAGE_CHILDREN)

@@ -10,7 +10,7 @@ from pace import fastest
 
 import costmodel
 
-# In an interpreter of its own, so that nothing is remembered from an earlier test: reading the network counts too.
+# Runs in an interpreter of its own, so that nothing is remembered from an earlier test; reading the network counts too.
 MILLION = """\
 import json, time, costmodel
 from pace import fastest, plain_numpy
@@ -43,7 +43,7 @@ print(json.dumps([cells, 1024 * int(highest)]))
 
 
 def fresh(code):
-    """What some code prints in a fresh interpreter."""
+    """The output of some code in a fresh interpreter."""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

@@ -185,7 +185,7 @@ def test_a_bad_request_is_one_message_and_exit_code_2(arguments, message, tmp_pa
     result = run(*arguments)
     assert result.exit_code == 2 and result.stdout == ""
     assert message in result.stderr and "Traceback" not in result.stderr
-    assert list(tmp_path.iterdir()) == []  # nothing half-written is left
+    assert list(tmp_path.iterdir()) == []  # no half-written file is left
 
 
 def test_every_command_has_help():

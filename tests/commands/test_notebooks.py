@@ -1,4 +1,4 @@
-"""The notebooks run as they are shipped, and say what they promise."""
+"""The shipped notebooks run, and their numbers hold."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ TOUR = Path(__file__).parents[2] / "notebooks" / "tour.ipynb"
 
 
 def outputs(notebook):
-    """What the cells print and show as text."""
+    """The text that the cells print and show."""
     found = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in found)
 
@@ -34,7 +34,7 @@ def test_the_tour(monkeypatch):
               re.findall(r"^(\w+) +([\d,]+) +([\d,]+) +-?[\d,]+$", said, re.MULTILINE)}  # fmt: skip
     assert len(checks) == 8
     mine, real = checks.pop("step_peak_bytes")
-    assert abs(mine - real) <= 0.001 * real  # what the search for block sizes inside oneDNN may differ by
+    assert abs(mine - real) <= 0.001 * real  # oneDNN's search for block sizes may make that much difference
     assert all(mine == real for mine, real in checks.values())
     losses = re.search(r"first five steps ([\d.]+), of the last five ([\d.]+)", said)
     assert float(losses[2]) < 0.7 * float(losses[1])

@@ -25,7 +25,7 @@ X, Y, BITS = 360, 480, 15
 
 
 def chain(*steps):
-    """A graph of steps (op, what trains) or (op, what trains, inputs); each reads the step before by default."""
+    """A graph of steps (op, what trains[, inputs]); by default a step reads the step before it."""
     nodes = []
     for op, trains, *inputs in steps:
         name = f"n{len(nodes)}"
@@ -35,7 +35,7 @@ def chain(*steps):
 
 
 def kept(graph, convention):
-    """Bytes by (node, operand)."""
+    """Kept bytes by (node, operand)."""
     keeps = CONVENTIONS[convention].kept(graph)
     sizes = price(graph, keeps, shapes_of(graph, IMAGES), 32)[1]
     return {(graph.nodes[k.node].name, k.operand): size for k, size in zip(keeps, sizes)}

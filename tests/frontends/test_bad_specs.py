@@ -1,4 +1,4 @@
-"""Whatever is wrong with a spec is said in one message with its place."""
+"""Bad specs: each error is one message that names its place."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from costmodel.errors import CostmodelError
 from specs import BLOCKS, NODES, changed
 
 IN_BLOCKS = [
-    # (what stands in the spec, what instead, where, what was found, what is allowed)
+    # (text in the spec, its replacement, where, what was found, what is allowed)
     ("classes: 10", "clases: 10", "unknown key 'clases'", "did you mean 'classes'?", "(allowed: activation, "),
     ("out: 16", "ot: 16", "line 8, stages[0]", "unknown key 'ot'; did you mean 'out'?", "(allowed: activation, "),
     ("op: flatten,", "op: flaten,", "line 11, tail[1]", "unknown op 'flaten'; did you mean 'flatten'?", "(allowed: "),
@@ -180,7 +180,7 @@ NOT_SPECS = [
 
 
 def said(path, *parts):
-    """The file's name and all parts stand in the one line that loading and estimating it raises."""
+    """Loading or estimating raises one line with the file's name and all these parts."""
     with pytest.raises(CostmodelError) as caught:
         costmodel.estimate(path)
     message = str(caught.value)
@@ -206,7 +206,7 @@ def test_files_that_are_no_specs(spec_file, content, where, found, allowed):
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
 def test_a_megabyte_of_nesting_is_an_error_and_no_crash(spec_file, opening):
-    # In a process of its own: a parser that recurses without bound takes the whole process down.
+    # In a process of its own, since a parser that recurses without bound crashes the whole process.
     text = "network: " if opening in "[{a: " else ""
     path = spec_file(text + opening * (900_000 // len(opening)))
     code = "import sys, costmodel\ntry: costmodel.load(sys.argv[1])\nexcept costmodel.CostmodelError as e: print(e)"

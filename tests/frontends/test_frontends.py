@@ -1,4 +1,4 @@
-"""What frontends share: the table of ways in, drafts, shapes as text, and entries that follow from ops."""
+"""Code that frontends share: the table of frontends, drafts, shapes as text, and entries that follow from ops."""
 
 from dataclasses import fields
 

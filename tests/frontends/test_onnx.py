@@ -1,4 +1,4 @@
-"""ONNX files: what they are read as, what is predicted of them, and what is refused."""
+"""ONNX files: the networks that they are read as, predictions for these, and what is refused."""
 
 import warnings
 
@@ -93,7 +93,7 @@ def test_a_layer_is_told_by_all_that_it_reads(onnx_file):
     tensors = [tensor("a.weight", 8, 8, 3, 3), tensor("b.weight", 8, 8, 1, 1), number("zeros", [0] * 8)]
     estimate = costmodel.estimate(onnx_file(around(convs, tensors)))
     assert [(n.name, n.owner) for n in estimate.graph.nodes[1:4]] == [("a", "a"), ("b", "b"), ("b_1", "b")]
-    # Two layers' zero biases that are stored once are two; the layer that is called twice is one.
+    # Zero biases of two layers, stored once, become two parameters; a layer that is called twice stays one layer.
     assert estimate.parameters == (8 * 27 + 8) + (8 * 8 * 9 + 8) + (8 * 8 + 8) + (5 * 8 + 5)
 
 
@@ -118,7 +118,7 @@ def test_paths_of_torchs_exporters(onnx_file):
 
 
 def residual_blocks():
-    """Two blocks of a depthwise and a 1x1 convolution, by tensors' names, around a lone convolution."""
+    """Two blocks, each with a depthwise and a 1x1 convolution, around a lone convolution; tensors' names tell paths."""
     nodes, tensors, last = [], [], "x"
     for block, parts in (("features.1", ("dw", "pw")), ("features.2", ("pw",)), ("features.3", ("dw", "pw"))):
         for part in parts:
@@ -189,8 +189,8 @@ def test_what_torch_exports_costs_what_the_module_does(exported, strategy, conve
 def test_frames_tell_a_module_from_its_file(exported):
     path, module = exported
     one, other = (costmodel.estimate(n, "inference", 2, 64, target="none") for n in (path, module))
-    # The first expansion's norm has its input and its output, 96 channels at 32x32. In Python the block's frame holds
-    # what came in, 16 channels; in a file nothing reads that any more.
+    # During the first expansion's norm its input and output are alive, 96 channels at 32x32 each. In Python the block's
+    # call frame also holds the block's input, 16 channels; in a file nothing reads that any more.
     assert one.step_peak_bytes == 2 * (4 * 2 * 96 * 32 * 32)
     assert other.step_peak_bytes == one.step_peak_bytes + 4 * 2 * 16 * 32 * 32
 

@@ -1,4 +1,4 @@
-"""Operators of ONNX files: what each is read as, what it keeps, and that the realised module computes the same."""
+"""Operators of ONNX files: the op that each is read as, what it keeps, and that a realised module computes the same."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ ERF = [node("Div", "x root", "a"), node("Erf", "a", "b"), node("Add", "b one", "
 SHUFFLE = [node("Shape", "x", "s"), node("Slice", "s zero one_i", "n"), node("Slice", "s two three", "h"),
            node("Concat", "n groups h h", "to", axis=0), node("Reshape", "x to", "a"),
            node("Transpose", "a", "b", perm=[0, 2, 1, 3, 4]), node("Reshape", "b s", "y")]  # fmt: skip
-#: Nodes from x to y of 8 channels, tensors, the kinds of op that they are read as; opset where it is not 17.
+#: (nodes from x to y with 8 channels, tensors, the kinds of op that they are read as[, opset, else 17]).
 BODIES = {
     "relu": ([node("Relu", "x", "y")], [], "relu"),
     "relu6": ([node("Clip", "x low high", "y")], [number("low", 0), number("high", 6)], "relu6"),

@@ -14,7 +14,7 @@ from costmodel.frontends import names_of
 from costmodel.frontends.modules.packages import what_is_wrong
 
 MISFIT = 'import torch\nfrom . import extension\ntorch.library.register_fake("torchvision::{}")(lambda *_: None)\n'
-#: A C library that loads declares its operators itself; where they are declared already, that is an error.
+#: A C library that loads declares its operators itself, which is an error if they are already declared.
 WHOLE = """\
 import torch
 schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"

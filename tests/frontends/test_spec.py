@@ -1,4 +1,4 @@
-"""Specs: what the grammar says, and that whatever is wrong with one is said in one message with its place."""
+"""Specs: the networks that the grammar describes, and one message with the place for each error."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Traced modules: what is predicted of them is what a real step of the module itself costs."""
+"""Traced modules: predictions equal the cost of a real step of the original module."""
 
 import copy
 
@@ -34,7 +34,7 @@ FAST = {
     "timm:ghostnet_050": (2, 65),
     "timm:convnext_atto": (2, 65),
 }
-#: Those of them whose kinds of blocks the others have too.
+#: Those of FAST whose kinds of blocks the others have too.
 LIKE_OTHERS = ("torchvision:efficientnet_b0", "timm:mobilenetv3_small_050", "timm:tf_efficientnet_lite0",
                "timm:lcnet_050", "timm:ghostnet_050", "timm:mixnet_s")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What is refused of modules, in words that help, and the names that networks are given by."""
+"""Modules that a trace refuses, with helpful messages, and the names by which networks are requested."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Attention in traced modules: which kernels of torch's run, and what they keep and allocate, differs by version."""
+"""Attention in traced modules: torch's versions differ in the kernels that run, and in what they keep and allocate."""
 
 import pytest
 from modules import configure
@@ -81,7 +81,8 @@ def test_attention_costs_what_is_predicted(heads):
         measured = measure(run, 3, 16)
         whole, alone = (costmodel.estimate(network, "as_is", 3, 16, target=target) for target in ("cpu", "none"))
         assert whole.saved_bytes == measured.saved_bytes
-        if any(node.op.kind == "attention" for node in network.graph.nodes):  # not what a softmax of its parts makes
+        # If attention is made of several ops, the prediction lacks the mask that its softmax makes.
+        if any(node.op.kind == "attention" for node in network.graph.nodes):
             assert whole.step_peak_bytes == measured.step_peak_bytes
         assert alone.step_peak_bytes == measured.tensor_peak_bytes
         assert whole.flops["forward"] == measured.forward_flops

@@ -1,4 +1,4 @@
-"""Predictions held against real runs with whichever torch this Python has: python grid.py THREADS ISA.
+"""Compares predictions with real runs of the installed torch: python grid.py THREADS ISA.
 
 Prints what did not agree on stderr, and one line of JSON.
 """
@@ -14,7 +14,7 @@ from costmodel.pytorch.packages import imported
 from costmodel import load
 from costmodel.pytorch.validate import validate
 
-#: From specs, and traced: plain, with channels that are shuffled, that are cut off, and with attention.
+#: From specs, and traced: a plain one, one that shuffles channels, one that cuts channels off, one with attention.
 NETWORKS = (
     "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small", "mcunet_5fps",
     "timm:efficientnet_lite0", "torchvision:shufflenet_v2_x0_5", "timm:ghostnet_050", "timm:mobilevit_xxs",

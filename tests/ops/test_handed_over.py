@@ -1,4 +1,4 @@
-"""Gradients that lean layers overwrite, against real steps: what reads a layer's output decides whether they may."""
+"""Gradients that lean layers overwrite, against real steps: the readers of a layer's output decide if it may."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ HEADS = {
     "pool to 1x1": (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), False),
     "pool to 2x3": (nn.Sequential(nn.AdaptiveAvgPool2d((2, 3)), Head(lambda x: x.var((2, 3)))), True),
 }
-#: These copy what does not lie contiguous, which is counted where the target's own format is contiguous.
+#: These copy tensors that are not contiguous, which is counted if the target's own format is contiguous.
 COPYING = {
     "matmul": (Head(lambda x: (x @ x).var((2, 3))), False),
     "softmax": (Head(lambda x: x.softmax(1).var((2, 3))), True),

@@ -17,11 +17,11 @@ torch = pytest.importorskip("torch")
 
 from costmodel.pytorch.lean import MaskedActivation  # noqa: E402
 
-#: torch's name of an instruction set, and oneDNN's.
+#: torch's names of instruction sets -> oneDNN's.
 CAPABILITIES = {"DEFAULT": "SSE41", "AVX2": "AVX2", "AVX512": "DEFAULT"}
 SHORT = torch.int16
 DTYPES = {torch.float32: torch.int32, torch.bfloat16: SHORT, torch.float16: SHORT, torch.float64: torch.int64}
-#: Where a derivative jumps, and where a smooth activation leaves the numbers that its data type has.
+#: Inputs where a derivative jumps, or where a smooth activation's output leaves the range of its data type.
 KINKS = (0.0, 3.0, -3.0, 6.0, -6.0, -5.5417, -17.33, -88.0, -88.73, -103.97, -104.0, -708.4, -745.14)
 SPECIAL = (0.0, -0.0, torch.inf, -torch.inf, torch.nan, -torch.nan)
 CHUNK = 1_000_000
@@ -36,7 +36,9 @@ STOCK = {"relu": torch.nn.ReLU(), "relu6": torch.nn.ReLU6(), "hardsigmoid": torc
 
 
 def values(dtype, count):
-    """All numbers of 16 bits, over and over; of more, all bit patterns alike, what networks see, and subnormal ones."""
+    """About `count` numbers of a type. With 16 bits: every number, repeated. With more: random bit patterns, values
+    typical of networks, subnormal numbers, SPECIAL, and neighbours of KINKS.
+    """
     integer = DTYPES[dtype]
     info = torch.iinfo(integer)
     drawn = torch.Generator().manual_seed(0)
@@ -62,7 +64,7 @@ def values(dtype, count):
 
 
 def rule(kind, signed, x):
-    """Where the gradient passes."""
+    """The rule: whether the gradient passes, for each element of x."""
     if kind == "hardsigmoid":
         return (x > -3) & (x < 3)
     if kind == "relu6" and not signed:
@@ -71,7 +73,7 @@ def rule(kind, signed, x):
 
 
 def arrangements(x):
-    """The same values as kernels meet them: whole vectors, with a few left over, with gaps, in channels_last."""
+    """The same values in arrangements that kernels treat differently: whole vectors, leftovers, gaps, channels_last."""
     yield "whole", x
     yield "with gaps", torch.stack((x, x), 1)[:, 0]
     yield "channels_last", x[: x.numel() // 20 * 20].view(-1, 5, 2, 2).contiguous(memory_format=torch.channels_last)
@@ -88,7 +90,7 @@ def gradient(module, x, g):
 
 
 def wrong_elements(form, x):
-    """By arrangement, how many elements' gradient is not what the rule on x says, and the first such x."""
+    """For each arrangement, the number of elements whose gradient breaks the rule, and the first such x."""
     kind, signed, keep, *approximate = form
     wrong = {}
     for inplace in (False, True):
@@ -100,7 +102,7 @@ def wrong_elements(form, x):
             bad = (found != 0) != (expected != 0) if kind == "hardsigmoid" else found != expected
             if kind in STOCK and not signed:
                 stock = gradient(STOCK[kind], part, g)
-                # What stock ReLU6 does with NaN depends on where it stands.
+                # Stock ReLU6 treats NaN differently by position.
                 bad |= ((found != 0) != (stock != 0)) & ~(part.isnan() & (kind == "relu6"))
             if bad.any():
                 key = f"{name}{' in place' * inplace}"
@@ -110,10 +112,10 @@ def wrong_elements(form, x):
 
 
 def main(count, flush):
-    """Prints the instruction set, how many values of each type were tried, and what was wrong.
+    """Print the instruction set, how many values of each type were tried, and what was wrong.
 
-    flush: subnormal numbers are flushed to zero: then the rule's own comparisons take them as zeros. In bfloat16 some
-    of torch's loops do and others do not, so that no rule for ReLU holds there.
+    flush: whether subnormal numbers are flushed to zero; the rule's own comparisons then treat them as zeros. In
+    bfloat16 some of torch's loops flush and others do not, so no rule for ReLU holds there.
     """
     torch.set_num_threads(1)
     if flush and not torch.set_flush_denormal(True):
@@ -132,7 +134,7 @@ def main(count, flush):
 
 
 def masks_of(capability, count, flush=False):
-    """What the program prints with no more than an instruction set."""
+    """The output of this file as a program, limited to an instruction set."""
     known, here = list(CAPABILITIES), torch.backends.cpu.get_cpu_capability()
     if here not in known or known.index(capability) > known.index(here):
         pytest.skip(f"{capability} is asked for, this machine has {here}")

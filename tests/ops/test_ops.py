@@ -1,4 +1,4 @@
-"""Generic tests: they run on every op and on every example that it brings, and hold it against torch."""
+"""Generic tests: they run on every op and each of its examples, and compare it with torch."""
 
 from dataclasses import dataclass, replace
 from itertools import product
@@ -30,7 +30,7 @@ each_example = pytest.mark.parametrize("op, shapes", EXAMPLES, ids=name_of)
 
 @dataclass(frozen=True)
 class Leaf(Op):
-    """A trained tensor of any shape, which stands before an op under test: it keeps nothing itself."""
+    """A trained tensor of any shape as the input of an op under test; it keeps nothing itself."""
 
     size: tuple
     bits: int = 0
@@ -131,12 +131,12 @@ def test_views_and_inplace_ops_share_their_inputs_storage_and_no_others_do(op, s
 
 
 def lies(tensor, layout):
-    """Whether a tensor's strides follow a layout; axes of size 1, or seen as more than they are, lie anywhere."""
+    """Whether a tensor's strides follow a memory order; axes of size 1 and broadcast axes do not matter."""
     strides = [tensor.stride(axis) for axis in layout.order if tensor.shape[axis] > 1 and tensor.stride(axis)]
     return strides == sorted(strides, reverse=True)
 
 
-#: Attention and reshapes are recorded with inputs that lie as these ops take them. Folded forms have no gradients.
+#: Attention and reshapes are recorded with inputs in the order that these ops need. Folded forms have no gradients.
 LIE_ANYHOW = ("attention", "reshape", *WITHOUT_BACKWARD)
 
 
@@ -255,7 +255,7 @@ TINY = [
 
 
 def brute_force(op, x, w, g):
-    """Output and both gradients of a convolution by loops over padded maps, and how many multiply-adds each took."""
+    """Output and both gradients of a convolution by loops over padded maps, and the multiply-adds that each took."""
     (ph, pw), (sh, sw), (dh, dw), (kh, kw) = op.padding, op.stride, op.dilation, op.kernel
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
     per_in, per_out = op.in_channels // op.groups, op.out_channels // op.groups
@@ -266,7 +266,7 @@ def brute_force(op, x, w, g):
             y[n, o, i, j] += w[o, c, u, v] * x[at]
             gx[at] += w[o, c, u, v] * g[n, o, i, j]
             gw[o, c, u, v] += x[at] * g[n, o, i, j]
-            macs += 1  # of each of the three; those that meet padding are counted as real ones
+            macs += 1  # for each of the three; multiply-adds with padding count too
     h, width = x.shape[2] - ph, x.shape[3] - pw
     return y, gx[:, :, ph:h, pw:width], gw, macs
 

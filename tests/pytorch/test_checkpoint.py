@@ -1,4 +1,4 @@
-"""Blocks that run again in the backward pass: what is estimated equals torch.utils.checkpoint, to the byte."""
+"""Blocks that run again in the backward pass: the estimate equals torch.utils.checkpoint, to the byte."""
 
 import copy
 
@@ -100,8 +100,8 @@ def test_a_traced_module(name):
 def test_what_is_kept_by_hand():
     """MobileNetV2, batch 2 at 64: 17 inputs of blocks, the stem, the head and the loss.
 
-    Batch normalisation's inputs are made by convolutions and kept; so are in-place ReLU6's outputs, as the next
-    convolution's input or pooled, and mean and deviation, 4 bytes each per channel.
+    In the stem and the head, batch norms keep their inputs, which convolutions made, and mean and deviation, 4 bytes
+    each per channel; the outputs of in-place ReLU6 are kept as the next convolution's input, or pooled.
     """
     estimate = costmodel.estimate("mobilenet_v2", "full" + AGAIN, 2, 64)
     sides = [32, 32, 16, 16, 8, 8, 8, 4, 4, 4, 4, 4, 4, 4, 2, 2, 2]
@@ -170,7 +170,7 @@ class Seen(TorchDispatchMode):
 
 @pytest.mark.parametrize("op, shapes", EXAMPLES, ids=name_of)
 def test_every_op_saves_before_or_after_it_computes_as_it_says(op, shapes):
-    """Run again alone, an op that saves its result last is run whole, another is left before it has its output."""
+    """In a re-run of a single op, an op that saves its result runs to its end; another one stops before its output."""
     for wants, trains in demands(op):
         trained = op.trained(trains)
         layer = layer_of(trained)

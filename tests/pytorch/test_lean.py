@@ -68,7 +68,7 @@ def test_convolution_without_bias_and_batch_of_one(options, size):
 
 @convolutions
 def test_convolution_elsewhere_than_on_the_cpu(options, size, monkeypatch):
-    """The formula for other devices, which wants no input at all."""
+    """The formula for other devices, which needs no input at all."""
     layer = nn.Conv2d(**options).requires_grad_(False)
     x = images(options["in_channels"], size).requires_grad_(True)
     y = layer(x)

@@ -1,4 +1,4 @@
-"""What lean steps save of MobileNetV2, and of one block as MobileTL's authors published it: measured."""
+"""The savings of lean steps, measured: for MobileNetV2, and for one block as MobileTL's authors published them."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from costmodel import estimate
 from costmodel.pytorch import measure, realize
 from specs import ONE_BLOCK
 
-#: Of MobileNetV2, batch 8 at 224, contiguous.
+#: Measured for MobileNetV2, batch 8 at 224, contiguous.
 measured = partial(measure, batch=8, resolution=224, target="cpu,threads=1")
 
 
@@ -51,7 +51,7 @@ def test_a_mobiletl_block_saves_as_much_less_as_published(like, less, spec_file)
         (name,) = asked.graph.blocks[-1:]
         (predicted,) = (block["saved"] for block in asked.blocks if block["name"] == name)
         block = realize(network, strategy, convention).get_submodule(name)
-        # What the block keeps for its own gradients; what the layers below or above it keep is not its own.
+        # The bytes that the block keeps for its own gradients, without those of the layers below and above it.
         assert predicted == saved_bytes(lambda: block(torch.randn(8, 96, 7, 7)), block)
         return predicted
 

@@ -1,4 +1,4 @@
-"""Whole networks of lean layers: what a step costs, that it trains as a stock step does, and what it saves."""
+"""Whole networks of lean layers: the cost of a step, that it trains like a stock step, and its savings."""
 
 import copy
 from functools import partial
@@ -31,7 +31,7 @@ SLICED = tuple((name, ("last", "blocks:3", "mobiletl:3")[i % 3]) for i, name in 
 
 
 def check(name, strategy, batch, resolution, layout=""):
-    """Hold the estimate of a lean step against a real one. layout: "" or ",channels_last"."""
+    """Compare the estimate of a lean step with a real one. layout: "" or ",channels_last"."""
     target = f"cpu,threads=1{layout}"
     of = partial(estimate, name, strategy, batch, resolution, "lean")
     predicted, tensors = of(target=target), of(target="none,threads=1")
@@ -53,7 +53,7 @@ def check(name, strategy, batch, resolution, layout=""):
         "forward_flops": measured.forward_flops,
         "backward_flops": measured.backward_flops,
     }
-    # What is left is the search for block sizes inside oneDNN.
+    # The remaining difference is oneDNN's search for block sizes.
     assert abs(predicted.step_peak_bytes - measured.step_peak_bytes) <= 0.001 * measured.step_peak_bytes
 
 
@@ -79,8 +79,8 @@ def test_estimate_equals_a_real_step_in_channels_last(strategy):
     check("mobilenet_v3_small", strategy, 2, 65, ",channels_last")
 
 
-#: Torch's own group norm dies of a segmentation fault in the backward pass where its scale or shift trains, its input
-#: wants no gradient, as behind a frozen stem, and both lie in channels_last (seen with 2.13, stock modules alike).
+#: In channels_last, torch's own group norm ends in a segmentation fault in the backward pass if its scale or shift
+#: trains and its input needs no gradient, as behind a frozen stem (seen with 2.13, with stock modules too).
 CRASHES = {("proxyless_mobile_tinytl", strategy) for strategy in ("bias", "tinytl-lb", "norm+last")}
 
 
@@ -120,16 +120,16 @@ def test_a_real_step_saves_what_is_ideal_within_five_percent(name, strategy):
 # -- it trains as stock modules do ---------------------------------------------------------------------------------
 
 BITWISE = ("full", "norm+last")  # under lean these run the stock formulas on the stock operands
-#: A frozen norm folded into its convolution, a shift's gradient summed and a scale multiplied in another order round
-#: otherwise. In float64 such gradients agree far better than any wrong one could; better still but for torch's hard
-#: sigmoid, which divides by 6 to float32's precision, 3e-8, there too.
+#: Rounding differs if a frozen norm is folded into its convolution, or if a shift's gradient is summed or a scale is
+#: multiplied in another order. In float64 such gradients agree far better than any wrong one could. They would agree
+#: even better without torch's hard sigmoid, which divides by 6 to float32's precision, 3e-8, even in float64.
 ROUNDED = ("bias", "blocks:2", "last", "tinytl-lb", "mobiletl:2,act=exact")
 EXACT = (*BITWISE, *ROUNDED)
 TOLERANCE = 1e-7
 
 
 def drawn(module):
-    """The module with norms that do something: as initialised, nothing could tell them from being left out."""
+    """The module with norms that change their input: freshly initialised norms would be like none at all."""
     for part in module.modules():
         if isinstance(part, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.uniform_(part.weight, 0.5, 1.5)
@@ -150,7 +150,7 @@ def stock_and_lean(name, strategy):
 
 
 def a_step(module, images, targets=(3, 5), seed=1):
-    """The gradients by name, None where there is none, and the statistics after a step's forward and backward pass."""
+    """The gradients by name (None if there is none) and the statistics, after a forward and a backward pass."""
     torch.manual_seed(seed)  # dropout and stochastic depth draw alike
     cross_entropy(module(images), torch.tensor(targets)).backward()
     return {key: p.grad for key, p in module.named_parameters()}, dict(module.named_buffers())
@@ -218,7 +218,7 @@ def test_gradients_do_not_depend_on_slices(strategy):
 
 
 class Signed(torch.autograd.Function):
-    """Some activation, whose gradient passes where its input is not negative."""
+    """An activation whose gradient passes where its input is not negative."""
 
     @staticmethod
     def forward(ctx, x, activation):
@@ -244,7 +244,7 @@ SQUEEZE_EXCITE = (torchvision.ops.SqueezeExcitation, SqueezeExcite)
 
 
 def sign_activations(part):
-    """Replace the activations below a module, squeeze-and-excite's left out."""
+    """Replace the activations in a module, except those of squeeze-and-excite."""
     for name, child in part.named_children():
         if isinstance(child, ACTIVATIONS):
             setattr(part, name, SignedActivation(child))

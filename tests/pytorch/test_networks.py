@@ -1,4 +1,4 @@
-"""The shipped networks against their reference implementations: what a spec says, and what a real run keeps."""
+"""The shipped networks against their reference implementations: what a spec describes, and bytes that a run keeps."""
 
 import pytest
 import references
@@ -148,7 +148,7 @@ WIDTHS = [(name, width) for name in NETWORKS if name != "mcunet_5fps" for width 
 
 
 def shapes(graph):
-    """State dict keys and shapes that a graph says."""
+    """State dict keys and shapes, as the graph describes them."""
     parameters = {f"{owner}.{name}": tuple(shape) for (owner, name), (shape, _) in graph.parameters.items()}
     buffers = {f"{owner}.{name}": tuple(extra.shape) for (owner, name), extra in graph.buffers.items()}
     assert not parameters.keys() & buffers.keys()

@@ -21,7 +21,7 @@ SLOW.remove(FAST)
 
 
 def check(network, module, strategy, batch, resolution):
-    """Hold an estimate against a measured step of the module."""
+    """Compare an estimate with a measured step of the module."""
     threads = torch.get_num_threads()
     measured = measure(module, batch, resolution, target=f"cpu,threads={threads}")
     predicted = estimate(network, strategy, batch, resolution, target=f"cpu,threads={threads}")

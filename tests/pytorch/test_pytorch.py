@@ -55,7 +55,7 @@ def with_the_same_weights(name, strategy):
     """The reference's module and the realised one, with the same drawn weights and statistics."""
     reference = copy.deepcopy(configured(name, strategy))
     for norm in (m for m in reference.modules() if isinstance(m, nn.BatchNorm2d)):
-        # As initialised, norms do nothing that a test could tell from leaving them out.
+        # Freshly initialised norms would be like none at all, so a test could not see them.
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.uniform_(norm.bias, -0.5, 0.5)
         nn.init.uniform_(norm.running_mean, -0.5, 0.5)
@@ -207,7 +207,7 @@ def test_measure_takes_any_module():
     assert measured.parameters == measured.trainable_parameters == (9 + 3) + (240 + 5)
     # 2 images of 16 positions by 3 x 3 weights, and 48 x 5 of the linear layer, at 2 FLOPs.
     assert measured.forward_flops == 2 * (2 * 16 * 9 + 2 * 48 * 5)
-    # The images want no gradient: the convolution's weight alone, both of the linear layer's.
+    # The images need no gradient: one gradient of the convolution (weight), two of the linear layer (input, weight).
     assert measured.backward_flops == 2 * (2 * 16 * 9 + 2 * 2 * 48 * 5)
 
 

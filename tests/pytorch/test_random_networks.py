@@ -1,4 +1,4 @@
-"""Random networks: what is estimated for each equals a real run of it, byte for byte and FLOP for FLOP."""
+"""Random networks: each estimate equals a real run, byte for byte and FLOP for FLOP."""
 
 import pytest
 from hypothesis import given

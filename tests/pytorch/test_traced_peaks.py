@@ -1,4 +1,4 @@
-"""Peaks of traced modules: the allocator's, predicted, and measured in a step of the module itself.
+"""Peaks of traced modules at the allocator: predicted, and measured in a step of the original module.
 
 The tensors alone must agree to the byte; with what kernels allocate inside, to a thousandth (test_peaks.py).
 """
@@ -19,7 +19,7 @@ from costmodel.pytorch.allocations import trace as allocations
 from costmodel.pytorch.flops import FlopCounter
 from costmodel.pytorch.validate import PEAK_TOLERANCE, Check, validate
 
-#: Network: (batch, resolution) pairs. Of every kind of block one, and what mixes memory formats.
+#: Network: (batch, resolution) pairs. One for every kind of block, and networks that mix memory formats.
 FAST = {
     "torchvision:mobilenet_v3_small": [(1, 65)],
     "timm:mobilenetv4_conv_small_050": [(3, 49)],
@@ -31,7 +31,7 @@ FAST = {
     "torchvision:convnext_tiny": [(2, 33)],
 }
 PAIRS = [(3, 97), (2, 65), (1, 129)]
-#: Of a single image a strided 1x1 convolution's weights are padded to 48 channels, where 16 are assumed (onednn.py).
+#: For a single image, oneDNN pads the weights of a strided 1x1 convolution to 48 channels; 16 are assumed (onednn.py).
 PADDED_FURTHER = ("torchvision:resnet50", "timm:resnet50")
 
 
@@ -83,7 +83,7 @@ def test_more_peaks_of_modules(name):
 
 
 def nhwc(body):
-    """What a body does between two permutations, on maps whose channels lie innermost."""
+    """A body between two permutations, on maps whose channels are innermost in memory."""
     return lambda net, x: body(net, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -112,7 +112,7 @@ def test_peaks_where_formats_mix(body, batch):
 
 
 def assert_holds(checks):
-    """All but the numbers of parameters: some are unused."""
+    """All checks except the numbers of parameters, since some parameters are unused."""
     assert [check for check in checks if not check.holds and "parameters" not in check.quantity] == []
 
 
@@ -125,7 +125,7 @@ def one_key_for_both_heads(net, x):
 
 
 def test_a_single_image_is_traced_by_itself():
-    """A product with one key for all heads expands it: of a single image torch sees that without a copy."""
+    """A product with one key for all heads expands the key; for a single image torch makes this a view, not a copy."""
     network = trace(Net(body=one_key_for_both_heads), 12)
     kinds = [{node.op.kind for node in network.at(12, batch).graph.nodes} for batch in (1, 2)]
     assert "copy" not in kinds[0] and "copy" in kinds[1]

@@ -51,7 +51,7 @@ def digits(first):
 
 
 def fit(module, first):
-    """Train on five digits by SGD; the share of the test images that are told apart afterwards."""
+    """Train on five digits by SGD; returns the accuracy on the test images."""
     images, labels, test_images, test_labels = digits(first)
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.05, momentum=0.9)
     steps = EPOCHS * (len(labels) // 32)
@@ -84,7 +84,7 @@ def pretrained(network):
 
 
 class Learned(NamedTuple):
-    """A network that has moved on: its tensors before and after, the share of test images that it tells apart."""
+    """A network after transfer: its tensors before and after, and its accuracy on the test images."""
 
     module: nn.Module
     before: dict[str, torch.Tensor]
@@ -111,7 +111,7 @@ def learned(network, pretrained):
     return learn
 
 
-# Of what tinytl-lb trains, bias and tinytl-l train a part each.
+# bias and tinytl-l each train a part of what tinytl-lb trains.
 STRATEGIES = ("last", "blocks:3", "mobiletl:3", "tinytl-lb", *seldom("bias", "tinytl-l"))
 
 
@@ -120,14 +120,14 @@ STRATEGIES = ("last", "blocks:3", "mobiletl:3", "tinytl-lb", *seldom("bias", "ti
 ])  # fmt: skip
 def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, strategy, accuracy):
     """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.973 to 0.991, bias 0.857 to
-    0.875, last 0.723 to 0.732; the limits leave as much room again below the worst as the seeds lie apart, and more."""
+    0.875, last 0.723 to 0.732. Each limit is below the worst seed by at least the spread of the seeds."""
     assert learned(strategy).accuracy >= accuracy > 3 * CHANCE
     assert learned(strategy).accuracy > learned("last").accuracy > 2 * CHANCE
 
 
 @pytest.mark.parametrize("strategy", ["mobiletl:3", "tinytl-lb", *seldom("tinytl-l")])
 def test_transfer_comes_near_plain_fine_tuning(learned, strategy):
-    """Within 0.03, 7 of the 224 test images; seen were 0.0045 less at most."""
+    """Within 0.03, which is 7 of the 224 test images; the largest difference seen was 0.0045."""
     assert learned(strategy).accuracy >= learned("blocks:3").accuracy - 0.03
 
 

@@ -1,4 +1,4 @@
-"""The slots of a step: numbered and filled by one class, so that the order of its groups decides nothing."""
+"""The slots of a step: one class numbers and fills them, so the order of their groups does not matter."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The timeline of a step: every storage comes once and goes at most once, and what stays is what a step leaves."""
+"""The timeline of a step: each storage is allocated once and released at most once; the rest is what a step leaves."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from costmodel.graph.op import build
 
 
 def network(*nodes, **more):
-    """A network of (name, kind, fields, inputs) on 3x8x8 images; without inputs a node reads the one before."""
+    """A network of nodes (name, kind, fields[, inputs]) on 3x8x8 images; without inputs a node reads the one before."""
     made, before = [], "input"
     for name, kind, fields, *inputs in nodes:
         made.append(Node(name, build(kind, fields), tuple(*inputs) or (before,)))
@@ -21,7 +21,7 @@ def network(*nodes, **more):
 
 
 def check_balance(estimate):
-    """Each storage is allocated once, released at most once and after that; the level never falls below zero."""
+    """Check that each storage is allocated once and later released at most once, and that no level is below zero."""
     memory, seen, gone = estimate.memory, {}, set()
     for event in memory.timeline.events:
         if event.sign > 0:
@@ -84,7 +84,7 @@ def test_a_peak_by_hand():
 
 
 def test_a_gradient_that_arrives_twice_at_a_sum_is_added_out_of_place():
-    # s + (s + relu(s)): s receives its gradient twice as one tensor, which nobody may overwrite: a third one is made.
+    # s + (s + relu(s)): s receives the same gradient tensor twice. It must not be overwritten, so the sum is a new one.
     net = network(
         ("conv", "conv2d", {"in_channels": 3, "out_channels": 3, "kernel": 1}),
         ("relu", "relu", {}),

@@ -1,4 +1,4 @@
-"""How much is done, in calls of Python functions: they are the same on every machine, however busy it is."""
+"""The amount of work, counted in calls of Python functions: the same on every machine, however busy it is."""
 
 import sys
 from collections import Counter
@@ -9,7 +9,7 @@ import costmodel
 
 
 def calls(run):
-    """How often Python functions, written in Python or in C, are called while something runs."""
+    """The number of calls of functions, written in Python or in C, while something runs."""
     found = Counter()
     before = sys.getprofile()
     sys.setprofile(lambda frame, event, _: found.update([event]))

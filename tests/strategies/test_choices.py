@@ -1,4 +1,4 @@
-"""Facts that stand in one place: choices for parts, defaults of a request, optimizers, columns, rounding to blocks."""
+"""Facts that are stated once: choices for parts, defaults of a request, optimizers, columns, rounding to blocks."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""Strategies: how they are named, what they train, and that more training never costs less."""
+"""Strategies: their names, what they train, and that more training never costs less."""
 
 import re
 

@@ -20,7 +20,7 @@ from costmodel.strategies._lite_residual import in_branch, insert, notes
 
 OWN = "proxyless_mobile_tinytl"  # the network that has branches of its own
 STRATEGIES = ("tinytl-l", "tinytl-lb")
-#: Of a step, what must agree with a real run to the byte. The peak with what kernels allocate inside is test_peaks's.
+#: Quantities of a step that must equal a real run to the byte. test_peaks checks the peak with kernels' scratch memory.
 EXACT = {
     "saved_bytes", "tensor_peak_bytes", "left_bytes", "parameters", "trainable_parameters", "forward_flops",
     "backward_flops",

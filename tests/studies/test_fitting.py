@@ -1,4 +1,4 @@
-"""What fits: the value found fits and the next one does not, on every axis."""
+"""Largest values that fit: on every axis, the value found fits and the next one does not."""
 
 import pytest
 

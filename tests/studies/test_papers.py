@@ -1,4 +1,4 @@
-"""Published numbers: how close the papers' own conventions come, exact values with their arithmetic."""
+"""Published numbers: how close the papers' own conventions come to them, and exact values with their arithmetic."""
 
 import json
 from pathlib import Path

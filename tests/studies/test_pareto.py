@@ -1,4 +1,4 @@
-"""The frontier, against brute force; its table, files and picture."""
+"""The frontier, against brute force; its table, files and figure."""
 
 import csv
 import io
@@ -90,7 +90,7 @@ def test_all_strategies_of_a_network():
 
 @pytest.mark.parametrize("trains", ["trainable_parameters", "trained_blocks"])
 def test_the_frontier_without_accuracy(trains):
-    """Peak memory against the step's FLOPs against how much trains."""
+    """Peak memory against the step's FLOPs against the number of trained parameters."""
     objectives = ["--minimise", "peak_bytes", "--minimise", "step_flops", "--maximise", trains]
     rows = rows_of(run("mobilenet_v2", *objectives, "--format", "csv").stdout)
     values = [np.array([int(row[name]) for row in rows]) for name in ("peak_bytes", "step_flops", trains)]

@@ -53,21 +53,21 @@ def tiny(tmp_path_factory):
 
 
 def everything(network, checkpoint, **request):
-    """(value, FLOPs, peak) of every assignment, by code."""
+    """(value, FLOPs, peak) of every choice of parts, by code."""
     choices = [[c for c in part.choices() if checkpoint or c.islower()] for part in parts(network.graph)]
     found = {}
     for code in map("".join, product(*choices)):
         try:
             estimate = costmodel.estimate(network, f"plan:{code}", 4, **request)
         except CostmodelError as error:
-            assert "no block has a backward pass" in str(error)  # an F below all that trains: as f
+            assert "no block has a backward pass" in str(error)  # an F below everything that trains equals f
             continue
         found[code] = (estimate.trainable_parameters, estimate.flops["total"], estimate.peak_bytes)
     return found
 
 
 def named(network, **request):
-    """The same of the strategies that are no assignment of choices."""
+    """(value, FLOPs, peak) of the strategies that no choice of parts equals."""
     estimates = [costmodel.estimate(network, s, 4, **request) for s in ("norm+last", "tinytl-l", "tinytl-lb")]
     return [(e.trainable_parameters, e.flops["total"], e.peak_bytes) for e in estimates]
 
@@ -149,7 +149,7 @@ ASSIGNED = [("mobilenet_v2", 96), ("mobilenet_v4_conv_small", 97), ("mobilenet_v
     *seldom(*((*case, convention, 3) for case in ASSIGNED for convention in CONVENTIONS)),
 ])  # fmt: skip
 def test_no_other_assignment_is_better(name, resolution, convention, draws):
-    """Of random assignments, none that fits into its own peak is worth more than the plan for that."""
+    """No random choice of parts is worth more than the plan for that choice's own peak."""
     network = costmodel.load(name)
     draw = random.Random(f"{name} {convention}")
     for _ in range(draws):
@@ -330,7 +330,7 @@ def test_parts_that_share_parameters_are_refused():
 
 
 def test_a_search_that_is_cut_short_says_so(monkeypatch):
-    """With room for a single label nothing is proven; the plan still fits, and the least is still found."""
+    """If the search keeps only one label, nothing is proven; but the plan fits, and the least budget is still found."""
     monkeypatch.setattr("costmodel.studies.plan.search.WIDE_BEAM", 1)
     step = {"batch": 3, "resolution": 65, "optimizer": "adam"}  # a subset sum: very many are nearly as good
     last, full = (costmodel.estimate("mobilenet_v3_small", s, **step).peak_bytes for s in ("last", "full"))

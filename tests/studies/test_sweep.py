@@ -1,4 +1,4 @@
-"""Grids: every cell is what `estimate` gives."""
+"""Grids: every cell equals what `estimate` gives."""
 
 import csv
 import io
@@ -161,14 +161,14 @@ def test_blocks_in_which_something_trains():
 
 
 def test_where_the_course_of_the_step_depends_on_the_resolution():
-    """Squeeze-and-excite on 1x1 maps sums nothing up: the grid is priced in parts."""
+    """Squeeze-and-excite on 1x1 maps has nothing to sum, so the grid is priced in parts."""
     sides = "30..36:2,64"
     sweep = costmodel.sweep("mobilenet_v3_small", batch=[2, 3, 40, 41], resolution=sides, target="cpu,threads=1")
     check_cells("mobilenet_v3_small", sweep)
 
 
 def test_slices_of_one_image_where_the_trained_part_takes_statistics_of_the_batch():
-    """5 images in 5 slices: the frozen prefix sees one 1x1 map at a time, and has no statistics to take of it."""
+    """5 images in 5 slices: the frozen prefix sees one 1x1 map at a time, which has no batch statistics."""
     axes = {"strategy": "blocks:1,prefix_slices=5", "convention": "lean", "target": "none"}
     sweep = costmodel.sweep("mobilenet_v3_small", batch=[3, 4, 5, 7], resolution=[32, 47], **axes)
     check_cells("mobilenet_v3_small", sweep)

@@ -1,4 +1,4 @@
-"""Memory of large sweeps: it does not grow with them. In interpreters of their own, which tell their highest level."""
+"""The memory of large sweeps does not grow with them. Each runs in its own interpreter, which prints its peak."""
 
 import json
 import subprocess

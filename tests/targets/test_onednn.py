@@ -1,4 +1,4 @@
-"""What a convolution allocates inside, against the allocator's events in real calls (torch 2.13, oneDNN 3.12)."""
+"""Scratch memory of convolutions, against the allocator's events in real calls (torch 2.13, oneDNN 3.12)."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,10 @@ MASKS = {
     "forward": (), "100": ("x",), "010": ("weight",), "001": ("bias",), "110": ("x", "weight"),
     "111": ("x", "weight", "bias"),
 }  # fmt: skip
-# Of each target: how many of all measured calls at least are exact, and by how much the others miss the highest level.
-# What is inexact: how threads split weight gradients (estimated from the bytes that they touch), and in channels_last
-# to how many channels weights are padded (the nearest multiple of the vector's; oneDNN may take up to 64).
+# For each target: the least share of measured calls that are exact, and the largest error of the others, relative to
+# the highest level. Inexact are: how threads split weight gradients (estimated from the bytes that they touch), and in
+# channels_last the number of channels to which weights are padded (assumed is the nearest multiple of the vector
+# length; oneDNN may take up to 64).
 BOUNDS = {
     "cpu,isa=avx512,threads=1": (1, 0),
     "cpu,isa=avx512,threads=2": (0.99, 0.03),
@@ -105,7 +106,7 @@ def test_loops_of_pytorch():
 
 
 def test_unwanted_weight_gradient():
-    """oneDNN makes the weights' gradient with the bias's, wanted or not: a tensor that goes at once."""
+    """oneDNN computes the weights' gradient with the bias's, wanted or not; an unwanted one is freed at once."""
     conv, x = Conv2d(8, 16, 3, bias=True), (2, 8, 9, 9)
     assert transients(conv, x, "none", ("bias",)) == (0, 4 * 16 * 8 * 9)
     assert transients(conv, x, "none", ("weight", "bias")) == transients(conv, x, "cuda", ("bias",)) == (0, 0)
@@ -130,7 +131,7 @@ def test_measured(target):
 
 @pytest.mark.parametrize("target", MEASURED)
 def test_a_grid_is_its_cases(target):
-    """Sizes given as arrays cost what each of them costs alone."""
+    """Each size in an array costs the same as that size alone."""
     batch = np.array([1, 2, 7, 16]).reshape(4, 1)
     side = np.array([9, 12, 33, 64])
     convs = {conv for conv, *_ in cases(target)} | {op for op, _ in Conv2d.examples}

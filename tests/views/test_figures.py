@@ -1,4 +1,4 @@
-"""Figures show all that an estimate or a plan has."""
+"""Figures show everything in an estimate or a plan."""
 
 import numpy as np
 import pytest
