@@ -1,6 +1,6 @@
 """costmodel: what training a network will cost, before it is trained."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .api import estimate
 from .errors import CostmodelError
@@ -12,14 +12,19 @@ from .version import __version__ as __version__
 __all__ = ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "plan", "sweep"]
 
 
-def __getattr__(name: str) -> Any:
-    """Sweeps and plans are imported when they are asked for."""
-    if name in ("Sweep", "sweep"):
-        from .studies.grid import sweep as sweeps
+if TYPE_CHECKING:
+    from .studies.grid.sweep import Sweep, sweep
+    from .studies.plan.plan import plan
+else:
 
-        return getattr(sweeps, name)
-    if name == "plan":
-        from .studies.plan.plan import plan
+    def __getattr__(name: str) -> Any:
+        """Sweeps and plans are imported when they are asked for."""
+        if name in ("Sweep", "sweep"):
+            from .studies.grid import sweep as sweeps
 
-        return plan
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(sweeps, name)
+        if name == "plan":
+            from .studies.plan.plan import plan
+
+            return plan
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,7 +82,7 @@ def size(context: click.Context, parameter: click.Parameter, value: str | None) 
     """Callback that turns an option's text, such as 64MB, into bytes."""
     from .sizes.units import parse_size
 
-    return None if value is None else parse_size(value, parameter.name)
+    return None if value is None else parse_size(value, str(parameter.name))
 
 
 def echo_json(document: Any) -> None:

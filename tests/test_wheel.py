@@ -64,6 +64,7 @@ def test_the_wheel_holds_every_source_and_spec(installed):
         here = {p.relative_to(ROOT / folder).as_posix() for s in ("*.py", "*.yaml") for p in (ROOT / folder).rglob(s)}
         there = {p.relative_to(installed / where).as_posix() for p in (installed / where).rglob("*") if p.is_file()}
         assert here <= there
+    assert (installed / "costmodel" / "py.typed").is_file()  # says that the package is typed
 
 
 def test_the_specs_come_from_the_wheel(installed, tmp_path):
