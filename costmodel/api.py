@@ -13,7 +13,7 @@ from .step.optimizer import find
 from .step.request import DTYPES, Request
 from .step.walk import analyze
 from .strategies import STRATEGIES, StrategyText, read_text
-from .targets.target import DEVICES, parse
+from .targets import DEVICES, parse
 
 
 def estimate(

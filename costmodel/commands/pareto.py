@@ -113,7 +113,7 @@ def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]
 
 def in_words(name: str, value: Any) -> str:
     """What an axis is in a whole table, for its title."""
-    from ..targets.target import parse
+    from ..targets import parse
 
     if name == "batch":
         return f"batch {value}"

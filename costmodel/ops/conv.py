@@ -8,9 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields
-from ..sizes.size import Shape, Size, numel, require, where, window
+from ..sizes.size import Shape, Size, numel, require, window
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_images
-from ..targets.onednn import ConvolutionScratch, in_onednn
 from ..targets.setting import Setting
 
 
@@ -96,7 +95,7 @@ class Conv2d(ConvolutionLayer):
             object.__setattr__(self, name, pair(getattr(self, name), name, least))
         super().__post_init__()
         per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
-        object.__setattr__(self, "_macs_per_output", per_output)
+        object.__setattr__(self, "macs_per_output", per_output)
         object.__setattr__(self, "_kernels", {})  # by setting: what depends on it alone
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
         check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
@@ -149,7 +148,7 @@ class Conv2d(ConvolutionLayer):
         }
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        work = self.products(y, self._macs_per_output)
+        work = self.products(y, self.macs_per_output)
         if not self.has_epilogue:
             return work
         # Mean, difference, two sums of the deviation, quotient; backward as a norm with batch statistics.
@@ -184,22 +183,16 @@ class Conv2d(ConvolutionLayer):
 
     def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
         """Scratch of the convolution itself, in the forward and in the backward pass."""
-        if setting.kernels:
-            kernels = self._kernels.get(setting)
-            if kernels is None:
-                kernels = self._kernels[setting] = ConvolutionScratch(self, setting)
-            forward, backward = kernels(y, x)
-            if not setting.layouts:
-                return forward, backward
-            # What does not lie as the kernel takes it is copied first, and let go last.
-            order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
-            more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
-            return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)
-        if setting.target.device == "none" and "bias" in setting.demanded and "weight" not in setting.demanded:
-            # oneDNN makes the weights' gradient too: a tensor, let go at once.
-            made = setting.item * self.out_channels * self._macs_per_output
-            return 0, where(in_onednn(self, setting.target.threads, x[0], x[2] * x[3]), made, 0)
-        return 0, 0
+        kernels = self._kernels.get(setting)
+        if kernels is None:
+            kernels = self._kernels[setting] = setting.target.convolution(self, setting)
+        forward, backward = kernels(y, x)
+        if not (setting.kernels and setting.layouts):
+            return forward, backward
+        # What does not lie as the kernel takes it is copied first, and let go last.
+        order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
+        more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
+        return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)
 
     def module(self, library: Any) -> Callable:
         module = (library.StandardisedConv2d if self.has_epilogue else library.nn.Conv2d)(*self.arguments())

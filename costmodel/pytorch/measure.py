@@ -15,7 +15,7 @@ from ..frontends.draft import RESOLUTION
 from ..sizes.size import is_int
 from ..step.optimizer import find
 from ..step.request import DTYPES
-from ..targets.target import Target, parse
+from ..targets import Target, parse
 from .allocations import trace
 from .flops import FlopCounter
 from .saved import saved_storages

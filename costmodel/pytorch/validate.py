@@ -12,7 +12,7 @@ from ..api import estimate
 from ..errors import CostmodelError
 from ..graph.network import Network
 from ..step.estimate import Estimate
-from ..targets.target import parse
+from ..targets import parse
 from .measure import measure
 from .realize import realize
 

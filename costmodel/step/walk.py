@@ -182,7 +182,7 @@ def memory_of(
     stopped = []
     for rerun in reruns(graph):
         if rerun.whole:  # the dispatcher never sees the output of an op that is left while it runs
-            stopped.append(values[rerun.last + 1] if target.device != "none" else 0)
+            stopped.append(values[rerun.last + 1] if target.counts_unseen else 0)
         else:
             stopped.append(scratches[rerun.last].stopped)
     forward, backward, after, _ = zip(*scratches)

@@ -1,1 +1,35 @@
-"""Where a step runs, and what its kernels allocate there."""
+"""Where a step runs, and what its kernels allocate there: a file for each device. Importing this registers them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from ..errors import CostmodelError, unknown
+from .target import DEVICES, Target
+
+from . import cpu, cuda, bare
+
+__all__ = ["DEVICES", "Target", "parse"]
+
+
+@lru_cache(maxsize=64)
+def parse(text: str) -> Target:
+    """The target of `cpu[,threads=N][,isa=ISA][,channels_last]`, `cuda[,channels_last]` or `none[,threads=N]`.
+
+    What is left out is found out of this machine. Raises CostmodelError for anything else.
+    """
+    name, *parts = text.split(",")
+    if name not in DEVICES:
+        raise CostmodelError(f"target {text!r}: {unknown('device', name, DEVICES)}")
+    target = DEVICES[name].here()
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if key not in target.options:
+            raise CostmodelError(f"target {text!r}: {unknown(f'option of {name}', key, target.options)}")
+        option = target.options[key]
+        try:
+            target = replace(target, **{key: option.read(value if equals else None)})
+        except ValueError:
+            raise CostmodelError(f"target {text!r}: found {part!r}; allowed: {option.allowed}") from None
+    return target

@@ -14,23 +14,30 @@ tests/pytorch/test_peaks.py those of steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fractions import Fraction
-from functools import cache, partial
-from math import ceil
+from functools import partial
 from typing import Any, NamedTuple
 
-from ..sizes.size import Shape, Size, maximum, minimum, where
+from ..sizes.size import Shape, Size, maximum, where
+from .onednn_scratch import (
+    BOOKED,
+    PAGE,
+    More,
+    Sizes,
+    Steps,
+    dense_sums,
+    depthwise_sums,
+    gather,
+    gather_and_sum,
+    picked_pixels,
+    steps_of,
+    strided_copies,
+    thin,
+    up,
+)
 from .setting import Setting
 
-PAGE = 4096
-BOOKED = 128  # every buffer in a kernel's scratch is booked with the alignment that it may need
+THRESHOLDS = (2, 16)  # numbers of images from which on in_onednn follows other rules
 CACHE = 2**20  # of a core, as on the machine of the measurements: only rare kernels look at it
-
-Sizes = tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output
-Job = tuple[int, int, bool]  # how many, bytes of one, summed up over all positions and not over images only
-More = Callable[[Sizes], Size]
-Steps = tuple[tuple[int, int], ...]  # (least number of output positions, threads that share the images), ascending
 
 
 class Kernel(NamedTuple):
@@ -56,13 +63,13 @@ class Kernel(NamedTuple):
         return total + self.more(sizes) if self.more else total
 
 
-class ConvolutionScratch:
-    """The scratch of one convolution in one setting. What depends on no size is worked out here, once."""
+class Facts:
+    """What is known of one convolution in one setting, whatever the sizes."""
 
-    def __init__(self, conv: Any, setting: Setting) -> None:
-        target, item = setting.target, setting.item
-        self.item, self.threads, self.flat = item, target.threads, setting.channels_last
-        self.lanes = 16 if target.isa == "avx512" else 8
+    def __init__(self, conv: Any, setting: Setting, lanes: int) -> None:
+        # lanes: channels that a vector holds, and so a block.
+        self.item = item = setting.item
+        self.threads, self.flat, self.lanes = setting.target.threads, setting.channels_last, lanes
         self.conv = conv
         self.inputs, self.outputs, self.groups = conv.in_channels, conv.out_channels, conv.groups
         self.c, self.k = self.inputs // self.groups, self.outputs // self.groups  # of one group
@@ -79,6 +86,13 @@ class ConvolutionScratch:
         self.weights = item * self.outputs * self.c * self.area
         self.biases = item * self.outputs if "bias" in setting.demanded else 0
         self.kept = self.biases + (self.weights if "weight" in setting.demanded else 0)
+
+
+class ConvolutionScratch(Facts):
+    """The scratch of one convolution in one setting. What depends on no size is worked out here, once."""
+
+    def __init__(self, conv: Any, setting: Setting, lanes: int) -> None:
+        super().__init__(conv, setting, lanes)
         self.forward = self.forward_kernel()
         self.input = self.input_kernel() if "x" in setting.demanded else None
         # oneDNN makes the weights' gradient also where the bias's alone is wanted.
@@ -169,7 +183,7 @@ class ConvolutionScratch:
         return 0 if self.pixelwise and not self.strided else self.item * self.c * self.area
 
     def gather(self, most: int = 2**62) -> More:
-        return partial(_gather, self.threads, self.gathered(), most)
+        return partial(gather, self.threads, self.gathered(), most)
 
     # The kernels.
 
@@ -194,7 +208,9 @@ class ConvolutionScratch:
             return Kernel(x, y, self.vectors(), bias, **small)
         if self.product:
             copy = self.threads * self.item * x
-            return Kernel(x, y, self.padded(block, block), bias, partial(_pick, self, copy) if self.picked else None)
+            return Kernel(
+                x, y, self.padded(block, block), bias, partial(picked_pixels, self, copy) if self.picked else None
+            )
         if self.groups == 1 and self.inputs < lanes:  # so few channels, an image's, are read where they are
             return Kernel(0, y, self.padded(lanes, 1), bias, **small)
         return Kernel(x, y, self.padded(block, block), bias, **small)
@@ -203,7 +219,7 @@ class ConvolutionScratch:
         lanes, block = self.lanes, self.block()
         if self.strided and not self.dilated and (self.groups == 1 or self.k > lanes):
             # Channels innermost, whatever the caller's format. Estimated: weights may be padded further, to 64 inputs.
-            weight, more = self.padded(1, lanes), partial(_strided, self)
+            weight, more = self.padded(1, lanes), partial(strided_copies, self)
             if self.flat:
                 return Kernel(weight=weight, more=more)
             return Kernel(self.inputs, self.outputs, weight, more=more, again=self.inputs > 1)
@@ -222,14 +238,14 @@ class ConvolutionScratch:
         (kh, kw), (ph, pw), (sh, sw) = self.kernel, self.padding, self.stride
         # Sums of weights that each thread keeps are booked with their bytes for their number, four times too much.
         image = self.item * self.c if self.flat else 0
-        more = partial(_gather_and_sum, self.threads, self.groups > 2, self.gathered(), self.item * self.weights, image)
+        more = partial(gather_and_sum, self.threads, self.groups > 2, self.gathered(), self.item * self.weights, image)
         columns = Kernel(weight=self.weights, more=more)
         if self.depthwise and not self.dilated and sw <= kw <= 3 and ph <= min(kh // 2, 1) and pw <= kw // 2:
             own = self.vectors() + self.item * bias * (self.outputs if self.flat else up(self.outputs, lanes))
             # Contiguous images are shared only where there are fewer blocks of channels than threads.
             sharing = threads if self.flat else threads // min(threads, -(-self.outputs // lanes))
             parts = max(1, self.outputs // (4 * lanes)) if self.flat else 0
-            more = partial(_own_sums, own, BOOKED * (1 + bias), sharing, parts) if sharing > 1 else None
+            more = partial(depthwise_sums, own, BOOKED * (1 + bias), sharing, parts) if sharing > 1 else None
             return Kernel(*self.blocked(lanes), self.vectors(), more=more, least=kh + -ph % sh, small=columns)
         if self.product:
             return self.summing(lanes, first=False)
@@ -268,14 +284,14 @@ class ConvolutionScratch:
             own += 0 if self.product else self.item * self.groups * up(self.k, 16)
             many = next(d for d in range(min(5, inputs), inputs + 1) if inputs % d == 0)
         elif self.product:
-            many, b = _thin(inputs, 17 if self.flat else 9), _thin(outputs, 32)
+            many, b = thin(inputs, 17 if self.flat else 9), thin(outputs, 32)
             jobs.append((-(-inputs // many) * -(-outputs // b), self.item * many * b * block * block, True))
         else:
             jobs.append((self.groups * inputs * outputs, self.item * self.area * width * block, False))
         copy = self.threads * self.item * (self.inputs if self.flat else many * block)
-        pick = partial(_pick, self, copy) if self.picked else None
+        pick = partial(picked_pixels, self, copy) if self.picked else None
         rows = 16 if self.product else 0 if self.flat else -9
-        return partial(_sums, self.threads, steps, own, rows, tuple(jobs), pick)
+        return partial(dense_sums, self.threads, steps, own, rows, tuple(jobs), pick)
 
 
 def in_onednn(conv: Any, threads: int, n: Size, pixels: Size) -> Any:
@@ -289,112 +305,3 @@ def in_onednn(conv: Any, threads: int, n: Size, pixels: Size) -> Any:
         return busy
     large = n * conv.in_channels * pixels > where(n > 1, 0, 20480)  # several images always are
     return large if busy is True else busy & large
-
-
-def up(number: Size, multiple: int) -> Size:
-    """The least multiple that is not below the number."""
-    return -(-number // multiple) * multiple
-
-
-# Scratch that depends on sizes.
-
-
-def _gather(threads: int, columns: int, most: int, sizes: Sizes) -> Size:
-    """Columns of an image for each thread, or of as much of it as fits a cache."""
-    *_, oh, ow = sizes
-    each = minimum(columns * oh * ow, most)
-    return where(each > 0, threads * each + BOOKED, 0)
-
-
-def _gather_and_sum(threads: int, many: bool, columns: int, own: int, image: int, sizes: Sizes) -> Size:
-    """The same and sums of its own for each thread; on large maps only one works."""
-    n, h, w, oh, ow = sizes
-    shared = (oh * ow < 256 * threads) & (many | (n > 1))
-    each = own + columns * oh * ow + image * h * w
-    return where(shared, threads, 1) * each + BOOKED * (1 + (columns > 0) + (image > 0))
-
-
-def _pick(conv: ConvolutionScratch, each: int, sizes: Sizes) -> Size:
-    """The pixels that a strided product reads, where the stride divides the map."""
-    _, h, w, oh, ow = sizes
-    return where((h == oh * conv.stride[0]) & (w == ow * conv.stride[1]), each * oh * ow + BOOKED, 0)
-
-
-def _strided(conv: ConvolutionScratch, sizes: Sizes) -> Size:
-    """Each thread's copy of one image of the output's gradient with the zeros that are read around it, and the like."""
-    _, h, w, oh, ow = sizes
-    padded = []
-    for size, out, reach, padding, stride in zip((h, w), (oh, ow), conv.reach, conv.padding, conv.stride):
-        after = size + padding - 1 - (out - 1) * stride  # how far the kernel reaches beyond the last output
-        padded.append(out + max(0, reach - 1 - padding) // stride + maximum(after, 0) // stride)
-    images = conv.threads * (conv.item * up(padded[0] * padded[1] * conv.outputs, PAGE) + PAGE) + 2 * PAGE
-    stride = conv.stride[1]
-    line = conv.item * up(up(w, stride) * stride * conv.inputs, PAGE)  # of results, where they do not come in strides
-    return conv.lists() + images + where(w % stride > 0, conv.threads * line + PAGE, 0)
-
-
-def _own_sums(own: int, booked: int, sharing: int, parts: int, sizes: Sizes) -> Size:
-    """All threads but one that share the images of a depthwise convolution keep sums of their own."""
-    n, _, _, oh, _ = sizes
-    others = minimum(n * oh * parts if parts else n, sharing) - 1
-    return where(others > 0, others * own + booked, 0)
-
-
-def _sums(
-    threads: int, steps: Steps, own: int, rows: int, jobs: tuple[Job, ...], pick: More | None, sizes: Sizes
-) -> Size:
-    """The same of a dense one. Threads share the images by 16 pixels, or 9 rows (rows: -9), or whole."""
-    n, _, _, oh, ow = sizes
-    pixels, sharing, total = n * oh * ow, 1, 0
-    for least, share in steps:
-        sharing = where(pixels >= least, share, sharing)
-    if steps:
-        units = -(-oh * ow // rows) if rows > 0 else maximum(oh // -rows, 1) if rows else 1
-        others = minimum(sharing, n * units) - 1
-        total = where(others > 0, others * own + (BOOKED + 2 * PAGE), 0)
-    for count, job, flat in jobs:
-        total = total + _teams(threads, count, job, pixels if flat else n, flat)
-    return total + pick(sizes) if pick else total
-
-
-@cache
-def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, inclined: bool) -> Steps:
-    """How many threads share images rather than channels, in steps of the number of output positions.
-
-    A split into (images, outputs, inputs) is taken for how little data each thread touches: its part of both images,
-    and `factor` times its part of the weights. inclined: images alone are shared though it be up to a tenth more.
-    inputs, outputs: blocks of channels; width: channels of a block of inputs. Estimated: as if all parts were equal.
-    """
-    splits = []
-    for images in range(1, threads + 1):
-        for k in range(1, min(threads // images, outputs) + 1):
-            a, b = -(-inputs // min(threads // images // k, inputs)), -(-outputs // k)
-            less = Fraction(10, 11) if inclined and images == threads else Fraction(1)
-            splits.append((less * (a * width + b * 16) / images, less * a * b * factor * width * 16, images))
-    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), 0, []
-    while True:  # from each split to the one that is the first to cost less as the positions grow
-        steps.append((ceil(at), threads if best[2] > threads // 2 else best[2]))
-        later = [((s[1] - best[1]) / (best[0] - s[0]), s) for s in splits if s[0] < best[0]]
-        if not later:
-            return tuple(steps)
-        at, best = min(later)
-
-
-def _thin(blocks: int, most: int) -> int:
-    """Blocks of one job: all, or halves and thirds of them until they are few enough."""
-    while blocks > most and (blocks % 2 == 0 or blocks % 3 == 0):
-        blocks //= 2 if blocks % 2 == 0 else 3
-    return blocks
-
-
-def _teams(threads: int, jobs: int, job: int, terms: Size, flat: bool) -> Size:
-    """Sums of the threads that work on one job. They team up such that the longest takes least time."""
-    least, total = jobs * terms + 1, 0
-    for teams in range(min(threads, jobs), 0, -1):
-        each, share = -(-jobs // teams), minimum(terms, threads // teams)
-        time = each * (-(-terms // share) + (share > 1))
-        # The first of a team sums up in the result itself, unless the sums are flat.
-        own = teams * each * job * (share - (not flat)) + (teams + 1) * PAGE + (BOOKED if flat else PAGE)
-        total = where(time < least, where(share > 1, own, 0), total)
-        least = minimum(time, least)
-    return total

@@ -42,14 +42,14 @@ class Setting(NamedTuple):
     @property
     def kernels(self) -> bool:
         """Whether what CPU kernels allocate inside counts, and not only the tensors that the dispatcher sees."""
-        return self.target.device == "cpu"
+        return self.target.counts_kernels
 
     @property
     def scalar(self) -> int:
-        """Bytes of a number in arithmetic with a tensor, within an op: 8, and a copy in the tensor's data type."""
-        return NUMBER_BYTES + self.item if self.kernels else 0
+        """Bytes of a number in arithmetic with a tensor, made within an op."""
+        return self.target.number_bytes(self.item)
 
     @property
     def python_number(self) -> int:
-        """The same of one that Python hands to the op: it makes the tensor of 8 bytes outside."""
-        return NUMBER_BYTES if self.target.device == "none" else self.scalar
+        """Bytes of a number that Python hands to the op."""
+        return self.target.python_number_bytes(self.item)

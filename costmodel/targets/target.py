@@ -1,43 +1,67 @@
-"""Where the step runs: what decides the scratch of its kernels and the rounding of its blocks."""
+"""Where a step runs: what decides the scratch of its kernels and the rounding of its blocks."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
-from ..errors import CostmodelError, unknown
-from ..sizes.size import Size
+from ..sizes.size import Shape, Size
 
-DEVICES = ("cpu", "cuda", "none")
-ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
+#: Scratch of a convolution, in its forward and its backward pass, from the shapes of its output and its input.
+ConvolutionKernels = Callable[[Shape, Shape], tuple[Size, Size]]
+
+
+class Option(NamedTuple):
+    """An option of a device as people write it.
+
+    read: from the text after the equals sign, None without one, to the value; raises ValueError for a bad one.
+    allowed: words for what it takes.
+    """
+
+    read: Callable[[str | None], Any]
+    allowed: str
 
 
 @dataclass(frozen=True)
 class Target:
-    """A device.
+    """A device: each kind is a subclass, in a file of its own, registered by `device`.
 
-    none: the tensors alone, no scratch inside kernels, no rounding. With several threads PyTorch may make more of them,
-    a gradient that nobody asked for (ops/conv.py).
-    cpu: oneDNN's kernels for an instruction set, with a number of threads, on contiguous or channels_last tensors.
-    cuda: every block rounded up to 512 bytes; no cuDNN workspace.
+    threads: of its kernels. channels_last: the memory format of images, else contiguous.
     """
 
-    device: str = "cpu"
-    isa: str = "avx512"
+    #: The name that people give.
+    device: ClassVar[str]
+    #: Its options by name, each a field.
+    options: ClassVar[dict[str, Option]] = {}
+    #: What kernels allocate inside counts, and not only tensors.
+    counts_kernels: ClassVar[bool] = False
+    #: A tensor counts that only the allocator sees, and not PyTorch's dispatcher.
+    counts_unseen: ClassVar[bool] = True
+    #: Every allocation is rounded up to a multiple of these bytes.
+    block_bytes: ClassVar[int] = 1
+    #: Numbers of images from which on kernels take other paths.
+    thresholds: ClassVar[tuple[int, ...]] = ()
+
     threads: int = 1
     channels_last: bool = False
 
-    @property
-    def block_bytes(self) -> int:
-        """What every allocation is rounded up to (c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize)."""
-        return 512 if self.device == "cuda" else 1
+    @classmethod
+    def here(cls) -> Target:
+        """The device with what this machine tells of its options."""
+        return cls()
 
-    @property
-    def thresholds(self) -> tuple[int, ...]:
-        """Numbers of images from which on kernels take other paths (in_onednn in onednn.py)."""
-        return (2, 16) if self.device == "cpu" else ()
+    def convolution(self, conv: Any, setting: Any) -> ConvolutionKernels:
+        """The scratch of a convolution (ops/conv.py) in a setting (setting.py); none if kernels are not modelled."""
+        return lambda y, x: (0, 0)
+
+    def number_bytes(self, item: int) -> int:
+        """Bytes of a number in arithmetic with a tensor, made within an op; item: of the tensor's data type."""
+        return 0
+
+    def python_number_bytes(self, item: int) -> int:
+        """Bytes of a number that Python hands to an op; item: of the tensor's data type."""
+        return self.number_bytes(item)
 
     @property
     def period(self) -> int:
@@ -49,64 +73,58 @@ class Target:
         block = self.block_bytes
         return nbytes if block == 1 else -(-nbytes // block) * block
 
+    @property
+    def memory_format(self) -> str:
+        """The memory format of images in words."""
+        return "channels_last" if self.channels_last else "contiguous"
+
     def to_dict(self) -> dict[str, Any]:
         """What the estimate assumes, for JSON."""
-        if self.device == "none":
-            return {"device": "none", **({"threads": self.threads} if self.threads > 1 else {})}
-        layout = "channels_last" if self.channels_last else "contiguous"
-        if self.device == "cuda":
-            return {"device": "cuda", "memory_format": layout, "block_bytes": 512}
-        return {"device": "cpu", "isa": self.isa, "threads": self.threads, "memory_format": layout}
-
-    def __str__(self) -> str:
-        layout = "channels_last" if self.channels_last else "contiguous"
-        if self.device == "cpu":
-            return f"cpu ({self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}, {layout})"
-        return "tensors alone, on no device" if self.device == "none" else f"cuda ({layout}, blocks of 512 bytes)"
+        raise NotImplementedError
 
 
-@lru_cache(maxsize=64)
-def parse(text: str) -> Target:
-    """The target of `cpu[,threads=N][,isa=ISA][,channels_last]`, `cuda[,channels_last]` or `none`.
-
-    What is left out is found out of this machine. Raises CostmodelError for anything else.
-    """
-    device, *parts = text.split(",")
-    if device not in DEVICES:
-        raise CostmodelError(f"target {text!r}: {unknown('device', device, DEVICES)}")
-    target = Target(device, here_isa() or "avx512", here_threads()) if device == "cpu" else Target(device)
-    allowed = {"cpu": ("threads", "isa", "channels_last"), "cuda": ("channels_last",), "none": ("threads",)}[device]
-    for part in parts:
-        key, equals, value = part.partition("=")
-        if key not in allowed:
-            raise CostmodelError(f"target {text!r}: {unknown(f'option of {device}', key, allowed)}")
-        if key == "channels_last" and not equals:
-            target = replace(target, channels_last=True)
-        elif key == "threads" and value.isdecimal() and 1 <= int(value) <= 1024:
-            target = replace(target, threads=int(value))
-        elif key == "isa" and value in ISAS:
-            target = replace(target, isa=value)
-        else:
-            hint = {"threads": "threads=1 to threads=1024", "isa": f"isa= one of {', '.join(ISAS)}"}
-            raise CostmodelError(f"target {text!r}: found {part!r}; allowed: {hint.get(key, 'channels_last')}")
-    return target
+DEVICES: dict[str, type[Target]] = {}
 
 
-def here_threads() -> int:
-    """Threads that torch would use on this machine."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given) >= 1:
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def device(name: str) -> Callable[[type[Target]], type[Target]]:
+    """Class decorator: registers a kind of target as the device `name`."""
+
+    def register(cls: type[Target]) -> type[Target]:
+        cls.device = name
+        DEVICES[name] = cls = dataclass(frozen=True)(cls)
+        return cls
+
+    return register
 
 
-def here_isa() -> str | None:
-    """Instruction set of this machine's processor, where the system tells."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
-    except OSError:
-        return None
-    if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= set(flags):
-        return "avx512"
-    return "avx2" if "avx2" in flags else "sse41" if "sse4_1" in flags else None
+def whole_number(most: int) -> Callable[[str | None], int]:
+    """Reader of an option that is an integer from 1 to `most`."""
+
+    def read(text: str | None) -> int:
+        if text is None or not text.isdecimal() or not 1 <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return read
+
+
+def one_of(names: tuple[str, ...]) -> Callable[[str | None], str]:
+    """Reader of an option that is one of some names."""
+
+    def read(text: str | None) -> str:
+        if text not in names:
+            raise ValueError
+        return text
+
+    return read
+
+
+def flag(text: str | None) -> bool:
+    """Reader of an option that is there or not."""
+    if text is not None:
+        raise ValueError
+    return True
+
+
+THREADS = Option(whole_number(1024), "threads=1 to threads=1024")
+CHANNELS_LAST = Option(flag, "channels_last")

@@ -18,8 +18,8 @@ from pathlib import Path
 MATRIX = Path(__file__).resolve().parent
 ROOT = MATRIX.parents[1]
 TESTS = (
-    "ops/test_ops", "step/test_timeline", "targets/test_onednn", "frontends/test_trace", "frontends/test_trace_refusals",
-    "frontends/test_traced_attention", "pytorch/test_traced_peaks",
+    "ops/test_ops", "step/test_timeline", "targets/test_onednn", "frontends/test_trace",
+    "frontends/test_trace_refusals", "frontends/test_traced_attention", "pytorch/test_traced_peaks",
 )  # fmt: skip
 #: What tells oneDNN and torch's own kernels to use no more than an instruction set.
 LIMITS = {"avx512": {}, "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}}

@@ -13,7 +13,7 @@ from costmodel.step.request import DEFAULTS
 from costmodel.strategies import CHOICES, FROZEN, all_frozen, apply, choices_of, chosen_parts, of_code, parts
 from costmodel.studies.grid.axes import AXES, USUAL
 from costmodel.studies.grid.columns import COLUMNS, TYPES, UNITS
-from costmodel.targets.target import parse
+from costmodel.targets import parse
 from costmodel.views.figures.plan import CHOSEN
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from costmodel.ops.conv import Conv2d
+from costmodel.targets import parse
 from costmodel.targets.setting import Setting
-from costmodel.targets.target import parse
 
 MEASURED = json.loads((Path(__file__).parent / "data" / "convolutions.json").read_text())
 MASKS = {

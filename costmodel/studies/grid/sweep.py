@@ -19,7 +19,7 @@ from ...notebook import Shown
 from ...step.optimizer import find
 from ...step.request import DTYPES, Request
 from ...strategies import read
-from ...targets.target import parse
+from ...targets import parse
 from .axes import AXES, USUAL, spelled_out
 from .columns import COLUMNS, TYPES
 from .plane import Pricer

@@ -166,66 +166,41 @@ def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
 
 
 def _legend(axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
+    """A sample for each family, choice and kind of mark, and three bubbles."""
     families = {group.family: group for group in reversed(groups)}
     handles = [
-        Line2D(
-            [],
-            [],
-            color=group.colour,
-            marker=group.marker,
-            linewidth=int(len(group.rows) > 1),
-            markersize=6,
-            label=name,
-        )
+        _sample(name, color=group.colour, marker=group.marker, linewidth=int(len(group.rows) > 1))
         for name, group in reversed(families.items())
     ]
     choices = list(dict.fromkeys(group.choice for group in groups))
     if 1 < len(choices) <= len(FILLS):
-        for choice, fill in zip(choices, FILLS):
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    color=str(1 - 0.6 * fill),
-                    marker="o",
-                    markeredgecolor="#666666",
-                    markersize=6,
-                    linewidth=0,
-                    label=choice,
-                )
-            )
-    handles.append(
-        Line2D(
-            [],
-            [],
-            color="white",
-            marker="o",
-            markeredgecolor="black",
-            markersize=6,
-            linewidth=0,
-            label="on the frontier",
-        )
-    )
-    handles.append(Line2D([], [], color=BAND, linewidth=5, label="frontier of the two axes"))
+        handles += [
+            _sample(choice, color=str(1 - 0.6 * fill), markeredgecolor="#666666")
+            for choice, fill in zip(choices, FILLS)
+        ]
+    handles.append(_sample("on the frontier", color="white", markeredgecolor="black"))
+    handles.append(_sample("frontier of the two axes", color=BAND, marker="", linewidth=5))
     if drawn.bubble:
-        values = np.array(columns[drawn.bubble], dtype=float)
-        name = _words(drawn.bubble)
-        rows = dict.fromkeys(int(np.abs(values - v).argmin()) for v in (values.min(), np.median(values), values.max()))
-        for row in rows:
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    color="#bbbbbb",
-                    marker="o",
-                    linewidth=0,
-                    markersize=np.sqrt(areas[row]),
-                    label=f"{show_count(columns[drawn.bubble][row])} {name}",
-                )
-            )
+        handles += _bubbles(drawn.bubble, columns[drawn.bubble], areas)
     axes.legend(
         handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False, labelspacing=0.9
     )
+
+
+def _bubbles(name: str, values: list[Any], areas: np.ndarray) -> list[Line2D]:
+    """Samples of the smallest, the middle and the largest bubble."""
+    numbers = np.array(values, dtype=float)
+    three = (numbers.min(), np.median(numbers), numbers.max())
+    rows = dict.fromkeys(int(np.abs(numbers - v).argmin()) for v in three)
+    return [
+        _sample(f"{show_count(values[row])} {_words(name)}", color="#bbbbbb", markersize=np.sqrt(areas[row]))
+        for row in rows
+    ]
+
+
+def _sample(label: str, **style: Any) -> Line2D:
+    """A mark of the legend: a dot, unless the style says otherwise."""
+    return Line2D([], [], label=label, **{"marker": "o", "markersize": 6, "linewidth": 0, **style})
 
 
 def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -> list[tuple[int, str, str]]:

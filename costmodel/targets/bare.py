@@ -1,0 +1,35 @@
+"""No device: the tensors alone, without scratch inside kernels and without rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..sizes.size import where
+from .onednn import in_onednn
+from .setting import NUMBER_BYTES, Setting
+from .target import THREADS, ConvolutionKernels, Target, device
+
+
+@device("none")
+class Bare(Target):
+    """The tensors that PyTorch's dispatcher sees. With several threads there may be more of them on a CPU: a gradient
+    that nobody asked for."""
+
+    options = {"threads": THREADS}
+    counts_unseen = False
+
+    def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
+        if "bias" not in setting.demanded or "weight" in setting.demanded:
+            return super().convolution(conv, setting)
+        # oneDNN makes the weight's gradient too, where the bias's alone is wanted: a tensor, let go at once.
+        made = setting.item * conv.out_channels * conv.macs_per_output
+        return lambda y, x: (0, where(in_onednn(conv, self.threads, x[0], x[2] * x[3]), made, 0))
+
+    def python_number_bytes(self, item: int) -> int:
+        return NUMBER_BYTES
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"device": "none", **({"threads": self.threads} if self.threads > 1 else {})}
+
+    def __str__(self) -> str:
+        return "tensors alone, on no device"

@@ -1,0 +1,21 @@
+"""A GPU: every block rounded up to 512 bytes; the workspace of cuDNN is not modelled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .target import CHANNELS_LAST, Target, device
+
+
+@device("cuda")
+class Cuda(Target):
+    """A GPU with PyTorch's caching allocator (c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize)."""
+
+    options = {"channels_last": CHANNELS_LAST}
+    block_bytes = 512
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"device": "cuda", "memory_format": self.memory_format, "block_bytes": self.block_bytes}
+
+    def __str__(self) -> str:
+        return f"cuda ({self.memory_format}, blocks of {self.block_bytes} bytes)"
