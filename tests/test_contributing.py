@@ -69,6 +69,24 @@ def convention():
     return {"saved": [found.saved_bytes, loss + sum(storage.nbytes() for storage in outputs.values())]}
 
 
+def target():
+    asked = "mobilenet_v2", "full", 2, 65
+    bare = costmodel.estimate(*asked, target="none")
+    level = highest = 0
+    for event in bare.memory.timeline.events:
+        level += event.sign * -(-int(bare.memory.sizes[event.slot]) // 16) * 16
+        highest = max(highest, level)
+    try:
+        refused = str(measure(module, target="arena", **step))
+    except costmodel.CostmodelError as error:
+        refused = str(error)
+    return {
+        "peak": [costmodel.estimate(*asked, target="arena").step_peak_bytes, highest],
+        "rounded": [highest > bare.step_peak_bytes, True],
+        "measured": [refused, "target 'arena' counts and is nowhere to run; allowed: cpu, cuda"],
+    }
+
+
 def optimizer():
     found = costmodel.estimate(module, optimizer="adagrad", target="none", **step)
     real = measure(module, optimizer="adagrad", **step)
@@ -95,7 +113,7 @@ def column():
     }
 
 
-facts = {"An op": op, "A strategy": strategy, "A convention": convention, "An optimizer": optimizer,
+facts = {"An op": op, "A strategy": strategy, "A convention": convention, "A target": target, "An optimizer": optimizer,
          "A column of sweeps": column}
 print(json.dumps({"from": costmodel.__file__, **{heading: fact() for heading, fact in facts.items()}}))
 """
@@ -157,7 +175,7 @@ def test_a_change_touches_one_place_and_at_most_an_entry_of_a_registry(heading):
     assert len(places) == 1 and all(path.startswith("costmodel/") for path in files)
     for path, (new, gone, come) in files.items():
         assert (new, gone, come) == (False, 1, 1) if path.endswith("__init__.py") else gone == 0
-    assert sum(come for _, _, come in files.values()) <= 20
+    assert sum(come for _, _, come in files.values()) <= 25
 
 
 def test_the_changed_files_compile_and_their_lines_fit(changed):
