@@ -1,4 +1,4 @@
-"""The calls that people make: load a network, estimate a step."""
+"""The public calls: load a network, estimate a step."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def estimate(
     dtype: str = "float32",
     accumulate: int = 1,
 ) -> Estimate:
-    """What one training step will cost, from the layer graph alone.
+    """The cost of one training step, from the layer graph alone: nothing is run.
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
-    width of the images, the network's own by default. target: cpu[,threads=N][,isa=ISA][,channels_last], cuda or
-    none[,threads=N]. dtype: of the whole network. accumulate: steps of `batch` images whose gradients are added up
-    before an update; the last of them is priced. Raises CostmodelError for a bad request.
+    width of the images, by default the network's own. target: cpu[,threads=N][,isa=ISA][,channels_last],
+    cuda[,channels_last] or none[,threads=N]. dtype: of the whole network. accumulate: number of micro-steps of `batch`
+    images whose gradients are added up before an update; the last one is priced. Raises CostmodelError for a bad
+    request.
     """
     return analyze(*request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate))
 
@@ -48,7 +49,7 @@ def request(
     dtype: str = "float32",
     accumulate: int = 1,
 ) -> tuple[Network, Request]:
-    """What `estimate` is asked, checked and read: the network for this size of images, and the Request to be priced."""
+    """The arguments of `estimate`, checked and parsed: the network at this image size, and the Request to price."""
     network = load(network)
     resolution = network.resolution if resolution is None else resolution
     for name, value in (("batch", batch), ("resolution", resolution), ("accumulate", accumulate)):

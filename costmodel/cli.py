@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def options(*names: str) -> Callable[[Callable], Callable]:
-    """Decorator: the common options of these names, in this order."""
+    """Decorator that adds the common options with these names, in this order."""
 
     def add(function: Callable) -> Callable:
         for name in reversed(names):
@@ -58,7 +58,7 @@ def options(*names: str) -> Callable[[Callable], Callable]:
 
 
 def axis_options(function: Callable) -> Callable:
-    """Decorator: the axes of a grid, each an option that takes several values."""
+    """Decorator that adds the axes of a grid, each as an option that takes several values."""
     integers = "N, a..b or a..b:step, joined by commas."
     for name, text in reversed(
         (
@@ -79,7 +79,7 @@ def axis_options(function: Callable) -> Callable:
 
 
 def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Callback: an option's size in bytes."""
+    """Callback that turns an option's text, such as 64MB, into bytes."""
     from .sizes.units import parse_size
 
     return None if value is None else parse_size(value, parameter.name)
@@ -93,7 +93,10 @@ def echo_json(document: Any) -> None:
 
 
 def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
-    """Whether every estimate's peak is within the budget, if there is one; raises where nothing could ever be."""
+    """Whether every estimate's peak is within the budget in bytes, if there is one.
+
+    Raises CostmodelError if the budget does not even hold the parameters and buffers.
+    """
     if budget is None:
         return True
     from .studies.fit import check_budget
@@ -103,12 +106,12 @@ def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
     return all(estimate.memory_bytes["peak"] <= budget for estimate in estimates)
 
 
-#: What an estimate depends on beside the network.
+#: The options on which an estimate depends, beside the network.
 estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
                     "accumulate", "blocks_are", "allow_unknown")  # fmt: skip
 
 
-#: What a network depends on beside its name.
+#: The options on which a network depends, beside its name.
 network_options = ("classes", "width", "blocks_are", "allow_unknown")
 
 
@@ -121,12 +124,12 @@ def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def defaulted(name: str, text: str) -> Callable[[Callable], Callable]:
-    """The option of a request's argument, with its type and default."""
+    """The option for an argument of a request, with its type and default."""
     default = DEFAULTS[name]
     return click.option(f"--{name}", type=type(default), default=default, show_default=True, help=text)
 
 
-_COMMON = {
+_COMMON: dict[str, Callable[[Callable], Callable]] = {
     "network": click.argument("network"),
     "strategy": defaulted("strategy", "NAME[:K][,key=value...]"),
     "batch": defaulted("batch", "Images in a step."),

@@ -1,4 +1,4 @@
-"""The one exception for requests that cannot be answered, and how its messages are worded."""
+"""The one exception, for requests that cannot be answered, and helpers that word its messages."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterable
 
 
 class CostmodelError(ValueError):
-    """A bad request. The message says where, what was found and what is allowed; the CLI exits with 2."""
+    """A bad request. The message says where it is, what was found and what is allowed; the CLI exits with status 2."""
 
 
 def check_name(what: str, name: object, allowed: Iterable[str]) -> None:
-    """Raise CostmodelError unless the name is a text and among the allowed ones."""
+    """Raise CostmodelError unless `name` is a str and one of the allowed names."""
     if not isinstance(name, str) or name not in allowed:
         raise unknown(what, name, allowed)
 
 
 def unknown(what: str, found: object, allowed: Iterable[str]) -> CostmodelError:
-    """The error for a name that is not among the allowed ones, with the nearest name for a typo."""
+    """The error for a name that is not allowed; it suggests the nearest allowed name."""
     from difflib import get_close_matches
 
     names = sorted(allowed)

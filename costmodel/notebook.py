@@ -6,7 +6,7 @@ from importlib import import_module
 
 
 class Shown:
-    """A result with an HTML form. views/html.py, which knows how each type looks, is loaded when a notebook asks."""
+    """A result that has an HTML form. views/html.py, which renders each type, is loaded when a notebook asks for it."""
 
     def _repr_html_(self) -> str:
         return import_module("costmodel.views.html").html_of(self)

@@ -1,4 +1,4 @@
-"""`costmodel fit`: does it fit, and what is the most that does."""
+"""`costmodel fit`: whether a step fits a budget, and the largest that fits."""
 
 from __future__ import annotations
 

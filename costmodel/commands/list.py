@@ -1,6 +1,8 @@
-"""`costmodel list`: what there is by name."""
+"""`costmodel list`: the networks, strategies, conventions and optimizers by name."""
 
 from __future__ import annotations
+
+import sys
 
 import click
 
@@ -25,8 +27,8 @@ def command(what: str, source: str | None, like: str, families: bool, form: str)
     if source is None:
         table = LISTINGS[what]()
     elif what == "networks":
-        with click.progressbar(OfSource(source, like), label="tracing", file=click.get_text_stream("stderr")) as rows:
-            table = (family_table if families else source_table)(list(rows))
+        with click.progressbar(OfSource(source, like), label="tracing", file=sys.stderr) as rows:
+            table = family_table(list(rows)) if families else source_table(list(rows))
     else:
         raise CostmodelError("--source belongs to `list networks`")
     if form == "json":

@@ -1,4 +1,4 @@
-"""`costmodel pareto`: the choices that no other one beats."""
+"""`costmodel pareto`: the choices that no other choice dominates."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def command(
 
 
 def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bool) -> list[Any]:
-    """The objectives that were asked for, or the usual ones."""
+    """The requested objectives, or the usual ones. Raises CostmodelError unless they are two or three different ones."""
     from ..errors import CostmodelError
     from ..studies.pareto import USUAL, WITH_ACCURACY, Objective
 
@@ -80,7 +80,7 @@ def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bo
 
 
 def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]]:
-    """What is compared, in words, and its columns: tables' rows one after the other, or a sweep of a network."""
+    """A title and the columns to compare: the rows of tables one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
     from ..files.table import is_table
 
@@ -94,7 +94,7 @@ def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[
 
 
 def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]]:
-    """A sweep of a network, by default over all that trains it: what is the same in all of it, and its columns."""
+    """A sweep of a network, by default over all strategies that train: a title of its fixed values, and its columns."""
     from ..frontends import load
     from ..strategies import possible
     from ..studies.grid.sweep import sweep
@@ -112,7 +112,7 @@ def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]
 
 
 def in_words(name: str, value: Any) -> str:
-    """What an axis is in a whole table, for its title."""
+    """Words for the value that an axis has in a whole table, for its title."""
     from ..targets import parse
 
     if name == "batch":
@@ -123,7 +123,7 @@ def in_words(name: str, value: Any) -> str:
 
 
 def joined(sources: tuple[str, ...]) -> dict[str, list[Any]]:
-    """The columns of tables with the same columns, one below the other."""
+    """The columns of several tables, one below the other. Raises CostmodelError if their columns differ."""
     from ..errors import CostmodelError
     from ..files.table import read_table
 

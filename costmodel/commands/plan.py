@@ -1,4 +1,4 @@
-"""`costmodel plan`: what to train under a budget, block by block."""
+"""`costmodel plan`: what to train within a budget, block by block."""
 
 from __future__ import annotations
 

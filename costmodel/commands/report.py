@@ -68,7 +68,7 @@ def command(network: str, budget: int | None, layers: bool, figure: str | None, 
 
 
 def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str, Any]) -> list[str]:
-    """A note where lean modules peak lower in channels_last."""
+    """A note if lean modules peak lower in channels_last; else none."""
     here = next((e for e in estimates if e.convention == "lean"), None)
     if here is None or here.request.target.device != "cpu" or here.request.target.channels_last:
         return []

@@ -47,7 +47,10 @@ def command(network: str, output: str | None, shard: str, force: bool, form: str
 
 
 def show(plan: Any, part: tuple[int, int], form: str) -> None:
-    """Print a grid, or a part of it; CSV as it comes, all else where it is small."""
+    """Print a part of a grid: CSV chunk by chunk, other formats at once.
+
+    Raises CostmodelError if these would have more than MOST_ROWS rows.
+    """
     from ..errors import CostmodelError
     from ..studies.grid.sweep import write_rows
     from ..views.sweep import MOST_ROWS, table

@@ -1,4 +1,4 @@
-"""`costmodel validate`: predictions held against real runs."""
+"""`costmodel validate`: compares predictions with real runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def command(
 
 
 def needs_torch() -> Callable[..., Any]:
-    """`costmodel.pytorch.validate.validate`; raises CostmodelError where torch is not installed."""
+    """`costmodel.pytorch.validate.validate`. Raises CostmodelError if torch is not installed."""
     from ..errors import CostmodelError
 
     try:
@@ -76,7 +76,10 @@ def cases_of(
     convention: str,
     of_network: dict[str, Any],
 ) -> list[tuple[Any, str, int, int]]:
-    """(network, strategy, batch, resolution) of every step to be run; all there are of what is not named."""
+    """(network, strategy, batch, resolution) of every step to run.
+
+    No networks means all shipped ones, no strategies all possible ones, no resolutions the network's own.
+    """
     from ..files.shipped import shipped_names
     from ..frontends import load
     from ..strategies import usual
@@ -92,7 +95,7 @@ def cases_of(
 
 
 def possible(network: Any, strategies: Sequence[str], convention: str) -> list[str]:
-    """Those strategies that a network can be priced with; the others are named on stderr."""
+    """The strategies with which a network can be priced; the others are named on stderr."""
     from ..api import estimate
     from ..errors import CostmodelError
 
@@ -107,7 +110,7 @@ def possible(network: Any, strategies: Sequence[str], convention: str) -> list[s
 
 
 def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any) -> dict[str, Any]:
-    """A case as JSON."""
+    """A case for JSON."""
     case = {"network": network, "strategy": strategy, "batch": batch, "resolution": resolution}
     pairs = {check.quantity: {"predicted": check.predicted, "measured": check.measured} for check in checks}
     bound = {"lower_bound": True} if any(check.bound for check in checks) else {}
@@ -115,7 +118,7 @@ def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any)
 
 
 def published(networks: tuple[str, ...], form: str) -> None:
-    """Print published, computed and difference of each claim; of NETWORKs alone where some are named."""
+    """Print the published number, the computed one and their difference for each claim; networks: only for these."""
     from ..errors import unknown
     from ..studies.papers import claims, compute
     from ..views.papers import entry, papers

@@ -1,4 +1,4 @@
-"""Who counts: one small file per convention. Importing this package registers them all, in the order of listings."""
+"""Who counts: one small file per convention. Importing the package registers all of them, in the order of listings."""
 
 from ._registry import CONVENTIONS, Convention, Elementwise, Kept, Read, find
 

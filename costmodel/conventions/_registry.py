@@ -1,4 +1,4 @@
-"""Who counts: a convention turns the whole graph's needs into the list of what is kept for the backward pass."""
+"""The registry of conventions. A convention turns a graph's needs into the list of what is kept for backward."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..sizes.size import Shape, Size
 
 
 class Read(NamedTuple):
-    """An operand that a node's backward reads."""
+    """An operand (by name) that a node (by number) reads in its backward."""
 
     node: int
     operand: str
-    gradients: tuple[str, ...]  # whose formulas read it
+    gradients: tuple[str, ...]  # the gradients whose formulas read it
 
 
 class Kept(NamedTuple):
     """A tensor kept from the forward pass until the last of its readers has run backward.
 
-    node: the first node that keeps it; operand: what that node calls it.
-    value: number of the value that it is, or None for an extra of the node.
-    rerun: number of the rerun that makes it; None: the forward pass does.
+    node: the first node that keeps the tensor; operand: the tensor's name there.
+    value: number of the value that is kept, or None for an extra of the node.
+    rerun: number of the rerun that makes the tensor; None if the forward pass makes it.
     """
 
     node: int
@@ -43,23 +43,23 @@ Elementwise = Callable[[Node, Shape, tuple[str, ...]], tuple[Size, Size] | None]
 class Convention(NamedTuple):
     """A named way to count. `reads` lists every operand that is read at backward time, in order of the nodes.
 
-    memory: a paper's own arithmetic: from the graph, the shapes of its values, what is kept, the bytes of that and of a
-    number of the network's data type to entries of an estimate's `memory_bytes`. With it each read counts for itself,
-    layer by layer, whether or not another one reads the same storage.
-    elementwise: a paper's own operations of a node, forward and backward, for its output's shape and the gradients
-    demanded; None where they are the op's.
+    memory: a paper's own arithmetic. It takes the graph, the shapes of its values, what is kept, the bytes of each kept
+    tensor, and the bytes of a number of the network's data type, and returns entries of an estimate's `memory_bytes`.
+    With it every read counts by itself, layer by layer, even if another one reads the same storage.
+    elementwise: a paper's own elementwise operations. It takes a node, its output's shape and the demanded gradients,
+    and returns the operations of the forward and the backward pass, or None to take the op's.
     """
 
     name: str
     summary: str
     reads: KeptRule
-    measurable: bool  # a real run can be held against it
-    lower: Callable[[Graph], Graph]  # rewrites the graph that is priced and run
+    measurable: bool  # whether a real run can be compared with it
+    lower: Callable[[Graph], Graph]  # rewrites the graph before it is priced and run
     memory: OwnMemory | None
     elementwise: Elementwise | None
 
     def kept(self, graph: Graph) -> tuple[Kept, ...]:
-        """What is kept, each storage once, in the order in which it is first kept; what second runs keep comes last."""
+        """What is kept, each storage once, in the order in which it is first kept. What reruns keep comes last."""
         return _kept(self, graph)
 
 
@@ -84,7 +84,7 @@ def convention(
 
 
 def find(name: str) -> Convention:
-    """The convention of this name; raises CostmodelError where there is none."""
+    """The convention of this name. Raises CostmodelError for an unknown name."""
     check_name("convention", name, CONVENTIONS)
     return CONVENTIONS[name]
 
@@ -102,8 +102,8 @@ def _kept(convention: Convention, graph: Graph) -> tuple[Kept, ...]:
         hooked = read.gradients and read.operand not in graph.nodes[read.node].op.stock.unseen
         k = number.get(read.node) if hooked else None
         if k is not None and value is not None and value <= again[k].run.start:
-            continue  # kept as one of its inputs
-        # A value is one storage whoever reads it; an extra is the node's own.
+            continue  # kept as an input of the rerun
+        # A value is one storage for all its readers; an extra belongs to its node.
         key = (k, value, "") if value is not None and not convention.memory else (k, -1 - read.node, read.operand)
         values[key] = value
         readers.setdefault(key, []).append(read)
@@ -112,7 +112,7 @@ def _kept(convention: Convention, graph: Graph) -> tuple[Kept, ...]:
 
 
 def value_of(graph: Graph, node: int, operand: str) -> int | None:
-    """The value that a node's operand is (the first with that content), or None where it is an extra."""
+    """Number of the first value with the content of a node's operand, or None for an extra."""
     if operand == "y":
         return graph.content[node + 1]
     inputs = graph.nodes[node].op.inputs
@@ -120,23 +120,23 @@ def value_of(graph: Graph, node: int, operand: str) -> int | None:
 
 
 def kept_values(graph: Graph, reads: Iterable[Read], stock: bool) -> set[tuple[int | None, int | None]]:
-    """What is kept, as (number of the rerun that keeps it, None: the forward pass does; the value)."""
+    """What is kept, as (number of the rerun that keeps it, or None for the forward pass; the value, or None)."""
     number = rerun_of(graph, stock)
     kept = {(number.get(read.node), value_of(graph, read.node, read.operand)) for read in reads}
     return kept | {(None, v) for rerun in reruns(graph, stock) for v in rerun.inputs}
 
 
 def resident(graph: Graph, node: int) -> Iterable[str]:
-    """Operands of a node that are there anyway: its parameters and buffers, and inputs that are some."""
+    """Names of a node's operands that exist anyway: its parameters and buffers, and inputs that are such values."""
     op = graph.nodes[node].op
     inputs = [name for name, v in zip(op.inputs, graph.reads[node]) if v in graph.resident] if graph.resident else ()
     return {*op.params(), *op.buffers(), *inputs}
 
 
 def each_read(graph: Graph, stock: bool) -> Iterator[Read]:
-    """The operands that the demanded gradients' formulas read, in order of the nodes, what is resident left out.
+    """The operands that the formulas of demanded gradients read, in order of the nodes, without resident ones.
 
-    stock: by stock PyTorch's formulas, joint backward calls reading for all gradients at once.
+    stock: by stock PyTorch's formulas, where a joint backward call reads for all gradients.
     """
     for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
         if not demanded:

@@ -16,9 +16,9 @@ def ideal(graph: Graph) -> list[Read]:
 
 
 def read_off(graph: Graph, read: Read, rerun: int | None, kept: set) -> bool:
-    """Whether an extra need not be stored because a value that is kept anyway carries the same information.
+    """Whether an extra need not be stored, because its carrier is kept anyway.
 
-    rerun: number of the rerun in which the reader stands.
+    rerun: number of the reader's rerun, if it is in one.
     """
     carrier = graph.nodes[read.node].op.carriers().get(read.operand)
     return carrier is not None and (rerun, value_of(graph, read.node, carrier)) in kept

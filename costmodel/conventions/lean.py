@@ -1,6 +1,6 @@
 """`lean`: what this package's own memory-lean modules keep and allocate.
 
-The graph is rewritten first: every op becomes its lean form, so that what is priced is what is run.
+The graph is rewritten first: every op becomes its lean form. This graph is priced, and the same graph is run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def lower(graph: Graph) -> Graph:
 
 
 def uncall(graph: Graph) -> Graph:
-    """The graph without calls of modules that stand partly in the frozen prefix: the root runs their parts itself."""
+    """The graph in which modules that are partly in the frozen prefix are not called: the root runs their parts."""
     inside, outside = (
         {scope for node in part for scope in graph.frames(node)}
         for part in (graph.nodes[: graph.prefix], graph.nodes[graph.prefix :])
@@ -60,7 +60,10 @@ def uncall(graph: Graph) -> Graph:
 
 
 def folded(graph: Graph, readers: dict[int, int]) -> dict[int, str]:
-    """Pairs of a convolution and the frozen norm after it in the part that runs without autograd: each one's other."""
+    """Node -> path of its partner, for pairs of a convolution and the frozen norm after it that run without autograd.
+
+    readers: value -> number of its readers.
+    """
     pairs = {}
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
         v = reads[0]

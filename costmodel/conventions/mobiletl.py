@@ -1,17 +1,17 @@
 """`mobiletl`: as MobileTL's authors count (Chiang et al., AAAI 2023). All of it is inferred from figures.
 
-Saved, layer by layer where a gradient passes through (an input that two layers save counts twice):
-- a convolution, linear layer or norm its input if its weight trains, without the statistics;
-- ReLU a bit per element, ReLU6 two (below 0, between, above 6: the one-block figure fits no other width), every
-  activation a bit under MobileTL's approximation; h-swish and squeeze-and-excite's hard sigmoid their input;
-- squeeze-and-excite's product the map that it scales; dropout and pooling nothing.
+What is saved, layer by layer where a gradient passes through (an input that two layers save counts twice):
+- A convolution, linear layer or norm saves its input if its weight trains, and no statistics.
+- ReLU saves a bit per element, ReLU6 two (below 0, between, above 6: the one-block figure fits no other width), every
+  activation under MobileTL's approximation one. H-swish and squeeze-and-excite's hard sigmoid save their input.
+- Squeeze-and-excite's product saves the map that it scales. Dropout and pooling save nothing.
 
-`peak` is that of the ProxylessNAS figure, in TinyTL's arithmetic (see tinytl.py), with two departures. Nothing is
-saved below what trains, and an exact ReLU6 keeps its whole input (the figure's plain fine-tuning of 3 blocks fits
-nothing less). And the backward pass counts: the gradients of a layer's output and input beside all that it and the
-layers before it saved.
+`peak` is the peak in the ProxylessNAS figure, in TinyTL's arithmetic (see tinytl.py) with two differences. First,
+nothing is saved below what trains, and an exact ReLU6 keeps its whole input (the figure's plain fine-tuning of 3 blocks
+fits nothing less). Second, the backward pass counts: the gradients of a layer's output and input, beside all that this
+layer and the layers before it saved.
 
-FLOPs: elementwise work is that of this package's ops, but for norms with batch statistics and for h-swish, whose terms
+FLOPs: the elementwise work of this package's ops, except for norms with batch statistics and for h-swish. Their terms
 are fitted to the 8 bars of the FLOPs figure.
 """
 
@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..graph.graph import Graph, Node
-from ..ops.activation import Activation
+from ..ops.activation import Activation, Hardswish
+from ..ops.norm import BatchNorm
 from ..sizes.size import Shape, Size, maximum, numel
 from ._registry import Kept, Read, convention, value_of
 from .tinytl import forward_peak, parameter_bytes
@@ -33,7 +34,7 @@ HARDSWISH = (7, 9)
 def memory(
     graph: Graph, shapes: tuple[Shape, ...], kept: tuple[Kept, ...], sizes: tuple[Size, ...], item: int
 ) -> dict[str, Size]:
-    """The training memory of the ProxylessNAS figure, and its parameters."""
+    """`peak`, the training memory of the ProxylessNAS figure, and the parameters in it; in bytes."""
     saved_by: dict[int, Size] = {}
     for one, size in zip(kept, sizes):
         whole = graph.nodes[one.node].op.kind == "relu6" and one.operand == "sides"
@@ -49,11 +50,11 @@ def memory(
 
 
 def elementwise(node: Node, y: Shape, demanded: tuple[str, ...]) -> tuple[Size, Size] | None:
-    """Operations of a node, forward and backward, where they are not the op's own."""
+    """Operations of a node, forward and backward; None to take the op's own."""
     op = node.op
-    if op.kind == "batch_norm" and op.statistics == "batch":
+    if isinstance(op, BatchNorm) and op.statistics == "batch":
         forward, backward = NORM
-    elif op.kind == "hardswish" and not op.signed:
+    elif isinstance(op, Hardswish) and not op.signed:
         forward, backward = HARDSWISH
     else:
         return None
@@ -74,7 +75,7 @@ def mobiletl(graph: Graph) -> Iterator[Read]:
 
 
 def _scaled(graph: Graph, i: int) -> str:
-    """Of a product's operands, the map: the one that is not made by a gate."""
+    """Name of a product's operand that is the map: the operand that no gate makes."""
     a = value_of(graph, i, "a")
     return "b" if a and isinstance(graph.nodes[a - 1].op, Activation) and graph.nodes[a - 1].op.kind in GATES else "a"
 

@@ -2,12 +2,12 @@
 
 github.com/mit-han-lab/tinyml, tinytl/utils/memory_cost_profiler.py:
 
-- A convolution, linear layer or norm saves its input if its weight trains; ReLU and ReLU6 save a bit per element and
-  smooth activations their input, as soon as anything but the classifier trains; nothing else saves anything. Layer by
-  layer: an input that two layers save counts twice.
-- `peak` is the largest over the layers, in forward order, of what the layers before it saved, its own temporary (the
-  input, and of a convolution the output by its groups, of a linear layer the output) and, inside a block with a
-  shortcut, the block's input; and the parameters, trainable ones of 32 bits, frozen ones of 8.
+- A convolution, linear layer or norm saves its input if its weight trains. If anything but the classifier trains, ReLU
+  and ReLU6 save a bit per element, and smooth activations their input. Nothing else is saved. Layers count one by one:
+  an input that two layers save counts twice.
+- `peak` is the bytes of the parameters, trainable ones of 32 bits and frozen ones of 8, and the maximum over the layers
+  of three terms: what the layers before it saved; its temporary (its input, plus a convolution's output divided by its
+  groups, or a linear layer's output); and, inside a block with a shortcut, the block's input.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from ..graph.graph import Graph, Node, within
 from ..ops.activation import Activation
+from ..ops.conv import Conv2d
 from ..sizes.size import Shape, Size, maximum, numel
 from ._registry import Kept, Read, convention
 
@@ -25,7 +26,7 @@ FROZEN_BITS = 8
 def memory(
     graph: Graph, shapes: tuple[Shape, ...], kept: tuple[Kept, ...], sizes: tuple[Size, ...], item: int
 ) -> dict[str, Size]:
-    """The memory that the authors print, and its parameters."""
+    """`peak`, the memory that the authors print, and the parameters in it; in bytes."""
     saved_by: dict[int, Size] = {}
     for one, size in zip(kept, sizes):
         saved_by[one.node] = saved_by.get(one.node, 0) + size
@@ -34,15 +35,15 @@ def memory(
 
 
 def parameter_bytes(graph: Graph, item: int) -> int:
-    """Bytes of the parameters: `item` of each that trains, frozen ones of 8 bits."""
+    """Bytes of the parameters: `item` bytes for each that trains, 8 bits for each frozen one."""
     trained = graph.count_parameters(trained=True)
     return item * trained + (graph.count_parameters() - trained) * FROZEN_BITS // 8
 
 
 def forward_peak(graph: Graph, shapes: tuple[Shape, ...], saved_by: dict[int, Size], item: int) -> Size:
-    """The largest over the layers of what those before it saved, its temporary and the shortcut.
+    """Bytes: the maximum over the layers of what the layers before it saved, its temporary and the shortcut.
 
-    saved_by: bytes by number of the node that saves them.
+    saved_by: node -> bytes that it saves.
     """
     shortcuts = [_shortcut(graph, scope) for scope in graph.blocks]
     saved = highest = 0
@@ -67,14 +68,15 @@ def tinytl(graph: Graph) -> Iterator[Read]:
 
 
 def is_masked(node: Node) -> bool:
-    """Whether an activation's derivative takes a bit per element: ReLU and ReLU6, and MobileTL's approximation."""
-    return node.op.signed or node.op.kind in ("relu", "relu6")
+    """Whether an activation saves a bit per element: ReLU and ReLU6, and all under MobileTL's approximation."""
+    op = node.op
+    return isinstance(op, Activation) and (op.signed or op.kind in ("relu", "relu6"))
 
 
 def _temporary(node: Node, x: Size, y: Size) -> Size:
-    """Elements of the buffers that a layer works on."""
+    """Elements of a layer's temporary. x, y: elements of its input and output."""
     op = node.op
-    if op.kind == "conv2d":
+    if isinstance(op, Conv2d):
         return x + y // op.groups
     if op.kind == "linear":
         return x + y
@@ -82,7 +84,7 @@ def _temporary(node: Node, x: Size, y: Size) -> Size:
 
 
 def _shortcut(graph: Graph, scope: str) -> int | None:
-    """The value that a block adds to its main branch: its own input."""
+    """Number of the value that a block adds to its main branch, its own input; None without a shortcut."""
     for node, reads in zip(graph.nodes, graph.reads):
         if node.op.kind == "add" and within(node.name, scope):
             for name, value in zip(node.inputs, reads):

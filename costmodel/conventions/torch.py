@@ -12,7 +12,7 @@ from ._registry import Read, convention, each_read
 
 @lru_cache(maxsize=512)
 def lower(graph: Graph) -> Graph:
-    """Stock modules take the whole batch at once."""
+    """The graph without prefix slices: stock modules take the whole batch at once."""
     return graph if graph.prefix_slices == 1 else replace(graph, prefix_slices=1)
 
 

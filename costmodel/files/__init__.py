@@ -1,1 +1,1 @@
-"""Files: YAML, tables, what is shipped with the package."""
+"""Reads and writes files: YAML, tables, and the specs that the package ships."""

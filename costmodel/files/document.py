@@ -1,4 +1,4 @@
-"""YAML in, plain data with places out: every error can say the file, the line and the key."""
+"""Reads YAML into plain data that remembers its place, so that every error can name the file, the line and the key."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..sizes.size import LARGEST, is_int
 LONGEST = 1_000_000  # characters of a file; a network is a page
 DEEPEST = 20  # levels of nesting
 TOO_DEEP = f"nested deeper than {DEEPEST} levels"
-LARGEST_FACTOR = 1000  # of a ratio
+LARGEST_FACTOR = 1000  # upper bound of a ratio
 
 
 class Block(dict):
-    """A YAML mapping that knows where it stands."""
+    """A YAML mapping with its file, its path in the document and its line."""
 
     def __init__(self, source: str, place: str, line: int) -> None:
         super().__init__()
         self.source, self.place, self.line = source, place, line
-        self.lines: dict[str, int] = {}  # of each key
+        self.lines: dict[str, int] = {}  # the line of each key
 
     def error(self, message: object, key: str | None = None) -> CostmodelError:
         """An error at this mapping, or at one of its keys."""
@@ -31,7 +31,7 @@ class Block(dict):
         return CostmodelError(f"{self.source}, line {line}{', ' + place if place else ''}: {message}")
 
     def only(self, keys: Iterable[str]) -> Block:
-        """The part of this mapping under some keys."""
+        """This mapping reduced to the given keys."""
         part = Block(self.source, self.place, self.line)
         part.update({key: self[key] for key in keys if key in self})
         part.lines = self.lines
@@ -39,9 +39,9 @@ class Block(dict):
 
 
 class Field(NamedTuple):
-    """What a key may hold: one of some Python types, at least `least`, or more than `above`.
+    """What a key may hold: a value of one of the types, at least `least` or greater than `above`.
 
-    An int also passes for a float, a bool for neither.
+    An int is also accepted as a float; a bool is accepted as neither.
     """
 
     types: tuple[type, ...]
@@ -52,7 +52,7 @@ class Field(NamedTuple):
 
 
 def parse(text: str, source: str) -> Block:
-    """The mapping that a YAML text holds; raises CostmodelError for anything that is not plain data."""
+    """The mapping in a YAML text. Raises CostmodelError for anything that is not plain data."""
     if len(text) > LONGEST:
         raise CostmodelError(f"{source}: {len(text)} characters; allowed: at most {LONGEST}")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -78,9 +78,9 @@ _CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndTo
 
 
 def _check_tokens(text: str, loader: type, source: str) -> None:
-    """Refuse what would grow without bound when it is read: deep nesting, and aliases, which no spec needs.
+    """Refuse input that could grow without bound when parsed: deep nesting, and aliases, which no spec needs.
 
-    The scanner only looks ahead; the parser behind it recurses.
+    It reads the scanner's tokens only, since the parser behind the scanner recurses.
     """
     depth = 0
     try:
@@ -92,7 +92,7 @@ def _check_tokens(text: str, loader: type, source: str) -> None:
             if depth > DEEPEST:
                 raise CostmodelError(f"{where}: {TOO_DEEP}")
     except yaml.YAMLError as error:
-        # A scanner may have a limit of its own, and meet it while it looks ahead: then these tokens never come.
+        # The scanner may reach a limit of its own while it looks ahead, before it yields these tokens.
         mark = getattr(error, "problem_mark", None)
         if mark and _left_open(text[: mark.index]) > DEEPEST:
             raise CostmodelError(f"{source}, line {mark.line + 1}: {TOO_DEEP}") from None
@@ -100,7 +100,7 @@ def _check_tokens(text: str, loader: type, source: str) -> None:
 
 
 def _left_open(text: str) -> int:
-    """How many brackets of a text are not closed."""
+    """The number of brackets in a text that are not closed."""
     return text.count("[") + text.count("{") - text.count("]") - text.count("}")
 
 
@@ -130,7 +130,7 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
         return block
     try:
         value = constructor.construct_object(node)
-    except Exception:  # of any kind: PyYAML converts what a tag promises without asking whether it is that
+    except Exception:  # of any kind: PyYAML converts a value by its tag without checking that it fits
         raise CostmodelError(f"{where}: {node.value[:40]!r} is no {node.tag.rpartition(':')[2]}") from None
     if isinstance(value, int) and abs(value) > LARGEST:
         raise CostmodelError(f"{where}: {str(value)[:40]} does not fit into 64 bits")
@@ -138,12 +138,12 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
 
 
 def write(value: Any, flow: bool = False) -> str:
-    """A value as YAML text that ends without a newline; flow: in one line."""
+    """A value as YAML text without a final newline. flow: on one line."""
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=flow, width=10**6).rstrip()
 
 
 def read(block: Block, schema: Mapping[str, Field]) -> dict[str, Any]:
-    """The values of a mapping by its schema, defaults filled in; raises for unknown, missing or wrong ones."""
+    """The values of a mapping, with the schema's defaults. Raises CostmodelError for an unknown, missing or bad one."""
     for key in block:
         if key not in schema:
             raise block.error(unknown("key", key, schema))

@@ -1,6 +1,6 @@
-"""Grids as Parquet files. Needs pyarrow, which is imported when it is called for.
+"""Reads and writes grids as Parquet files. Needs pyarrow, which is imported on first use.
 
-Types are exact: strings for names, int64 for integers, null where there is no number.
+Types are exact: strings for names, int64 for integers, null for a missing number.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 
 from ..errors import CostmodelError
 
-BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of them ahead
-GROUP = 2**17  # rows that stand together in a file, some more at most
+BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of such blocks ahead
+GROUP = 2**17  # rows of one row group, or a few more
 
 
 def is_parquet(path: str) -> bool:
-    """Whether a table is, or is to be, a Parquet file."""
+    """Whether a path names a Parquet file, by its suffix."""
     return Path(path).suffix == ".parquet"
 
 
 def arrow() -> Any:
-    """The package pyarrow with what is used of it. Raises CostmodelError where it is not installed."""
+    """The package pyarrow, with the modules used here loaded. Raises CostmodelError if it is not installed."""
     try:
         import pyarrow
         import pyarrow.csv
@@ -34,14 +34,14 @@ def arrow() -> Any:
 
 
 def schema(names: Iterable[str], types: Mapping[str, type]) -> Any:
-    """The types of a table's columns: int, float or str; int where `types` names none."""
+    """The schema of a table with these columns. types: int, float or str by column; int for a column not in it."""
     pa = arrow()
     kinds = {int: pa.int64(), float: pa.float64(), str: pa.string()}
     return pa.schema([(name, kinds[types.get(name, int)]) for name in names])
 
 
 def write(columns: dict[str, np.ndarray], path: str, types: Mapping[str, type]) -> None:
-    """Write columns to a file; types as `schema` takes them."""
+    """Write columns to a file. types: see `schema`. Raises CostmodelError if the file cannot be written."""
     pa = arrow()
     fields = schema(columns, types)
     arrays = [
@@ -55,7 +55,7 @@ def write(columns: dict[str, np.ndarray], path: str, types: Mapping[str, type]) 
 
 
 def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
-    """Make a Parquet file of a CSV file, some rows at a time; types as `schema` takes them."""
+    """Convert a CSV file to a Parquet file, some rows at a time. types: see `schema`."""
     pa = arrow()
     with open(table, encoding="utf-8") as file:
         fields = schema(file.readline().strip().split(","), types)
@@ -72,7 +72,7 @@ def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
 
 
 def read(path: str) -> dict[str, list[Any]]:
-    """The columns of a file, None where there is no number. Raises CostmodelError where it cannot be read."""
+    """The columns of a file, None for a missing number. Raises CostmodelError if it has no rows or cannot be read."""
     pa = arrow()
     try:
         columns = pa.parquet.read_table(path).to_pydict()

@@ -1,4 +1,4 @@
-"""Where specs lie: shipped ones are package data, found from an installed wheel as from a checkout."""
+"""Finds specs. Shipped ones are package data, so an installed wheel and a checkout find them the same way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shipped_names(folder: str) -> tuple[str, ...]:
 
 
 def text_of(path: str) -> str:
-    """Text of a user's file; raises CostmodelError where it cannot be read."""
+    """Text of a user's file. Raises CostmodelError if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the path

@@ -1,4 +1,4 @@
-"""Tables as people keep them: CSV files with a header, and Parquet files."""
+"""Reads tables: CSV files with a header, and Parquet files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .parquet import is_parquet
 
 
 def read_table(path: str) -> dict[str, list[Any]]:
-    """The columns of a Parquet file, or of a CSV file with a header: numbers where a column is of numbers, None where
-    it is blank.
+    """The columns of a Parquet file, or of a CSV file with a header. A cell is a number if its whole column is numeric.
 
-    Raises CostmodelError where there is no such file, no header, no row, or a row of another length.
+    A blank cell of a numeric column is None. Raises CostmodelError for a missing file, header or row, or a row of
+    another length than the header.
     """
     if is_parquet(path):
         return parquet.read(path)
@@ -43,5 +43,5 @@ def _numbers(cells: list[str]) -> list[Any]:
 
 
 def is_table(source: str) -> bool:
-    """Whether a source is a table, and not a network."""
+    """Whether a source is a table rather than a network."""
     return Path(source).suffix == ".csv" or is_parquet(source)

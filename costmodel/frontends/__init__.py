@@ -1,7 +1,7 @@
-"""What people name a network by, turned into a graph.
+"""Turns the name of a network, its file or its module into a graph.
 
-A frontend is a folder, and a row of `FRONTENDS` for each way to name its networks. Nothing heavy is imported until a
-network is loaded: the folders' own `__init__` files import torch, onnx and yaml inside their functions.
+A frontend is a folder, with a row of `FRONTENDS` for each way to name its networks. Nothing heavy is imported until a
+network is loaded: the folders' `__init__` files import torch, onnx and yaml inside their functions.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["FRONTENDS", "Frontend", "Network", "family_of", "load", "names_of", 
 class Frontend(NamedTuple):
     """One way to name a network.
 
-    ways: what people may write, for the message about a name that is not known. matches: whether a name, or an object
-    in its place, is this frontend's. load: makes the network. takes: the options of `load` that it reads.
+    ways: what people may write, listed in the message about an unknown name. matches: whether a name or an object
+    belongs to this frontend. load: makes the network. takes: the options that `load` hands to it.
     """
 
     ways: Callable[[], list[str]]
@@ -31,7 +31,7 @@ class Frontend(NamedTuple):
     takes: tuple[str, ...] = ()
 
 
-#: The first row that matches is taken.
+#: The first row that matches loads the network.
 FRONTENDS = (
     Frontend(lambda: [], lambda network: isinstance(network, Network), lambda network: network),
     Frontend(lambda: [], modules.is_module, modules.from_object, ("blocks_are", "allow_unknown")),
@@ -49,12 +49,12 @@ def load(
     blocks_are: str = "",
     allow_unknown: bool = False,
 ) -> Network:
-    """The network of a shipped spec's name, of a path to a YAML or an ONNX file, of torchvision:NAME, timm:NAME or
-    package.module:factory, or of a torch.nn.Module; a Network is returned as it is.
+    """Load a network.
 
-    classes, width: outputs of the classifier and width multiplier, the network's own by default. Of modules and
-    ONNX files: blocks_are, the class or path pattern of the blocks; allow_unknown, unknown ops cost nothing.
-    Raises CostmodelError.
+    network: the name of a shipped spec, a path to a YAML or ONNX file, torchvision:NAME, timm:NAME,
+    package.module:factory, or a torch.nn.Module; a Network is returned unchanged. classes, width: outputs of the
+    classifier and width multiplier, the network's own by default. For modules and ONNX files only: blocks_are, the
+    class or path pattern of the blocks; allow_unknown, whether unknown ops cost nothing. Raises CostmodelError.
     """
     options = {"classes": classes, "width": width, "blocks_are": blocks_are, "allow_unknown": allow_unknown}
     row = next((row for row in FRONTENDS if row.matches(network)), None)

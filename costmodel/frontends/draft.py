@@ -1,28 +1,29 @@
-"""A graph in the making: what is shared by the frontends that meet a network node by node, as traced or from a file."""
+"""A graph under construction, shared by the frontends that read a network node by node: from a trace or from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..graph.graph import INPUT, Graph, Node, prefixes
 from ..graph.op import Op
 
-#: Images in a trace, and while a file is read. It is a prime that no layer has as its width, its kernel or its number
-#: of heads, so an axis of 13, or of a multiple, goes with the batch, and every other number belongs to the network.
+#: Batch size of a trace, and while a file is read. It is a prime that no layer has as its width, kernel size or number
+#: of heads, so an axis of 13 or a multiple of 13 grows with the batch, and every other number belongs to the network.
 BATCH = 13
-#: Side of the images where neither the network nor the request says another.
+#: Side of the images if neither the network nor the request gives one.
 RESOLUTION = 224
 
 
 @dataclass(eq=False)
 class Draft:
-    """A node in the making.
+    """A node under construction.
 
-    inputs: the drafts whose outputs it reads, None for the images. name: of the node, and of its output; a file's are
-    given when all drafts are there. trains: the parameters that get a gradient. owner: path of the module that holds
-    the parameters; None for the node's own name. died: number of the last draft during which its output was held, None
-    for one that is held to the end.
+    inputs: the drafts whose outputs it reads, None for the images. name: name of the node and of its output; drafts of
+    a file get theirs once all drafts exist. trains: the parameters that get a gradient. owner: path of the module that
+    holds the parameters; None means the node's own name. died: index of the last draft during which the output is
+    still held; None if it is held to the end.
     """
 
     op: Op
@@ -33,32 +34,35 @@ class Draft:
     died: int | None = None
 
 
+SomeDraft = TypeVar("SomeDraft", bound=Draft)
+
+
 class Names:
-    """Names that are given out once each."""
+    """Hands out names, each of them once."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self.taken = set(taken)
 
     def take(self, name: str) -> bool:
-        """Whether a name was free; it is taken from now on."""
+        """Take a name; returns whether it was still free."""
         free = name not in self.taken
         self.taken.add(name)
         return free
 
     def numbered(self, base: str) -> str:
-        """The first of base_1, base_2, ... that is free."""
+        """Take and return the first free name of base_1, base_2, ..."""
         number = 1
         while not self.take(f"{base}_{number}"):
             number += 1
         return f"{base}_{number}"
 
     def unique(self, base: str) -> str:
-        """The name itself where it is free, else a numbered one."""
+        """Take and return the name itself if it is free, else a numbered one."""
         return base if self.take(base) else self.numbered(base)
 
 
-def needed(drafts: Sequence[Draft], result: Draft) -> list[Draft]:
-    """The drafts that a result depends on, in their order."""
+def needed(drafts: Sequence[SomeDraft], result: Draft) -> list[SomeDraft]:
+    """The drafts that a result depends on, in their original order."""
     found: set[Draft | None] = {result}
     for draft in reversed(drafts):
         if draft in found:
@@ -67,9 +71,12 @@ def needed(drafts: Sequence[Draft], result: Draft) -> list[Draft]:
 
 
 def nodes_of(drafts: Sequence[Draft], result: Draft) -> tuple[Node, ...]:
-    """The nodes that a result depends on, in their order. Each is held until the last kept draft up to its end."""
+    """The nodes that a result depends on, in their original order.
+
+    `Node.until` names the last of these nodes that runs before the output dies.
+    """
     kept = set(needed(drafts, result))
-    last, name = [], ""  # of each draft, the last kept one up to it
+    last, name = [], ""  # last[i]: name of the last kept draft up to and including draft i
     for draft in drafts:
         name = draft.name if draft in kept else name
         last.append(name)
@@ -80,14 +87,15 @@ def nodes_of(drafts: Sequence[Draft], result: Draft) -> tuple[Node, ...]:
         held = draft.died if draft.died is not None else len(last) - 1
         until = "" if draft is result else last[max(held, i)]
         inputs = tuple(INPUT if read is None else read.name for read in draft.inputs)
-        nodes.append(Node(draft.name, draft.op, inputs, draft.trains, draft.owner, until))
+        owner = draft.name if draft.owner is None else draft.owner
+        nodes.append(Node(draft.name, draft.op, inputs, draft.trains, owner, until))
     return tuple(nodes)
 
 
 def graph_of(nodes: tuple[Node, ...], blocks: Iterable[str], classifier: str, called: Iterable[str] = ()) -> Graph:
-    """The graph of nodes. A block or a classifier in which no node stands is left out.
+    """The graph of these nodes. A block or a classifier without nodes is left out.
 
-    blocks: paths in any order; called: paths of the modules that are called themselves, not only hold others.
+    blocks: paths in any order; called: paths of the modules whose forward is called. Other modules are mere containers.
     """
     first: dict[str, int] = {}
     holders: set[str] = set()
@@ -101,5 +109,5 @@ def graph_of(nodes: tuple[Node, ...], blocks: Iterable[str], classifier: str, ca
 
 
 def last_linear(nodes: Sequence[Node]) -> Node | None:
-    """The layer that is taken for the classifier of a network that names none."""
+    """The last linear layer, which counts as the classifier if the network names none."""
     return next((node for node in reversed(nodes) if node.op.kind == "linear"), None)

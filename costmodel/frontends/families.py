@@ -1,4 +1,4 @@
-"""Where a module's blocks and classifier are: in torchvision's and timm's families, and in modules built like them."""
+"""Finds the blocks and the classifier of torchvision's and timm's families, and of modules built like them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from ..errors import CostmodelError
 from ..graph.graph import Node
 from .draft import last_linear
 
-#: Classes of blocks, by name; the outermost counts.
+#: Names of block classes. Where such blocks are nested, the outermost one counts.
 BLOCKS = (
     "InvertedResidual", "_InvertedResidual", "MBConv", "FusedMBConv",  # torchvision's mobile networks
     "BasicBlock", "Bottleneck", "CNBlock", "EncoderBlock", "ConvNeXtBlock", "Block", "ResPostBlock",  # and others
     "MobileInvertedResidualBlock", "LinearBottleneck", "GhostBottleneck", "ResidualBlock", "PreActBottleneck",
 )  # fmt: skip
-ENDINGS = ("Block", "Bottleneck", "Residual")  # of classes that are taken for blocks where none of those is there
+#: Endings of class names that mark a block if a network has none of BLOCKS.
+ENDINGS = ("Block", "Bottleneck", "Residual")
 
 
 def block_paths(module: Any, blocks_are: str = "") -> list[str]:
     """Paths of a module's blocks.
 
-    blocks_are: a class's name or a pattern of paths ("layers.*"). Without it: in timm's networks of mobile blocks every
-    element of every stage of `blocks`, else the outermost modules of a known class, or of one whose name says so.
-    Raises CostmodelError where blocks_are names none.
+    blocks_are: a class name or a path pattern ("layers.*"). Without it, the blocks of timm's mobile networks are the
+    elements of the stages in `blocks`; elsewhere they are the outermost modules of a class in BLOCKS, or else of a
+    class whose name has one of ENDINGS. Raises CostmodelError if blocks_are matches no module.
     """
     found = [(path, type(child).__name__) for path, child in module.named_modules() if path]
     return blocks_among(found, _is_timm(module), blocks_are)
 
 
 def blocks_among(modules: Sequence[tuple[str, str]], timm: bool, blocks_are: str = "") -> list[str]:
-    """Paths of the blocks among modules, given as (path, class) with a module before those in it; "" for no class."""
+    """Paths of the blocks among modules given as (path, class), parents before children; class "" means unknown."""
     if blocks_are:
         found = outermost(modules, lambda path, cls: cls == blocks_are or fnmatchcase(path, blocks_are))
         if not found:
@@ -50,7 +51,7 @@ def blocks_among(modules: Sequence[tuple[str, str]], timm: bool, blocks_are: str
 
 
 def outermost(modules: Sequence[tuple[str, str]], chosen: Callable[[str, str], bool]) -> list[str]:
-    """Paths of the modules for which chosen(path, class) holds, those inside another left out."""
+    """Paths of the modules for which chosen(path, class) holds, without those inside another one of them."""
     found: list[str] = []
     for path, cls in modules:
         if not any(path.startswith(outer + ".") for outer in found[-1:]) and chosen(path, cls):
@@ -59,7 +60,7 @@ def outermost(modules: Sequence[tuple[str, str]], chosen: Callable[[str, str], b
 
 
 def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
-    """Path of what the network itself calls its classifier, else of the last linear layer, else ""."""
+    """Path of the module that the network calls its classifier, else of the last linear layer, else ""."""
     own = {id(child): path for path, child in module.named_modules()}
     candidates = []
     if _is_timm(module) and hasattr(module, "get_classifier"):

@@ -1,4 +1,4 @@
-"""Output shapes as text in terms of the input's axes, so that they hold for any batch: `Reshape.to`, `Expand.to`."""
+"""Writes output shapes as text in terms of the input's axes, valid for any batch: `Reshape.to`, `Expand.to`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from math import prod
 
 
 def reshape_pattern(x: Sequence[int], y: Sequence[int], batch: int) -> str:
-    """The output's axes of a reshape from the input's.
+    """Pattern of a reshape from shape x to shape y.
 
-    Axes are matched from the left, in the smallest groups of equal products. Of axes that one is split into, one takes
-    what the others leave: the one that is as long as the first of the group, else the batch, else the first.
+    Axes are matched from the left, in the smallest groups of equal products. In each group one output axis is not
+    written as a number but takes what the others leave: an axis as long as the first input axis of the group, else one
+    as long as the batch, else the first.
     """
     tokens, i, j = [], 0, 0
     while i < len(x) and j < len(y):
@@ -27,11 +28,11 @@ def reshape_pattern(x: Sequence[int], y: Sequence[int], batch: int) -> str:
         divisor = prod(y[k] for k in outs if k != rest)
         whole = "*".join(f"x{k}" for k in ins) + (f"/{divisor}" if divisor != 1 else "")
         tokens += [whole if k == rest else str(y[k]) for k in outs]
-    if i < len(x):  # axes of 1 that go
+    if i < len(x):  # trailing axes of size 1 that the reshape drops
         tokens[-1] += "".join(f"*x{k}" for k in range(i, len(x)))
     return " ".join([*tokens, *("1" for _ in y[j:])])
 
 
 def expand_pattern(x: Sequence[int], y: Sequence[int], batch: int) -> str:
-    """The output's axes of an expansion: the input's, and numbers where one of 1 is seen as more; n for the batch."""
+    """Pattern of an expansion from shape x to y: an unchanged axis is xI, another one a number, or n for the batch."""
     return " ".join(f"x{i}" if m == n else "n" if n == batch else str(n) for i, (m, n) in enumerate(zip(x, y)))

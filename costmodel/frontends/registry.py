@@ -1,4 +1,4 @@
-"""Tables of entries by name: what functions of torch, or operators of ONNX, are in terms of ops."""
+"""Tables of entries by name: an entry translates a function of torch, or an operator of ONNX, into ops."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import ops  # noqa: F401  (registers every op)
 from ..graph.op import OPS
+from ..ops.activation import Activation
 
 Entry = Callable[..., Any]
 
@@ -24,6 +25,6 @@ def registrar(table: dict[str, Entry]) -> Callable[..., Callable[[Entry], Entry]
     return named
 
 
-def ops_that_name(attribute: str) -> Iterator[type]:
-    """The ops whose class says by an attribute what another library calls them: plain activations."""
-    return (cls for cls in OPS.values() if getattr(cls, attribute, ""))
+def ops_that_name(attribute: str) -> Iterator[type[Activation]]:
+    """The ops whose class has this attribute, their name in another library (`torch_name`, say): plain activations."""
+    return (cls for cls in OPS.values() if issubclass(cls, Activation) and getattr(cls, attribute))

@@ -1,1 +1,1 @@
-"""What a network is: ops, nodes and what follows from them."""
+"""What a network is: ops, nodes, and what follows from them."""

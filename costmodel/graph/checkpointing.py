@@ -1,11 +1,11 @@
-"""Blocks that run again in the backward pass: of such a block only what it is given is kept (`checkpoint=blocks`).
+"""Blocks that run again in the backward pass, so that only their inputs are kept (`checkpoint=blocks`).
 
-What torch.utils.checkpoint(..., use_reentrant=False) does, torch 2.13:
-- The block's inputs are kept until the last of its nodes that saved something has run backward.
-- The first of them, in the order of the backward pass, runs the block again before it does anything itself. The second
-  run stops where what is saved last is there: an op that saves its inputs is not reached (`early_stop`).
-- Everything else of the second run goes then. What it saved goes as its reader has run.
-- Where the block draws random numbers, their state is kept beside its inputs, and once more during the second run.
+What torch.utils.checkpoint(..., use_reentrant=False) does in torch 2.13:
+- The block's inputs are kept until every node of the block that saved something has run backward.
+- The first of these nodes in the order of the backward pass runs the block again before its own backward. The second
+  run stops as soon as the last tensor is saved: an op that saves only its inputs is not finished (`early_stop`).
+- Then everything else of the second run is freed. What it saved is freed when its reader has run backward.
+- If the block draws random numbers, the generator's state is kept beside its inputs, and again during the second run.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ GIVEN = "block's input"
 
 
 class Rerun(NamedTuple):
-    """Consecutive nodes that run again in the backward pass.
+    """A block's nodes (`run`, consecutive), which run again in the backward pass.
 
-    given: values that they are given; inputs: contents of those that are kept for it. first, last: of the nodes that
-    save something. whole: the second run makes the last one's output too. is_random: the state of random numbers is
-    kept.
+    given: values that the block reads from outside; inputs: contents of the ones that are kept for the second run.
+    first, last: the first and the last node that save something. whole: the second run finishes node `last`, output
+    included. is_random: the state of random numbers is kept.
     """
 
     scope: str
@@ -43,14 +43,14 @@ class Rerun(NamedTuple):
 
     @property
     def again(self) -> range:
-        """The nodes that the second run gets through."""
+        """The nodes that the second run finishes."""
         return range(self.run.start, self.last + self.whole)
 
 
 def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
-    """The graph in which those of the scopes that have a backward pass run again in it.
+    """The graph in which the given scopes run again in the backward pass; scopes without a backward pass are left out.
 
-    Raises CostmodelError where none has, or one cannot run again.
+    Raises CostmodelError if no scope has a backward pass, or if a scope cannot run again.
     """
     alive = [node.name for node, demanded in zip(graph.nodes, graph.demanded) if demanded]
     scopes = tuple(scope for scope in scopes if any(within(name, scope) for name in alive))
@@ -68,17 +68,17 @@ def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
 
 @lru_cache(maxsize=512)
 def reruns(graph: Graph, stock: bool = True) -> tuple[Rerun, ...]:
-    """The reruns of a graph, in order.
+    """The reruns of a graph, in forward order.
 
-    stock: as PyTorch's formulas have it, not by what the demanded gradients need. Raises CostmodelError where a block
-    hands out more than its last value, or overwrites what it is given.
+    stock: nodes save what PyTorch's formulas read, rather than what the demanded gradients need. Raises CostmodelError
+    if a value other than a block's last is read outside it, or if a block overwrites its input.
     """
     return tuple(r for r in (_rerun(graph, scope, stock) for scope in graph.checkpointed) if r is not None)
 
 
 @lru_cache(maxsize=512)
 def rerun_of(graph: Graph, stock: bool = True) -> Mapping[int, int]:
-    """Node -> number of the rerun in which it stands, for the nodes that stand in one."""
+    """Node -> number of its rerun, for the nodes in one."""
     return {i: k for k, rerun in enumerate(reruns(graph, stock)) for i in rerun.run}
 
 
@@ -109,7 +109,7 @@ def _rerun(graph: Graph, scope: str, stock: bool) -> Rerun | None:
 
 
 def saved_by(graph: Graph, i: int, stock: bool) -> Set[str]:
-    """Everything that a node's autograd node saves, parameters and buffers included."""
+    """Names of the operands that a node's autograd node saves, parameters and buffers included, unseen extras not."""
     op, demanded = graph.nodes[i].op, graph.demanded[i]
     if not demanded:
         return frozenset()
@@ -119,8 +119,8 @@ def saved_by(graph: Graph, i: int, stock: bool) -> Set[str]:
 
 
 def _refuse_overwritten(graph: Graph, scope: str, run: range) -> None:
-    """Raise CostmodelError where a node in place overwrites what the block is given: the second run needs it."""
-    same: dict[int, int] = {}  # value -> the one whose storage it is
+    """Raise CostmodelError if a node overwrites the block's input in place: the second run needs that input."""
+    same: dict[int, int] = {}  # value -> the value whose storage it shares
     for i in run:
         node, v = graph.nodes[i], graph.reads[i][0]
         result = node.op.result

@@ -10,31 +10,31 @@ from math import prod
 from ..errors import CostmodelError, unknown
 from .op import Extra, Op, Result
 
-INPUT = "input"  # the name of the image batch, which every graph reads
+INPUT = "input"  # the name of the image batch
 
 
 def within(name: str, scope: str) -> bool:
-    """Whether a node of this name stands in the module `scope` (or is it)."""
+    """Whether the node `name` is in the module `scope`, or is called `scope` itself."""
     return name == scope or name.startswith(scope + ".")
 
 
 @dataclass(frozen=True)
 class Node:
-    """One op applied to named values. Its output is the value that bears its name.
+    """One op applied to named values. The node's name is also the name of its output.
 
-    name: unique, the path of the modules in which it runs, outermost first, then its own ("features.1.conv.0.0").
-    owner: path of the module that holds its parameters: `name` itself, unless the op is part of a composite module
+    name: unique; the path of the modules in which the op runs, outermost first, then its own ("features.1.conv.0.0").
+    owner: path of the module that holds the parameters: `name` itself, unless the op is part of a composite module
         (timm's BatchNormAct2d) or its module is called more than once; "" for the network itself.
     trains: the parameters that get a gradient.
-    until: the last node during which a call frame holds the output, where a trace has recorded it; otherwise it
-        follows from the modules' paths.
+    until: the last node during which a call frame holds the output, if a trace has recorded it; if not, lifetimes
+        follow from the modules' paths.
     """
 
     name: str
     op: Op
     inputs: tuple[str, ...]
     trains: frozenset[str] = frozenset()
-    owner: str | None = None
+    owner: str = None  # type: ignore[assignment]  # None becomes the name at once
     until: str = ""
 
     def __post_init__(self) -> None:
@@ -53,17 +53,18 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in order of execution; the last one's value is the result.
+    """Nodes in order of execution; the output of the last one is the network's result.
 
     Values are numbered: 0 is the image batch, i + 1 the output of node i.
-    blocks: scopes of the blocks, in order; classifier: scope of what the network itself calls its classifier.
+    blocks: scopes of the blocks, in order; classifier: scope of the module that the network calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
-    idle: (owner, name, shape) of parameters that the module holds and no node uses; they never train.
-    as_is: the graph in the module's own modes, where they are not training's; its own flags are in `trains` either way.
-    checkpointed: scopes that keep only what they are given, and run again in the backward pass.
-    prefix_slices: into how many slices of the batch the part that runs without autograd may be cut.
-    Raises CostmodelError where a name is taken twice, a value is read before it is made or never, an op gets the
-    wrong number of inputs, or a parameter that is not there is said to train.
+    idle: (owner, name, shape) of parameters that the module holds but no node uses; they never train.
+    as_is: the graph with every module in its own mode, if one is not in training mode. `trains` has the module's own
+        flags in both graphs.
+    checkpointed: scopes that keep only their inputs, and run again in the backward pass.
+    prefix_slices: the number of slices of the batch on which the frozen prefix may run one after another.
+    Raises CostmodelError if a name is used twice, a value is read before it is made or not at all, an op has the wrong
+    number of inputs, or a node trains a parameter that it does not have.
     """
 
     nodes: tuple[Node, ...]
@@ -80,7 +81,7 @@ class Graph:
             raise CostmodelError("the graph has no nodes")
         made = {INPUT}
         shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-        scopes = set()
+        scopes: set[str] = set()
         reads = {node.name: node.inputs for node in self.nodes}
         for node in self.nodes:
             for name in node.inputs:
@@ -131,7 +132,7 @@ class Graph:
 
     @cached_property
     def content(self) -> tuple[int, ...]:
-        """For each value, the first value with the same content: a view is its input again."""
+        """For each value, the first value with the same content: a view has its input's content."""
         content = [0]
         for node, reads in zip(self.nodes, self.reads):
             content.append(content[reads[0]] if node.op.result.is_view else len(content))
@@ -139,19 +140,19 @@ class Graph:
 
     @cached_property
     def resident(self) -> frozenset[int]:
-        """The values that are parameters or buffers of the network, seen as they are or in another shape."""
+        """The values that are parameters or buffers of the network, or views of them."""
         own = {i + 1 for i, node in enumerate(self.nodes) if node.op.result is Result.RESIDENT}
         return frozenset(v for v, first in enumerate(self.content) if first in own) if own else frozenset()
 
     @cached_property
     def bits(self) -> tuple[int, ...]:
-        """For each value, bits per element; 0: of the network's own data type."""
+        """For each value, bits per element; 0 stands for the network's own data type."""
         own = (0, *(node.op.bits for node in self.nodes))
         return tuple(own[first] for first in self.content)
 
     @cached_property
     def wants_gradient(self) -> tuple[bool, ...]:
-        """For each value, whether its gradient is computed: something that trains lies before it."""
+        """For each value, whether its gradient is computed: it depends on a parameter that trains."""
         wants = [False]
         for node, reads in zip(self.nodes, self.reads):
             passed = (v for name, v in zip(node.op.inputs, reads) if name not in node.op.shape_only)
@@ -173,9 +174,9 @@ class Graph:
 
     @cached_property
     def prefix(self) -> int:
-        """Number of leading nodes that run without autograd and hand on one value: the frozen prefix.
+        """Length of the frozen prefix: leading nodes that run without autograd and pass on a single value.
 
-        Pooling and reshaping of what is handed on belong to it; a graph in which nothing trains has none.
+        It includes frozen pooling and reshaping of that value. It is 0 if nothing trains.
         """
         first = next((i for i, demanded in enumerate(self.demanded) if demanded), 0)
         while first:
@@ -186,7 +187,7 @@ class Graph:
         return 0
 
     def block_of(self, node: Node) -> int | None:
-        """Index of the block in which a node stands, if in any."""
+        """Index of the block that contains a node; None outside the blocks."""
         return next((self._block_numbers[s] for s in prefixes(node.name) if s in self._block_numbers), None)
 
     @cached_property
@@ -194,7 +195,7 @@ class Graph:
         return {scope: k for k, scope in enumerate(self.blocks)}
 
     def frames(self, node: Node) -> tuple[str, ...]:
-        """Scopes of the modules that are being called while a node runs, outermost first, without the network's own."""
+        """Scopes of the modules that are being called while a node runs, outermost first, without the root."""
         return tuple(scope for scope in prefixes(node.scope) if scope not in self.containers)
 
     @property
@@ -204,15 +205,15 @@ class Graph:
 
     @property
     def has_loss(self) -> bool:
-        """Whether the last node is the loss: the graph trains."""
+        """Whether the last node is the loss, which means that the graph trains."""
         return self.nodes[-1].op.is_loss
 
     @cached_property
     def parts(self) -> tuple[tuple[str, range], ...]:
-        """The nodes in consecutive runs, for reports: stem, each block, head, classifier, loss."""
+        """(name, range of nodes) of the graph's parts: stem, each block, head, classifier, loss; consecutive runs."""
         blocks = [self.block_of(node) for node in self.nodes]
         inside = [i for i, k in enumerate(blocks) if k is not None]
-        runs: list = []
+        runs: list[tuple[str, list[int]]] = []
         for i, (node, k) in enumerate(zip(self.nodes, blocks)):
             if k is not None:
                 name = self.blocks[k]
@@ -232,7 +233,7 @@ class Graph:
 
     @cached_property
     def parameters(self) -> dict[tuple[str, str], tuple[tuple[int, ...], bool]]:
-        """(owner, name) -> (shape, whether it trains), each parameter once however often it is used."""
+        """(owner, name) -> (shape, whether it trains); each parameter once, however often it is used."""
         found: dict[tuple[str, str], tuple[tuple[int, ...], bool]] = {}
         for node in self.nodes:
             for name, shape in node.op.params().items():
@@ -241,21 +242,22 @@ class Graph:
         return {**found, **{(owner, name): (shape, False) for owner, name, shape in self.idle}}
 
     def count_parameters(self, trained: bool = False) -> int:
-        """Number of parameters; trained: of those that train."""
+        """Number of parameters. trained: only of those that train."""
         return sum(prod(shape) for shape, trains in self.parameters.values() if trains or not trained)
 
     @cached_property
     def buffers(self) -> dict[tuple[str, str], Extra]:
-        """(owner, name) -> what a module holds beside its parameters."""
+        """(owner, name) -> shape and bits of a buffer."""
         return {(n.owner, name): extra for n in self.nodes for name, extra in n.op.buffers().items()}
 
 
 def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> str:
-    """Words for a value that is read before it is made: a cycle, or just nodes out of order.
+    """The end of an error message for a value that is read before it is made: a cycle, or nodes out of order.
 
-    reads: the inputs of every node by its name.
+    reads: the inputs of every node, by name.
     """
-    todo, seen = [(name, (reader, name))], set()
+    seen: set[str] = set()
+    todo: list[tuple[str, tuple[str, ...]]] = [(name, (reader, name))]
     while todo:
         current, path = todo.pop()
         if current == reader:
@@ -266,8 +268,8 @@ def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> s
     return "which stands after it; nodes are listed in order of execution"
 
 
-@lru_cache(maxsize=2**14)  # a plan asks for those of the same nodes over and over
+@lru_cache(maxsize=2**14)  # a plan asks for the same paths over and over
 def prefixes(path: str) -> tuple[str, ...]:
-    """The path of every module that a path leads through, outermost first, itself last."""
+    """A path's prefixes, outermost first, the path itself last: a, a.b, a.b.c."""
     parts = path.split(".") if path else []
     return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))

@@ -7,15 +7,16 @@ from .graph import Graph
 
 
 def frame_ends(graph: Graph) -> dict[int, list[int]]:
-    """Node -> the values that no call frame holds any longer once it has run.
+    """Node -> the values that no call frame holds any longer once the node has run.
 
-    A reader in a deeper frame than the value's own received it through a module call, and that module holds it until
-    it returns: the outermost such module that does not also enclose the value's maker. A trace has recorded it.
+    If a node reads a value that was made outside its module, the module received the value through its call and holds
+    it until it returns. The outermost such module counts that does not also enclose the node that made the value. In a
+    traced graph the recorded lifetime (`Node.until`) counts instead.
     """
     frames = [graph.frames(node) for node in graph.nodes]
     last = {frame: i for i, inside in enumerate(frames) for frame in inside}
     number = {node.name: i for i, node in enumerate(graph.nodes)}
-    # Of the value that node i makes:
+    # death[i]: the last node during which the output of node i is held.
     death = [max(i, number.get(node.until, i)) for i, node in enumerate(graph.nodes)]
     for i, reads in enumerate(graph.reads):
         for v in reads:

@@ -1,7 +1,7 @@
-"""How every tensor of a graph lies in memory, in networks that mix memory formats.
+"""The memory order of every value and gradient of a graph, for networks that mix memory formats.
 
-A torch function that wants its operand otherwise copies it. Where something is copied follows from the order of the
-axes alone, so it is found once per graph: forward from op to op (Op.layout), then backward (Op.gradient_layout).
+A torch function that needs its operand in another order copies it. The order of the axes alone decides where copies are
+made, so it is found once per graph: forward from op to op (Op.layout), then backward (Op.gradient_layout).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .graph import Graph
 
 
 class Layouts(NamedTuple):
-    """Of every value, and of the gradient of every value that has one."""
+    """The memory orders of all values, and of their gradients; None for a value without one."""
 
     values: tuple[MemoryOrder, ...]
     gradients: tuple[MemoryOrder | None, ...]
 
     def around(self, i: int, reads: tuple[int, ...]) -> tuple[tuple[MemoryOrder, ...], MemoryOrder | None]:
-        """What concerns a node: its inputs' layouts, () where all is contiguous, and its gradient's."""
+        """Layouts of node i's inputs and of its output's gradient; ((), None) if all of them are contiguous."""
         inputs, gradient = tuple(self.values[v] for v in reads), self.gradients[i + 1]
         if all(map(_plain, inputs)) and (gradient is None or _plain(gradient)):
             return (), None
@@ -33,9 +33,9 @@ def _plain(layout: MemoryOrder) -> bool:
 
 @lru_cache(maxsize=512)
 def layouts_of(graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[int, str]]) -> Layouts:
-    """The layouts in a graph that takes contiguous images.
+    """The layouts in a graph whose images are contiguous.
 
-    axes: of every value, how many it has; broadcast: (node, input) of inputs that are smaller than the output.
+    axes: the number of axes of every value; broadcast: (node, input) of inputs that are smaller than the output.
     """
     values = [contiguous(axes[0])]
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
@@ -46,8 +46,8 @@ def layouts_of(graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[i
         node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
         for name, v in zip(node.op.inputs, reads):
             if name in demanded:
-                made = contiguous(axes[v])  # as a sum over broadcast axes comes
+                made = contiguous(axes[v])  # as a sum over broadcast axes is
                 if (i, name) not in broadcast:
                     made = node.op.gradient_layout(gradients[i + 1], values[i + 1], values[v])
-                gradients.setdefault(v, made)  # the first one is what others are added to
+                gradients.setdefault(v, made)  # later gradients are added to the first one
     return Layouts(tuple(values), tuple(gradients.get(v) for v in range(len(axes))))

@@ -11,12 +11,12 @@ from .graph import Graph
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A graph with a name. `resolution` is its own input size, `channels` the input's channels.
+    """A graph with a name. `resolution` is its own input size, `channels` the number of channels of the input.
 
-    module: the torch.nn.Module that it was traced from, if any; retrace: traces it at another
-    resolution, and for a single image or for more.
-    weights: arrays by path in a state dict, read when called, where there are weights but no module.
-    reference: the implementation that it follows ("torchvision.models.mobilenet_v2"), for a spec that names one.
+    module: the torch.nn.Module that the graph was traced from, if any.
+    retrace: makes the network anew from its module or file, at a resolution and for a single image (True) or several.
+    weights: reads arrays, keyed by path in a state dict, if there are weights but no module (ONNX).
+    reference: the implementation that a spec follows ("torchvision.models.mobilenet_v2"), if it names one.
     """
 
     name: str
@@ -29,9 +29,10 @@ class Network:
     weights: Callable[[], Mapping[str, Any]] | None = None
 
     def at(self, resolution: int, batch: int = 0) -> Network:
-        """The network for images of another size: a module's Python is asked again, which may pad or pool otherwise.
+        """The network for images of another size, made anew if it can be: a module's code may pad or pool otherwise.
 
-        So it is for a batch of a single image, of which torch may take for contiguous what of several it copies.
+        A batch of a single image has a network of its own too: torch may take a tensor as contiguous that it would copy
+        for several images.
         """
         if self.retrace is None or resolution == self.resolution and batch != 1:
             return self

@@ -1,39 +1,50 @@
-"""The base class of all ops and their registry. All that is known about an op stands in its one class."""
+"""The base class of all ops, and their registry. An op's class holds everything that is known about the op."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import CostmodelError, unknown
 from ..sizes.size import Shape, is_int
-from .aspects.autograd import Autograd, Result, Stock
-from .aspects.formula import Extra, Formula, Work
+from .aspects.autograd import Result, Stock
+from .aspects.formula import Extra, Work
 from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
 
 __all__ = [
     "OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair",
-    "shared_fields",
+    "shared_fields", "two",
 ]  # fmt: skip
 
 Pair = int | tuple[int, int]
 Axes = tuple[int, ...]
+SomeClass = TypeVar("SomeClass", bound="type[Op]")
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:  # in typing since Python 3.11
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        return lambda decorator: decorator
 
 
-class Op(Formula, Autograd, Kernels, MemoryFormat):
-    """One kind of layer. Subclasses are dataclasses that never change; their fields are the keys of a spec.
+class Op(MemoryFormat, Kernels):
+    """One kind of layer. Subclasses are immutable dataclasses; their fields are the keys of a spec.
 
-    This class has what makes an op one: its name, fields, equality and module. What an op computes, what autograd keeps
-    of it, what its kernels allocate and how its tensors lie in memory stand in the four aspects.
+    This class has an op's name, fields, equality and module. The four aspects say what the op computes, what autograd
+    keeps of it, what its kernels allocate, and in which memory order its tensors are.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    __match_args__: ClassVar[tuple[str, ...]]
 
     kind: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ("x",)
-    #: Inputs that get no gradient: indices, and those of which only the shape is read.
+    #: Inputs that get no gradient: indices, and inputs that are read only for their shape.
     shape_only: ClassVar[tuple[str, ...]] = ()
-    examples: ClassVar[tuple] = ()  # (op, shape of each input): small cases on which every generic test runs
+    examples: ClassVar[tuple[Any, ...]] = ()  # (op, shape of each input): small cases on which every generic test runs
 
     def __init__(self, *args: Any, **named: Any) -> None:
         names, known = self.__match_args__, self.__dataclass_fields__
@@ -48,7 +59,7 @@ class Op(Formula, Autograd, Kernels, MemoryFormat):
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        """Check the fields, and bring them into one form."""
+        """Check the fields, and convert them to their canonical form. Raises CostmodelError for a bad field."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -70,51 +81,60 @@ class Op(Formula, Autograd, Kernels, MemoryFormat):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in named)})"
 
     def module(self, library: Any) -> Callable:
-        """The stock PyTorch module, or function of the inputs, that this op is; made from costmodel.pytorch.library."""
+        """The stock PyTorch module for this op, or a function of its inputs. library: costmodel.pytorch.library."""
         raise NotImplementedError
 
     @classmethod
     def infer(cls, *xs: Shape) -> dict[str, int]:
-        """Fields that a spec may leave out because the inputs' shapes tell them."""
+        """Fields that a spec may leave out because they follow from the inputs' shapes."""
         return {}
 
 
-OPS: dict[str, type] = {}
+OPS: dict[str, type[Op]] = {}
 
 
-def shared_fields(cls: type) -> type:
-    """Class decorator: the fields of a class that several ops derive from."""
-    return dataclass(init=False, eq=False, repr=False)(cls)
+@dataclass_transform(frozen_default=True, eq_default=False)
+def shared_fields(cls: SomeClass) -> SomeClass:
+    """Class decorator for a base class of several ops: declares its fields."""
+    dataclass(init=False, eq=False, repr=False)(cls)
+    return cls
 
 
-def op(kind: str) -> Callable[[type], type]:
-    """Class decorator: makes the class a dataclass, with Op's methods, and registers it as the op called `kind`."""
+@dataclass_transform(frozen_default=True, eq_default=False)
+def op(kind: str) -> Callable[[SomeClass], SomeClass]:
+    """Class decorator: makes the class a dataclass with Op's methods, and registers it as the op called `kind`."""
 
-    def register(cls: type) -> type:
+    def register(cls: SomeClass) -> SomeClass:
         assert kind not in OPS, f"two ops are called {kind}"
         cls.kind = kind
-        # Op has the methods that a dataclass would have compiled for each class: a start costs half as much.
-        OPS[kind] = cls = shared_fields(cls)
+        # Op has the methods that dataclass would compile anew for each class: this halves the time of the import.
+        OPS[kind] = shared_fields(cls)
         return cls
 
     return register
 
 
 def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
-    """A field that is one int for both axes, or two; raises where one is below `least`."""
+    """The two ints of a field given as one int for both axes, or as two. Raises CostmodelError if one is < `least`."""
     two = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(two) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in two):
         raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= {least}, or two of them")
     return two
 
 
+def two(value: Pair) -> tuple[int, int]:
+    """A field that `pair` has brought into its form, as the two ints that it is."""
+    assert isinstance(value, tuple)
+    return value
+
+
 def check(condition: bool, message: str) -> None:
-    """Raise CostmodelError(message) unless the condition holds: for the fields of an op."""
+    """Raise CostmodelError(message) unless the condition holds. Used for the fields of an op."""
     if not condition:
         raise CostmodelError(message)
 
 
-# How a spec's value is checked, by the annotation of the field that takes it.
+# How a spec's value is checked, by the annotation of its field: (test, what is allowed).
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (is_int, "an integer of at most 64 bits"),
     "float": (lambda v: is_int(v) or isinstance(v, float), "a number"),
@@ -129,7 +149,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def build(kind: str, given: Mapping[str, Any], *xs: Shape) -> Op:
-    """The op `kind` with the given fields; what is left out is inferred from the inputs' shapes or its default.
+    """The op `kind` with the given fields; others are inferred from the inputs' shapes `xs` or have their default.
 
     Raises CostmodelError for an unknown kind or field, a wrong type, a missing field, or values that do not fit.
     """
@@ -140,7 +160,7 @@ def build(kind: str, given: Mapping[str, Any], *xs: Shape) -> Op:
     for key, value in given.items():
         if key not in known:
             raise unknown(f"key of {kind}", key, known)
-        holds, allowed = _CHECKS[known[key].type]
+        holds, allowed = _CHECKS[str(known[key].type)]
         if not holds(value):
             raise CostmodelError(f"{key} is {value!r}; allowed: {allowed}")
     values = {**(cls.infer(*xs) if xs else {}), **given}

@@ -1,4 +1,4 @@
-"""Activations: elementwise functions of one input. `inplace` overwrites the input."""
+"""Activations: elementwise functions of one input. With `inplace` they overwrite it."""
 
 from __future__ import annotations
 
@@ -12,42 +12,41 @@ from ..targets.setting import Setting
 
 
 class Usual:
-    """The examples of a class of activations: with its default fields, out of place and in place."""
+    """The examples of an activation class: default fields, out of place and, if it can, in place."""
 
-    def __get__(self, op: Any, cls: type) -> tuple:
+    def __get__(self, op: Any, cls: type[Op]) -> tuple[Any, ...]:
         more = ((cls(inplace=True), (3, 7)),) if "inplace" in cls.__dataclass_fields__ else ()
         return ((cls(), (2, 8, 5, 3)), *more)
 
 
 class Activation(Op):
-    """(any shape) -> the same. Subclasses say what the derivative reads and how many operations it takes.
+    """An elementwise function: any shape -> the same. Subclasses say what the derivative reads and what it costs.
 
-    A plain activation, one without fields but `inplace` and `signed`, is one class: it gives `torch_name`, and a
-    frontend finds it by that, by `onnx_name` and by its kind, which is the name of its function in
-    torch.nn.functional.
+    A plain activation has no fields but `inplace` and `signed`. Its class gives `torch_name`; frontends find it by this
+    name, by `onnx_name` and by its kind, the name of its function in torch.nn.functional.
 
     signed: MobileTL's backward, which passes the gradient where the input was >= 0. Stock PyTorch ignores it.
 
-    In-place forms whose derivative reads the input keep a clone of it (torch: `self.clone()` before the call). The
-    overwritten content is a tensor of its own either way, so nothing needs saying about it here.
+    An in-place form whose derivative reads the input keeps a clone of it (torch: `self.clone()` before the call). The
+    clone needs no rule here: the input's value and the output's are two tensors in either form.
     """
 
-    #: Its class in torch.nn, of a plain activation; "" of others.
+    #: Name of a plain activation's class in torch.nn; "" for others.
     torch_name: ClassVar[str] = ""
-    #: The ONNX operator that it is, if plain; "" of others. Exporters write some plain activations as several.
+    #: Name of a plain activation's ONNX operator; "" for others. Exporters write some plain ones as several operators.
     onnx_name: ClassVar[str] = ""
-    #: Whether torch.nn's class takes `inplace`; else the method of a tensor called by the kind and "_" is in place.
+    #: Whether torch.nn's class takes `inplace`; if not, the in-place form is the tensor method named kind + "_".
     torch_inplace: ClassVar[bool] = True
-    reads: ClassVar[str] = "x"  # by the exact derivative; "mask": it takes two values, and a bit tells which
+    reads: ClassVar[str] = "x"  # by the exact derivative; "mask": it has two values, which a bit tells apart
     torch_reads: ClassVar[str] = "x"  # by torch's formula
     operations: ClassVar[tuple[int, int]] = (1, 1)  # per element: forward, backward
-    #: The output tells the mask, on every instruction set and in every data type: y > 0 for ReLU, 0 < y < 6 for ReLU6,
-    #: the sign bit of y for h-swish and SiLU (tests/ops/test_masks.py).
+    #: Whether the mask follows from the output, on every instruction set and in every data type: y > 0 for ReLU,
+    #: 0 < y < 6 for ReLU6, the sign bit of y for h-swish and SiLU (tests/ops/test_masks.py).
     carries_mask: ClassVar[bool] = True
 
     inplace = False
     signed = False
-    examples = Usual()
+    examples: ClassVar[Usual | tuple[Any, ...]] = Usual()
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -88,7 +87,7 @@ class InPlace(Activation):
 
 @shared_fields
 class Signed(InPlace):
-    """One that MobileTL's backward knows too."""
+    """An activation that also has MobileTL's backward."""
 
     signed: bool = False
 
@@ -115,13 +114,13 @@ class ReLU6(Signed):
     operations = (2, 1)
 
     def extras(self, x: Shape) -> dict[str, Extra]:
-        # Some count which side of 0 and 6 each element is on; the derivative needs only the mask.
+        # Some conventions count on which side of 0 and 6 each element is; the derivative needs only the mask.
         return {**super().extras(x), "sides": Extra(x, 2)}
 
 
 @op("hardsigmoid")
 class Hardsigmoid(InPlace):
-    """relu6(x + 3) / 6. The derivative is 1/6 where -3 < x < 3; y is rounded, so the mask cannot be read off it."""
+    """relu6(x + 3) / 6. The derivative is 1/6 where -3 < x < 3; y is rounded, so it does not tell the mask."""
 
     torch_name = "Hardsigmoid"
     reads = "mask"
@@ -189,7 +188,7 @@ class Softplus(Activation):
 class GELU(Activation):
     """x * Phi(x), with the error function or its tanh approximation.
 
-    Far below 0 the output is +0.0 or -0.0, as the instruction set has it: it does not tell the input's sign.
+    Far below 0 the output is +0.0 or -0.0, depending on the instruction set, so it does not tell the input's sign.
     """
 
     approximate: str = "none"
@@ -207,10 +206,10 @@ class GELU(Activation):
 
 @op("hardtanh")
 class Hardtanh(Activation):
-    """min(max(x, low), high), as torch.nn.Hardtanh and, with `clamp`, torch.clamp.
+    """min(max(x, low), high), as torch.nn.Hardtanh or, with `clamp`, as torch.clamp.
 
-    The gradient passes between the bounds and, with `clamp`, at the bounds: there its output does not tell an input on
-    the bound from one beyond.
+    The gradient passes between the bounds and, with `clamp`, also at the bounds. With `clamp` the output does not tell
+    the mask, since an input at a bound and one beyond it give the same output.
     """
 
     low: float = -1.0
@@ -226,16 +225,17 @@ class Hardtanh(Activation):
 
     @property
     def carries_mask(self) -> bool:
-        # A bound that a data type rounds is passed by the output that was cut at it: these are exact in all of them.
+        # An output cut at a bound that the data type rounds may lie beyond that bound. These bounds are exact in all.
         return not self.clamp and all(abs(bound) <= 256 and bound == int(bound) for bound in (self.low, self.high))
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """Those of torch.clamp, which takes None for one that is not there."""
-        return tuple(None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+        """The bounds as torch.clamp takes them: None for no bound."""
+        low, high = (None if abs(bound) >= 1e38 else bound for bound in (self.low, self.high))
+        return low, high
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # torch.clamp compares with each bound, and selects from the gradient and a zero.
+        # The backward of torch.clamp compares x with each bound, and selects from the gradient and a zero.
         compared = sum(bound is not None for bound in self.bounds)
         return Scratch(backward=compared * numel(x) + setting.item if self.clamp else 0)
 
@@ -256,7 +256,7 @@ class LeakyReLU(Activation):
 
     @property
     def carries_mask(self) -> bool:
-        return self.slope >= 0  # else the output is positive on both sides
+        return self.slope >= 0  # else the output is positive on both sides of 0
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y" if self.inplace else "x",)}
@@ -275,7 +275,7 @@ class ELU(Activation):
     operations = (3, 3)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ("y" if self.alpha >= 0 else "x",)}  # below 0 the output is positive on both sides
+        return {"x": ("y" if self.alpha >= 0 else "x",)}  # if alpha < 0, y > 0 on both sides of x = 0
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y" if self.inplace else "x",)}

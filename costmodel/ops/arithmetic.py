@@ -1,4 +1,4 @@
-"""Arithmetic of a tensor by itself, with a Python number, and of tensors that broadcast."""
+"""Arithmetic on one tensor, on a tensor and a Python number, and on tensors that broadcast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..targets.setting import NUMBER_BYTES, Setting
 
 
 class WithNumber(Op):
-    """Elementwise in x and a Python number."""
+    """An elementwise function of x and a Python number."""
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -40,10 +40,10 @@ class AddNumber(WithNumber):
 
 @op("mul_number")
 class MulNumber(WithNumber):
-    """x * number, or x / number where `divide`.
+    """x * number, or x / number with `divide`.
 
-    Of Python's operators torch keeps the number as a tensor, which saved-tensor hooks are not shown; but not where one
-    of its own functions multiplies by a `bare` number (aten::mul.Scalar).
+    For Python's operators torch keeps the number as a tensor, which saved-tensor hooks do not see. It keeps nothing if
+    one of its own functions multiplies by a `bare` number (aten::mul.Scalar).
     """
 
     number: float
@@ -98,7 +98,7 @@ class PowNumber(WithNumber):
 
 
 class OfResult(WithNumber):
-    """Elementwise, with a gradient that reads the output."""
+    """An elementwise function whose gradient reads the output."""
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y",)}
@@ -135,7 +135,9 @@ class Exp(OfResult):
 
 
 class Join(Op):
-    """Elementwise in two inputs that broadcast; `inplace` overwrites a, which must then have the output's shape."""
+    """An elementwise function of two inputs that broadcast. `inplace` overwrites a; its shape must be the output's."""
+
+    inplace: bool
 
     inputs = ("a", "b")
     broadcasts = True
@@ -158,7 +160,7 @@ class Add(Join):
         return {"a": (), "b": ()}
 
     def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
-        # The gradient is passed on as it is, or summed over the axes that were broadcast.
+        # The gradient is passed unchanged, or summed over the axes that were broadcast.
         return {"forward": Work(0, numel(y)), "a": reduction(y, a), "b": reduction(y, b)}
 
     def module(self, library: Any) -> Callable:
@@ -167,7 +169,7 @@ class Add(Join):
 
 @op("mul")
 class Mul(Join):
-    """a * b, as squeeze-and-excite scales its channels: the gradient of either reads the other."""
+    """a * b, as in squeeze-and-excite, which scales channels. The gradient of each input reads the other."""
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": ("b",), "b": ("a",)}
@@ -230,7 +232,7 @@ class Div(Join):
         }
 
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
-        # The divisor's gradient comes first, by way of -g, a / b and its quotient (FunctionsManual.cpp:
+        # The divisor's gradient is computed first, from -g, a / b and (a / b) / b (FunctionsManual.cpp:
         # div_tensor_other_grad).
         return Scratch(backward=summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
 
@@ -240,7 +242,7 @@ class Div(Join):
 
 @op("addcmul")
 class Addcmul(Op):
-    """a + b * c, the shapes broadcast: an affine map of each channel."""
+    """a + b * c with broadcasting, as for an affine map of each channel."""
 
     inputs = ("a", "b", "c")
     broadcasts = True
@@ -258,7 +260,7 @@ class Addcmul(Op):
         return {**work, **{k: Work(0, n + reduction(y, x).elementwise) for k, x in (("b", b), ("c", c))}}
 
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape, c: Shape) -> Scratch:
-        # g * (c * 1) and g * (b * 1); then the sums of those that were broadcast.
+        # First g * (c * 1) and g * (b * 1), then the sums for inputs that were broadcast.
         full, level, highest = numel(y), 0, 0
         for name, other in (("b", c), ("c", b)):
             if name in setting.demanded:
@@ -276,9 +278,9 @@ class Addcmul(Op):
 
 
 def summed(op: Op, setting: Setting, y: Shape, a: Shape, b: Shape, most: int = 0) -> Size:
-    """Bytes beyond the gradients where each is made in the output's shape, and then summed where an input is smaller.
+    """Scratch of a backward that makes each gradient in the output's shape, then sums those of smaller inputs.
 
-    most: maps of the output's shape that there are at once before.
+    most: maps of the output's shape that are alive at once before the sums.
     """
     full = numel(y)
     sizes = [numel(operand) for name, operand in zip(op.inputs, (a, b)) if name in setting.demanded]

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 
-from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields
+from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields, two
 from ..sizes.size import Shape, Size, numel, require, window
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
+from ..targets.target import ConvolutionKernels
 
 
 class Convolution(Op):
     """What all convolutions share. `bias`: they have one."""
+
+    bias: bool
 
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
     # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).
     stock = Stock(joint=True, excuse="stock convolutions keep their input even where their weight is frozen")
 
     def needs(self) -> dict[str, tuple[str, ...]]:
-        needs = {"x": ("weight",), "weight": ("x",)}
+        needs: dict[str, tuple[str, ...]] = {"x": ("weight",), "weight": ("x",)}
         return {**needs, "bias": ()} if self.bias else needs
 
     def products(self, y: Shape, per_output: int) -> dict[str, Work]:
@@ -63,7 +67,7 @@ class ConvolutionLayer(Convolution):
         weight = (self.out_channels, self.in_channels // self.groups, *kernel)
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
-    def arguments(self) -> tuple:
+    def arguments(self) -> tuple[int, int, Pair, Pair, Pair, Pair, int, bool]:
         """Those of the layer in torch.nn."""
         return (
             self.in_channels,
@@ -94,11 +98,24 @@ class Conv2d(ConvolutionLayer):
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(getattr(self, name), name, least))
         super().__post_init__()
-        per_output = self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
-        object.__setattr__(self, "macs_per_output", per_output)
-        object.__setattr__(self, "_kernels", {})  # by setting: what depends on it alone
         check(self.standardise or not self.fixed, "fixed belongs to standardise; allowed: standardise: true")
-        check(not self.standardise or per_output > 1, "standardise wants more than one weight per output channel")
+        several = not self.standardise or self.macs_per_output > 1
+        check(several, "standardise wants more than one weight per output channel")
+
+    @cached_property
+    def macs_per_output(self) -> int:
+        """Multiply-adds of one element of the output."""
+        return self.in_channels // self.groups * prod(two(self.kernel))
+
+    @cached_property
+    def _windows(self) -> tuple[tuple[int, int], ...]:
+        """Kernel, stride, padding and dilation, in both axes."""
+        return two(self.kernel), two(self.stride), two(self.padding), two(self.dilation)
+
+    @cached_property
+    def _kernels(self) -> dict[Setting, ConvolutionKernels]:
+        """By setting, what depends on it alone."""
+        return {}
 
     def trained(self, names: Set[str]) -> Op:
         return replace(self, fixed="weight" not in names) if self.standardise else self
@@ -114,9 +131,9 @@ class Conv2d(ConvolutionLayer):
         require(len(x) == 4, "conv2d takes (N, C, H, W), the input is {}", x)
         n, c, h, w = x
         require(c == self.in_channels, "the input has {} channels, the convolution takes {}", (c,), (self.in_channels,))
-        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation
+        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self._windows
         h, w = window(h, kh, sh, ph, dh), window(w, kw, sw, pw, dw)
-        require((h >= 1) & (w >= 1), "no output: the kernel {} does not fit into the input {}", self.kernel, x)
+        require((h >= 1) & (w >= 1), "no output: the kernel {} does not fit into the input {}", (kh, kw), x)
         return (n, self.out_channels, h, w)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -182,14 +199,14 @@ class Conv2d(ConvolutionLayer):
         return Scratch(forward, backward, after)
 
     def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
-        """Scratch of the convolution itself, in the forward and in the backward pass."""
+        """Scratch of the convolution itself in the forward and in the backward pass, without weight standardisation."""
         kernels = self._kernels.get(setting)
         if kernels is None:
             kernels = self._kernels[setting] = setting.target.convolution(self, setting)
         forward, backward = kernels(y, x)
         if not (setting.kernels and setting.layouts):
             return forward, backward
-        # What does not lie as the kernel takes it is copied first, and let go last.
+        # Tensors in another order than the kernel's are copied first, and freed last.
         order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
         more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
         return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)
@@ -254,7 +271,7 @@ class Convolve(Convolution):
         require(len(x) == len(weight) == 4, "convolve takes maps and a weight of four axes, not {} and {}", x, weight)
         fits = x[1] == weight[1] * self.groups
         require(fits, "the input has {} channels, the weight {} per group", x[1:2], weight[1:2])
-        windows = zip(x[2:], weight[2:], self.stride, self.padding, self.dilation)
+        windows = zip(x[2:], weight[2:], two(self.stride), two(self.padding), two(self.dilation))
         h, w = (window(*each) for each in windows)
         require((h >= 1) & (w >= 1), "no output: the weight {} does not fit into the input {}", weight, x)
         require(bias is None or bias[0] == weight[0], "the weight {} and the bias {} do not fit", weight, bias or ())
@@ -277,8 +294,9 @@ class Convolve(Convolution):
 @lru_cache(maxsize=1024)
 def _layer(op: Convolve, weight: Shape) -> Conv2d:
     """The layer that convolves by a weight of this shape."""
-    outputs, per_group, *kernel = weight
-    return Conv2d(per_group * op.groups, outputs, kernel, op.stride, op.padding, op.dilation, op.groups, op.bias)
+    outputs, per_group, height, width = weight
+    layer = (op.stride, op.padding, op.dilation, op.groups, op.bias)
+    return Conv2d(per_group * op.groups, outputs, (height, width), *layer)
 
 
 Conv2d.examples = (

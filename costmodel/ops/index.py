@@ -1,4 +1,4 @@
-"""Elements that are picked, or moved round."""
+"""Ops that select elements by index, or move them along axes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..targets.setting import Setting
 
 @op("index")
 class Index(Op):
-    """x[..., at, ...] along an axis, by a tensor of indices: a table of position biases, say.
+    """x[..., at, ...] along an axis, where `at` is a tensor of indices: a lookup in a table of position biases, say.
 
-    The gradient is as large as x, and zero where nothing was picked; it reads the indices.
+    The gradient reads the indices. It is as large as x, and zero where nothing was selected.
     """
 
     axis: int = 0
@@ -42,7 +42,7 @@ class Index(Op):
 
 @op("roll")
 class Roll(Op):
-    """torch.roll: elements move along axes, and in again at the other end; more than one axis takes a further copy."""
+    """torch.roll: elements that leave at one end of an axis come in at the other. Several axes take a further copy."""
 
     shifts: Axes
     axes: Axes

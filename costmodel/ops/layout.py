@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from ..graph.op import Axes, Op, Stock, Work, check, op
@@ -34,9 +35,9 @@ class Copy(Op):
 
 @op("repeat")
 class Repeat(Op):
-    """x.repeat: x side by side with itself along each axis of the output.
+    """x.repeat: copies of x side by side, along each axis of the output.
 
-    times: how often, numbers, or n, the batch's; `images` is read only for its batch.
+    times: for each axis of the output a number of copies, or n for the batch's; `images` is read only for its batch.
     """
 
     times: str
@@ -66,14 +67,13 @@ class Repeat(Op):
 
 @op("cat")
 class Cat(Op):
-    """torch.cat of `count` tensors along an axis. Each one's gradient is a view of the output's."""
+    """torch.cat of `count` tensors along an axis. The gradient of each is a view of the output's."""
 
     count: int
     axis: int = 1
 
     def __post_init__(self) -> None:
         check(self.count >= 1 and self.axis >= 0, f"count {self.count}, axis {self.axis}; allowed: >= 1, >= 0")
-        object.__setattr__(self, "_inputs", tuple(f"x{i}" for i in range(self.count)))
 
     @classmethod
     def infer(cls, *xs: Shape) -> dict[str, int]:
@@ -82,6 +82,10 @@ class Cat(Op):
     @property
     def inputs(self) -> tuple[str, ...]:
         return self._inputs
+
+    @cached_property
+    def _inputs(self) -> tuple[str, ...]:
+        return tuple(f"x{i}" for i in range(self.count))
 
     passes = inputs
     gradient_views = True
@@ -117,9 +121,9 @@ def _same(m: Size, n: Size) -> bool:
 
 @op("pad")
 class Pad(Op):
-    """torch.nn.functional.pad. pads: before and after, the last axis first; with a constant, negative ones cut.
+    """torch.nn.functional.pad. pads: before and after each axis, the last axis first; below 0 they crop (constant).
 
-    With another mode torch's backward keeps the input, only for its shape (reflection_pad2d and the like).
+    In mode reflect or replicate torch's backward keeps the input, only for its shape (reflection_pad2d and the like).
     """
 
     pads: Axes
@@ -164,9 +168,9 @@ class Pad(Op):
 
 @op("pad_same")
 class PadSame(Op):
-    """Zero padding as TensorFlow's "same": what a window then needs for ceil(size / stride) outputs, more at the end.
+    """Padding as TensorFlow's "same" (timm.layers.pad_same).
 
-    timm.layers.pad_same.
+    It pads as much as a window needs to give ceil(size / stride) outputs; of an odd amount the end gets one more.
     """
 
     kernel: Axes
@@ -175,7 +179,7 @@ class PadSame(Op):
     value: float = 0.0
 
     def pads(self, x: Shape) -> list[Size]:
-        """Zeros before and after, the last axis first."""
+        """Elements to add before and after each axis, the last axis first."""
         found = []
         windows = zip(x[2:], self.kernel, self.stride, self.dilation)
         for size, k, s, d in reversed(tuple(windows)):

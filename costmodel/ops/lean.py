@@ -1,4 +1,4 @@
-"""Memory-lean forms of ops: what costmodel/pytorch/lean.py runs. Each says which stock op it stands for, and when."""
+"""Memory-lean forms of ops, which costmodel/pytorch/lean/ runs, and the rules for when they replace stock ops."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 
 
 class Place(NamedTuple):
-    """Where an op stands in the graph that is being made lean.
+    """What decides the lean form of an op at its place in the graph.
 
-    demanded: the gradients of its backward; none in a frozen prefix, which runs without autograd.
-    trains: its parameters that train. alone: it is the only reader of its input, whose maker does not keep it.
-    carried: its output is kept by another node.
-    owns: the gradient of its output is made for it alone, by its only reader.
-    partner: the path of the norm that a convolution takes in, or of the convolution that took this norm in.
+    demanded: the gradients that its backward computes; none in a frozen prefix, which runs without autograd.
+    trains: its parameters that train.
+    alone: a convolution makes its input, nobody else reads that input, and no node keeps it.
+    carried: another node keeps its output, so a mask can be read from it.
+    owns: its output has a single reader, which hands over the gradient, so the op may overwrite that gradient.
+    partner: path of the norm that is folded into this convolution, or of the convolution into which this norm is
+        folded; "" if there is none.
     """
 
     demanded: tuple[str, ...]
@@ -34,12 +36,12 @@ class Place(NamedTuple):
     partner: str
 
 
-#: Stock op -> its lean form at a place, or None where the stock op is lean enough.
+#: Stock op -> function that gives its lean form at a place, or None if the stock op is lean enough.
 LEAN: dict[type, Callable[[Any, Place], Op | None]] = {}
 
 
 def lean(stock: Op, place: Place) -> Op:
-    """The lean form of an op at a place; the op itself where there is none."""
+    """The lean form of an op at a place; the op itself if it has no lean form there."""
     form = next((LEAN[cls] for cls in type(stock).__mro__ if cls in LEAN), None)
     return (form(stock, place) if form else None) or stock
 
@@ -63,14 +65,14 @@ def as_op(cls: type, stock: Op, **more: Any) -> Op:
 class LeanConv2d(Conv2d):
     """A convolution that keeps its input only for its weight's gradient.
 
-    With a frozen weight the input's gradient is a convolution of the output's: with the rotated weight at stride 1, a
-    transposed one at other strides. The bias's gradient is a sum.
+    With a frozen weight the input's gradient is a convolution of the output's gradient: with the rotated weight at
+    stride 1, a transposed convolution at other strides. The bias's gradient is a sum.
     """
 
     stock = Stock(in_python=True)
 
     def saves_late(self, operands: Set[str]) -> bool:
-        return "x" not in operands  # the weight of a lean function; where the weight trains the layer is the stock one
+        return "x" not in operands  # the lean function saves the weight late; a stock layer saves x
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if "weight" in setting.demanded:
@@ -88,16 +90,16 @@ class LeanConv2d(Conv2d):
 
 @op("folded_conv2d")
 class FoldedConv2d(Conv2d):
-    """A convolution without a backward pass that takes in the scale and shift of the frozen norm after it.
+    """A convolution without a backward pass, into which the scale and shift of the frozen norm after it are folded.
 
-    norm: path of the norm's module, which holds its parameters still.
+    norm: path of the norm's module, which still holds the norm's parameters.
     """
 
     norm: str = ""
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        biased = Conv2d(*self.arguments()[:-1], bias=True)
-        # The scaled weight and the bias are made for the call.
+        biased = Conv2d(*self.arguments()[:-1], True)
+        # The scaled weight and the bias are made anew in every call.
         folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
         return Scratch(biased.scratch(setting, y, x).forward + folded)
 
@@ -117,7 +119,7 @@ def lean_conv(stock: Conv2d, place: Place) -> Op | None:
 
 @op("folded_norm")
 class FoldedNorm(BatchNorm):
-    """A frozen norm whose scale and shift the convolution before it has taken in: it hands on its input."""
+    """A frozen norm whose scale and shift are folded into the convolution before it. It returns its input."""
 
     result = Result.VIEW
 
@@ -132,7 +134,7 @@ class FoldedNorm(BatchNorm):
 class ShiftNorm(BatchNorm):
     """A norm with frozen statistics and scale: y = x * a + b with constant a, so that no gradient reads x.
 
-    inplace: it overwrites its input; owns: in the backward pass the gradient of its output, which is its alone.
+    inplace: it overwrites its input. owns: in the backward pass it overwrites its output's gradient (see Place).
     """
 
     stock = Stock(in_python=True)
@@ -145,7 +147,7 @@ class ShiftNorm(BatchNorm):
         return ("x",) if self.owns else ()
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # The stock kernel's folded scale and shift, in float32; backward makes the scale.
+        # Forward: the stock kernel's folded scale and shift, in float32. Backward: the scale.
         forward = 8 * self.channels if setting.kernels else 0
         return Scratch(forward, setting.item * self.channels if "x" in setting.demanded else 0)
 
@@ -165,12 +167,12 @@ def lean_norm(stock: BatchNorm, place: Place) -> Op | None:
 
 @op("lean_group_norm")
 class LeanGroupNorm(GroupNorm):
-    """A group norm that trains only its shift, on an input that wants no gradient: nothing is kept."""
+    """A group norm of which only the shift trains, and whose input needs no gradient. It keeps nothing."""
 
     stock = Stock(in_python=True)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # Mean and deviation of the groups go as the forward pass ends; the shift's gradient is a sum.
+        # Mean and deviation of the groups are freed when the forward ends; the shift's gradient is a sum.
         if setting.demanded != ("bias",):
             return super().scratch(setting, y, x)
         return Scratch(2 * setting.item * x[0] * self.groups)
@@ -186,9 +188,9 @@ def lean_group_norm(stock: GroupNorm, place: Place) -> Op | None:
 
 @op("masked_activation")
 class MaskedActivation(Activation):
-    """An activation whose backward reads one bit per element: packed 8 to a byte, or read off its output.
+    """An activation whose backward reads one bit per element, packed 8 to a byte or taken from the output.
 
-    of: the stock op's kind; keep: "mask", or "y" where another node keeps the output anyway; owns: as a ShiftNorm's.
+    of: the stock op's kind. keep: "mask", or "y" if the output is kept anyway. owns: as for ShiftNorm.
     """
 
     stock = Stock(in_python=True)
@@ -228,7 +230,7 @@ def lean_activation(stock: Activation, place: Place) -> Op | None:
         keep = "y" if place.carried and stock.carriers() else "mask"
         approximate = getattr(stock, "approximate", "none")
         return MaskedActivation(stock.kind, keep, stock.inplace, stock.signed, approximate, place.owns)
-    # What is kept is the input: out of place it need not be cloned first.
+    # The op keeps its input. Out of place the input need not be cloned first.
     return replace(stock, inplace=False) if stock.inplace else None
 
 
@@ -245,7 +247,7 @@ class PackedDropout(Dropout):
         return self.needs()
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # A byte per element is drawn and packed before the output is made, which is then scaled by a number.
+        # One byte per element is drawn and packed before the output is made; then the output is scaled by a number.
         output = 0 if self.inplace else setting.item * numel(y)
         return Scratch(maximum(maximum(numel(x) - output, 0), setting.python_number), setting.python_number)
 
@@ -286,7 +288,7 @@ class LeanAdaptiveAvgPool2d(AdaptiveAvgPool2d):
 
 @op("lean_max_pool2d")
 class LeanMaxPool2d(MaxPool2d):
-    """Max pooling that keeps the indices alone."""
+    """Max pooling that keeps only the indices."""
 
     stock = Stock(in_python=True)
 

@@ -12,16 +12,19 @@ from ..targets.setting import Setting
 
 
 class Affine(Op):
-    """x times the weight transposed, plus the bias: (N, ..., in_features) -> (N, ..., out_features).
+    """x times the transposed weight, plus the bias: (N, ..., in_features) -> (N, ..., out_features).
 
-    strided: the input's strides do not let its rows be seen as one matrix. Then torch multiplies a copy of it, which
-    stays for the weight's gradient, and adds the bias in place (aten/src/ATen/native/Linear.cpp; LinearAlgebra.cpp:
-    should_fold).
+    strided: the input's strides do not allow a view of its rows as one matrix. Then torch multiplies a copy of the
+    input, keeps the copy for the weight's gradient, and adds the bias in place (aten/src/ATen/native/Linear.cpp;
+    LinearAlgebra.cpp: should_fold).
     """
 
+    bias: bool
+    strided: bool
+
     def needs(self) -> dict[str, tuple[str, ...]]:
-        # addmm keeps its input only for the weight's gradient: the one layer that gets cheaper when frozen.
-        needs = {"x": ("weight",), "weight": ("x",)}
+        # addmm keeps its input only for the weight's gradient: it is the one stock layer that freezing makes cheaper.
+        needs: dict[str, tuple[str, ...]] = {"x": ("weight",), "weight": ("x",)}
         return {**needs, "bias": ()} if self.bias else needs
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
@@ -37,7 +40,7 @@ class Affine(Op):
         return {**work, "bias": Work(0, n)} if self.bias else work
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
-        # By a frozen weight rows are not folded: of three axes they go through bmm as they are, of more as a copy.
+        # With a frozen weight rows are not folded: bmm reads an input of three axes in place, and copies one of more.
         copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
         return Scratch(setting.item * numel(x) if copied else 0)
 
@@ -80,7 +83,7 @@ class Linear(Affine):
         return contiguous(len(x.order))
 
     def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
-        # Of more axes it is a product of matrices between two views, and the second one's backward makes a matrix.
+        # With more than two axes it is a matrix product between two views; the second view's backward makes a matrix.
         return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)
 
     def module(self, library: Any) -> Callable:
@@ -89,7 +92,7 @@ class Linear(Affine):
 
 @op("linear_by")
 class LinearBy(Affine):
-    """torch.nn.functional.linear by a weight that is a value, and a bias that is one: computed, or of another name."""
+    """torch.nn.functional.linear whose weight and bias are inputs: computed, or parameters of another name."""
 
     bias: bool = True
     strided: bool = False

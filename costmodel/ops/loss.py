@@ -9,7 +9,7 @@ from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, maximum, nbytes, numel, require
 from ..targets.setting import Setting
 
-TARGET_BITS = 64  # of a target: the class as int64
+TARGET_BITS = 64  # bits of a target, a class as int64
 
 
 @op("cross_entropy")
@@ -31,7 +31,7 @@ class CrossEntropy(Op):
         return {"x": ("log_probabilities", "targets")}  # dx = (exp(log_probabilities) - onehot(targets)) / N
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
-        # log_softmax keeps its result, nll_loss the same storage, the targets, and the weight it divided by.
+        # log_softmax keeps its result. nll_loss keeps the same storage, the targets, and the weight it divided by.
         return {"x": ("log_probabilities", "targets", "total_weight")}
 
     def extras(self, x: Shape) -> dict[str, Extra]:
@@ -42,7 +42,7 @@ class CrossEntropy(Op):
         return {"forward": Work(0, 5 * n), "x": Work(0, 3 * n)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # nll_loss's gradient and log_softmax's are there at once; the total weight went after the first.
+        # The gradients of nll_loss and log_softmax are alive at once; the total weight was freed after the first.
         return Scratch(backward=maximum(setting.item * (numel(x) - 1), 0))
 
     def module(self, library: Any) -> Callable:

@@ -48,9 +48,9 @@ BY_TOKEN = MemoryOrder((0, 2, 1, 3))  # of (N, heads, L, E)
 class Attention(Op):
     """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
 
-    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E), stored as the queries are, or by_token: as
-    (N, L, heads, E). The weights are not kept: backward computes them again from queries, keys and the logarithms of
-    the softmax's sums.
+    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E). The output has the memory order of the
+    queries, or with by_token that of (N, L, heads, E). The attention weights are not kept: backward computes them again
+    from queries, keys and the logarithms of the softmax's sums.
     """
 
     by_token: bool = False
@@ -79,9 +79,9 @@ class Attention(Op):
         return {"logsumexp": Extra(q[:-1], 32)}
 
     def scratch(self, setting: Setting, y: Shape, q: Shape, k: Shape, v: Shape) -> Scratch:
-        # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp: each thread has the weights of a block of queries and keys,
-        # the maxima and sums of their rows, and their part of the output; in backward the weights and their gradients,
-        # and all together one number per row. Backward wants the output's gradient by token.
+        # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp. Forward: each thread holds the weights of a block of
+        # queries and keys, the maxima and sums of their rows, and their part of the output. Backward: each thread holds
+        # the weights and their gradients, and all share one number per row; the output's gradient is read by token.
         given = 0 if setting.recorded else 4 * numel(q[:-1])  # the logarithms of the sums
         if not setting.kernels:
             return Scratch(given)
@@ -96,7 +96,7 @@ class Attention(Op):
     def work(self, y: Shape, q: Shape, k: Shape, v: Shape) -> dict[str, Work]:
         one, other = numel(q) * k[-2], numel(q[:-1]) * k[-2] * v[-1]
         pairs = numel(q[:-1]) * k[-2]
-        # dv = p' g; dp = g v'; dq = ds k; dk = ds' q; p = softmax(q k') is made again, counted with dq as dp is.
+        # dv = p' g; dp = g v'; dq = ds k; dk = ds' q. p = softmax(q k') is computed again; it and dp count with dq.
         return {
             "forward": Work(one + other, 6 * pairs),
             "q": Work(2 * one + other, 9 * pairs),
@@ -110,7 +110,7 @@ class Attention(Op):
 
 @op("softmax")
 class Softmax(Op):
-    """torch.softmax along an axis: dx = y * (g - sum(g * y)) reads the output."""
+    """torch.softmax along an axis. Its gradient, dx = y * (g - sum(g * y)), reads the output."""
 
     axis: int = -1
 

@@ -1,4 +1,4 @@
-"""Ops that draw random numbers in training: dropout and stochastic depth. At p = 0, or off, they return their input."""
+"""Ops that draw random numbers in training: dropout, stochastic depth. With p = 0, or off, they return their input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from ..targets.setting import Setting
 
 
 class Noise(Op):
-    """y = x * noise, where noise is 0 or 1 / (1 - p). Subclasses say what shape the noise has."""
+    """y = x * noise, where noise is 0 or 1 / (1 - p). Subclasses give the shape of the noise."""
+
+    p: float
+    active: bool
+    inplace: bool
+
+    def noise_shape(self, x: Shape) -> Shape:
+        """The noise's shape for the input's."""
+        raise NotImplementedError
 
     @property
     def is_off(self) -> bool:
@@ -36,11 +44,11 @@ class Noise(Op):
         return {"x": ()} if self.is_off else {"x": ("mask",)}
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
-        # On the CPU dropout multiplies by a drawn tensor of x's data type (aten/src/ATen/native/Dropout.cpp).
+        # On the CPU dropout multiplies by a random tensor of x's data type (aten/src/ATen/native/Dropout.cpp).
         return {"x": ()} if self.is_off else {"x": ("noise",)}
 
     def saves_late(self, operands: Set[str]) -> bool:
-        return False  # the product saves the noise before it is made
+        return False  # the product saves the noise before it computes
 
     def divisor(self, setting: Setting) -> Size:
         """Bytes of the number by which the noise is divided."""
@@ -61,7 +69,7 @@ class Noise(Op):
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if self.is_off:
             return Scratch()
-        # The noise is divided by a number before the output is made; without a backward pass it goes at the end.
+        # The noise is divided by a number before the output is made; without a backward pass it is freed at the end.
         output = 0 if self.inplace else setting.item * numel(y)
         noise = 0 if setting.recorded else setting.item * numel(self.noise_shape(x))
         divisor = self.divisor(setting)
@@ -77,7 +85,7 @@ class Dropout(Noise):
     active: bool = True
 
     def divisor(self, setting: Setting) -> Size:
-        return setting.scalar  # made within the op
+        return setting.scalar  # the number is made within the op
 
     def noise_shape(self, x: Shape) -> Shape:
         return () if self.p == 1 else x  # p = 1: torch multiplies by one zero
@@ -88,7 +96,7 @@ class Dropout(Noise):
 
 @op("stochastic_depth")
 class StochasticDepth(Noise):
-    """torchvision.ops.StochasticDepth: each image's ("row") or the batch's residual branch dropped as a whole."""
+    """torchvision.ops.StochasticDepth: drops the whole residual branch, of single images ("row") or of the batch."""
 
     p: float
     mode: str = "row"

@@ -14,9 +14,9 @@ from ..targets.setting import Setting
 
 @op("batch_norm")
 class BatchNorm(Op):
-    """torch.nn.BatchNorm2d: (N, C, H, W) -> the same. `statistics` are the batch's, or frozen running ones.
+    """torch.nn.BatchNorm2d: (N, C, H, W) -> the same. `statistics`: the batch's, or the frozen running ones.
 
-    dims: 1 for torch.nn.BatchNorm1d, of (N, C) or (N, C, L), 3 for BatchNorm3d. affine: it has a scale and a shift.
+    dims: 1 for torch.nn.BatchNorm1d, on (N, C) or (N, C, L), 3 for BatchNorm3d. affine: has a scale and a shift.
     """
 
     channels: int
@@ -52,12 +52,12 @@ class BatchNorm(Op):
         require(fits, f"batch_norm takes (N, C, {', '.join('DHW'[-self.dims :])}), the input is {{}}", x)
         require(x[1] == self.channels, "the input has {} channels, the norm takes {}", x[1:2], (self.channels,))
         if self.statistics == "batch":
-            # torch.nn.functional._verify_batch_size refuses the same.
+            # torch.nn.functional._verify_batch_size refuses this too.
             require(x[0] * numel(x[2:]) > 1, "batch statistics of one value per channel (input {})", x)
         return x
 
-    # aten::native_batch_norm_backward is one call, and native_batch_norm keeps its input whenever any of input,
-    # weight or bias wants a gradient, with frozen statistics too.
+    # aten::native_batch_norm_backward is one call, so native_batch_norm keeps its input if any of input, weight or bias
+    # needs a gradient, with frozen statistics too.
     stock = Stock(
         joint=True, excuse="stock batch norms keep their input even where their scale and statistics are frozen"
     )
@@ -73,17 +73,17 @@ class BatchNorm(Op):
         return _of_own(self, needs)
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
-        # The joint call is given x, whether or not there is a scale whose gradient would read it.
+        # The joint call takes x even if there is no scale whose gradient would read it.
         needs = self.needs()
         return needs if self.affine else {"x": tuple(dict.fromkeys((*needs["x"], "x")))}
 
     @property
     def is_plain(self) -> bool:
-        """A norm of images with scale and shift, the only kind that has lean forms."""
+        """Whether this is a norm of images with scale and shift, the only kind that has lean forms."""
         return self.dims == 2 and self.affine
 
     def saves_late(self, operands: Set[str]) -> bool:
-        return True  # frozen statistics' too: two empty tensors
+        return True  # with frozen statistics too: two empty tensors
 
     def extras(self, x: Shape) -> dict[str, Extra]:
         # With frozen statistics torch's save_mean and save_invstd are empty.
@@ -106,10 +106,10 @@ class BatchNorm(Op):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
-        # folded scale and shift, always float32. Backward: the gradient map is made twice, the first one for nothing.
-        # The channels_last kernels, which a 1x1 map takes too, sum per thread.
+        # folded scale and shift, always float32. Backward: the gradient map is allocated twice, the first time for
+        # nothing. The channels_last kernels, which also run on 1x1 maps, sum per thread.
         per_channel, batch = setting.item * self.channels, self.statistics == "batch"
-        # Without a backward pass the batch statistics go as the forward pass ends.
+        # Without a backward pass the batch statistics are freed when the forward pass ends.
         statistics = 2 * per_channel if batch and not setting.recorded else 0
         if not setting.kernels:
             return Scratch(statistics)
@@ -123,7 +123,7 @@ class BatchNorm(Op):
         if "x" in setting.demanded:
             backward = maximum(backward, setting.item * numel(x))
         if setting.layouts:
-            # Where one of the two is not in the format of the input, a loop over channels makes one map.
+            # If input or gradient is not dense in that format, a loop over channels allocates the map only once.
             order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
             mixed = differs(setting.layouts[0], x, order) | differs(setting.gradient or setting.layouts[0], y, order)
             backward = where(mixed, per_channel, backward)
@@ -136,9 +136,9 @@ class BatchNorm(Op):
 
 @op("standardise")
 class Standardise(Op):
-    """torch.nn.functional.batch_norm without running statistics, by a scale that is a value or none.
+    """torch.nn.functional.batch_norm without running statistics. scaled: the scale is a second input, `weight`.
 
-    Weights are standardised so (timm's StdConv2d), each of their rows; in every mode the statistics are the input's.
+    timm's StdConv2d standardises each row of its weight this way. The statistics are the input's in every mode.
     """
 
     scaled: bool = False
@@ -153,7 +153,7 @@ class Standardise(Op):
         require(weight is None or weight[0] == x[1], "the input {} and the scale {} do not fit", x, weight or ())
         return x
 
-    stock = Stock(joint=True)  # as batch norm
+    stock = Stock(joint=True)  # as for batch norm
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         weight = ("weight",) if self.scaled else ()
@@ -176,21 +176,20 @@ class Standardise(Op):
 
 
 def _with_statistics(n: Size) -> dict[str, Work]:
-    # Forward: sum(x), sum((x - mean)^2), then x * a + b. The two sums inside dx are the weight's and bias's gradients.
+    # Forward: sum(x), sum((x - mean)^2), then x * a + b. The two sums in dx are the gradients of weight and bias.
     return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
 
 
 def _of_own(norm: Op, amounts: dict[str, Any]) -> dict[str, Any]:
-    """Those of the forward pass, the input and the parameters that a norm has."""
+    """The entries for the forward pass, the input, and the parameters that a norm has."""
     return {name: amount for name, amount in amounts.items() if name in ("forward", "x") or name in norm.params()}
 
 
 @op("group_norm")
 class GroupNorm(Op):
-    """torch.nn.GroupNorm: (N, C, ...) -> the same. Its statistics are each image's own: none to freeze.
+    """torch.nn.GroupNorm: (N, C, ...) -> the same. Each image has its own statistics, so none can be frozen.
 
-    per_group: channels of a group, where `groups` (0) is left to follow from it. affine: it has a scale and a shift;
-    bias: it has the shift.
+    per_group: channels of a group, given in place of `groups`. affine: has a scale and a shift; bias: has the shift.
     """
 
     groups: int = 0
@@ -246,8 +245,8 @@ class GroupNorm(Op):
         return _of_own(self, _with_statistics(numel(y)))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x, of each image and
-        # channel.
+        # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x for each image
+        # and channel.
         statistics = 0 if setting.recorded else 2 * setting.item * x[0] * self.groups
         return Scratch(statistics, 2 * setting.item * x[0] * self.channels if setting.kernels else 0)
 
@@ -260,7 +259,7 @@ class GroupNorm(Op):
 
 @op("layer_norm")
 class LayerNorm(Op):
-    """torch.nn.LayerNorm over the last axes, those of `size`. Its statistics are each position's own."""
+    """torch.nn.LayerNorm over the last axes, whose shape is `size`. Each position has its own statistics."""
 
     size: Axes
     eps: float = 1e-5
@@ -304,13 +303,13 @@ class LayerNorm(Op):
         return _of_own(self, _with_statistics(numel(y)))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; parameters' gradients are summed per thread.
+        # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; each thread sums the parameters' gradients.
         statistics = 0 if setting.recorded else 2 * setting.item * numel(x[: -len(self.size)])
         sums = 2 * setting.target.threads * setting.item * numel(self.size)
         trained = bool({"weight", "bias"} & set(setting.demanded))
         if not setting.kernels:
             return Scratch(statistics)
-        # It takes contiguous tensors, and copies others.
+        # The kernel takes contiguous tensors; others are copied.
         order = contiguous(len(x)).order
         copies = setting.copies(order, None, x), setting.copies(order, y, x)
         return Scratch(statistics + copies[0], (sums if trained else 0) + copies[1])
@@ -321,9 +320,9 @@ class LayerNorm(Op):
 
 @op("rms_norm")
 class RmsNorm(Op):
-    """torch.nn.functional.rms_norm over the last axes, by a scale: x / sqrt(mean(x ** 2) + eps) * weight.
+    """torch.nn.functional.rms_norm over the last axes: x / sqrt(mean(x ** 2) + eps) * weight.
 
-    On a CPU it is those functions one after the other, so that a scale that trains keeps what it multiplies.
+    On a CPU torch runs these functions one after the other, so a scale that trains keeps the tensor that it multiplies.
     """
 
     size: Axes
@@ -351,10 +350,10 @@ class RmsNorm(Op):
         return {"rrms": Extra(rows), "normalised": Extra(x)}
 
     def saves_late(self, operands: Set[str]) -> bool:
-        return False  # the last of its products saves what it multiplies
+        return False  # its last product saves only its inputs
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        n = numel(y)  # squares and their sum, two products; backward two products and the mean's part
+        n = numel(y)  # squares and their sum, two products; backward: two products and the gradient of the mean
         return _of_own(self, {"forward": Work(0, 4 * n), "x": Work(0, 6 * n), "weight": Work(0, 2 * n)})
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
@@ -363,7 +362,8 @@ class RmsNorm(Op):
         forward = (0 if trains or not self.affine else n) + (0 if wants else rows)
         if not wants:
             return Scratch(setting.item * forward, setting.item * n)
-        # At the squares: the gradient's first part, the mean's, x, twice x and their product; what came in has gone.
+        # The peak is at the squares: the gradient's first part, the mean's, x, 2 * x and their product are alive; the
+        # incoming gradient has been freed.
         return Scratch(setting.item * forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
 
     def module(self, library: Any) -> Callable:

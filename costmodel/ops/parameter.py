@@ -1,4 +1,4 @@
-"""Values that are there before the step: parameters and buffers that a network uses by themselves."""
+"""Values that exist before the step: parameters and buffers that a network uses outside a layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..sizes.size import Shape
 
 
 class Resident(Op):
-    """A value that is no activation. The input is read only for its batch."""
+    """A value that does not depend on the images. The input is read only for its batch."""
 
     result = Result.RESIDENT
 
@@ -23,7 +23,7 @@ class Resident(Op):
 
 @op("parameter")
 class Parameter(Resident):
-    """A parameter by itself: a scale of a layer, a position embedding, a class token. `parameter` is its name."""
+    """A parameter outside a layer: a layer scale, a position embedding, a class token. `parameter` is its name."""
 
     parameter: str
     size: Axes
@@ -44,9 +44,9 @@ class Parameter(Resident):
 
 @op("constant")
 class Constant(Resident):
-    """A tensor without a gradient. A size of 0 is the batch's.
+    """A tensor without a gradient. In `size` 0 stands for the batch.
 
-    buffer: its name where the module holds it; without one it is made anew in each step. bits: 0 for the network's own.
+    buffer: its name if the module holds it; without a name it is made anew in each step. bits: 0 for the network's own.
     """
 
     size: Axes
@@ -72,9 +72,9 @@ class Constant(Resident):
 
 @op("unknown")
 class Unknown(Op):
-    """An op that the package does not know, let through on request: it is taken to keep and to cost nothing.
+    """An op that the package does not know, allowed on request. It counts as keeping nothing and costing nothing.
 
-    What is computed with it is a lower bound. of: torch's name; size: of its output, 0 for the batch.
+    So the results are lower bounds. of: torch's name. size: shape of the output, with 0 for the batch.
     """
 
     of: str

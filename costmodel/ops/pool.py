@@ -1,27 +1,33 @@
-"""Pooling and means over axes."""
+"""Average and max pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
-from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair
+from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair, two
 from ..sizes.size import Shape, numel, require, window
 from ..targets.memory_order import MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
 
 
 class WindowPool(Op):
-    """What average and max pooling share: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
+    """Base class of average and max pooling: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    ceil: bool
 
     grid = "strided"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", pair(self.kernel, "kernel"))
-        # torch: a stride that is left out is the kernel's size.
+        # In torch the default stride is the kernel's size.
         object.__setattr__(self, "stride", pair(self.kernel if self.stride == 0 else self.stride, "stride"))
         object.__setattr__(self, "padding", pair(self.padding, "padding", 0))
-        for k, p in zip(self.kernel, self.padding):
+        for k, p in zip(two(self.kernel), two(self.padding)):
             check(2 * p <= k, f"padding {p} is more than half of the kernel {k}")
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
@@ -32,20 +38,22 @@ class WindowPool(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {{}}", x)
+        kernel = two(self.kernel)
         h, w = (
-            window(size, k, s, p, 1, self.ceil) for size, k, s, p in zip(x[2:], self.kernel, self.stride, self.padding)
+            window(size, k, s, p, 1, self.ceil)
+            for size, k, s, p in zip(x[2:], kernel, two(self.stride), two(self.padding))
         )
-        require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", self.kernel, x)
+        require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", kernel, x)
         return (x[0], x[1], h, w)
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        per_window = Work(0, numel(y) * self.kernel[0] * self.kernel[1])
+        per_window = Work(0, numel(y) * prod(two(self.kernel)))
         return {"forward": per_window, "x": per_window}
 
 
 @op("avg_pool2d")
 class AvgPool2d(WindowPool):
-    """torch.nn.AvgPool2d. torch's backward keeps the input, though only for its shape. Stride 0: the kernel's."""
+    """torch.nn.AvgPool2d. torch's backward keeps the input, only for its shape. Stride 0: the kernel's size."""
 
     kernel: Pair
     stride: Pair = 0
@@ -65,7 +73,7 @@ class AvgPool2d(WindowPool):
 
 @op("max_pool2d")
 class MaxPool2d(WindowPool):
-    """torch.nn.MaxPool2d. The gradient reads which element of each window won: 4 bits of 3x3, 64 bits in torch."""
+    """torch.nn.MaxPool2d. The gradient reads which element of a window won: 4 bits for 3x3, 64 bits in torch."""
 
     kernel: Pair
     stride: Pair = 0
@@ -80,7 +88,7 @@ class MaxPool2d(WindowPool):
 
     def extras(self, x: Shape) -> dict[str, Extra]:
         y = self.shape(x)
-        bits = max(1, (self.kernel[0] * self.kernel[1] - 1).bit_length())
+        bits = max(1, (prod(two(self.kernel)) - 1).bit_length())
         return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
@@ -94,7 +102,7 @@ class MaxPool2d(WindowPool):
 class AdaptiveAvgPool2d(Op):
     """torch.nn.AdaptiveAvgPool2d: (N, C, H, W) -> (N, C, *output).
 
-    To 1x1 torch takes a mean, which keeps nothing; to more its backward keeps the input, only for its shape.
+    For a 1x1 output torch takes a mean, which keeps nothing. For others backward keeps the input, only for its shape.
     """
 
     output: Pair = 1
@@ -112,7 +120,7 @@ class AdaptiveAvgPool2d(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "adaptive_avg_pool2d takes (N, C, H, W), the input is {}", x)
-        return (x[0], x[1], *self.output)
+        return (x[0], x[1], *two(self.output))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
@@ -121,12 +129,12 @@ class AdaptiveAvgPool2d(Op):
         return {"x": () if self.output == (1, 1) else ("x",)}
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        # Windows of an uneven division overlap by one line at most; counted as one addition per input element.
+        # If the sizes do not divide, windows overlap by one line at most; one addition per input element is counted.
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # To 1x1 a sum is divided by a number, and so is the gradient.
+        # For a 1x1 output a sum is divided by a number, and so is the gradient.
         return Scratch(setting.scalar, setting.scalar) if self.output == (1, 1) else Scratch()
 
     def module(self, library: Any) -> Callable:

@@ -1,4 +1,4 @@
-"""Sums over axes, and what is made of them."""
+"""Reductions over axes: mean, sum, vector norm, variance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ..targets.setting import Setting
 
 
 class Reduction(Op):
-    """One number of the elements along some axes, never the batch's, which are left out or, with keepdim, kept as 1."""
+    """Reduces some axes, never the batch's, to one number. With keepdim the axes stay, with size 1."""
+
+    axes: Axes
+    keepdim: bool
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))
@@ -56,7 +59,7 @@ class Mean(Reduction):
 
 @op("sum")
 class Sum(Reduction):
-    """x.sum(axes). The gradient is the output's, seen as larger."""
+    """x.sum(axes). The gradient is the output's, expanded."""
 
     axes: Axes
     keepdim: bool = False
@@ -72,13 +75,13 @@ class Sum(Reduction):
 
 @op("vector_norm")
 class VectorNorm(Reduction):
-    """The square root of the sum of squares: dx = x / y * g."""
+    """The square root of the sum of squares over axes: dx = x / y * g."""
 
     axes: Axes
     keepdim: bool = False
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return dense(x)  # x times the small maps
+        return dense(x)  # x times smaller tensors
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x", "y")}
@@ -88,7 +91,7 @@ class VectorNorm(Reduction):
         return {"forward": Work(0, 2 * n), "x": Work(0, 2 * n)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # FunctionsManual.cpp: linalg_vector_norm_backward: the quotient, and where it is 0 / 0, beside the gradient.
+        # FunctionsManual.cpp: linalg_vector_norm_backward: beside the gradient the quotient, and a mask of 0 / 0.
         return Scratch(backward=setting.item * numel(x) + numel(y))
 
     def module(self, library: Any) -> Callable:
@@ -97,14 +100,14 @@ class VectorNorm(Reduction):
 
 @op("var")
 class Variance(Reduction):
-    """x.var(axes): dx = 2 / (m - correction) * g * (x - mean), the mean computed again."""
+    """x.var(axes): dx = 2 / (m - correction) * g * (x - mean), where the mean is computed again."""
 
     axes: Axes
     correction: int = 1
     keepdim: bool = False
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return dense(x)  # x minus the means, times the small maps
+        return dense(x)  # x minus the means, times smaller tensors
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x",)}

@@ -1,11 +1,11 @@
-"""Changing the resolution of a map."""
+"""Ops that change the resolution of a map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Op, Pair, Scratch, Work, check, op, pair
+from ..graph.op import Op, Pair, Scratch, Work, check, op, pair, two
 from ..sizes.size import Shape, numel, require, where
 from ..targets.memory_order import MemoryOrder, of_images
 from ..targets.setting import Setting
@@ -15,7 +15,8 @@ from ..targets.setting import Setting
 class Upsample(Op):
     """torch.nn.functional.interpolate(mode="bilinear", align_corners=False): (N, C, H, W) -> (N, C, H', W').
 
-    To the height and width of a second input, `like`, or without one to `scale` times the input's. Keeps nothing.
+    The output has the height and width of a second input, `like`, or without one `scale` times the input's. It keeps
+    nothing.
     """
 
     scale: int = 0
@@ -44,13 +45,13 @@ class Upsample(Op):
         return {"x": ()}
 
     def work(self, y: Shape, x: Shape, like: Shape | None = None) -> dict[str, Work]:
-        # Four neighbours are weighted and summed; backward four weighted parts are added to the neighbours.
+        # Forward: four neighbours are weighted and summed. Backward: four weighted parts are added to the neighbours.
         n = numel(y)
         return {"forward": Work(0, 7 * n), "x": Work(0, 8 * n)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, like: Shape | None = None) -> Scratch:
-        # aten/src/ATen/native/cpu/UpSampleKernel.cpp goes through channels_last copies of input and output; a 1x1
-        # input is both formats at once, and so is a 1x1 output.
+        # aten/src/ATen/native/cpu/UpSampleKernel.cpp works on channels_last copies of input and output. A 1x1 input is
+        # in both formats at once, and so is a 1x1 output.
         if not setting.kernels or setting.channels_last:
             return Scratch()
         point, point_out = x[2] * x[3] == 1, y[2] * y[3] == 1
@@ -66,7 +67,7 @@ class Upsample(Op):
 
 @op("interpolate")
 class Interpolate(Op):
-    """torch.nn.functional.interpolate to a fixed height and width. Keeps nothing."""
+    """torch.nn.functional.interpolate to a fixed height and width. It keeps nothing."""
 
     size: Pair
     mode: str = "nearest"
@@ -79,7 +80,7 @@ class Interpolate(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)
-        return (*x[:2], *self.size)
+        return (*x[:2], *two(self.size))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
@@ -93,7 +94,7 @@ class Interpolate(Op):
         return lambda x: library.torch.nn.functional.interpolate(x, self.size, mode=self.mode, **more)
 
 
-_TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours that are read
+_TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours read for one output
 Interpolate.examples = ((Interpolate((5, 7)), (2, 4, 3, 3)), (Interpolate(6, "bilinear"), (2, 4, 3, 3)))
 Upsample.examples = (
     (Upsample(), (2, 8, 3, 4), (2, 4, 7, 8)),

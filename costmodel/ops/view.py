@@ -1,11 +1,12 @@
-"""Ops that only see their input in another shape: no storage of their own, unless they copy."""
+"""Ops that return a view of their input: no storage of their own, unless they copy."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ..graph.op import Axes, Op, Result, Work, check, op
 from ..sizes.size import LARGEST, Shape, maximum, numel, require
@@ -13,10 +14,10 @@ from ..targets.memory_order import MemoryOrder, around, contiguous, dense, diffe
 
 
 class View(Op):
-    """An op without arithmetic, whose gradient is the output's in the input's shape."""
+    """An op without arithmetic, whose gradient is the output's gradient in the input's shape."""
 
     result = Result.VIEW
-    passes = ("x",)
+    passes: ClassVar[tuple[str, ...]] = ("x",)
     gradient_views = True
 
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -27,7 +28,7 @@ class View(Op):
 
 
 def _renamed(layout: MemoryOrder, names: dict[int, int]) -> MemoryOrder:
-    """A layout whose axes are called otherwise; those without a name are left out."""
+    """A layout with renumbered axes. names: old axis -> new axis; axes that are not in it are left out."""
     return MemoryOrder(*(tuple(names[axis] for axis in axes if axis in names) for axes in layout))
 
 
@@ -55,29 +56,34 @@ class Flatten(View):
 class Reshape(View):
     """x.reshape. to: the output's axes, each a product of input axes xK and numbers: "x0 4 x1/4 x2*x3".
 
-    copy: the input's strides do not allow a view, so that torch makes a copy.
+    copy: the input's strides do not allow a view, so torch makes a copy.
     """
 
     to: str
     copy: bool = False
 
     def __post_init__(self) -> None:
-        axes = [_TOKEN.fullmatch(token) for token in self.to.split()]
-        check(bool(axes) and all(axes), f'to is {self.to!r}; allowed: axes such as "x0 4 x1/4 x2*x3"')
-        parsed = tuple((tuple(a[1].split("*")), int(a[2] or 1)) for a in axes)
-        object.__setattr__(self, "_axes", parsed)
+        tokens = self.to.split()
+        fits = bool(tokens) and all(map(_TOKEN.fullmatch, tokens))
+        check(fits, f'to is {self.to!r}; allowed: axes such as "x0 4 x1/4 x2*x3"')
+
+    @cached_property
+    def _axes(self) -> tuple[tuple[tuple[str, ...], int], ...]:
+        """Of each axis of the output, the factors and the divisor."""
+        found = filter(None, map(_TOKEN.fullmatch, self.to.split()))
+        return tuple((tuple(axis[1].split("*")), int(axis[2] or 1)) for axis in found)
 
     @property
     def result(self) -> Result:
         return Result.NEW if self.copy else Result.VIEW
 
     def sources(self) -> list[int]:
-        """For each axis of the output, the first of the input's axes that it is made of."""
+        """For each axis of the output, the first of the input's axes from which it is made."""
         named = [[int(f[1:]) for f in factors if f[0] == "x"] for factors, _ in self._axes]
         split = [j for j, (_, divisor) in enumerate(self._axes) if divisor > 1]
-        found = []
+        found: list[int] = []
         for j, axes in enumerate(named):
-            if not axes:  # a number: a part of the axis that is split next to it, or an axis of 1
+            if not axes:  # a number: a factor of a split axis next to it, or an axis of size 1
                 after = next((k for k in split if k > j), None)
                 near = after if after is not None and not any(named[j + 1 : after]) else j - 1
                 axes = named[near] if 0 <= near else [0]
@@ -96,13 +102,13 @@ class Reshape(View):
         if self.gathers(gradient):
             return contiguous(len(x.order))
         place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
-        first = {}  # of the axes of the output, the one that an input's axis has become, or has become a part of
+        first = {}  # input axis -> the output axis that it has become, or of which it has become a part
         for axis in range(len(x.order)):
             first[axis] = max((j for j, s in enumerate(sources) if s <= axis), key=lambda j: (sources[j], -j))
         return MemoryOrder(tuple(sorted(first, key=lambda axis: (place[first[axis]], axis))))
 
     def gathers(self, gradient: MemoryOrder) -> bool:
-        """Whether the parts of an axis that was split do not lie one after another in the gradient."""
+        """Whether the parts of a split axis are not consecutive in the gradient's order."""
         place, sources = {axis: i for i, axis in enumerate(gradient.order)}, self.sources()
         parts = [[j for j, s in enumerate(sources) if s == axis] for axis in set(sources)]
         return any(place[b] != place[a] + 1 for axes in parts for a, b in zip(axes, axes[1:]))
@@ -153,10 +159,10 @@ class Permute(View):
 
 @op("slice")
 class Slice(View):
-    """x[..., start:stop:step, ...] along an axis, Python's rules; `drop` takes the one element and leaves out the axis.
+    """x[..., start:stop:step, ...] along an axis, by Python's rules. `drop` takes a single element and drops the axis.
 
     The gradient is a map of the input's size, zero elsewhere. split: a piece of torch.split, torch.chunk or
-    torch.unbind; the gradients of all pieces are put together at once.
+    torch.unbind; the gradients of all pieces are assembled at once.
     """
 
     axis: int
@@ -179,7 +185,7 @@ class Slice(View):
         return _renamed(cut, kept)
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        # Zeros around the gradient; of parts that are put together, the format is theirs.
+        # A contiguous map of zeros around the gradient; assembled pieces give the format of the pieces' gradients.
         return dense(gradient) if self.split and not self.drop else contiguous(len(x.order))
 
     @property
@@ -208,7 +214,7 @@ class Slice(View):
         return lambda x: aten.slice.Tensor(x, self.axis, self.start, self.stop, self.step)
 
     def cut(self, x: Any, parts: list[Slice]) -> list:
-        """Several parts of one tensor at once, as torch.split and torch.unbind make them; this is one of them."""
+        """Several pieces of one tensor at once, as torch.split and torch.unbind make them. self: one of `parts`."""
         if self.drop:
             pieces = x.unbind(self.axis)
             return [pieces[part.start] for part in parts]
@@ -220,7 +226,7 @@ class Slice(View):
 
 @op("expand")
 class Expand(View):
-    """x.expand: axes of 1 seen as more. to: the output's axes; xK that of x, n the batch's, or a number.
+    """x.expand: repeats axes of size 1 without a copy. to: the output's axes, xK (from x), n (the batch) or a number.
 
     `images` is read only for its batch.
     """
@@ -233,7 +239,7 @@ class Expand(View):
     gradient_views = False
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return MemoryOrder(xs[0].order, xs[0].order)  # whatever lies there is seen again
+        return MemoryOrder(xs[0].order, xs[0].order)  # repeated elements: no axis counts as dense
 
     def __post_init__(self) -> None:
         axes = re.fullmatch(r"(x\d|n|\d{1,9})( (x\d|n|\d{1,9}))*", self.to)

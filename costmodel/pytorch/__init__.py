@@ -1,8 +1,8 @@
-"""The graph as a real module, and what a real step of it costs. Needs torch (`pip install costmodel[torch]`)."""
+"""Makes a real module of the graph, and measures a real step of it. Needs torch (`pip install costmodel[torch]`)."""
 
 import os
 
-# kineto tells on stderr of every profile that begins and ends; it reads its log level when torch is imported.
+# kineto reports the start and end of every profile on stderr; it reads its log level when torch is imported.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 from .measure import Measurement, measure  # noqa: E402

@@ -1,4 +1,4 @@
-"""What torch's CPU allocator does while something runs: every allocation and release, in order."""
+"""Records every allocation and release of torch's CPU allocator during a run, in order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.profiler import ProfilerActivity, profile
 
 
 class Trace(NamedTuple):
-    """The CPU allocator's events while something ran.
+    """The CPU allocator's events during a run.
 
-    deltas: bytes of every allocation (+) and release (-), in order. calls: for each, the number of the op call inside
-    which it happened, of those that the dispatcher sees; its own number where it was in none.
+    deltas: bytes of every allocation (+) and release (-), in order. calls: for each event, the number of the op call
+    (as the dispatcher sees it) inside which it happened; a number of its own if it was inside none.
     """
 
     deltas: list[int]
@@ -21,23 +21,23 @@ class Trace(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """The highest level above the one before."""
+        """The highest level, in bytes above the level before the run."""
         return max(accumulate(self.deltas), default=0)
 
     @property
     def tensor_peak(self) -> int:
-        """The highest level between op calls: of tensors alone, without what kernels allocate inside."""
+        """The highest level between op calls, in bytes: tensors only, without the scratch memory of kernels."""
         ends = [this != following for this, following in zip(self.calls, [*self.calls[1:], None])]
         return max((level for level, end in zip(accumulate(self.deltas), ends) if end), default=0)
 
     @property
     def left(self) -> int:
-        """The level at the end above the one before."""
+        """The level at the end, in bytes above the level before the run."""
         return sum(self.deltas)
 
 
 def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
-    """Run something under torch's profiler and read off what the CPU allocator did. What it returns lives on.
+    """Run a function under torch's profiler and record what the CPU allocator did. Its result stays alive to the end.
 
     ops: names of the ops that the dispatcher sees ("aten::convolution").
     """
@@ -45,7 +45,7 @@ def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
         result = run()
     deltas, calls, call, end = [], [], 0, 0
     events = sorted(profiler.profiler.kineto_results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
-    profiler.profiler = None  # the profiler refers to itself: what it recorded would wait for the garbage collector
+    profiler.profiler = None  # breaks a cycle that would leave the recorded events to the garbage collector
     for number, event in enumerate(events):
         if event.name() == "[memory]":
             deltas.append(event.nbytes())

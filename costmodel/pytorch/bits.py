@@ -1,4 +1,4 @@
-"""One bit per element: masks packed 8 to a byte, in memory order, and gradients masked by them."""
+"""Masks of one bit per element, packed 8 to a byte in memory order, and gradients masked by them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 1 << 16  # elements worked on at a time: they stay in the cache, and so do the bytes that numpy takes
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size: numpy lacks bfloat16
+CHUNK = 1 << 16  # elements processed at a time: they and numpy's temporary bytes stay in the cache
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes; numpy lacks bfloat16
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def format_of(x: Tensor) -> torch.memory_format:
-    """The order in which a tensor's elements lie, or are to be brought."""
+    """The memory format of a tensor: channels_last if it is dense in that only, else contiguous."""
     if x.is_contiguous() or x.ndim != 4 or not x.is_contiguous(memory_format=torch.channels_last):
         return torch.contiguous_format
     return torch.channels_last
 
 
 def dense(x: Tensor) -> bool:
-    """Whether a tensor's elements lie without gaps, in one of the two orders."""
+    """Whether a tensor's elements have no gaps in memory, in contiguous or channels_last order."""
     return x.is_contiguous() or x.is_contiguous(memory_format=format_of(x))
 
 
@@ -32,7 +32,10 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def pack(x: Tensor, passes: Callable) -> Tensor:
-    """ceil(n / 8) bytes: one bit per element of a dense tensor, 1 where passes(elements as integers) holds."""
+    """A mask with one bit for each of the n elements of a dense tensor, in ceil(n / 8) bytes.
+
+    A bit is 1 where passes(elements as integers) holds.
+    """
     flat = _flat(x)
     packed = torch.empty((flat.numel() + 7) // 8, dtype=torch.uint8, device=x.device)
     if x.device.type != "cpu":
@@ -45,7 +48,7 @@ def pack(x: Tensor, passes: Callable) -> Tensor:
 
 
 def mask(x: Tensor, packed: Tensor, out: Tensor) -> Tensor:
-    """x where its bit is 1, else 0, bit for bit; written to out, which may be x and lies in memory as x does."""
+    """x where its bit is 1, else 0, bit for bit; written to out, which may be x and has the memory format of x."""
     source, target = _flat(x), _flat(out)
     if x.device.type != "cpu":
         torch.mul(source, unpack_on_device(packed, source.numel()), out=target)
@@ -59,13 +62,13 @@ def mask(x: Tensor, packed: Tensor, out: Tensor) -> Tensor:
 
 
 def masked(x: Tensor, packed: Tensor, order: torch.memory_format, overwrite: bool = False) -> Tensor:
-    """x masked by bits that lie in this order; overwrite: x itself may take the result."""
+    """x masked by bits packed in this memory format; overwrite: whether x itself may take the result."""
     there = x.contiguous(memory_format=order)
     return mask(there, packed, there if overwrite or there is not x else torch.empty_like(x))
 
 
 def has_nan(x: Tensor) -> bool:
-    """Whether an element is not a number. On the CPU no tensor is made to find out."""
+    """Whether an element is NaN. On the CPU this allocates no tensor."""
     if x.device.type != "cpu":
         return bool(x.isnan().any())
     flat, infinity = x.detach().view(INTEGERS[x.element_size()]).numpy(), _INFINITY[x.dtype]
@@ -84,8 +87,8 @@ def unpack_on_device(packed: Tensor, elements: int) -> Tensor:
     return (packed[:, None] >> shifts & 1).view(-1)[:elements]
 
 
-# Conditions on the integers that have the floats' bits. Those of floats from 0 up are in the floats' order, and behind
-# infinity's come those that are not numbers (NaN); those of negative floats begin with -0.0's and go up from there.
+# Conditions on integers with the same bits as the floats. The integers of floats from +0.0 up are in the floats' order,
+# with NaN above infinity. Those of negative floats are negative: the lowest is -0.0, and they rise with the magnitude.
 
 
 def positive(bits):
@@ -93,13 +96,13 @@ def positive(bits):
 
 
 def above_0(dtype: torch.dtype) -> Callable:
-    """x > 0 or NaN: not x <= 0."""
+    """x > 0 or x is NaN, that is: not x <= 0."""
     minus_infinity = _MINUS_INFINITY[dtype]
     return lambda bits: (bits > minus_infinity) & (bits != 0)
 
 
 def not_negative(dtype: torch.dtype) -> Callable:
-    """From +0.0 up; neither -0.0 nor NaN."""
+    """x is +0.0 or above; neither -0.0 nor NaN."""
     infinity = _INFINITY[dtype]
     return lambda bits: (bits >= 0) & (bits <= infinity)
 

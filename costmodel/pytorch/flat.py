@@ -1,6 +1,6 @@
-"""A traced graph as a module: one forward that runs all nodes and lets each value go when the trace saw it go.
+"""Makes a module of a traced graph: one forward runs all nodes, and frees each value when the trace saw it freed.
 
-The original's own Python is not run again; its parameters and buffers are shared, under the original's paths.
+The original module's Python code does not run again; its parameters and buffers are shared, under their own paths.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .modules import Again, Frame, Owned, Pieces, Step, Tensors
 
 
 def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Frame:
-    """The graph's nodes, those but the loss, as a module with the parameters and buffers of `source`."""
+    """A module that runs a graph's nodes, with the parameters and buffers of `source`. nodes: all but the loss."""
     if source is not None:
         refuse_hooks(source)
     root = Frame()
     leaves = [node.op.module(library) for node in nodes]
     paths = _place_all(root, nodes, leaves)
     ends = frame_ends(graph)
-    steps = []
+    steps: list[Step] = []
     for i, (node, leaf) in enumerate(zip(nodes, leaves)):
         call: Any = paths.get(i, leaf)
         if isinstance(leaf, Tensors):
@@ -39,7 +39,9 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
         run = slice(rerun.run.start, rerun.run.stop)
         again, given = steps[run], [nodes[v - 1].name if v else INPUT for v in rerun.given]
         ours = {name for _, _, name, _ in again}
-        inner = [(*step, [name for name in done if name in ours]) for *step, done in again]
+        inner: list[Step] = [
+            (call, reads, output, [name for name in done if name in ours]) for call, reads, output, done in again
+        ]
         done = [name for *_, done in again for name in done if name not in ours]
         steps[run] = [(Again(tuple(given), at_once(inner), rerun.is_random), given, again[-1][2], done)]
     root.set_steps((INPUT,), at_once(steps), nodes[-1].name)
@@ -52,7 +54,7 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
 
 
 def at_once(steps: list[Step]) -> list[Step]:
-    """The steps with all pieces of one value made by one step, so that torch joins their gradients at once, too."""
+    """The steps, consecutive pieces of one value merged into one step, so that torch joins their gradients at once."""
     found: list[Step] = []
     for step in steps:
         call, reads, output, done = step
@@ -69,7 +71,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def refuse_hooks(source: nn.Module) -> None:
-    """Raise CostmodelError where a module has hooks: the realised one would not run them."""
+    """Raise CostmodelError if a module has hooks, which the realised module would not run."""
     for path, child in source.named_modules():
         found = [name.strip("_").replace("_", " ") for name in HOOKS if getattr(child, name, None)]
         if found:
@@ -79,10 +81,10 @@ def refuse_hooks(source: nn.Module) -> None:
 
 
 def _place_all(root: nn.Module, nodes: tuple[Node, ...], leaves: list[Any]) -> dict[int, str]:
-    """Register every leaf module under its owner's path; returns the path of each node's leaf."""
+    """Register every leaf module under its owner's path; returns the path of each node's leaf, by node number."""
     paths: dict[int, str] = {}
     at: dict[str, Node] = {}
-    # Shorter paths first: a composite's own layer stands before the modules in it.
+    # Shorter paths first: a composite's own layer goes before the modules in it.
     for i in sorted(range(len(nodes)), key=lambda i: nodes[i].owner.count(".")):
         node, leaf = nodes[i], leaves[i]
         if not isinstance(leaf, nn.Module) or isinstance(leaf, Tensors):
@@ -110,7 +112,7 @@ def _place_all(root: nn.Module, nodes: tuple[Node, ...], leaves: list[Any]) -> d
 
 
 def _holder(root: nn.Module, path: str) -> nn.Module:
-    """The module under a path, with plain ones made on the way."""
+    """The module at a path; missing ones on the way are made as plain modules."""
     for name in filter(None, path.split(".")):
         if name not in root._modules:
             root.add_module(name, nn.Module())
@@ -127,9 +129,9 @@ def _place(root: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def share(root: nn.Module, source: nn.Module) -> None:
-    """Give a module the parameters and buffers of another: the same storage, flags of its own.
+    """Give a module the parameters and buffers of another: the same storage, but flags of its own.
 
-    What the graph does not use is carried too, frozen, so that state dicts fit both ways.
+    Tensors that the graph does not use are shared too, frozen, so that each module loads the other's state dict.
     """
     mine: dict[int, nn.Parameter] = {}
     for path, child in source.named_modules(remove_duplicate=False):
@@ -152,7 +154,7 @@ def _set(holder: nn.Module, kind: str, name: str, tensor: Any) -> None:
 
 
 def in_order(root: nn.Module, source: nn.Module) -> None:
-    """Put submodules and parameters in the order of another module, for the same order of state dicts."""
+    """Put submodules, parameters and buffers in another module's order, so that state dicts have the same order."""
     for path, child in source.named_modules():
         try:
             mine = root.get_submodule(path)

@@ -15,7 +15,7 @@ aten = torch.ops.aten
 class FlopCounter(TorchDispatchMode):
     """Counts 2 FLOPs per multiply-add of each convolution and matrix product that reaches the dispatcher.
 
-    torch.utils.flop_counter does the same but takes the weight gradient of a grouped convolution for a dense one.
+    torch.utils.flop_counter does the same, but counts the weight gradient of a grouped convolution as a dense one.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class FlopCounter(TorchDispatchMode):
         if packet is aten.convolution:
             self._add(_convolution(result, args[1]))
         elif packet is aten.convolution_backward:
-            # The gradients of input and weight meet each pair of output position and weight once, as the output does.
+            # Each of the two gradients, like the output, uses each pair of output position and weight once.
             gradient, _, weight = args[:3]
             self._add(_convolution(gradient, weight) * sum(args[-1][:2]))
         elif packet is aten.mm or packet is aten.bmm:
@@ -39,7 +39,7 @@ class FlopCounter(TorchDispatchMode):
         elif packet is aten._scaled_dot_product_flash_attention_for_cpu:
             self._add(_attention(*args[:3]))
         elif packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:
-            # The weights are made again; then come the gradients of weights, queries, keys and values.
+            # The attention weights are computed again, then the gradients of weights, queries, keys and values.
             query, key, value = args[1:4]
             self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
         elif packet is aten.addmm or packet is aten.baddbmm:
@@ -51,7 +51,7 @@ class FlopCounter(TorchDispatchMode):
 
 
 def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> int:
-    """Multiply-adds of the products of queries and keys, and of weights and values."""
+    """Multiply-adds of two products: queries by keys, and attention weights by values."""
     return query.shape[:-1].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 

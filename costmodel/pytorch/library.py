@@ -1,4 +1,4 @@
-"""The layers that ops are made of: torch.nn's, those that it lacks, and the lean ones."""
+"""The layers that realise ops: torch.nn's, those that torch.nn lacks, and the lean ones."""
 
 from __future__ import annotations
 

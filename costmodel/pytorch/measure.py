@@ -1,4 +1,4 @@
-"""One real training step, and what it costs: bytes saved, bytes allocated, FLOPs dispatched, seconds."""
+"""Measures one real training step: bytes saved, bytes allocated, FLOPs dispatched, seconds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ RUNNABLE = ("cpu", "cuda")  # devices on which a step can run
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one step of a module really cost.
+    """The measured cost of one step of a module.
 
-    saved_bytes: distinct storages that autograd kept for the backward pass, parameters and buffers left out.
-    step_peak_bytes: the allocator's highest level above the level before the step.
-    tensor_peak_bytes: the same without what kernels allocate inside, of tensors alone (None on CUDA).
-    left_bytes: the level after the step: gradients, the loss.
+    saved_bytes: bytes of distinct storages that autograd kept for the backward pass, without parameters and buffers.
+    step_peak_bytes: the allocator's highest level, in bytes above the level before the step.
+    tensor_peak_bytes: the same for tensors only, without the scratch memory of kernels (None on CUDA).
+    left_bytes: the level after the step, above the level before it: gradients, the loss.
     forward_flops, backward_flops: of the convolutions and matrix products dispatched, 2 per multiply-add.
-    seconds: of the fastest of a few steps.
+    seconds: wall time of the fastest of `repeats` steps.
     """
 
     parameters: int
@@ -57,12 +57,12 @@ def measure(
     accumulate: int = 1,
     repeats: int = 1,
 ) -> Measurement:
-    """Run real steps of cross_entropy(module(x), y) on a copy of the module and measure them in the steady state.
+    """Measure real steps of cross_entropy(module(x), y) on a copy of the module, in the steady state.
 
-    The module's own flags and modes hold; where nothing trains, a step is the forward pass under no_grad. target: cpu
-    or cuda, either with channels_last; a `threads=N` of it is set while the steps run. Raises CostmodelError for a bad
-    request, for CUDA without a GPU, or where the saved bytes disagree with the allocator's level after the forward
-    pass: then something is kept that autograd does not know of.
+    The module's own flags and modes hold; if nothing trains, a step is the forward pass under no_grad. target: cpu or
+    cuda, either with channels_last; its `threads=N` is set while the steps run. Raises CostmodelError for a bad
+    request, for CUDA without a GPU, and if the saved bytes disagree with the allocator's level after the forward pass:
+    then something is kept that autograd does not know of.
     """
     counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
     for name, value in {**counts, "repeats": repeats}.items():
@@ -121,7 +121,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
 
 
 class _Step:
-    """A training step of a copy of a module on random images; calling it runs one, the update included."""
+    """A training step of a copy of a module on random images. Calling it runs the step, update included."""
 
     def __init__(
         self,
@@ -145,11 +145,11 @@ class _Step:
         make = getattr(torch.optim, chosen.torch_class)
         self.optimizer = make(trained, **dict(chosen.torch_options)) if trained else None
         self.accumulate = accumulate
-        if self.trains:  # the optimizer's state is there from the first update on
+        if self.trains:  # the first update creates the optimizer's state
             self()
 
     def forward(self) -> torch.Tensor:
-        """The loss, or where nothing trains the logits."""
+        """The loss, or the logits if nothing trains."""
         if not self.trains:
             with torch.no_grad():
                 return self.module(self.images)
@@ -157,29 +157,29 @@ class _Step:
 
     def __call__(self) -> torch.Tensor:
         result = self.forward()
-        if self.trains:
+        if self.optimizer is not None:
             result.backward()
             self.optimizer.step()
         return result
 
     def prepare(self) -> None:
-        """Bring about the state before a step: no gradients, or what the micro-batches before the last one left."""
+        """Restore the state before a step: no gradients, or those that the micro-batches before the last one left."""
         self.module.zero_grad(set_to_none=True)
         if self.trains and self.accumulate > 1:
             self.forward().backward()
 
     def dispatched(self) -> FlopCounter:
-        """What the dispatcher sees of one step."""
+        """The FLOPs and ops that the dispatcher sees during one step."""
         with FlopCounter() as counter:
             result = self.forward()
             counter.phase = "backward"
-            if self.trains:
+            if self.optimizer is not None:
                 result.backward()
                 self.optimizer.step()
         return counter
 
     def cuda_levels(self) -> tuple[int, int]:
-        """Highest level and level at the end of one step above the level before, of CUDA's caching allocator."""
+        """The peak of one step and the level after it, in bytes of CUDA's caching allocator above the level before."""
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -190,7 +190,7 @@ class _Step:
         return levels
 
     def seconds(self) -> float:
-        """Wall time of one step."""
+        """Wall time of one step, in seconds."""
         self.prepare()
         start = time.perf_counter()
         self()

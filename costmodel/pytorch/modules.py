@@ -1,4 +1,4 @@
-"""Stock modules that torch.nn lacks: each the op of the same name."""
+"""Stock modules that torch.nn lacks, each for the op of the same name, and the frames that run a graph's nodes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..errors import CostmodelError
 
 
 def recorded(*tensors: torch.Tensor | None) -> bool:
-    """Whether autograd records what is made of these tensors."""
+    """Whether autograd records operations on these tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-class FrozenStatistics:
-    """Makes a batch norm one that normalises by its running statistics and never moves them, in train mode too."""
+class FrozenStatistics(nn.Module):
+    """Mixin for a batch norm that uses its running statistics and never updates them, even in training mode."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.eval()
 
@@ -30,26 +30,26 @@ class FrozenStatistics:
 
 
 class FrozenBatchNorm1d(FrozenStatistics, nn.BatchNorm1d):
-    """Of (N, C) or (N, C, L)."""
+    """Frozen batch norm of (N, C) or (N, C, L)."""
 
 
 class FrozenBatchNorm2d(FrozenStatistics, nn.BatchNorm2d):
-    """Of images."""
+    """Frozen batch norm of images (N, C, H, W)."""
 
 
 class FrozenBatchNorm3d(FrozenStatistics, nn.BatchNorm3d):
-    """Of volumes."""
+    """Frozen batch norm of volumes (N, C, D, H, W)."""
 
 
 class StandardisedConv2d(nn.Conv2d):
-    """A convolution with its weight standardised per output channel, each time anew."""
+    """A convolution that standardises its weight per output channel in every forward pass."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self._conv_forward(x, standardised(self.weight), self.bias)
 
 
 def standardised(weight: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
-    """(weight - mean) / (std + eps), over all axes but the first."""
+    """(weight - mean) / (std + eps), with mean and std over all axes but the first."""
     centred = weight - weight.mean((1, 2, 3), keepdim=True)
     return centred / (centred.std((1, 2, 3), keepdim=True) + eps)
 
@@ -62,9 +62,9 @@ class FixedConv2d(nn.Conv2d):
 
 
 def standardised_once(module: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with its weight standardised now, and again whenever a state dict is loaded.
+    """The convolution, with its weight standardised now and again after each loading of a state dict.
 
-    The weight itself stays what it is; what is used is a buffer that no state dict holds.
+    The weight itself stays unchanged; the forward pass uses a buffer that is not part of state dicts.
     """
     if type(module) is nn.Conv2d:
         module.__class__ = FixedConv2d
@@ -98,7 +98,7 @@ class StochasticDepth(nn.Module):
 
 
 class Tensors(nn.Module):
-    """Parameters and buffers by name; of one that a network uses by itself."""
+    """Holds a parameter or buffer that a network uses outside a layer."""
 
     def __init__(self, parameters: dict[str, tuple], buffers: dict[str, tuple]) -> None:
         super().__init__()
@@ -110,39 +110,39 @@ class Tensors(nn.Module):
 
 
 def computed(size: tuple) -> Callable:
-    """Raises CostmodelError: a tensor that a network makes out of nothing in each step is priced, but not known."""
+    """Raise CostmodelError: a constant computed in each step can be priced, but its numbers are unknown."""
     where = "x".join(str(n) if n else "N" for n in size)
     raise CostmodelError(f"the network computes a constant of shape ({where}) in its forward, which cannot be realised")
 
 
 class Owned(NamedTuple):
-    """A parameter or buffer that a module below has: looked up in each run, so that a copy has its own."""
+    """A parameter or buffer of a submodule, looked up in each run, so that a copy of the frame uses its own."""
 
     path: str
     name: str
 
 
 def unknown(name: str) -> Callable:
-    """Raises CostmodelError: an op that was let through unknown only counts."""
+    """Raise CostmodelError: an unknown op that was allowed can be priced, but not run."""
     raise CostmodelError(f"the network has the unknown op {name!r}, which can be priced as nothing but not be run")
 
 
-#: (submodule's path, function, parameter, pieces, steps that run again, or None for the frame's own layer; values read;
-#: value made; values let go)
+#: (what to call, values read, value made, values freed). What to call: a submodule's path, a function, a parameter,
+#: pieces, steps that run again, or None for the frame's own layer.
 Step = tuple[Union[str, Callable, Owned, "Pieces", "Again", None], Sequence[str], str, list[str]]
 
 
 class Pieces(NamedTuple):
-    """Pieces of one value, which are made at once: outputs are their names."""
+    """Pieces of one value that are made at once. ops: the op of each piece; outputs: their names."""
 
     ops: tuple[Any, ...]
     outputs: tuple[str, ...]
 
 
 class Again(NamedTuple):
-    """Steps that keep only what they are given, and run again in the backward pass.
+    """Steps that save only their inputs, and run again in the backward pass.
 
-    is_random: they draw random numbers, the same ones both times.
+    is_random: whether they draw random numbers, which must be the same both times.
     """
 
     inputs: tuple[str, ...]
@@ -153,14 +153,14 @@ class Again(NamedTuple):
 class Frame(nn.Module):
     """A module whose forward runs the steps of one scope of a graph.
 
-    Its call frame holds the inputs until it returns, as the reference implementation's does; every other value is
-    let go after its last reader.
+    Its call frame holds the inputs until it returns, as in the reference implementation; every other value is freed
+    after its last reader.
     """
 
     _slices = 1
 
     def set_steps(self, inputs: Sequence[str], steps: Sequence[Step], output: str) -> None:
-        """inputs, output: names of the values that forward takes and returns."""
+        """Set what forward runs. inputs, output: names of the values that it takes and returns."""
         self._inputs, self._steps, self._output = tuple(inputs), tuple(steps), output
 
     def slice_prefix(self, last: str, slices: int) -> None:
@@ -212,7 +212,7 @@ class Frame(nn.Module):
 
 
 class Still:
-    """A context in which running statistics stay as they are: a second run must not count the batch again."""
+    """A context in which running statistics do not change: a second run must not count the batch again."""
 
     def __init__(self, norms: list[nn.Module]) -> None:
         self.norms = norms
@@ -229,7 +229,10 @@ class Still:
 
 @torch.no_grad()
 def sliced(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, slices: int) -> torch.Tensor:
-    """run(x) without autograd on ceil(N / slices) of the N images at a time, the last ones fewer, into one result."""
+    """run(x) without autograd, on ceil(N / slices) of the N images at a time (the last slice may be smaller).
+
+    The results of the slices are written into one tensor.
+    """
     size = -(-len(x) // slices)
     if size == len(x):
         return run(x)
@@ -246,7 +249,7 @@ def sliced(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, slices:
 
 
 def with_frame(own: nn.Module) -> Frame:
-    """The layer `own` made a Frame too: a composite such as timm's BatchNormAct2d, which has its norm's parameters.
+    """The layer `own`, turned into a Frame as well: a composite such as timm's BatchNormAct2d, which is a norm itself.
 
     Among its steps, the call None is the layer itself.
     """

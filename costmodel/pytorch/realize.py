@@ -1,4 +1,4 @@
-"""A strategy's graph as a torch.nn.Module, with the module paths, flags, modes and lifetimes of the reference."""
+"""Makes a torch.nn.Module of a strategy's graph, with the reference's module paths, flags, modes and lifetimes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ..ops.lean import FoldedConv2d
 from ..strategies import apply
 from . import library
 from .flat import flat
-from .modules import Again, Frame, with_frame
+from .modules import Again, Frame, Step, with_frame
 
-Run = list[tuple[int, Node]]  # consecutive nodes with their numbers
+Run = list[tuple[int, Node]]  # consecutive nodes, each with its number
 
 
 def realize(
     network: str | Network | Any, strategy: str = "full", convention: str = "torch", memory_format: str = "contiguous"
 ) -> nn.Module:
-    """The module that trains as the strategy says: (N, C, H, W) -> logits, in train mode, `requires_grad` set.
+    """The module that trains as the strategy says: (N, C, H, W) -> logits, in train mode, with `requires_grad` set.
 
-    Frozen norms stay in eval mode when the module is put into `.train()`. State dict keys are the reference
-    implementation's. memory_format: contiguous, channels_last, or best, the one in which a step of 8 images at the
-    network's own resolution peaks lower here; the module's `memory_format` says which it is, for the images too. (A
-    module that was given shares its weights: they lie in that format there too, and keep their values.)
-    Raises CostmodelError for a bad request or a convention that no module follows.
+    Frozen norms stay in eval mode after `.train()`. State dict keys are the reference implementation's.
+    memory_format: contiguous, channels_last, or best: the one with the lower peak of a step of 8 images at the
+    network's own resolution on this machine's CPU. The result's `memory_format` attribute says which it is; give the
+    images the same. (If `network` is a module, both share the weights: they take this format there too, and keep their
+    values.) Raises CostmodelError for a bad request or a convention that no module follows.
     """
     chosen = find(convention)
     if not chosen.measurable:
@@ -51,14 +51,14 @@ def realize(
     return module.to(memory_format=torch.channels_last) if memory_format == "channels_last" else module
 
 
-#: What `realize` takes, and the target that prices it.
+#: The memory formats that `realize` takes, and the target that prices each.
 MEMORY_FORMATS = {"contiguous": "cpu", "channels_last": "cpu,channels_last", "best": ""}
 
 
 def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, Any] | None = None) -> nn.Module:
-    """The graph, its loss left out, as a tree of modules.
+    """The graph without its loss, as a tree of modules.
 
-    source: whose parameters and buffers it shares; weights: arrays that it copies, by path in the state dict.
+    source: the module whose parameters and buffers it shares; weights: arrays that it copies, by state dict key.
     """
     nodes = graph.nodes[:-1] if graph.has_loss else graph.nodes
     if source is not None or any(node.until for node in nodes):
@@ -66,9 +66,10 @@ def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, A
     else:
         root = _Builder(graph).frame("", list(enumerate(nodes)))
     with torch.no_grad():
-        state = root.state_dict() if weights else {}
-        for path in state.keys() & (weights or {}).keys():
-            state[path].copy_(torch.tensor(weights[path]).reshape(state[path].shape))
+        given = weights or {}
+        state = root.state_dict() if given else {}
+        for path in state.keys() & given.keys():
+            state[path].copy_(torch.tensor(given[path]).reshape(state[path].shape))
     if graph.prefix_slices > 1:
         root.slice_prefix(graph.nodes[graph.prefix - 1].name, graph.prefix_slices)
     for node in nodes:
@@ -82,14 +83,14 @@ class _Builder:
         self.graph = graph
         self.last_reader = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
         self.again = {rerun.scope: rerun for rerun in reruns(graph)}
-        self.shared: dict[str, nn.Module] = {}  # by path: modules that more than one node may call
+        self.shared: dict[str, nn.Module] = {}  # modules that several nodes may call, by path
 
     def frame(self, scope: str, run: Run) -> Frame:
-        """The module of a scope, which runs consecutive nodes."""
+        """The module of a scope, which runs these consecutive nodes."""
         own = next((node for _, node in run if node.owner == scope), None)
         frame = with_frame(_leaf(own)) if own else Frame()
         inputs = _reads(run)
-        steps = []
+        steps: list[Step] = []
         for child, inner in self.calls(scope, run):
             end, last = inner[-1]
             reads = _reads(inner)
@@ -99,7 +100,7 @@ class _Builder:
             if child:
                 _place(frame, call, self.frame(child, inner))
                 if child in self.again:
-                    one = (call, reads, last.name, [])
+                    one: Step = (call, reads, last.name, [])
                     call = Again(tuple(dict.fromkeys(reads)), [one], self.again[child].is_random)
             else:
                 call = self.leaf(frame, scope, last)
@@ -122,7 +123,7 @@ class _Builder:
         return calls
 
     def leaf(self, frame: Frame, scope: str, node: Node) -> Any:
-        """What a step calls for one node: a submodule's path, None for the frame's own layer, or a function."""
+        """What a node's step calls: a submodule's path, a shared module, a function, or None for the frame's layer."""
         if node.owner == scope:
             return None
         if node.owner in self.shared:
@@ -138,7 +139,7 @@ class _Builder:
 
 
 def _reads(run: Run) -> tuple[str, ...]:
-    """The values that a run reads from before it; a single node's operands in their order, repeats included."""
+    """The values made before a run that it reads; for a single node its operands in order, repeats included."""
     if len(run) == 1:
         return run[0][1].inputs
     made = {node.name for _, node in run}
@@ -155,7 +156,7 @@ def _leaf(node: Node) -> Any:
 
 
 def _place(parent: nn.Module, path: str, module: nn.Module) -> None:
-    """Register a module under a path, with plain containers in between."""
+    """Register a module at a path below a parent; missing ones on the way are made as plain modules."""
     *holders, name = path.split(".")
     for holder in holders:
         if holder not in dict(parent.named_children()):

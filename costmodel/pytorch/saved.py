@@ -1,4 +1,4 @@
-"""What autograd keeps for the backward pass of a real step."""
+"""Finds the storages that autograd keeps for the backward pass of a real step."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> dict[int, int]:
-    """Bytes by address of the distinct storages that one forward pass of a module keeps.
+    """Bytes, by address, of the distinct storages that autograd keeps after one forward pass of a module.
 
     The module's own parameters and buffers are left out.
     """
     own = {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
-    kept: dict[int, Any] = {}  # holding the storages keeps their addresses distinct
+    kept: dict[int, Any] = {}  # storages by address; while they are held, no address is used twice
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage
-        return tensor.detach()  # a result itself would hold the graph that holds it
+        return tensor.detach()  # without detach, the tensor would hold the graph that holds it
 
-    states: list[Any] = []  # of random numbers: torch.utils.checkpoint keeps them where no hook sees them
+    states: list[Any] = []  # states of the random generator: torch.utils.checkpoint keeps them out of the hooks' sight
     draw = torch.get_rng_state
 
     def watched() -> torch.Tensor:
@@ -47,7 +47,7 @@ def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> di
 def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
     """The Python numbers that products and quotients keep for the backward pass of a result, each as a tensor.
 
-    Saved-tensor hooks are not shown them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number).
+    Saved-tensor hooks do not see them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number).
     """
     todo, seen = [result.grad_fn], {None}
     while todo:

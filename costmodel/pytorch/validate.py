@@ -1,4 +1,4 @@
-"""A prediction held against a real run."""
+"""Compares a prediction with a real run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ..targets import parse
 from .measure import measure
 from .realize import realize
 
-PEAK_TOLERANCE = 0.001  # what is left to the search for block sizes inside oneDNN: see onednn.py
+PEAK_TOLERANCE = 0.001  # relative; oneDNN searches for block sizes in ways that are not predicted: see onednn.py
 
 
 class Check(NamedTuple):
-    """One quantity, predicted and measured; None where it was not measured.
+    """One quantity, predicted and measured.
 
-    bound: what is predicted is a lower bound, since the network has ops that are priced as nothing.
+    measured: None if it was not measured. tolerance: of the difference, relative to `measured`. bound: whether the
+    prediction is a lower bound, since the network has unknown ops, which cost nothing.
     """
 
     quantity: str
@@ -38,14 +39,14 @@ class Check(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the two are equal, or as near as the tolerance asks; a lower bound may lie below."""
-        if self.error is None:
+        """Whether the two agree within the tolerance; a lower bound may be below."""
+        if self.error is None or self.measured is None:
             return True
         return (self.error if self.bound else abs(self.error)) <= self.tolerance * self.measured
 
 
 def here(target: str) -> str:
-    """A target with the number of threads that torch uses here, unless it names one."""
+    """A CPU target with the number of threads that torch uses here, unless the target names a number."""
     named = parse(target)
     if named.device != "cpu" or "threads=" in target:
         return target
@@ -61,9 +62,9 @@ def validate(
     target: str = "cpu",
     **request: Any,
 ) -> list[Check]:
-    """Estimate a step, run it, and put the two side by side. Raises CostmodelError for a bad request.
+    """Estimate a step, run it, and compare both. Raises CostmodelError for a bad request.
 
-    request: `optimizer`, `dtype` and `accumulate` of both.
+    request: `optimizer`, `dtype` and `accumulate`, for the estimate and the run.
     """
     run = {**request, "target": here(target)}
     tensors = {**request, "target": f"none,threads={parse(run['target']).threads}"}
@@ -73,7 +74,7 @@ def validate(
     module = runnable(network.at(resolution, batch), strategy, convention, predicted)
     measured = measure(module, batch, resolution, network.channels, **run)
     del module
-    gc.collect()  # modules are cyclic, and beside the many objects of graphs Python looks for cycles too rarely
+    gc.collect()  # modules are cyclic, and with the many objects of graphs alive Python collects cycles too rarely
     bound = bool(predicted.unknown_ops)
     return [
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes, bound=bound),
@@ -88,7 +89,10 @@ def validate(
 
 
 def runnable(network: Network, strategy: str, convention: str, predicted: Estimate) -> nn.Module:
-    """The module to run. As it is, that is the network's own, in which ops that are not known run too."""
+    """The module to run: under `as_is` and `torch` the network's own, which can run unknown ops, else a realised one.
+
+    Raises CostmodelError if the realised one would have unknown ops.
+    """
     if strategy == "as_is" and convention == "torch":
         return network.module
     if predicted.unknown_ops:
@@ -98,7 +102,7 @@ def runnable(network: Network, strategy: str, convention: str, predicted: Estima
 
 
 def refuse_crashes(predicted: Estimate) -> None:
-    """Raise CostmodelError for a step that ends torch 2.13 with a segmentation fault, and this process with it."""
+    """Raise CostmodelError for a step in which torch 2.13 ends the process with a segmentation fault."""
     if not predicted.request.target.channels_last:
         return
     for node, demanded in zip(predicted.graph.nodes, predicted.graph.demanded):

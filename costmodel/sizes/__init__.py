@@ -1,1 +1,1 @@
-"""Arithmetic on sizes."""
+"""Arithmetic on sizes: ints, arrays, and lines over the batch."""

@@ -1,8 +1,8 @@
-"""Sizes that grow in a line with the batch: one walk prices all batches, and a number stands for a row of them.
+"""Sizes that are linear in the batch, so that one walk prices all batch sizes.
 
-A `Line` is a numpy duck array: the same formulas take it as take ints and int64 arrays. Where a result is no line (a
-threshold within the batches, a division that does not come out) it is an int64 array of all batches instead, so it is
-exact in any case, and only costs more.
+A `Line` is a numpy duck array: formulas written for ints and int64 arrays accept it. Where a result is not linear (a
+threshold between two batches, a division with a remainder) it becomes an int64 array over all batches. So results are
+always exact; those that are not linear only cost more time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Part = int | np.ndarray  # of a line: one number, or one for each resolution, shape (R, 1)
+Part = int | np.ndarray  # a line's base or slope: one number, or one for each resolution, shape (R, 1)
 
 
 class Curved(NamedTuple):
-    """A size that is no line, shape (1 or R, batches), and the bases of the lines above and below it of one slope."""
+    """A size that is not linear, shape (1 or R, batches), between two lines of the same slope.
+
+    above, below: the bases of the upper and the lower line.
+    """
 
     size: np.ndarray
     above: np.ndarray
@@ -26,7 +29,7 @@ class Curved(NamedTuple):
 
 
 class Batches:
-    """Some batch sizes, ascending and distinct: first + stride * places, where the places count from 0."""
+    """Batch sizes, ascending and distinct, as first + stride * places; the first place is 0."""
 
     def __init__(self, values: Sequence[int]) -> None:
         self.values = np.array(values, dtype=np.int64)
@@ -45,7 +48,7 @@ class Batches:
         return Line(self.first, self.stride, self)
 
     def curved(self, size: np.ndarray, keep: bool) -> Curved:
-        """A size that is no line with its bounds. keep: remember them, as long as these batches live."""
+        """A nonlinear size with its bounding lines. keep: cache the result as long as this object lives."""
         if id(size) in self._curved:
             return self._curved[id(size)]
         slope = (size[:, -1] - size[:, 0]) // self.last
@@ -57,7 +60,7 @@ class Batches:
 
 
 class Line:
-    """base + slope * place, for every place of some batches; base and slope may be arrays over resolutions."""
+    """The size base + slope * place at every place of `batches`; base and slope may be arrays over resolutions."""
 
     __slots__ = ("base", "slope", "batches")
     __hash__ = object.__hash__
@@ -78,14 +81,14 @@ class Line:
         return self.base + self.slope * self.batches.places[None, :]
 
     def min(self) -> int:
-        """The least value."""
+        """The smallest value."""
         return int(self.dense().min())
 
     def max(self) -> int:
         """The largest value."""
         return int(self.dense().max())
 
-    # Arithmetic that keeps a line.
+    # Arithmetic. The result is a line where it is linear.
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Line):
@@ -126,17 +129,17 @@ class Line:
         return self.dense() % dense(other)
 
     def fits(self, other: Any) -> bool:
-        """Whether a number is the same for all batches: an int, or one for each resolution."""
+        """Whether an operand is the same for all batches: an int, or one number for each resolution."""
         return type(other) is int or isinstance(other, int) or other.ndim == 0 or other.shape[-1] == 1
 
-    # Comparisons: bools, one for each resolution where that holds for all batches.
+    # Comparisons: one bool for each resolution if the answer is the same for all batches, else one for each cell.
 
     def compare(self, other: Any, holds: Callable[[Any, Any], Any]) -> Any:
         difference = self - other
         if isinstance(difference, Line):
             low, high = difference.base, difference.end
             first, last = holds(low, 0), holds(high, 0)
-            # A line that has one sign at both ends has it in between: no bound is crossed, and 0 not met.
+            # A line with the same sign at both ends has it in between: it neither crosses nor meets 0.
             if np.all((first == last) & ((low < 0) == (high < 0)) & ((low > 0) == (high > 0))):
                 return np.asarray(first)
             difference = difference.dense()
@@ -160,7 +163,7 @@ class Line:
     def __ne__(self, other: Any) -> Any:
         return self.compare(other, operator.ne)
 
-    # What numpy's own functions do with lines.
+    # How numpy's own functions treat lines.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or options:
@@ -189,7 +192,10 @@ class Line:
 
 
 def choose(condition: np.ndarray, a: Any, b: Any, batches: Batches) -> Any:
-    """a where the condition holds, else b: a line where all three are the same for all batches or lines."""
+    """`a` where the condition holds, else `b`.
+
+    The result is a line if the condition is the same for all batches, and `a` and `b` are lines or the same for all.
+    """
     parts = [part_of(x) for x in (a, b)]
     if None in parts or not (condition.ndim == 0 or condition.shape[-1] == 1):
         return np.where(condition, dense(a), dense(b))
@@ -198,12 +204,12 @@ def choose(condition: np.ndarray, a: Any, b: Any, batches: Batches) -> Any:
 
 
 def part_of(size: Any) -> Any:
-    """(base, slope) of a size, or None where it is an array over batches."""
+    """(base, slope) of a size, or None for an array over batches."""
     if isinstance(size, Line):
         return size.base, size.slope
     return (size, 0) if np.ndim(size) == 0 or size.shape[-1] == 1 else None
 
 
 def dense(size: Any) -> Any:
-    """A size as plain numbers: a line at every batch."""
+    """A size as plain numbers: a line becomes its values at every batch."""
     return size.dense() if isinstance(size, Line) else size

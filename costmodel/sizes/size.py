@@ -1,4 +1,4 @@
-"""Arithmetic on sizes: Python ints, int64 arrays or lines (by_batch.py), so one formula prices one case or a grid."""
+"""Arithmetic on sizes: Python ints, int64 arrays or lines (by_batch.py). One formula prices one case or a grid."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from ..errors import CostmodelError
 
-Size = Any  # int | numpy.ndarray of int64 | lines.Line
+Size = Any  # int | numpy.ndarray of int64 | by_batch.Line
 Shape = tuple[Size, ...]
 
 LARGEST = 2**63 - 1  # every count is a signed 64-bit integer, here and in torch
 
 
 def is_int(value: object) -> bool:
-    """An integer that fits in 64 bits; True and False are none."""
+    """Whether a value is an integer that fits in 64 bits; True and False do not count as integers."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
@@ -31,16 +31,16 @@ def nbytes(elements: Size, bits: int) -> Size:
 
 
 def require(condition: Any, message: str, *shapes: Shape) -> None:
-    """Raise CostmodelError unless the condition holds, for an array in every element.
+    """Raise CostmodelError unless the condition holds, an array in every element.
 
-    The message's {} take the shapes, which are only put into words where it is raised.
+    The shapes fill the message's {}; they are formatted only if the error is raised.
     """
     if not (condition if isinstance(condition, bool) else np.all(condition)):
         raise CostmodelError(message.format(*map(show, shapes)))
 
 
 class Uneven(Exception):
-    """What must be one way for a whole grid is not; `condition` tells in which cells it holds."""
+    """A condition that must have one answer for a whole grid has two; `condition` is its value in every cell."""
 
     def __init__(self, condition: np.ndarray) -> None:
         super().__init__("a condition on sizes holds in a part of the grid only")
@@ -48,7 +48,7 @@ class Uneven(Exception):
 
 
 def uniform(condition: Any) -> bool:
-    """Whether a condition on sizes holds. Raises Uneven where it holds in some cells of a grid and in others not."""
+    """Whether a condition on sizes holds. Raises Uneven if it holds in some cells of a grid and not in others."""
     if isinstance(condition, bool):
         return condition
     holds = bool(np.all(condition))
@@ -58,26 +58,26 @@ def uniform(condition: Any) -> bool:
 
 
 def same(a: Shape, b: Shape) -> bool:
-    """Whether two shapes are equal; raises Uneven where they are in some cells of a grid and in others not."""
+    """Whether two shapes are equal. Raises Uneven if they are equal in some cells of a grid and not in others."""
     return a is b or len(a) == len(b) and all(m is n or uniform(m == n) for m, n in zip(a, b))
 
 
 def maximum(a: Size, b: Size) -> Size:
-    """The larger of two sizes, element by element where one is an array."""
+    """The larger of two sizes, element by element for arrays."""
     if isinstance(a, int) and isinstance(b, int):
         return a if a >= b else b
     return np.maximum(a, b)
 
 
 def minimum(a: Size, b: Size) -> Size:
-    """The smaller of two sizes, element by element where one is an array."""
+    """The smaller of two sizes, element by element for arrays."""
     if isinstance(a, int) and isinstance(b, int):
         return a if a <= b else b
     return np.minimum(a, b)
 
 
 def where(condition: Any, a: Size, b: Size) -> Size:
-    """a where the condition holds, else b; element by element where the condition is an array."""
+    """`a` where the condition holds, else `b`; element by element if the condition is an array."""
     if isinstance(condition, (bool, np.bool_)):
         return a if condition else b
     return np.where(condition, a, b)
@@ -96,7 +96,7 @@ def window(size: Size, kernel: int, stride: int, padding: int, dilation: int = 1
 
 
 def broadcast(a: Shape, b: Shape) -> Shape:
-    """The shape two operands broadcast to (numpy's and torch's rule); raises where they do not fit."""
+    """The shape that two operands broadcast to (numpy's and torch's rule). Raises CostmodelError if they do not fit."""
     long, short = (a, b) if len(a) >= len(b) else (b, a)
     short = (1,) * (len(long) - len(short)) + tuple(short)
     out = []
@@ -108,12 +108,12 @@ def broadcast(a: Shape, b: Shape) -> Shape:
         elif isinstance(n, int) and n == 1:
             out.append(m)
         else:
-            # Where a spatial size is an array, a 1 in it may meet the partner's larger size.
+            # A spatial size may be an array, with a 1 in it where the other operand is larger.
             require((m == n) | (m == 1) | (n == 1), "shapes {} and {} do not broadcast", a, b)
             out.append(maximum(m, n))
     return tuple(out)
 
 
 def show(shape: Shape) -> str:
-    """A shape for people: 8x32x112x112; an axis that is an array shows its range."""
+    """A shape as text: 8x32x112x112; an array shows as its range."""
     return "x".join(str(s) if isinstance(s, (int, np.integer)) else f"[{s.min()}..{s.max()}]" for s in shape)

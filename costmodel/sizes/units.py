@@ -1,4 +1,4 @@
-"""Sizes as people read and write them: MB is 10^6 bytes, MiB is 2^20."""
+"""Sizes as people read and write them: MB is 10^6 bytes, MiB is 2^20 bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BYTES = {
 
 
 def parse_size(text: str, what: str = "budget") -> int:
-    """Bytes of a size such as 64MB or 1.5GiB; raises CostmodelError where it is none."""
+    """Bytes of a size such as 64MB or 1.5GiB. Raises CostmodelError for any other text."""
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]+)\s*", text)
     units = {unit.lower(): factor for unit, factor in BYTES.items()}
     if not match or match[2].lower() not in units:
@@ -31,7 +31,7 @@ def parse_size(text: str, what: str = "budget") -> int:
 
 
 def unit_of(largest: int) -> str:
-    """The decimal unit in which a column whose largest entry is this reads well."""
+    """The decimal unit for a column of sizes with this largest entry."""
     return next((unit for unit in ("GB", "MB", "kB") if largest >= BYTES[unit]), "B")
 
 
@@ -46,8 +46,8 @@ def show_size(size: int) -> str:
     return f"{in_unit(size, unit)} {unit}"
 
 
-def show_count(count: int) -> str:
-    """A count for people: '4.81 G', '3.50 M'."""
+def show_count(count: float) -> str:
+    """A count as text: '4.81 G', '3.50 M'."""
     for letter, factor in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if count >= factor:
             return f"{count / factor:,.2f} {letter}"

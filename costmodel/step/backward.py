@@ -64,13 +64,14 @@ class Backward:
         """One node's backward pass: gradients are made, then what came in is let go, then what the node kept."""
         node, storages = self.graph.nodes[i], self.storages
         storages.node = i
-        gradient: int | None = self.arrived.pop(i + 1)
+        arrived = self.arrived.pop(i + 1)
+        gradient: int | None = arrived
         rerun = self.forward.rerun_of.get(i)
         if rerun and i == rerun.last:
             self.forward.run_again(rerun)
             storages.node = i
         if node.op.result is Result.PIECE:
-            self.pieces.append(gradient)
+            self.pieces.append(arrived)
             if self.first_piece[self.graph.reads[i][0]] < i:
                 return
             gradient = None
@@ -131,8 +132,11 @@ class Backward:
         for name, v in self._wanted(i):
             if self._is_summed_late(i, name):
                 continue
-            handed_on = name in passes and (i, name) not in self.moves.reduced
-            made.append((v, self.storages.hold(gradient) if handed_on else self._gradient_of(v, name)))
+            if name in passes and (i, name) not in self.moves.reduced:
+                assert gradient is not None, "a piece passes nothing on"
+                made.append((v, self.storages.hold(gradient)))
+            else:
+                made.append((v, self._gradient_of(v, name)))
         return made
 
     def _reduced_gradients(self, i: int) -> list[tuple[int, int]]:
@@ -156,6 +160,7 @@ class Backward:
                 continue
             key = node.owner, name
             if name in node.op.passes:
+                assert gradient is not None, "a piece has no parameters"
                 made = self.storages.hold(gradient)
             else:
                 made = self.storages.new(self.slots.parameter(self.trained[key]), GRADIENTS, f"of {name}")

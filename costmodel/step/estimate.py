@@ -105,6 +105,18 @@ class Estimate(Shown):
         """The timeline of the step and its sizes; None under a convention that has no timeline."""
         return self.find_memory() if self.find_memory else None
 
+    @property
+    def timeline(self) -> Timeline:
+        """That of `memory`, under a convention that has one."""
+        assert self.memory is not None, f"convention {self.convention} has no timeline"
+        return self.memory.timeline
+
+    @property
+    def slot_sizes(self) -> np.ndarray:
+        """The sizes of `memory`, where the batch is no line."""
+        assert self.memory is not None and isinstance(self.memory.sizes, np.ndarray)
+        return self.memory.sizes
+
     @cached_property
     def parameters(self) -> int:
         """Number of parameters."""
@@ -126,10 +138,10 @@ class Estimate(Shown):
         return sum(self.kept_bytes)
 
     @cached_property
-    def memory_bytes(self) -> dict[str, Size | None]:
+    def memory_bytes(self) -> dict[str, Size]:
         """The contract's `memory_bytes`, in bytes; the peaks are None under a convention that has no timeline."""
         resident = self.resident
-        memory: dict[str, Size | None] = {
+        memory: dict[str, Size] = {
             "parameters": resident.parameters,
             "buffers": resident.buffers,
             "gradients": resident.gradients,
@@ -158,11 +170,12 @@ class Estimate(Shown):
     @cached_property
     def levels(self) -> np.ndarray:
         """Allocated bytes above the level before the step, after each event of the timeline."""
-        return self.memory.timeline.levels(self.memory.sizes)
+        return self.timeline.levels(self.slot_sizes)
 
     @cached_property
     def step_peak_bytes(self) -> Size:
         """The highest level above the one before the step."""
+        assert self.memory is not None, f"convention {self.convention} has no timeline"
         return highest(*self.memory)
 
     @property
@@ -178,7 +191,7 @@ class Estimate(Shown):
     @cached_property
     def peak_event(self) -> Event:
         """The event with which the highest level is reached."""
-        return self.memory.timeline.events[int(self.levels.argmax())]
+        return self.timeline.events[int(self.levels.argmax())]
 
     @property
     def peak_at(self) -> dict[str, str]:
@@ -197,8 +210,9 @@ class Estimate(Shown):
     def at_peak(self) -> dict[str, int]:
         """Bytes by category at the highest level; they add up to it."""
         live: dict[str, int] = {}
-        for event in self.memory.timeline.events[: int(self.levels.argmax()) + 1]:
-            size = event.sign * int(self.memory.sizes[event.slot])
+        sizes = self.slot_sizes
+        for event in self.timeline.events[: int(self.levels.argmax()) + 1]:
+            size = event.sign * int(sizes[event.slot])
             live[event.category] = live.get(event.category, 0) + size
         return {category: size for category, size in live.items() if size}
 
@@ -241,7 +255,7 @@ class Estimate(Shown):
 
     def group(self, run: range) -> dict[str, Any]:
         """Totals over a run of consecutive nodes. A shared parameter counts where it is first used."""
-        owners = {}
+        owners: dict[tuple[str, str], int] = {}
         for i, node in enumerate(self.graph.nodes[: run.stop]):
             for name in node.op.params():
                 owners.setdefault((node.owner, name), i)

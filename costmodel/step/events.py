@@ -51,7 +51,7 @@ class Timeline(NamedTuple):
         """Allocated bytes above the level before the step, after each event; sizes (slots, ...) -> (events, ...)."""
         return np.cumsum(self.sign_of * sizes[self.slot_of].T, axis=-1).T
 
-    def count(self, slot: int) -> np.ndarray:
+    def live_count(self, slot: int) -> np.ndarray:
         """How many storages of a slot's size there are, after each event."""
         return np.cumsum(np.where(self.slot_of == slot, self.sign_of, 0))
 

@@ -126,10 +126,10 @@ class Forward:
         values = self.keeping.values_again if i in self.rerun_of else self.keeping.values
         held = []
         overwritten = self.graph.content[reads[0]] if node.op.result is Result.INPLACE else None
-        cloned = overwritten in values.get(i, ())
-        if cloned:
+        cloned = overwritten if overwritten in values.get(i, ()) else None
+        if cloned is not None:
             # The content that is kept is about to be overwritten: torch keeps a clone of it.
-            held.append(self.storages.new(self.slots.value(overwritten), keeping, "a clone of what is overwritten"))
+            held.append(self.storages.new(self.slots.value(cloned), keeping, "a clone of what is overwritten"))
         whole = again is None or i in again.again
         if whole:
             self.of[i + 1] = self._output(i, category, again)
@@ -139,7 +139,7 @@ class Forward:
                 held.append(self.storages.new(self.slots.kept(k), keeping, operand))
         scratch = self.slots.forward(i) if whole else self.slots.stopped(self.reruns.index(again))
         self.storages.passing(scratch, "scratch")
-        return held + self._holding(values, i, overwritten if cloned else None)
+        return held + self._holding(values, i, cloned)
 
     def _output(self, i: int, category: str, again: Rerun | None) -> int | None:
         """The storage of a node's output."""
@@ -160,5 +160,5 @@ class Forward:
 
     def _holding(self, values: dict[int, list[int]], i: int, but: int | None = None) -> list[int]:
         """The storages, held, of the values that a node keeps."""
-        found: Iterable = (self.of[value] for value in dict.fromkeys(values.get(i, ())) if value != but)
+        found: Iterable[int | None] = (self.of[value] for value in dict.fromkeys(values.get(i, ())) if value != but)
         return [self.storages.hold(storage) for storage in found if storage is not None]

@@ -59,7 +59,7 @@ def stack(sizes: Sequence[Size], target: Target) -> np.ndarray | Grid:
     return Grid(lines, curved, batches)
 
 
-def _row(number):
+def _row(number: Size) -> Size:
     return number[:, 0] if isinstance(number, np.ndarray) and number.ndim == 2 else number
 
 
@@ -72,7 +72,7 @@ def highest(timeline: Timeline, sizes: np.ndarray | Grid) -> int | np.ndarray:
     tops, batches = timeline.tops, sizes.batches
     levels = top_levels(timeline, sizes.lines)
     # How often each curved size is part of each of these levels.
-    counts = {slot: timeline.count(slot)[tops] for slot in sizes.curved if slot in timeline.slot_of}
+    counts = {slot: timeline.live_count(slot)[tops] for slot in sizes.curved if slot in timeline.slot_of}
     counts = {slot: np.append(count, 0) for slot, count in counts.items() if count.any()}
     if not counts:
         return envelope(levels, batches)

@@ -45,7 +45,7 @@ class Memo(Formulas):
         self._alive: list[Any] = []  # whose ids are in use
         self.bytes = 0  # of arrays that are remembered
 
-    def images(self, batch, channels, side):
+    def images(self, batch: Size, channels: int, side: Size) -> Shape:
         size = (batch.base, batch.slope) if isinstance(batch, Line) else id(batch)
         key = ("images", size, channels, id(side))
         if key not in self._found:
@@ -53,19 +53,19 @@ class Memo(Formulas):
             self._found[key] = (batch, channels, side, side)
         return self._found[key]
 
-    def shape(self, op, *xs):
+    def shape(self, op: Op, *xs: Shape) -> Shape:
         return self._once(("shape", self._name(op), *map(id, xs)), op.shape, *xs)
 
-    def extras(self, op, *xs):
+    def extras(self, op: Op, *xs: Shape) -> dict[str, Extra]:
         return self._once(("extras", self._name(op), *map(id, xs)), op.extras, *xs)
 
-    def work(self, op, y, *xs):
+    def work(self, op: Op, y: Shape, *xs: Shape) -> dict[str, Work]:
         return self._once(("work", self._name(op), *map(id, xs)), op.work, y, *xs)
 
-    def scratch(self, op, setting, y, *xs):
+    def scratch(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
         return self._once(("scratch", self._name(op), setting, *map(id, xs)), op.scratch, setting, y, *xs)
 
-    def nbytes(self, shape, bits):
+    def nbytes(self, shape: Shape, bits: int) -> Size:
         return self._once(("nbytes", id(shape), bits), super().nbytes, shape, bits)
 
     def _once(self, key: tuple, function: Any, *arguments: Any) -> Any:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from .events import FORWARD, SCRATCH, Event
+
+SomeStorage = TypeVar("SomeStorage", bound="int | None")
 
 
 class Storages:
@@ -27,7 +31,7 @@ class Storages:
         self.events.append(Event(self.phase, self.node, slot, 1, storage, category, why))
         return storage
 
-    def hold(self, storage: int | None) -> int | None:
+    def hold(self, storage: SomeStorage) -> SomeStorage:
         """The storage, with one more holder."""
         if storage is not None:
             self._holders[storage] += 1

@@ -10,6 +10,7 @@ from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
 from ..graph.graph import Graph, Node
 from ..graph.memory_formats import layouts_of
 from ..graph.network import Network
+from ..graph.op import Extra
 from ..sizes.size import LARGEST, Shape, same, uniform
 from ..strategies import STRATEGIES, apply, read
 from ..targets.setting import Setting
@@ -86,8 +87,11 @@ def price(
 ) -> tuple[tuple, tuple]:
     """Shapes and bytes of what is kept; `item_bits` are those of the network's data type."""
     found, sizes = [], []
-    extras_of, extras = -1, {}
-    for node, operand, value, *_ in kept:
+    extras_of = -1
+    bits: int | None
+    extras: dict[str, Extra] = {}
+    for one in kept:
+        node, operand, value = one.node, one.operand, one.value
         if value is not None:
             shape, bits = shapes[value], graph.bits[value]
         elif operand == RNG_STATE:

@@ -1,4 +1,4 @@
-"""What trains: one small file per strategy. Importing this package registers them all, in the order of listings."""
+"""What trains: one small file per strategy. Importing the package registers all of them, in the order of listings."""
 
 from ._parts import (
     CHOICES,

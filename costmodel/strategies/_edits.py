@@ -1,4 +1,4 @@
-"""What strategies are made of: changes to a graph, and choices among its nodes."""
+"""Building blocks of strategies: changes to a graph, and choices among its nodes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def everything(node: Node) -> frozenset:
 
 
 def biases(node: Node) -> frozenset:
-    """Of a node's parameters its bias or shift."""
+    """A node's bias or shift, if it has one."""
     return everything(node) & {"bias"}
 
 
 def nothing(node: Node) -> frozenset:
-    """None of a node's parameters."""
+    """No parameter of a node."""
     return frozenset()
 
 
 def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
-    """The graph in which `choose` says of each node which parameters train."""
+    """The graph in which, for each node, the parameters that `choose` returns train."""
 
     def chosen(node: Node) -> Node:
         names = choose(node)
@@ -35,19 +35,19 @@ def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
 
 
 def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:
-    """The graph in which the norms at the nodes `where` holds use frozen statistics."""
+    """The graph in which norms use frozen statistics, at all nodes for which `where` holds."""
     return graph.map(lambda node: replace(node, op=node.op.frozen()) if where(node) else node)
 
 
 def in_classifier(graph: Graph) -> Callable[[Node], bool]:
-    """Whether a node belongs to the classifier; raises CostmodelError where the network has none."""
+    """A function: whether a node is in the classifier. Raises CostmodelError if the network has no classifier."""
     if not graph.classifier:
         raise CostmodelError("the network has no classifier to train")
     return lambda node: within(node.name, graph.classifier)
 
 
 def from_block(graph: Graph, blocks: int) -> Callable[[Node], bool]:
-    """Whether a node stands in one of the last `blocks` blocks or after them."""
+    """A function: whether a node is in one of the last `blocks` blocks, or after them."""
     scope = graph.blocks[-blocks]
     first = next(i for i, node in enumerate(graph.nodes) if within(node.name, scope))
     names = {node.name for node in graph.nodes[first:]}

@@ -1,4 +1,4 @@
-"""A strategy as a file: what is chosen for each part of a network, as `costmodel plan` writes it.
+"""Reads and writes a strategy as a file, which `costmodel plan` makes: a choice for each part of a network.
 
     network: mobilenet_v2
     choices:            # from the images up: frozen, bias, mobiletl or full
@@ -9,7 +9,7 @@
     checkpoint: [features.1]    # run again in the backward pass
     planned_for: {...}          # a note; not read
 
-or, where a named strategy is the best plan, `strategy: NAME` in place of the choices.
+or, if a named strategy is the best plan, `strategy: NAME` in place of the choices.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ SCHEMA = {
 
 
 def read(path: str, graph: Graph) -> StrategyText:
-    """The strategy that a file stands for: `plan:CODE`, or one by name.
+    """The strategy in a file: `plan:CODE`, or a named one.
 
-    Raises CostmodelError where the file cannot be read, names a part that the network has not, leaves one out, or gives
-    one what it cannot have.
+    Raises CostmodelError if the file cannot be read, names a part that the network does not have, leaves a part out, or
+    gives a part a choice that it cannot have.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -73,7 +73,7 @@ def read(path: str, graph: Graph) -> StrategyText:
 
 
 def text(network: str, strategy: str, graph: Graph, planned_for: dict[str, Any]) -> str:
-    """The file for a strategy; planned_for: a note of what it was planned for."""
+    """The text of the file for a strategy. planned_for: a note of what it was planned for."""
     chosen = chosen_parts(strategy, graph)
     if chosen:
         document: dict[str, Any] = {

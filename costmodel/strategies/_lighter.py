@@ -1,4 +1,4 @@
-"""MobileTL's rule for a block: shifts of inner norms in place of whole norms, gradients passed by sign."""
+"""MobileTL's rule for a block: inner norms train only their shift, activations pass gradients by the input's sign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..graph.graph import Graph, Node, within
 
 
 def lighter(graph: Graph, scopes: Sequence[str], norm: str = "shift", act: str = "signed") -> Graph:
-    """The graph with MobileTL's rule in some blocks, which train. Raises CostmodelError for a block without a norm."""
+    """The graph with MobileTL's rule applied to trained blocks. Raises CostmodelError for a block without a norm."""
     inner: set[str] = set()
     for scope in scopes:
         names = [node.name for node in graph.nodes if within(node.name, scope) and node.op.is_norm]
@@ -36,7 +36,7 @@ def has_signed(node: Node) -> bool:
 
 
 def squeeze_excite(graph: Graph) -> frozenset[str]:
-    """The nodes of squeeze-and-excite branches: between the pooling of a product's one factor and its other factor."""
+    """Names of the nodes in squeeze-and-excite branches, which compute one factor of a product from the other."""
     found: set[str] = set()
     for i, node in enumerate(graph.nodes):
         if node.op.kind != "mul":

@@ -1,7 +1,8 @@
 """TinyTL's lite residual branches: a cheap second path around every block but the first (Cai et al., NeurIPS 2020).
 
-Pooling, a convolution of 2 groups, norm, ReLU, a 1x1 convolution, norm, and bilinear upsampling to the block's output,
-to which it is added before the shortcut. (github.com/mit-han-lab/tinyml: tinytl/model/modules.py)
+A branch is pooling, a convolution of 2 groups, norm, ReLU, a 1x1 convolution, norm, and bilinear upsampling to the size
+of the block's output. It is added to that output before the shortcut is. (github.com/mit-han-lab/tinyml:
+tinytl/model/modules.py)
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from typing import NamedTuple
 from ..errors import CostmodelError
 from ..graph.graph import INPUT, Graph, Node, within
 from ..graph.op import Op, Result, build
+from ..ops.conv import Conv2d
+from ..ops.layout import Cat
+from ..ops.norm import GroupNorm
+from ..ops.view import Slice
 
-FOLDER = "lite_residual"  # the module of a branch
-FIRST_RESOLUTION = 128  # the map that the first block reads, in the authors' rule, whatever the images
+FOLDER = "lite_residual"  # name of a branch's module
+FIRST_RESOLUTION = 128  # pixels a side of the first block's input in the authors' rule, for images of any size
 POOLING, KERNEL, GROUPS = 2, 5, 2
 
 
 class Geometry(NamedTuple):
-    """What is known of a value without its sizes: its channels, and how many input pixels a step of it spans.
+    """What is known of a value without its sizes: its channels, and the distance of its pixels in image pixels.
 
-    stride: (0, 0) where there is no grid of pixels any more.
+    stride: that distance in height and width; (0, 0) for a value that is no map of pixels.
     """
 
     channels: int | None
@@ -29,15 +34,15 @@ class Geometry(NamedTuple):
 
 
 def in_branch(node: Node) -> bool:
-    """Whether a node stands in a lite residual branch."""
+    """Whether a node is in a lite residual branch."""
     return FOLDER in node.name.split(".")[:-1]
 
 
 def insert(graph: Graph, resolution: int | None = None) -> Graph:
     """The graph with a branch around every block but the first.
 
-    resolution: of the images for which the kernels are chosen; by default the authors' rule. Raises CostmodelError for
-    a block that no branch fits.
+    resolution: pixels a side of the images for which kernels are chosen; by default the authors' rule. Raises
+    CostmodelError for a block that no branch fits.
     """
     if len(graph.blocks) < 2:
         found = "one block" if graph.blocks else "no blocks"
@@ -65,16 +70,18 @@ def insert(graph: Graph, resolution: int | None = None) -> Graph:
 
 
 def advice(node: Node) -> str:
-    """What helps where a node of a branch does not fit the images: its kernels are chosen for larger ones."""
+    """Advice for an error at a node of a branch, whose kernels may be chosen for larger images; "" for other nodes."""
     return "; for small images the strategy's option resolution=R makes other branches" if in_branch(node) else ""
 
 
 def notes(graph: Graph) -> list[str]:
-    """A line for people where branches are the authors' fallback for maps of one pixel."""
+    """A note for people if branches use the authors' fallback for maps of one pixel."""
     poolings = [node for node in graph.nodes if in_branch(node) and node.op.kind == "adaptive_avg_pool2d"]
     if not poolings:
         return []
-    first = graph.blocks[graph.block_of(poolings[0])]
+    number = graph.block_of(poolings[0])
+    assert number is not None, "branches stand in blocks"
+    first = graph.blocks[number]
     return [
         f"{len(poolings)} lite residual branches, from {first} on, pool to one pixel: global pooling and"
         " 1x1 convolutions on it."
@@ -82,18 +89,18 @@ def notes(graph: Graph) -> list[str]:
 
 
 def geometry(graph: Graph) -> dict[str, Geometry]:
-    """What is known of each value by name."""
+    """Value's name -> its Geometry."""
     known = {INPUT: Geometry(None, (1, 1))}
     for node in graph.nodes:
         op, inputs = node.op, [known[name] for name in node.inputs]
         channels = getattr(op, "out_channels", getattr(op, "channels", inputs[0].channels))
-        if op.kind == "cat" and op.axis == 1:
+        if isinstance(op, Cat) and op.axis == 1:
             channels = sum(value.channels or 0 for value in inputs)
-        elif op.kind == "slice" and op.axis == 1 and channels and not op.drop:
+        elif isinstance(op, Slice) and op.axis == 1 and channels and not op.drop:
             channels = op.shape((1, channels))[1]
         stride = tuple(max(axis) for axis in zip(*(value.stride for value in inputs)))
         if op.grid == "strided":
-            stride = tuple(s * t for s, t in zip(stride, op.stride))
+            stride = tuple(s * t for s, t in zip(stride, getattr(op, "stride")))
         elif op.grid == "none":
             stride = (0, 0)
         known[node.name] = Geometry(channels, stride)
@@ -101,9 +108,9 @@ def geometry(graph: Graph) -> dict[str, Geometry]:
 
 
 def _entry(graph: Graph, scope: str) -> str:
-    """The value that a block reads."""
+    """Name of the value that a block reads. Raises CostmodelError if the block does not read exactly one."""
     inside = {node.name for node in graph.nodes if within(node.name, scope)}
-    # A parameter of the block's own reads the images for their number alone.
+    # A node for a parameter of the block reads the images only for their number.
     readers = [node for node in graph.nodes if node.name in inside and node.op.result is not Result.RESIDENT]
     reads = dict.fromkeys(
         name for node in readers for x, name in zip(node.op.inputs, node.inputs) if x not in node.op.shape_only
@@ -116,7 +123,7 @@ def _entry(graph: Graph, scope: str) -> str:
 
 
 def _main(graph: Graph, scope: str, entry: str) -> str:
-    """The value of a block's main branch: what the shortcut is added to, or without one the block's output."""
+    """Name of the main branch's result: the value to which the shortcut is added, or without one the block's output."""
     inside = [node for node in graph.nodes if within(node.name, scope)]
     for node in reversed(inside):
         if node.op.kind == "add" and entry in node.inputs:
@@ -136,11 +143,11 @@ def _branch(
     size: int,
     norm: Op,
 ) -> list[Node]:
-    """The nodes of a branch on a pooled map of `size` pixels a side; the last one is the sum with the main branch."""
-    convs = [node for node in graph.nodes if within(node.name, scope) and node.op.kind == "conv2d"]
-    standardise = any(node.op.standardise for node in convs)
+    """The nodes of a branch whose pooled map has `size` pixels a side; the last node adds the main branch."""
+    inside = [node.op for node in graph.nodes if within(node.name, scope)]
+    standardise = any(op.standardise for op in inside if isinstance(op, Conv2d))
     inputs, outputs = known[entry].channels, known[main].channels
-    # In the authors' modules the main branch lies in a folder beside the branch's.
+    # In the authors' modules the main branch is a sibling module of the lite residual branch.
     holder = main.split(".main_branch.")[0] if ".main_branch." in main else scope
     kernel = min(KERNEL, size - 1 + size % 2)
     nodes: list[Node] = []
@@ -148,7 +155,8 @@ def _branch(
     def add(name: str, kind: str, *reads: str, **fields: object) -> None:
         nodes.append(Node(f"{holder}.{name}", build(kind, fields), reads or (nodes[-1].name,)))
 
-    def add_norm(name: str, channels: int) -> None:
+    def add_norm(name: str, channels: int | None) -> None:
+        assert channels is not None, "a convolution has been built with them"
         nodes.append(Node(f"{holder}.{FOLDER}.{name}", _sized(norm, channels), (nodes[-1].name,)))
 
     if size == 1:
@@ -177,14 +185,14 @@ def _branch(
 
 
 def _sized(norm: Op, channels: int) -> Op:
-    """A norm like the network's own for another number of channels, with statistics of the batch."""
-    if norm.kind == "group_norm":
+    """A norm like the network's own for another number of channels, with batch statistics."""
+    if isinstance(norm, GroupNorm):
         return replace(norm, channels=channels, groups=channels // (norm.channels // norm.groups))
     return replace(norm, channels=channels, statistics="batch")
 
 
 def _joined(graph: Graph, main: str, branch: list[Node]) -> Graph:
-    """The graph with a branch after the value `main`, whose other readers read the sum instead."""
+    """The graph with a branch after the node `main`. Nodes that read `main` now read the branch's sum."""
     total = branch[-1].name
     nodes: list[Node] = []
     for node in graph.nodes:

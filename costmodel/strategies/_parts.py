@@ -1,4 +1,4 @@
-"""A choice for each part of a network (stem, each block, what stands between blocks, head), and its code of letters."""
+"""Choices for the parts of a network (stem, each block, nodes between blocks, head), and their code of letters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ._text import StrategyText, read_text
 
 
 class Choice(NamedTuple):
-    """What may be chosen for a part: a rule of a strategy, for the nodes of that part alone.
+    """What may be chosen for a part: the rule of a strategy, for the nodes of that part alone.
 
-    letter: stands for it in a code, and in upper case where the part runs again in the backward pass. trains: the
-    parameters of a node that train. freezes_statistics: of the part's norms. blocks_only: no stem or head can have it.
-    edit: what the chosen blocks, given by their scopes, are changed to beside.
+    letter: its letter in a code, in upper case if the part runs again in the backward pass. trains: the parameters of a
+    node that train. freezes_statistics: whether the part's norms use frozen statistics. blocks_only: a stem or head
+    cannot have it. edit: a further change to the blocks with this choice, given their scopes.
     """
 
     letter: str
@@ -34,7 +34,7 @@ PLAN = "plan"  # the name of the strategy that takes a code
 FROZEN = Choice("f", "frozen", "nothing trains", nothing, freezes_statistics=True)
 FULL = Choice("t", "full", "everything trains, with batch statistics", everything, freezes_statistics=False)
 
-#: All choices by their letters, in the order in which people see them. A new one is one entry.
+#: All choices by letter, in the order of listings. A new choice is one entry here.
 CHOICES: dict[str, Choice] = {
     choice.letter: choice
     for choice in (
@@ -51,7 +51,7 @@ CHOICES: dict[str, Choice] = {
 
 
 def checkpointed(letter: str) -> str:
-    """The letter of the same choice for a part that runs again in the backward pass."""
+    """The letter of this choice for a part that runs again in the backward pass."""
     return letter.upper()
 
 
@@ -61,25 +61,25 @@ def is_checkpointed(letter: str) -> bool:
 
 
 def choices_of(code: str) -> list[Choice]:
-    """The choices that a code stands for, whether or not the parts run again."""
+    """The choices in a code, whether or not the parts run again."""
     return [CHOICES[letter] for letter in code.lower()]
 
 
 class Part(NamedTuple):
-    """Consecutive nodes for which one choice is made. name: of a block its scope."""
+    """Consecutive nodes that get one choice. name: a block's scope, or a name as `stem`."""
 
     name: str
     run: range
     is_block: bool
 
     def choices(self) -> list[str]:
-        """The letters that it may have."""
+        """The letters that are allowed for this part."""
         letters = [letter for letter, choice in CHOICES.items() if self.is_block or not choice.blocks_only]
         return [*letters, *map(checkpointed, letters)] if self.is_block else letters
 
 
 def part_names(graph: Graph) -> list[str]:
-    """A name for each of the graph's parts; where one comes again it is numbered: stem, stem 2."""
+    """A name for each of the graph's parts; a repeated name is numbered: stem, stem 2."""
     found: list[str] = []
     taken: dict[str, int] = {}
     for name, _ in graph.parts:
@@ -90,7 +90,7 @@ def part_names(graph: Graph) -> list[str]:
 
 @lru_cache(maxsize=64)
 def parts(graph: Graph) -> tuple[Part, ...]:
-    """The parts of a graph without loss, from the images up; the classifier, which always trains, is none of them."""
+    """The parts of a graph without loss, from the images up, without the classifier, which always trains."""
     found: list[Part] = []
     for name, (own, run) in zip(part_names(graph), graph.parts):
         if own == "classifier":
@@ -113,17 +113,17 @@ def of_code(code: str) -> StrategyText:
 
 
 def chosen_parts(strategy: str | StrategyText, graph: Graph) -> list[tuple[str, str, bool]]:
-    """(part, name of its choice, whether it runs again), from the images up; empty for a strategy that is named."""
+    """(part, name of its choice, whether it runs again), from the images up; [] for any strategy but `plan`."""
     text = read_text(strategy)
-    code = text.argument if text.name == PLAN else ""
+    code = (text.argument or "") if text.name == PLAN else ""
     return [
         (part.name, choice.name, is_checkpointed(letter))
         for part, choice, letter in zip(parts(graph), choices_of(code), code)
     ]
 
 
-def check(code: str | None, graph: Graph) -> None:
-    """Raise CostmodelError for a code that does not give each part a letter that it may have."""
+def check(code: str | None, graph: Graph) -> str:
+    """Raise CostmodelError unless a code gives each part one of its allowed letters."""
     wanted = parts(graph)
     if code is None or len(code) != len(wanted):
         names = ", ".join(part.name for part in wanted)
@@ -132,3 +132,4 @@ def check(code: str | None, graph: Graph) -> None:
     for letter, part in zip(code, wanted):
         if letter not in part.choices():
             raise CostmodelError(f"{part.name} has {letter!r}; allowed: {', '.join(part.choices())}")
+    return code

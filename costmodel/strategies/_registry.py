@@ -1,4 +1,4 @@
-"""What trains: a strategy rewrites the graph, marks the parameters that train and appends the loss."""
+"""The registry of strategies. A strategy rewrites the graph and marks what trains; `apply` appends the loss."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..graph.graph import Graph, Node
 from ..graph.op import build
 from ._text import StrategyText, read_text
 
-Option = Callable[[str], Any]  # the reader of an option's text; raises ValueError with what is allowed
+Option = Callable[[str], Any]  # parses an option's text; raises ValueError, which says what is allowed
 
 
 class Strategy(NamedTuple):
-    """A named strategy. `rewrite(graph, **options)` gives the graph that trains; K is the option `blocks`.
+    """A named strategy. `rewrite(graph, **options)` returns the graph that trains; K is the option `blocks`.
 
-    least_blocks: how many blocks it wants a network to have. of_modules: it takes a traced module. takes_code: what
-    stands for K is a letter for each part of the network, the option `code`. advice: what helps where a node of the
-    rewritten graph does not fit the images, for the end of the error's message. notes: lines for people about a
-    rewritten graph.
+    options: parsers by name. trains: whether a loss is appended. least_blocks: the number of blocks that a network must
+    have. of_modules: it needs a traced module. takes_code: in place of K it takes a letter for each part of the
+    network, as the option `code`. advice: the end of the error message for a node of the rewritten graph that does not
+    fit the images. notes: lines for people about a rewritten graph.
     """
 
     name: str
@@ -54,7 +54,7 @@ def strategy(
     advice: Callable[[Node], str] = lambda node: "",
     notes: Callable[[Graph], Sequence[str]] = lambda graph: (),
 ) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
-    """Decorator: registers a function graph -> graph as the strategy `name`, with K where it takes blocks."""
+    """Decorator: registers a function graph -> graph as the strategy `name`. The fields of Strategy say the rest."""
 
     def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
         STRATEGIES[name] = Strategy(
@@ -68,19 +68,19 @@ def strategy(
 def apply(strategy: str | StrategyText, graph: Graph) -> Graph:
     """The graph that a strategy trains, loss included.
 
-    strategy: a text, or its parts; in the place of the name a file that `costmodel plan` wrote. Raises CostmodelError
-    for an unknown name or option, a K that is missing, not wanted or larger than the network, or a network that lacks
+    strategy: text, or a parsed text; its name may be a file that `costmodel plan` wrote. Raises CostmodelError for an
+    unknown name or option, a K that is missing, not taken or larger than the number of blocks, or a network that lacks
     what the strategy needs.
     """
     return _apply(read(strategy, graph), graph)
 
 
 def read(strategy: str | StrategyText, graph: Graph) -> StrategyText:
-    """The parts of a strategy's text, with what a file says in the place of the file's name."""
+    """A parsed strategy; if its name is a file, the strategy in that file with the options added."""
     text = read_text(strategy)
     if not text.is_file:
         return text
-    from . import _file  # reads YAML, which takes its time to import
+    from . import _file  # reads YAML, which is slow to import
 
     found = _file.read(text.name, graph)
     return found._replace(options=found.options + text.options)
@@ -126,26 +126,26 @@ def with_loss(graph: Graph) -> Graph:
 
 
 def slices(text: str) -> int:
-    """Reader of `prefix_slices`."""
+    """Parser of the option `prefix_slices`."""
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
         raise ValueError("an integer >= 1")
     return int(text)
 
 
 def checkpoint(text: str) -> str:
-    """Reader of `checkpoint`."""
+    """Parser of the option `checkpoint`."""
     if text != "blocks":
         raise ValueError("blocks")
     return text
 
 
-#: Options of every strategy. `checkpoint=blocks`: blocks that train run again in the backward pass. `prefix_slices=N`
-#: (lean only; stock modules ignore it): the frozen prefix runs on ceil(batch / N) images at a time.
+#: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. `prefix_slices=N` (lean
+#: only; stock modules ignore it): the frozen prefix runs on ceil(batch / N) images at a time.
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint}
 
 
 def possible(graph: Graph) -> list[Strategy]:
-    """The strategies that a graph can have."""
+    """The strategies that fit a graph."""
     blocks = len(graph.blocks)
     return [
         s
@@ -155,7 +155,7 @@ def possible(graph: Graph) -> list[Strategy]:
 
 
 def usual(graph: Graph) -> tuple[str, ...]:
-    """Every strategy that a graph can have, those of K blocks with a few."""
+    """Every strategy that fits a graph; those that take K with K = 1, 3 and 5."""
     few = [k for k in (1, 3, 5) if k <= len(graph.blocks)]
     names = [[f"{s.name}:{k}" for k in few] if s.takes_blocks else [s.name] for s in possible(graph)]
     return tuple(name for group in names for name in group)

@@ -1,4 +1,4 @@
-"""A strategy as people write it, NAME[:ARGUMENT][,key=value...], read once into a value."""
+"""Parses a strategy as people write it, NAME[:ARGUMENT][,key=value...]. It is parsed once, into a value."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class StrategyText(NamedTuple):
-    """The parts of a strategy's text; `str` gives the text again, letter by letter.
+    """A parsed strategy; `str` gives back exactly its text.
 
-    name: of a registered strategy, or the path of a strategy file. argument: the number of blocks, or the letters of
-    `plan:CODE`; None without a colon. options: (key, value), the value None without an equals sign.
+    name: name of a registered strategy, or path of a strategy file. argument: the number of blocks, or the letters of
+    `plan:CODE`; None without a colon. options: (key, value); the value is None without an equals sign.
     """
 
     name: str
@@ -22,17 +22,18 @@ class StrategyText(NamedTuple):
 
     @property
     def is_file(self) -> bool:
-        """Whether it names a file that `costmodel plan` wrote."""
+        """Whether the name is a file that `costmodel plan` wrote."""
         return self.name.endswith((".yaml", ".yml"))
 
     @property
     def blocks(self) -> int | None:
-        """Its number of blocks; None where the argument is none."""
-        return int(self.argument) if (self.argument or "").isdecimal() else None
+        """The number of blocks; None if the argument is missing or not a number."""
+        argument = self.argument or ""
+        return int(argument) if argument.isdecimal() else None
 
     @property
     def family(self) -> StrategyText:
-        """The strategy without its number of blocks: what is left of blocks:3 is `blocks`. All else stays as it is."""
+        """The strategy without its number of blocks: `blocks` for blocks:3. Everything else is unchanged."""
         return self if self.blocks is None else self._replace(argument=None)
 
     def with_argument(self, argument: object) -> StrategyText:
@@ -41,7 +42,7 @@ class StrategyText(NamedTuple):
 
 
 def read_text(text: str | StrategyText) -> StrategyText:
-    """The parts of a text. Whether there is such a strategy, and what it may be given, is not looked at."""
+    """A strategy's text, parsed. It is not checked whether the strategy exists and takes these options."""
     if isinstance(text, StrategyText):
         return text
     head, *pairs = text.split(",")
@@ -53,7 +54,7 @@ def read_text(text: str | StrategyText) -> StrategyText:
 
 
 def split_list(text: str) -> list[str]:
-    """The texts of strategies that are joined by commas: a part with an equals sign is an option of the one before."""
+    """The strategies in a list joined by commas; a piece with an equals sign is an option of the strategy before it."""
     found: list[str] = []
     for part in text.split(","):
         if "=" in part and found:

@@ -1,6 +1,6 @@
-"""`plan:CODE`: a choice of its own for each part of the network, one letter each, from the images up.
+"""`plan:CODE`: a choice for each part of the network, one letter each, from the images up.
 
-The letters are those of CHOICES; in upper case the block runs again in the backward pass. The classifier always trains.
+The letters are in CHOICES; in upper case the block runs again in the backward pass. The classifier always trains.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ._registry import strategy
 
 @strategy(PLAN, "a choice for each part of the network: `costmodel plan` finds the best ones", code=True)
 def plan(graph: Graph, code: str | None) -> Graph:
-    check(code, graph)
-    parts, choices = parts_of(graph), choices_of(code)
+    letters = check(code, graph)
+    parts, choices = parts_of(graph), choices_of(letters)
     of_node = {
         node.name: choice
         for part, choice in zip(parts, choices)
@@ -36,5 +36,5 @@ def plan(graph: Graph, code: str | None) -> Graph:
         scopes = [part.name for part, chosen in zip(parts, choices) if chosen is choice]
         if choice.edit and scopes:
             planned = choice.edit(planned, scopes)
-    again = tuple(part.name for part, letter in zip(parts, code) if is_checkpointed(letter))
+    again = tuple(part.name for part, letter in zip(parts, letters) if is_checkpointed(letter))
     return replace(planned, checkpointed=again)

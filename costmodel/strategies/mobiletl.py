@@ -1,8 +1,8 @@
 """`mobiletl:K`: as `blocks:K`, but cheaper in the trained blocks (Chiang, Frumkin, Liang, Marculescu, AAAI 2023).
 
-In each trained block every norm but the last trains only its shift, on frozen statistics, so that its input is not
-needed; every activation outside squeeze-and-excite passes the gradient where its input was >= 0, so that a bit per
-element is needed at most. The block's last norm, squeeze-and-excite, the head and the classifier train as usual.
+In each trained block every norm but the last trains only its shift, on frozen statistics, so its input is not needed.
+Every activation outside squeeze-and-excite passes the gradient where its input was >= 0, so at most a bit per element
+is needed. The block's last norm, squeeze-and-excite, the head and the classifier train as usual.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .blocks import last_blocks
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:
-    """Reader of an option that is one of a few words."""
+    """Parser of an option with a few allowed words."""
 
     def read(text: str) -> str:
         if text not in allowed:
@@ -33,5 +33,5 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     options={"norm": one_of("shift", "full"), "act": one_of("signed", "exact")},
 )
 def mobiletl(graph: Graph, blocks: int, norm: str = "shift", act: str = "signed") -> Graph:
-    """norm=full leaves the norms as in `blocks:K`, act=exact the activations: the method's two halves alone."""
+    """norm=full leaves the norms as in `blocks:K`, act=exact the activations; each gives one half of the method."""
     return lighter(last_blocks(graph, blocks=blocks), graph.blocks[-blocks:], norm, act)

@@ -1,4 +1,4 @@
-"""What fits a budget: yes or no, and the largest batch, resolution or number of blocks that does."""
+"""Finds whether a step fits a budget, and the largest batch, resolution or number of blocks that fits."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ LARGEST_TRIED = 2**24
 
 
 class Fit(NamedTuple):
-    """The largest value of an axis whose peak fits into a budget; None, with the least one's estimate, if none does."""
+    """The largest value of an axis whose peak fits into a budget, with its estimate.
+
+    If no value fits: None, with the estimate of the smallest value.
+    """
 
     value: int | None
     estimate: Estimate
 
 
 def check_budget(priced: Estimate, budget: int) -> None:
-    """Raise CostmodelError where the budget does not even hold the parameters and buffers."""
+    """Raise CostmodelError if the budget, in bytes, does not even hold the parameters and buffers."""
     memory = priced.memory_bytes
     least = memory["parameters"] + memory["buffers"]
     if budget < least:
@@ -35,10 +38,11 @@ def check_budget(priced: Estimate, budget: int) -> None:
 
 
 def largest(network: Network, axis: str, budget: int, strategy: str, **request: Any) -> Fit:
-    """The largest batch, resolution or K (`axis`) with which a step of a strategy peaks within `budget` bytes.
+    """The largest batch, resolution or number of blocks K with which a step of a strategy peaks within `budget` bytes.
 
-    That value fits and the next one does not. request: further arguments of `costmodel.estimate`. Raises
-    CostmodelError for an unknown axis, or `blocks` with a strategy that has none.
+    axis: one of AXES. The value fits and the next one does not. request: further arguments of `costmodel.estimate`.
+    Raises CostmodelError for an unknown axis, for `blocks` with a strategy that takes no number of blocks, and for a
+    budget below the parameters and buffers.
     """
     if axis not in AXES:
         raise unknown("axis", axis, AXES)
@@ -48,10 +52,10 @@ def largest(network: Network, axis: str, budget: int, strategy: str, **request: 
             has = ", ".join(s.name for s in STRATEGIES.values() if s.takes_blocks)
             raise CostmodelError(f"strategy {strategy!r} has no number of blocks to maximise; allowed: {has}")
 
-        def price(k: int) -> Estimate:
+        def with_blocks(k: int) -> Estimate:
             return estimate(network, str(text.with_argument(k)), **request)
 
-        return _last_fit(price, budget, 1, len(network.graph.blocks))
+        return _last_fit(with_blocks, budget, 1, len(network.graph.blocks))
 
     def price(value: int) -> Estimate:
         return estimate(network, strategy, **{**request, axis: value})
@@ -60,12 +64,12 @@ def largest(network: Network, axis: str, budget: int, strategy: str, **request: 
 
 
 def _least(price: Callable[[int], Estimate]) -> int:
-    """The smallest value that the network can run with at all: below it a layer has no output."""
+    """The smallest value with which the network runs; below it a layer has no output."""
     low, high = 0, 1
     while not _runs(price, high):
         low, high = high, 2 * high
         if high > 4096:
-            price(high)  # says what is wrong
+            price(high)  # raises the error that says what is wrong
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if _runs(price, middle) else (middle, high)
@@ -81,7 +85,7 @@ def _runs(price: Callable[[int], Estimate], value: int) -> bool:
 
 
 def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int) -> Fit:
-    """The largest value from `low` to `most` that fits, where memory grows with the value."""
+    """The largest value from `low` to `most` that fits, if memory grows with the value."""
     fits = price(low)
     if fits.peak_bytes > budget:
         check_budget(fits, budget)
@@ -97,8 +101,8 @@ def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int
         return Fit(low, fits)
     high, beyond = value, tried
     while high - low > 1:
-        # Where the levels are affine in the value the crossing is the answer, and its neighbour the proof. Elsewhere
-        # (a resolution: its square) the middle closes in as fast as either.
+        # If the levels are affine in the value, the crossing is the answer and its neighbour the proof. Otherwise (they
+        # grow with the square of the resolution) bisection closes in just as fast.
         for probe in (lambda: _crossing(low, fits, high, beyond, budget), lambda: low + 1, lambda: (low + high) // 2):
             value = min(max(probe(), low + 1), high - 1)
             if not low < value < high:
@@ -112,7 +116,7 @@ def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int
 
 
 def _crossing(low: int, fits: Estimate, high: int, beyond: Estimate, budget: int) -> int:
-    """The largest value at which no event's level exceeds the budget, were each level a line through its two ends."""
+    """The largest value at which no event's level exceeds the budget, if each level is a line through its two ends."""
     if len(fits.levels) != len(beyond.levels):
         return (low + high) // 2
     ends = zip(fits.levels.tolist(), beyond.levels.tolist())

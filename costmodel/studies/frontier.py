@@ -1,4 +1,7 @@
-"""The Pareto frontier: the points that no other one dominates, being as good in every objective and better in one."""
+"""The Pareto frontier: the points that no other point dominates.
+
+A point dominates another if it is at least as good in every objective and better in one.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,26 @@ import numpy as np
 
 from ..errors import CostmodelError
 
-CHUNK = 512  # points that are compared at once
+CHUNK = 512  # points compared at once
 
 
 def frontier(values: Sequence[np.ndarray], less: Sequence[bool]) -> np.ndarray:
-    """Which points are on the frontier of two or three objectives: bools, shape (points,).
+    """Whether each point is on the frontier of two or three objectives: bools, shape (points,).
 
-    values: for each objective one number per point; less: whether less of it is better. A point is left out if another
-    is at least as good in every objective and better in one; of equal points all are on the frontier or none. Exact, in
-    O(n log n) for two objectives. Raises CostmodelError for another number of objectives.
+    values: for each objective an array of one number per point; less: for each objective, whether less is better. Of
+    equal points, all are on the frontier or none. Exact, in O(n log n) for two objectives. Raises CostmodelError for
+    another number of objectives.
     """
     if len(values) not in (2, 3):
         raise CostmodelError(f"{len(values)} objectives; allowed: two or three")
-    # Numbers are replaced by their ranks, the best being 0: exact whatever their types.
+    # Numbers are replaced by their ranks, with 0 the best: exact for every type of number.
     ranks = [np.unique(np.asarray(value), return_inverse=True)[1].reshape(-1) for value in values]
     ranks = [rank if small else rank.max(initial=0) - rank for rank, small in zip(ranks, less)]
     order = np.lexsort(ranks[::-1])
     points = np.stack(ranks, axis=1)[order]
     if not len(points):
         return np.zeros(0, dtype=bool)
-    new = np.append(True, np.any(points[1:] != points[:-1], axis=1))  # the first of equal points
+    new = np.append(True, np.any(points[1:] != points[:-1], axis=1))  # the first of each run of equal points
     best = (_of_two if len(values) == 2 else _of_three)(points[new])
     found = np.empty(len(points), dtype=bool)
     found[order] = best[np.cumsum(new) - 1]
@@ -36,14 +39,17 @@ def frontier(values: Sequence[np.ndarray], less: Sequence[bool]) -> np.ndarray:
 
 
 def _of_two(points: np.ndarray) -> np.ndarray:
-    """For distinct points in ascending order: only an earlier one can be as good, and is where its second is."""
+    """Whether each of these distinct points, sorted in ascending order, is on the frontier of two objectives.
+
+    Only an earlier point can dominate a point, and it does unless its second objective is greater.
+    """
     second = points[:, 1]
     before = np.minimum.accumulate(np.append(second.max() + 1, second[:-1]))
     return second < before
 
 
 def _of_three(points: np.ndarray) -> np.ndarray:
-    """The same, with a staircase of the least third objective of earlier points by their second."""
+    """The same for three objectives. A staircase holds the least third objective of earlier points by their second."""
     seconds: list[int] = []  # ascending, with descending thirds
     thirds: list[int] = []
     best = np.empty(len(points), dtype=bool)
@@ -60,7 +66,7 @@ def _of_three(points: np.ndarray) -> np.ndarray:
 
 
 def undominated(points: np.ndarray) -> np.ndarray:
-    """Numbers of the points (rows) that no other one dominates, where less is better; of equal points the first."""
+    """Indices of the points (rows) that no other point dominates, where less is better; of equal points the first."""
     if not len(points):
         return np.zeros(0, dtype=np.intp)
     varying = np.flatnonzero((points != points[0]).any(axis=0))
@@ -75,14 +81,14 @@ def undominated(points: np.ndarray) -> np.ndarray:
         return order[:1]
     starts = np.flatnonzero(np.append(True, columns[1:, 0] > columns[:-1, 0]))
     if columns.shape[1] > 2 and len(starts) > 1 and _falls(columns, starts):
-        # Only points with the same first number can beat each other.
+        # Only points with equal first numbers can dominate each other.
         groups = zip(starts, np.append(starts[1:], len(columns)))
         found = [order[a:b] if b - a == 1 else order[a:b][undominated(columns[a:b, 1:])] for a, b in groups]
         return np.concatenate(found)
     if columns.shape[1] == 2:
         second = columns[:, 1]
         return order[second < np.minimum.accumulate(np.append(second[0] + 1, second[:-1]))]
-    # In this order a point can only be beaten by an earlier one.
+    # In this order only an earlier point can dominate a point.
     best = np.empty((0, columns.shape[1]), dtype=columns.dtype)
     kept: list[np.ndarray] = []
     for start in range(0, len(columns), CHUNK):
@@ -96,15 +102,15 @@ def undominated(points: np.ndarray) -> np.ndarray:
 
 
 def _falls(columns: np.ndarray, starts: np.ndarray) -> bool:
-    """Whether some column falls wherever the first one rises; starts: where it does."""
+    """Whether some column falls wherever the first one rises. starts: the rows where the first column rises."""
     lowest, highest = (reduce(columns[:, 1:], starts) for reduce in (np.minimum.reduceat, np.maximum.reduceat))
     return bool((highest[1:] < lowest[:-1]).all(axis=0).any())
 
 
 def _beaten(points: np.ndarray, others: np.ndarray, strictly_before: bool = False) -> np.ndarray:
-    """Which points have another one that is as small in every column.
+    """Whether each point has one among the others that is at most as large in every column.
 
-    strictly_before: an earlier one of the same list.
+    strictly_before: others are the same points, and only earlier ones count.
     """
     if not len(points) or not len(others):
         return np.zeros(len(points), dtype=bool)
@@ -113,4 +119,5 @@ def _beaten(points: np.ndarray, others: np.ndarray, strictly_before: bool = Fals
         beats &= others[None, :, k] <= points[:, None, k]
     if strictly_before:
         beats = np.tril(beats, -1)
-    return beats.any(axis=1)
+    found: np.ndarray = np.any(beats, axis=1)
+    return found

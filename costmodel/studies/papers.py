@@ -1,4 +1,4 @@
-"""Published numbers, and what the papers' own conventions make of the same networks (specs/papers/*.yaml)."""
+"""Published numbers, and the same numbers computed by the papers' own conventions (specs/papers/*.yaml)."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ QUANTITIES: dict[str, Callable[[Estimate], int]] = {
 
 
 class Claim(NamedTuple):
-    """A published number, and what reproduces it.
+    """A published number, and the request that reproduces it.
 
-    published: in `unit` (MB, KiB, MFLOP or, of what is less than with the strategy `against`, %); tolerance in the same
-    unit; because: its reason. exact: what the paper's own arithmetic gives, in bytes, where that is known. quantity: a
-    name of QUANTITIES, of one block of the network where `block` names one. pending: why nothing is computed yet.
+    published: the number, in `unit`: a name of UNITS; % is the saving relative to the strategy `against`. tolerance: in
+    the same unit; because: the reason for it. exact: the result of the paper's own arithmetic in bytes, if known.
+    quantity: a name of QUANTITIES, of a single block if `block` names one. pending: why nothing is computed yet.
     """
 
     paper: str
@@ -80,25 +80,25 @@ class Claim(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A claim and the number computed for it, in bytes, FLOPs or percent; None where it is pending."""
+    """A claim and the number computed for it, in bytes, FLOPs or percent; None if the claim is pending."""
 
     claim: Claim
     computed: int | float | None
 
     @property
     def in_unit(self) -> float | None:
-        """The number computed in the claim's unit."""
+        """The computed number, in the claim's unit."""
         return None if self.computed is None else self.computed / UNITS[self.claim.unit]
 
     @property
     def difference(self) -> float | None:
         """Computed minus published, in the claim's unit."""
-        return None if self.computed is None else self.in_unit - self.claim.published
+        return None if self.in_unit is None else self.in_unit - self.claim.published
 
     @property
     def holds(self) -> bool:
-        """Whether the difference is within the tolerance, and the number the exact one where that is known."""
-        if self.computed is None:
+        """Whether the difference is within the tolerance, and the number equals the exact one if that is known."""
+        if self.difference is None:
             return True
         within = abs(self.difference) <= self.claim.tolerance
         return within and self.claim.exact in (None, self.computed)
@@ -106,7 +106,7 @@ class Result(NamedTuple):
 
 @lru_cache(maxsize=1)
 def claims() -> Sequence[Claim]:
-    """Every claim of the shipped files, in order. Raises CostmodelError for a file that does not fit."""
+    """Every claim of the shipped files, in order. Raises CostmodelError for a malformed file."""
     return tuple(
         claim
         for name in shipped_names("papers")
@@ -115,7 +115,7 @@ def claims() -> Sequence[Claim]:
 
 
 def claims_of(document: Block) -> list[Claim]:
-    """The claims of one file. What a table says holds for its claims, unless they say otherwise."""
+    """The claims of one file. A table's keys are defaults for its claims. Raises CostmodelError."""
     paper = read(document, PAPER)
     found = []
     for i, table in enumerate(paper["tables"]):
@@ -150,7 +150,7 @@ def _claim(row: Block, paper: str, source: str) -> Claim:
 
 
 def _tolerance(row: Block, value: int | float | str, published: float) -> float:
-    """A number in the claim's unit, or "N %" of what is published."""
+    """A tolerance in the claim's unit, from a number in that unit or from "N %" of the published number."""
     if not isinstance(value, str):
         return value
     share = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *%", value)
@@ -160,7 +160,7 @@ def _tolerance(row: Block, value: int | float | str, published: float) -> float:
 
 
 def compute(claim: Claim) -> Result:
-    """The number that the model gives for a claim."""
+    """The number that costmodel computes for a claim. Raises CostmodelError."""
     if claim.pending:
         return Result(claim, None)
     value = _quantity(claim, claim.strategy)

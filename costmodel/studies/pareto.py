@@ -1,4 +1,4 @@
-"""Which rows of a table are on its Pareto frontier: the objectives, and the accuracy that is joined to them."""
+"""Finds the rows of a table that are on its Pareto frontier, and joins accuracies to a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AXES = ("strategy", "batch", "resolution")
 
 
 class Objective(NamedTuple):
-    """A column, and whether less of it is better."""
+    """An objective: a column, and whether less of it is better."""
 
     column: str
     less: bool
@@ -29,7 +29,10 @@ WITH_ACCURACY = (Objective("peak_bytes", True), Objective("accuracy", False))
 
 
 def choose(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> np.ndarray:
-    """Which rows of a table are on its frontier. Raises CostmodelError for an unknown column or one with a blank."""
+    """Whether each row of a table is on its frontier: bools, shape (rows,).
+
+    Raises CostmodelError for an unknown column, or one with a blank or a text.
+    """
     values = []
     for name, _ in objectives:
         if name not in columns:
@@ -44,7 +47,7 @@ def choose(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> np
 
 
 def with_step_flops(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """The columns, and step_flops: those of the forward and the backward pass."""
+    """The columns, with step_flops added: FLOPs of the forward and the backward pass together."""
     if "step_flops" in columns or not {"forward_flops", "backward_flops"} <= columns.keys():
         return columns
     both = zip(columns["forward_flops"], columns["backward_flops"])
@@ -52,9 +55,10 @@ def with_step_flops(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def join_accuracy(columns: dict[str, list[Any]], path: str) -> dict[str, list[Any]]:
-    """The columns with the accuracy of each row's strategy, from a CSV file with the columns strategy and accuracy.
+    """The columns, with the accuracy of each row's strategy added.
 
-    Raises CostmodelError where a strategy of either is missing from the other or stands there twice.
+    path: a CSV file with the columns strategy and accuracy. Raises CostmodelError if a strategy of the table or the
+    file is missing from the other one, or if the file has a strategy twice.
     """
     table = read_table(path)
     if not {"strategy", "accuracy"} <= table.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..sizes.size import where
@@ -11,6 +12,7 @@ from .target import THREADS, ConvolutionKernels, Target, device
 
 
 @device("none")
+@dataclass(frozen=True)
 class Bare(Target):
     """The tensors that PyTorch's dispatcher sees. With several threads there may be more of them on a CPU: a gradient
     that nobody asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from .onednn import THRESHOLDS, ConvolutionScratch
@@ -13,6 +14,7 @@ ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels 
 
 
 @device("cpu")
+@dataclass(frozen=True)
 class Cpu(Target):
     """A CPU with an instruction set, and a number of threads; its kernels depend on both."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from .target import CHANNELS_LAST, Target, device
 
 
 @device("cuda")
+@dataclass(frozen=True)
 class Cuda(Target):
     """A GPU with PyTorch's caching allocator (c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize)."""
 

@@ -1,7 +1,7 @@
-"""How tensors lie in memory, in networks that mix memory formats: permuted maps, slices, and what follows from them.
+"""The order of a tensor's axes in memory: contiguous, channels_last, permuted, or cut out of a larger tensor.
 
-A torch function that wants its operand otherwise copies it. Where something is copied follows from the order of the
-axes alone, so it is found once per graph: forward from op to op (Op.layout), then backward (Op.gradient_layout).
+A torch function that needs its operand in another order copies it, so the order decides where copies are made.
+graph/memory_formats.py finds the order of every value and gradient of a graph.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from ..sizes.size import Shape, Size, where
 
 
 class MemoryOrder(NamedTuple):
-    """The axes from the one with the largest stride to the one with the smallest.
+    """The axes of a tensor, from the largest stride to the smallest.
 
-    outside: of a part of a larger tensor, the axes between whose steps something lies that is no part of it.
+    outside: for a slice of a larger tensor, the axes along which consecutive elements have foreign data between them.
     """
 
     order: tuple[int, ...]
@@ -27,28 +27,28 @@ CHANNELS_LAST = MemoryOrder((0, 2, 3, 1))
 
 @cache
 def contiguous(axes: int) -> MemoryOrder:
-    """That of a new tensor of so many axes."""
+    """Order of a newly allocated tensor with `axes` axes."""
     return MemoryOrder(tuple(range(axes)))
 
 
 def dense(layout: MemoryOrder) -> MemoryOrder:
-    """That of an elementwise result: its operand's, without what lies between."""
+    """Order of an elementwise result: its operand's, without gaps."""
     return MemoryOrder(layout.order)
 
 
 def of_images(layout: MemoryOrder) -> MemoryOrder:
-    """That of a function's result that knows two formats: channels_last if its input is (suggest_memory_format)."""
+    """Order of an image function's result: channels_last if its input is, else contiguous (suggest_memory_format)."""
     return CHANNELS_LAST if layout.order == CHANNELS_LAST.order else contiguous(len(layout.order))
 
 
 def around(layout: MemoryOrder, axis: int) -> MemoryOrder:
-    """That of a part which is cut out along an axis."""
+    """Order of a slice along an axis."""
     outer = layout.order[: layout.order.index(axis)]
     return MemoryOrder(layout.order, tuple(sorted({*layout.outside, *outer})))
 
 
 def differs(layout: MemoryOrder, shape: Shape, order: tuple[int, ...]) -> Any:
-    """Whether a tensor does not lie in this order; axes of size 1 lie anywhere."""
+    """Whether a tensor is not in this order. Axes of size 1 do not count."""
     place = {axis: i for i, axis in enumerate(order)}
     found: Any = False
     for i, a in enumerate(layout.order):
@@ -61,5 +61,5 @@ def differs(layout: MemoryOrder, shape: Shape, order: tuple[int, ...]) -> Any:
 
 
 def copy_of(layout: MemoryOrder, shape: Shape, order: tuple[int, ...], nbytes: Size) -> Size:
-    """Bytes of the copy that brings a tensor into this order, 0 where it lies so."""
+    """Bytes of the copy that brings a tensor into this order; 0 if it is in it already."""
     return where(differs(layout, shape, order), nbytes, 0)

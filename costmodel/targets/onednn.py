@@ -1,15 +1,15 @@
 """What PyTorch's convolution allocates on a CPU beside its results: copies in other memory formats, and scratch.
 
-Nothing here needs torch: it is facts about it, each with its reason. Most convolutions run in oneDNN, some small ones
-in PyTorch's own loops. oneDNN's vectors hold 16 channels with AVX512, 8 with AVX2. From contiguous tensors it copies
-images and weights into blocks of so many channels, padded, and copies the result back; channels_last images it takes
-as they are, and copies the weights only. Sizes may be arrays; channels, kernels and the target are plain numbers.
+This file states facts about torch, each with its reason, and does not import it. Most convolutions run in oneDNN, some
+small ones in PyTorch's own loops. oneDNN's vectors hold 16 channels with AVX512, 8 with AVX2. It copies contiguous
+images and weights into blocks of 16 or 8 channels, padded, and copies the result back. It reads channels_last images
+in place and copies only the weights. Sizes may be arrays; channels, kernels and the target are plain numbers.
 
 Checked against the allocator's events in real calls (torch 2.13, oneDNN 3.12). Of 7991 calls of all convolutions of
-nine networks it is exact to the byte in 7991 with one thread or with AVX2, 7988 with two threads, 7970 with four; with
-channels_last in 95 of 100 (all, with one thread). What is not exact is marked "estimated": where oneDNN searches for
-the fastest among ways that differ little. tests/targets/test_onednn.py holds the bounds, and
-tests/pytorch/test_peaks.py those of steps.
+nine networks the model is exact to the byte in 7991 with one thread or with AVX2, 7988 with two threads, 7970 with
+four; with channels_last in 95 of 100 (with one thread in all). What is not exact is marked "estimated": there oneDNN
+searches for the fastest of several ways that differ little. tests/targets/test_onednn.py holds the bounds for single
+calls, tests/pytorch/test_peaks.py those for steps.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ from .onednn_scratch import (
 from .setting import Setting
 
 THRESHOLDS = (2, 16)  # numbers of images from which on in_onednn follows other rules
-CACHE = 2**20  # of a core, as on the machine of the measurements: only rare kernels look at it
+CACHE = 2**20  # cache of a core on the machine of the measurements; only rare kernels depend on it
 
 
 class Kernel(NamedTuple):
-    """What one of oneDNN's kernels needs.
+    """What one of oneDNN's kernels allocates.
 
-    x, y: channels of its copies of the images, 0 where it takes the caller's own. weight: bytes of its copy of the
-    weights. scratch: bytes. more: scratch that depends on sizes. again: PyTorch copies the result once more.
-    least, small: `small` runs instead where the input's height is below `least`; forward: the output's width.
+    x, y: channels of its copies of the input and the output, 0 where it uses the caller's tensor. weight: bytes of its
+    copy of the weights. scratch: bytes of fixed scratch. more: scratch that depends on sizes. again: PyTorch copies the
+    result once more. least, small: `small` runs instead if the input's height (in the forward pass the output's width)
+    is below `least`.
     """
 
     x: int = 0
@@ -58,7 +59,7 @@ class Kernel(NamedTuple):
     small: Kernel | None = None
 
     def bytes(self, x: Size, y: Size, sizes: Sizes) -> Size:
-        """All of it, given the bytes of one channel of input and output."""
+        """Bytes of all copies and scratch. x, y: bytes of one channel of the input and the output."""
         total = self.x * x + self.y * y + (self.weight + self.scratch)
         return total + self.more(sizes) if self.more else total
 
@@ -72,16 +73,16 @@ class Facts:
         self.threads, self.flat, self.lanes = setting.target.threads, setting.channels_last, lanes
         self.conv = conv
         self.inputs, self.outputs, self.groups = conv.in_channels, conv.out_channels, conv.groups
-        self.c, self.k = self.inputs // self.groups, self.outputs // self.groups  # of one group
+        self.c, self.k = self.inputs // self.groups, self.outputs // self.groups  # channels of one group
         self.kernel, self.stride, self.padding = conv.kernel, conv.stride, conv.padding
         self.reach = tuple(d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel))
         self.area = self.kernel[0] * self.kernel[1]
         self.strided, self.dilated = conv.stride != (1, 1), conv.dilation != (1, 1)
         self.depthwise = self.groups > 1 and self.c == self.k == 1
         self.pixelwise = self.area == 1 and conv.padding == (0, 0)
-        self.product = self.pixelwise and self.groups == 1  # of two matrices
-        self.picked = self.product and self.strided  # of some pixels only
-        self.outside = any(p >= r for p, r in zip(self.padding, self.reach))  # some outputs read padding only
+        self.product = self.pixelwise and self.groups == 1  # a product of two matrices
+        self.picked = self.product and self.strided  # a product that reads only some pixels
+        self.outside = any(p >= r for p, r in zip(self.padding, self.reach))  # some outputs read only padding
         self.bias, self.demanded = conv.bias, setting.demanded
         self.weights = item * self.outputs * self.c * self.area
         self.biases = item * self.outputs if "bias" in setting.demanded else 0
@@ -89,17 +90,17 @@ class Facts:
 
 
 class ConvolutionScratch(Facts):
-    """The scratch of one convolution in one setting. What depends on no size is worked out here, once."""
+    """The scratch of one convolution in one setting. What does not depend on sizes is computed on construction."""
 
     def __init__(self, conv: Any, setting: Setting, lanes: int) -> None:
         super().__init__(conv, setting, lanes)
         self.forward = self.forward_kernel()
         self.input = self.input_kernel() if "x" in setting.demanded else None
-        # oneDNN makes the weights' gradient also where the bias's alone is wanted.
+        # oneDNN computes the weights' gradient even if only the bias's is demanded.
         self.weight = self.weight_kernel() if self.kept else None
 
     def __call__(self, y: Shape, x: Shape) -> tuple[Size, Size]:
-        """Bytes beyond the results at the highest, in the forward and in the backward pass."""
+        """Peak bytes beyond the results, in the forward and in the backward pass. y, x: shapes of output and input."""
         n, _, h, w = x
         sizes = (n, h, w, y[2], y[3])
         x, y = self.item * n * h * w, self.item * n * y[2] * y[3]
@@ -113,7 +114,7 @@ class ConvolutionScratch(Facts):
                 backward = where(h < self.weight.least, self.weight_level(self.weight.small, x, y, sizes), backward)
             backward = backward - self.kept
         if self.input:
-            # The input's gradient is made first, and lives on while the weights' is made.
+            # The input's gradient is computed first, and is alive while the weights' is computed.
             first = self.input_level(self.input, x, y, sizes) - self.inputs * x - self.kept
             backward = maximum(first, backward) if self.weight else first
         used = in_onednn(self.conv, self.threads, n, h * w)
@@ -123,17 +124,17 @@ class ConvolutionScratch(Facts):
         gathers = "weight" in self.demanded or self.dilated and "x" in self.demanded
         return where(used, forward, columns), where(used, backward, columns if gathers else 0)
 
-    # What a call takes at its highest.
+    # Peak bytes of a call.
 
     def loops(self, sizes: Sizes) -> Size:
-        """PyTorch's own loops gather the inputs of every output position; dilated ones go image by image."""
+        """Bytes of the columns in PyTorch's own loops: the inputs of every output position, per image if dilated."""
         columns = self.gathered() * sizes[3] * sizes[4]
         return columns if self.dilated else columns * sizes[0]
 
     def forward_level(self, kernel: Kernel, x: Size, y: Size, sizes: Sizes) -> Size:
         if self.flat:
             return kernel.bytes(x, y, sizes)
-        # Everything else is let go before the result is copied out of its blocks.
+        # Everything else is freed before the result is copied out of its blocks.
         return maximum(kernel.bytes(x, y, sizes) - self.outputs * y, kernel.y * y)
 
     def input_level(self, kernel: Kernel, x: Size, y: Size, sizes: Sizes) -> Size:
@@ -143,43 +144,43 @@ class ConvolutionScratch(Facts):
         return maximum(kernel.bytes(x, y, sizes), (kernel.x + results) * x)
 
     def weight_level(self, kernel: Kernel, x: Size, y: Size, sizes: Sizes) -> Size:
-        # Both gradients are made in the kernel's format and then copied; channels_last weights twice.
+        # Both gradients are computed in the kernel's format and then copied, channels_last weights twice.
         results = kernel.weight + 2 * self.biases + (2 if self.flat else 1) * self.weights
         return maximum(kernel.bytes(x, y, sizes) + self.biases, results)
 
     # Bytes of weights and buffers.
 
     def padded(self, outputs: int, inputs: int) -> int:
-        """Weights with each group's channels padded to multiples of these."""
+        """Bytes of the weights, with each group's channels padded to multiples of `outputs` and `inputs`."""
         return self.item * self.groups * up(self.k, outputs) * up(self.c, inputs) * self.area
 
     def vectors(self) -> int:
-        """Weights of a depthwise convolution, one channel in each place of a vector."""
+        """Bytes of a depthwise convolution's weights, with one channel in each lane of a vector."""
         return self.item * up(self.outputs, self.lanes) * self.area
 
     def narrow(self) -> int:
-        """Weights of groups with few channels, in channels_last."""
+        """Bytes of the weights of groups with few channels, in channels_last."""
         few = self.lanes == 16 > max(self.c, self.k)
         block = next((b for b in (8, 4) if few and self.c % b == self.k % b == 0), self.lanes)
         return self.padded(block, block)
 
     def block(self) -> int:
-        """Channels to a block: dense images are padded, each group must fit. 0: it does not."""
+        """Channels in a block. Without groups they are padded; with groups each must fill its blocks. 0: none fits."""
         if self.groups == 1:
             return self.lanes
         allowed = (16, 8, 4) if self.lanes == 16 else (8,)
         return next((b for b in allowed if self.c % b == self.k % b == 0), 0)
 
     def blocked(self, block: int) -> tuple[int, int]:
-        """Channels of the copies of both images; channels_last images are not copied."""
+        """Channels of the copies of input and output; channels_last tensors are not copied."""
         return (0, 0) if self.flat else (up(self.inputs, block), up(self.outputs, block))
 
     def lists(self) -> int:
-        """Each thread's list of the operands of products, of 40 bytes each in whole pages."""
+        """Bytes of the threads' lists of a product's operands: entries of 40 bytes, in whole pages."""
         return self.threads * up(PAGE, 40) + PAGE
 
     def gathered(self) -> int:
-        """Columns for each output position of one image; a plain product needs none."""
+        """Bytes of the columns for one output position; a plain product needs none."""
         return 0 if self.pixelwise and not self.strided else self.item * self.c * self.area
 
     def gather(self, most: int = 2**62) -> More:
@@ -199,7 +200,7 @@ class ConvolutionScratch(Facts):
         columns = Kernel(y=self.outputs, more=self.gather(most=CACHE))  # estimated
         if self.outside or not (block or self.depthwise):
             return columns
-        # The kernels treat the left padding in one go, which must not be wider than the output.
+        # The kernels handle the left padding in one step, and it must not be wider than the output.
         small = {"least": self.padding[1], "small": columns} if self.padding[1] > 1 else {}
         x, y = self.blocked(lanes if self.depthwise else block)
         ragged = self.bias and self.outputs % lanes and (self.depthwise or self.groups == 1)
@@ -208,17 +209,16 @@ class ConvolutionScratch(Facts):
             return Kernel(x, y, self.vectors(), bias, **small)
         if self.product:
             copy = self.threads * self.item * x
-            return Kernel(
-                x, y, self.padded(block, block), bias, partial(picked_pixels, self, copy) if self.picked else None
-            )
-        if self.groups == 1 and self.inputs < lanes:  # so few channels, an image's, are read where they are
+            more = partial(picked_pixels, self, copy) if self.picked else None
+            return Kernel(x, y, self.padded(block, block), bias, more)
+        if self.groups == 1 and self.inputs < lanes:  # as few channels as an image has are read in place
             return Kernel(0, y, self.padded(lanes, 1), bias, **small)
         return Kernel(x, y, self.padded(block, block), bias, **small)
 
     def input_kernel(self) -> Kernel:
         lanes, block = self.lanes, self.block()
         if self.strided and not self.dilated and (self.groups == 1 or self.k > lanes):
-            # Channels innermost, whatever the caller's format. Estimated: weights may be padded further, to 64 inputs.
+            # Channels are innermost in any format. Estimated: the weights may be padded further, to 64 inputs.
             weight, more = self.padded(1, lanes), partial(strided_copies, self)
             if self.flat:
                 return Kernel(weight=weight, more=more)
@@ -236,13 +236,14 @@ class ConvolutionScratch(Facts):
     def weight_kernel(self) -> Kernel:
         lanes, threads, bias = self.lanes, self.threads, "bias" in self.demanded
         (kh, kw), (ph, pw), (sh, sw) = self.kernel, self.padding, self.stride
-        # Sums of weights that each thread keeps are booked with their bytes for their number, four times too much.
+        # oneDNN books each thread's sums of the weights with their bytes as their number: four times too much.
         image = self.item * self.c if self.flat else 0
+        more: More | None
         more = partial(gather_and_sum, self.threads, self.groups > 2, self.gathered(), self.item * self.weights, image)
         columns = Kernel(weight=self.weights, more=more)
         if self.depthwise and not self.dilated and sw <= kw <= 3 and ph <= min(kh // 2, 1) and pw <= kw // 2:
             own = self.vectors() + self.item * bias * (self.outputs if self.flat else up(self.outputs, lanes))
-            # Contiguous images are shared only where there are fewer blocks of channels than threads.
+            # Threads share contiguous images only if there are fewer blocks of channels than threads.
             sharing = threads if self.flat else threads // min(threads, -(-self.outputs // lanes))
             parts = max(1, self.outputs // (4 * lanes)) if self.flat else 0
             more = partial(depthwise_sums, own, BOOKED * (1 + bias), sharing, parts) if sharing > 1 else None
@@ -251,7 +252,7 @@ class ConvolutionScratch(Facts):
             return self.summing(lanes, first=False)
         if self.dilated and self.strided or self.outside:
             return columns
-        # In channels_last it takes depthwise weights too, and pads every one to a block of 16x16 (8x8).
+        # In channels_last this kernel takes depthwise weights too, and pads each to a block of 16x16 (8x8).
         first = self.groups == 1 and self.inputs < 16
         fits = self.flat or self.inputs <= 3 or not first and self.block() == 16
         if lanes == 16 and fits and ph <= self.reach[0] // 2:
@@ -261,16 +262,16 @@ class ConvolutionScratch(Facts):
         return self.summing(8, self.c == 3)._replace(least=kh, small=columns)
 
     def summing(self, block: int, first: bool) -> Kernel:
-        """The kernels of the weight gradient that sum up blocks. first: the image's few channels are one block."""
+        """The kernels of the weight gradient that sum up blocks. first: the few channels of an image are one block."""
         x, y = self.blocked(block)
         weight = self.padded(block, 1 if first else block)
         bias = self.item * self.groups * up(self.k, block) + BOOKED if self.biases and self.k % block else 0
         return Kernel(0 if first else x, y, weight, bias, self.sums(block, weight, self.c if first else block))
 
     def sums(self, block: int, weight: int, width: int) -> More | None:
-        """How threads share the work: where they share images, they keep sums of their own.
+        """Bytes of the threads' own sums: threads that share images each keep their own. None: there are no such sums.
 
-        With AVX512 a thread sums up all weights, with AVX2 a part of them; the bias's gradient is always in parts.
+        With AVX512 a thread sums up all weights, with AVX2 a part of them; the bias's gradient is always split.
         """
         if self.threads == 1 and not self.picked:
             return None
@@ -295,13 +296,13 @@ class ConvolutionScratch(Facts):
 
 
 def in_onednn(conv: Any, threads: int, n: Size, pixels: Size) -> Any:
-    """Whether a convolution of n images runs there. ATen/native/Convolution.cpp: use_mkldnn.
+    """Whether a convolution of n images runs in oneDNN (ATen/native/Convolution.cpp: use_mkldnn).
 
-    Small single images do not, nor do products on one thread. (Grouped ones loop over groups then: not modelled.)
+    Small single images do not, nor do products on one thread. (Grouped products then loop over groups: not modelled.)
     """
     area = conv.kernel[0] * conv.kernel[1]
     busy = threads > 1 or area > 1 or max(*conv.stride, *conv.dilation) > 1 or (n >= 16)
     if conv.groups > 1 or min(conv.kernel) > 3:
         return busy
-    large = n * conv.in_channels * pixels > where(n > 1, 0, 20480)  # several images always are
+    large = n * conv.in_channels * pixels > where(n > 1, 0, 20480)  # several images always count as large
     return large if busy is True else busy & large

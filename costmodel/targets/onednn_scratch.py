@@ -11,28 +11,28 @@ from typing import Any
 from ..sizes.size import Size, maximum, minimum, where
 
 PAGE = 4096
-BOOKED = 128  # every buffer in a kernel's scratch is booked with the alignment that it may need
+BOOKED = 128  # bytes added to every buffer of a kernel's scratch for its alignment
 
 Sizes = tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output
-Job = tuple[int, int, bool]  # how many, bytes of one, summed up over all positions and not over images only
+Job = tuple[int, int, bool]  # number of jobs, bytes of one, whether it sums over all positions rather than images
 More = Callable[[Sizes], Size]
 Steps = tuple[tuple[int, int], ...]  # (least number of output positions, threads that share the images), ascending
 
 
 def up(number: Size, multiple: int) -> Size:
-    """The least multiple that is not below the number."""
+    """The number rounded up to a multiple."""
     return -(-number // multiple) * multiple
 
 
 def gather(threads: int, columns: int, most: int, sizes: Sizes) -> Size:
-    """Columns of an image for each thread, or of as much of it as fits a cache."""
+    """Each thread's columns of an image, or of the part of it that fits into `most` bytes."""
     *_, oh, ow = sizes
     each = minimum(columns * oh * ow, most)
     return where(each > 0, threads * each + BOOKED, 0)
 
 
 def gather_and_sum(threads: int, many: bool, columns: int, own: int, image: int, sizes: Sizes) -> Size:
-    """The same and sums of its own for each thread; on large maps only one works."""
+    """Each thread's columns of an image and its own sums (`own`); on large maps only one thread works."""
     n, h, w, oh, ow = sizes
     shared = (oh * ow < 256 * threads) & (many | (n > 1))
     each = own + columns * oh * ow + image * h * w
@@ -40,26 +40,26 @@ def gather_and_sum(threads: int, many: bool, columns: int, own: int, image: int,
 
 
 def picked_pixels(conv: Any, each: int, sizes: Sizes) -> Size:
-    """The pixels that a strided product reads, where the stride divides the map."""
+    """A copy of the pixels that a strided product reads, if the stride divides the map."""
     _, h, w, oh, ow = sizes
     return where((h == oh * conv.stride[0]) & (w == ow * conv.stride[1]), each * oh * ow + BOOKED, 0)
 
 
 def strided_copies(conv: Any, sizes: Sizes) -> Size:
-    """Each thread's copy of one image of the output's gradient with the zeros that are read around it, and the like."""
+    """Each thread's copy of one image of the output's gradient, with the zeros read around it, and smaller buffers."""
     _, h, w, oh, ow = sizes
     padded = []
     for size, out, reach, padding, stride in zip((h, w), (oh, ow), conv.reach, conv.padding, conv.stride):
-        after = size + padding - 1 - (out - 1) * stride  # how far the kernel reaches beyond the last output
+        after = size + padding - 1 - (out - 1) * stride  # how far the input extends beyond the last window's start
         padded.append(out + max(0, reach - 1 - padding) // stride + maximum(after, 0) // stride)
     images = conv.threads * (conv.item * up(padded[0] * padded[1] * conv.outputs, PAGE) + PAGE) + 2 * PAGE
     stride = conv.stride[1]
-    line = conv.item * up(up(w, stride) * stride * conv.inputs, PAGE)  # of results, where they do not come in strides
+    line = conv.item * up(up(w, stride) * stride * conv.inputs, PAGE)  # needed if the stride does not divide w
     return conv.lists() + images + where(w % stride > 0, conv.threads * line + PAGE, 0)
 
 
 def depthwise_sums(own: int, booked: int, sharing: int, parts: int, sizes: Sizes) -> Size:
-    """All threads but one that share the images of a depthwise convolution keep sums of their own."""
+    """Own sums of all threads but one that share the images of a depthwise convolution."""
     n, _, _, oh, _ = sizes
     others = minimum(n * oh * parts if parts else n, sharing) - 1
     return where(others > 0, others * own + booked, 0)
@@ -68,7 +68,10 @@ def depthwise_sums(own: int, booked: int, sharing: int, parts: int, sizes: Sizes
 def dense_sums(
     threads: int, steps: Steps, own: int, rows: int, jobs: tuple[Job, ...], pick: More | None, sizes: Sizes
 ) -> Size:
-    """The same of a dense one. Threads share the images by 16 pixels, or 9 rows (rows: -9), or whole."""
+    """Own sums of the threads that share a dense convolution's images, and of those that share its jobs.
+
+    rows: threads share images by 16 pixels (16), by 9 rows (-9), or whole (0).
+    """
     n, _, _, oh, ow = sizes
     pixels, sharing, total = n * oh * ow, 1, 0
     for least, share in steps:
@@ -84,11 +87,12 @@ def dense_sums(
 
 @cache
 def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, inclined: bool) -> Steps:
-    """How many threads share images rather than channels, in steps of the number of output positions.
+    """How many threads share images rather than channels, as a step function of the number of output positions.
 
-    A split into (images, outputs, inputs) is taken for how little data each thread touches: its part of both images,
-    and `factor` times its part of the weights. inclined: images alone are shared though it be up to a tenth more.
-    inputs, outputs: blocks of channels; width: channels of a block of inputs. Estimated: as if all parts were equal.
+    oneDNN chooses the split into (images, outputs, inputs) in which a thread touches the least data: its part of both
+    images, and `factor` times its part of the weights. inclined: it prefers to share images alone if that touches at
+    most a tenth more. inputs, outputs: blocks of channels; width: channels of a block of inputs. Estimated: all parts
+    are taken to be equal.
     """
     splits = []
     for images in range(1, threads + 1):
@@ -96,8 +100,8 @@ def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, i
             a, b = -(-inputs // min(threads // images // k, inputs)), -(-outputs // k)
             less = Fraction(10, 11) if inclined and images == threads else Fraction(1)
             splits.append((less * (a * width + b * 16) / images, less * a * b * factor * width * 16, images))
-    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), 0, []
-    while True:  # from each split to the one that is the first to cost less as the positions grow
+    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), Fraction(0), []
+    while True:  # from each split to the next one that becomes cheaper as the positions grow
         steps.append((ceil(at), threads if best[2] > threads // 2 else best[2]))
         later = [((s[1] - best[1]) / (best[0] - s[0]), s) for s in splits if s[0] < best[0]]
         if not later:
@@ -106,19 +110,19 @@ def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, i
 
 
 def thin(blocks: int, most: int) -> int:
-    """Blocks of one job: all, or halves and thirds of them until they are few enough."""
+    """Blocks of one job: all blocks, halved or divided by three until they are at most `most`."""
     while blocks > most and (blocks % 2 == 0 or blocks % 3 == 0):
         blocks //= 2 if blocks % 2 == 0 else 3
     return blocks
 
 
 def teams(threads: int, jobs: int, job: int, terms: Size, flat: bool) -> Size:
-    """Sums of the threads that work on one job. They team up such that the longest takes least time."""
+    """Own sums of the threads that share jobs. The number of teams is the one that finishes first."""
     least, total = jobs * terms + 1, 0
     for teams in range(min(threads, jobs), 0, -1):
         each, share = -(-jobs // teams), minimum(terms, threads // teams)
         time = each * (-(-terms // share) + (share > 1))
-        # The first of a team sums up in the result itself, unless the sums are flat.
+        # The first thread of a team adds into the result itself, unless the sums are flat.
         own = teams * each * job * (share - (not flat)) + (teams + 1) * PAGE + (BOOKED if flat else PAGE)
         total = where(time < least, where(share > 1, own, 0), total)
         least = minimum(time, least)

@@ -31,7 +31,7 @@ class Setting(NamedTuple):
         """Whether a function of images takes its input as channels_last."""
         return self.layouts[0].order == CHANNELS_LAST.order if self.layouts else self.target.channels_last
 
-    def copies(self, order: tuple[int, ...], y: Shape, *xs: Shape) -> Size:
+    def copies(self, order: tuple[int, ...], y: Shape | None, *xs: Shape) -> Size:
         """Bytes of the copies that bring the inputs, and the output's gradient `y` if one is given, into an order."""
         total = 0
         for layout, shape in zip((*self.layouts, self.gradient), (*xs, y)):

@@ -91,7 +91,7 @@ def device(name: str) -> Callable[[type[Target]], type[Target]]:
 
     def register(cls: type[Target]) -> type[Target]:
         cls.device = name
-        DEVICES[name] = cls = dataclass(frozen=True)(cls)
+        DEVICES[name] = cls
         return cls
 
     return register

@@ -1,1 +1,1 @@
-"""Estimates as people look at them."""
+"""Results as people see them: tables, texts, HTML and figures."""

@@ -1,4 +1,4 @@
-"""Strategies side by side."""
+"""A table of strategies side by side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .table import Column, Table
 
 
 def compare(estimates: Sequence[Estimate], budget: int | None) -> Table:
-    """A line per estimate."""
+    """A table with a row per estimate. budget: in bytes; with one, a column says which estimates fit."""
     first = estimates[0]
     memories = [e.memory_bytes for e in estimates]
     unit = unit_of(max(memory["peak"] or memory["saved"] for memory in memories))

@@ -8,7 +8,7 @@ from ..step.estimate import Estimate
 
 
 def fit_lines(found: Estimate, budget: int, axis: str | None, value: int | None) -> list[str]:
-    """The answer, then what was asked. axis, value: what was maximised, if anything; value None: nothing fits."""
+    """The answer and the request, as two lines. axis, value: what was maximised, if anything; None: nothing fits."""
     peak, there = found.peak_bytes, show_size(budget)
     what = f"{found.network}, {found.strategy}, batch {found.batch} of {show(found.input_shape)}"
     what += f", on {found.request.target}"

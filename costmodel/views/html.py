@@ -1,4 +1,4 @@
-"""Tables as HTML, for notebooks."""
+"""Results as HTML tables, for notebooks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .plan import notes, parts_table
 from .report import NAMES, request_title
 from .table import Column, Table
 
-SHOWN = 10  # rows of a sweep
+SHOWN = 10  # most rows of a sweep
 
 
 @singledispatch
 def html_of(result: Any) -> str:
-    """A result as HTML; each type registers how it looks."""
+    """A result as HTML; each type of result registers its own function."""
     raise TypeError(f"no HTML is known for {type(result).__name__}")
 
 
 def html(table: Table) -> str:
-    """A table; blank where there is no value. Notebooks align to the right what says nothing else."""
+    """A table as HTML; None is blank. Cells have no style if they are right-aligned, the notebooks' default."""
     head = "".join(_cell("th", column.name, column) for column in table.columns)
     rows = [
         "".join(_cell("td", "" if cell is None else c.show(cell), c) for c, cell in zip(table.columns, row))
@@ -43,7 +43,7 @@ def _cell(tag: str, text: str, column: Column) -> str:
 
 @html_of.register
 def estimate_html(estimate: Estimate) -> str:
-    """Memory by category, where the peak is, what trains, FLOPs."""
+    """An estimate: memory by category, the place of the peak, what trains, FLOPs."""
     memory, flops = estimate.memory_bytes, estimate.flops
     unit = unit_of(memory["peak"] or memory["saved"])
     rows = [[f"{name}, {unit}", in_unit(memory[key], unit)] for key, name in NAMES.items() if memory[key] is not None]
@@ -61,28 +61,29 @@ def estimate_html(estimate: Estimate) -> str:
 
 
 def trained_parts(estimate: Estimate) -> str:
-    """The parts in which parameters train, three and more in a row as "first to last"."""
-    runs, is_open = [], False
+    """The parts in which parameters train, as text; three or more in a row are written "first to last"."""
+    runs: list[list[str]] = []
+    is_open = False
     for part in estimate.blocks:
         trains = part["trainable_parameters"] > 0
         if trains and is_open:
             runs[-1].append(part["name"])
         elif trains:
             runs.append([part["name"]])
-        is_open = trains or is_open and part["parameters"] == 0  # what has no parameters parts nothing
+        is_open = trains or is_open and part["parameters"] == 0  # a part without parameters does not end a run
     return ", ".join(", ".join(run) if len(run) < 3 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 @html_of.register
 def plan_html(plan: Plan) -> str:
-    """What trains in each part, what that costs, and what its words mean."""
+    """A plan: what trains in each part, its cost, and the meaning of the choices' names."""
     lines = "\n".join(notes(plan, None)).split("\n")
     return html(parts_table(plan)) + "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
 @html_of.register
 def sweep_html(sweep: Sweep) -> str:
-    """The first and the last cells."""
+    """A sweep: its first and last cells."""
     every, half = range(len(sweep)), SHOWN // 2
     shown = every if len(sweep) <= SHOWN else [*every[:half], *every[-half:]]
     rows = [[_plain(column[i]) for column in sweep.columns.values()] for i in shown]

@@ -1,4 +1,4 @@
-"""What there is by name."""
+"""Tables of everything that has a name: networks, strategies, conventions, optimizers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from ..files.shipped import shipped_names
 from ..frontends import family_of, load, outline
 from ..step.optimizer import OPTIMIZERS
 from ..strategies import STRATEGIES
-from .table import Column, Table
-
-_TEXT = {"right": False}
+from .table import Column, Table, words
 
 
 def networks() -> Table:
-    """The shipped networks."""
+    """Table of the shipped networks."""
     rows = []
     for name in shipped_names("networks"):
         network = load(name)
         parameters = sum(_elements(shape) for shape, _ in network.graph.parameters.values())
         rows.append([name, network.resolution, len(network.graph.blocks), parameters, network.reference or ""])
-    columns = [Column("network", **_TEXT), Column("resolution"), Column("blocks"),
-               Column("parameters", lambda n: f"{n:,}"), Column("follows", **_TEXT)]  # fmt: skip
+    columns = [words("network"), Column("resolution"), Column("blocks"),
+               Column("parameters", lambda n: f"{n:,}"), words("follows")]  # fmt: skip
     return Table("", columns, rows)
 
 
 class OfSource:
-    """The rows of a library's networks whose names are like a pattern: each is built and traced as it is asked for."""
+    """The rows of a library's networks whose names match a pattern. Each network is built and traced in iteration."""
 
     def __init__(self, source: str, like: str) -> None:
         from ..frontends import names_of
@@ -47,7 +45,7 @@ class OfSource:
 
 
 def row_of(name: str) -> list:
-    """A network of a library: its numbers, and whether it can be traced."""
+    """The row of a library's network: name, resolution, blocks, parameters, and whether it can be traced."""
     try:
         network = outline(name)
     except CostmodelError as error:
@@ -57,15 +55,15 @@ def row_of(name: str) -> list:
 
 
 def source_table(rows: list[list]) -> Table:
-    """A library's networks."""
-    columns = [Column("network", **_TEXT), Column("resolution"), Column("blocks"),
-               Column("parameters", lambda n: "" if n is None else f"{n:,}"), Column("traced", **_TEXT)]  # fmt: skip
+    """Table of a library's networks."""
+    columns = [words("network"), Column("resolution"), Column("blocks"),
+               Column("parameters", lambda n: "" if n is None else f"{n:,}"), words("traced")]  # fmt: skip
     traced = sum(row[-1] == "yes" for row in rows)
     return Table(f"{traced} of {len(rows)} can be traced", columns, rows)
 
 
 def family_table(rows: list[list]) -> Table:
-    """The same by family: how many of its networks can be traced, and why the first of the others cannot."""
+    """Table by family: how many networks can be traced, and why the first of the others cannot."""
     families: dict[str, list[list]] = {}
     for row in rows:
         families.setdefault(family_of(row[0]), []).append(row)
@@ -73,27 +71,27 @@ def family_table(rows: list[list]) -> Table:
     for family, own in sorted(families.items()):
         reasons = [row[-1][4:] for row in own if row[-1] != "yes"]
         cells.append([family, len(own), len(own) - len(reasons), reasons[0] if reasons else None])
-    columns = [Column("family", **_TEXT), Column("networks"), Column("traced"), Column("why not all", **_TEXT)]
+    columns = [words("family"), Column("networks"), Column("traced"), words("why not all")]
     return Table(source_table(rows).title, columns, cells)
 
 
 def strategy_table() -> Table:
-    """The strategies; K is a number of blocks."""
+    """Table of the strategies; K is a number of blocks."""
     rows = [[s.name + (":K" if s.takes_blocks else ""), s.summary] for s in STRATEGIES.values()]
-    return Table("", [Column("strategy", **_TEXT), Column("what trains", **_TEXT)], rows)
+    return Table("", [words("strategy"), words("what trains")], rows)
 
 
 def convention_table() -> Table:
-    """The conventions."""
+    """Table of the conventions."""
     rows = [[c.name, c.summary, "yes" if c.measurable else "no"] for c in CONVENTIONS.values()]
-    columns = [Column("convention", **_TEXT), Column("what it counts", **_TEXT), Column("can be measured", **_TEXT)]
+    columns = [words("convention"), words("what it counts"), words("can be measured")]
     return Table("", columns, rows)
 
 
 def optimizer_table() -> Table:
-    """The optimizers."""
+    """Table of the optimizers."""
     rows = [[o.name, o.summary] for o in OPTIMIZERS.values()]
-    return Table("", [Column("optimizer", **_TEXT), Column("what it keeps", **_TEXT)], rows)
+    return Table("", [words("optimizer"), words("what it keeps")], rows)
 
 
 def _elements(shape: tuple) -> int:

@@ -1,4 +1,4 @@
-"""Published beside computed."""
+"""Published numbers beside computed ones."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..studies.papers import Result
-from .table import Column, Table
+from .table import Column, Table, words
 
 
 def papers(results: Sequence[Result]) -> tuple[Table, list[str]]:
-    """A line per claim, and as notes where tolerances come from and what is pending."""
-    text = {"right": False}
+    """A table with a row per claim, and notes with the reasons for tolerances and pending claims."""
     columns = [
-        Column("paper", **text), Column("table", **text), Column("claim", **text), Column("strategy", **text),
-        Column("convention", **text), Column("published", _number), Column("computed", _number), Column("unit", **text),
-        Column("difference", _difference), Column("tolerance", _number), Column("verdict", **text),
+        words("paper"), words("table"), words("claim"), words("strategy"),
+        words("convention"), Column("published", _number), Column("computed", _number), words("unit"),
+        Column("difference", _difference), Column("tolerance", _number), words("verdict"),
     ]  # fmt: skip
     return Table("", columns, [_row(result) for result in results]), _notes(results)
 
 
 def entry(result: Result) -> dict[str, Any]:
-    """The same for JSON: the claim, the exact number computed, and it in the claim's unit."""
+    """A result for JSON: the claim, the exact computed number, and that number in the claim's unit."""
     numbers = {"computed": result.computed, "computed_in_unit": result.in_unit, "difference": result.difference}
     return {**result.claim._asdict(), **numbers, "holds": result.holds}
 

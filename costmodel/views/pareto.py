@@ -1,4 +1,4 @@
-"""A frontier as a table and as documents."""
+"""A frontier as a table, as CSV and as JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..studies.pareto import Objective
 from .sweep import column
 from .table import Column, Table
 
-SHOWN = 200  # rows that people see
+SHOWN = 200  # most rows of the table
 
 
 def axes_of(columns: dict[str, list[Any]]) -> list[str]:
-    """The columns that tell what was chosen, those with one value in all rows left out."""
+    """The columns that are not costs, without those that have the same value in all rows; `strategy` always counts."""
     axes = [name for name in columns if name not in UNITS]
     return [name for name in axes if name == "strategy" or len(set(columns[name])) > 1]
 
@@ -24,7 +24,7 @@ def axes_of(columns: dict[str, list[Any]]) -> list[str]:
 def frontier_table(
     title: str, columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective]
 ) -> tuple[list[Table], list[str]]:
-    """The rows on the frontier, the best by the first objective first, and how many there were to choose from."""
+    """The rows on the frontier, sorted by the first objective with the best first, and a note of their number."""
     names = [*axes_of(columns), *(o.column for o in objectives)]
     first, less = objectives[0].column, objectives[0].less
     rows = sorted((i for i, one in enumerate(on) if one), key=lambda i: columns[first][i], reverse=not less)
@@ -37,7 +37,7 @@ def frontier_table(
 
 
 def csv_text(columns: dict[str, list[Any]], on: Sequence[bool]) -> str:
-    """All rows, with a column that tells which are on the frontier (1) and which not (0)."""
+    """All rows as CSV, with a column `frontier`: 1 for rows on the frontier, else 0."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*columns, "frontier"])
@@ -48,7 +48,7 @@ def csv_text(columns: dict[str, list[Any]], on: Sequence[bool]) -> str:
 def document(
     title: str, columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective]
 ) -> dict[str, Any]:
-    """The same for JSON: one object for each row."""
+    """All rows for JSON: one object for each row."""
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     return {
         "of": title,

@@ -1,4 +1,4 @@
-"""The timeline of a step for Perfetto and chrome://tracing."""
+"""The timeline of a step as a trace for Perfetto and chrome://tracing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..step.estimate import Estimate
 
 def trace_events(estimate: Estimate) -> dict[str, Any]:
     """A Chrome trace, one microsecond per event: allocated bytes by category as counters, nodes as slices."""
-    timeline, sizes = estimate.memory
+    timeline, sizes = estimate.timeline, estimate.slot_sizes
     bytes_of = [event.sign * int(sizes[event.slot]) for event in timeline.events]
     live = dict.fromkeys((event.category for event in timeline.events), 0)
     title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch}"

@@ -1,4 +1,4 @@
-"""A plan as a table: what trains in each part, and what that costs."""
+"""A plan as a table: what trains in each part, and its cost."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from ..strategies import CHOICES, FULL, part_names
 from ..studies.plan.plan import Plan
 from .table import Column, Lines, Table, bar
 
-WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}  # in words; else a value
+#: What was maximised, in words; anything else is a "value".
+WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}
 
 
 def report(plan: Plan, path: str | None) -> Lines:
-    """Tables and notes. path: of the strategy file that was written, if any."""
+    """Tables and notes for a plan. path: of the strategy file that was written, if any."""
     return [parts_table(plan)], notes(plan, path)
 
 
 def chosen_parts(plan: Plan) -> list[tuple[dict[str, Any], str, bool]]:
-    """The estimate's parts, what trains in each, and whether it runs again; "" where nothing is chosen for it."""
+    """The estimate's parts, what trains in each ("" if nothing was chosen for it), and whether it runs again."""
     chosen = {name: (choice, again) for name, choice, again in plan.choices}
     found = []
     for name, row in zip(part_names(plan.estimate.graph), plan.estimate.blocks):
@@ -29,7 +30,7 @@ def chosen_parts(plan: Plan) -> list[tuple[dict[str, Any], str, bool]]:
 
 
 def parts_table(plan: Plan) -> Table:
-    """A line for each part: what trains, and what it keeps and costs."""
+    """A table with a row for each part: what trains in it, what it saves, and its FLOPs."""
     estimate = plan.estimate
     most = max(row["saved"] for row in estimate.blocks)
     unit = unit_of(most)
@@ -64,7 +65,7 @@ def parts_table(plan: Plan) -> Table:
 
 
 def notes(plan: Plan, path: str | None) -> list[str]:
-    """What the plan reaches and costs, what its words mean, and how to go on."""
+    """Notes: the plan's value and cost, the meaning of its choices, and how to use the file."""
     estimate = plan.estimate
     most = "the most" if plan.is_proven else "the most that was found (the search was cut short)"
     left = show_size(plan.budget_bytes - estimate.peak_bytes)

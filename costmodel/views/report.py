@@ -1,4 +1,4 @@
-"""The report: what a person with a memory budget wants to know of one training step."""
+"""The report: what a person with a memory budget wants to know about one training step."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ NAMES = {
 
 
 def beside(convention: str) -> Sequence[str]:
-    """The conventions that a report shows beside the one that was asked for."""
+    """The conventions that a report shows beside the requested one."""
     return [name for name in SIDE_BY_SIDE if name != convention]
 
 
 def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> Lines:
-    """Tables and notes for one request under several conventions; the first one leads."""
+    """Tables and notes for one request under several conventions.
+
+    Everything except memory and differences is about the first one. layers: whether rows are layers instead of blocks.
+    budget: in bytes.
+    """
     first = estimates[0]
     return (
         [memory_table(estimates), work_table(first), parts_table(first, layers)],
@@ -43,7 +47,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> L
 
 
 def memory_table(estimates: Sequence[Estimate]) -> Table:
-    """Memory by category, a column per convention."""
+    """Table of memory by category, with a column per convention."""
     first = estimates[0]
     memories = [estimate.memory_bytes for estimate in estimates]
     unit = unit_of(max(memory["peak"] or memory["saved"] for memory in memories))
@@ -53,7 +57,7 @@ def memory_table(estimates: Sequence[Estimate]) -> Table:
 
 
 def request_title(estimate: Estimate) -> str:
-    """What an estimate answers, and below it where the step runs."""
+    """A title with an estimate's request, and on a second line where the step runs."""
     request = estimate.request
     title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {show(estimate.input_shape)}"
     if request.accumulate > 1:
@@ -62,7 +66,7 @@ def request_title(estimate: Estimate) -> str:
 
 
 def work_table(estimate: Estimate) -> Table:
-    """FLOPs of the forward and the backward pass."""
+    """Table of the FLOPs of the forward and the backward pass."""
     flops = estimate.flops
     rows = [
         ["convolutions and linear layers", flops["forward"], flops["backward"], flops["total"]],
@@ -77,7 +81,7 @@ def work_table(estimate: Estimate) -> Table:
 
 
 def parts_table(estimate: Estimate, layers: bool) -> Table:
-    """A line per block, or per layer: where the saved bytes, the parameters and the FLOPs are."""
+    """A table with a row per block, or per layer: its saved bytes, parameters and FLOPs."""
     parts = estimate.layers if layers else estimate.blocks
     most = max(part["saved"] for part in parts)
     unit = unit_of(most)
@@ -110,7 +114,7 @@ def parts_table(estimate: Estimate, layers: bool) -> Table:
 
 
 def why(estimates: Sequence[Estimate]) -> list[str]:
-    """Which tensor is the largest that is kept, who keeps it and why; and why the conventions differ."""
+    """Notes: the largest tensor that is kept, who keeps it and why; and why the conventions differ."""
     first = estimates[0]
     if not first.rows:
         return ["Nothing is kept for a backward pass: nothing trains."]
@@ -123,7 +127,7 @@ def why(estimates: Sequence[Estimate]) -> list[str]:
 
 
 def difference(stock: Estimate, lean: Estimate) -> list[str]:
-    """One line: how much more stock modules save, which kind of layer makes most of it, and why."""
+    """A note: how much more stock modules save than lean ones, and the reason for most of it; none if not more."""
     more = stock.saved_bytes - lean.saved_bytes
     kept = [
         {(k.value, k.value is None and (k.node, k.operand)): (k.node, size) for k, size in zip(e.kept, e.kept_bytes)}
@@ -142,7 +146,7 @@ def difference(stock: Estimate, lean: Estimate) -> list[str]:
 
 
 def reason(row: Row) -> str:
-    """In words, why a tensor is kept."""
+    """Words for why a tensor is kept."""
     readers = [
         f"the gradient of {' and '.join(gradients)} in {node}" if gradients else "running the block again"
         for node, gradients in row.readers
@@ -152,7 +156,7 @@ def reason(row: Row) -> str:
 
 
 def peak_note(estimate: Estimate) -> list[str]:
-    """Where the peak is, and what is alive there."""
+    """A note: where the peak is, and what is alive there."""
     if estimate.memory is None:
         peak = estimate.memory_bytes["peak"]
         if peak is None:
@@ -167,7 +171,7 @@ def peak_note(estimate: Estimate) -> list[str]:
 
 
 def budget_notes(estimates: Sequence[Estimate], budget: int) -> list[str]:
-    """Whether the budget holds, under each convention that has a peak."""
+    """A note: whether the step fits into the budget, under each convention that has a peak."""
     notes = []
     for estimate in estimates:
         peak = estimate.memory_bytes["peak"]

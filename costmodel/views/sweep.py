@@ -12,7 +12,7 @@ MOST_ROWS = 10_000
 
 
 def column(name: str, values: list[Any]) -> Column:
-    """How people read one of a sweep's columns: bytes in one unit, counts by their magnitude."""
+    """One of a sweep's columns as people read it: bytes in one unit for all rows, FLOPs by their magnitude."""
     counted = UNITS.get(name)
     if counted == BYTES:
         unit = unit_of(max((value for value in values if isinstance(value, int)), default=0))
@@ -25,7 +25,7 @@ def column(name: str, values: list[Any]) -> Column:
 
 
 def table(columns: dict[str, list[Any]], fixed: dict[str, Any]) -> Table:
-    """Columns under what is the same in all of them."""
+    """A table of these columns. fixed: values that hold for all rows, shown in the title."""
     title = ", ".join(
         f"{value}" if name == "network" else f"{name} {value}" for name, value in fixed.items() if value is not None
     )

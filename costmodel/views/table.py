@@ -1,4 +1,4 @@
-"""Tables in every format of --format but JSON."""
+"""Tables in every --format except JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any, NamedTuple
 
 
 class Column(NamedTuple):
-    """A column: its heading, and how people read a cell; None is left blank. CSV has the cells as they are."""
+    """A column. show: how people read a cell (None is blank); CSV has the cells unchanged. right: right-aligned."""
 
     name: str
     show: Callable[[Any], str] = str
     right: bool = True
+
+
+def words(name: str) -> Column:
+    """A column of words, on the left."""
+    return Column(name, right=False)
 
 
 class Table(NamedTuple):
@@ -28,7 +33,7 @@ Lines = tuple[list[Table], list[str]]
 
 
 def render(tables: Sequence[Table], notes: Sequence[str], form: str) -> str:
-    """The tables one below the other, then the notes, as "table", "markdown" or "csv". CSV has the tables alone."""
+    """The tables one below the other, then the notes, as "table", "markdown" or "csv". CSV has only the tables."""
     if form == "csv":
         return "\n\n".join(_csv(table) for table in tables)
     from tabulate import tabulate
@@ -63,6 +68,6 @@ def _csv(table: Table) -> str:
 
 
 def bar(part: int, whole: int, width: int = 12) -> str:
-    """A horizontal bar as long as the part is of the whole, in eighths of a character."""
+    """A horizontal bar whose length is part / whole of `width` characters, in steps of 1/8 character, rounded up."""
     eighths = -(-8 * width * part // whole) if whole else 0
     return "█" * (eighths // 8) + ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8]

@@ -1,4 +1,4 @@
-"""Predicted beside measured."""
+"""Predicted numbers beside measured ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from .table import Column, Table
 
 
 def validation(results: Sequence[Sequence[Any]]) -> Table:
-    """A line per case: (network, strategy, batch, resolution, checks). The error is predicted minus measured."""
+    """A table with a row per case. results: (network, strategy, batch, resolution, checks).
+
+    The error is predicted minus measured.
+    """
     columns = [
         Column("network", right=False),
         Column("strategy", right=False),
@@ -45,7 +48,7 @@ def _row(network: str, strategy: str, batch: int, resolution: int, checks: Seque
 
 
 def summary_of(results: Sequence[Sequence[Any]]) -> Table:
-    """A line per network: in how many cases it was held against a real run, and the largest error in them."""
+    """A table with a row per network: the number of cases compared with real runs, and the largest errors in them."""
     cases: dict[str, list[Any]] = {}
     for network, *_, checks in results:
         cases.setdefault(network, []).append({check.quantity: check for check in checks})
@@ -78,7 +81,7 @@ def summary_of(results: Sequence[Sequence[Any]]) -> Table:
 
 
 def _worst(cases: Sequence[dict[str, Any]], quantity: str) -> int:
-    """The largest error; 0 where nothing was measured."""
+    """The largest error; 0 if nothing was measured."""
     return max((case[quantity].error or 0 for case in cases), key=abs)
 
 

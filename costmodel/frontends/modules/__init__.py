@@ -1,7 +1,7 @@
-"""Networks as torch.nn.Modules: an object, or a name by which a library or a factory function makes one.
+"""Networks as torch.nn.Modules: an object, or the name from which a library or a factory function makes one.
 
-A module becomes a Network here and nowhere else. Whoever needs more of it than its graph asks the Network: `module` is
-the object itself, `retrace` traces it for other images, and `weights` reads arrays where there is no module.
+Only this folder turns a module into a Network. Code that needs more than the graph asks the Network: `module` is the
+object itself, `retrace` traces it for other images, and `weights` reads arrays if there is no module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def is_module(network: Any) -> bool:
 
 
 def from_object(module: Any, blocks_are: str, allow_unknown: bool) -> Network:
-    """The network of a module, for the images that it says it is made for."""
+    """The network of a module, at the resolution and with the channels that the module names as its own."""
     sources = _sources(module)
     return _traced(module, sources.resolution_of(module), None, blocks_are, allow_unknown)
 
@@ -31,34 +31,34 @@ def ways() -> list[str]:
 
 
 def is_name(network: Any) -> bool:
-    """Whether this has the form of a library's or a factory's name."""
+    """Whether this has the form SOURCE:NAME of a library's network or a factory function."""
     return isinstance(network, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[\w.-]+", network) is not None
 
 
 def from_name(name: str, classes: int | None, blocks_are: str, allow_unknown: bool, device: str = "cpu") -> Network:
-    """The network of a module that a library or a factory makes."""
+    """The network of a module made by a library or a factory function."""
     module, resolution = _sources(name).build(name, classes, device)
     return _traced(module, resolution, name, blocks_are, allow_unknown)
 
 
 def outline(name: str) -> Network:
-    """The network that a library's name stands for, made without weights: one that can be priced but not trained."""
+    """The network behind a library's name, made without weights: it can be priced but not trained."""
     return from_name(name, None, "", False, device="meta")
 
 
 def names_of(source: str) -> list[str]:
-    """Names of the networks that torchvision or timm makes. Raises CostmodelError where the library is missing."""
+    """Names of the networks in torchvision or timm. Raises CostmodelError if the library is missing."""
     return _sources(source).SOURCES[source].names()
 
 
 def family_of(name: str) -> str:
-    """The family of "timm:NAME" or "torchvision:NAME": the last part of the Python module that has it."""
+    """The family of "timm:NAME" or "torchvision:NAME": the last part of its Python module's name."""
     source, _, name = name.partition(":")
     return _sources(source).SOURCES[source].home(name).rpartition(".")[2]
 
 
 def _sources(network: Any) -> Any:
-    """The module `sources`, which needs torch."""
+    """The Python module `sources`, which needs torch. Raises CostmodelError if torch is missing."""
     try:
         from . import sources
     except ImportError as error:

@@ -1,8 +1,8 @@
-"""What torch's functions are in terms of ops: one entry per function, by the name that torch calls it.
+"""Translates torch's functions into ops: one entry per function, under torch's name for it.
 
-An entry takes the tracer and the call's arguments and returns the call's result, after appending nodes through
-`tracer.emit(op, inputs, output)` and running what must be run through `tracer.run`. Tensors carry shapes and strides,
-but no data.
+An entry takes the tracer and the call's arguments, and returns the call's result. It appends nodes through
+`tracer.emit(op, inputs, output)`, and runs torch functions through `tracer.run`. Tensors carry shapes and strides, but
+no data.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from math import prod
 from typing import Any
 
 from ...graph.op import OPS
+from ...ops.activation import Activation
 from ..registry import Entry, ops_that_name, registrar
 from . import installed
 
 FUNCTIONS: dict[str, Entry] = {}
-function = registrar(FUNCTIONS)  # names of functions and methods, a trailing "_" left out
+function = registrar(FUNCTIONS)  # called with names of functions and methods, without a trailing "_"
 
 
-def two(value: Any) -> tuple[int, int]:
-    """One int, or a list of one, for both axes."""
+def two(value: Any) -> tuple[int, ...]:
+    """A size for each of two axes; one int, or a list of one, stands for both."""
     values = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     return values * 2 if len(values) == 1 else values
 
@@ -82,7 +83,7 @@ def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training
 def group_norm(t, x, num_groups, weight=None, bias=None, eps=1e-5, *_):
     y = t.run(t.torch.nn.functional.group_norm, x, num_groups, weight, bias)
     if not (x.is_contiguous() or x.dim() == 4 and x.is_contiguous(memory_format=t.torch.channels_last)):
-        x = FUNCTIONS["contiguous"](t.named("contiguous"), x)  # unlike the other norms it keeps the copy
+        x = FUNCTIONS["contiguous"](t.named("contiguous"), x)  # unlike the other norms, it saves the copy
     op = OPS["group_norm"](num_groups, x.shape[1], eps, 0, weight is not None, bias is not None)
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
@@ -110,8 +111,8 @@ def prelu(t, x, weight):
 # Activations.
 
 
-def plain(cls: type) -> Entry:
-    """The entry of an activation that takes nothing but `inplace`."""
+def plain(cls: type[Activation]) -> Entry:
+    """The entry of an activation whose only option is `inplace`."""
 
     def entry(t, x, inplace=False):
         return t.emit(cls(inplace=inplace), [x], x if inplace else t.like(x))
@@ -217,7 +218,7 @@ def mean(t, x, dim=None, keepdim=False, dtype=None):
 
 
 def axes_of(t, x, dim) -> tuple[int, ...]:
-    """The axes of a reduction, in order."""
+    """The axes of a reduction, counted from 0, in order. Raises CostmodelError if the batch is among them."""
     axes = tuple(sorted(d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim or range(x.dim()))))
     if 0 in axes and x.shape[0] == t.batch:
         raise t.error(f"{t.name} over the batch")
@@ -281,7 +282,7 @@ FUNCTIONS["multiply"], FUNCTIONS["truediv"] = FUNCTIONS["mul"], FUNCTIONS["div"]
 
 
 @function("__radd__", "__rmul__")
-def _swapped(t, a, b):  # torch calls these for a number alone; a tensor's own operator comes first
+def _swapped(t, a, b):  # torch calls these only for a number on the left; a tensor's own operator comes first
     raise t.error("an operator of a number and a tensor")
 
 
@@ -321,13 +322,14 @@ def power(t, x, exponent):
 
 @function("matmul", "bmm", "__matmul__")
 def matmul(t, a, b):
-    y = t.torch.empty(t.run(t.torch.matmul, a, b).shape, device="meta")  # on the meta device its strides may differ
+    # The strides of matmul's own result on the meta device may differ from a real run's.
+    y = t.torch.empty(t.run(t.torch.matmul, a, b).shape, device="meta")
     a, b = (_as_batch(t, operand, y) if max(a.dim(), b.dim()) > 2 else operand for operand in (a, b))
     return t.emit(OPS["matmul"](), [a, b], y)
 
 
 def _as_batch(t, x, y):
-    """torch.matmul sees its operands as (batch, L, K), and copies one whose strides do not allow it."""
+    """An operand of matmul, copied if need be: torch.matmul views operands as (batch, L, K) or else copies them."""
     batch = y.shape[:-2]
     expanded = t.run(t.torch.Tensor.expand, x, (*batch, *x.shape[-2:]))
     folded = t.run(t.torch.Tensor.reshape, expanded, (prod(batch), *x.shape[-2:]))
@@ -357,7 +359,7 @@ def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=Fal
 
 
 def attention_by_parts(t, query, key, value, dropout_p, scale):
-    """What torch does where its kernel does not fit, as with one key for several heads (its "math" implementation)."""
+    """Attention by torch's "math" implementation, for inputs that its kernel refuses, as one key for several heads."""
     root = float((query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5)
     query = t.emit(OPS["mul_number"](root, bare=True), [query], t.like(query))
     key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)

@@ -1,7 +1,7 @@
-"""What torch does otherwise from one version to another, as far as a traced network's cost depends on it.
+"""Finds out what the installed torch does where its versions differ and the cost of a traced network depends on it.
 
-The installed torch is asked in a run of its own, so that versions which nobody has measured are right too.
-docs/versions.md says which version does what.
+Each question runs a few numbers through the installed torch, so the answers also hold for versions that nobody has
+measured. docs/versions.md says which version does what.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 @cache
 def attention_lies_as_queries() -> bool:
-    """Whether the CPU's attention stores its output as the queries are; else by image, token, head and feature."""
+    """Whether the CPU's attention gives its output the queries' memory order; else image, token, head, feature."""
     with torch.inference_mode():
-        queries = torch.zeros(2, 2, 3, 4)  # a contiguous one lies by image, head, token and feature
+        queries = torch.zeros(2, 2, 3, 4)  # contiguous: in the order image, head, token, feature
         return scaled_dot_product_attention(queries, queries, queries).is_contiguous()
 
 
@@ -28,12 +28,12 @@ def attention_shares_keys() -> bool:
 
 @cache
 def attention_takes_batches_of_one_head() -> bool:
-    """Whether the CPU's kernel for attention takes (N, L, E), as the heads of one image."""
+    """Whether the CPU's kernel for attention takes tensors (N, L, E), and treats N as the heads of one image."""
     return _is_one_kernel((1, 1, 1), (1, 1, 1))
 
 
 def _is_one_kernel(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
-    """Whether attention is one node of autograd's, or one behind a view; where it is made of products it is many."""
+    """Whether attention is a single autograd node, perhaps behind a view. Without the kernel it is several products."""
     with torch.enable_grad():
         query, key = torch.zeros(queries, requires_grad=True), torch.zeros(keys)
         node = scaled_dot_product_attention(query, key, key).grad_fn
@@ -42,6 +42,6 @@ def _is_one_kernel(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
 
 @cache
 def open_slices_are_nodes() -> bool:
-    """Whether `:` among several indices is a slice to autograd, whose gradient is a map of its own."""
+    """Whether autograd treats `:` among several indices as a slice; its gradient is then a tensor of its own."""
     with torch.enable_grad():
         return torch.zeros(1, 1, requires_grad=True)[:, :].grad_fn.name().startswith("Slice")

@@ -1,4 +1,4 @@
-"""Imports packages of networks, torchvision even where its C library does not fit torch, or tells what is wrong."""
+"""Imports packages of networks, torchvision even if its C library does not fit torch, or says what is wrong."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 
 def imported(name: str) -> ModuleType:
-    """The module of that name, imported beside any torchvision."""
+    """The Python module of this name, imported whether or not torchvision's C library fits torch."""
     return beside_any_torchvision(lambda: importlib.import_module(name))
 
 
 def beside_any_torchvision(call: Callable[[], T]) -> T:
-    """What a call returns that may import torchvision, whether or not torchvision's C library fits torch.
+    """The result of a call that may import torchvision, whether or not torchvision's C library fits torch.
 
-    Where it does not fit, importing torchvision fails as soon as it describes operators of that library, and then the
-    call is made once more with their schemas declared: networks use none of them. They are declared only then, since
-    a C library that loads declares them itself and ends the process where they are there already.
+    If the library does not fit, torchvision's import fails when it describes the library's operators. The call is then
+    repeated with the operators' schemas declared here; networks use none of these operators. They are not declared
+    earlier, because a C library that does load declares them itself, and ends the process if they already exist.
     """
     try:
         return call()
@@ -39,13 +39,16 @@ def beside_any_torchvision(call: Callable[[], T]) -> T:
 
 
 def lacks_operators(error: BaseException) -> bool:
-    """Whether an error says that torchvision's C library was not loaded."""
+    """Whether an error means that torchvision's C library was not loaded."""
     return isinstance(error, RuntimeError) and bool(re.search(r"operator torchvision::\w+ does not exist", str(error)))
 
 
 @cache
 def _declare_operators() -> torch.library.Library:
-    """Declares what torchvision's Python code describes at import; cached, since schemas go with their Library."""
+    """Declare the operators that torchvision's Python code describes at import.
+
+    Cached, since the schemas disappear with their Library.
+    """
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -53,7 +56,7 @@ def _declare_operators() -> torch.library.Library:
 
 
 def _forget_half_imported() -> None:
-    """Drops the modules of packages that failed while they were imported, so that these begin anew."""
+    """Drop the modules of packages whose import failed halfway, so that their import starts afresh."""
     for name in sorted(sys.modules):  # a package before its modules
         package = name.rpartition(".")[0]
         if package and package not in sys.modules:
@@ -61,7 +64,7 @@ def _forget_half_imported() -> None:
 
 
 def what_is_wrong(package: str, error: Exception) -> str:
-    """Words for why a package cannot be imported, and for what helps."""
+    """A message that says why a package cannot be imported, and what helps."""
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     if missing == package:
         return f"{package} is not installed: pip install {package}"

@@ -1,4 +1,4 @@
-"""What a trace writes down: nodes with their names, the values that tensors are, and parameters where they are used."""
+"""The record of a trace: nodes with their names, the value that each tensor holds, and the parameters in use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -20,13 +21,17 @@ from ..draft import BATCH, Draft, Names
 
 @dataclass
 class Life:
-    """The drafts whose output a tensor object has held: more than one where it was overwritten, none for the images."""
+    """The drafts whose outputs a tensor object has held: several if it was overwritten, none for the images."""
 
     drafts: list[Draft] = field(default_factory=list)
 
 
 class Holders:
-    """Which module of a tree holds what. Tensors are known by their id: (path of the module, ".", name there)."""
+    """The modules of a tree and the tensors that they hold.
+
+    paths: module paths by the module's id. parameters, buffers, tensors: by a tensor's id, the triple (path of the
+    module, ".", name within it).
+    """
 
     def __init__(self, root: nn.Module) -> None:
         self.paths = {id(module): path for path, module in root.named_modules()}
@@ -35,28 +40,28 @@ class Holders:
         self.tensors = {**self.buffers, **self.parameters}
 
     def are_one_layers(self, given: dict[str, torch.Tensor]) -> bool:
-        """Whether one module holds the tensors under these names."""
+        """Whether a single module holds all these tensors, under these names."""
         places = {name: self.tensors.get(id(x), ("", "", "")) for name, x in given.items()}
         owners = {owner for owner, _, _ in places.values()}
         return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
 
 
 class Recorder:
-    """The record of one run of a module. What entries of the table of functions use comes first."""
-
-    torch = torch
+    """The record of one run of a module. The methods that entries of FUNCTIONS use come first."""
 
     def __init__(self, root: nn.Module) -> None:
         super().__init__()
+        self.torch = torch
         self.root, self.batch = root, BATCH
         self.holders = Holders(root)
         self.drafts: list[Draft] = []
         self.names = Names()
         self.stack: list[nn.Module] = []
-        self.metas: dict[int, torch.Tensor] = {}  # of parameters and constants, which they hold: ids stay theirs
+        # By the id of a parameter or constant, its tensor without data, which holds the original: the id stays valid.
+        self.metas: dict[int, torch.Tensor] = {}
         self.watched: list[Any] = []
-        self.fixed: set[Draft | None] = set()  # those that are constants, or views of some
-        self.called: set[str] = set()  # paths of modules
+        self.fixed: set[Draft | None] = set()  # drafts that depend on constants only
+        self.called: set[str] = set()  # paths of the modules whose forward was called
         self.function: Callable = print
         self.name = ""
 
@@ -69,7 +74,7 @@ class Recorder:
         return isinstance(value, torch.Tensor)
 
     def are_one_layers(self, **given: torch.Tensor | None) -> bool:
-        """Whether the tensors are parameters or buffers of one module, which calls them so."""
+        """Whether the tensors are parameters or buffers of a single module, under these names. None is ignored."""
         return self.holders.are_one_layers({name: x for name, x in given.items() if x is not None})
 
     def is_constant(self, x: torch.Tensor) -> bool:
@@ -80,13 +85,13 @@ class Recorder:
         return bool(life.drafts) and life.drafts[-1] in self.fixed
 
     def sees_node(self, value: Any, tensors: Sequence[torch.Tensor]) -> bool:
-        """Whether a result of constants, or one among several, is a view of one that is a node or will be."""
+        """Whether `value` shares a storage with one of `tensors` that is a node, or a buffer: a node once read."""
         nodes = [x for x in tensors if id(x) in self.holders.buffers or getattr(x, "_traced", None) is not None]
         storages = {x.untyped_storage()._cdata for one in nodes for x in (one, self.without_data(one))}
         return any(y.untyped_storage()._cdata in storages for y in tensors_in(value))
 
     def as_values(self, *tensors: torch.Tensor | None) -> list[torch.Tensor]:
-        """The tensors that are given, without None; parameters and constants among them become nodes."""
+        """The tensors, without None; parameters and constants among them become nodes."""
         given = [x for x in tensors if x is not None]
         for x in given:
             meta = self.without_data(x)
@@ -95,33 +100,33 @@ class Recorder:
         return given
 
     def run(self, function: Callable, *args: Any) -> Any:
-        """A function's result without data."""
+        """The result of a function on arguments without data."""
         return function(*self.without_data(args))
 
     def call(self, *args: Any, **named: Any) -> Any:
-        """The result of the function that is being called, without data."""
+        """The result of the function that is being traced, on arguments without data."""
         return self.function(*self.without_data(args), **named)
 
     def named(self, name: str) -> Recorder:
-        """This tracer while another function is being called."""
+        """This tracer, with `name` as the function that is being traced."""
         self.name, self.function = name, getattr(torch, name, None) or getattr(torch.Tensor, name)
         return self
 
     def like(self, x: torch.Tensor) -> torch.Tensor:
-        """A new tensor with the strides that an elementwise op gives."""
+        """A new tensor without data, with the strides that an elementwise op gives its output."""
         return torch.empty_like(self.without_data([x])[0])
 
     def shares(self, y: torch.Tensor, x: torch.Tensor) -> bool:
-        """Whether two tensors see one storage."""
+        """Whether two tensors share a storage."""
         return y.untyped_storage()._cdata == self.without_data([x])[0].untyped_storage()._cdata
 
     def error(self, what: str) -> CostmodelError:
-        """The error for something that no op stands for, with where it is."""
+        """The error for something that no op can express, with its place in the source."""
         return CostmodelError(f"{what} is not supported (in {self.place()})")
 
     def place(self) -> str:
         """Module path and source line of the call that is being traced."""
-        frame = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         own, base = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(torch.__file__)
         while frame and frame.f_code.co_filename.startswith((own + os.sep, base + os.sep, "<")):
             frame = frame.f_back
@@ -132,12 +137,12 @@ class Recorder:
         return f"{path} ({type(self.module).__name__}), {frame.f_code.co_filename}:{frame.f_lineno}: {line}"
 
     def emit(self, op: Op, inputs: Sequence[torch.Tensor], output: torch.Tensor, **parameters: Any) -> torch.Tensor:
-        """Append a node and return its output, which carries its name from now on.
+        """Append a node and return its output, which from now on carries the node.
 
-        parameters: parameters and buffers by the op's names, which must be the names that one module has for them.
+        parameters: parameters and buffers by the op's names for them; a single module must hold them under these names.
         """
         reads = tuple(self.value(x) for x in inputs)
-        # Frozen: a strategy decides whether there must be values enough for batch statistics.
+        # Frozen, because the strategy decides later whether there are enough values for batch statistics.
         expected = op.frozen().shape(*(tuple(x.shape) for x in inputs))
         assert expected == tuple(output.shape), f"{op}: {expected}, torch has {tuple(output.shape)} ({self.place()})"
         given = {name: p for name, p in parameters.items() if p is not None}
@@ -167,7 +172,7 @@ class Recorder:
         life.drafts.append(draft)
 
     def fresh(self, op: Op) -> str:
-        """A node's name: its module's path if the module is a layer of torch.nn, else the function's below the path."""
+        """A new node's name: its module's path if that is a layer of torch.nn, else the op's kind below the path."""
         module = self.module
         path = self.holders.paths.get(id(module), "")
         layer = type(module).__module__.startswith("torch.nn.modules") and not module._modules
@@ -177,13 +182,13 @@ class Recorder:
         return self.names.numbered(base if not layer else f"{base}.{op.kind}")
 
     def owner(self, given: dict[str, torch.Tensor]) -> str:
-        """Path of the module that has these parameters under these names."""
+        """Path of the module that holds these parameters under these names."""
         if not self.are_one_layers(**given):
             raise self.error(f"{' or '.join(given)} that is computed, or not what one module calls so,")
         return self.holders.tensors[id(next(iter(given.values())))][0]
 
     def value(self, x: torch.Tensor) -> Draft | None:
-        """The draft whose output a tensor is, None for the images."""
+        """The draft whose output a tensor holds, None for the images."""
         x = self.without_data([x])[0]
         life = getattr(x, "_traced", None)
         if life is None:
@@ -191,7 +196,7 @@ class Recorder:
         return life.drafts[-1] if life.drafts else None
 
     def without_data(self, args: Any) -> Any:
-        """Arguments with every tensor as one without data."""
+        """Arguments with every tensor replaced by one without data."""
         if isinstance(args, torch.Tensor):
             return args if getattr(args, "_traced", None) is not None else self.lift(args)
         if isinstance(args, (tuple, list)):
@@ -201,7 +206,7 @@ class Recorder:
         return args
 
     def lift(self, x: torch.Tensor) -> torch.Tensor:
-        """A parameter, buffer or constant without data. It becomes a node where an op reads it by itself."""
+        """A parameter, buffer or constant without data. It becomes a node when an op reads it as an input."""
         if x.device.type == "meta" and id(x) not in self.holders.tensors:
             return x  # made during the run
         meta = self.metas.get(id(x))
@@ -211,7 +216,7 @@ class Recorder:
         return meta
 
     def resident(self, meta: torch.Tensor) -> None:
-        """Append the node of a tensor that is there before the step."""
+        """Append the node of a tensor that exists before the step: a parameter, buffer or constant."""
         x = getattr(meta, "_source", meta)
         owner, _, name = self.holders.tensors.get(id(x), ("", "", ""))
         size = tuple(x.shape)
@@ -224,7 +229,7 @@ class Recorder:
         draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None)
         self.append(draft, meta)
         if op.result is Result.RESIDENT:
-            draft.died = -1  # it takes no storage of the step's
+            draft.died = -1  # it takes no storage during the step
         if id(x) not in self.holders.parameters:
             self.fixed.add(draft)
 

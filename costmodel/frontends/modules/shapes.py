@@ -1,6 +1,8 @@
-"""What torch's functions of shapes are in terms of ops: views, copies, slices, concatenation, padding, resizing."""
+"""Translates torch's shape functions into ops: views, copies, slices, concatenation, padding, resizing."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ...graph.op import OPS
 from ...sizes.size import LARGEST
@@ -84,7 +86,8 @@ def getitem(t, x, index):
     at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
     if at is not None:
         index[at : at + 1] = [Ellipsis] * (x.dim() - sum(i is not None for i in index) + 1)
-    axis, picked = 0, ()
+    axis = 0
+    picked: tuple[int, Any] | None = None
     for i in index:
         if i is None:
             x = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis)
@@ -92,7 +95,7 @@ def getitem(t, x, index):
             if alone or not passes_over(i, x.shape[axis]):
                 x = piece(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
         elif t.is_tensor(i):
-            picked = (axis, i)  # torch picks last
+            picked = (axis, i)  # torch applies a tensor of indices last
         elif i is not Ellipsis:
             x = piece(t, x, axis, int(i), drop=True)
             axis -= 1
@@ -101,13 +104,13 @@ def getitem(t, x, index):
 
 
 def passes_over(i: slice, size: int) -> bool:
-    """Whether torch makes nothing of a slice, one of several indices, of an axis of this size."""
+    """Whether torch skips a slice among several indices, since it takes the whole axis of this size."""
     whole = i.stop == size or not installed.open_slices_are_nodes() and (i.stop is None or i.stop > size)
     return whole and not i.start and i.step in (None, 1)
 
 
 def pick(t, x, axis: int, at):
-    """What a tensor of indices picks along an axis, as a node."""
+    """The elements along an axis at a tensor of indices, as a node."""
     if at.dtype != t.torch.int64 or not t.is_constant(at):
         raise t.error("indexing by a tensor that is no constant of int64")
     y = t.run(lambda x, at: x[(slice(None),) * axis + (at,)], x, at)
@@ -128,7 +131,7 @@ def roll(t, x, shifts, dims=None):
 
 @function("repeat")
 def repeat(t, x, *times):
-    times = times[0] if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
+    times = tuple(times[0]) if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
     y = t.run(t.torch.Tensor.repeat, x, times)
     return t.emit(OPS["repeat"](" ".join("n" if n == t.batch else str(n) for n in times)), [x, t.images], y)
 
@@ -153,7 +156,7 @@ def pad(t, x, pad, mode="constant", value=None):
         return t.emit(OPS["pad"](tuple(int(p) for p in pad), 0.0, mode), [x], y)
     fill = 0.0 if value is None else float(value)
     module = t.module
-    if type(module).__name__.endswith("2dSame"):  # timm's convolutions and pools that pad as TensorFlow does
+    if type(module).__name__.endswith("2dSame"):  # timm's convolutions and pools with TensorFlow's padding
         dilation = two(getattr(module, "dilation", 1))
         op = OPS["pad_same"](two(module.kernel_size), two(module.stride), dilation, fill)
         if op.shape(tuple(x.shape)) == tuple(y.shape):

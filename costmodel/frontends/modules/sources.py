@@ -1,4 +1,4 @@
-"""Modules by name: from torchvision, from timm, or from a factory function."""
+"""Makes modules by name: with torchvision, with timm, or with a factory function."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .packages import beside_any_torchvision, imported, lacks_operators, what_is
 
 
 class Source(NamedTuple):
-    """Where modules come from by name."""
+    """A library that makes modules by name."""
 
     names: Callable[[], list[str]]
     make: Callable[[str, int | None], nn.Module]
     resolution: Callable[[str, nn.Module], int]
-    home: Callable[[str], str]  # the Python module that has the network
+    home: Callable[[str], str]  # name of the Python module that defines the network
 
 
 def build(text: str, classes: int | None, device: str = "cpu") -> tuple[nn.Module, int]:
-    """The module that "torchvision:NAME", "timm:NAME" or "package.module:factory" names, and its own resolution.
+    """The module behind "torchvision:NAME", "timm:NAME" or "package.module:factory", and its own resolution.
 
-    Weights are random; on the device "meta" there are none. Raises CostmodelError where the library is missing or has
-    no such name, or the factory fails.
+    Weights are random; on the device "meta" there are none. Raises CostmodelError if the library is missing or does not
+    know the name, or if the factory fails.
     """
     kind, _, name = text.partition(":")
     if kind not in SOURCES:
@@ -42,13 +42,13 @@ def build(text: str, classes: int | None, device: str = "cpu") -> tuple[nn.Modul
     try:
         with torch.device(device):
             module = source.make(name, classes)
-    except Exception as error:  # a library's own complaint, of whatever kind
+    except Exception as error:  # libraries raise errors of many types
         raise CostmodelError(f"{text}: {kind} cannot build it: {error}") from error
     return module, source.resolution(name, module)
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """Words for the names that are most like one that is not there."""
+    """A hint with the names closest to an unknown one; "" if none is close."""
     found = get_close_matches(name, list(names), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
@@ -56,17 +56,19 @@ def near(name: str, names: Iterable[str]) -> str:
 def _library(name: str) -> Any:
     try:
         return imported(name)
-    except Exception as error:  # a library's own, of whatever kind
+    except Exception as error:  # an import may raise anything
         raise CostmodelError(what_is_wrong(name.partition(".")[0], error)) from None
 
 
 def _torchvision_names() -> list[str]:
-    # Classifiers alone: detection, segmentation and video models stand in modules of their own.
+    # Classifiers only: detection, segmentation and video models are in modules of their own.
     return _library("torchvision.models").list_models(module=_library("torchvision.models"))
 
 
 def _torchvision_make(name: str, classes: int | None) -> nn.Module:
-    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}  # minutes of truncated normals
+    more: dict[str, int] = {}
+    if name in ("googlenet", "inception_v3"):
+        more["init_weights"] = False  # else they spend minutes on truncated normals
     more.update({} if classes is None else {"num_classes": classes})
     return _library("torchvision.models").get_model(name, weights=None, **more)
 
@@ -87,12 +89,12 @@ def _timm_resolution(name: str, module: nn.Module) -> int:
 
 
 def resolution_of(module: nn.Module) -> int:
-    """The resolution that a module says it is made for, else 224."""
+    """The resolution that a module gives as its own, else 224."""
     return int(getattr(module, "image_size", None) or _timm_resolution("", module))
 
 
 def channels_of(module: nn.Module) -> int:
-    """Channels of the images that a module takes: what it says itself, else what its first convolution takes."""
+    """Channels of the images that a module takes: what it gives itself, else those of its first convolution, else 3."""
     config = getattr(module, "pretrained_cfg", None) or {}
     if config.get("input_size"):
         return int(config["input_size"][0])
@@ -117,7 +119,7 @@ SOURCES = {
 
 
 def _made(package: str, name: str, classes: int | None) -> nn.Module:
-    """What a factory function returns; its package is looked for here, too."""
+    """The module that a factory function returns. Its package may also be in the current folder."""
     here = os.getcwd()
     added = here not in sys.path
     if added:
@@ -143,7 +145,7 @@ def _made(package: str, name: str, classes: int | None) -> nn.Module:
         if "num_classes" not in inspect.signature(factory).parameters:
             raise CostmodelError(f"{package}:{name} takes no num_classes, so that classes cannot be given")
         more["num_classes"] = classes
-    module = beside_any_torchvision(lambda: factory(**more))  # it may import torchvision itself
+    module = beside_any_torchvision(lambda: factory(**more))  # the factory may import torchvision itself
     if not isinstance(module, nn.Module):
         raise CostmodelError(f"{package}:{name} returned a {type(module).__name__}; allowed: a torch.nn.Module")
     return module

@@ -1,8 +1,8 @@
-"""A torch.nn.Module as a graph: it is run once without data, and each torch function that it calls becomes a node.
+"""Traces a torch.nn.Module: the module runs once without data, and each torch function that it calls becomes a node.
 
-Tensors on torch's `meta` device carry shapes and strides alone, so that sizes, Python's control flow on them, views and
-in-place operations are real, and nothing is computed. The moment at which Python lets a tensor go is the moment at
-which a real run would: lifetimes are recorded, not guessed.
+Tensors on torch's `meta` device carry only shapes and strides. So sizes, Python's control flow on them, views and
+in-place operations are real, but nothing is computed. Python frees each tensor at the moment at which a real run would
+free it: lifetimes are recorded, not guessed.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from . import shapes  # noqa: F401  (registers its functions)
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
 
-TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # modules that are one op, by the name of their class
+TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # classes of modules that become a single node
 
-#: Questions about a tensor that have nothing to do with its data.
+#: Functions that ask about a tensor, but not about its data.
 ASKS = frozenset(
     "dim size numel is_contiguous stride __len__ get_device is_floating_point is_complex element_size storage_offset "
     "ndimension nelement type __repr__ __format__ __hash__ _set_grad_enabled is_same_size untyped_storage "
     "has_names is_nonzero_ __dir__ register_hook retain_grad _is_view_ is_inference".split()
 )
-#: What needs the data itself.
+#: Functions that need a tensor's data.
 DATA = frozenset("__bool__ __int__ __float__ __index__ item tolist numpy __contains__ nonzero is_nonzero equal "
                  "allclose unique masked_select __array__ any all __complex__".split())  # fmt: skip
-#: Functions that make tensors out of nothing.
+#: Functions that make new tensors.
 FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn eye as_tensor randint "
                       "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor "
                       "meshgrid bernoulli".split())  # fmt: skip
-#: Functions written in Python: what they call is traced in their place.
+#: Functions written in Python: the functions that they call are traced in their place.
 IN_PYTHON = frozenset({"multi_head_attention_forward", "normalize"})
-#: Functions that may take parameters as their layer's own: the op of their name has some.
+#: Functions of layers: the op of the same name has parameters, so tensors after the first may be the layer's own.
 LAYERS = frozenset(name for name in FUNCTIONS if name in OPS and OPS[name].params is not Op.params)
 #: Functions that may overwrite their input, as `relu_` does.
 INPLACE = frozenset(name for name, entry in FUNCTIONS.items() if "inplace" in signature(entry).parameters)
@@ -60,14 +60,13 @@ def trace(
     allow_unknown: bool = False,
     batch: int = BATCH,
 ) -> Network:
-    """The network that a module is, on square images (N, channels, resolution, resolution).
+    """The network of a module, for square images (N, channels, resolution, resolution).
 
-    Traced in training mode; what the module's own flags and modes say is kept for the strategy `as_is`. The module is
-    left as it is. blocks_are: class or path pattern of the blocks, where they are not found by themselves.
-    allow_unknown: an op that is not known becomes a node that costs nothing. batch: images in the run; what it gives
-    holds for all numbers but 1: of a single image torch sees more tensors as contiguous, and copies less. Raises
-    CostmodelError, with the line of the source that is to blame, for an unknown op and for control flow that depends on
-    data.
+    The module is traced in training mode and left unchanged; its own flags and modes are kept for the strategy `as_is`.
+    blocks_are: class or path pattern of the blocks, if they are not found automatically. allow_unknown: an unknown op
+    becomes a node that costs nothing. batch: images in the run. A trace holds for every batch except a single image:
+    there torch sees more tensors as contiguous, and copies less. Raises CostmodelError, with the source line that
+    causes it, for an unknown op and for control flow that depends on data.
     """
     check(module)
     modes = {child: child.training for child in module.modules()}
@@ -114,7 +113,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         super().__init__(root)
         self.allow_unknown = allow_unknown
 
-    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "")
         if name == "__get__":
@@ -126,7 +125,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         tensors = list(tensors_in((args, kwargs)))
         if all(self.is_constant(x) for x in tensors):
             if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.holders.buffers:
-                return tensors[0]  # counting batches, say: the module is left as it is
+                return tensors[0]  # counting batches, say: the module stays unchanged
             real = not any(x.device.type == "meta" for x in tensors)
             if name in DATA and real:
                 return function(*args, **kwargs)
@@ -152,7 +151,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             elif plain != "requires_grad":
                 return self.unknown(name, function, args, kwargs)
         self.as_values(*(tensors if plain not in LAYERS else tensors[:1]))
-        if "input" in kwargs:  # torch's own name for what the table calls x
+        if "input" in kwargs:  # torch's name for the argument that FUNCTIONS calls x
             args, kwargs = (kwargs["input"], *args), {k: v for k, v in kwargs.items() if k != "input"}
         try:
             return FUNCTIONS[plain](self, *args, **kwargs)
@@ -162,9 +161,10 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise
 
     def by_its_calls(self, function: Callable, args: tuple, kwargs: dict) -> Any:
-        """Run a function of torch's that is written in Python so that the functions it calls are seen.
+        """Run one of torch's functions that are written in Python, and trace the functions that it calls.
 
-        It asks has_torch_function whether to hand the whole call to this tracer; in this copy of it the answer is no.
+        Such a function asks has_torch_function whether to hand the whole call to this tracer. A copy of the function
+        runs instead, in which the answer is no.
         """
         blind = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch_function")}
         names = {**function.__globals__, **blind}
@@ -189,7 +189,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         return self.emit(OPS["unknown"](name, size, len(tensors)), tensors, y)
 
     def entered(self, module: nn.Module, call: Callable, args: tuple, kwargs: dict) -> Any:
-        """A module's call."""
+        """The result of a module's call; the module is the current one while its forward runs."""
         self.stack.append(module)
         self.called.add(self.holders.paths.get(id(module), ""))
         try:
@@ -200,7 +200,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             self.stack.pop()
 
     def noise(self, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """Stochastic depth: torchvision's, or timm's under another name."""
+        """The output of stochastic depth: torchvision's StochasticDepth, or timm's DropPath."""
         p = float(getattr(module, "p", None) or getattr(module, "drop_prob", None) or 0.0)
         if not module.training or p == 0:
             return x
@@ -209,7 +209,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         return self.emit(OPS["stochastic_depth"](p, getattr(module, "mode", "row")), [x], self.like(x))
 
     def graph(self, shape: tuple[int, ...], blocks_are: str) -> Graph:
-        """Run the module and make the graph."""
+        """The graph of one run of the module, on images of this shape."""
         self.images = torch.empty(shape, device="meta")
         self.batch = shape[0]
         self.images._traced = Life()
@@ -224,7 +224,7 @@ class _Tracer(Recorder, TorchFunctionMode):
                 result = self.root(self.images)
         except CostmodelError:
             raise
-        except Exception as error:  # whatever a network's own code raises on such images
+        except Exception as error:  # the network's own code may raise anything on these images
             reason = f"{type(error).__name__}: {error}".split("\n")[0]
             raise CostmodelError(f"the network does not run on {shape[1:]} images: {reason}") from error
         finally:

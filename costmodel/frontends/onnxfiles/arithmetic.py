@@ -1,4 +1,4 @@
-"""What ONNX's operators of arithmetic are in terms of ops, and what exporters write out as several of them."""
+"""Translates ONNX's arithmetic operators into ops, and recognises ops that exporters write as several operators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def binary(kind: str) -> Callable[..., Any]:
 
 
 def with_number(r, kind: str, x: Any, number: float, first: bool) -> Any | None:
-    """x and a number; first: x is the first operand. None for a number divided by x."""
+    """The op of x and a number; first: whether x is the first operand. None for a number divided by x."""
     if kind == "div":
         name, rest = r.node.input[0], (("Erf", None), ("Add", 1.0))
         halves = (("Mul", name), ("Mul", 0.5)), (("Mul", 0.5), ("Mul", name))
@@ -69,11 +69,11 @@ def power(r, x, exponent):
     return r.emit("pow_number", {"number": number}, [x], kept(r.live(x)))
 
 
-# A group norm that the exporter wrote out: a norm of each group seen as one channel, then scale and shift.
+# A group norm as exporters write it: each group is reshaped to one channel and normalised, then scaled and shifted.
 
 
 def group_norm(r, a, shift) -> Any | None:
-    """The group norm that ends in this sum, if one does. Its other nodes are then read by none, and fall away."""
+    """The group norm that ends in this sum, else None. Nothing then reads its other nodes, and they are dropped."""
     product = r.maker(a, "mul")
     seen = product and r.maker(product[0], "reshape")
     norm = seen and r.maker(seen[0], "group_norm")
@@ -88,11 +88,14 @@ def group_norm(r, a, shift) -> Any | None:
     return r.emit("group_norm", fields, [x], weight=scale, bias=shift)
 
 
-# Noise that the exporter wrote out: a product with (random < 1 - p) / (1 - p).
+# Dropout as exporters write it: a product with (random < 1 - p) / (1 - p).
 
 
 class Noise(NamedTuple):
-    """Random numbers of a shape, on the way to becoming a mask; keep: the probability with which they let through."""
+    """Random numbers that become a dropout mask.
+
+    keep: the probability that a value is kept, None before the comparison. divided: whether the mask is scaled by it.
+    """
 
     shape: tuple[int, ...]
     keep: float | None = None
@@ -113,11 +116,12 @@ def less(r, noise, number):
 
 
 def noisy(r, kind: str, a, b):
-    """The quotient of a mask by the probability, or its product with a value: dropout, or stochastic depth."""
+    """The mask divided by its probability, or its product with a value: dropout, or stochastic depth."""
     if kind == "div" and isinstance(a, Noise) and a.keep is not None and r.number(b) == a.keep:
         return a._replace(divided=True)
     x, noise = (b, a) if isinstance(a, Noise) else (a, b)
     refuse(kind != "mul" or not noise.divided, "arithmetic with random numbers, but for dropout,")
+    assert noise.keep is not None, "what is divided has been compared"
     p = round(1 - noise.keep, 6)
     if noise.shape == x.shape:
         return r.emit("dropout", {"p": p}, [x], kept(x))

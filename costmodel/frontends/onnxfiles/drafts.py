@@ -1,4 +1,4 @@
-"""Drafts of an ONNX file's nodes, and the values that they make."""
+"""Drafts of an ONNX file's nodes, and the values that they output."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Live(NamedTuple):
 
 @dataclass(eq=False)
 class Placed(Draft):
-    """A draft of a node of the file. It gets its name when all drafts are there.
+    """A draft of a node of the file. It gets its name once all drafts exist.
 
-    reads: the values behind `inputs`. path: where the file puts it; named: whether that is a module's path. evaluates:
-    in the file's own mode it does not train.
+    reads: the values behind `inputs`. path: its place as the file notes it; named: whether that is a module's path.
+    evaluates: whether it is in evaluation mode in the file.
     """
 
     reads: tuple[Live, ...] = ()

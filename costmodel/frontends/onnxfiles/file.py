@@ -1,9 +1,9 @@
-"""An ONNX file as a network. Only the graph is read: the weights stay in the file until a module is made with them.
+"""Reads an ONNX file as a network. Only the graph is read: the weights stay in the file until a module needs them.
 
-What a file does not say is read as follows. A value is let go after its last reader, as a runtime frees it: nothing is
-in place, and no call frame of Python holds a module's input. Norms and dropout train as in a module that is put into
-training mode; the strategy `as_is` takes the file's own modes. A layer's tensors and every other initialiser of more
-than one number are parameters.
+Assumptions where a file is silent: A value is freed after its last reader, as a runtime frees it; nothing is in place,
+and no call frame of Python holds a module's input. Norms and dropout train as in a module in training mode; the
+strategy `as_is` uses the file's own modes. The tensors of a layer, and every other initialiser of more than one number,
+are parameters.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ...errors import CostmodelError
 from ...graph.network import Network
 from ..draft import RESOLUTION
 
-OLDEST = 7  # opset: before it, norms and broadcasting meant something else
+OLDEST = 7  # opset; in older ones norms and broadcasting have another meaning
 
 
 def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Network:
-    """The network of an ONNX file. Raises CostmodelError for what is no such file or no network of supported ops.
+    """The network of an ONNX file. Raises CostmodelError if this is no ONNX file, or not a network of supported ops.
 
-    blocks_are: a pattern of paths, or a class where the exporter noted classes. allow_unknown: operators that are not
-    known cost nothing.
+    blocks_are: a path pattern, or a class name if the exporter noted classes. allow_unknown: unknown operators cost
+    nothing.
     """
     model = _model(path)
     with _reading(path):
@@ -52,9 +52,9 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
 
 @contextmanager
 def _reading(path: str, hint: str = "") -> Iterator[None]:
-    """Turns what a damaged file makes of Python's own operations into a CostmodelError: names that are no text, say.
+    """Turn any exception into a CostmodelError: in a damaged file names may not be text, say.
 
-    hint: what is added to any message.
+    hint: is appended to the messages of CostmodelErrors.
     """
     try:
         yield
@@ -66,7 +66,7 @@ def _reading(path: str, hint: str = "") -> Iterator[None]:
 
 
 def _model(path: str) -> Any:
-    """The model in a file, its functions inlined and its weights left where they are."""
+    """The model in a file, with its functions inlined and its external weights not loaded."""
     try:
         import onnx
         import onnx.inliner
@@ -90,7 +90,7 @@ def _model(path: str) -> Any:
 
 
 def _images(model: Any, path: str) -> tuple[int, int, int | None]:
-    """Channels and side of the images, and the batch where the file fixes it."""
+    """Channels and side of the images, and the batch size if the file fixes it, else None."""
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     for what, values in (("inputs", inputs), ("outputs", model.graph.output)):
@@ -107,19 +107,19 @@ def _images(model: Any, path: str) -> tuple[int, int, int | None]:
         raise CostmodelError(f"{path}: the input is {found}; allowed: float32 (--dtype says how it trains)")
     if len(sizes) != 4 or sizes[1] is None:
         raise CostmodelError(f"{path}: the input is {shown}; allowed: images (N, channels, height, width)")
-    batch, channels, height, width = sizes
+    batch, _, height, width = sizes
     if height != width:
         hint = "; channels stand last?" if width in (1, 3) else ""
         raise CostmodelError(f"{path}: the input is {shown}{hint}; allowed: square images (N, channels, side, side)")
-    return channels, height or RESOLUTION, batch
+    return sizes[1], height or RESOLUTION, batch
 
 
 def _numbers(tensor: Any, path: str) -> Any:
-    """A tensor's numbers, from the file or from the one beside it."""
+    """A tensor's numbers, from the file itself or from the file of external data beside it."""
     import onnx
 
     try:
         return onnx.numpy_helper.to_array(tensor, os.path.dirname(os.path.abspath(path)))
-    except Exception as error:  # onnx raises its own, OSError and ValueError for files that are not there or too short
+    except Exception as error:  # for missing or short files onnx raises errors of its own, OSError and ValueError
         reason = str(error).split("\n")[0]
         raise CostmodelError(f"{path}: the numbers of {tensor.name!r} cannot be read: {reason}") from None

@@ -1,7 +1,7 @@
-"""What ONNX's operators are in terms of ops: one entry per operator, by the name that ONNX calls it.
+"""Translates ONNX's operators into ops: one entry per operator, under ONNX's name for it.
 
-An entry takes the reader and the node's inputs (None where one is left out) and returns the node's output, or a list of
-them, after appending nodes through `reader.emit(kind, fields, inputs)`.
+An entry takes the reader and the node's inputs (None for one that is left out), appends nodes through
+`reader.emit(kind, fields, inputs)`, and returns the node's output or a list of outputs.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ operator = registrar(OPERATORS)
 
 
 def refuse(condition: Any, what: str) -> None:
-    """Raise CostmodelError, that something is not supported, where the condition holds."""
+    """Raise CostmodelError "... is not supported" if the condition holds."""
     if condition:
         raise CostmodelError(f"{what} is not supported")
 
 
 def is_stored(value: Any) -> bool:
-    """Whether a value is a tensor of the file, not one of the graph."""
+    """Whether a value is a stored tensor, not one that the graph computes."""
     return hasattr(value, "load")
 
 
 def kept(x: Any) -> Callable[[Sequence[int]], tuple[int, ...]]:
-    """Strides of an output that lies in memory as x does."""
+    """A function from an output's shape to its strides, for ops that keep the memory order of x."""
     return lambda shape: like(shape, x.strides) if len(shape) == len(x.shape) else contiguous(shape)
 
 
@@ -48,7 +48,7 @@ def conv(r, x, weight, bias=None):
     x, padding = padded(r, x, kernel, stride, dilation)
     fields = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     if is_stored(bias) and not bias.own and not bias.load().any():
-        bias = None  # zeros that the exporter computed, because its pattern wants some
+        bias = None  # zeros that the exporter added because its pattern needs a bias
     if not is_stored(weight):
         refuse(bias is not None, "a convolution with a bias by a weight that is computed")
         return r.emit("convolve", fields, [x, weight])
@@ -60,9 +60,9 @@ def conv(r, x, weight, bias=None):
 def padded(
     r, x, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], fill: float = 0.0, pad: bool = True
 ) -> tuple[Any, list[int]]:
-    """The input and the padding that is left to the op: what is not the same on both sides becomes a node before it.
+    """The input, and the padding that the op itself does. Padding that differs between sides becomes a node before it.
 
-    pad: whether such a node is allowed.
+    fill: the value of the padding. pad: whether such a node is allowed. Raises CostmodelError.
     """
     how, pads = r.attribute("auto_pad", "NOTSET"), r.attribute("pads", [0, 0, 0, 0])
     reach = [d * (k - 1) for d, k in zip(dilation, kernel)]
@@ -91,7 +91,7 @@ def gemm(r, x, weight, bias=None):
 
 
 def transposed(r, x):
-    """A matrix the other way round."""
+    """The transpose of a matrix."""
     return x.transposed((1, 0)) if is_stored(x) else r.emit("permute", {"axes": [1, 0]}, [x])
 
 
@@ -120,7 +120,7 @@ def matmul(r, a, b):
 
 
 def folded(r, x, other):
-    """torch.matmul sees its operands as (batch, L, K), and copies one whose strides do not allow it."""
+    """An operand of matmul, copied if need be: torch.matmul views operands as (batch, L, K) or else copies them."""
     batch = np.broadcast_shapes(x.shape[:-2], other.shape[:-2])
     refuse(batch != x.shape[:-2], f"a product of {x.shape} and {other.shape}, which are broadcast,")
     if viewed(x.shape, x.strides, (int(np.prod(batch)), *x.shape[-2:])) is None:
@@ -133,7 +133,7 @@ def batch_norm(r, x, scale, shift, mean, variance):
     tensors = {"weight": scale, "bias": shift}
     statistics = {"running_mean": mean, "running_var": variance}
     refuse(not all(map(is_stored, (*tensors.values(), *statistics.values()))), "a norm whose tensors are computed")
-    momentum = round(1 - as_decimal(r.attribute("momentum", 0.9)), 6)  # torch's is the weight of the new value
+    momentum = round(1 - as_decimal(r.attribute("momentum", 0.9)), 6)  # torch's momentum is the new value's weight
     fields = {"eps": as_decimal(r.attribute("epsilon", 1e-5)), "momentum": momentum}
     evaluates = not r.attribute("training_mode", 0)
     return r.emit("batch_norm", fields, [x], kept(x), statistics, evaluates, **tensors)
@@ -166,7 +166,7 @@ def prelu(r, x, slope):
     return r.emit("prelu", {"channels": slope.size}, [x], kept(x), weight=slope)
 
 
-# Activations. What torch's exporter writes as several nodes is read as the one that it stands for.
+# Activations. One that torch's exporter writes as several nodes is read as a single op.
 
 
 def activation(r, x, kind: str, **fields: Any) -> Any:
@@ -174,7 +174,7 @@ def activation(r, x, kind: str, **fields: Any) -> Any:
 
 
 def plain(kind: str) -> Entry:
-    """The entry of an operator that is an op as it is."""
+    """The entry of an operator that equals an op without fields."""
 
     def entry(r, x):
         return activation(r, x, kind)
@@ -217,7 +217,7 @@ def gelu(r, x):
 @operator("Clip")
 def clip(r, x, low=None, high=None):
     bounds = []
-    for name, given, none in (("min", low, -1e38), ("max", high, 1e38)):  # as inputs since opset 11
+    for name, given, none in (("min", low, -1e38), ("max", high, 1e38)):  # inputs since opset 11, before attributes
         if given is None:
             bounds.append(as_decimal(r.attribute(name, none)))
         else:

@@ -1,4 +1,4 @@
-"""What the nodes of an ONNX file are called: paths of modules, where its exporter wrote them down."""
+"""Names for the nodes of an ONNX file: module paths, if the exporter noted them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...graph.graph import INPUT, Node, prefixes, within
-from ...graph.op import Result
-from ..draft import Names
+from ...graph.op import Result, two
+from ...ops.conv import Conv2d
+from ..draft import Draft, Names
 from ..families import blocks_among
 from .drafts import Placed
 
@@ -19,16 +20,16 @@ MODULE = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
 
 
 def cleaned(path: str) -> str:
-    """A name of the file as a path: words joined by single dots."""
+    """A name from the file as a path: words joined by single dots."""
     return ".".join(filter(None, (re.sub(r"\W+", "_", word).strip("_") for word in re.split(r"[./]", path))))
 
 
 def name_all(drafts: Sequence[Placed]) -> None:
-    """Name drafts, each otherwise: by the module's path for its layer, and below it for what else a module does."""
+    """Give each draft a unique name: a layer its module's path, other ops in a module a name below that path."""
     owners = {d.owner for d in drafts}
     homes = Counter(d.path for d in drafts if d.owner is None)
     above = {path for d in drafts for path in prefixes(d.path if d.owner is None else d.owner)[:-1]}
-    order = {draft: i for i, draft in enumerate(drafts)}
+    order: dict[Draft | None, int] = {draft: i for i, draft in enumerate(drafts)}
     names = Names((INPUT, "loss"))
     for draft in drafts:
         kind, base = draft.op.kind, draft.path
@@ -37,7 +38,7 @@ def name_all(drafts: Sequence[Placed]) -> None:
         elif draft.named and draft.op.result is not Result.RESIDENT:
             if homes[base] > 1 or base in above or base in owners or not base:
                 base = f"{base}.{kind}".lstrip(".")
-        elif not draft.named:  # it stands where what it reads was made
+        elif not draft.named:  # it goes beside the latest of its inputs
             made = max(draft.inputs, key=lambda read: order.get(read, -1))
             scope = made.name.rpartition(".")[0] if made is not None else ""
             base = f"{scope}.{base or kind}".lstrip(".")
@@ -45,10 +46,10 @@ def name_all(drafts: Sequence[Placed]) -> None:
 
 
 def place(node: Any) -> tuple[str, bool, dict[str, str]]:
-    """Where a node stands by what its exporter wrote, whether that is a module's path, and modules' classes by path."""
+    """A node's path as its exporter noted it, whether that is a module's path, and the classes of modules by path."""
     notes = {note.key: note.value for note in node.metadata_props}
-    if "pkg.torch.onnx.name_scopes" in notes:  # torch's exporter: every module on the way, then the function
-        # A module's second call is "fc@1".
+    if "pkg.torch.onnx.name_scopes" in notes:  # torch's exporter: all enclosing modules, then the function
+        # The second call of a module "fc" is noted as "fc@1".
         paths = [re.sub(r"@\d+", "", path) for path in ast.literal_eval(notes["pkg.torch.onnx.name_scopes"])[:-1]]
         classes = ast.literal_eval(notes.get("pkg.torch.onnx.class_hierarchy", "[]"))
         return cleaned(paths[-1] if paths else ""), True, dict(zip(paths, classes))
@@ -64,18 +65,20 @@ def place(node: Any) -> tuple[str, bool, dict[str, str]]:
 
 
 def blocks_of(nodes: Sequence[Node], classes: Mapping[str, str], blocks_are: str) -> list[str]:
-    """Scopes of the blocks: by their classes where the file has them, else by what they hold.
+    """Scopes of the blocks, found by their classes if the file has them, else by the layers in them.
 
-    By what they hold: the innermost scopes with a number ("features.3", "features.3.1") that hold two convolutions or
-    more, one of them with a kernel above 1x1, which squeeze-and-excite has not. In timm's `blocks.I.J` each counts.
+    By layers, a block is an innermost numbered scope ("features.3", "features.3.1") that holds at least two
+    convolutions, one of them with a kernel above 1x1 (squeeze-and-excite has none). In timm's networks every
+    `blocks.I.J` is a block.
     """
     paths = sorted({scope for node in nodes for scope in prefixes(node.name)})
     if blocks_are or classes:
         modules = [(path, classes.get(path, "").rpartition(".")[2]) for path in paths]
         return blocks_among(modules, classes.get("", "").startswith("timm."), blocks_are)
-    found = []
+    found: list[str] = []
     for path in paths:
-        kernels = [n.op.kernel for n in nodes if n.op.kind == "conv2d" and within(n.name, path) and n.name != path]
+        inside = [node.op for node in nodes if within(node.name, path) and node.name != path]
+        kernels = [two(op.kernel) for op in inside if isinstance(op, Conv2d)]
         if path.rpartition(".")[2].isdigit() and len(kernels) > 1 and max(kernels) > (1, 1):
             found = [outer for outer in found if not within(path, outer)] + [path]
     of_timm = [path for path in paths if re.fullmatch(r"blocks\.\d+\.\d+", path)]

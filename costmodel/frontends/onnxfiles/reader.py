@@ -1,4 +1,4 @@
-"""Reads the graph of an ONNX model: which tensors are stored, which are computed, and what each node is called."""
+"""Reads the graph of an ONNX model node by node: computes constants, and emits ops for the rest."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .names import blocks_of, name_all, place
 from .recorder import Recorder, Value
 from .tensors import Stored, attributes_of, constant
 
-#: What stays refused where unknown operators are let through: a bound below would be far off, or none at all.
+#: Operators refused even if unknown ones are allowed: a lower bound would be far off, or not a bound at all.
 CONTROL = ("If", "Loop", "Scan", "SequenceMap")
-#: What gives other numbers each time, so that it is no constant even where all that it reads is.
+#: Operators that give other numbers each time: their outputs are not constant even if all their inputs are.
 RANDOM = ("RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Multinomial", "Bernoulli")
 
 
 class Reader(Recorder):
-    """Reads a model's nodes one after the other, for square images of one size."""
+    """Reads the nodes of a model in order, for square images of one size."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Reader(Recorder):
         fixed: int | None,
         allow_unknown: bool,
     ) -> None:
-        """load: the numbers of a TensorProto. shape: of the images, the batch left out; fixed: the file's batch."""
+        """load: the numbers of a TensorProto. shape: (channels, side, side) of the images; fixed: the file's batch."""
         self.model, self.source, self.allow_unknown = model, source, allow_unknown
         graph = model.graph
         opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
@@ -48,16 +48,16 @@ class Reader(Recorder):
         for i, node in enumerate(self.nodes):
             for read in filter(None, node.input):
                 self.readers.setdefault(read, []).append(i)
-        self.classes: dict[str, str] = {}  # of modules, by path, where the file tells
+        self.classes: dict[str, str] = {}  # classes of modules by path, if the file notes them
         self.skipped: set[int] = set()
 
     # -- the nodes that follow -----------------------------------------------------------------------------
 
     def follow(self, *steps: tuple[str, Any]) -> bool:
-        """Whether nodes of these operators follow the one that is being read, each the only reader of the one before.
+        """Whether nodes of these operators follow the current one, each the only reader of the one before.
 
-        Each step names the other operand: a number, the name of a value, or None for whatever there is. They are
-        read together with this one then, and what is emitted next is the last one's output.
+        Each step is (operator, other operand): a number, the name of a value, or None for any. If they follow, they are
+        merged with the current node: what is emitted next becomes the output of the last of them.
         """
         output, found = self.node.output[0], []
         for operator, other in steps:
@@ -79,7 +79,7 @@ class Reader(Recorder):
         return True
 
     def next_operands(self, operator: str) -> list[str] | None:
-        """What else the only reader of this node's output reads, if it is of that operator."""
+        """The other operands of this node's only reader, if there is just one and it has this operator; else None."""
         output = self.node.output[0]
         readers = self.readers.get(output, [])
         if len(readers) != 1 or readers[0] < 0 or self.nodes[readers[0]].op_type != operator:
@@ -87,17 +87,18 @@ class Reader(Recorder):
         return [name for name in self.nodes[readers[0]].input if name != output]
 
     def stored(self, name: str) -> Stored | None:
-        """A tensor of the file by its name, also a Constant that stands further down."""
+        """The tensor of the file with this name, even from a Constant further down; None for other values."""
         value = self.values.get(name)
         if value is None:
             maker = next((n for n in self.nodes if name in n.output and n.op_type == "Constant"), None)
-            value = self.values[name] = constant(maker) if maker else None
+            if maker:
+                value = self.values[name] = constant(maker)
         return value if isinstance(value, Stored) else None
 
     # -- the walk ------------------------------------------------------------------------------------------
 
     def read(self, blocks_are: str) -> Graph:
-        """The graph of what the result depends on."""
+        """The graph of the nodes that the result depends on. Raises CostmodelError."""
         for i, node in enumerate(self.nodes):
             if i in self.skipped:
                 continue
@@ -106,19 +107,19 @@ class Reader(Recorder):
                 self.path, self.named, classes = place(node)
                 self.classes.update(classes)
                 self._read(node)
-            except Exception as error:  # of a file that holds anything, whatever its operators' own checks raise
+            except Exception as error:  # a file may hold anything, so entries may raise anything
                 words = str(error) if isinstance(error, CostmodelError) else f"{type(error).__name__}: {error}"
                 first = words.split("\n")[0]
                 raise CostmodelError(f"{self.source}: node {node.name!r} ({node.op_type}): {first}") from None
         result = self.values.get(self.result)
         reads_images = any(None in draft.inputs for draft in self.drafts if draft.op.result is not Result.RESIDENT)
-        if not isinstance(result, Live) or not reads_images:
+        if not isinstance(result, Live) or result.draft is None or not reads_images:
             raise CostmodelError(f"{self.source}: the output {self.result!r} does not depend on the images")
         return self._graph(result.draft, blocks_are)
 
     def _read(self, node: Any) -> None:
         self.attributes = attributes_of(node)
-        args = []
+        args: list[Value | None] = []
         for name in node.input:
             if name and name not in self.values:
                 raise CostmodelError(f"reads {name!r}, which nothing before it makes")
@@ -129,7 +130,7 @@ class Reader(Recorder):
             raise CostmodelError("a quantised network; allowed: the float32 network that it was made from")
         if operator == "Constant":
             results: Any = constant(node)
-        elif operator == "Shape" and args:
+        elif operator == "Shape" and args and args[0] is not None:
             sizes = args[0].shape[self.attribute("start", 0) : self.attribute("end", None)]
             results = Stored.of(np.array(sizes, np.int64))
         elif len(stored) == len([x for x in args if x is not None]) and operator not in CONTROL + RANDOM:
@@ -156,19 +157,19 @@ class Reader(Recorder):
             f"unknown operator {operator}; --allow-unknown lets it through as a lower bound (known: {known})"
         )
 
-    def _computed(self, operator: str, args: list[Stored | None]) -> Any:
-        """What an operator gives for stored tensors. Parameters stay what they are: arithmetic on them trains."""
-        first = args[0] if args else None
+    def _computed(self, operator: str, args: list[Value | None]) -> Any:
+        """The result of an operator on stored tensors: a constant, or a node if parameters (which train) are read."""
+        first = args[0] if args and isinstance(args[0], Stored) else None
         if operator in ("Identity", "CastLike", "Cast", "Expand") and first is not None and first.own:
             kept = operator != "Cast" or self.attribute("to") == 1
             if operator == "Expand":
                 kept = tuple(np.broadcast_shapes(first.shape, self.array(args[1], "shape"))) == first.shape
-            # An exporter that stores equal tensors once gives the others their names back through an Identity.
+            # Exporters store equal tensors once, and restore the other names through an Identity.
             if kept:
                 return first.called(self.node.output[0]) if operator == "Identity" else first
         if operator == "Transpose" and first is not None and first.own:
             return first.transposed(self.attribute("perm", tuple(reversed(range(len(first.shape))))))
-        if any(x is not None and x.own for x in args):
+        if any(isinstance(x, Stored) and x.own for x in args):
             return self._emitted(operator, args)
         import onnx
         from onnx.reference import ReferenceEvaluator
@@ -182,7 +183,7 @@ class Reader(Recorder):
         return [Stored.of(result, name, computed=True) for name, result in zip(self.node.output, results)]
 
     def _unknown(self, operator: str, args: list[Value]) -> Live:
-        """A node that costs nothing, of the shape that onnx infers or that the file notes."""
+        """A node that costs nothing, with the output shape that onnx infers or that the file notes."""
         import onnx
 
         reads = [x for x in args if isinstance(x, Live) or x.own]
@@ -206,7 +207,7 @@ class Reader(Recorder):
     def _graph(self, result: Placed, blocks_are: str) -> Graph:
         drafts = needed(self.drafts, result)
         name_all(drafts)
-        # A file does not say how long a frame holds a value: it goes after its last reader.
+        # A file does not say how long a call frame holds a value: it is freed after its last reader.
         for i, draft in enumerate(drafts):
             for read in filter(None, draft.inputs):
                 read.died = i
@@ -222,7 +223,7 @@ class Reader(Recorder):
 
 
 def _needed(nodes: list[Any], result: str) -> list[Any]:
-    """The nodes that the result depends on, in their order."""
+    """The nodes that the result depends on, in their original order."""
     names, kept = {result}, []
     for node in reversed(nodes):
         if names & set(node.output):

@@ -1,4 +1,4 @@
-"""What is written down while an ONNX file is read: drafts of nodes, and the values that its names stand for."""
+"""The record of an ONNX file while it is read: drafts of nodes, and the value behind each name."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Value = Stored | Live
 
 
 class Recorder:
-    """The record of a file that is being read. What entries of the table of operators use comes first."""
+    """The record of a file while it is read. The methods that entries of OPERATORS use come first."""
 
     batch = BATCH
 
     def __init__(
         self, graph: Any, opset: int, load: Callable[[Any], np.ndarray], shape: Sequence[int], fixed: int | None
     ) -> None:
-        """load: the numbers of a TensorProto. shape: of the images, the batch left out; fixed: the file's batch."""
+        """load: the numbers of a TensorProto. shape: (channels, side, side) of the images; fixed: the file's batch."""
         self.opset, self.fixed = opset, fixed
         self.drafts: list[Placed] = []
         self.images = Live(None, (BATCH, *shape), contiguous((BATCH, *shape)))
         self.values: dict[str, Value] = {t.name: initialiser(t, load) for t in graph.initializer}
         name = next(i.name for i in graph.input if i.name not in self.values)
         self.values[name] = self.images
-        self.layers: dict[tuple, str] = {}  # the names of a layer's tensors -> its owner
+        self.layers: dict[tuple, str] = {}  # (path, names of a layer's tensors) -> its owner
         self.owners = Names()
-        self.weights: dict[str, Stored] = {}  # by path in a state dict
+        self.weights: dict[str, Stored] = {}  # by key in the state dict
         self.lifted: dict[Stored, Live] = {}
-        self.node: Any = None  # that is being read
+        self.node: Any = None  # the one that is being read
         self.attributes: dict[str, Any] = {}
         self.path, self.named = "", False
 
@@ -49,26 +49,26 @@ class Recorder:
         return self.attributes.get(name, default)
 
     def integers(self, name: str, value: Value | None) -> list[int] | None:
-        """Integers that an attribute holds in old opsets and an input in new ones; None where there are none."""
+        """Integers from an attribute in old opsets, from an input in new ones; None if there are none."""
         if value is not None:
             return [int(v) for v in np.atleast_1d(self.array(value, name))]
         found = self.attribute(name)
         return None if found is None else [int(v) for v in np.atleast_1d(found)]
 
-    def array(self, value: Value, name: str) -> np.ndarray:
+    def array(self, value: Value | None, name: str) -> np.ndarray:
         """The numbers of a stored tensor."""
         if not isinstance(value, Stored):
             raise CostmodelError(f"{name} is computed from the images; allowed: a constant")
         return value.load()
 
     def number(self, value: Value | None) -> float | None:
-        """The one number that a constant is; None for anything else."""
+        """The number of a constant with one element; None for anything else."""
         if not isinstance(value, Stored) or value.own or value.size != 1:
             return None
         return as_decimal(value.load().reshape(())[()])
 
     def live(self, value: Value) -> Live:
-        """The value as one of the graph: a stored tensor becomes a node where it is first used by itself."""
+        """The value as one of the graph: a stored tensor becomes a node when an op first reads it as an input."""
         if isinstance(value, Live):
             return value
         if value not in self.lifted:
@@ -87,7 +87,7 @@ class Recorder:
         return self.lifted[value]
 
     def has_batch(self, x: Live) -> bool:
-        """Whether a value's first axis goes with the batch."""
+        """Whether a value's first axis is the batch, or a multiple of it."""
         resident = x.draft is not None and x.draft.op.result is Result.RESIDENT
         return not resident and x.shape[:1] != () and x.shape[0] % BATCH == 0
 
@@ -103,7 +103,8 @@ class Recorder:
     ) -> Live:
         """Append a node and return its output.
 
-        strides: of the output, or a function of its shape. buffers, parameters: tensors of the file by the op's names.
+        strides: the output's, or a function from its shape. buffers, parameters: tensors of the file by the op's names
+        for them. Raises CostmodelError.
         """
         reads = [self.live(x) for x in inputs]
         xs = [x.shape for x in reads]
@@ -124,31 +125,31 @@ class Recorder:
     def append(
         self, op: Op, reads: Sequence[Live], owner: str | None, path: str, named: bool, evaluates: bool = False
     ) -> Placed:
-        """A new draft, in which every parameter trains."""
+        """Append and return a new draft, in which every parameter trains."""
         inputs, trains = tuple(x.draft for x in reads), frozenset(op.params())
         draft = Placed(op, inputs, "", trains, owner, None, tuple(reads), path, named, evaluates)
         self.drafts.append(draft)
         return draft
 
     def maker(self, value: Value | None, kind: str) -> tuple[Live, ...] | None:
-        """The operands of the op that made a value, if it is one of this kind."""
+        """The operands of the op that made a value, if the op is of this kind; else None."""
         if not isinstance(value, Live) or value.draft is None or value.draft.op.kind != kind:
             return None
         return value.draft.reads
 
     def parameter(self, value: Value) -> Stored | None:
-        """The stored tensor that a value is, also where it is seen in another shape."""
+        """The stored tensor behind a value, even through reshapes; else None."""
         seen = self.maker(value, "reshape")
         if seen is not None:
             return self.parameter(seen[0])
         return value if isinstance(value, Stored) else next((t for t, v in self.lifted.items() if v is value), None)
 
     def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:
-        """Path of the module that holds these tensors: the same for the same tensors, which one module then has.
+        """Path of the module that holds these tensors.
 
         Exporters store equal tensors once: one bias of zeros may stand for the biases of several layers. So a layer is
-        known by its path, where the file has one, and by all tensors that it reads. Only where path and tensors are the
-        same is one module called twice.
+        identified by its path, if the file has one, and by all its tensors. Two nodes are calls of one module only if
+        both agree.
         """
         path = self.path
         key = (path if self.named else "", *(tensor.name for tensor in tensors.values()))

@@ -1,4 +1,4 @@
-"""What ONNX's operators of shapes are in terms of ops: views, copies, slices, concatenation, padding, resizing."""
+"""Translates ONNX's shape operators into ops: views, copies, slices, concatenation, padding, resizing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .strides import contiguous, viewed
 
 
 def reshaped(r, x, to: Sequence[int]) -> Any:
-    """x in another shape: a view where its strides allow it, as torch decides it."""
+    """x in another shape: a view if its strides allow one by torch's rule, else a copy."""
     x, to = r.live(x), tuple(to)
     if to == x.shape:
         return x
@@ -32,21 +32,21 @@ def reshape(r, x, shape=None):
     x, wanted = r.live(x), r.integers("shape", shape)
     if r.fixed is None or wanted[:1] == [r.batch] or not r.has_batch(x):
         return reshaped(r, x, resolved(r, x.shape, wanted))
-    # The file's numbers hold for its own batch, which stays in the first axis.
+    # The file's numbers hold for its own batch size, and the batch stays in the first axis.
     own = resolved(r, (x.shape[0] // r.batch * r.fixed, *x.shape[1:]), wanted)
     refuse(own[0] * r.batch % r.fixed, f"a reshape to {wanted} of a batch of {r.fixed}")
     return reshaped(r, x, (own[0] * r.batch // r.fixed, *own[1:]))
 
 
 def resolved(r, x: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
-    """The shape that a Reshape's numbers mean: 0 copies an axis, -1 is what is left."""
+    """The shape that a Reshape's numbers mean: 0 copies an input axis, -1 takes what is left."""
     copies = not r.attribute("allowzero", 0)
     y = [x[i] if size == 0 and copies and i < len(x) else size for i, size in enumerate(wanted)]
     if y.count(-1) == 1:
         known = prod(size for size in y if size != -1)
         y[y.index(-1)] = prod(x) // known if known else 0
     if prod(y) != prod(x) or min(y, default=1) < 0:
-        raise CostmodelError(f"the input {show(x)} cannot take the shape {list(wanted)} that the file fixes")
+        raise CostmodelError(f"the input {show(tuple(x))} cannot take the shape {list(wanted)} that the file fixes")
     return tuple(y)
 
 
@@ -89,7 +89,7 @@ def expand(r, x, shape):
 
 
 def expanded(r, x, to: Sequence[int]) -> Any:
-    """x with axes of 1 seen as more."""
+    """x broadcast to a shape."""
     x = reshaped(r, x, (1,) * (len(to) - len(x.shape)) + x.shape)
     if x.shape == tuple(to):
         return x
@@ -152,13 +152,13 @@ def gather(r, x, indices):
 
 @operator("Concat")
 def concat(r, *xs):
-    xs = [with_batch(r, r.live(x)) for x in xs]
-    axis = r.attribute("axis") % len(xs[0].shape)
-    return r.emit("cat", {"count": len(xs), "axis": axis}, xs) if len(xs) > 1 else xs[0]
+    values = [with_batch(r, r.live(x)) for x in xs]
+    axis = r.attribute("axis") % len(values[0].shape)
+    return r.emit("cat", {"count": len(values), "axis": axis}, values) if len(values) > 1 else values[0]
 
 
 def with_batch(r, x):
-    """x for every image of the batch, if it is a class token that the exporter wrote once per image of its own."""
+    """x, expanded to the batch if it is a class token that the exporter repeated for each image of the file's batch."""
     if r.fixed is None or r.has_batch(x) or x.shape[:1] != (r.fixed,):
         return x
     return expanded(r, x, (r.batch, *x.shape[1:]))
@@ -201,7 +201,7 @@ def resize(r, x, *more):
         height, width = (int(size * scale + 1e-9) for size, scale in zip(x.shape[2:], given[2:]))
     how = r.attribute("coordinate_transformation_mode", "asymmetric" if upsample or r.opset < 11 else "half_pixel")
     if upsample and mode == "linear":
-        how = "half_pixel"  # torch's exporter has no other operator for it in opset 9
+        how = "half_pixel"  # torch's exporter has no other operator for half_pixel in opset 9
     kind = {
         ("nearest", "asymmetric"): "nearest",
         ("nearest", "half_pixel"): "nearest-exact",

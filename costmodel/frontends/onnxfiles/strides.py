@@ -1,4 +1,4 @@
-"""How a tensor lies in memory, as torch lays it out: whether a reshape is a view, and how an output lies."""
+"""The strides that torch gives to tensors: of new outputs, of views, and whether a reshape is a view."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ Strides = tuple[int, ...]
 
 
 def contiguous(shape: Sequence[int]) -> Strides:
-    """Strides of a new tensor."""
+    """Strides of a new contiguous tensor."""
     return in_order(shape, range(len(shape)))
 
 
 def in_order(shape: Sequence[int], axes: Sequence[int]) -> Strides:
-    """Dense strides with the axes in this order, outermost first."""
+    """Dense strides with the axes in the given order, outermost first."""
     strides, step = [0] * len(shape), 1
     for axis in reversed(axes):
         strides[axis] = step
@@ -22,15 +22,15 @@ def in_order(shape: Sequence[int], axes: Sequence[int]) -> Strides:
 
 
 def like(shape: Sequence[int], strides: Strides) -> Strides:
-    """Dense strides whose axes stand in the order of another tensor's (torch.empty_like, infer_dense_strides)."""
+    """Dense strides with the axis order of another tensor's strides (torch.empty_like, infer_dense_strides)."""
     return in_order(shape, sorted(range(len(shape)), key=lambda axis: -strides[axis]))
 
 
 def viewed(shape: Sequence[int], strides: Strides, to: Sequence[int]) -> Strides | None:
-    """Strides of the tensor seen in another shape, or None where it must be copied (aten: computeStride_impl)."""
+    """Strides of a view of the tensor in another shape, or None if it must be copied (aten: computeStride_impl)."""
     found = [0] * len(to)
     left = len(to) - 1
-    chunk, inside = 1, 1  # elements of the run of axes that lie side by side, and of the view's axes laid into it
+    chunk, inside = 1, 1  # elements of the current run of axes dense in memory, and of the view's axes within it
     base = strides[-1] if strides else 1
     for axis in reversed(range(len(shape))):
         chunk *= shape[axis]

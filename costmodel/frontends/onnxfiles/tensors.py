@@ -1,4 +1,4 @@
-"""Tensors of an ONNX file: their shapes at once, their numbers when they are asked for."""
+"""Tensors of an ONNX file: shapes are read at once, numbers when they are needed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .names import MODULE
 
 
 class Stored:
-    """A tensor that is there before the step: of the file, or computed from such ones alone.
+    """A tensor that exists before the step: one of the file, or computed from stored tensors only.
 
-    own: an initialiser of numbers, which training would change; anything else is a constant. computed: not in the file,
-    so that its first axis may be the batch.
+    own: whether it is a parameter: a floating-point initialiser, which training would change; else it is a constant.
+    computed: whether it is computed, not in the file; its first axis may then be the batch.
     """
 
     def __init__(self, name: str, shape: Sequence[int], dtype: str, load: Callable[[], np.ndarray], own: bool) -> None:
@@ -26,7 +26,7 @@ class Stored:
 
     @classmethod
     def of(cls, array: Any, name: str = "constant", computed: bool = False) -> Stored:
-        """The constant that an array is."""
+        """An array as a constant."""
         array = np.asarray(array)
         constant = cls(name, array.shape, array.dtype.name, lambda: array, False)
         constant.computed = computed
@@ -37,7 +37,7 @@ class Stored:
         return prod(self.shape)
 
     def called(self, name: str) -> Stored:
-        """The tensor under another name: another parameter, which starts from the same numbers."""
+        """The tensor under another name: another parameter with the same initial numbers."""
         return Stored(name, self.shape, self.dtype, self.load, self.own)
 
     def as_float(self) -> Stored:
@@ -46,7 +46,7 @@ class Stored:
         return Stored(self.name, self.shape, "float32", lambda: load().astype(np.float32), self.own)
 
     def transposed(self, axes: Sequence[int]) -> Stored:
-        """The tensor with its axes in another order; nothing is loaded for it."""
+        """The tensor with its axes permuted; its numbers are not loaded for this."""
         shape, load = [self.shape[a] for a in axes], self.load
         return Stored(self.name, shape, self.dtype, lambda: load().transpose(axes), self.own)
 
@@ -64,7 +64,7 @@ def attributes_of(node: Any) -> dict[str, Any]:
 
 
 def initialiser(tensor: Any, load: Callable[[Any], np.ndarray]) -> Stored:
-    """An initialiser. A single number without a module's name is a constant of the exporter's."""
+    """An initialiser as a stored tensor. A single number without a module's name is a constant of the exporter's."""
     import onnx
 
     dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
@@ -75,7 +75,7 @@ def initialiser(tensor: Any, load: Callable[[Any], np.ndarray]) -> Stored:
 
 
 def constant(node: Any) -> Stored:
-    """What a Constant holds."""
+    """The tensor in a Constant node. Raises CostmodelError."""
     import onnx
 
     for name, value in attributes_of(node).items():

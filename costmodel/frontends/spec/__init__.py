@@ -29,7 +29,7 @@ def ways() -> list[str]:
 
 
 def is_path(network: Any) -> bool:
-    """Whether this is a path, to whatever kind of file; what ends otherwise is taken for YAML."""
+    """Whether this is a path: it ends like YAML or has a slash. A file with any other ending is read as YAML."""
     return isinstance(network, str) and (network.endswith((".yaml", ".yml")) or "/" in network)
 
 

@@ -1,4 +1,4 @@
-"""The kinds of block that a spec's stages are made of, and how an implementation names their modules."""
+"""The kinds of block in a spec's stages, and the names that an implementation gives to their modules."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NAMING = {
 class Naming(NamedTuple):
     """Module paths of an implementation, as templates.
 
-    In a block's path $k counts blocks from `first`, $stage stages from `first_stage`, $index blocks in the stage;
-    within a block $i counts its roles (expansion, depthwise, ...) from 0 and $j from 1.
+    In the path of a block, $k counts blocks from `first`, $stage counts stages from `first_stage`, and $index counts
+    blocks within the stage. Within a block, $i counts its roles (expansion, depthwise, ...) from 0 and $j from 1.
     """
 
     first: int
@@ -39,29 +39,31 @@ class Naming(NamedTuple):
         return Template(self.templates["block"]).substitute(k=k, stage=stage + self.first_stage, index=index)
 
     def names(self, scope: str, role: str, i: int) -> list[str]:
-        """Node names of a role in a block, in order of execution."""
+        """Node names of a role within a block, in order of execution."""
         return [place(scope, Template(name).substitute(i=i, j=i + 1)) for name in self.templates[role]]
 
 
 def place(scope: str, name: str) -> str:
-    """A block's own NAME or NAME@OWNER as a path from the network's root."""
+    """A NAME or NAME@OWNER within a block as a path from the network's root."""
     return "@".join(f"{scope}.{path}" for path in name.split("@"))
 
 
 def block_naming(modules: str | Block, at: Block) -> Naming:
-    """The naming that a spec asks for: one of specs/modules.yaml by name, or its own mapping."""
+    """The naming that a spec asks for: one of specs/modules.yaml by name, or a mapping of the spec's own."""
     if isinstance(modules, str):
         known = _shipped_namings()
         if modules not in known:
             raise at.error(unknown("naming", modules, known), "modules")
-        modules = known[modules]
-    templates = read(modules, NAMING)
+        mapping = known[modules]
+    else:
+        mapping = modules
+    templates = read(mapping, NAMING)
     naming = Naming(templates["first"], templates["first_stage"], templates)
     for role, names in templates.items():
         try:
             naming.scope(0, 0, 0) if role == "block" else isinstance(names, list) and naming.names("", role, 0)
         except (TypeError, KeyError, ValueError):
-            raise modules.error(
+            raise mapping.error(
                 f"found {names!r}; allowed: paths with $i and $j, a block's with $k, $stage, $index", role
             ) from None
     return naming
@@ -73,7 +75,7 @@ def _shipped_namings() -> Block:
 
 
 class Kind(NamedTuple):
-    """A kind of block: the keys of its stage row, and what appends one block's nodes."""
+    """A kind of block: the keys of its stage row, and the function that appends the nodes of one block."""
 
     keys: dict[str, Field]
     append: Callable[..., None]
@@ -100,7 +102,7 @@ def block_keys(kind: str) -> dict[str, Field]:
 
 
 def inverted_residual(block: BlockBuilder) -> None:
-    """1x1 expansion, depthwise convolution, squeeze-and-excite, 1x1 projection, and the sum where shapes allow."""
+    """1x1 expansion, depthwise convolution, squeeze-and-excite, 1x1 projection, and a residual sum if shapes allow."""
     expanded, out = block.expanded(), block.out()
     widens = expanded != block.inputs
     if widens:
@@ -113,7 +115,7 @@ def inverted_residual(block: BlockBuilder) -> None:
 
 
 def universal(block: BlockBuilder) -> None:
-    """MobileNetV4's universal inverted bottleneck: a depthwise convolution before and after the expansion, or not."""
+    """MobileNetV4's universal inverted bottleneck: optional depthwise convolutions before and after the expansion."""
     expanded, start, middle = block.expanded(), block.row["start"], block.row["middle"]
     if start:
         block.conv("start", block.inputs, start, 1 if middle else block.stride, block.inputs)
@@ -138,7 +140,7 @@ BLOCKS: dict[str, Kind] = {
 }
 
 SQUEEZE_EXCITE = {
-    "of": Field((str,), "expanded"),  # which channels are squeezed: the block's input's or the expanded ones
+    "of": Field((str,), "expanded"),  # the squeezed width is a ratio of these channels: "input" or "expanded"
     "ratio": Field((int, float), 0.25, above=0),
     "divisor": Field((int,), 8, least=1),
     "activation": Field((dict,), {"op": "relu"}),
@@ -147,9 +149,9 @@ SQUEEZE_EXCITE = {
 
 
 class BlockBuilder:
-    """A block in the making: its stage's row, what it reads, and how many roles it has so far.
+    """A block under construction: its stage's row, its input, and the number of roles so far.
 
-    first: the block is its row's first; drop: the probability of stochastic depth.
+    first: whether this is the first block of its row; drop: the probability of stochastic depth.
     """
 
     def __init__(self, spec: Any, scope: str, naming: Naming, row: Mapping[str, Any], first: bool, drop: float) -> None:
@@ -161,7 +163,7 @@ class BlockBuilder:
         self.count = 0
 
     def has(self, role: str) -> bool:
-        """Whether the naming knows this role."""
+        """Whether the naming has names for this role."""
         return bool(self.naming.templates[role])
 
     def out(self) -> int:
@@ -169,7 +171,7 @@ class BlockBuilder:
         return self.spec.scaled(self.row["out"])
 
     def expanded(self) -> int:
-        """Channels after the expansion; without `expand` and `expanded` there is none."""
+        """Channels after the expansion; the block's input channels if its row has neither `expand` nor `expanded`."""
         ratio, channels = self.row["expand"], self.row["expanded"]
         if ratio is not None and channels is not None:
             raise CostmodelError("'expand' stands beside 'expanded'; allowed: one of the two")
@@ -178,7 +180,7 @@ class BlockBuilder:
         return max(1, round(self.inputs * (1 if ratio is None else ratio)))
 
     def conv(self, role: str, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        """Append a convolution with norm, and activation where the role has a name for one."""
+        """Append a convolution, then a norm and an activation if the role has names for them."""
         values = self.spec.values
         self.builder.conv(
             self._names(role),
@@ -192,7 +194,7 @@ class BlockBuilder:
         )
 
     def squeeze_excite(self, expanded: int) -> None:
-        """Append pooling, two 1x1 convolutions with their activations, and the product with what was pooled."""
+        """Append pooling, two 1x1 convolutions with activations, and the product with the tensor that was pooled."""
         given = self.spec.values["squeeze_excite"]
         if given is None:
             raise self.spec.block.error("a stage has squeeze_excite, so the network must say how: key missing")
@@ -209,7 +211,7 @@ class BlockBuilder:
         self.builder.add(mul, "mul", inputs=(self.builder.last, x))
 
     def residual(self) -> None:
-        """Append the sum with the block's input, where stride and channels allow it, after stochastic depth."""
+        """Append stochastic depth and the sum with the block's input, if stride and channels allow it."""
         if self.stride != 1 or self.builder.shape != self.builder.shapes[self.entry]:
             return
         if self.drop:

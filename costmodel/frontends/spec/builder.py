@@ -1,4 +1,4 @@
-"""Appends nodes to a graph in the making, filling in what the inputs' shapes tell."""
+"""Appends nodes to a graph under construction, and infers from the shapes of the inputs what a spec leaves out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ...sizes.size import Shape
 
 
 class Builder:
-    """Nodes so far, and the shape of each value at the network's own resolution."""
+    """The nodes so far, and the shape of each value at the network's own resolution."""
 
     def __init__(self, channels: int, resolution: int, convolution: Mapping[str, Any] = {}) -> None:
         """convolution: fields of every convolution that `conv` appends."""
         self.convolution = convolution
-        # Two images: batch statistics of a 1x1 map then have more than one value to average.
+        # Two images, so that batch statistics of a 1x1 map average more than one value.
         self.shapes: dict[str, Shape] = {INPUT: (2, channels, resolution, resolution)}
         self.nodes: list[Node] = []
         self.last = INPUT
@@ -30,9 +30,9 @@ class Builder:
         return self.shapes[self.last]
 
     def add(self, name: str, kind: str, fields: Mapping[str, Any] = {}, inputs: Sequence[str] = ()) -> str:
-        """Append an op that reads the last value, or the named ones; returns its name.
+        """Append an op that reads the last value, or the named inputs; returns the node's name.
 
-        name: the node's, or NAME@OWNER where another module holds the parameters. Raises CostmodelError.
+        name: NAME, or NAME@OWNER if another module holds the parameters. Raises CostmodelError.
         """
         name, at, owner = name.partition("@")
         if not all(name.split(".")):
@@ -51,7 +51,7 @@ class Builder:
             self.shapes[name] = op.shape(*xs)
         except CostmodelError as error:
             raise CostmodelError(f"node {name!r} ({kind}): {error}") from None
-        self.nodes.append(Node(name, op, inputs, owner=owner if at else None))
+        self.nodes.append(Node(name, op, inputs, owner=owner if at else name))
         self.last = name
         return name
 
@@ -66,7 +66,7 @@ class Builder:
         norm: Mapping[str, Any] = {},
         activation: Mapping[str, Any] = {},
     ) -> str:
-        """Append convolution, norm and activation, or the first of them, one per name; returns the last name."""
+        """Append a convolution, then a norm, then an activation, as far as there are names; returns the last name."""
         kernel = pair(kernel, "kernel")
         padding = tuple(k // 2 for k in kernel)
         fields = {

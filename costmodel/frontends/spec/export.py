@@ -1,4 +1,4 @@
-"""A network as a spec: its nodes one by one, as `nodes:` of a YAML file, which reads back as the same network."""
+"""Writes a network as a spec: a YAML file with a list of `nodes:`, which reads back as the same network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 from ...files.document import write
 from ...graph.graph import Node
 from ...graph.network import Network
+from ...ops.linear import Linear
 
 
 def to_yaml(network: Network) -> str:
-    """The spec of a network. Its shapes are formulas, but padding that a module's Python chose stays as it was chosen.
+    """The spec of a network, as YAML text.
 
-    What a module's own modes say beside its flags (`as_is`) is left out.
+    Shapes are formulas, except for padding that a module's Python code computed: it stays as traced. The module's own
+    training and evaluation modes (`as_is`) are left out; its requires_grad flags are kept.
     """
     graph = network.graph
     last = graph.nodes[-1]
-    classes = last.op.out_features if last.op.kind == "linear" else 1
+    classes = last.op.out_features if isinstance(last.op, Linear) else 1
     head = {
         "network": network.name,
         "resolution": network.resolution,
@@ -39,7 +41,7 @@ def to_yaml(network: Network) -> str:
 
 
 def row_of(node: Node) -> dict[str, Any]:
-    """A node by the spec's keys; what is the default is left out."""
+    """A node as a mapping with the spec's keys; fields at their defaults are left out."""
     row: dict[str, Any] = {"name": node.name, "op": node.op.kind, "inputs": list(node.inputs)}
     for field in fields(node.op):
         value = getattr(node.op, field.name)

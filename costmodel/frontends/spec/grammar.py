@@ -1,4 +1,4 @@
-"""A network from a YAML spec: a page for a network of inverted residual blocks, or a plain list of nodes."""
+"""Reads a network from a YAML spec: a page of stages of blocks, or a plain list of nodes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NETWORK = {
     "classifier": Field((str,), ""),
     "containers": Field((list,), []),
 }
-LAYER = {  # of a stem or a tail: a convolution with its norm and activation
+LAYER = {  # a layer of the stem or the tail: a convolution with its norm and activation
     "conv": Field((int,), required=True, least=1),
     "times_input": Field((bool,), False),
     "scale": Field((str,), "width"),
@@ -63,7 +63,7 @@ NODE = {
 
 
 class Spec:
-    """A spec being read: its top-level values, the scaling of widths, and the nodes so far."""
+    """A spec while it is read: its top-level values, the scaling of widths, and the nodes so far."""
 
     def __init__(self, block: Block, classes: int | None, width: float | None) -> None:
         self.block = block
@@ -78,14 +78,14 @@ class Spec:
         self.builder = Builder(self.values["channels"], self.values["resolution"], self.values["convolution"])
 
     def scaled(self, channels: int, scale: str = "width") -> int:
-        """Channels under the width multiplier, rounded as the reference implementations do it."""
+        """Channels under the width multiplier, rounded as the reference implementations round them."""
         factors: dict[str, float] = {"width": self.width, "fixed": 1.0, "at_least_one": max(1.0, self.width)}
         if scale not in factors:
             raise unknown("scale", scale, factors)
         return divisible(channels * factors[scale], self.values["divisor"]) if factors[scale] != 1.0 else channels
 
     def squeezed(self, channels: float, divisor: int) -> int:
-        """Channels of a squeeze-and-excite's inner layer."""
+        """Channels of the inner layer of squeeze-and-excite."""
         return max(1, int(channels)) if divisor == 1 else divisible(int(channels), divisor)
 
     def network(self) -> Network:
@@ -218,7 +218,7 @@ class Spec:
 
 
 def _reads(items: list[Any]) -> dict[str, list[str]]:
-    """What each node of a list reads, by its name; a node without `inputs` reads the one before it."""
+    """The inputs of each node of a list, by the node's name; a node without `inputs` reads the one before it."""
     reads, before = {}, INPUT
     for item in items:
         if isinstance(item, Block) and isinstance(item.get("name"), str):
@@ -229,7 +229,7 @@ def _reads(items: list[Any]) -> dict[str, list[str]]:
 
 
 def divisible(channels: float, divisor: int) -> int:
-    """Channels to the nearest multiple of the divisor, but never more than 10 % down.
+    """Channels rounded to the nearest multiple of the divisor, but never down by more than 10 %.
 
     torchvision's _make_divisible and mnasnet's _round_to_multiple_of, timm's make_divisible.
     """

@@ -1,1 +1,1 @@
-"""The hooks of an op by aspect: what it computes, what autograd keeps, what kernels allocate, how tensors lie."""
+"""The hooks of an op by aspect: what it computes, what autograd keeps, what kernels allocate, memory order."""

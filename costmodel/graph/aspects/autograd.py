@@ -1,14 +1,14 @@
 """What PyTorch's autograd does with an op: what it saves and when, and which gradients share memory.
 
 Words:
-- An op's output is a new tensor, unless it shares memory that is there already (see `Result`).
+- An op's output is a new tensor unless it shares existing memory (see `Result`).
 - An op saves an operand when its autograd node keeps it until the op's backward has run.
-- Stock PyTorch is what torch.nn and torch.nn.functional do. Its formulas stand in derivatives.yaml.
-- An op passes a gradient if it hands on the output's gradient itself, as the gradient of an input or parameter,
-  without a copy: an addition passes its output's gradient to both inputs.
+- Stock PyTorch means torch.nn and torch.nn.functional. Their gradients' formulas are in derivatives.yaml.
+- An op passes a gradient if it returns the output's gradient itself, without a copy, as the gradient of an input or
+  parameter: an addition passes its output's gradient to both inputs.
 - Saved-tensor hooks (torch.autograd.graph.saved_tensors_hooks) see most of what is saved; torch.utils.checkpoint is
   built on them.
-- A block that runs again (torch.utils.checkpoint) is stopped as soon as it has saved everything once more.
+- The second run of a block (torch.utils.checkpoint) stops as soon as everything has been saved again.
 """
 
 from __future__ import annotations
@@ -17,31 +17,34 @@ from collections.abc import Mapping, Set
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
+from .formula import Formula
+
 
 class Result(Enum):
-    """Whose memory an op's output is."""
+    """Whose memory an op's output uses."""
 
     NEW = "a tensor of its own"
     VIEW = "the input seen again: a reshape, a dropout that is off"
-    #: The input's gradient is put together from those of all pieces, which are held until then.
+    #: The input's gradient is assembled from the gradients of all pieces, which are held until then.
     PIECE = "one of several views made at once, by torch.split, torch.chunk or torch.unbind"
     INPLACE = "the first input's, which it overwrites"
     RESIDENT = "a parameter's or buffer's of the network, there before the step"
 
     @property
     def is_view(self) -> bool:
-        """Whether the output is the input seen again, whole or in pieces: no memory of its own."""
+        """Whether the output is a view of the input or of a piece of it, without memory of its own."""
         return self is Result.VIEW or self is Result.PIECE
 
 
 class Stock(NamedTuple):
-    """How autograd departs from "each gradient that is demanded keeps what its formula reads".
+    """How autograd departs from the rule that each demanded gradient keeps what its formula reads.
 
-    joint: one backward call makes all gradients, and what any of them reads is saved.
-    unseen: extras that saved-tensor hooks are not shown, so that a second run does not take them over.
-    given: extras that the caller hands in (the targets of a loss), so that the op does not allocate them.
-    in_python: the layer is a torch.autograd.Function, which saves after it has returned; others save while they run.
-    excuse: why more is saved than the gradients need, in words after "because".
+    joint: one backward call computes all gradients, so what any of them reads is saved.
+    unseen: extras that saved-tensor hooks do not see, so that checkpointing keeps those of the first run.
+    given: extras that the caller provides (the targets of a loss), so that the op does not allocate them.
+    in_python: the layer is a torch.autograd.Function, which saves after its forward has returned; others save while
+        they run.
+    excuse: why more is saved than the gradients need, as the end of a sentence with "because".
     """
 
     joint: bool = False
@@ -51,32 +54,32 @@ class Stock(NamedTuple):
     excuse: str = ""
 
 
-class Autograd:
-    """The hooks that tell what autograd saves of an op and what it does with gradients."""
+class Autograd(Formula):
+    """The hooks for what autograd saves of an op, and what it does with gradients."""
 
-    #: How autograd departs from the needs of the op's gradients, beside other formulas (`torch_needs`).
+    #: How autograd departs from the needs of the op's gradients. Other formulas are in `torch_needs`.
     stock: ClassVar[Stock] = Stock()
 
-    #: Inputs and parameters whose gradient is the output's gradient itself, no copy.
+    #: Inputs and parameters to which the op passes the output's gradient.
     passes: ClassVar[tuple[str, ...]] = ()
     #: The input gradients alias the output gradient. Autograd never adds into a view, so a second gradient of the same
     #: value allocates a new tensor.
     gradient_views: ClassVar[bool] = False
-    #: The inputs broadcast: the gradient of a smaller one is summed over the output's other axes.
+    #: The inputs broadcast: the gradient of a smaller input is summed over the axes along which it was broadcast.
     broadcasts: ClassVar[bool] = False
 
     @property
     def result(self) -> Result:
-        """Whose memory the output is."""
+        """Whose memory the output uses."""
         return Result.INPLACE if getattr(self, "inplace", False) else Result.NEW
 
     def torch_needs(self) -> Mapping[str, tuple[str, ...]]:
-        """What each gradient reads by stock PyTorch's formulas (derivatives.yaml), where they depart from `needs`."""
+        """For each gradient, the operands that stock PyTorch's formula reads (derivatives.yaml), by default `needs`."""
         return self.needs()
 
     def saves_late(self, operands: Set[str]) -> bool:
-        """Whether the op saves its output or an extra (True), or inputs only (False), which it does before it computes.
+        """Whether the op saves its output or an extra (True), or only inputs (False), before it computes.
 
-        A second run must finish an op that saves late. operands: what the op saves.
+        A second run must finish an op that saves late. operands: the names of what the op saves.
         """
         return any(name not in {*self.inputs, *self.params(), *self.buffers()} for name in operands)

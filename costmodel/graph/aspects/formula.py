@@ -1,12 +1,12 @@
-"""What an op computes: shapes, needs and arithmetic, as mathematics has them.
+"""What an op computes: shapes, needs and arithmetic, by mathematics alone.
 
 Words:
-- An operand is called by its name: an input as in `inputs`, the output "y", a parameter, buffer or extra by its own.
+- An operand is an input, named as in `inputs`, the output, named "y", or a parameter, buffer or extra, by its own name.
 - An extra is a tensor that the forward pass makes beside the output: a mask, say, or batch statistics.
-- A gradient is called by the operand that it is the gradient of: "x", "weight", "bias".
+- A gradient has the name of its operand: "x", "weight", "bias".
 - A gradient needs the operands that its formula reads at backward time.
-- A carrier is an operand from which an extra can be read off, so that the extra needs no storage of its own.
-- Statistics are frozen where a norm takes stored ones in place of the batch's.
+- A carrier is an operand from which an extra can be recovered, so that the extra needs no storage of its own.
+- Statistics are frozen if a norm uses stored ones in place of the batch's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 
 from ...sizes.size import Shape, Size
 
-SomeOp = TypeVar("SomeOp")
+SomeOp = TypeVar("SomeOp", bound="Formula")
 
 
 class Extra(NamedTuple):
@@ -27,25 +27,27 @@ class Extra(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Arithmetic of one formula: multiply-adds of matrix work, and operations of elementwise work."""
+    """Arithmetic of one formula: multiply-adds of matrix work, operations of elementwise work."""
 
     macs: Size = 0
     elementwise: Size = 0
 
 
 class Formula:
-    """The hooks that tell what an op computes."""
+    """The hooks for what an op computes."""
+
+    inputs: ClassVar[tuple[str, ...]]
 
     is_norm: ClassVar[bool] = False
-    #: It turns the network's result into the number that training makes small: a graph that ends in a loss trains.
+    #: Whether the op is a loss, the number that training minimises: a graph that ends in a loss trains.
     is_loss: ClassVar[bool] = False
-    #: Where the output's pixels lie among the input's: "same", "strided" by the field `stride`, or "none": not a map.
+    #: The output's grid of pixels: the "same" as the input's, "strided" by the field `stride`, or "none": not a map.
     grid: ClassVar[str] = "same"
-    #: Bits per element of the output; 0: of the network's own data type.
-    bits: ClassVar[int] = 0
+    #: Bits per element of the output; 0 stands for the network's own data type.
+    bits: int = 0
 
     def shape(self, *xs: Shape) -> Shape:
-        """Output shape for the inputs' shapes. Raises CostmodelError where an input does not fit."""
+        """Output shape for the inputs' shapes. Raises CostmodelError if an input does not fit."""
         raise NotImplementedError
 
     def params(self) -> dict[str, tuple[int, ...]]:
@@ -53,7 +55,7 @@ class Formula:
         return {}
 
     def buffers(self) -> dict[str, Extra]:
-        """Tensors that a module of this op holds beside its parameters, by name."""
+        """Shapes and bits of the buffers by name: tensors that a module of this op holds beside its parameters."""
         return {}
 
     def extras(self, *xs: Shape) -> dict[str, Extra]:
@@ -65,20 +67,20 @@ class Formula:
         raise NotImplementedError
 
     def carriers(self) -> dict[str, str]:
-        """For each extra that has one, its carrier: where that is kept anyway, the extra is not."""
+        """Extra -> its carrier, for extras that have one. If the carrier is kept anyway, the extra is not."""
         return {}
 
     def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
-        """Work of the forward pass ("forward") and of each gradient, for the output's and the inputs' shapes."""
+        """Work of the forward pass ("forward") and of each gradient. y, xs: shapes of the output and the inputs."""
         raise NotImplementedError
 
     def given_bytes(self, batch: Size) -> Size:
-        """Bytes of what the caller gives beside the inputs, there before the step: the targets of a loss."""
+        """Bytes of what the caller provides beside the inputs before the step: the targets of a loss."""
         return 0
 
     @property
     def is_random(self) -> bool:
-        """Whether its forward pass draws random numbers."""
+        """Whether the forward pass draws random numbers."""
         return False
 
     def frozen(self: SomeOp) -> SomeOp:
@@ -86,7 +88,7 @@ class Formula:
         return self
 
     def trained(self: SomeOp, names: Set[str]) -> SomeOp:
-        """This op when, of its parameters, those of these names train."""
+        """This op when exactly these parameters of it train."""
         return self
 
     def evaluated(self: SomeOp) -> SomeOp:

@@ -1,12 +1,13 @@
 """What the kernels of an op allocate beside its results.
 
 Words:
-- A setting is what an op's buffers depend on beside shapes: the target, the data type, what is demanded, how the
-  tensors lie in memory (targets/setting.py).
-- Scratch is memory that an op allocates and lets go while it runs. It is counted at its highest, beyond the results.
-- The epilogue of an op are further nodes of its own through which backward goes after it has handed on its gradients.
-- A parameter's gradient is recast if a kernel makes it with other strides than the parameter has, so that it is copied
-  on arrival.
+- A setting is what an op's scratch depends on beside shapes: the target, the data type, the demanded gradients, the
+  memory order of the tensors (targets/setting.py).
+- Scratch is memory that an op allocates and frees while it runs. It is counted at its peak, beyond the results.
+- An op's epilogue is the part of its backward that runs after it has passed on its gradients, in autograd nodes of its
+  own.
+- A parameter's gradient is recast if a kernel makes it with other strides than the parameter's, so that autograd copies
+  it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from ...targets.setting import Setting
 
 
 class Scratch(NamedTuple):
-    """Bytes of an op's scratch at its highest.
+    """Bytes of an op's scratch at its peak.
 
-    forward, backward: of the two passes.
-    after: of the epilogue, above the level when what the op kept is gone.
-    stopped: at the moment when a second run stops inside the op, right after it has saved its inputs.
+    forward, backward: in the two passes.
+    after: in the epilogue, above the level after what the op kept has been freed.
+    stopped: at the moment when a second run stops inside the op, right after the op has saved its inputs.
     """
 
     forward: Size = 0
@@ -35,10 +36,10 @@ NO_SCRATCH = Scratch()
 
 
 class Kernels:
-    """The hooks that tell what an op's kernels allocate."""
+    """The hooks for what an op's kernels allocate."""
 
     def scratch(self, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
-        """Scratch of the op, for the output's and the inputs' shapes."""
+        """Scratch of the op in a setting. y, xs: shapes of the output and the inputs."""
         return NO_SCRATCH
 
     @property
@@ -47,5 +48,5 @@ class Kernels:
         return False
 
     def recast(self, setting: Setting) -> tuple[str, ...]:
-        """Parameters whose gradient is recast."""
+        """Names of the parameters whose gradient is recast."""
         return ()

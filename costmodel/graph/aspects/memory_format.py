@@ -1,12 +1,11 @@
-"""In which order the axes of an op's tensors lie in memory, in networks that mix memory formats.
+"""The order of the axes of an op's tensors in memory, for networks that mix memory formats.
 
 Words:
 - A layout is the order of a tensor's axes from the largest stride to the smallest (targets/memory_order.py).
-- A tensor is contiguous if its axes lie in their own order, and channels_last if the channels lie innermost.
-- Elementwise ops keep their input's layout; kernels of images know the two formats; some ops always give contiguous
+- A tensor is contiguous if its axes are in their own order, and channels_last if the channels are innermost.
+- Elementwise ops keep their input's layout; kernels for images know the two formats; some ops always give contiguous
   results.
-- A gradient is handed over if it is a new tensor that lies in memory as the input does: whatever made the input may
-  overwrite it.
+- A gradient is handed over if it is a new tensor with the input's layout: the op that made the input may overwrite it.
 """
 
 from __future__ import annotations
@@ -15,26 +14,26 @@ from typing import Any, ClassVar
 
 from ...sizes.size import Shape
 from ...targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, dense
-from .autograd import Result
+from .autograd import Autograd, Result
 
 
-class MemoryFormat:
-    """The hooks that tell how an op's output and gradients lie in memory."""
+class MemoryFormat(Autograd):
+    """The hooks for the memory order of an op's output and gradients."""
 
-    #: Whether the op reads channels_last images as they lie; if not, it makes a contiguous copy first.
+    #: Whether the op reads channels_last images in place; if not, it makes a contiguous copy first.
     reads_channels_last: ClassVar[bool] = True
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        """MemoryOrder of the output, which has `axes` axes. xs: layouts of the inputs, broadcast ones left out.
+        """Layout of the output, which has `axes` axes. xs: layouts of the inputs, without broadcast ones.
 
-        Elementwise ops take after their first input.
+        By default it is the layout of the first input with as many axes.
         """
         if self.result.is_view or self.result is Result.INPLACE:
             return xs[0]
         return next((dense(x) for x in xs if len(x.order) == axes), contiguous(axes))
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        """MemoryOrder of an input's gradient, from the layouts of the output's gradient, the output and the input."""
+        """Layout of an input's gradient, from the layouts of the output's gradient, the output and the input."""
         if len(gradient.order) != len(x.order):
             return contiguous(len(x.order))
         return gradient if self.passes else dense(gradient)
@@ -42,8 +41,8 @@ class MemoryFormat:
     def hands_over(self, name: str) -> bool:
         """Whether the gradient of an input is handed over, whatever the memory format.
 
-        It is not if the op passes it or makes a view of it, nor if it comes contiguous for channels_last images: the op
-        that made the input then copies it anyway.
+        It is not if the op passes it or returns a view, nor if it is contiguous for channels_last images: then the op
+        that made the input copies it anyway.
         """
         if name in self.passes or self.result.is_view:
             return False
@@ -51,5 +50,5 @@ class MemoryFormat:
         return not self.reads_channels_last or as_it_comes.order == CHANNELS_LAST.order
 
     def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
-        """Whether backward first copies the output's gradient, by a node of autograd, because of its layout."""
+        """Whether an autograd node copies the output's gradient before the op's backward, because of its layout."""
         return False

@@ -1,7 +1,7 @@
-"""Memory-lean layers: as the stock ones, but they keep only what the demanded gradients read.
+"""Memory-lean layers: like the stock ones, but they keep only what the demanded gradients read.
 
-Tensors are kept through save_for_backward alone, where the saved-tensor hooks see them; sizes are plain attributes.
-What a stock layer already does leanly (a convolution with a trained weight, a norm with a trained scale) is left to it.
+Tensors are kept only through save_for_backward, where saved-tensor hooks see them; sizes are plain attributes. Where
+the stock layer is lean already (a convolution with a trained weight, a norm with a trained scale), it does the work.
 """
 
 from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold

@@ -1,4 +1,4 @@
-"""Convolutions that keep their input only where their weight trains, and that do a frozen norm's work."""
+"""Convolutions that keep their input only if their weight trains, and that can take over a frozen norm's work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ aten = torch.ops.aten
 
 
 class _FrozenConv(Function):
-    """A convolution whose weight is frozen, and with it the scale and statistics of a norm folded into it, if any."""
+    """A convolution with a frozen weight, perhaps with a norm folded into it whose scale and statistics are frozen."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, shift, norm, options):
@@ -33,7 +33,7 @@ class _FrozenConv(Function):
     def backward(ctx, g):
         weight, *scale = ctx.saved_tensors or (None,)
         want_x, _, want_bias, want_shift, *_ = ctx.needs_input_grad
-        scale = channel_scale(*scale, ctx.eps) if scale and (want_x or want_bias) else None
+        scale = channel_scale(scale[0], scale[1], ctx.eps) if scale and (want_x or want_bias) else None
         gx = shift = bias = None
         if want_x:
             gx = input_gradient(g, _scaled(weight, scale), ctx.x, ctx.options)
@@ -44,9 +44,9 @@ class _FrozenConv(Function):
 
 
 def input_gradient(g: Tensor, weight: Tensor, x: Like, options: Sequence) -> Tensor:
-    """The gradient of a convolution's input, without that input."""
+    """The gradient of a convolution's input, computed without the input's values."""
     stride, padding, dilation, groups = options
-    if g.device.type == "cpu":  # the stock kernel, which reads the input's sizes only
+    if g.device.type == "cpu":  # the stock kernel reads only the input's sizes
         how = (stride, padding, dilation, False, [0, 0], groups)
         return aten.convolution_backward(g, x.tensor(), weight, None, *how, [True, False, False])[0]
     rest = [
@@ -61,7 +61,7 @@ def _scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
-    """The weight and bias of a convolution that does its frozen norm's work too."""
+    """The weight and bias of a convolution with a frozen norm folded into it."""
     if norm is None:
         return weight, bias
     scale = channel_scale(norm.weight, norm.running_var, norm.eps)
@@ -70,9 +70,12 @@ def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tupl
 
 
 class LeanConv2d(nn.Conv2d):
-    """A convolution that keeps its input only where its weight trains."""
+    """A convolution that keeps its input only if its weight trains."""
 
-    norm: nn.BatchNorm2d | None = None
+    @property
+    def norm(self) -> nn.BatchNorm2d | None:
+        """The norm whose work it does too."""
+        return None
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm
@@ -89,10 +92,10 @@ class LeanConv2d(nn.Conv2d):
 
 
 class FoldedConv2d(LeanConv2d):
-    """A convolution that does the work of the frozen norm after it too, with a scaled weight made for each call.
+    """A convolution that also does the work of the frozen norm after it, with a scaled weight made for each call.
 
-    The weight and the norm's scale must be frozen; biases and shift may train. The norm stays registered where it
-    was and is not registered here: state dicts, `.to()`, loading and copies of the whole see it once.
+    The weight and the norm's scale must be frozen; bias and shift may train. The norm stays registered at its own place
+    and is not registered here, so state dicts, `.to()`, loading and copies of the whole network see it once.
     """
 
     _norms: tuple[nn.BatchNorm2d, ...] = ()
@@ -102,7 +105,7 @@ class FoldedConv2d(LeanConv2d):
         return self._norms[0] if self._norms else None
 
     def fold(self, norm: FoldedNorm2d) -> None:
-        """Take over the work of a norm that hands on its input."""
+        """Take over the work of a norm; the norm itself returns its input unchanged."""
         if self.padding_mode != "zeros" or isinstance(self.padding, str):
             raise ValueError("only a convolution with zero padding, given in numbers, takes over a norm")
         self._norms = (norm,)  # in a tuple, so that it is not registered
@@ -114,14 +117,14 @@ class FoldedConv2d(LeanConv2d):
 
 
 class FoldedNorm2d(FrozenBatchNorm2d):
-    """A frozen norm whose work the convolution before it does."""
+    """A frozen norm that returns its input, since the convolution before it does the norm's work."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Make a stock convolution do the work of the frozen norm after it, both staying where they are."""
+    """Make a stock convolution do the work of the frozen norm after it; both stay at their places in the network."""
     conv.__class__, norm.__class__ = FoldedConv2d, FoldedNorm2d
     norm.eval()
     conv.fold(norm)

@@ -1,4 +1,4 @@
-"""Sizes of a tensor that is not kept."""
+"""Stand-ins for tensors that are not kept: sizes without values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from torch import Tensor
 
 
 class Like:
-    """What a formula must know of a tensor that it need not read: shape, strides, dtype, device."""
+    """Shape, strides, dtype and device of a tensor, for formulas that do not read its values."""
 
     def __init__(self, x: Tensor) -> None:
         self.shape, self.strides, self.dtype, self.device = x.shape, x.stride(), x.dtype, x.device
 
     def tensor(self) -> Tensor:
-        """A tensor like it, for formulas that take one and look at its sizes only. On the CPU it is a mapping of
-        pages that are never touched, so it takes no memory."""
+        """A tensor of these sizes, for kernels that take a tensor but read only its sizes.
+
+        On the CPU it is a mapping of pages that are never touched, so it takes no memory.
+        """
         if self.device.type != "cpu":
             return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=self.device)
         elements = 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides))

@@ -42,7 +42,7 @@ class _Activate(Function):
         ctx.module, ctx.format = module, format_of(x)
         if module.inplace:
             ctx.mark_dirty(x)
-        packed = module.packed(x, ctx.format) if module.reads == "x" else None  # now: x may be overwritten
+        packed = module.packed(x, ctx.format) if module.reads == "x" else None  # before x may be overwritten
         y = module.activated(x)
         if module.keep == "mask" and module.reads == "y":
             packed = module.packed(y, ctx.format)
@@ -61,11 +61,11 @@ class _Activate(Function):
         threshold_backward = aten.threshold_backward.grad_input if own else aten.threshold_backward
         if module.passes is above_0:
             return threshold_backward(g, kept, 0, **into), None
-        there_is_nan = has_nan(kept)  # its sign, and what torch does with its gradient, depend on machine and place
+        there_is_nan = has_nan(kept)  # NaN's sign and torch's gradient there depend on the machine and the position
         if module.passes is between_0_and_6:
             hardtanh_backward = aten.hardtanh_backward.grad_input if own else aten.hardtanh_backward
             gx = hardtanh_backward(g, kept, 0, 6, **into)
-        else:  # As integers of the same bits, what has its sign bit set is below 0.
+        else:  # as an integer of the same bits, a float with its sign bit set is below 0
             integer = INTEGERS[g.element_size()]
             into = {name: t.view(integer) for name, t in into.items()}
             gx = threshold_backward(g.view(integer), kept.view(integer), -1, **into).view(g.dtype)
@@ -73,24 +73,25 @@ class _Activate(Function):
 
 
 class MaskedActivation(nn.Module):
-    """An activation whose derivative, exact or as MobileTL has it, takes two values.
+    """An activation whose derivative, exact or in MobileTL's approximation, takes two values.
 
-    kind: relu, relu6 or hardsigmoid, exact; or, with signed=True, relu, relu6, hardswish, silu or gelu, which pass
-    the gradient where the input is not negative. keep: "mask" keeps one bit per element; "y" keeps the output, which
-    costs nothing where another layer keeps it anyway. owns_gradient: see ShiftNorm2d.
+    kind: relu, relu6 or hardsigmoid, with the exact derivative; or, with signed=True, relu, relu6, hardswish, silu or
+    gelu, which pass the gradient if the input is not negative. keep: "mask" keeps one bit per element; "y" keeps the
+    output, which costs nothing if another layer keeps it anyway. owns_gradient: see ShiftNorm2d. Raises ValueError.
 
-    Where the gradient of an input x passes, whatever is kept:
+    The gradient passes under these conditions on the input x, whichever tensor is kept:
 
     - relu, and relu6 with signed=True: x > 0, or x is NaN (so does stock ReLU);
-    - relu6: 0 < x < 6; hardsigmoid: -3 < x < 3; neither for NaN (stock ReLU6 blocks NaN in vectors and passes it in the
-      few elements left over);
+    - relu6: 0 < x < 6; hardsigmoid: -3 < x < 3; neither passes for NaN (stock ReLU6 blocks NaN in its vector loop and
+      passes it in the few elements left over);
     - hardswish, silu and gelu, signed: x is +0.0 or above; -0.0 counts as negative, and NaN does not pass.
 
-    A smooth activation's mask is packed from x. Its output may be kept instead where its sign is the input's on every
-    instruction set, far out and for subnormal numbers too: hardswish's and silu's is, gelu's is not (AVX2 and oneDNN
-    give +0.0 far below 0). Only -inf gives them NaN, which NaN's rule takes care of. ReLU's masks are read off the
-    output, as stock ReLU's: where subnormal numbers are flushed to zero, they are zeros here, too. (In bfloat16 torch's
-    loops over single elements flush them in the backward pass only; there a packed mask passes them.)
+    The mask of a smooth activation is packed from x. The output can be kept instead if it has the sign of the input on
+    every instruction set, also for very large and for subnormal numbers. This holds for hardswish and silu, not for
+    gelu (AVX2 and oneDNN give +0.0 far below 0). Only for -inf do they return NaN, which the rule for NaN covers.
+    ReLU's masks are read off the output, like stock ReLU's: where subnormal numbers are flushed to zero, they count as
+    zeros here too. (In bfloat16, torch's loops over single elements flush them in the backward pass only; there a
+    packed mask passes them.)
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class MaskedActivation(nn.Module):
 
     @property
     def passes(self) -> Callable:
-        """dtype -> the condition under which the bits of what is read let the gradient pass."""
+        """The condition on an element's bits under which its gradient passes, as a function of the dtype."""
         if self.kind == "hardsigmoid":
             return within_3
         if self.kind == "relu6" and not self.signed:
@@ -155,7 +156,7 @@ class _Drop(Function):
 
 
 class PackedDropout(nn.Dropout):
-    """Dropout that keeps one bit per element. It draws as stock dropout does."""
+    """Dropout that keeps one bit per element. It draws the same random numbers as stock dropout."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _Drop.apply(x, self.p, self.inplace) if self.training and self.p > 0 else x

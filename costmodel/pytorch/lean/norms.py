@@ -1,4 +1,4 @@
-"""Norms that keep no map where only their shift trains."""
+"""Norms that keep no feature map if only their shift trains."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ class _Shift(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        saved = ctx.saved_tensors  # first: a checkpointed block is run again here
+        saved = ctx.saved_tensors  # first, because this runs a checkpointed block again
         shift = g.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
         if not ctx.needs_input_grad[0]:
             return None, shift, None
-        scale = channel_scale(*saved, ctx.eps).to(g.dtype)[:, None, None]
+        weight, variance = saved
+        scale = channel_scale(weight, variance, ctx.eps).to(g.dtype)[:, None, None]
         return g.mul_(scale) if ctx.owns_gradient and dense(g) else g * scale, shift, None
 
 
 class ShiftNorm2d(FrozenBatchNorm2d):
-    """A norm by frozen statistics that keeps nothing while its scale is frozen.
+    """A norm with frozen statistics that keeps no feature map while its scale is frozen.
 
-    inplace: it overwrites its input. owns_gradient: the gradient of its output is made for it alone, so it overwrites
-    that too. That holds where every reader of the output makes a new gradient (a convolution, a norm, a pooling, a
-    product, but not a sum or a view, which hand theirs on).
+    inplace: whether it overwrites its input. owns_gradient: whether it overwrites the gradient of its output. It may if
+    nothing else uses that gradient: every reader of the output must make a new gradient (as a convolution, norm,
+    pooling or product does; a sum or a view passes its own on).
     """
 
     def __init__(self, *args, inplace: bool = False, owns_gradient: bool = False, **kwargs) -> None:
@@ -61,7 +62,7 @@ class ShiftNorm2d(FrozenBatchNorm2d):
             return self.normalised(x)
 
     def normalised(self, x: Tensor) -> Tensor:
-        """One pass of the stock kernel, which may write where it reads."""
+        """The normalised x, by one pass of the stock kernel, which may overwrite its input."""
         arguments = (x, self.weight, self.bias, self.running_mean, self.running_var, False, 0.0, self.eps)
         if not self.inplace:
             return aten.native_batch_norm(*arguments)[0]
@@ -82,7 +83,7 @@ class _ShiftOfGroups(Function):
 
 
 class LeanGroupNorm(nn.GroupNorm):
-    """A group norm that keeps nothing where its shift alone wants a gradient."""
+    """A group norm that keeps nothing if only its shift needs a gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.requires_grad or self.weight.requires_grad or not recorded(self.bias):

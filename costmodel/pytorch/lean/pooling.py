@@ -1,4 +1,4 @@
-"""Poolings that keep no map: a maximum keeps the indices of what won, a mean nothing."""
+"""Pooling layers that keep no feature map: max pooling keeps the indices of the maxima, average pooling nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ aten = torch.ops.aten
 class _Pool(Function):
     @staticmethod
     def forward(ctx, x, forward, backward, arguments):
-        """forward makes y, or y and indices; backward takes g, an input that it reads the sizes of, then the rest."""
+        """forward: returns y, or y and indices. backward: takes g, a stand-in for x, the arguments and the indices."""
         ctx.x, ctx.backward_op, ctx.arguments = Like(x), backward, arguments
         made = forward(x, *arguments)
         y, *indices = made if isinstance(made, tuple) else (made,)
@@ -41,7 +41,7 @@ class LeanAvgPool2d(nn.AvgPool2d):
 
 
 class LeanMaxPool2d(nn.MaxPool2d):
-    """Max pooling that keeps the indices of the elements that won, and not its input."""
+    """Max pooling that keeps the indices of the maxima, and not its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not recorded(x) or self.return_indices:
@@ -52,7 +52,7 @@ class LeanMaxPool2d(nn.MaxPool2d):
 
 
 class LeanAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
-    """Adaptive average pooling that keeps nothing. To 1x1 the stock layer does not either."""
+    """Adaptive average pooling that keeps nothing. For output 1x1 the stock layer keeps nothing either, and is used."""
 
     def forward(self, x: Tensor) -> Tensor:
         output = _pair(self.output_size)

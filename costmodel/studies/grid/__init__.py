@@ -1,1 +1,1 @@
-"""Grids of steps: every combination of some axes."""
+"""Grids of steps: every combination of the values of some axes."""

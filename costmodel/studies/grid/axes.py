@@ -1,4 +1,4 @@
-"""The axes of a grid: what people write for them, checked and spelled out."""
+"""The axes of a grid: reads the values that people write for them, and checks them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ...sizes.size import is_int
 from ...step.request import DEFAULTS
 from ...strategies import read_text, split_list
 
-#: Every axis, the outermost first: a grid's cells stand in the order of nested loops, the batch running fastest.
+#: Every axis, the outermost first: a grid's cells are in the order of nested loops, with the batch innermost.
 AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
         "batch")  # fmt: skip
-#: What an axis is where it is not given: as in an estimate; None, the network's own, for what makes a network.
+#: Defaults of the axes, as in an estimate; None means the network's own value (width, classes, resolution).
 USUAL = {name: DEFAULTS.get(name) for name in AXES}
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
 #: The type of each axis' values.
 AXIS_TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
-LONGEST = 2**26  # values of one axis
+LONGEST = 2**26  # most values of one axis
 
 RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")
 
 
 def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
-    """The values of an axis, each once: of one value, a list, or for integers a text such as 1..64:8,128.
+    """The values of an axis, without duplicates.
 
-    A strategy may have a range of K: blocks:1..17. Raises CostmodelError for no value, a value of a wrong type, or a
-    range that runs backwards.
+    given: one value, a list, or for integers a text such as 1..64:8,128; a strategy may have a range of K, as in
+    blocks:1..17. Raises CostmodelError for no value, a value of the wrong type, or a range that runs backwards.
     """
     if name not in AXES:
         raise unknown("axis", name, AXES)
@@ -100,12 +100,12 @@ def _widths(name: str, item: Any) -> Sequence[Any]:
 def _names(name: str, item: Any) -> Sequence[str]:
     if not isinstance(item, str):
         raise CostmodelError(f"{name} is {item!r}; allowed: a name")
-    # A target's options are joined by commas themselves.
+    # A comma does not separate targets, since it joins a target's options.
     return [item] if name == "target" else item.split(",")
 
 
 def shard_of(text: str) -> tuple[int, int]:
-    """(i, n) of i/n: the i-th of n parts. Raises CostmodelError where i is not from 1 to n."""
+    """(i, n) from the text i/n: the i-th of n parts. Raises CostmodelError unless i is from 1 to n."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise CostmodelError(f"shard is {text!r}; allowed: i/n with i from 1 to n, as in 1/8")

@@ -1,4 +1,4 @@
-"""The costs that a sweep has a column of: one row for each says all that the rest of the package knows of it."""
+"""The cost columns of a sweep: one row of COLUMNS holds everything that the package knows about a column."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ...sizes.size import Size
 from ...step.estimate import Estimate
 from .axes import AXIS_TYPES
 
-# What a column counts; people read each in their own way.
+# Units of columns; views print each unit in its own way.
 BYTES, FLOPS, PARAMETERS, BLOCKS, SHARE = "bytes", "FLOPs", "parameters", "blocks", "share"
 
 
 class Cost(NamedTuple):
     """A column of costs.
 
-    value: of an estimate, None where its convention has no such number. has_thresholds: kernels take other paths from
-    some batch sizes on, so that it grows in several lines with the batch; other costs grow in one.
+    value: the cost from an estimate; None if its convention has no such number. has_thresholds: whether kernels switch
+    paths at some batch sizes, so that the cost is a piecewise linear function of the batch; other costs are linear.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
     type: type = int
 
 
-#: By name, in the order of a sweep's columns. A new column is a new row.
+#: The costs by name, in the order of a sweep's columns. A new column is a new row here.
 COLUMNS: dict[str, Cost] = {
     cost.name: cost
     for cost in (
@@ -40,7 +40,7 @@ COLUMNS: dict[str, Cost] = {
         Cost("trained_blocks", BLOCKS, lambda estimate: estimate.trained_blocks),
     )
 }
-#: What a column counts, by its name: of a sweep, and of a table that a frontier is found in.
+#: Units by column name, for sweeps and for tables of `pareto`.
 UNITS = {**{cost.name: cost.unit for cost in COLUMNS.values()}, "step_flops": FLOPS, "accuracy": SHARE}
 #: The type of every column of a sweep, the axes' included.
 TYPES = {**AXIS_TYPES, **{cost.name: cost.type for cost in COLUMNS.values()}}

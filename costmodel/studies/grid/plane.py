@@ -1,4 +1,4 @@
-"""One strategy's costs over a grid of resolutions and batches, exact in every cell."""
+"""Prices one strategy over a grid of resolutions and batches, exactly in every cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import CostmodelError
 from ...graph.network import Network
 from ...sizes.by_batch import Batches, dense
-from ...sizes.size import Uneven
+from ...sizes.size import Size, Uneven
 from ...step.estimate import Estimate
 from ...step.memo import Memo
 from ...step.request import Request
@@ -18,21 +18,21 @@ from ...step.walk import analyze
 from ...strategies import apply
 from .columns import COLUMNS
 
-KEPT_MEMOS = 8  # grids whose formulas' results are remembered
-MOST_BYTES = 2**27  # of arrays in them
-ONE_BY_ONE = 3  # this many cells are cheaper priced one by one
+KEPT_MEMOS = 8  # most grids whose formulas' results are remembered
+MOST_BYTES = 2**27  # of arrays in these memos
+ONE_BY_ONE = 3  # up to this many cells are cheaper priced one by one
 
 
 class Pricer:
-    """Prices planes of cells, and remembers what the ops of a network answer from one strategy to the next."""
+    """Prices planes of cells, and remembers the results of a network's ops from one strategy to the next."""
 
     def __init__(self) -> None:
         self._memos: dict[tuple, tuple[Memo, tuple]] = {}
 
     def check(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]) -> None:
-        """Raise CostmodelError where the smallest cell has no cost, or the largest one's does not fit into 64 bits.
+        """Raise CostmodelError if the smallest cell has no cost, or if the largest cell's cost exceeds 64 bits.
 
-        Costs grow with the resolution and the batch, so all others fit then.
+        Costs grow with the resolution and the batch, so all other cells fit too.
         """
         for pick in (min, max):
             self._single(network, request._replace(batch=pick(batches), resolution=pick(resolutions)))
@@ -45,9 +45,9 @@ class Pricer:
         batches: Sequence[int],
         out: dict[str, np.ndarray],
     ) -> None:
-        """Fill the columns `out`, int64 arrays of shape (resolutions, batches); -1 where there is no such number.
+        """Fill the columns `out`: int64 arrays of shape (resolutions, batches); -1 means there is no such number.
 
-        The largest cell must have passed `check`. Raises CostmodelError naming a cell that has no cost.
+        The largest cell must have passed `check`. Raises CostmodelError that names a cell without a cost.
         """
         if len(resolutions) * len(batches) <= ONE_BY_ONE:
             for i, resolution in enumerate(resolutions):
@@ -71,7 +71,7 @@ class Pricer:
         where: np.ndarray,
         out: dict[str, np.ndarray],
     ) -> None:
-        """Fill the columns at some of the batches, whose places `where` are in ascending order of the batches."""
+        """Fill the columns at some of the batches. where: their indices, in ascending order of the batches."""
         part = [batches[j] for j in where]
         if np.array_equal(where, np.arange(where[0], where[0] + len(where))):
             columns = slice(where[0], where[0] + len(where))
@@ -90,7 +90,7 @@ class Pricer:
         batches: Sequence[int],
         out: dict[str, np.ndarray],
     ) -> None:
-        """The same for ascending batches, in one walk where the course of the step is the same for all of them."""
+        """Fill the columns for ascending batches, in one walk if the step takes the same course in all cells."""
         memo, (batch, side) = self._memo_of(network, request, resolutions, batches)
         try:
             estimate = analyze(network, request._replace(batch=batch, resolution=side), memo)
@@ -103,14 +103,17 @@ class Pricer:
             for i in rows:
                 for j in columns:
                     fresh = {name: np.empty((len(i), len(j)), dtype=np.int64) for name in out}
-                    self._run(network, request, [resolutions[k] for k in i], [batches[k] for k in j], fresh)
+                    some, few = [resolutions[k] for k in i.tolist()], [batches[k] for k in j.tolist()]
+                    self._run(network, request, some, few, fresh)
                     for name, column in out.items():
                         column[np.ix_(i, j)] = fresh[name]
         except CostmodelError:
             self._name_cell(network, request, resolutions, batches)
             raise
 
-    def _memo_of(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]):
+    def _memo_of(
+        self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]
+    ) -> tuple[Memo, tuple[Size, Size]]:
         key = (network, tuple(resolutions), tuple(batches))
         while len(self._memos) > KEPT_MEMOS or sum(kept.bytes for kept, _ in self._memos.values()) > MOST_BYTES:
             del self._memos[next(iter(self._memos))]
@@ -128,7 +131,7 @@ class Pricer:
     def _name_cell(
         self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]
     ) -> None:
-        """Raise the error of one cell of a grid in which there is an error, halving the grid until it is found."""
+        """Raise the error of one cell of a grid that has an error, found by bisection."""
 
         def fails(sides: Sequence[int], sizes: Sequence[int]) -> bool:
             side = np.array(sides, dtype=np.int64)[:, None]
@@ -137,7 +140,7 @@ class Pricer:
             except CostmodelError:
                 return True
             except Uneven:
-                pass  # the course differs, so the shapes are there
+                pass  # the steps take different courses, so shapes are not the problem
             return False
 
         while len(resolutions) > 1:
@@ -154,15 +157,15 @@ def _split(holds: np.ndarray) -> list[np.ndarray]:
 
 
 def period(network: Network, request: Request) -> int:
-    """A number of batches after which remainders repeat: of blocks of memory, and of slices of the batch.
+    """A number of batches after which remainders repeat, those of memory blocks and those of batch slices.
 
-    It only decides what is fast: sizes are lines where the batches are this far apart.
+    It affects only speed: sizes are linear over batches that are this far apart.
     """
     return lcm(request.target.period, apply(request.strategy, network.graph).prefix_slices)
 
 
 def runs(batches: np.ndarray, thresholds: Sequence[int], period: int) -> list[np.ndarray]:
-    """Places of ascending batches in groups, within each of which most sizes are lines."""
+    """Indices of ascending batches, grouped so that most sizes are linear within a group."""
     group = np.searchsorted(thresholds, batches, side="right")
     if period > 1 and len(batches) >= 4 * period:
         group = group * period + batches % period

@@ -1,7 +1,7 @@
-"""A grid written to a file chunk by chunk: memory stays bounded, and an interrupted sweep goes on where it was.
+"""Writes a grid to a file chunk by chunk: memory stays bounded, and an interrupted sweep resumes where it stopped.
 
-Until it is whole the table stands as CSV in FILE.unfinished, and FILE.unfinished.json tells how much of it is good. A
-Parquet file, which nothing can be added to, is made of it at the end.
+Until it is complete, the table is CSV in FILE.unfinished, and FILE.unfinished.json says how much of it is valid. A
+Parquet file cannot be appended to, so it is converted from the CSV at the end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from ...errors import CostmodelError
 from ...files import parquet
@@ -21,11 +22,12 @@ from .sweep import SweepPlan, write_rows
 
 
 def write(plan: SweepPlan, path: str, shard: tuple[int, int] = (1, 1), force: bool = False) -> Iterator[int]:
-    """Write a grid, or the i-th of n parts of it, with a header; yields the cells of each chunk once it is written.
+    """Write a grid with a header; yields the number of cells of each chunk after it is written.
 
-    What an interrupted call of the same request left is gone on with, and first yielded as a whole. force: replace a
-    file that is there, and what another request left unfinished; a file that is there stays until the new one is whole.
-    Raises CostmodelError, before anything is written, where either is there without force, or cannot be written.
+    shard: (i, n) writes the i-th of n parts. An interrupted call of the same request is resumed; its cells are yielded
+    first, as one number. force: replace an existing file, or the unfinished file of another request; an existing file
+    stays until the new one is complete. Raises CostmodelError, before anything is written, if either exists without
+    force or if the file cannot be written.
     """
     target = Path(path)
     unfinished, state, made = (target.with_name(f"{target.name}.unfinished{end}") for end in ("", ".json", ".parquet"))
@@ -57,7 +59,7 @@ def write(plan: SweepPlan, path: str, shard: tuple[int, int] = (1, 1), force: bo
 
 
 def check_output(path: str, force: bool) -> None:
-    """Raise CostmodelError where a grid cannot be written to a file of this name, or must not be."""
+    """Raise CostmodelError if a grid cannot or must not be written to a file of this name."""
     if Path(path).suffix not in (".csv", ".parquet"):
         raise CostmodelError(f"output {path!r}; allowed: a name that ends in .csv or .parquet")
     if is_parquet(path):
@@ -66,7 +68,7 @@ def check_output(path: str, force: bool) -> None:
 
 
 def check_free(target: Path, force: bool) -> None:
-    """Raise CostmodelError where a file is there already, and must not be replaced."""
+    """Raise CostmodelError if a file exists and must not be replaced, or if it is a folder."""
     if target.is_dir():
         raise CostmodelError(f"output {str(target)!r} is a folder; allowed: a file")
     if target.exists() and not force:
@@ -74,17 +76,17 @@ def check_free(target: Path, force: bool) -> None:
 
 
 def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
-    """What decides each byte of the output."""
+    """A hash of everything that determines the output's bytes."""
     graphs = [f"{network.channels} {network.graph}" for network in plan.networks.values()]
     requests = [plan.request(number)[1] for number in range(len(plan.outer))]
-    # A strategy file may say something else by now.
+    # The contents of strategies, since a strategy file may have changed.
     read = [[str(request.target), str(request.strategy)] for request in requests]
     asked = [__version__, plan.network, graphs, plan.axes, read, shard, plan.column_names, len(plan.chunks(shard))]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def _progress(unfinished: Path, state: Path, request: str, force: bool) -> tuple[int, int]:
-    """Chunks and bytes that an earlier call has written for good."""
+    """The numbers of chunks and of bytes that an earlier call wrote completely."""
     if not (unfinished.exists() and state.exists()):
         return 0, 0
     try:
@@ -103,8 +105,8 @@ def _progress(unfinished: Path, state: Path, request: str, force: bool) -> tuple
     return 0, 0
 
 
-def _book(file, state: Path, request: str, chunks: int) -> int:
-    """Note how many chunks are in the file, once they really are."""
+def _book(file: IO[Any], state: Path, request: str, chunks: int) -> int:
+    """Note in the state file how many chunks are on disk, after flushing them; returns the file's size in bytes."""
     file.flush()
     os.fsync(file.fileno())
     size = file.tell()

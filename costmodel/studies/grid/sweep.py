@@ -1,4 +1,4 @@
-"""Grids of estimates: every combination of some axes, a column of numbers for each quantity."""
+"""Grids of estimates: every combination of some axes' values, with a column of numbers for each cost."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from .columns import COLUMNS, TYPES
 from .plane import Pricer
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
-ROWS, CELLS = 128, 2**17  # resolutions and cells of a chunk at most
+ROWS, CELLS = 128, 2**17  # most resolutions and most cells of a chunk
 MOST_IN_MEMORY = 2**26  # cells: 5 GB of columns
 
 
 class Chunk(NamedTuple):
-    """A rectangle of cells that stand together: one choice of the outer axes, some resolutions, some batches."""
+    """A rectangle of cells: one choice of the outer axes, some resolutions, some batches."""
 
     outer: int
-    start: int  # number of its first cell
+    start: int  # number of its first cell in the grid
     resolutions: slice
     batches: slice
     cells: int
 
 
 class SweepPlan:
-    """A grid that is checked and not yet priced. Its cells are numbered in the order of nested loops over AXES."""
+    """A grid that is checked but not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
     def __init__(self, network: str | Network | Any, axes: dict[str, Any]) -> None:
         self.axes = {name: spelled_out(name, {**USUAL, **axes}[name]) for name in (*AXES, *axes)}
@@ -50,7 +50,7 @@ class SweepPlan:
         self.network = first.name
         own = [first.resolution if side is None else side for side in self.axes["resolution"]]
         self.axes["resolution"] = tuple(dict.fromkeys(own))
-        # A file is read once: what stands in it later is another strategy.
+        # A strategy file is read only once, since its contents may change later.
         self.strategies = {
             (size, text): read(text, one.graph) for size, one in self.networks.items() for text in self.axes["strategy"]
         }
@@ -63,7 +63,7 @@ class SweepPlan:
 
     @property
     def named(self) -> list[str]:
-        """The axes that have a column: FIRST, and those that are not left at their default."""
+        """The axes that have a column: those in FIRST, and those with values other than the default."""
         return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (USUAL[name],))]
 
     @property
@@ -73,16 +73,16 @@ class SweepPlan:
 
     @property
     def header(self) -> dict[str, np.ndarray]:
-        """The columns without rows."""
+        """The columns, without rows."""
         return {name: np.empty(0, dtype=np.int64) for name in self.column_names}
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """The network, and the axes that have no column."""
+        """The network's name, and the values of the axes that have no column."""
         return {"network": self.network, **{n: self.axes[n][0] for n in AXES if n not in self.named}}
 
     def request(self, outer: int) -> tuple[Network, Request]:
-        """What is asked with one choice of the outer axes; batch and resolution are left open."""
+        """The network and the request of one choice of the outer axes; batch and resolution are 0, to be filled in."""
         one = dict(zip(AXES, self.outer[outer]))
         check_name("dtype", one["dtype"], DTYPES)
         size = one["width"], one["classes"]
@@ -99,7 +99,7 @@ class SweepPlan:
         )
 
     def chunks(self, shard: tuple[int, int] = (1, 1)) -> list[Chunk]:
-        """The i-th of n parts of the grid, in chunks of bounded size. The parts in order are the whole."""
+        """The i-th of n parts of the grid, in chunks of bounded size. All parts in order make the whole grid."""
         sides, batches = self.shape[-2:]
         rows, columns = max(1, min(ROWS, CELLS // batches)), min(batches, CELLS)
         i, n = shard
@@ -116,12 +116,12 @@ class SweepPlan:
         return chunks
 
     def price(self, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
-        """Fill columns with a chunk's numbers, int64, each of shape (resolutions, batches)."""
+        """Fill the columns `out` with a chunk's numbers: int64 arrays of shape (resolutions, batches)."""
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
         self.pricer.plane(*self.request(chunk.outer), sides, batches, out)
 
     def columns(self, chunk: Chunk) -> dict[str, np.ndarray]:
-        """All columns of a chunk, priced."""
+        """All columns of a chunk: its axes' values and its costs, each of shape (cells,)."""
         one = dict(zip(AXES, self.outer[chunk.outer]))
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
         shape = (len(sides), len(batches))
@@ -134,7 +134,7 @@ class SweepPlan:
 
 
 def there(column: np.ndarray) -> np.ndarray:
-    """A column; masked where a convention has no such number, which stands as -1."""
+    """A column, masked where it is -1: there the convention has no such number."""
     missing = column < 0
     return np.ma.array(column, mask=missing, fill_value=-1) if missing.any() else column
 
@@ -149,11 +149,11 @@ def sweep(
 ) -> Sweep:
     """The costs of every combination of some strategies, batches, resolutions and more.
 
-    network: anything `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
+    network: anything that `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
     "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"). axes: width, classes, dtype,
-    optimizer, target and accumulate, as `estimate` and `load` have them. Every number is the one that `estimate` gives
-    for its cell. Raises CostmodelError for a bad request, an axis without values, and a cell without a cost, which it
-    names.
+    optimizer, target and accumulate, as in `estimate` and `load`. Every number equals the one that `estimate` gives for
+    its cell. Raises CostmodelError for a bad request, for an axis without values, and for a cell without a cost, which
+    the message names.
     """
     plan = SweepPlan(
         network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
@@ -179,10 +179,10 @@ def sweep(
 
 @dataclass(frozen=True, eq=False)
 class Sweep(Shown):
-    """A table of costs: columns of equal length, a row for each cell of a grid.
+    """A table of costs: columns of equal length, with one row for each cell of a grid.
 
-    fixed: what is the same in all of it. columns: the axes, then the costs, each as in studies/grid/columns.py: int64,
-    masked where a convention has no such number. A column is also an attribute.
+    fixed: the network and the axes with one value for all cells. columns: the axes, then the costs (see
+    studies/grid/columns.py) as int64, masked where the convention has no such number. Each column is also an attribute.
     """
 
     fixed: dict[str, Any]
@@ -204,11 +204,11 @@ class Sweep(Shown):
         return f"<Sweep of {self.fixed['network']}: {len(self):,} cells, {', '.join(self.columns)}>"
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Plain lists by column; None where there is no number."""
+        """Plain lists by column name; None where there is no number."""
         return {name: column.tolist() for name, column in self.columns.items()}
 
     def to_csv(self, path: str | None = None) -> str | None:
-        """Write the table to a file, or return it as text; blank where there is no number."""
+        """Write the table to a file, or return it as text if there is no path; blank where there is no number."""
         if path is None:
             buffer = io.StringIO()
             write_rows(buffer, self.columns, header=True)
@@ -218,7 +218,7 @@ class Sweep(Shown):
         return None
 
     def to_dataframe(self) -> Any:
-        """A pandas.DataFrame. Raises CostmodelError where pandas is not installed."""
+        """The table as a pandas.DataFrame. Raises CostmodelError if pandas is not installed."""
         try:
             import pandas
         except ImportError:
@@ -226,12 +226,12 @@ class Sweep(Shown):
         return pandas.DataFrame({name: _nullable(column, pandas) for name, column in self.columns.items()})
 
     def to_parquet(self, path: str) -> None:
-        """Write the table to a Parquet file. Raises CostmodelError where pyarrow is not installed."""
+        """Write the table to a Parquet file. Raises CostmodelError if pyarrow is not installed."""
         parquet.write(self.columns, path, TYPES)
 
 
 def write_rows(file: Any, columns: dict[str, np.ndarray], header: bool) -> None:
-    """Write columns as CSV, with or without the line of their names."""
+    """Write columns as CSV. header: whether to write their names first."""
     writer = csv.writer(file, lineterminator="\n")
     if header:
         writer.writerow(columns)

@@ -1,8 +1,8 @@
-"""What each part of a network costs by itself, for each choice: the pieces that plans are put together from.
+"""The cost of each part of a network by itself, for each choice. Plans are put together from these costs.
 
-The pieces add up exactly, because parts touch in one value alone. During a part's forward pass there is, beside what
-the part itself holds, only what the parts below keep; during its backward pass that, and the gradients of the
-parameters above. A part is priced in a graph of its own, between two stand-ins.
+Part costs add up exactly, because two parts share only a single value. During a part's forward pass, memory holds the
+part's own tensors and those that the parts below keep; during its backward pass, the gradients of the parameters above
+as well. Each part is priced in a graph of its own, between two stand-ins.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from typing import NamedTuple
+
+import numpy as np
 
 from ...conventions import find
 from ...errors import CostmodelError
@@ -33,10 +35,10 @@ from .stand_ins import Above, Below
 
 
 class Neighbours(NamedTuple):
-    """What a part's cost depends on beside its own choice.
+    """The properties of its neighbours on which a part's cost depends.
 
-    demanded: something below trains, and wants the gradient of what the part is given. above_keeps: the part above
-    saves what it is given. below_keeps: the part below saves what it hands on.
+    demanded: whether something below trains, and so needs the gradient of the part's input. above_keeps: whether the
+    part above saves its input. below_keeps: whether the part below saves its output.
     """
 
     demanded: bool
@@ -44,18 +46,20 @@ class Neighbours(NamedTuple):
     below_keeps: bool
 
 
-#: Of a part below which nothing trains, where no neighbour saves what it shares with it.
+#: The neighbours of a part if nothing trains below it, and neither neighbour saves the value that they share.
 ALONE = Neighbours(demanded=False, above_keeps=False, below_keeps=False)
 
 
 class PartCost(NamedTuple):
-    """What a part costs by itself. All but the last four are bytes.
+    """The cost of a part by itself. The first eight are bytes.
 
-    saved: made in the part and kept for its backward pass; its result is not counted. forward: the highest level of
-    its forward pass above what the parts below keep; what it is given counts. backward: the highest level of its
-    backward pass, above that and the gradients of the parts above; 0 where it has none. gradients: of its parameters,
-    which stay until the update. update: the highest level of their update above that. first, last: of the parameters
-    that are updated first and last, 0 where none trains. resident: optimizer state, buffers and earlier gradients.
+    saved: tensors made in the part and kept for its backward pass, without its output. forward: the highest level of
+    its forward pass above what the parts below keep, input included. backward: the highest level of its backward pass,
+    above what the parts below keep and the gradients of the parts above; 0 if it has no backward pass. gradients: the
+    gradients of its parameters that stay until the update. update: the highest level of their update above the level
+    before it. first, last: the gradients of the parameters that are updated first and last, 0 if none trains. resident:
+    optimizer state, buffers and earlier gradients. keeps_input, keeps_output: whether it saves its input and its
+    output. flops: of a step. parameters: number of those that train.
     """
 
     saved: int
@@ -73,9 +77,9 @@ class PartCost(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What is priced as one: a part, or all that follows the last block, with the classifier and the loss.
+    """What is priced as one: a single part, or all parts after the last block, with the classifier and the loss.
 
-    names: of its parts. codes: what may be chosen, a letter for each name.
+    names: of its parts. run: its nodes. codes: its possible choices, with a letter for each name.
     """
 
     names: tuple[str, ...]
@@ -85,7 +89,11 @@ class Unit(NamedTuple):
 
 
 class PartCosts:
-    """The costs of a network's parts for one request; each is found when it is asked for, and once."""
+    """The costs of a network's parts for one request. Each is computed when first needed, and then remembered.
+
+    checkpoint: whether parts may run again in the backward pass. Raises CostmodelError if the convention has no peaks
+    of parts, or if the network's parts share more than one value.
+    """
 
     def __init__(self, network: Network, request: Request, checkpoint: bool = True) -> None:
         self.network, self.request, self.checkpoint = network, request, checkpoint
@@ -119,11 +127,11 @@ class PartCosts:
         return [*units, Unit(tuple(part.name for part in above), range(start, len(graph)), codes, False)]
 
     def _is_allowed(self, letter: str) -> bool:
-        """Whether a part may have a letter, as far as running it again goes."""
+        """Whether a letter is allowed: a letter that runs its part again needs `checkpoint`."""
         return self.checkpoint or not is_checkpointed(letter)
 
     def _check_cuts(self) -> None:
-        """Raise CostmodelError where a part is given more than the one value that the part below hands on."""
+        """Raise CostmodelError if a unit reads more than the output of the one below, or units share parameters."""
         owners: dict[str, int] = {}
         for u, unit in enumerate(self.units):
             for i in unit.run:
@@ -139,18 +147,18 @@ class PartCosts:
 
     @cached_property
     def death(self) -> dict[int, int]:
-        """For each value, the node after which no call frame holds it any longer."""
+        """For each value, the node after which no call frame holds it any more."""
         return {value: i for i, values in frame_ends(with_loss(self.graph)).items() for value in values}
 
     @cached_property
     def held_until(self) -> list[int]:
-        """For each unit, the last one during whose forward pass a call frame holds what the unit hands on."""
+        """For each unit, the last unit during whose forward pass a call frame still holds the unit's output."""
         unit_of = {i: u for u, unit in enumerate(self.units) for i in unit.run}
         top = len(self.units) - 1
         return [min(unit_of.get(self.death[unit.run.stop], top), top) for unit in self.units]
 
     def boundary_bytes(self, u: int) -> int:
-        """Bytes of what unit u hands on; 0 for the images (u is -1), which the caller holds."""
+        """Bytes of the output of unit u; 0 for the images (u is -1), which the caller holds."""
         if u < 0:
             return 0
         size = nbytes(numel(self.shapes[self.units[u].run.stop]), self.request.dtype.bits)
@@ -163,12 +171,12 @@ class PartCosts:
 
     @property
     def number_bytes(self) -> int:
-        """Bytes of a Python number in the update."""
+        """Bytes of a Python number that the update uses."""
         return Setting(self.request.target, self.request.dtype.bits // 8, True, ()).python_number
 
     @cached_property
     def layouts(self) -> tuple[tuple[MemoryOrder, ...], tuple[MemoryOrder, ...]]:
-        """The memory order of each value, and of its gradient."""
+        """The memory order of each value, and the memory order of its gradient."""
         plain = tuple(contiguous(len(shape)) for shape in self.shapes)
         everything = self._uniform(FULL.letter)
         if everything is None or self.request.target.channels_last:
@@ -181,7 +189,7 @@ class PartCosts:
     # -- one part --------------------------------------------------------------------------------------------
 
     def of(self, u: int, code: str, around: Neighbours) -> PartCost | None:
-        """The cost of unit u with a choice; None where it cannot have it."""
+        """The cost of unit u with the choice `code` and these neighbours; None if the choice is impossible."""
         nodes = self._nodes(u, code)
         if nodes is None:
             return None
@@ -198,7 +206,7 @@ class PartCosts:
         return self._found[key]
 
     def _nodes(self, u: int, code: str) -> tuple[Node, ...] | None:
-        """The unit's nodes with a choice; None where it cannot have it."""
+        """The unit's nodes, rewritten for a choice; None if the choice is impossible."""
         everywhere = self._uniform(code[:1].lower())
         if everywhere is None or len(code) > 1:
             names = self.units[u].names
@@ -210,7 +218,7 @@ class PartCosts:
         return everywhere.nodes[run.start : run.stop]
 
     def _uniform(self, letter: str) -> Graph | None:
-        """The graph with one choice for every part; a part that cannot have it trains fully."""
+        """The graph with one choice for every part; a part for which it is impossible trains fully."""
         if letter not in self._uniform_codes:
             letters = [letter if letter in part.choices() else FULL.letter for part in parts(self.graph)]
             self._uniform_codes[letter] = "".join(letters)
@@ -225,7 +233,7 @@ class PartCosts:
         return self._rewritten[code]
 
     def _structure(self, u: int, nodes: tuple[Node, ...]) -> tuple:
-        """All that a unit's cost depends on, its neighbours apart: equal for blocks that are alike."""
+        """Everything on which a unit's cost depends, except its neighbours: equal for blocks that are alike."""
         unit = self.units[u]
         if not unit.is_block:
             return (u, nodes)
@@ -251,12 +259,12 @@ class PartCosts:
         )
 
     def _carries(self, u: int) -> bool:
-        """Whether a unit's result may carry a mask, so that its cost depends on whether the part above saves it."""
+        """Whether a unit's output may carry a mask; its cost then depends on whether the part above saves it."""
         value = self.graph.content[self.units[u].run.stop]
         return bool(value and self.graph.nodes[value - 1].op.carriers()) if u < len(self.units) - 1 else False
 
     def _shared(self, u: int) -> bool:
-        """Whether the gradient of a unit's result may alias another one, and so must not be overwritten."""
+        """Whether the gradient of a unit's output may alias another gradient, and so must not be overwritten."""
         value = self.units[u].run.stop
         readers = [
             (node.op, name)
@@ -266,7 +274,7 @@ class PartCosts:
         return len(readers) != 1 or not all(op.hands_over(name) for op, name in readers)
 
     def _window(self, u: int, nodes: tuple[Node, ...], code: str, around: Neighbours) -> Graph:
-        """The unit's nodes between the stand-ins."""
+        """A graph of the unit's nodes between its stand-ins."""
         unit, graph = self.units[u], self.graph
         until = self._until(unit, nodes)
         nodes = tuple(replace(node, until=until[node.name]) if node.until else node for node in nodes)
@@ -287,7 +295,7 @@ class PartCosts:
         return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
 
     def _until(self, unit: Unit, nodes: tuple[Node, ...]) -> dict[str, str]:
-        """The last node of the unit that holds each of its values, by name; empty for a network that is not traced."""
+        """For each value of the unit, the last node in it that holds the value, by name; empty if it is not traced."""
         if not self.graph.is_traced:
             return {}
         names = [node.name for node in self.graph.nodes]
@@ -307,6 +315,7 @@ class PartCosts:
         _, kept_bytes = price(graph, kept, shapes, request.dtype.bits)
         memory = memory_of(graph, kept, kept_bytes, shapes, request)
         timeline, sizes = memory.timeline, memory.sizes
+        assert isinstance(sizes, np.ndarray)
         mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
         result = graph.content[offset + len(nodes)]
         first_run = [one for one in kept if one.rerun is None]

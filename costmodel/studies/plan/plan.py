@@ -1,4 +1,4 @@
-"""The best plan under a budget: what to train in each part of a network, and which blocks to run again."""
+"""Finds the best plan within a budget: what to train in each part of a network, and which blocks to run again."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ from .values import MAXIMISE, TRAINING, checked_values, read_values
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan(Shown):
-    """The best plan for a budget, and what it costs.
+    """The best plan for a budget, and its cost.
 
-    strategy: as `estimate`, `realize` and `validate` take it. value: of what was maximised. micro_batches: steps of
-    `estimate.batch` images whose gradients are added up before an update. is_proven: no plan has a greater value; only
-    where very many are nearly as good is the search cut short.
+    strategy: as `estimate`, `realize` and `validate` take it. maximised: "parameters", "blocks", "values" or the CSV
+    file; value: the plan's total of it. micro_batches: steps of `estimate.batch` images whose gradients are added up
+    before an update. is_proven: whether it is certain that no plan has a greater value. The search is cut short, and
+    proves nothing, only if very many plans are nearly as good.
     """
 
     network: Network
@@ -54,14 +55,14 @@ class Plan(Shown):
 
     @property
     def choices(self) -> list[tuple[str, str, bool]]:
-        """(part, what trains in it, whether it runs again in the backward pass), from the images up.
+        """(part, what trains in it, whether it runs again in the backward pass) for each part, from the images up.
 
-        Empty where a named strategy is better than any choice of parts.
+        Empty if a named strategy is better than every choice of parts.
         """
         return chosen_parts(self.strategy, self.network.graph)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: what was asked, what is chosen, and the estimate of it."""
+        """The request, the choices and their estimate, as plain values."""
         return {
             "network": self.network.name,
             "strategy": self.strategy,
@@ -82,7 +83,7 @@ class Plan(Shown):
     def save(self, path: str) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.
 
-        Raises CostmodelError where it cannot be written.
+        Raises CostmodelError if it cannot be written.
         """
         request = self.estimate.request
         note = {
@@ -112,16 +113,16 @@ def plan(
     checkpoint: bool = True,
     effective_batch: int | None = None,
 ) -> Plan:
-    """The best choice for each part of a network whose step peaks at `budget` bytes at most, and whether it is proven.
+    """The best plan whose step peaks at no more than `budget` bytes: a choice for each part of the network.
 
-    Each block is frozen, trains its biases, trains as in MobileTL, or trains fully, and may run again in the backward
-    pass (checkpoint); stem and head likewise, without MobileTL's rule. The classifier always trains. maximise:
-    "parameters" that train, "blocks" in which something trains, or a value for each block, or for each block and choice
-    (bias, mobiletl, full), of which those of what trains are summed. Among equally good plans the one of fewest FLOPs
-    that is found is chosen. max_flops: of a step, all its micro-batches included. contiguous: no part above one that
-    trains is left out. effective_batch: images for an update; batch is then what fits, with the fewest micro-batches
-    that reach the best value. Raises CostmodelError for a bad request, and where nothing fits: it says what the least
-    is.
+    Each block is frozen, trains its biases, trains as in MobileTL, or trains fully; with checkpoint, it may run again
+    in the backward pass. The stem and the head have the same choices except MobileTL's. The classifier always trains.
+    maximise: "parameters" (the number that train), "blocks" (those in which something trains), or values: a number for
+    each block, or for each block and choice (bias, mobiletl, full), as a mapping or a CSV file; the values of what
+    trains are summed. Of equally good plans, the one with the fewest FLOPs found is chosen. max_flops: FLOPs of a step,
+    all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
+    images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. Raises
+    CostmodelError for a bad request, and if nothing fits: the message names the least budget.
     """
     network = load(network)
     resolution = network.resolution if resolution is None else resolution
@@ -137,7 +138,7 @@ def plan(
 
 
 class _Planner:
-    """Plans for one request but the batch."""
+    """Finds plans for one request, except that each method takes its own batch and number of micro-batches."""
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class _Planner:
             self.values = checked_values(values, network.graph.blocks)
 
     def best(self, batch: int, micro_batches: int) -> Plan | None:
-        """The best plan for a batch; None where nothing fits."""
+        """The best plan for a batch; None if nothing fits."""
         searched = self.searched(batch, micro_batches)
         candidates = [*([searched] if searched else []), *self.named(batch, micro_batches)]
         if not candidates:
@@ -170,14 +171,14 @@ class _Planner:
         return Plan(self.network, best.code, self.budget, self.maximised, best.value, micro_batches, chosen, is_proven)
 
     def required(self, batch: int, micro_batches: int) -> Plan:
-        """The best plan for a batch; raises CostmodelError where nothing fits."""
+        """The best plan for a batch. Raises CostmodelError if nothing fits."""
         found = self.best(batch, micro_batches)
         if found is None:
             raise self.nothing_fits(batch, micro_batches)
         return found
 
     def nothing_fits(self, batch: int, micro_batches: int) -> CostmodelError:
-        """The error for a budget into which nothing fits: it says what the least is."""
+        """The error for a budget into which no plan fits; it names the least that a plan takes."""
         frozen = self.estimate(self.frozen, batch, micro_batches)
         flops = frozen.flops["total"] * micro_batches
         if self.max_flops is not None and flops > self.max_flops:
@@ -193,28 +194,32 @@ class _Planner:
         )
 
     def accumulated(self, images: int) -> Plan:
-        """The best plan for an update by a number of images, in the fewest micro-batches that reach the best value."""
+        """The best plan for an update with this many images, in the fewest micro-batches that reach the best value."""
         whole = self.best(images, 1)
         if images == 1:
             return whole or self.required(images, 1)
         sizes = [size for size in range(1, images // 2 + 1) if images % size == 0]
-        found = {1: self.required(1, images) if whole is None else self.best(1, images)}
-        if whole is not None and (found[1] is None or whole.value >= found[1].value):
+        single = self.required(1, images) if whole is None else self.best(1, images)
+        if whole is not None and (single is None or whole.value >= single.value):
             return whole
+        assert single is not None
+        found = single
         low, high = 0, len(sizes)  # the smaller the batch the more fits
         while high - low > 1:
             middle = (low + high) // 2
-            found[sizes[middle]] = self.best(sizes[middle], images // sizes[middle])
-            as_good = found[sizes[middle]] is not None and found[sizes[middle]].value >= found[1].value
-            low, high = (middle, high) if as_good else (low, middle)
-        return found[sizes[low]]
+            tried = self.best(sizes[middle], images // sizes[middle])
+            if tried is not None and tried.value >= single.value:
+                low, found = middle, tried
+            else:
+                high = middle
+        return found
 
     def estimate(self, strategy: str | StrategyText, batch: int, micro_batches: int) -> Estimate:
         """The exact cost of a strategy."""
-        return estimate(self.network, strategy, batch, accumulate=micro_batches, **self.asked)
+        return estimate(self.network, str(strategy), batch, accumulate=micro_batches, **self.asked)
 
     def costs(self, batch: int, micro_batches: int) -> PartCosts:
-        """The costs of the network's parts; raises CostmodelError where a step has no cost at all."""
+        """The costs of the network's parts. Raises CostmodelError if the step cannot be priced at all."""
         key = batch, micro_batches
         if key not in self.known_costs:
             network, asked = request(self.network, self.frozen, batch, accumulate=micro_batches, **self.asked)
@@ -230,7 +235,7 @@ class _Planner:
         return Search(costs, value, budget, fixed, flops, self.contiguous)
 
     def searched(self, batch: int, micro_batches: int) -> Found | None:
-        """The best choice of parts; its exact peak is held against what the search has put together."""
+        """The best choice of parts, None if nothing fits. The exact estimate is checked against the search's sums."""
         flops = None if self.max_flops is None else self.max_flops // micro_batches
         found = self.search(self.costs(batch, micro_batches), self.budget, flops, self.value).best()
         if found is None:
@@ -245,7 +250,7 @@ class _Planner:
         return found._replace(code=strategy)
 
     def least(self, batch: int, micro_batches: int, frozen: Estimate) -> Estimate:
-        """The choice of parts with the lowest peak, found by halving what that may be. frozen: where all are frozen."""
+        """The choice of parts with the lowest peak, found by bisection. frozen: the estimate with all parts frozen."""
         low, high, best = 0, frozen.peak_bytes, self.frozen
         while high - low > 1:
             middle = (low + high) // 2
@@ -257,7 +262,7 @@ class _Planner:
         return self.estimate(best, batch, micro_batches)
 
     def value(self, names: Sequence[str], code: str, cost: PartCost) -> float:
-        """What choices are worth, as the search asks."""
+        """The value of a unit's choices, for the search. names: of its parts. code: their letters."""
         if self.maximised == "parameters":
             return cost.parameters
         blocks = self.network.graph.blocks
@@ -268,7 +273,7 @@ class _Planner:
         return sum(self.values[name][choice] for name, choice in trained)
 
     def value_of(self, exact: Estimate) -> float | None:
-        """What a named strategy is worth; None where that is not defined."""
+        """The value of a named strategy; None if it is not defined (for values given by choice)."""
         if self.maximised == "parameters":
             return exact.trainable_parameters
         if self.maximised == "blocks":
@@ -276,7 +281,7 @@ class _Planner:
         return None
 
     def named(self, batch: int, micro_batches: int) -> list[Found]:
-        """The named strategies that fit, but those which some choice of parts equals."""
+        """The named strategies that fit, without those that equal some choice of parts."""
         found = []
         for strategy in () if self.contiguous else possible(self.network.graph):
             if is_expressed(strategy) or not strategy.trains:
@@ -293,5 +298,5 @@ class _Planner:
 
 
 def is_expressed(strategy: Strategy) -> bool:
-    """Whether a named strategy is no plan of its own: some choice of parts equals it, or the module's flags do."""
+    """Whether a named strategy is no candidate: it equals some choice of parts, or is the module's own flags."""
     return strategy.takes_blocks or strategy.of_modules or strategy.name in (*TRAINING, "last")

@@ -1,7 +1,7 @@
-"""The most value that units may still add: a bound, as if their choices could be mixed in any proportion.
+"""An upper bound on the value that units may still add, as if their choices could be mixed in any proportion.
 
-That is the linear relaxation of a knapsack. Of each unit's choices those on the upper hull of value over cost matter;
-their steps, taken in the order of value for cost, make one concave curve for several units.
+This is the linear relaxation of a knapsack. Only choices on the upper hull of value over cost matter. The steps of all
+units' hulls, sorted by value per cost, make one concave curve for several units.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import numpy as np
 
 from .unit_options import TradeOff, UnitOptions
 
-MOST_RATES = 8  # exchange rates that are tried
-TINY = 1e-9  # stands for a cost of 0 in a ratio
+MOST_RATES = 8  # about the most exchange rates that are tried
+TINY = 1e-9  # replaces a cost of 0 in a ratio
 
 Point = tuple[float, float]  # cost, value
 
 
 class Curve(NamedTuple):
-    """A concave curve through some points, level before the first and after the last."""
+    """A concave curve through some points; constant before the first and after the last."""
 
     cost: np.ndarray
     value: np.ndarray
 
 
 class Relaxation:
-    """Bounds on what the units below each unit may add, whatever is chosen above."""
+    """Upper bounds on the value that the units below each unit may add, whatever is chosen above."""
 
     def __init__(self, options: UnitOptions) -> None:
         self.trade_offs = options.trade_offs
 
     @cached_property
     def by_bytes(self) -> list[Curve]:
-        """For each unit, the most value of the units below it for the bytes that they keep."""
+        """For each unit, the most value of the units below it as a curve over the bytes that they keep."""
         return self.curves(lambda point: point.kept)
 
     @cached_property
     def by_flops(self) -> list[tuple[float, list[Curve]]]:
-        """(rate, curves): the same for FLOPs, to which each byte kept is added as `rate` FLOPs, for some rates.
+        """For some rates, (rate, curves): the same over FLOPs, where each byte kept counts as `rate` more FLOPs.
 
-        The rates are those at which running a part again costs as much as it frees.
+        At each rate, running some part again costs exactly as much as it frees.
         """
         rates = sorted(
             {
@@ -54,13 +54,12 @@ class Relaxation:
             }
         )
         chosen = {0.0, *rates[:: max(1, len(rates) // MOST_RATES)]}
-        return [
-            (rate, self.curves(lambda point, rate=rate: point.flops + rate * point.kept)) for rate in sorted(chosen)
-        ]
+        return [(rate, self.curves(at_rate(rate))) for rate in sorted(chosen)]
 
     def curves(self, cost: Callable[[TradeOff], float]) -> list[Curve]:
-        """For each unit, the most value of the units below it at a cost."""
-        least, value, steps, found = 0.0, 0.0, [], [Curve(np.zeros(1), np.zeros(1))]
+        """For each unit, the most value of the units below it as a curve over their cost."""
+        least, value, found = 0.0, 0.0, [Curve(np.zeros(1), np.zeros(1))]
+        steps: list[Point] = []
         for points in self.trade_offs:
             first, *more = _hull_steps(sorted((cost(point), point.value) for point in points))
             least, value, steps = least + first[0], value + first[1], steps + more
@@ -70,8 +69,13 @@ class Relaxation:
         return found
 
 
+def at_rate(rate: float) -> Callable[[TradeOff], float]:
+    """The cost of a choice where a kept byte costs as much as `rate` FLOPs."""
+    return lambda point: point.flops + rate * point.kept
+
+
 def _hull_steps(points: list[Point]) -> list[Point]:
-    """The concave curve over points of ascending cost: its start, then its steps, none of which falls."""
+    """The upper hull of points of ascending cost: its first point, then its steps (cost, value), all of them upward."""
     hull: list[Point] = []
     for point in points:
         if hull and point[0] == hull[-1][0]:

@@ -1,8 +1,8 @@
-"""The best choice for every part of a network under a budget, found exactly: dynamic programming from the loss down.
+"""Finds the best choice for every part of a network within a budget, exactly: dynamic programming from the loss down.
 
-A label stands for the choices of the units above some place. Of two labels that the units below cannot tell apart, one
-that is better in nothing is dropped. So is a label that cannot reach the best value known, even if the units below add
-as much as their relaxation allows.
+A label is a choice for each unit above some unit. Two labels are of one kind if the units below cannot tell them apart;
+a label that another one of its kind dominates is dropped. So is a label that cannot reach the best value known, even if
+the units below add as much as their relaxation allows.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .part_costs import Neighbours, PartCost, PartCosts
 from .relaxation import Relaxation
 from .unit_options import UnitOptions, Value
 
-# How many labels of each kind a pass goes on with.
+# How many labels of each kind a pass keeps.
 QUICK_BEAM = 256  # in a first pass, whose result lets the next one drop more
-WIDE_BEAM = 50_000  # in the pass that proves: where there are more labels, it may miss the best choice, and says so
+WIDE_BEAM = 50_000  # in the pass that proves; with more labels it may miss the best choice, and says so
 TIES_BEAM = 8_000  # in the pass that looks for fewer FLOPs at the same value
 ROUNDING = 1e-9  # relative error of sums of values, which are floats
 
-Kind = tuple[bool, bool]  # whether the unit above saves what it is given; whether it counts on this one saving it too
+Kind = tuple[bool, bool]  # whether the unit above saves its input; whether it assumes that this unit saves it too
 
 
 class Found(NamedTuple):
-    """A choice of parts: its code, value and FLOPs. is_proven: no choice has a greater value."""
+    """A choice of parts: its code, value and FLOPs. is_proven: whether it is certain that no choice has more value."""
 
     code: str
     value: float
@@ -36,9 +36,9 @@ class Found(NamedTuple):
 
 
 class Search:
-    """Choices of greatest value within a budget of bytes, and of FLOPs if there is one.
+    """Searches for the choice with the greatest value within a budget of bytes, and of FLOPs unless most_flops is None.
 
-    fixed: bytes that are there whatever is chosen.
+    fixed: bytes that are allocated whatever is chosen.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Search:
 
     @cached_property
     def relaxation(self) -> Relaxation:
-        """What units may still add at most."""
+        """Upper bounds on the value that units may still add."""
         return Relaxation(self.options)
 
     def best(self) -> Found | None:
-        """The choice of greatest value, of those the one of fewest FLOPs that is found; None where nothing fits."""
+        """The choice with the greatest value, and of these the fewest FLOPs that were found; None if nothing fits."""
         quick = _Pass(self, None, QUICK_BEAM).run()
         thorough = _Pass(self, quick, WIDE_BEAM)
         best = thorough.run()
@@ -62,15 +62,15 @@ class Search:
         return best and best._replace(is_proven=not thorough.is_cut)
 
     def any(self) -> Found | None:
-        """A choice that fits, if there is one; where the search is cut short it may be missed."""
+        """A choice that fits, if there is one (a search that is cut short may miss it); else None."""
         return _Pass(self, None, WIDE_BEAM).run()
 
 
 class _Pass:
     """One pass over the units, from the top one down.
 
-    known: the best choice known, which the pass has to beat. beam: how many labels of a kind it goes on with. ties:
-    beating means fewer FLOPs at the same value.
+    known: the best choice known, which the pass must beat. beam: how many labels of a kind it keeps. ties: whether to
+    beat it by fewer FLOPs at the same value, not by a greater value.
     """
 
     def __init__(self, search: Search, known: Found | None, beam: int, ties: bool = False) -> None:
@@ -78,10 +78,10 @@ class _Pass:
         self.budget, self.most_flops = search.budget, search.most_flops
         self.known, self.beam, self.ties = known, beam, ties
         self.history = History()
-        self.is_cut = False  # labels were dropped that may lead to the best choice
+        self.is_cut = False  # whether labels were dropped that may lead to the best choice
 
     def run(self) -> Found | None:
-        """The choice that beats the one known, or that one."""
+        """The best choice that beats the known one, else the known one."""
         depths = 1 + max(map(len, self.options.held_during))
         kinds: dict[Kind, Labels] = {(False, False): Labels.start(depths, self.search.fixed)}
         for u in range(self.options.top, -1, -1):
@@ -89,7 +89,7 @@ class _Pass:
         return self.known
 
     def choose(self, u: int, kinds: dict[Kind, Labels]) -> dict[Kind, Labels]:
-        """The labels with every choice for one more unit; where nothing below shall train, the choice is complete."""
+        """The labels with every choice for one more unit, by kind. If nothing below trains, a choice is complete."""
         made: dict[Kind, list[Labels]] = {}
         for (above_keeps, keeps_output), labels in kinds.items():
             for code, demanded in self.options.of(u):
@@ -105,7 +105,7 @@ class _Pass:
         return {kind: self.pruned(u, Labels.joined(some)) for kind, some in made.items()}
 
     def extended(self, u: int, labels: Labels, code: str, cost: PartCost, below_keeps: bool) -> Labels:
-        """Labels with a choice for one more unit."""
+        """The labels with a choice for one more unit."""
         resident = labels.resident + cost.resident
         first, update = self.updated(labels, cost)
         return Labels(
@@ -120,11 +120,11 @@ class _Pass:
         )
 
     def needed(self, u: int, labels: Labels, cost: PartCost, below_keeps: bool) -> np.ndarray:
-        """The column `need` of labels with one more unit."""
+        """The column `need` of the labels with one more unit."""
         need, depth = labels.need + (cost.saved + cost.resident), len(self.options.held_during[u])
         resident, boundary = labels.resident + cost.resident, self.costs.boundary_bytes(u - 1)
         need[:, : depth + 1] += boundary * (cost.keeps_input or below_keeps)
-        need[:, depth + 1 :] += boundary  # a frame holds it
+        need[:, depth + 1 :] += boundary  # a call frame holds it
         if u and self.costs.held_until[u - 1] > u:
             need[:, depth] = np.maximum(need[:, depth], need[:, depth + 1])
             need[:, depth + 1] = NOT_NEEDED
@@ -134,7 +134,7 @@ class _Pass:
         return need
 
     def updated(self, labels: Labels, cost: PartCost) -> tuple[np.ndarray, np.ndarray]:
-        """The columns `first` and `update` with the parameters of one more unit, updated before those above."""
+        """The columns `first` and `update` with one more unit, whose parameters are updated before those above."""
         optimizer = self.costs.request.optimizer
         first, update = labels.first, labels.update
         if not optimizer.update or not cost.first:
@@ -146,7 +146,7 @@ class _Pass:
         return first, np.maximum(update, cost.update)
 
     def finish(self, u: int, labels: Labels) -> None:
-        """Freeze all units below, and see whether the best of the labels is the best known."""
+        """Freeze all units below u, and note the best of the labels that fit if it beats the known choice."""
         below, budget = self.options.frozen_below[u], self.budget
         fits = labels.need[:, 0] + below.resident <= budget
         for k in range(1, labels.need.shape[1]):
@@ -167,7 +167,7 @@ class _Pass:
             self.known = Found(self.history.code(int(labels.choice[best]), frozen=u), value, flops)
 
     def beats_known(self, value: float, flops: int) -> bool:
-        """Whether a choice is better than the one known."""
+        """Whether a choice is better than the known one."""
         if self.known is None:
             return True
         same = abs(value - self.known.value) <= ROUNDING * max(1.0, abs(value))
@@ -176,7 +176,7 @@ class _Pass:
         return value > self.known.value and not same
 
     def pruned(self, u: int, labels: Labels) -> Labels:
-        """The labels from which the best choice may still come."""
+        """The labels that may still lead to the best choice."""
         fits = labels.need.max(axis=1) <= self.budget
         fits &= labels.resident + labels.gradients + labels.update + self.costs.loss_bytes <= self.budget
         fits &= labels.resident + self.options.least_forward_below[u] <= self.budget
@@ -193,7 +193,7 @@ class _Pass:
         return labels
 
     def promising(self, u: int, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-        """Which labels may still beat the choice known, and a bound for each, by which less is more promising."""
+        """Whether each label may still beat the known choice, and a bound for each: less is more promising."""
         spare = (self.budget - labels.need[:, 0]).astype(float)  # bytes that the units below may keep
         most = labels.value + np.interp(spare, *self.search.relaxation.by_bytes[u])
         if self.known is None:

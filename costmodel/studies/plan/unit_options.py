@@ -1,4 +1,4 @@
-"""What may be chosen for each unit of a network, and what then follows for the units below it."""
+"""The possible choices for each unit of a network, and their consequences for the units below."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from ...strategies import FROZEN, choices_of
 from .part_costs import ALONE, Neighbours, PartCost, PartCosts
 
-Value = Callable[[Sequence[str], str, PartCost], float]  # of parts' names, their letters, and their cost
+Value = Callable[[Sequence[str], str, PartCost], float]  # value of (names of parts, their letters, their cost)
 
 
 class FrozenBelow(NamedTuple):
-    """The units below some place, all of them frozen."""
+    """The cost of all units below some unit, if they are frozen. resident, forward: in bytes."""
 
     resident: int
     forward: int  # the highest level of their forward passes
@@ -21,7 +21,7 @@ class FrozenBelow(NamedTuple):
 
 
 class TradeOff(NamedTuple):
-    """What one choice for a unit keeps for the backward pass, in bytes, what it is worth, and its FLOPs."""
+    """One choice for a unit: bytes kept for the backward pass, value, and FLOPs."""
 
     kept: int
     value: float
@@ -31,7 +31,7 @@ class TradeOff(NamedTuple):
 class UnitOptions:
     """The choices for each unit, whatever is chosen for the others.
 
-    contiguous: nothing above a part that trains may be frozen.
+    contiguous: whether every part above one that trains must train.
     """
 
     def __init__(self, costs: PartCosts, value_of: Value, contiguous: bool) -> None:
@@ -39,7 +39,7 @@ class UnitOptions:
         self.top = len(costs.units) - 1
 
     def of(self, u: int) -> list[tuple[str, bool]]:
-        """(code, whether a gradient is demanded below) of a unit."""
+        """The pairs (code, whether a gradient is demanded below) that are possible for a unit."""
         found = []
         for code in self.costs.units[u].codes:
             has_frozen = FROZEN in choices_of(code)
@@ -51,21 +51,22 @@ class UnitOptions:
         return found
 
     def value(self, u: int, code: str, cost: PartCost) -> float:
-        """What a unit's choice is worth."""
+        """The value of a unit's choice."""
         return self.value_of(self.costs.units[u].names, code, cost)
 
     @cached_property
     def held_during(self) -> list[list[int]]:
-        """For each unit, the units below whose result a call frame holds during its forward pass, the lowest first."""
+        """For each unit, the units below whose outputs call frames hold during its forward pass, lowest first."""
         until = self.costs.held_until
         return [[v for v in range(u - 1) if until[v] >= u] for u in range(self.top + 1)]
 
     @cached_property
     def frozen_below(self) -> list[FrozenBelow]:
-        """For each unit, all units below it, frozen."""
+        """For each unit, the cost of all units below it, frozen."""
         found = [FrozenBelow(0, 0, 0)]
         for u in range(self.top):
             cost, below = self.costs.of(u, FROZEN.letter, ALONE), found[-1]
+            assert cost is not None, "a frozen part has a cost"
             held = sum(self.costs.boundary_bytes(v) for v in self.held_during[u])
             forward = max(below.forward, cost.forward + held)
             found.append(FrozenBelow(below.resident + cost.resident, forward, below.flops + cost.flops))
@@ -73,7 +74,7 @@ class UnitOptions:
 
     @cached_property
     def least_forward_below(self) -> list[int]:
-        """For each unit, a level that the forward pass of the units below it reaches whatever is chosen for them."""
+        """For each unit, a level in bytes that the units below reach in the forward pass, whatever their choices."""
         found = [0]
         for u in range(self.top):
             neighbours = [ALONE] + [ALONE._replace(demanded=True)] * (u > 0)
@@ -83,7 +84,7 @@ class UnitOptions:
 
     @cached_property
     def may_keep_output(self) -> list[tuple[bool, ...]]:
-        """For each unit but the top one, whether it may save what it hands on: no, yes, or either."""
+        """For each unit except the top one, whether it can save its output: (False,), or (False, True) for either."""
         found = []
         for u in range(self.top):
             costs = [cost for _, cost in self._all_costs(u)]
@@ -92,10 +93,11 @@ class UnitOptions:
 
     @cached_property
     def trade_offs(self) -> list[list[TradeOff]]:
-        """For each unit but the top one, all that can be chosen for it, at the least that it costs."""
+        """For each unit except the top one, its choices at the least that each can cost."""
         found = []
         for u in range(self.top):
             frozen = self.costs.of(u, FROZEN.letter, ALONE)
+            assert frozen is not None, "a frozen part has a cost"
             points = {TradeOff(0, 0.0, frozen.flops)}
             for code, cost in self._all_costs(u):
                 kept = cost.saved + self.costs.boundary_bytes(u - 1) * cost.keeps_input
@@ -104,7 +106,7 @@ class UnitOptions:
         return found
 
     def _all_costs(self, u: int) -> list[tuple[str, PartCost]]:
-        """(code, cost) of a unit for every choice, demand, and unit above."""
+        """The (code, cost) of a unit for every choice, demand for a gradient, and unit above."""
         neighbours = [
             (code, Neighbours(demanded, above_keeps, below_keeps=False))
             for code, demanded in self.of(u)

@@ -1,4 +1,4 @@
-"""What trained blocks are worth, as people give it: a mapping or a CSV file."""
+"""Values of trained blocks, given as a mapping or a CSV file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Values = Mapping[str, float | Mapping[str, float]]  # block -> value, or block -
 
 
 def read_values(path: str) -> Values:
-    """The values of a CSV file with the columns `block` and `value`, and `choice` where each choice has its own.
+    """The values in a CSV file with the columns `block`, `value`, and `choice` if each choice has its own value.
 
-    Raises CostmodelError where it cannot be read, or a row stands twice or is no number.
+    Raises CostmodelError if the file cannot be read, names a block (or a block and choice) twice, or has a value that
+    is no number.
     """
     if not path.endswith(".csv"):
         raise CostmodelError(f"maximise is {path!r}; allowed: {', '.join(MAXIMISE)}, or a .csv file of blocks' values")
@@ -39,7 +40,7 @@ def read_values(path: str) -> Values:
 
 
 def checked_values(values: Values, blocks: Sequence[str]) -> dict[str, dict[str, float]]:
-    """block -> choice -> value, for every block. Raises CostmodelError for unknown and missing ones."""
+    """block -> choice -> value, for every block. Raises CostmodelError for unknown and missing blocks or choices."""
     for name in values:
         if name not in blocks:
             raise unknown("block", name, blocks)

@@ -1,4 +1,4 @@
-"""The picture of a frontier, in the manner of MobileTL's: memory on x, bubbles for FLOPs, a line for each family."""
+"""The figure of a frontier, in the style of MobileTL's: memory on x, bubbles for FLOPs, a line for each family."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ...studies.pareto import Objective
 from ..pareto import axes_of
 from .style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, canvas
 
-# A colour and a marker for each family, told apart in black and white too.
+# A colour and a marker for each family; the markers differ in black and white too.
 STYLES = tuple(zip((BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY), ("o", "s", "^", "D", "v", "P", "X", "*")))
-FILLS = (1.0, 0.3, 0.6, 0.1)  # how much colour: tells choices of the other axes apart
+FILLS = (1.0, 0.3, 0.6, 0.1)  # intensities of a family's colour, one per choice of the other axes
 MOST_LABELS = 60
-MOST_GROUPS = 24  # with more, lines would hide the points
+MOST_GROUPS = 24  # with more groups, lines would hide the points
 BAND = "#d5d5d5"
 SMALLEST, LARGEST = 12.0, 200.0  # areas of bubbles, points^2
 DIRECTIONS = [(np.cos(a), np.sin(a)) for a in np.radians((90, 45, 135, 0, 180, -90, -45, -135))]
@@ -32,7 +32,7 @@ DISTANCES = (4.0, 9.0, 16.0, 25.0)  # points from the bubble's edge
 
 
 class Group(NamedTuple):
-    """Rows that are joined by a line, in order of K."""
+    """Rows that one line joins, in order of K."""
 
     family: str
     choice: str  # of the other axes
@@ -43,7 +43,7 @@ class Group(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """What is drawn: a column on each axis, and the bubbles' one, if there is one left."""
+    """What is drawn: a column on each axis, and the column of the bubbles' areas, if there is one left."""
 
     x: Objective
     y: Objective
@@ -51,7 +51,10 @@ class Plane(NamedTuple):
 
 
 def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Plane:
-    """The first objective on x; on y what should be much, or the second; the rest, or the step's FLOPs, as bubbles."""
+    """What to draw: on x the first objective; on y the next one that is maximised, else the second one.
+
+    Bubbles show the objective that is left, or else the step's FLOPs.
+    """
     x, *rest = objectives
     y = next((o for o in rest if not o.less), rest[0])
     left = [o.column for o in rest if o is not y] + ["step_flops"]
@@ -62,18 +65,21 @@ def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Pla
 def pareto_figure(
     columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective], title: str
 ) -> Figure:
-    """All rows of a table as bubbles, black outlines for those on its frontier (on), a band along the two axes' own."""
+    """A figure of all rows of a table as bubbles. on: whether a row is on the frontier, which a black outline shows.
+
+    A band marks the frontier of the two axes alone.
+    """
     figure = canvas((8, 5.2))
     axes = figure.subplots()
     drawn = plane(columns, objectives)
-    on = np.asarray(on, dtype=bool)
+    marked = np.asarray(on, dtype=bool)
     x, y = (_scaled(axes, which, columns[o.column], o.column) for which, o in (("x", drawn.x), ("y", drawn.y)))
     areas = _areas(columns[drawn.bubble]) if drawn.bubble else np.full(len(x), 60.0)
     groups = _groups(columns)
     for group in groups:
         if len(group.rows) > 1 and len(groups) <= MOST_GROUPS:
             axes.plot(x[group.rows], y[group.rows], color=group.colour, linewidth=1, alpha=0.6, zorder=2)
-        for chosen, edge, width in ((~on[group.rows], group.colour, 0.7), (on[group.rows], "black", 1.1)):
+        for chosen, edge, width in ((~marked[group.rows], group.colour, 0.7), (marked[group.rows], "black", 1.1)):
             some = np.array(group.rows)[chosen]
             axes.scatter(
                 x[some],
@@ -93,12 +99,12 @@ def pareto_figure(
     axes.grid(True, linewidth=0.3, color="#dddddd", zorder=0)
     axes.margins(0.08, 0.10)
     lines = [np.stack([x[group.rows], y[group.rows]], axis=1) for group in groups if len(group.rows) > 1]
-    _labels(figure, axes, np.stack([x, y], axis=1), areas, lines, _texts(columns, groups, on))
+    _labels(figure, axes, np.stack([x, y], axis=1), areas, lines, _texts(columns, groups, marked))
     return figure
 
 
 def _scaled(axes, which: str, values: list[Any], name: str) -> np.ndarray:
-    """A column in the unit of its axis, which is labelled so; logarithmic where the largest is some times the least."""
+    """A column's numbers in the unit of its axis. Labels the axis, and makes it logarithmic for a wide range."""
     numbers = np.array(values, dtype=float)
     least, most = numbers.min(), numbers.max()
     if UNITS.get(name) == BYTES:
@@ -113,7 +119,7 @@ def _scaled(axes, which: str, values: list[Any], name: str) -> np.ndarray:
     if least > 0 and most > 4 * least:
         axes.set(**{f"{which}scale": "log"})
         axis = getattr(axes, f"{which}axis")
-        digits = "2357" if most < 100 * least else "25"  # more would run into each other
+        digits = "2357" if most < 100 * least else "25"  # more labels would overlap
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else "")
         axis.set_tick_params(which="both", labelsize=8)
@@ -126,13 +132,13 @@ def _words(name: str) -> str:
 
 
 def _areas(values: list[Any]) -> np.ndarray:
-    """Areas in proportion, so that twice the FLOPs are twice the ink; but what is tiny stays visible."""
+    """Areas proportional to the values, so that twice the FLOPs are twice the ink; tiny ones stay visible."""
     numbers = np.array(values, dtype=float)
     return np.maximum(SMALLEST, LARGEST * numbers / max(numbers.max(), 1.0))
 
 
 def _groups(columns: dict[str, list[Any]]) -> list[Group]:
-    """The families of strategies, apart for each choice of the other axes."""
+    """The rows in groups: one for each family of strategies and choice of the other axes."""
     others = [name for name in axes_of(columns) if name != "strategy"]
     found: dict[tuple[str, str], list[int]] = {}
     for row, strategy in enumerate(columns["strategy"]):
@@ -150,7 +156,7 @@ def _groups(columns: dict[str, list[Any]]) -> list[Group]:
 
 
 def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
-    """The frontier of the two columns that are on the axes, as the stairs beyond which nothing is to be had."""
+    """Draw the frontier of the two columns on the axes as a staircase, beyond which no row lies."""
     best = np.flatnonzero(frontier([x, y], [drawn.x.less, drawn.y.less]))
     best = best[np.lexsort((y[best], x[best]))]
     axes.step(
@@ -204,8 +210,9 @@ def _sample(label: str, **style: Any) -> Line2D:
 
 
 def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -> list[tuple[int, str, str]]:
-    """(row, text, colour) of what should be labelled: K along a line, else the strategy, which goes first."""
-    colour = {row: to_hex(0.7 * np.array(to_rgb(group.colour))) for group in groups for row in group.rows}  # to be read
+    """(row, text, colour) of each label: the strategy's name, or K along a line. Names come first."""
+    # Darker than the bubbles, so that texts are legible.
+    colour = {row: to_hex(0.7 * np.array(to_rgb(group.colour))) for group in groups for row in group.rows}
     blocks = [read_text(strategy).blocks for strategy in columns["strategy"]]
     texts = [
         (row, strategy if blocks[row] is None else str(blocks[row]), colour[row])
@@ -223,7 +230,7 @@ def _labels(
     lines: list[np.ndarray],
     texts: list[tuple[int, str, str]],
 ) -> None:
-    """Write each text where it covers no bubble, line or text, beside its bubble or a little off; else not at all."""
+    """Write each text close to its bubble where it covers no bubble, line or text; leave it out if nothing is free."""
     figure.draw_without_rendering()
     renderer, point = figure.canvas.get_renderer(), figure.dpi / 72
     centres = axes.transData.transform(points)
@@ -273,7 +280,7 @@ def _labels(
 
 
 def _dots(line: np.ndarray, point: float) -> np.ndarray:
-    """Points along a line, in pixels, so close that no letter fits in between."""
+    """Points along a line, in pixels, too close together for a letter to fit in between."""
     parts = []
     for start, end in zip(line[:-1], line[1:]):
         count = 2 + int(np.abs(end - start).max() / (2 * point))

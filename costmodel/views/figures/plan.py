@@ -1,4 +1,4 @@
-"""The picture of a plan: its step under the budget, and what each part saves and trains, beside another strategy."""
+"""The figure of a plan: its step within the budget, and what each part saves and trains, beside another strategy."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from ...studies.plan.plan import Plan
 from ..plan import WORTH, chosen_parts
 from .style import BLUE, GREEN, GREY, ORANGE, RED, SKY, legend_beside, two_axes
 
-# What trains in a part, by the choice's name; "" where a named strategy says it.
+# Colours by the name of a part's choice; "" is a part whose choice a named strategy decides.
 CHOSEN = {"frozen": GREY, "bias": ORANGE, "mobiletl": GREEN, "full": BLUE, "": SKY}
 OTHER = RED
 
 
 def plan_figure(plan: Plan, other: Estimate) -> Figure:
-    """The memory over the plan's step under its budget, and what each part saves and does; `other` as outlines.
+    """A figure of the memory over the plan's step and its budget, and of what each part saves and trains.
 
-    other: another strategy's estimate for the same step, such as full fine-tuning's.
+    other: another strategy's estimate for the same step, such as full fine-tuning's; drawn in red, its parts as
+    outlines.
     """
     figure, above, below = two_axes((9, 6.5), (3, 4))
     _two_steps(above, plan, other)
@@ -43,11 +44,11 @@ def plan_figure(plan: Plan, other: Estimate) -> Figure:
 
 
 def _two_steps(axes: Axes, plan: Plan, other: Estimate) -> None:
-    """The levels of both steps, each phase as wide in one as in the other."""
+    """Draw the memory levels of both steps, with each phase as wide for one as for the other."""
     unit = unit_of(max(plan.budget_bytes, other.peak_bytes))
     steps = ((plan.estimate, CHOSEN[FULL.name], "the plan"), (other, OTHER, f"strategy {other.strategy}"))
     for estimate, colour, label in steps:
-        phases = [event.phase for event in estimate.memory.timeline.events]
+        phases = [event.phase for event in estimate.timeline.events]
         names = list(dict.fromkeys(phases))
         time = np.concatenate([at + np.arange(n) / n for at, n in enumerate(map(phases.count, names))])
         resident = estimate.peak_bytes - estimate.step_peak_bytes
@@ -75,7 +76,7 @@ def _two_steps(axes: Axes, plan: Plan, other: Estimate) -> None:
 
 
 def _choices(axes: Axes, plan: Plan, other: Estimate) -> None:
-    """A bar for what each part saves, above a tile that says what trains in it, hatched where it runs again."""
+    """Draw a bar for the bytes that each part saves, above a tile for what trains in it; hatched if it runs again."""
     chosen = chosen_parts(plan)
     outlines = [part["saved"] for part in other.blocks]
     most = max(outlines + [row["saved"] for row, _, _ in chosen])

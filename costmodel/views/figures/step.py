@@ -1,4 +1,4 @@
-"""The picture of an estimate: the memory over one step by category, and what each block saves."""
+"""The figure of an estimate: the memory over one step by category, and what each block saves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ...step.events import ACTIVATION_GRADIENTS, ACTIVATIONS, CATEGORIES, GRADIE
 from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, legend_beside, two_axes
 
 RESIDENT = "resident"
-# From the longest lived up.
+# In stacking order: the longest lived at the bottom.
 COLOURS = {
     RESIDENT: GREY, GRADIENTS: BLUE, SAVED: SKY, RECOMPUTED: YELLOW, ACTIVATIONS: GREEN, ACTIVATION_GRADIENTS: ORANGE,
     SCRATCH: RED, LOSS: PURPLE,
 }  # fmt: skip
-# In the legend; the loss is too small to be seen.
+# Names in the legend; the loss is left out, too small to be seen.
 NAMES = {
     RESIDENT: "resident: parameters, buffers, optimizer, images",
     **{category: words for category, words in CATEGORIES.items() if category != LOSS},
@@ -27,7 +27,7 @@ NAMES = {
 
 
 def step_figure(estimate: Estimate) -> Figure:
-    """The memory over one step by category, and below it what each block saves."""
+    """A figure of the memory over one step by category, and below it of what each block saves."""
     figure, above, below = two_axes((9, 7), (3, 2))
     _step(above, estimate)
     _blocks(below, estimate)
@@ -38,10 +38,10 @@ def step_figure(estimate: Estimate) -> Figure:
 
 
 def _step(axes: Axes, estimate: Estimate) -> None:
-    timeline = estimate.memory.timeline
+    timeline = estimate.timeline
     series = category_levels(estimate)
     for name in series:
-        check_name("category", name, COLOURS)  # what has no colour would be missing from the picture
+        check_name("category", name, COLOURS)  # a category without a colour would be missing from the figure
     resident = estimate.peak_bytes - estimate.step_peak_bytes
     unit = unit_of(estimate.peak_bytes)
     time = np.arange(len(timeline.events))
@@ -92,7 +92,7 @@ def _step(axes: Axes, estimate: Estimate) -> None:
 
 
 def _blocks(axes: Axes, estimate: Estimate) -> None:
-    """What each block saves, what its gradients need of it apart from what only the implementation keeps."""
+    """Draw what each block saves: what the gradients need, and above it what only the implementation keeps."""
     parts = {part["name"]: [0, 0] for part in estimate.blocks}
     for row in estimate.rows:
         parts[row.part][0 if row.needed else 1] += row.saved_bytes
@@ -118,8 +118,8 @@ def _blocks(axes: Axes, estimate: Estimate) -> None:
 
 
 def category_levels(estimate: Estimate) -> dict[str, np.ndarray]:
-    """Allocated bytes after each event, for each category; they add up to the levels."""
-    timeline, sizes = estimate.memory
+    """Allocated bytes after each event, for each category; all categories add up to the levels."""
+    timeline, sizes = estimate.timeline, estimate.slot_sizes
     deltas = timeline.sign_of * sizes[timeline.slot_of]
     category = np.array([event.category for event in timeline.events])
     return {name: np.cumsum(np.where(category == name, deltas, 0)) for name in dict.fromkeys(category.tolist())}

@@ -1,4 +1,4 @@
-"""What all figures share: colours, the canvas, the legend's place, and how they are written to files."""
+"""What all figures share: colours, the canvas, the place of the legend, and writing to files."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from matplotlib.figure import Figure
 from ...errors import CostmodelError
 
 SUFFIXES = (".png", ".svg", ".pdf")
-# Okabe and Ito's colours, told apart in every kind of colour blindness.
+# Okabe and Ito's colours, distinguishable in every kind of colour blindness.
 BLUE, RED, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW, BLACK, GREY = "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999"
 
 
 def canvas(size: tuple[float, float]) -> Figure:
-    """An empty figure, width and height in inches."""
+    """An empty figure. size: width and height in inches."""
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def two_axes(size: tuple[float, float], heights: tuple[int, int]) -> tuple[Figure, Axes, Axes]:
-    """A figure with two pictures, one above the other, their heights in a proportion."""
+    """A figure with two axes, one above the other. heights: their ratio."""
     figure = canvas(size)
     above, below = figure.subplots(2, 1, height_ratios=heights)
     return figure, above, below
 
 
 def legend_beside(axes: Axes, **shown: Any) -> None:
-    """Put the legend to the right of the picture."""
+    """Put the legend to the right of the axes."""
     axes.legend(**shown, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
 
 
 def save(figure: Figure, path: str) -> None:
-    """Write a figure as its suffix says. Raises CostmodelError for another suffix or a path that cannot be written.
+    """Write a figure to a file, in the format of the suffix. Raises CostmodelError if it is unknown or writing fails.
 
-    The file is written under another name first, so that none is left behind half-written.
+    The file is written under another name first, so that no half-written file is left behind.
     """
     check_figure(path)
     target = Path(path)
