@@ -20,6 +20,8 @@ from .allocations import trace
 from .flops import FlopCounter
 from .saved import saved_storages
 
+RUNNABLE = ("cpu", "cuda")  # devices on which a step can run
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -69,8 +71,8 @@ def measure(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     place = parse(target)
-    if place.device == "none":
-        raise CostmodelError("target 'none' counts and is nowhere to run; allowed: cpu, cuda")
+    if place.device not in RUNNABLE:
+        raise CostmodelError(f"target {place.device!r} counts and is nowhere to run; allowed: {', '.join(RUNNABLE)}")
     if place.device == "cuda" and not torch.cuda.is_available():
         raise CostmodelError("target 'cuda': torch finds no GPU here")
     threads = torch.get_num_threads()

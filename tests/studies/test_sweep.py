@@ -31,19 +31,20 @@ BATCHES = [1, 2, 3, 15, 16, 17, 64, 500]
 
 
 def expected(network, cell):
-    """The numbers of one cell, by costmodel.estimate; None where there is none."""
+    """The numbers of one cell by name, by costmodel.estimate; None where there is none."""
     sizes = {key: cell.pop(key) for key in ("classes", "width") if key in cell}
     one = costmodel.estimate(costmodel.load(network, **sizes), **cell)
     memory = one.memory_bytes
-    return (
-        memory["saved"],
-        memory["step_peak"],
-        memory["peak"],
-        one.flops["forward"],
-        one.flops["backward"],
-        one.trainable_parameters,
-        one.trained_blocks,
-    )
+    return {
+        **{name: cost.value(one) for name, cost in COLUMNS.items()},
+        "saved_bytes": memory["saved"],
+        "step_peak_bytes": memory["step_peak"],
+        "peak_bytes": memory["peak"],
+        "forward_flops": one.flops["forward"],
+        "backward_flops": one.flops["backward"],
+        "trainable_parameters": one.trainable_parameters,
+        "trained_blocks": one.trained_blocks,
+    }
 
 
 def check_cells(network, sweep, rows=None):
@@ -52,7 +53,7 @@ def check_cells(network, sweep, rows=None):
     rest = {key: value for key, value in sweep.fixed.items() if key not in ("network", "width", "classes")}
     for row in range(len(sweep)) if rows is None else rows:
         cell = {name: columns[name][row] for name in axes}
-        assert tuple(columns[name][row] for name in COLUMNS) == expected(network, {**rest, **cell}), (cell, rest)
+        assert {name: columns[name][row] for name in COLUMNS} == expected(network, {**rest, **cell}), (cell, rest)
 
 
 # -- cells -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import re
 import pytest
 
 import costmodel
+from costmodel.notebook import Shown
 from costmodel.views.html import html, trained_parts
 from costmodel.views.table import Column, Table
 
@@ -106,3 +107,8 @@ def test_a_plan(network):
 ])  # fmt: skip
 def test_what_trains_in_words(network, strategy, words):
     assert trained_parts(costmodel.estimate(network, strategy)) == words
+
+
+def test_results_are_tables_when_a_notebook_asks(network):
+    results = (costmodel.estimate(network), costmodel.sweep(network, batch=[1, 2]))
+    assert all(isinstance(result, Shown) and "<table>" in result._repr_html_() for result in results)

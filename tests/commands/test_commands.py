@@ -1,0 +1,28 @@
+"""Commands: a file for each, which the command line imports when it is called."""
+
+import pytest
+from commandline import CliRunner
+
+from costmodel.cli import COMMANDS, main
+from costmodel.commands import compare, export, fit, list, pareto, plan, report, sweep, validate
+
+FILES = {module.__name__.rpartition(".")[2]: module
+         for module in (compare, export, fit, list, pareto, plan, report, sweep, validate)}  # fmt: skip
+
+
+def test_every_command_has_a_file_and_every_file_a_command():
+    assert {*COMMANDS} == {*FILES}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_command_is_called_as_its_file_and_says_first_what_it_does(name):
+    command = FILES[name].command
+    assert command.name == name
+    first = command.help.strip().splitlines()[0]
+    helped = CliRunner().invoke(main, [name, "--help"])
+    assert helped.exit_code == 0 and first in " ".join(helped.stdout.split())
+
+
+def test_axes_of_a_frontier_in_words():
+    assert pareto.in_words("batch", 8) == "batch 8" and pareto.in_words("resolution", 65) == "65x65"
+    assert pareto.in_words("target", "none") == "tensors alone, on no device"
