@@ -31,7 +31,7 @@ BATCHES = [1, 2, 3, 15, 16, 17, 64, 500]
 
 
 def expected(network, cell):
-    """The numbers of one cell, by costmodel.estimate; None for a number that does not exist."""
+    """The numbers of one cell, by costmodel.estimate; None where there is none."""
     sizes = {key: cell.pop(key) for key in ("classes", "width") if key in cell}
     one = costmodel.estimate(costmodel.load(network, **sizes), **cell)
     memory = one.memory_bytes
