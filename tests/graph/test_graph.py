@@ -23,7 +23,7 @@ def node(name, op=ReLU(), inputs=("input",), trains=(), owner=None):
 
 
 def small(trains=("weight",)):
-    """Stem, two blocks of which one has a sum, a head and a classifier."""
+    """A stem, two blocks (one with a sum), a head and a classifier."""
     return Graph(
         (
             node("stem.conv", Conv2d(3, 4, 3), trains=trains),

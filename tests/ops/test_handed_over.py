@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 class Turned(nn.Module):
-    """A linear layer over the channels: what it hands on lies in channels_last."""
+    """A linear layer over the channels: the output that the activation reads is in channels_last."""
 
     def __init__(self):
         super().__init__()
