@@ -58,6 +58,7 @@ class Forward:
         self.rerun_of = {i: self.reruns[k] for i, k in rerun_of(graph).items()}
         self.of: dict[int, int | None] = {0: None}  # the images are the caller's
         self.held: dict[int, list[int]] = {}
+        self.part = 0  # the slice of the batch that runs: see Slots.value
 
     def run(self, sliced: bool) -> None:
         """Run the forward pass. sliced: the frozen prefix runs on more than one slice of the batch."""
@@ -67,15 +68,19 @@ class Forward:
         self._run_nodes(range(prefix, len(self.graph)))
 
     def _run_slices(self, prefix: int) -> None:
-        """Run the first slice, then one that stands for all others, while the whole batch's result is allocated."""
+        """Run the first slice, then the second and the last, while the whole batch's result is allocated.
+
+        All slices between these two are as large as the first. If there are two slices, the last runs twice.
+        """
         self._run_nodes(range(prefix))
         kept = self.graph.content[prefix] in self.keeping.first_run
         whole = self.storages.new(self.slots.whole, SAVED if kept else ACTIVATIONS, "output")
-        self.storages.drop(self.of[prefix], "copied into the result")
-        self._run_nodes(range(prefix))
-        part = self.of[prefix]
-        self.storages.drop(part, "copied into the result")
-        self.of = {v: whole if storage == part else storage for v, storage in self.of.items()}
+        for self.part in (1, 2):
+            self.storages.drop(self.of[prefix], "copied into the result")
+            self._run_nodes(range(prefix))
+        self.part, last = 0, self.of[prefix]
+        self.storages.drop(last, "copied into the result")
+        self.of = {v: whole if storage == last else storage for v, storage in self.of.items()}
 
     def _run_nodes(self, run: range) -> None:
         """Run the forward passes of consecutive nodes."""
@@ -137,7 +142,7 @@ class Forward:
             operand = self.keeping.kept[k].operand
             if operand not in node.op.stock.given:
                 held.append(self.storages.new(self.slots.kept(k), keeping, operand))
-        scratch = self.slots.forward(i) if whole else self.slots.stopped(self.reruns.index(again))
+        scratch = self.slots.forward(i, self.part) if whole else self.slots.stopped(self.reruns.index(again))
         self.storages.passing(scratch, "scratch")
         return held + self._holding(values, i, cloned)
 
@@ -148,7 +153,7 @@ class Forward:
             return None
         if op.result.is_view or op.result is Result.INPLACE:
             return self.storages.hold(self.of[self.graph.reads[i][0]])
-        slot = self.slots.value(i + 1)
+        slot = self.slots.value(i + 1, self.part)
         if again and i == again.last and not op.stock.in_python and i + 1 not in self.keeping.second_run:
             slot = self.slots.stopped(self.reruns.index(again))  # the op stops before it returns the output
         return self.storages.new(slot, LOSS if op.is_loss else category, "output")

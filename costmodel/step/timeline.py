@@ -39,7 +39,8 @@ def compile(
     sliced: the frozen prefix runs on more than one slice of the batch.
     """
     trained = [key for key, (_, trains) in graph.parameters.items() if trains]
-    slots = Slots(len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)))
+    prefix = graph.prefix if sliced else 0
+    slots = Slots(len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)), prefix)
     storages = Storages()
     forward = Forward(graph, kept, slots, storages)
     forward.run(sliced)

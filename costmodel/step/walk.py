@@ -7,18 +7,16 @@ from functools import partial
 from ..conventions import Elementwise, Kept, find
 from ..errors import CostmodelError
 from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
-from ..graph.graph import Graph, Node
-from ..graph.memory_formats import layouts_of
+from ..graph.graph import Graph
 from ..graph.network import Network
 from ..graph.op import Extra
-from ..sizes.size import LARGEST, Shape, same, uniform
+from ..sizes.size import LARGEST, Shape
 from ..strategies import STRATEGIES, apply, read
-from ..targets.setting import Setting
-from .estimate import Estimate, Memory, NodeWork
-from .highest import stack
+from .estimate import Estimate, NodeWork
 from .memo import Formulas
+from .memory import memory_of
 from .request import Request
-from .timeline import Moves, compile
+from .shapes import Misfit, shapes_of
 
 
 def analyze(network: Network, request: Request, formulas: Formulas = Formulas()) -> Estimate:
@@ -56,30 +54,6 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     return estimate
-
-
-class Misfit(CostmodelError):
-    """An op does not take the shapes of its inputs. node: the op's node."""
-
-    def __init__(self, node: Node, error: CostmodelError) -> None:
-        super().__init__(f"node {node.name!r} ({node.op.kind}): {error}")
-        self.node = node
-
-
-def shapes_of(
-    graph: Graph, images: Shape, formulas: Formulas = Formulas(), nodes: int | None = None
-) -> tuple[Shape, ...]:
-    """The shape of every value, for a batch of images (N, C, H, W). Raises Misfit, which names the node.
-
-    nodes: only of the outputs of the first `nodes` nodes.
-    """
-    shapes: list[Shape] = [images]
-    try:
-        for node, reads in zip(graph.nodes[:nodes], graph.reads):
-            shapes.append(formulas.shape(node.op, *[shapes[v] for v in reads]))
-    except CostmodelError as error:
-        raise Misfit(node, error) from None
-    return tuple(shapes)
 
 
 def price(
@@ -137,71 +111,3 @@ def work_of(
         else:
             works.append(NodeWork(macs, inputs, weights, 0, operations, elementwise))
     return tuple(works)
-
-
-def broadcast_inputs(graph: Graph, shapes: tuple[Shape, ...]) -> frozenset[tuple[int, str]]:
-    """(node, input) of all inputs that are broadcast, thus smaller than the output."""
-    return frozenset(
-        (i, name)
-        for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads))
-        if node.op.broadcasts
-        for name, v in zip(node.op.inputs, reads)
-        if not same(shapes[v], shapes[i + 1])
-    )
-
-
-def memory_of(
-    graph: Graph,
-    kept: tuple[Kept, ...],
-    kept_bytes: tuple,
-    shapes: tuple[Shape, ...],
-    request: Request,
-    formulas: Formulas = Formulas(),
-) -> Memory:
-    """The timeline of the step and the size of each of its slots."""
-    bits, target = request.dtype.bits, request.target
-    item = bits // 8
-    prefix, images = graph.prefix, -(-request.batch // graph.prefix_slices)
-    sliced = bool(prefix) and uniform(images < request.batch)
-    part = shapes_of(graph, formulas.images(images, *shapes[0][1:3]), formulas, prefix) if sliced else shapes
-    joins = broadcast_inputs(graph, shapes)
-    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
-    scratches, recast, copied = [], [], []
-    for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
-        here = part if i < prefix else shapes
-        xs, y = [here[v] for v in reads], here[i + 1]
-        setting = Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
-        scratches.append(formulas.scratch(node.op, setting, y, *xs))
-        if demanded and setting.layouts:
-            recast += [(i, name) for name in node.op.recast(setting)]
-            if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, y)):
-                copied.append(i)
-    moves = Moves(joins, frozenset(recast), frozenset(copied))
-    compiled = compile(graph, kept, request.optimizer, request.accumulate > 1, moves, sliced)
-    trained = [formulas.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains]
-    number = Setting(target, item, True, ()).python_number
-    of_values = zip((*part[: prefix + 1], *shapes[prefix + 1 :]), graph.bits)
-    values = [formulas.nbytes(shape, own or bits) for shape, own in of_values]
-    whole = formulas.nbytes(shapes[prefix], bits)
-    stopped = []
-    for rerun in reruns(graph):
-        if rerun.whole:  # the dispatcher does not see the output of an op that stops while it runs
-            stopped.append(values[rerun.last + 1] if target.counts_unseen else 0)
-        else:
-            stopped.append(scratches[rerun.last].stopped)
-    forward, backward, after, _ = zip(*scratches)
-    sizes = compiled.slots.filled(
-        {
-            "values": values,
-            "kept": kept_bytes,
-            "parameters": trained,
-            "forward": forward,
-            "backward": backward,
-            "after": after,
-            "stopped": stopped,
-            "item": [item],
-            "number": [number],
-            "whole": [whole],
-        }
-    )
-    return Memory(compiled, stack(sizes, target))

@@ -18,7 +18,8 @@ from costmodel.ops.norm import BatchNorm
 from costmodel.ops.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from costmodel.ops.view import Flatten
 from costmodel.pytorch.realize import build
-from costmodel.step.walk import price, shapes_of
+from costmodel.step.shapes import shapes_of
+from costmodel.step.walk import price
 
 IMAGES = (2, 3, 5, 3)  # 90 elements: 360 bytes; with 4 channels 120 elements, 480 bytes, 15 bytes at one bit each
 X, Y, BITS = 360, 480, 15

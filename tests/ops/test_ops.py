@@ -22,7 +22,8 @@ from costmodel.ops.norm import BatchNorm
 from costmodel.ops.parameter import Constant, Parameter, Unknown
 from costmodel.pytorch import library
 from costmodel.sizes.size import nbytes, numel
-from costmodel.step.walk import price, shapes_of
+from costmodel.step.shapes import shapes_of
+from costmodel.step.walk import price
 from costmodel.targets.memory_order import CHANNELS_LAST, contiguous
 
 each_example = pytest.mark.parametrize("op, shapes", EXAMPLES, ids=name_of)

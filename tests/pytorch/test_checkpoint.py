@@ -38,6 +38,12 @@ def test_a_step_costs_what_is_estimated(name, strategy, convention):
     assert_holds(costmodel.load(name), strategy + AGAIN, 2, 65, convention)
 
 
+@pytest.mark.parametrize("batch, slices", [(3, 2), (5, 2), (5, 4), (7, 3)])
+def test_a_last_slice_that_is_smaller(batch, slices):
+    """2 + 1 images, 3 + 2, 2 + 2 + 1 (three of four slices), and 3 + 3 + 1: the result lies beside all but the first."""
+    assert_holds(costmodel.load("mcunet_5fps"), f"blocks:3,prefix_slices={slices}", batch, 129, "lean")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -8,13 +8,15 @@ from costmodel.step.timeline import compile
 
 
 def test_every_number_stands_where_its_size_is_filled_in():
-    slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1)
+    slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1, sliced=1)
     filled = slots.filled(
         {
             "values": ["v0", "v1", "v2"],
+            "later": ["second v1", "last v1"],
             "kept": ["k0", "k1"],
             "parameters": ["p0"],
             "forward": ["f0", "f1"],
+            "later_forward": ["second f0", "last f0"],
             "backward": ["b0", "b1"],
             "after": ["a0", "a1"],
             "stopped": ["s0"],
@@ -26,10 +28,13 @@ def test_every_number_stands_where_its_size_is_filled_in():
     assert [filled[slots.value(v)] for v in range(3)] == ["v0", "v1", "v2"]
     assert [filled[slots.kept(k)] for k in range(2)] == ["k0", "k1"] and filled[slots.parameter(0)] == "p0"
     assert [filled[slots.forward(i)] for i in range(2)] == ["f0", "f1"]
+    assert [filled[slots.value(1, part)] for part in (1, 2)] == ["second v1", "last v1"]
+    assert [filled[slots.forward(0, part)] for part in (1, 2)] == ["second f0", "last f0"]
     assert [filled[slots.backward(i)] for i in range(2)] == ["b0", "b1"]
     assert [filled[slots.after(i)] for i in range(2)] == ["a0", "a1"] and filled[slots.stopped(0)] == "s0"
     assert [filled[n] for n in (slots.item, slots.number, slots.whole)] == ["i", "n", "w"]
-    assert [filled[n] for n in slots.scratch] == ["f0", "f1", "b0", "b1", "a0", "a1", "s0"]
+    inside = ["f0", "f1", "second f0", "last f0", "b0", "b1", "a0", "a1", "s0"]
+    assert [filled[n] for n in slots.scratch] == inside
     assert len(set(filled)) == len(filled)
 
 
@@ -47,7 +52,7 @@ def test_another_order_of_the_groups_gives_the_same_step(monkeypatch):
         return estimate.memory.timeline.slots, estimate.levels.tolist(), estimate.at_peak
 
     slots, *before = step(7)
-    scratch = ("forward", "backward", "after", "stopped")
+    scratch = ("forward", "later_forward", "backward", "after", "stopped")
     others = [name for name in Slots.GROUPS if name not in scratch]
     monkeypatch.setattr(Slots, "GROUPS", (*others[::-1], *scratch))
     compile.cache_clear()

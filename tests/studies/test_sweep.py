@@ -79,6 +79,11 @@ def test_random_cells_of_a_large_grid(count):
         ("mobilenet_v2", {"strategy": "full,bias", "target": "cuda", "dtype": "float16", "accumulate": [1, 2]}),
         ("mobilenet_v2", {"strategy": "mobiletl:1..2,norm=full", "convention": "lean,ideal,mobiletl"}),
         ("mobilenet_v2", {"strategy": "blocks:3,prefix_slices=4", "convention": "torch,lean"}),
+        ("mcunet_5fps", {"strategy": "blocks:3,prefix_slices=2", "convention": "lean", "batch": "1..7"}),
+        (
+            "mcunet_5fps",
+            {"strategy": "last,prefix_slices=5", "convention": "lean", "batch": [1, 3, 6, 7, 8, 9, 31, 99]},
+        ),
         ("mobilenet_v2", {"width": "0.35,1.0", "classes": [2, 10], "strategy": "inference,norm+last"}),
         ("mobilenet_v3_small", {"strategy": "full,mobiletl:2", "convention": "torch,lean"}),
         ("efficientnet_b0", {"strategy": "full,blocks:4", "target": "cpu,threads=3"}),

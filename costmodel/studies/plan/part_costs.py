@@ -25,9 +25,11 @@ from ...graph.op import Result
 from ...sizes.size import nbytes, numel
 from ...step.estimate import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
+from ...step.memory import memory_of
 from ...step.request import Request
 from ...step.resident import resident
-from ...step.walk import broadcast_inputs, memory_of, price, shapes_of, work_of
+from ...step.shapes import broadcast_inputs, shapes_of
+from ...step.walk import price, work_of
 from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
 from ...targets.memory_order import MemoryOrder, contiguous
 from ...targets.setting import Setting

@@ -1,0 +1,123 @@
+"""The memory of a step: its timeline, and the size of each of the timeline's slots."""
+
+from __future__ import annotations
+
+from ..conventions import Kept
+from ..graph.checkpointing import reruns
+from ..graph.graph import Graph
+from ..graph.memory_formats import layouts_of
+from ..graph.op import Scratch
+from ..sizes.by_batch import dense
+from ..sizes.size import Shape, Size, minimum, uniform
+from ..targets.setting import Setting
+from .estimate import Memory
+from .highest import stack
+from .memo import Formulas
+from .request import Request
+from .shapes import broadcast_inputs, shapes_of
+from .timeline import Moves, compile
+
+Shapes = tuple[Shape, ...]
+
+
+def memory_of(
+    graph: Graph,
+    kept: tuple[Kept, ...],
+    kept_bytes: tuple[Size, ...],
+    shapes: Shapes,
+    request: Request,
+    formulas: Formulas = Formulas(),
+) -> Memory:
+    """The timeline of the step and the size of each of its slots."""
+    bits, target = request.dtype.bits, request.target
+    parts = slices_of(graph, shapes, request, formulas)
+    here = (*parts[0], *shapes[len(parts[0]) :]) if parts else shapes  # in the first slice, then in the whole batch
+    joins = broadcast_inputs(graph, shapes)
+    settings = settings_of(graph, shapes, joins, request)
+    scratches = scratches_of(graph, here, shapes, settings, formulas)
+    moves = Moves(joins, *moved(graph, shapes, settings))
+    compiled = compile(graph, kept, request.optimizer, request.accumulate > 1, moves, bool(parts))
+
+    def values(shapes: Shapes, first: int) -> list[Size]:
+        return [formulas.nbytes(shape, own or bits) for shape, own in zip(shapes[first:], graph.bits[first:])]
+
+    later = [scratches_of(graph, part, part, settings, formulas) for part in parts[1:]]
+    sizes = compiled.slots.filled(
+        {
+            "values": values(here, 0),
+            "later": [size for part in parts[1:] for size in values(part, 1)],
+            "kept": kept_bytes,
+            "parameters": [formulas.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains],
+            "forward": [scratch.forward for scratch in scratches],
+            "later_forward": [scratch.forward for part in later for scratch in part],
+            "backward": [scratch.backward for scratch in scratches],
+            "after": [scratch.after for scratch in scratches],
+            "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
+            "item": [bits // 8],
+            "number": [Setting(target, bits // 8, True, ()).python_number],
+            "whole": [formulas.nbytes(shapes[graph.prefix], bits)],
+        }
+    )
+    return Memory(compiled, stack(sizes, target))
+
+
+def slices_of(graph: Graph, shapes: Shapes, request: Request, formulas: Formulas) -> list[Shapes]:
+    """Shapes of the frozen prefix's values in the first, second and last slice of the batch; none if it is not cut."""
+    batch, slices = request.batch, graph.prefix_slices
+    images = -(-batch // slices)
+    if not graph.prefix or not uniform(images < batch):
+        return []
+    if uniform(images * (slices - 1) < batch):
+        last = batch - images * (slices - 1)
+    else:  # so few images that there are fewer slices
+        last = dense(batch) - dense(images) * (-(-dense(batch) // dense(images)) - 1)
+    sizes = (images, minimum(images, batch - images), last)
+    return [shapes_of(graph, formulas.images(size, *shapes[0][1:3]), formulas, graph.prefix) for size in sizes]
+
+
+def settings_of(graph: Graph, shapes: Shapes, joins: frozenset[tuple[int, str]], request: Request) -> list[Setting]:
+    """The setting of each node's kernels. joins: (node, input) of broadcast inputs."""
+    target, item = request.target, request.dtype.bits // 8
+    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
+    return [
+        Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
+        for i, (demanded, reads) in enumerate(zip(graph.demanded, graph.reads))
+    ]
+
+
+def scratches_of(
+    graph: Graph, inner: Shapes, outer: Shapes, settings: list[Setting], formulas: Formulas
+) -> list[Scratch]:
+    """The scratch of each node whose output has a shape in `inner`.
+
+    inner: shapes of the values in a slice of the batch as far as the frozen prefix goes; outer: in the whole batch, as
+    the nodes above the prefix read them.
+    """
+    scratches = []
+    for i, (node, reads, setting) in enumerate(zip(graph.nodes[: len(inner) - 1], graph.reads, settings)):
+        here = inner if i < graph.prefix else outer
+        scratches.append(formulas.scratch(node.op, setting, here[i + 1], *[here[v] for v in reads]))
+    return scratches
+
+
+def moved(graph: Graph, shapes: Shapes, settings: list[Setting]) -> tuple[frozenset[tuple[int, str]], frozenset[int]]:
+    """What backward copies because of its memory order: (node, parameter) of gradients, and nodes' incoming ones."""
+    recast: list[tuple[int, str]] = []
+    copied = []
+    for i, (node, setting) in enumerate(zip(graph.nodes, settings)):
+        if graph.demanded[i] and setting.layouts:
+            recast += [(i, name) for name in node.op.recast(setting)]
+            if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, shapes[i + 1])):
+                copied.append(i)
+    return frozenset(recast), frozenset(copied)
+
+
+def stopped_bytes(graph: Graph, values: list[Size], scratches: list[Scratch], counts_unseen: bool) -> list[Size]:
+    """For each rerun, bytes of what the op in which it stops allocates and nobody receives."""
+    found = []
+    for rerun in reruns(graph):
+        if rerun.whole:  # the dispatcher does not see the output of an op that stops while it runs
+            found.append(values[rerun.last + 1] if counts_unseen else 0)
+        else:
+            found.append(scratches[rerun.last].stopped)
+    return found
