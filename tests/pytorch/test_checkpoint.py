@@ -40,7 +40,7 @@ def test_a_step_costs_what_is_estimated(name, strategy, convention):
 
 @pytest.mark.parametrize("batch, slices", [(3, 2), (5, 2), (5, 4), (7, 3)])
 def test_a_last_slice_that_is_smaller(batch, slices):
-    """2 + 1 images, 3 + 2, 2 + 2 + 1 (three of four slices), and 3 + 3 + 1: the result lies beside all but the first."""
+    """2 + 1 images, 3 + 2, 2 + 2 + 1 (three of four slices), 3 + 3 + 1: the result is there from the second on."""
     assert_holds(costmodel.load("mcunet_5fps"), f"blocks:3,prefix_slices={slices}", batch, 129, "lean")
 
 
