@@ -88,7 +88,7 @@ def unpack_on_device(packed: Tensor, elements: int) -> Tensor:
 # infinity's come those that are not numbers (NaN); those of negative floats begin with -0.0's and go up from there.
 
 
-def positive(bits):
+def positive(bits: Tensor) -> Tensor:
     return bits > 0
 
 

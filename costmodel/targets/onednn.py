@@ -222,7 +222,6 @@ class ConvolutionScratch:
         (kh, kw), (ph, pw), (sh, sw) = self.kernel, self.padding, self.stride
         # Sums of weights that each thread keeps are booked with their bytes for their number, four times too much.
         image = self.item * self.c if self.flat else 0
-        more: More | None
         more = partial(_gather_and_sum, self.threads, self.groups > 2, self.gathered(), self.item * self.weights, image)
         columns = Kernel(weight=self.weights, more=more)
         if self.depthwise and not self.dilated and sw <= kw <= 3 and ph <= min(kh // 2, 1) and pw <= kw // 2:
@@ -230,8 +229,8 @@ class ConvolutionScratch:
             # Contiguous images are shared only where there are fewer blocks of channels than threads.
             sharing = threads if self.flat else threads // min(threads, -(-self.outputs // lanes))
             parts = max(1, self.outputs // (4 * lanes)) if self.flat else 0
-            more = partial(_own_sums, own, BOOKED * (1 + bias), sharing, parts) if sharing > 1 else None
-            return Kernel(*self.blocked(lanes), self.vectors(), more=more, least=kh + -ph % sh, small=columns)
+            sums = partial(_own_sums, own, BOOKED * (1 + bias), sharing, parts) if sharing > 1 else None
+            return Kernel(*self.blocked(lanes), self.vectors(), more=sums, least=kh + -ph % sh, small=columns)
         if self.product:
             return self.summing(lanes, first=False)
         if self.dilated and self.strided or self.outside:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -97,7 +98,7 @@ def pareto_figure(
     return figure
 
 
-def _scaled(axes, which: str, values: list[Any], name: str) -> np.ndarray:
+def _scaled(axes: Axes, which: str, values: list[Any], name: str) -> np.ndarray:
     """A column in the unit of its axis, which is labelled so; logarithmic where the largest is some times the least."""
     numbers = np.array(values, dtype=float)
     least, most = numbers.min(), numbers.max()
@@ -149,7 +150,7 @@ def _groups(columns: dict[str, list[Any]]) -> list[Group]:
     return groups
 
 
-def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
+def _frontier(axes: Axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
     """The frontier of the two columns that are on the axes, as the stairs beyond which nothing is to be had."""
     best = np.flatnonzero(frontier([x, y], [drawn.x.less, drawn.y.less]))
     best = best[np.lexsort((y[best], x[best]))]
@@ -165,7 +166,7 @@ def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
     )
 
 
-def _legend(axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
+def _legend(axes: Axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
     families = {group.family: group for group in reversed(groups)}
     handles = [
         Line2D(
@@ -242,7 +243,7 @@ def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -
 
 def _labels(
     figure: Figure,
-    axes,
+    axes: Axes,
     points: np.ndarray,
     areas: np.ndarray,
     lines: list[np.ndarray],
