@@ -18,7 +18,7 @@ from typing_extensions import assert_type
 import costmodel
 from costmodel.pytorch import Measurement, measure, realize
 
-network = costmodel.load("mobilenetv2", classes=10)
+network = costmodel.load("mobilenet_v2", classes=10)
 assert_type(network, costmodel.Network)
 assert_type(network.name, str)
 assert_type(network.resolution, int)

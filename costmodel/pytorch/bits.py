@@ -91,7 +91,7 @@ def unpack_on_device(packed: Tensor, elements: int) -> Tensor:
 # with NaN above infinity. Those of negative floats are negative: the lowest is -0.0, and they rise with the magnitude.
 
 
-def positive(bits):
+def positive(bits: Tensor) -> Tensor:
     return bits > 0
 
 

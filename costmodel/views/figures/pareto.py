@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -103,7 +104,7 @@ def pareto_figure(
     return figure
 
 
-def _scaled(axes, which: str, values: list[Any], name: str) -> np.ndarray:
+def _scaled(axes: Axes, which: str, values: list[Any], name: str) -> np.ndarray:
     """A column's numbers in the unit of its axis. Labels the axis, and makes it logarithmic for a wide range."""
     numbers = np.array(values, dtype=float)
     least, most = numbers.min(), numbers.max()
@@ -155,7 +156,7 @@ def _groups(columns: dict[str, list[Any]]) -> list[Group]:
     return groups
 
 
-def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
+def _frontier(axes: Axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
     """Draw the frontier of the two columns on the axes as a staircase, beyond which no row lies."""
     best = np.flatnonzero(frontier([x, y], [drawn.x.less, drawn.y.less]))
     best = best[np.lexsort((y[best], x[best]))]
@@ -171,7 +172,7 @@ def _frontier(axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
     )
 
 
-def _legend(axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
+def _legend(axes: Axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
     """A sample for each family, choice and kind of mark, and three bubbles."""
     families = {group.family: group for group in reversed(groups)}
     handles = [
@@ -224,7 +225,7 @@ def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -
 
 def _labels(
     figure: Figure,
-    axes,
+    axes: Axes,
     points: np.ndarray,
     areas: np.ndarray,
     lines: list[np.ndarray],
