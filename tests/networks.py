@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, note, reject, settings
+from costs import assert_costs_are_equal
+from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
 
 import costmodel
@@ -228,11 +229,20 @@ def assert_estimate_equals_a_real_run(spec, strategy, batch):
         module = realize(network, strategy, convention)
         measured = measure(module, batch, network.resolution, target="cpu,threads=1")
         saved.append(estimate.saved_bytes)
-        assert estimate.saved_bytes == measured.saved_bytes
-        assert estimate.step_peak_bytes == measured.tensor_peak_bytes
-        assert estimate.left_bytes == measured.left_bytes
-        assert estimate.parameters == measured.parameters
-        assert estimate.trainable_parameters == measured.trainable_parameters
-        assert estimate.flops["forward"] == measured.forward_flops
-        assert estimate.flops["backward"] == measured.backward_flops
+        assert_costs_are_equal(estimate, estimate, measured)
     assert saved == sorted(saved)  # ideal, lean, torch
+
+
+def on_random_networks(check, strategies):
+    """Tests that call check(spec, strategy, batch) on networks of blocks and of nodes: on some, and (slow) on many."""
+
+    def one(networks, how):
+        @how
+        @given(networks(), strategies, st.integers(1, 3))
+        def test(spec, strategy, batch):
+            check(spec, strategy, batch)
+
+        return test
+
+    kinds = block_networks, node_networks
+    return (*[one(kind, FAST) for kind in kinds], *[pytest.mark.slow(one(kind, SLOW)) for kind in kinds])

@@ -5,9 +5,9 @@ import copy
 import pytest
 import references
 import torch
-from hypothesis import given, reject
+from hypothesis import reject
 from hypothesis import strategies as st
-from networks import FAST, SLOW, assert_estimate_equals_a_real_run, block_networks, loaded, node_networks
+from networks import assert_estimate_equals_a_real_run, loaded, on_random_networks
 from opcases import EXAMPLES, demands, inputs_of, layer_of, name_of
 from real import rotated, seldom
 from torch import nn
@@ -217,30 +217,9 @@ def assert_random_network_equals_a_real_run(spec, strategy, batch):
     assert_estimate_equals_a_real_run(spec, strategy + AGAIN, batch)
 
 
-@FAST
-@given(block_networks(), CHECKPOINTED, st.integers(1, 3))
-def test_networks_of_blocks(spec, strategy, batch):
-    assert_random_network_equals_a_real_run(spec, strategy, batch)
-
-
-@FAST
-@given(node_networks(), CHECKPOINTED, st.integers(1, 3))
-def test_networks_of_nodes(spec, strategy, batch):
-    assert_random_network_equals_a_real_run(spec, strategy, batch)
-
-
-@pytest.mark.slow
-@SLOW
-@given(block_networks(), CHECKPOINTED, st.integers(1, 3))
-def test_many_networks_of_blocks(spec, strategy, batch):
-    assert_random_network_equals_a_real_run(spec, strategy, batch)
-
-
-@pytest.mark.slow
-@SLOW
-@given(node_networks(), CHECKPOINTED, st.integers(1, 3))
-def test_many_networks_of_nodes(spec, strategy, batch):
-    assert_random_network_equals_a_real_run(spec, strategy, batch)
+test_blocks, test_nodes, test_many_of_blocks, test_many_of_nodes = on_random_networks(
+    assert_random_network_equals_a_real_run, CHECKPOINTED
+)
 
 
 @pytest.mark.parametrize("strategy, message", [

@@ -5,6 +5,7 @@ import pytest
 import costmodel
 from costmodel import CostmodelError
 from costmodel.pytorch.validate import Check
+from costmodel.step.optimizer import OPTIMIZERS
 from costmodel.studies.papers import claims, compute
 from costmodel.studies.pareto import Objective
 from costmodel.views import compare, fit, listing, papers, pareto, perfetto, plan, report, sweep, validate
@@ -59,7 +60,7 @@ def test_a_timeline_for_perfetto(estimate):
 
 
 def test_listings():
-    assert [row[0] for row in listing.optimizer_table().rows] == ["sgd", "momentum", "adam", "adamw"]
+    assert [row[0] for row in listing.optimizer_table().rows] == [*OPTIMIZERS]
     assert listing.convention_table().rows[0] == ["torch", "what stock PyTorch really keeps and allocates", "yes"]
     assert listing.networks().rows[0] == ["efficientnet_b0", 224, 16, 5_288_548, "torchvision.models.efficientnet_b0"]
 
