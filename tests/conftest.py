@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from costmodel.frontends.modules.packages import imported  # noqa: E402
+from costmodel.frontends.modules.imports import imported  # noqa: E402
 
 imported("torchvision")  # so that tests can import it, and timm, whether or not its C library fits torch
 

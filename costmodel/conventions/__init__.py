@@ -1,6 +1,7 @@
 """Who counts: one small file per convention. Importing the package registers all of them, in the order of listings."""
 
-from ._registry import CONVENTIONS, Convention, Elementwise, Kept, Read, find
+from ._registry import CONVENTIONS, Convention, Elementwise, find
+from ._kept import Kept, Read
 
 from . import torch, lean, ideal, tinytl, mobiletl
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..graph.checkpointing import rerun_of
 from ..graph.graph import Graph
-from ._registry import Read, convention, each_read, kept_values, value_of
+from ._kept import Read, each_read, kept_values, value_of
+from ._registry import convention
 
 
 @convention("ideal", "what the demanded gradients' formulas read, at the fewest bits")

@@ -15,7 +15,8 @@ from ..ops.conv import Conv2d
 from ..ops.lean import Place
 from ..ops.lean import lean as lean_form
 from ..ops.norm import BatchNorm
-from ._registry import Read, convention, each_read, kept_values
+from ._kept import Read, each_read, kept_values
+from ._registry import convention
 from .ideal import ideal
 
 

@@ -23,7 +23,8 @@ from ..graph.graph import Graph, Node
 from ..ops.activation import Activation, Hardswish
 from ..ops.norm import BatchNorm
 from ..sizes.size import Shape, Size, maximum, numel
-from ._registry import Kept, Read, convention, value_of
+from ._kept import Kept, Read, value_of
+from ._registry import convention
 from .tinytl import forward_peak, parameter_bytes
 
 #: Operations per element, forward and backward.

@@ -18,7 +18,8 @@ from ..graph.graph import Graph, Node, within
 from ..ops.activation import Activation
 from ..ops.conv import Conv2d
 from ..sizes.size import Shape, Size, maximum, numel
-from ._registry import Kept, Read, convention
+from ._kept import Kept, Read
+from ._registry import convention
 
 FROZEN_BITS = 8
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ..graph.graph import Graph
-from ._registry import Read, convention, each_read
+from ._kept import Read, each_read
+from ._registry import convention
 
 
 @lru_cache(maxsize=512)

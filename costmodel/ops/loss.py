@@ -1,4 +1,4 @@
-"""The loss."""
+"""Losses: ops that turn the network's result and targets into the number that training makes small."""
 
 from __future__ import annotations
 
@@ -12,11 +12,26 @@ from ..targets.setting import Setting
 TARGET_BITS = 64  # bits of a target, a class as int64
 
 
-@op("cross_entropy")
-class CrossEntropy(Op):
-    """torch.nn.functional.cross_entropy of logits (N, classes) with int64 targets (N,), averaged: -> ()."""
+class Loss(Op):
+    """A loss. Its targets come from the caller and are there before the step."""
 
     is_loss = True
+
+    def targets(self, library: Any, batch: int, device: Any) -> Any:
+        """A tensor of targets for a batch, on a device; library: costmodel.pytorch.library."""
+        raise NotImplementedError
+
+    def of(self, library: Any, x: Any, targets: Any) -> Any:
+        """The loss of a result x, a tensor, with targets."""
+        raise NotImplementedError
+
+    def module(self, library: Any) -> Callable:
+        return lambda x: self.of(library, x, self.targets(library, len(x), x.device))
+
+
+@op("cross_entropy")
+class CrossEntropy(Loss):
+    """torch.nn.functional.cross_entropy of logits (N, classes) with int64 targets (N,), averaged: -> ()."""
 
     def given_bytes(self, batch: Size) -> Size:
         return nbytes(batch, TARGET_BITS)
@@ -45,13 +60,16 @@ class CrossEntropy(Op):
         # The gradients of nll_loss and log_softmax are alive at once; the total weight was freed after the first.
         return Scratch(backward=maximum(setting.item * (numel(x) - 1), 0))
 
-    def module(self, library: Any) -> Callable:
-        torch = library.torch
+    def targets(self, library: Any, batch: int, device: Any) -> Any:
+        return library.torch.zeros(batch, dtype=library.torch.int64, device=device)
 
-        def cross_entropy(x: Any) -> Any:
-            return torch.nn.functional.cross_entropy(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+    def of(self, library: Any, x: Any, targets: Any) -> Any:
+        return library.torch.nn.functional.cross_entropy(x, targets)
 
-        return cross_entropy
+
+def usual_loss() -> Loss:
+    """The loss that a training strategy puts after the network's result."""
+    return CrossEntropy()
 
 
 CrossEntropy.examples = ((CrossEntropy(), (3, 10)),)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from ..errors import CostmodelError, unknown
 from ..frontends.draft import RESOLUTION
+from ..ops.loss import usual_loss
 from ..sizes.size import is_int
 from ..step.optimizer import find
 from ..step.request import DTYPES
 from ..targets import Target, parse
+from . import library
 from .allocations import trace
 from .flops import FlopCounter
 from .saved import saved_storages
@@ -138,7 +139,8 @@ class _Step:
         self.module = copy.deepcopy(module).to(place.device, dtype, memory_format=memory_format)
         images = torch.randn(batch, channels, resolution, resolution)
         self.images = images.to(place.device, dtype, memory_format=memory_format)
-        self.targets = torch.zeros(batch, dtype=torch.int64, device=place.device)
+        self.loss = usual_loss()
+        self.targets = self.loss.targets(library, batch, place.device)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         self.trains = bool(trained)
         chosen = find(optimizer)
@@ -153,7 +155,7 @@ class _Step:
         if not self.trains:
             with torch.no_grad():
                 return self.module(self.images)
-        return cross_entropy(self.module(self.images), self.targets)
+        return self.loss.of(library, self.module(self.images), self.targets)
 
     def __call__(self) -> torch.Tensor:
         result = self.forward()

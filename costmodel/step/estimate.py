@@ -15,10 +15,11 @@ from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph
 from ..notebook import Shown
 from ..sizes.size import Shape, Size
-from .events import UPDATE, Event, Timeline
-from .highest import Grid, highest
+from .events import UPDATE, Event
+from .peak import Grid, peak_of
 from .request import Request
 from .resident import Resident, images_bytes, resident
+from .timeline import Timeline
 
 
 class Memory(NamedTuple):
@@ -176,7 +177,7 @@ class Estimate(Shown):
     def step_peak_bytes(self) -> Size:
         """Peak bytes above the level before the step."""
         assert self.memory is not None, f"convention {self.convention} has no timeline"
-        return highest(*self.memory)
+        return peak_of(*self.memory)
 
     @property
     def left_bytes(self) -> int:

@@ -10,12 +10,12 @@ from ..graph.op import Scratch
 from ..sizes.by_batch import dense
 from ..sizes.size import Shape, Size, minimum, uniform
 from ..targets.setting import Setting
+from .compile import Moves, compile
 from .estimate import Memory
-from .highest import stack
 from .memo import Formulas
+from .peak import stack
 from .request import Request
 from .shapes import broadcast_inputs, shapes_of
-from .timeline import Moves, compile
 
 Shapes = tuple[Shape, ...]
 

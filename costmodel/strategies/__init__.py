@@ -15,7 +15,8 @@ from ._parts import (
     part_names,
     parts,
 )
-from ._registry import STRATEGIES, Strategy, apply, possible, read, usual, with_loss
+from ._registry import STRATEGIES, Strategy, possible, usual
+from ._apply import apply, read, with_loss
 from ._text import StrategyText, read_text, split_list
 
 from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, as_is, by_part

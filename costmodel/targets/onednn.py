@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..sizes.size import Shape, Size, maximum, where
-from .onednn_scratch import (
+from .onednn_formulas import (
     BOOKED,
     PAGE,
     More,

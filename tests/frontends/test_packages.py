@@ -11,7 +11,7 @@ import torch
 
 from costmodel.errors import CostmodelError
 from costmodel.frontends import names_of
-from costmodel.frontends.modules.packages import what_is_wrong
+from costmodel.frontends.modules.imports import what_is_wrong
 
 MISFIT = 'import torch\nfrom . import extension\ntorch.library.register_fake("torchvision::{}")(lambda *_: None)\n'
 #: A C library that loads declares its operators itself, which is an error if they are already declared.

@@ -6,7 +6,7 @@ from torch import nn
 
 from costmodel.errors import CostmodelError
 from costmodel.files.document import parse
-from costmodel.frontends.families import block_paths, blocks_among, classifier_path
+from costmodel.frontends.block_paths import block_paths, blocks_among, classifier_path
 from costmodel.frontends.modules import installed
 from costmodel.frontends.modules.recorder import Holders, tensors_in
 from costmodel.frontends.modules.shapes import passes_over

@@ -6,12 +6,12 @@ import costmodel
 from costmodel.graph.op import Extra
 from costmodel.ops.conv import Conv2d
 from costmodel.step.backward import Backward
+from costmodel.step.compile import compile
 from costmodel.step.events import SCRATCH
 from costmodel.step.forward import Forward
 from costmodel.step.memo import Formulas, Memo
 from costmodel.step.resident import images_bytes, resident
 from costmodel.step.storages import Storages
-from costmodel.step.timeline import compile
 
 
 def test_a_storage_goes_with_its_last_holder():

@@ -3,8 +3,8 @@
 import pytest
 
 import costmodel
+from costmodel.step.compile import compile
 from costmodel.step.slots import Slots
-from costmodel.step.timeline import compile
 
 
 def test_every_number_stands_where_its_size_is_filled_in():

@@ -10,7 +10,8 @@ from costmodel import strategies  # noqa: F401  (registers them)
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import Graph, Node
 from costmodel.graph.op import build
-from costmodel.strategies._registry import COMMON_OPTIONS, STRATEGIES, apply
+from costmodel.strategies._apply import COMMON_OPTIONS, apply
+from costmodel.strategies._registry import STRATEGIES
 
 NAMES = f"allowed: {', '.join(sorted(STRATEGIES))}"
 

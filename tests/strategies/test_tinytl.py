@@ -185,7 +185,7 @@ def test_what_standardisation_saves():
     standard = estimate(network, "full", convention="torch")
     plain = replace(network, graph=network.graph.map(lambda n: replace(n, op=_plain(n.op))))
     convs = [node.op for node in network.graph.nodes if node.op.kind == "conv2d"]
-    weights = sum(op._macs_per_output * op.out_channels for op in convs)
+    weights = sum(op.macs_per_output * op.out_channels for op in convs)
     channels = sum(op.out_channels for op in convs)
     more = standard.saved_bytes - estimate(plain, "full", convention="torch").saved_bytes
     assert more == 4 * (2 * weights + 2 * channels)

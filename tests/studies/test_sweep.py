@@ -19,7 +19,7 @@ from costmodel.ops.reduce import Mean
 from costmodel.ops.resize import Upsample
 from costmodel.sizes.by_batch import Batches, Line
 from costmodel.sizes.envelope import envelope
-from costmodel.step.highest import Grid, highest, running
+from costmodel.step.peak import Grid, peak_of, running
 from costmodel.strategies import _file as strategyfile
 from costmodel.strategies import usual
 from costmodel.studies.grid.axes import spelled_out
@@ -269,7 +269,7 @@ def test_peaks_are_those_of_all_events(target):
             side = np.arange(100, 116)[:, None]
             memory = analyze(network, request._replace(batch=Batches(batches).size, resolution=side)).memory
             assert isinstance(memory.sizes, Grid)
-            assert np.array_equal(highest(*memory), running(*memory))
+            assert np.array_equal(peak_of(*memory), running(*memory))
 
 
 # -- the table ---------------------------------------------------------------------------------------------------

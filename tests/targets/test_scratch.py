@@ -4,7 +4,7 @@ import numpy as np
 
 from costmodel.ops.conv import Conv2d
 from costmodel.targets.onednn import in_onednn
-from costmodel.targets.onednn_scratch import gather, steps_of, teams, thin, up
+from costmodel.targets.onednn_formulas import gather, steps_of, teams, thin, up
 
 
 def test_small_single_images_and_products_on_one_thread_do_not_run_in_onednn():

@@ -14,7 +14,7 @@ from torch import nn
 
 from ...errors import CostmodelError
 from ..draft import RESOLUTION
-from .packages import beside_any_torchvision, imported, lacks_operators, what_is_wrong
+from .imports import beside_any_torchvision, imported, lacks_operators, what_is_wrong
 
 
 class Source(NamedTuple):

@@ -22,8 +22,8 @@ from ...errors import CostmodelError
 from ...graph.graph import Graph
 from ...graph.network import Network
 from ...graph.op import OPS, Op
+from ..block_paths import block_paths, classifier_path
 from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
-from ..families import block_paths, classifier_path
 from . import shapes  # noqa: F401  (registers its functions)
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in

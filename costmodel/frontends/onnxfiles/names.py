@@ -11,8 +11,8 @@ from typing import Any
 from ...graph.graph import INPUT, Node, prefixes, within
 from ...graph.op import Result, two
 from ...ops.conv import Conv2d
+from ..block_paths import blocks_among
 from ..draft import Draft, Names
-from ..families import blocks_among
 from .drafts import Placed
 
 #: A parameter's path in a module: "features.0.weight".

@@ -15,7 +15,7 @@ from ..sizes.by_batch import Batches, Curved, Line
 from ..sizes.envelope import envelope
 from ..sizes.size import Size
 from ..targets.target import Target
-from .events import Timeline
+from .timeline import Timeline
 
 
 class Grid(NamedTuple):
@@ -63,7 +63,7 @@ def _row(number: Size) -> Size:
     return number[:, 0] if isinstance(number, np.ndarray) and number.ndim == 2 else number
 
 
-def highest(timeline: Timeline, sizes: np.ndarray | Grid) -> int | np.ndarray:
+def peak_of(timeline: Timeline, sizes: np.ndarray | Grid) -> int | np.ndarray:
     """Peak bytes above the level before the step: an int, or an array of shape (R, batches) over a grid."""
     if not isinstance(sizes, Grid):
         if sizes.ndim == 1:

@@ -1,0 +1,105 @@
+"""Applies a strategy to a graph: its text is read, the graph rewritten, and the loss appended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from ..errors import CostmodelError, check_name, unknown
+from ..graph.checkpointing import checkpointed
+from ..graph.graph import Graph, Node
+from ..ops.loss import usual_loss
+from ._registry import STRATEGIES, Option
+from ._text import StrategyText, read_text
+
+
+def apply(strategy: str | StrategyText, graph: Graph) -> Graph:
+    """The graph that a strategy trains, loss included.
+
+    strategy: text, or a parsed text; its name may be a file that `costmodel plan` wrote. Raises CostmodelError for an
+    unknown name or option, a K that is missing, not taken or larger than the number of blocks, or a network that lacks
+    what the strategy needs.
+    """
+    return _apply(read(strategy, graph), graph)
+
+
+def read(strategy: str | StrategyText, graph: Graph) -> StrategyText:
+    """A parsed strategy; if its name is a file, the strategy in that file with the options added."""
+    text = read_text(strategy)
+    if not text.is_file:
+        return text
+    from . import _file  # reads YAML, which is slow to import
+
+    found = _file.read(text.name, graph)
+    return found._replace(options=found.options + text.options)
+
+
+@lru_cache(maxsize=512)
+def _apply(text: StrategyText, graph: Graph) -> Graph:
+    name = text.name
+    check_name("strategy", name, STRATEGIES)
+    chosen = STRATEGIES[name]
+    options: dict[str, Any] = {}
+    if chosen.takes_blocks:
+        options["blocks"] = _block_count(text, len(graph.blocks))
+    elif chosen.takes_code:
+        options["code"] = text.argument
+    elif text.argument is not None:
+        raise CostmodelError(f"strategy {str(text)!r}: {name} takes no number of blocks; allowed: {name}")
+    readers = {**chosen.options, **COMMON_OPTIONS}
+    for key, value in text.options:
+        if key not in readers:
+            raise CostmodelError(f"strategy {str(text)!r}: {unknown(f'option of {name}', key, readers)}")
+        try:
+            options[key] = readers[key](value or "")
+        except ValueError as error:
+            raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
+    slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
+    try:
+        rewritten = chosen.rewrite(graph, **options)
+        rewritten = with_loss(rewritten) if chosen.trains else rewritten
+        if slices > 1 and not rewritten.prefix:
+            raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
+        rewritten = replace(rewritten, prefix_slices=slices)
+        scopes = rewritten.blocks if again else rewritten.checkpointed
+        return checkpointed(rewritten, scopes) if scopes else rewritten
+    except CostmodelError as error:
+        raise CostmodelError(f"strategy {str(text)!r}: {error}") from None
+
+
+def with_loss(graph: Graph) -> Graph:
+    """The graph with the loss after its result."""
+    loss = Node("loss", usual_loss(), (graph.nodes[-1].name,))
+    return replace(graph, nodes=(*graph.nodes, loss))
+
+
+def slices(text: str) -> int:
+    """Parser of the option `prefix_slices`."""
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise ValueError("an integer >= 1")
+    return int(text)
+
+
+def checkpoint(text: str) -> str:
+    """Parser of the option `checkpoint`."""
+    if text != "blocks":
+        raise ValueError("blocks")
+    return text
+
+
+#: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. `prefix_slices=N` (lean
+#: only; stock modules ignore it): the frozen prefix runs on ceil(batch / N) images at a time.
+COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint}
+
+
+def _block_count(text: StrategyText, most: int) -> int:
+    k = text.argument
+    if most == 0:
+        raise CostmodelError(f"strategy {str(text)!r}: the network has no blocks")
+    if k is None or not re.fullmatch(r"[0-9]{1,9}", k) or not 1 <= int(k) <= most:
+        found = "no number of blocks" if k is None else f"{k!r} blocks"
+        raise CostmodelError(f"strategy {str(text)!r}: {found}; allowed: from 1 to {most}, as in {text.name}:1")
+    return int(k)
