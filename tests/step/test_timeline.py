@@ -9,6 +9,9 @@ import costmodel
 from costmodel.graph.graph import Graph, Node
 from costmodel.graph.network import Network
 from costmodel.graph.op import build
+from costmodel.step.events import FORWARD, Event
+from costmodel.step.slots import Slots
+from costmodel.step.timeline import timeline_of
 
 
 def network(*nodes, **more):
@@ -131,3 +134,14 @@ def test_cuda_rounds_every_block_up_to_512_bytes():
     rounded[cuda.memory.timeline.slots.number] = 0  # Python's numbers are on the CPU
     assert np.array_equal(cuda.memory.sizes, rounded)
     assert cuda.step_peak_bytes >= tensors.step_peak_bytes
+
+
+def test_levels_counts_and_tops_of_five_events_by_hand():
+    """Slot 0 (5 bytes) is allocated twice, slot 1 (7 bytes) between; tops are allocations that no other one follows."""
+    slots = Slots(values=2, kept=0, parameters=0, nodes=0, reruns=0)
+    steps = [(0, 1), (1, 1), (1, -1), (0, 1), (0, -1)]
+    events = [Event(FORWARD, 0, slot, sign, k, "activations", "") for k, (slot, sign) in enumerate(steps)]
+    timeline = timeline_of(events, slots, after_forward=5)
+    assert timeline.levels(np.array([5, 7, 0, 0, 0])).tolist() == [5, 12, 5, 10, 5]
+    assert timeline.live_count(0).tolist() == [1, 1, 1, 2, 1]
+    assert timeline.tops.tolist() == [1, 3]
