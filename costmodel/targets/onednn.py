@@ -250,14 +250,15 @@ class ConvolutionScratch(Facts):
             return Kernel(*self.blocked(lanes), self.vectors(), more=more, least=kh + -ph % sh, small=columns)
         if self.product:
             return self.summing(lanes, first=False)
-        if self.dilated and self.strided or self.outside:
+        # Kernels wider than 14 (AVX512) or 13 (AVX2), as of a vision transformer's patches, have no kernel of their own.
+        if self.dilated and self.strided or self.outside or kw > (14 if lanes == 16 else 13):
             return columns
         # In channels_last this kernel takes depthwise weights too, and pads each to a block of 16x16 (8x8).
         first = self.groups == 1 and self.inputs < 16
         fits = self.flat or self.inputs <= 3 or not first and self.block() == 16
         if lanes == 16 and fits and ph <= self.reach[0] // 2:
             return self.summing(16, first)
-        if self.dilated or not (self.flat or self.groups == 1 or self.c % 8 == self.k % 8 == 0):
+        if self.dilated or kw > 13 or not (self.flat or self.groups == 1 or self.c % 8 == self.k % 8 == 0):
             return columns
         return self.summing(8, self.c == 3)._replace(least=kh, small=columns)
 

@@ -111,6 +111,13 @@ def test_peaks_where_formats_mix(body, batch):
     assert_holds(validate(trace(module, 33), "as_is", batch, 33))
 
 
+@pytest.mark.parametrize("size", [4, 14, 15, 16])
+def test_patches_of_a_vision_transformer(size):
+    """A kernel as wide as its stride. From 15 pixels on (AVX2: 14) the weight's gradient is made another way."""
+    module = nn.Sequential(nn.Conv2d(3, 24, size, size), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5))
+    assert_holds(validate(trace(module, 8 * size), "full", 2, 8 * size))
+
+
 def assert_holds(checks):
     """All checks except the numbers of parameters, since some parameters are unused."""
     assert [check for check in checks if not check.holds and "parameters" not in check.quantity] == []
