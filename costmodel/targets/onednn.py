@@ -250,7 +250,7 @@ class ConvolutionScratch(Facts):
             return Kernel(*self.blocked(lanes), self.vectors(), more=more, least=kh + -ph % sh, small=columns)
         if self.product:
             return self.summing(lanes, first=False)
-        # Kernels wider than 14 (AVX512) or 13 (AVX2), as of a vision transformer's patches, have no kernel of their own.
+        # There is no kernel for windows wider than 14 (AVX512) or 13 (AVX2), as a vision transformer's patches are.
         if self.dilated and self.strided or self.outside or kw > (14 if lanes == 16 else 13):
             return columns
         # In channels_last this kernel takes depthwise weights too, and pads each to a block of 16x16 (8x8).
