@@ -166,7 +166,7 @@ def test_a_conversion_that_was_interrupted_is_made_anew(small_chunks, tmp_path, 
     pytest.importorskip("pyarrow")
     path, plan = tmp_path / "grid.parquet", plans()[0]
 
-    def full(table, made):
+    def full(table, made, types):
         made.write_bytes(b"PAR1")
         raise OSError(28, "No space left on device")
 
