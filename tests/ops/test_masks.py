@@ -143,7 +143,7 @@ def masks_of(capability, count, flush=False):
     run = subprocess.run(command, env={**os.environ, **limits}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
-    assert found["capability"] == capability
+    assert found["capability"].replace("NO AVX", "DEFAULT") == capability  # as torch 2.4 calls it
     return found
 
 

@@ -194,6 +194,9 @@ def test_gradients_do_not_depend_on_slices(strategy):
     one = drawn(realize("mobilenet_v2", strategy, "lean")).double()
     other = realize("mobilenet_v2", f"{strategy},prefix_slices=3", "lean").double()
     other.load_state_dict(one.state_dict())
+    for module in (*one.modules(), *other.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.eval()  # in torch 2.4 slices draw other masks than the whole batch
     images = torch.randn(5, 3, 65, 65, dtype=torch.float64)
     whole, sliced = (a_step(module, images, (3, 5, 8, 0, 3)) for module in (one, other))
     assert_same_step(sliced, whole, TOLERANCE)

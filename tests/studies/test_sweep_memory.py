@@ -12,7 +12,8 @@ CODE = """\
 import json
 from costmodel.studies.grid.resumable import write
 from costmodel.studies.grid.sweep import SweepPlan
-plan = SweepPlan("mobilenet_v2", {{"strategy": {strategies}, "batch": "1..{batches}", "resolution": "97..224"}})
+plan = SweepPlan("mobilenet_v2", {{"strategy": {strategies}, "batch": "1..{batches}", "resolution": "97..224",
+                                  "target": "cpu,threads=1"}})
 cells = {cells}
 assert cells == plan.cells
 highest = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]  # KiB
