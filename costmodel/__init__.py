@@ -1,5 +1,6 @@
 """costmodel: what training a network will cost, before it is trained."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .api import estimate
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Sweeps and plans are imported when they are asked for."""
+        """Sweeps, plans and the lean modules are imported when they are asked for."""
         if name in ("Sweep", "sweep"):
             from .studies.grid import sweep as sweeps
 
@@ -27,4 +28,6 @@ else:
             from .studies.plan.plan import plan
 
             return plan
+        if name == "pytorch":
+            return import_module(f"{__name__}.pytorch")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

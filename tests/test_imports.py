@@ -31,6 +31,10 @@ def test_importing_the_package_loads_numpy_alone():
     assert third_party(loaded_by("import costmodel")) == {"numpy"}
 
 
+def test_the_lean_modules_are_reached_from_the_package_and_loaded_only_then():
+    assert loaded_by("import costmodel; costmodel.pytorch.realize") >= {"torch"}
+
+
 def test_an_estimate_loads_yaml_and_nothing_heavier():
     assert third_party(loaded_by("import costmodel; costmodel.estimate('mobilenet_v2').to_dict()")) == {"numpy", "yaml"}
 

@@ -78,20 +78,27 @@ def cases_of(
 ) -> list[tuple[Any, str, int, int]]:
     """(network, strategy, batch, resolution) of every step to run.
 
-    No networks means all shipped ones, no strategies all possible ones, no resolutions the network's own.
+    No networks means all shipped ones, no strategies all possible ones, no resolutions the network's own. Raises
+    CostmodelError for an unknown convention, and if every strategy was left out: validating nothing must not pass.
     """
+    from ..conventions import find
+    from ..errors import CostmodelError
     from ..files.shipped import shipped_names
     from ..frontends import load
     from ..strategies import usual
 
+    find(convention)
     loaded = [load(name, **of_network) for name in networks or shipped_names("networks")]
-    return [
+    cases = [
         (network, strategy, batch, resolution)
         for network in loaded
         for strategy in strategies or possible(network, usual(network.graph), convention)
         for batch in batches
         for resolution in resolutions or (network.resolution,)
     ]
+    if not cases:
+        raise CostmodelError("nothing to validate: no strategy can be priced; the lines before say why")
+    return cases
 
 
 def possible(network: Any, strategies: Sequence[str], convention: str) -> list[str]:

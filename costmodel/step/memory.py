@@ -8,7 +8,7 @@ from ..graph.graph import Graph
 from ..graph.memory_formats import layouts_of
 from ..graph.op import Scratch
 from ..sizes.by_batch import dense
-from ..sizes.size import Shape, Size, minimum, uniform
+from ..sizes.size import Shape, Size, uniform
 from ..targets.setting import Setting
 from .compile import Moves, compile
 from .estimate import Memory
@@ -71,7 +71,8 @@ def slices_of(graph: Graph, shapes: Shapes, request: Request, formulas: Formulas
         last = batch - images * (slices - 1)
     else:  # so few images that there are fewer slices
         last = dense(batch) - dense(images) * (-(-dense(batch) // dense(images)) - 1)
-    sizes = (images, minimum(images, batch - images), last)
+    second = images if uniform(batch >= 2 * images) else batch - images
+    sizes = (images, second, last)
     return [shapes_of(graph, formulas.images(size, *shapes[0][1:3]), formulas, graph.prefix) for size in sizes]
 
 

@@ -22,8 +22,8 @@ class StrategyText(NamedTuple):
 
     @property
     def is_file(self) -> bool:
-        """Whether the name is a file that `costmodel plan` wrote."""
-        return self.name.endswith((".yaml", ".yml"))
+        """Whether the name is a file that `costmodel plan` wrote; a file takes no argument."""
+        return self.argument is None and self.name.endswith((".yaml", ".yml"))
 
     @property
     def blocks(self) -> int | None:

@@ -171,6 +171,7 @@ BAD = [
     (("fit", "mobilenet_v2", "--budget", "1GB", "--max", "depth"), "unknown axis 'depth'"),
     (("fit", "mobilenet_v2"), "'--budget'"),
     (("validate", "mobilenet_v2", "--target", "cuda"), "target 'cuda'"),
+    (("validate", "mobilenet_v2", "--convention", "nope"), "unknown convention 'nope'"),
     (("list", "people"), "'people'"),
 ]
 

@@ -25,6 +25,7 @@ def test_any_text_is_written_again_as_it_was(text):
 def test_the_parts_of_a_text():
     assert read_text("mobiletl:4,norm=full,act") == StrategyText("mobiletl", "4", (("norm", "full"), ("act", None)))
     assert read_text("a:b.yaml,x=1") == StrategyText("a:b.yaml", None, (("x", "1"),)) and read_text("a:b.yaml").is_file
+    assert not read_text("a.yaml:3").is_file
     assert str(read_text("blocks:3,checkpoint=blocks").with_argument(5)) == "blocks:5,checkpoint=blocks"
 
 

@@ -80,6 +80,11 @@ def test_random_cells_of_a_large_grid(count):
         ("mobilenet_v2", {"strategy": "mobiletl:1..2,norm=full", "convention": "lean,ideal,mobiletl"}),
         ("mobilenet_v2", {"strategy": "blocks:3,prefix_slices=4", "convention": "torch,lean"}),
         ("mcunet_5fps", {"strategy": "blocks:3,prefix_slices=2", "convention": "lean", "batch": "1..7"}),
+        ("mobilenet_v2", {"strategy": "last,prefix_slices=2", "convention": "lean", "batch": "1..16"}),
+        (
+            "mobilenet_v2",
+            {"strategy": "last,prefix_slices=4", "convention": "lean", "batch": [2, 4, 6, 8, 9], "target": "none"},
+        ),
         (
             "mcunet_5fps",
             {"strategy": "last,prefix_slices=5", "convention": "lean", "batch": [1, 3, 6, 7, 8, 9, 31, 99]},
