@@ -55,10 +55,9 @@ def command(
         from ..views.figures.style import check_figure, save
 
         check_figure(figure)
-        drawn = pareto_figure(columns, on, objectives, title)
+        save(pareto_figure(columns, on, objectives, title), figure)  # first: it says if the folder cannot be written
         files[1].write_text(csv_text(columns, on), encoding="utf-8")
         files[2].write_text(json.dumps(document(title, columns, on, objectives), indent=2), encoding="utf-8")
-        save(drawn, figure)
     if form == "json":
         echo_json(document(title, columns, on, objectives))
     elif form == "csv":

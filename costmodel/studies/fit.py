@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..api import estimate
+from ..conventions import CONVENTIONS
 from ..errors import CostmodelError, unknown
 from ..graph.network import Network
 from ..sizes.units import show_size
@@ -27,8 +28,16 @@ class Fit(NamedTuple):
 
 
 def check_budget(priced: Estimate, budget: int) -> None:
-    """Raise CostmodelError if the budget, in bytes, does not even hold the parameters and buffers."""
+    """Raise CostmodelError if the estimate has no peak, or the budget, in bytes, not even room for the parameters and
+    buffers.
+    """
     memory = priced.memory_bytes
+    if memory["peak"] is None:
+        have = ", ".join(name for name, convention in CONVENTIONS.items() if convention.measurable)
+        raise CostmodelError(
+            f"convention {priced.convention!r} counts what is saved; it has no peak to hold against a budget;"
+            f" allowed: {have}"
+        )
     least = memory["parameters"] + memory["buffers"]
     if budget < least:
         raise CostmodelError(
@@ -87,8 +96,8 @@ def _runs(price: Callable[[int], Estimate], value: int) -> bool:
 def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int) -> Fit:
     """The largest value from `low` to `most` that fits, if memory grows with the value."""
     fits = price(low)
+    check_budget(fits, budget)
     if fits.peak_bytes > budget:
-        check_budget(fits, budget)
         return Fit(None, fits)
     value = low
     while value < most:
@@ -116,8 +125,11 @@ def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int
 
 
 def _crossing(low: int, fits: Estimate, high: int, beyond: Estimate, budget: int) -> int:
-    """The largest value at which no event's level exceeds the budget, if each level is a line through its two ends."""
-    if len(fits.levels) != len(beyond.levels):
+    """The largest value at which no event's level exceeds the budget, if each level is a line through its two ends.
+
+    A middle value, if the events differ or a paper's own arithmetic has none.
+    """
+    if fits.memory is None or len(fits.levels) != len(beyond.levels):
         return (low + high) // 2
     ends = zip(fits.levels.tolist(), beyond.levels.tolist())
     below, above = (e.peak_bytes - e.step_peak_bytes for e in (fits, beyond))

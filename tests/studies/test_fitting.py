@@ -24,6 +24,16 @@ def test_that_value_fits_and_the_next_does_not(axis, budget, strategy, conventio
     assert peak[found.value] == found.estimate.peak_bytes <= budget < peak[found.value + 1]
 
 
+@pytest.mark.parametrize("convention", ["mobiletl", "tinytl"])
+def test_a_papers_own_peak_has_no_timeline_and_is_searched_all_the_same(convention):
+    net = costmodel.load("mobilenet_v2")
+    found = largest(net, "batch", 1000 * MB, "full", convention=convention)
+    peak, beyond = (
+        costmodel.estimate(net, "full", found.value + more, convention=convention).peak_bytes for more in (0, 1)
+    )
+    assert peak <= 1000 * MB < beyond
+
+
 def test_blocks_are_tried_up_to_all_of_them():
     net = costmodel.load("mobilenet_v2")
     found = largest(net, "blocks", 150 * MB, "mobiletl")
