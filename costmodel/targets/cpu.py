@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import CostmodelError
 from .onednn import THRESHOLDS, ConvolutionScratch
 from .setting import NUMBER_BYTES, Setting
-from .target import CHANNELS_LAST, THREADS, ConvolutionKernels, Option, Target, device, one_of
+from .target import CHANNELS_LAST, MOST_THREADS, THREADS, ConvolutionKernels, Option, Target, device, one_of
 
 ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
 
@@ -46,9 +47,11 @@ class Cpu(Target):
 
 
 def here_threads() -> int:
-    """Threads that torch would use on this machine."""
+    """Threads that torch would use on this machine. Raises CostmodelError for more than MOST_THREADS."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) >= 1:
+        if int(given) > MOST_THREADS:
+            raise CostmodelError(f"OMP_NUM_THREADS is {given}; allowed: 1 to {MOST_THREADS}, or leave it unset")
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

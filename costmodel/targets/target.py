@@ -126,5 +126,6 @@ def flag(text: str | None) -> bool:
     return True
 
 
-THREADS = Option(whole_number(1024), "threads=1 to threads=1024")
+MOST_THREADS = 1024
+THREADS = Option(whole_number(MOST_THREADS), f"threads=1 to threads={MOST_THREADS}")
 CHANNELS_LAST = Option(flag, "channels_last")

@@ -14,7 +14,7 @@ from ...step.estimate import Estimate
 from ...strategies import FULL
 from ...studies.plan.plan import Plan
 from ..plan import WORTH, chosen_parts
-from .style import BLUE, GREEN, GREY, ORANGE, RED, SKY, legend_beside, two_axes
+from .style import BLUE, GREEN, GREY, ORANGE, RED, SKY, legend_beside, phase_border, phase_name, two_axes
 
 # Colours by the name of a part's choice; "" is a part whose choice a named strategy decides.
 CHOSEN = {"frozen": GREY, "bias": ORANGE, "mobiletl": GREEN, "full": BLUE, "": SKY}
@@ -57,18 +57,9 @@ def _two_steps(axes: Axes, plan: Plan, other: Estimate) -> None:
         )
     axes.axhline(plan.budget_bytes / BYTES[unit], color="black", linewidth=0.8, linestyle="--", label="budget")
     for at, name in enumerate(names):
-        axes.text(
-            at + 0.5,
-            0.985,
-            name,
-            transform=axes.get_xaxis_transform(),
-            ha="center",
-            va="top",
-            fontsize=8,
-            color="#333333",
-        )
+        phase_name(axes, at + 0.5, name)
         if at:
-            axes.axvline(at, color="black", linewidth=0.6, linestyle=":")
+            phase_border(axes, at)
     top = 1.15 * max(plan.budget_bytes, other.peak_bytes) / BYTES[unit]
     axes.set(xlim=(0, len(names)), ylim=(0, top), ylabel=f"allocated, {unit}", xticks=[])
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,20 @@ from ...sizes.size import show
 from ...sizes.units import BYTES, show_size, unit_of
 from ...step.estimate import Estimate
 from ...step.events import ACTIVATION_GRADIENTS, ACTIVATIONS, CATEGORIES, GRADIENTS, LOSS, RECOMPUTED, SAVED, SCRATCH
-from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW, legend_beside, two_axes
+from .style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    YELLOW,
+    legend_beside,
+    phase_border,
+    phase_name,
+    two_axes,
+)
 
 RESIDENT = "resident"
 # In stacking order: the longest lived at the bottom.
@@ -72,18 +85,9 @@ def _step(axes: Axes, estimate: Estimate) -> None:
     for phase in dict.fromkeys(phases):
         start, count = phases.index(phase), phases.count(phase)
         if start:
-            axes.axvline(start, color="black", linewidth=0.6, linestyle=":")
+            phase_border(axes, start)
         if count > 0.03 * len(phases):
-            axes.text(
-                start + count / 2,
-                0.985,
-                phase,
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                fontsize=8,
-                color="#333333",
-            )
+            phase_name(axes, start + count / 2, phase)
     axes.set(xlim=(0, len(time) - 1), ylim=(0, 1.25 * peak), ylabel=f"allocated, {unit}", xticks=[])
     axes.set_xlabel("allocations and releases of one step, in order", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

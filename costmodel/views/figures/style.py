@@ -37,6 +37,17 @@ def legend_beside(axes: Axes, **shown: Any) -> None:
     axes.legend(**shown, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
 
 
+def phase_name(axes: Axes, middle: float, phase: str) -> None:
+    """Write the name of a phase along the upper edge. middle: of the phase, in units of the time axis."""
+    place = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "top"}
+    axes.text(middle, 0.985, phase, fontsize=8, color="#333333", **place)
+
+
+def phase_border(axes: Axes, at: float) -> None:
+    """Draw the line at which a phase begins."""
+    axes.axvline(at, color="black", linewidth=0.6, linestyle=":")
+
+
 def save(figure: Figure, path: str) -> None:
     """Write a figure to a file, in the format of the suffix. Raises CostmodelError if it is unknown or writing fails.
 
