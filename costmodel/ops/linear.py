@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Extra, Op, Scratch, Work, check, op
 from ..sizes.size import Shape, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, differs
@@ -46,7 +47,7 @@ class Affine(Op):
 
 
 @op("linear")
-class Linear(Affine):
+class Linear(ContiguousOnly, Affine):
     """torch.nn.Linear: (N, ..., in_features) -> (N, ..., out_features)."""
 
     in_features: int
@@ -73,14 +74,6 @@ class Linear(Affine):
         fits = x[-1] == self.in_features
         require(fits, "the input has {} features, the layer takes {}", x[-1:], (self.in_features,))
         return (*x[:-1], self.out_features)
-
-    reads_channels_last = False
-
-    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return contiguous(axes)
-
-    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return contiguous(len(x.order))
 
     def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         # With more than two axes it is a matrix product between two views; the second view's backward makes a matrix.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, broadcast, minimum, numel, require, where
 from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
@@ -12,7 +13,7 @@ from ..targets.setting import Setting
 
 
 @op("matmul")
-class Matmul(Op):
+class Matmul(ContiguousOnly, Op):
     """torch.matmul: (..., L, K) and (..., K, M) -> (..., L, M); the axes before the last two broadcast."""
 
     inputs = ("a", "b")
@@ -21,14 +22,6 @@ class Matmul(Op):
         require(len(a) >= 2 and len(b) >= 2, "matmul takes matrices, the inputs are {} and {}", a, b)
         require(a[-1] == b[-2], "matrices {} and {} do not fit", a, b)
         return (*broadcast(a[:-2], b[:-2]), a[-2], b[-1])
-
-    reads_channels_last = False
-
-    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return contiguous(axes)
-
-    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return contiguous(len(x.order))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": ("b",), "b": ("a",)}
@@ -109,7 +102,7 @@ class Attention(Op):
 
 
 @op("softmax")
-class Softmax(Op):
+class Softmax(ContiguousOnly, Op):
     """torch.softmax along an axis. Its gradient, dx = y * (g - sum(g * y)), reads the output."""
 
     axis: int = -1
@@ -117,14 +110,6 @@ class Softmax(Op):
     def shape(self, x: Shape) -> Shape:
         require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         return x
-
-    reads_channels_last = False
-
-    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return contiguous(axes)
-
-    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return contiguous(len(x.order))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("y",)}

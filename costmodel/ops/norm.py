@@ -6,6 +6,7 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
 
+from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel, require, where
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, differs, of_images
@@ -258,7 +259,7 @@ class GroupNorm(Op):
 
 
 @op("layer_norm")
-class LayerNorm(Op):
+class LayerNorm(ContiguousOnly, Op):
     """torch.nn.LayerNorm over the last axes, whose shape is `size`. Each position has its own statistics."""
 
     size: Axes
@@ -286,14 +287,6 @@ class LayerNorm(Op):
     def needs(self) -> dict[str, tuple[str, ...]]:
         weight = ("weight",) if self.affine else ()
         return _of_own(self, {"x": ("x", "mean", "rstd", *weight), "weight": ("x", "mean", "rstd"), "bias": ()})
-
-    reads_channels_last = False
-
-    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return contiguous(axes)
-
-    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return contiguous(len(x.order))
 
     def extras(self, x: Shape) -> dict[str, Extra]:
         rows = (*x[: -len(self.size)], *(1 for _ in self.size))

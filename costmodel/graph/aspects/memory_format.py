@@ -52,3 +52,15 @@ class MemoryFormat(Autograd):
     def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         """Whether an autograd node copies the output's gradient before the op's backward, because of its layout."""
         return False
+
+
+class ContiguousOnly(MemoryFormat):
+    """An op whose kernels take contiguous tensors, copying others first, and whose results are contiguous."""
+
+    reads_channels_last = False
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return contiguous(len(x.order))
