@@ -45,7 +45,7 @@ def compile(
     storages = Storages()
     forward = Forward(graph, kept, slots, storages)
     forward.run(sliced)
-    after_forward = len(storages.events)
+    after_forward = len(storages)
     if graph.has_loss and graph.wants_gradient[-1]:
         Backward(forward, {key: p for p, key in enumerate(trained)}, accumulate, moves).run()
         update(optimizer, len(trained), slots, storages)

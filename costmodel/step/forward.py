@@ -27,7 +27,6 @@ class Keeping:
 
     def __init__(self, graph: Graph, kept: tuple[Kept, ...]) -> None:
         self.kept = kept
-        self.first_run = {one.value for one in kept if one.rerun is None}
         self.second_run = {one.value for one in kept if one.rerun is not None}
         self.extras: dict[int, list[int]] = {}
         self.unseen: dict[int, list[int]] = {}
@@ -73,8 +72,7 @@ class Forward:
         All slices between these two are as large as the first. If there are two slices, the last runs twice.
         """
         self._run_nodes(range(prefix))
-        kept = self.graph.content[prefix] in self.keeping.first_run
-        whole = self.storages.new(self.slots.whole, SAVED if kept else ACTIVATIONS, "output")
+        whole = self.storages.new(self.slots.whole, ACTIVATIONS, "output")
         for self.part in (1, 2):
             self.storages.drop(self.of[prefix], "copied into the result")
             self._run_nodes(range(prefix))
@@ -89,13 +87,12 @@ class Forward:
             rerun = self.rerun_of.get(i)
             if rerun and rerun.is_random and i == rerun.run.start:
                 self.held.setdefault(rerun.first, []).append(self._random_state(rerun, SAVED))
-            category = SAVED if self.graph.content[i + 1] in self.keeping.first_run else ACTIVATIONS
-            own = self._run_node(i, category, ACTIVATIONS if rerun else SAVED)
+            own = self._run_node(i, ACTIVATIONS if rerun else SAVED)
             held = self.held.setdefault(i, [])
             if rerun:
                 for storage in own:  # the rerun makes it again
                     self.storages.drop(storage, "what reads it runs again")
-                own = [*self._holding(self.keeping.values, i), *self._make_unseen(i, SAVED)]
+                own = [*self._holding(self.keeping.values, i, SAVED), *self._make_unseen(i, SAVED)]
             held += own
             for value in self.ends.get(i, ()):
                 if not (run.stop < len(self.graph) and value == run.stop):  # a slice's result: copied, then freed
@@ -108,8 +105,7 @@ class Forward:
         alive, unseen = {}, []
         for i in range(rerun.run.start, rerun.last + 1):
             storages.node = i
-            category = RECOMPUTED if self.graph.content[i + 1] in self.keeping.second_run else ACTIVATIONS
-            self.held[i] += self._run_node(i, category, RECOMPUTED, rerun)
+            self.held[i] += self._run_node(i, RECOMPUTED, rerun)
             if i in rerun.again:
                 alive[i + 1] = self.of[i + 1]
                 unseen += self._make_unseen(i, RECOMPUTED)
@@ -122,10 +118,10 @@ class Forward:
         """The storage of a copy of the state of random numbers."""
         return self.storages.new(self.slots.kept(self.keeping.states[rerun.first]), category, RNG_STATE)
 
-    def _run_node(self, i: int, category: str, keeping: str, again: Rerun | None = None) -> list[int]:
+    def _run_node(self, i: int, keeping: str, again: Rerun | None = None) -> list[int]:
         """Run one node's forward pass. Returns the storages that it keeps for its own backward, held.
 
-        category: the output's; keeping: the category of what it keeps besides. again: the rerun that is running.
+        keeping: the category of what it keeps. again: the rerun that is running.
         """
         node, reads = self.graph.nodes[i], self.graph.reads[i]
         values = self.keeping.values_again if i in self.rerun_of else self.keeping.values
@@ -137,16 +133,16 @@ class Forward:
             held.append(self.storages.new(self.slots.value(cloned), keeping, "a clone of what is overwritten"))
         whole = again is None or i in again.again
         if whole:
-            self.of[i + 1] = self._output(i, category, again)
+            self.of[i + 1] = self._output(i, again)
         for k in self.keeping.extras.get(i, ()):
             operand = self.keeping.kept[k].operand
             if operand not in node.op.stock.given:
                 held.append(self.storages.new(self.slots.kept(k), keeping, operand))
         scratch = self.slots.forward(i, self.part) if whole else self.slots.stopped(self.reruns.index(again))
         self.storages.passing(scratch, "scratch")
-        return held + self._holding(values, i, cloned)
+        return held + self._holding(values, i, keeping, cloned)
 
-    def _output(self, i: int, category: str, again: Rerun | None) -> int | None:
+    def _output(self, i: int, again: Rerun | None) -> int | None:
         """The storage of a node's output."""
         op = self.graph.nodes[i].op
         if op.result is Result.RESIDENT:
@@ -156,14 +152,14 @@ class Forward:
         slot = self.slots.value(i + 1, self.part)
         if again and i == again.last and not op.stock.in_python and i + 1 not in self.keeping.second_run:
             slot = self.slots.stopped(self.reruns.index(again))  # the op stops before it returns the output
-        return self.storages.new(slot, LOSS if op.is_loss else category, "output")
+        return self.storages.new(slot, LOSS if op.is_loss else ACTIVATIONS, "output")
 
     def _make_unseen(self, i: int, category: str) -> list[int]:
         """Storages of the extras that hooks do not see: each run makes them for its own autograd node."""
         kept, unseen = self.keeping.kept, self.keeping.unseen.get(i, ())
         return [self.storages.new(self.slots.kept(k), category, kept[k].operand) for k in unseen]
 
-    def _holding(self, values: dict[int, list[int]], i: int, but: int | None = None) -> list[int]:
-        """The storages of the values that a node keeps, held. but: a value to leave out."""
+    def _holding(self, values: dict[int, list[int]], i: int, category: str, but: int | None = None) -> list[int]:
+        """The storages of the values that a node keeps, held, as of a category. but: a value to leave out."""
         found: Iterable[int | None] = (self.of[value] for value in dict.fromkeys(values.get(i, ())) if value != but)
-        return [self.storages.hold(storage) for storage in found if storage is not None]
+        return [self.storages.keep(storage, category) for storage in found if storage is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from .events import FORWARD, SCRATCH, Event
+from .events import ACTIVATIONS, FORWARD, SCRATCH, Event
 
 SomeStorage = TypeVar("SomeStorage", bound="int | None")
 
@@ -16,11 +16,21 @@ class Storages:
     """
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self._events: list[Event] = []
         self.phase, self.node = FORWARD, 0
         self._slots: list[int] = []  # slot of each storage
         self._categories: list[str] = []
         self._holders: list[int] = []
+
+    def __len__(self) -> int:
+        """The number of events so far."""
+        return len(self._events)
+
+    @property
+    def events(self) -> list[Event]:
+        """The events so far, each with the category that its storage has by now."""
+        final = self._categories
+        return [e if e.category == final[e.storage] else e._replace(category=final[e.storage]) for e in self._events]
 
     def new(self, slot: int, category: str, why: str) -> int:
         """Allocate a storage, with one holder."""
@@ -28,7 +38,7 @@ class Storages:
         self._slots.append(slot)
         self._categories.append(category)
         self._holders.append(1)
-        self.events.append(Event(self.phase, self.node, slot, 1, storage, category, why))
+        self._events.append(Event(self.phase, self.node, slot, 1, storage, category, why))
         return storage
 
     def hold(self, storage: SomeStorage) -> SomeStorage:
@@ -37,6 +47,16 @@ class Storages:
             self._holders[storage] += 1
         return storage
 
+    def keep(self, storage: SomeStorage, category: str) -> SomeStorage:
+        """Add a holder that keeps a storage for the backward pass. Returns the storage.
+
+        An activation is then of this category from its allocation on, whoever made it: of what a normalisation makes
+        and a ReLU overwrites, the ReLU keeps the storage.
+        """
+        if storage is not None and self._categories[storage] == ACTIVATIONS:
+            self._categories[storage] = category
+        return self.hold(storage)
+
     def drop(self, storage: int | None, why: str) -> None:
         """Remove a holder; without holders the storage is released."""
         if storage is None:
@@ -44,7 +64,7 @@ class Storages:
         self._holders[storage] -= 1
         if self._holders[storage] == 0:
             slot, category = self._slots[storage], self._categories[storage]
-            self.events.append(Event(self.phase, self.node, slot, -1, storage, category, why))
+            self._events.append(Event(self.phase, self.node, slot, -1, storage, category, why))
 
     def passing(self, slot: int, why: str) -> None:
         """Allocate a buffer and release it at once."""

@@ -9,7 +9,7 @@ import costmodel
 from costmodel.graph.graph import Graph, Node
 from costmodel.graph.network import Network
 from costmodel.graph.op import build
-from costmodel.step.events import FORWARD, Event
+from costmodel.step.events import FORWARD, SAVED, Event
 from costmodel.step.slots import Slots
 from costmodel.step.timeline import timeline_of
 
@@ -37,11 +37,30 @@ def check_balance(estimate):
     live = [int(memory.sizes[slot]) for storage, slot in seen.items() if storage not in gone]
     assert sum(live) == estimate.left_bytes
     assert sum(estimate.at_peak.values()) == estimate.step_peak_bytes
+    check_what_is_saved(estimate)
+
+
+def check_what_is_saved(estimate):
+    """Check that after the forward pass as much is allocated as "saved" as is saved, and nothing after the step."""
+    nodes, timeline, sizes = estimate.graph.nodes, estimate.timeline, estimate.slot_sizes
+    outside = sum(  # the images and the targets are there before the step
+        size
+        for one, size in zip(estimate.kept, estimate.kept_bytes)
+        if one.value == 0 or one.operand in nodes[one.node].op.stock.given
+    )
+    changes = [event.sign * int(sizes[event.slot]) * (event.category == SAVED) for event in timeline.events]
+    assert sum(changes[: timeline.after_forward]) == estimate.saved_bytes - outside
+    if estimate.graph.wants_gradient[-1]:
+        assert sum(changes) == 0
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
 @pytest.mark.parametrize("convention", ["torch", "lean"])
-@pytest.mark.parametrize("strategy", ["full", "norm+last", "bias", "blocks:3", "mobiletl:3", "last", "tinytl-lb"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["full", "norm+last", "bias", "blocks:3", "mobiletl:3", "last", "tinytl-lb", "blocks:5,checkpoint=blocks",
+     "bias,checkpoint=blocks"],
+)
 def test_every_storage_is_released_once_and_the_gradients_and_the_loss_stay(strategy, convention, optimizer):
     estimate = costmodel.estimate(
         "efficientnet_b0", strategy, batch=2, resolution=65, convention=convention, optimizer=optimizer, target="none"
