@@ -16,6 +16,10 @@ from .version import __version__
 COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "export", "list")
 
 
+#: What --format takes, in every command.
+FORMATS = ["table", "json", "csv", "markdown", "latex"]
+
+
 class BadRequest(click.ClickException):
     """A bad request: one message on stderr, exit code 2."""
 
@@ -147,6 +151,11 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "allow_unknown": click.option("--allow-unknown", is_flag=True, help="Price unknown ops as nothing: a lower bound."),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "format": click.option(
-        "--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table", show_default=True
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="csv: every number, bytes as integers; its names: docs/output.md. latex: for booktabs.",
     ),
 }

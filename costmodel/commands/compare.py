@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..cli import check_budget, echo_json, estimate_options, options, request
+from ._output import show
 
 
 @click.command("compare")
@@ -21,7 +22,6 @@ def command(network: str, strategies: tuple[str, ...], budget: int | None, form:
     from ..api import estimate
     from ..strategies import usual
     from ..views.compare import compare
-    from ..views.table import render
 
     asked = request(network, asked)
     estimates = [estimate(strategy=s, **asked) for s in strategies or usual(asked["network"].graph)]
@@ -30,6 +30,6 @@ def command(network: str, strategies: tuple[str, ...], budget: int | None, form:
         fits = [{} if budget is None else {"fits": one} for one in fit]
         echo_json([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)])
     else:
-        click.echo(render([compare(estimates, budget)], [], form))
+        show([compare(estimates, budget)], [], form)
     if not any(fit):
         raise click.exceptions.Exit(1)

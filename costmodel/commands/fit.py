@@ -8,6 +8,7 @@ import click
 
 from ..cli import echo_json, estimate_options, options, request
 from ..studies.fit import AXES
+from ._output import show, show_what_fits
 
 
 @click.command("fit")
@@ -23,10 +24,10 @@ def command(network: str, budget: str, axis: str | None, form: str, **asked: Any
     from ..api import estimate
     from ..sizes.units import parse_size
     from ..studies.fit import check_budget, largest
-    from ..views.fit import fit_lines
+    from ..views.fit import fit_lines, fit_table
 
     size = parse_size(budget)
-    asked = request(network, asked)
+    given, asked = asked, request(network, asked)
     if axis is None:
         value, found = None, estimate(**asked)
         check_budget(found, size)
@@ -38,7 +39,10 @@ def command(network: str, budget: str, axis: str | None, form: str, **asked: Any
         if axis is not None:
             answer["max"] = {axis: value}
         echo_json(answer)
-    else:
+    elif form == "table":
         click.echo("\n".join(fit_lines(found, size, axis, value)))
+    else:
+        show(*fit_table(found, size, axis, value), form)
     if not fits:
+        show_what_fits(network, size, given, form)
         raise click.exceptions.Exit(1)

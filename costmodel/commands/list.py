@@ -7,6 +7,7 @@ import sys
 import click
 
 from ..cli import echo_json, options
+from ._output import show
 
 
 @click.command("list")
@@ -22,7 +23,7 @@ def command(what: str, source: str | None, like: str, families: bool, form: str)
     """
     from ..errors import CostmodelError
     from ..views.listing import LISTINGS, OfSource, family_table, source_table
-    from ..views.table import render
+    from ..views.table import records
 
     if source is None:
         table = LISTINGS[what]()
@@ -32,7 +33,6 @@ def command(what: str, source: str | None, like: str, families: bool, form: str)
     else:
         raise CostmodelError("--source belongs to `list networks`")
     if form == "json":
-        names = [column.name for column in table.columns]
-        echo_json([dict(zip(names, row)) for row in table.rows])
+        echo_json(records(table))
         return
-    click.echo(render([table], [], form))
+    show([table], [], form)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..cli import axis_options, echo_json, options
+from ._output import show
 
 
 @click.command("pareto")
@@ -38,8 +39,8 @@ def command(
 
     from ..studies.grid.resumable import check_free
     from ..studies.pareto import choose, join_accuracy, with_step_flops
-    from ..views.pareto import csv_text, document, frontier_table
-    from ..views.table import render
+    from ..views.pareto import all_rows, document, frontier_table
+    from ..views.table import csv_text
 
     files = [] if figure is None else [Path(figure).with_suffix(end) for end in (Path(figure).suffix, ".csv", ".json")]
     for file in files:
@@ -56,14 +57,14 @@ def command(
 
         check_figure(figure)
         save(pareto_figure(columns, on, objectives, title), figure)  # first: it says if the folder cannot be written
-        files[1].write_text(csv_text(columns, on), encoding="utf-8")
+        files[1].write_text(csv_text([all_rows(columns, on)]) + "\n", encoding="utf-8")
         files[2].write_text(json.dumps(document(title, columns, on, objectives), indent=2), encoding="utf-8")
     if form == "json":
         echo_json(document(title, columns, on, objectives))
     elif form == "csv":
-        click.echo(csv_text(columns, on), nl=False)
+        show([all_rows(columns, on)], [], form)
     else:
-        click.echo(render(*frontier_table(title, columns, on, objectives), form))
+        show(*frontier_table(title, columns, on, objectives), form)
 
 
 def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bool) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..cli import echo_json, options, request
+from ._output import show
 
 
 @click.command("plan")
@@ -51,7 +52,6 @@ def command(
     from ..studies.grid.resumable import check_free
     from ..studies.plan.plan import plan
     from ..views.plan import report
-    from ..views.table import render
 
     if output is not None:
         if not output.endswith((".yaml", ".yml")):
@@ -86,5 +86,4 @@ def command(
     if form == "json":
         echo_json(found.to_dict())
         return
-    tables, notes = report(found, output)
-    click.echo(render(tables, notes, form))
+    show(*report(found, output), form)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ..cli import check_budget, echo_json, estimate_options, options, request
+from ..cli import FORMATS, check_budget, echo_json, estimate_options, options, request
+from ._output import show, show_what_fits
 
 
 @click.command("report")
@@ -17,10 +18,10 @@ from ..cli import check_budget, echo_json, estimate_options, options, request
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "csv", "markdown", "trace"]),
+    type=click.Choice([*FORMATS, "trace"]),
     default="table",
     show_default=True,
-    help="trace: the timeline for Perfetto and chrome://tracing.",
+    help="csv: its names are in docs/output.md; latex: for booktabs; trace: for Perfetto and chrome://tracing.",
 )
 def command(network: str, budget: int | None, layers: bool, figure: str | None, form: str, **asked: Any) -> None:
     """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
@@ -32,11 +33,10 @@ def command(network: str, budget: int | None, layers: bool, figure: str | None, 
     from ..api import estimate
     from ..errors import CostmodelError
     from ..views.report import beside, report
-    from ..views.table import render
 
-    asked = request(network, asked)
+    given, asked = asked, request(network, asked)
     names = [asked["convention"]]
-    if form in ("table", "markdown"):
+    if form not in ("json", "trace"):
         names += beside(asked["convention"])
     first, *others = [estimate(**{**asked, "convention": name}) for name in names]
     fits = check_budget([first], budget)
@@ -60,10 +60,9 @@ def command(network: str, budget: int | None, layers: bool, figure: str | None, 
         echo_json(trace_events(first))
     else:
         tables, notes = report([first, *others], layers, budget)
-        if form != "csv":
-            notes += memory_format([first, *others], estimate, asked)
-        click.echo(render(tables[-1:] if form == "csv" else tables, notes, form))
-    if not fits:
+        show(tables, [*notes, *memory_format([first, *others], estimate, asked)], form)
+    if budget is not None and not fits:
+        show_what_fits(network, budget, given, form)
         raise click.exceptions.Exit(1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..cli import axis_options, echo_json, options
+from ._output import show
 
 
 @click.command("sweep")
@@ -33,28 +34,27 @@ def command(network: str, output: str | None, shard: str, force: bool, form: str
     part = shard_of(shard)
     given: dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
     if output is None:
-        show(SweepPlan(network, given), part, form)
+        print_grid(SweepPlan(network, given), part, form)
         return
 
     from ..studies.grid.resumable import check_output, write
 
     check_output(output, force)
     plan = SweepPlan(network, given)
-    cells = sum(chunk.cells for chunk in plan.chunks(part))
+    cells = cells_of(plan.chunks(part))
     with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
         for written in write(plan, output, part, force):
             progress.update(written)
 
 
-def show(plan: Any, part: tuple[int, int], form: str) -> None:
-    """Print a part of a grid: CSV chunk by chunk, other formats at once.
+def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
+    """Print a part of a grid: CSV chunk by chunk, other formats at once, as a table only its first rows.
 
-    Raises CostmodelError if these would have more than MOST_ROWS rows.
+    Raises CostmodelError if other formats would have more than MOST_ROWS rows.
     """
     from ..errors import CostmodelError
     from ..studies.grid.sweep import write_rows
-    from ..views.sweep import MOST_ROWS, table
-    from ..views.table import render
+    from ..views.sweep import MOST_ROWS, SHOWN, table
 
     chunks = plan.chunks(part)
     if form == "csv":
@@ -62,8 +62,10 @@ def show(plan: Any, part: tuple[int, int], form: str) -> None:
         for chunk in chunks:
             write_rows(sys.stdout, plan.columns(chunk), header=False)
         return
-    cells = sum(chunk.cells for chunk in chunks)
-    if cells > MOST_ROWS:
+    cells = cells_of(chunks)
+    if form == "table":
+        chunks = chunks[: next(n for n in range(len(chunks) + 1) if cells_of(chunks[:n]) >= min(cells, SHOWN))]
+    elif cells > MOST_ROWS:
         allowed = f"{MOST_ROWS:,}, --format csv, or -o FILE"
         raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {allowed}")
     parts = [plan.columns(chunk) for chunk in chunks]
@@ -71,4 +73,9 @@ def show(plan: Any, part: tuple[int, int], form: str) -> None:
     if form == "json":
         echo_json({**plan.fixed, "columns": columns})
     else:
-        click.echo(render([table(columns, plan.fixed)], [], form))
+        show([table(columns, plan.fixed, cells)], [], form)
+
+
+def cells_of(chunks: Any) -> int:
+    """The number of cells in some chunks."""
+    return sum(chunk.cells for chunk in chunks)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..cli import echo_json, network_options, options
+from ._output import show
 
 
 @click.command("validate")
@@ -38,7 +39,6 @@ def command(
         published(networks, form)
         return
 
-    from ..views.table import render
     from ..views.validate import summary_of, validation
 
     validate = needs_torch()
@@ -52,7 +52,7 @@ def command(
     if form == "json":
         echo_json([entry(*result) for result in results])
     else:
-        click.echo(render([summary_of(results) if summary else validation(results)], [], form))
+        show([summary_of(results) if summary else validation(results)], [], form)
     if not all(check.holds for *_, checks in results for check in checks):
         raise click.exceptions.Exit(1)
 
@@ -129,7 +129,6 @@ def published(networks: tuple[str, ...], form: str) -> None:
     from ..errors import unknown
     from ..studies.papers import claims, compute
     from ..views.papers import entry, papers
-    from ..views.table import render
 
     known = {claim.network for claim in claims()}
     for name in networks:
@@ -140,6 +139,6 @@ def published(networks: tuple[str, ...], form: str) -> None:
         echo_json([entry(result) for result in results])
     else:
         table, notes = papers(results)
-        click.echo(render([table], notes, form))
+        show([table], notes, form)
     if not all(result.holds for result in results):
         raise click.exceptions.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import floor, log10
 
 from ..errors import CostmodelError
 from .size import LARGEST
@@ -36,14 +37,24 @@ def unit_of(largest: int) -> str:
 
 
 def in_unit(size: int, unit: str) -> str:
-    """A size in a unit, without its name: '70.84'."""
-    return f"{size:,}" if unit == "B" else f"{size / BYTES[unit]:,.2f}"
+    """A size in a unit, without its name: '70.84'. Small ones have three significant digits: '0.0154'."""
+    if unit == "B" or not size:
+        return f"{size:,}"
+    value = size / BYTES[unit]
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.{2 - floor(log10(abs(value)))}f}"
 
 
 def show_size(size: int) -> str:
     """A size with its unit: '70.84 MB'."""
     unit = unit_of(abs(size))
     return f"{in_unit(size, unit)} {unit}"
+
+
+def written(size: int) -> str:
+    """A size as people would write it, exactly: '64MB', '256MiB', '1000001B'."""
+    whole = [(name, factor) for name, factor in BYTES.items() if size % factor == 0]
+    name, factor = max(whole, key=lambda item: item[1])
+    return f"{size // factor}{name}"
 
 
 def show_count(count: float) -> str:

@@ -78,6 +78,13 @@ class Target:
         """The memory format of images in words."""
         return "channels_last" if self.channels_last else "contiguous"
 
+    @property
+    def text(self) -> str:
+        """The device with all its options as people write them, which names the same target on any machine."""
+        values = ((name, getattr(self, name)) for name in self.options)
+        given = (name if value is True else f"{name}={value}" for name, value in values if value is not False)
+        return ",".join([self.device, *given])
+
     def to_dict(self) -> dict[str, Any]:
         """What the estimate assumes, for JSON."""
         raise NotImplementedError

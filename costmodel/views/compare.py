@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, unit_of
 from ..step.estimate import Estimate
-from .table import Column, Table
+from .records import step_record, table_of, within
+from .table import Column, Table, words, yes_or_no
 
 
 def compare(estimates: Sequence[Estimate], budget: int | None) -> Table:
@@ -19,26 +20,14 @@ def compare(estimates: Sequence[Estimate], budget: int | None) -> Table:
     def size(value: int) -> str:
         return in_unit(value, unit)
 
-    columns = [
-        Column("strategy", right=False),
-        Column("trained parameters", lambda n: f"{n:,}"),
-        Column(f"saved, {unit}", size),
-        Column(f"peak, {unit}", size),
-        Column("forward FLOPs", show_count),
-        Column("backward FLOPs", show_count),
-        *([Column("fits", right=False)] if budget is not None else []),
-    ]
-    rows = [
-        [
-            e.strategy,
-            e.trainable_parameters,
-            e.saved_bytes,
-            memory["peak"],
-            e.flops["forward"],
-            e.flops["backward"],
-            *(["yes" if memory["peak"] <= budget else "no"] if budget is not None else []),
-        ]
-        for e, memory in zip(estimates, memories)
+    seen = [
+        words("strategy", "strategy"),
+        Column("trainable_parameters", "trained parameters", lambda n: f"{n:,}"),
+        Column("saved_bytes", f"saved, {unit}", size),
+        Column("peak_bytes", f"peak, {unit}", size),
+        Column("forward_flops", "forward FLOPs", show_count),
+        Column("backward_flops", "backward FLOPs", show_count),
+        *([yes_or_no("fits", "fits")] if budget is not None else []),
     ]
     title = f"{first.network}, batch {first.batch} of {show(first.input_shape)}, counted by {first.convention}"
-    return Table(title, columns, rows)
+    return table_of([{**step_record(e), **within(e, budget)} for e in estimates], seen, title)

@@ -1,10 +1,12 @@
-"""Whether a step fits, in words."""
+"""Whether a step fits, in words and as a table."""
 
 from __future__ import annotations
 
 from ..sizes.size import show
 from ..sizes.units import show_size
 from ..step.estimate import Estimate
+from .records import step_record, table_of, within
+from .table import Column, Lines, words, yes_or_no
 
 
 def fit_lines(found: Estimate, budget: int, axis: str | None, value: int | None) -> list[str]:
@@ -19,3 +21,20 @@ def fit_lines(found: Estimate, budget: int, axis: str | None, value: int | None)
         most = "" if axis is None else f"{axis} {value} is the most that fits. "
         answer = f"yes: {most}The peak of {show_size(peak)} leaves {show_size(budget - peak)} of {there}."
     return [answer, what]
+
+
+def fit_table(found: Estimate, budget: int, axis: str | None, value: int | None) -> Lines:
+    """The answer as a table of one row, below it the answer in words. axis, value: as in `fit_lines`."""
+    sought = {} if axis is None else {"maximised": axis, "largest": value}
+    seen = [
+        words("network", "network"),
+        words("strategy", "strategy"),
+        Column("batch", "batch"),
+        Column("resolution", "resolution"),
+        Column("peak_bytes", "peak", show_size),
+        Column("budget_bytes", "budget", show_size),
+        Column("headroom_bytes", "left", show_size),
+        yes_or_no("fits", "fits"),
+    ]
+    row = {**step_record(found), **within(found, budget), **sought}
+    return [table_of([row], seen)], [fit_lines(found, budget, axis, value)[0]]

@@ -13,8 +13,8 @@ from ..step.estimate import Estimate
 from ..studies.grid.sweep import Sweep
 from ..studies.plan.plan import Plan
 from .plan import notes, parts_table
-from .report import NAMES, request_title
-from .table import Column, Table
+from .report import TOTALS, at_the_peak, request_title
+from .table import Column, Table, words
 
 SHOWN = 10  # most rows of a sweep
 
@@ -27,9 +27,10 @@ def html_of(result: Any) -> str:
 
 def html(table: Table) -> str:
     """A table as HTML; None is blank. Cells have no style if they are right-aligned, the notebooks' default."""
-    head = "".join(_cell("th", column.name, column) for column in table.columns)
+    seen = [(i, column) for i, column in enumerate(table.columns) if column.head is not None]
+    head = "".join(_cell("th", str(column.head), column) for _, column in seen)
     rows = [
-        "".join(_cell("td", "" if cell is None else c.show(cell), c) for c, cell in zip(table.columns, row))
+        "".join(_cell("td", "" if row[i] is None else column.show(row[i]), column) for i, column in seen)
         for row in table.rows
     ]
     caption = escape(table.title).replace("\n", "<br>")
@@ -46,9 +47,12 @@ def estimate_html(estimate: Estimate) -> str:
     """An estimate: memory by category, the place of the peak, what trains, FLOPs."""
     memory, flops = estimate.memory_bytes, estimate.flops
     unit = unit_of(memory["peak"] or memory["saved"])
-    rows = [[f"{name}, {unit}", in_unit(memory[key], unit)] for key, name in NAMES.items() if memory[key] is not None]
+    parts = {**at_the_peak(estimate), "peak": memory["peak"]}
+    rows = [[f"{name}, {unit}", in_unit(size, unit)] for name, size in parts.items() if size]
     if estimate.memory is not None:
         rows.append(["the peak is reached", "{phase}, {node}".format(**estimate.peak_at)])
+    totals = {f"in the whole step, {name}, {unit}": memory[key] for key, name in TOTALS.items()}
+    rows += [[name, in_unit(size, unit)] for name, size in totals.items() if size is not None]
     rows += [
         ["parameters that train", f"{estimate.trainable_parameters:,} of {estimate.parameters:,}"],
         ["where they are", trained_parts(estimate) or "nowhere"],
@@ -57,7 +61,7 @@ def estimate_html(estimate: Estimate) -> str:
             for key, name in (("forward", "forward"), ("backward", "backward"), ("total", "step"))
         ),
     ]
-    return html(Table(request_title(estimate), [Column("", right=False), Column(estimate.convention)], rows))
+    return html(Table(request_title(estimate), [words(None, ""), Column(None, estimate.convention)], rows))
 
 
 def trained_parts(estimate: Estimate) -> str:
@@ -90,7 +94,7 @@ def sweep_html(sweep: Sweep) -> str:
     if len(sweep) > SHOWN:
         rows.insert(half, ["..." for _ in sweep.columns])
     fixed = ", ".join(f"{name} {value}" for name, value in sweep.fixed.items() if value is not None)
-    return html(Table(f"{len(sweep):,} cells; {fixed}", [Column(name) for name in sweep.columns], rows))
+    return html(Table(f"{len(sweep):,} cells; {fixed}", [Column(name, name) for name in sweep.columns], rows))
 
 
 def _plain(value: Any) -> str:

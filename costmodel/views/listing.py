@@ -11,7 +11,7 @@ from ..files.shipped import shipped_names
 from ..frontends import family_of, load, outline
 from ..step.optimizer import OPTIMIZERS
 from ..strategies import STRATEGIES
-from .table import Column, Table, words
+from .table import Column, Table, hidden, words, yes_or_no
 
 
 def networks() -> Table:
@@ -21,8 +21,8 @@ def networks() -> Table:
         network = load(name)
         parameters = sum(_elements(shape) for shape, _ in network.graph.parameters.values())
         rows.append([name, network.resolution, len(network.graph.blocks), parameters, network.reference or ""])
-    columns = [words("network"), Column("resolution"), Column("blocks"),
-               Column("parameters", lambda n: f"{n:,}"), words("follows")]  # fmt: skip
+    columns = [words("network", "network"), Column("resolution", "resolution"), Column("blocks", "blocks"),
+               Column("parameters", "parameters", lambda n: f"{n:,}"), words("reference", "follows")]  # fmt: skip
     return Table("", columns, rows)
 
 
@@ -56,8 +56,8 @@ def row_of(name: str) -> list:
 
 def source_table(rows: list[list]) -> Table:
     """Table of a library's networks."""
-    columns = [words("network"), Column("resolution"), Column("blocks"),
-               Column("parameters", lambda n: "" if n is None else f"{n:,}"), words("traced")]  # fmt: skip
+    columns = [words("network", "network"), Column("resolution", "resolution"), Column("blocks", "blocks"),
+               Column("parameters", "parameters", lambda n: f"{n:,}"), words("traced", "traced")]  # fmt: skip
     traced = sum(row[-1] == "yes" for row in rows)
     return Table(f"{traced} of {len(rows)} can be traced", columns, rows)
 
@@ -71,27 +71,35 @@ def family_table(rows: list[list]) -> Table:
     for family, own in sorted(families.items()):
         reasons = [row[-1][4:] for row in own if row[-1] != "yes"]
         cells.append([family, len(own), len(own) - len(reasons), reasons[0] if reasons else None])
-    columns = [words("family"), Column("networks"), Column("traced"), words("why not all")]
+    columns = [words("family", "family"), Column("networks", "networks"), Column("traced_networks", "traced"),
+               words("reason", "why not all")]  # fmt: skip
     return Table(source_table(rows).title, columns, cells)
 
 
 def strategy_table() -> Table:
     """Table of the strategies; K is a number of blocks."""
-    rows = [[s.name + (":K" if s.takes_blocks else ""), s.summary] for s in STRATEGIES.values()]
-    return Table("", [words("strategy"), words("what trains")], rows)
+    rows = [[s.name, s.name + (":K" if s.takes_blocks else ""), s.takes_blocks, s.summary] for s in STRATEGIES.values()]
+    columns = [
+        words("strategy", None),
+        words(None, "strategy"),
+        hidden("takes_blocks"),
+        words("summary", "what trains"),
+    ]
+    return Table("", columns, rows)
 
 
 def convention_table() -> Table:
     """Table of the conventions."""
-    rows = [[c.name, c.summary, "yes" if c.measurable else "no"] for c in CONVENTIONS.values()]
-    columns = [words("convention"), words("what it counts"), words("can be measured")]
+    rows = [[c.name, c.summary, c.measurable] for c in CONVENTIONS.values()]
+    columns = [words("convention", "convention"), words("summary", "what it counts"),
+               yes_or_no("measurable", "can be measured")]  # fmt: skip
     return Table("", columns, rows)
 
 
 def optimizer_table() -> Table:
     """Table of the optimizers."""
     rows = [[o.name, o.summary] for o in OPTIMIZERS.values()]
-    return Table("", [words("optimizer"), words("what it keeps")], rows)
+    return Table("", [words("optimizer", "optimizer"), words("summary", "what it keeps")], rows)
 
 
 def _elements(shape: tuple) -> int:

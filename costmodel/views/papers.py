@@ -12,9 +12,10 @@ from .table import Column, Table, words
 def papers(results: Sequence[Result]) -> tuple[Table, list[str]]:
     """A table with a row per claim, and notes with the reasons for tolerances and pending claims."""
     columns = [
-        words("paper"), words("table"), words("claim"), words("strategy"),
-        words("convention"), Column("published", _number), Column("computed", _number), words("unit"),
-        Column("difference", _difference), Column("tolerance", _number), words("verdict"),
+        words("paper", "paper"), words("source_table", "table"), words("claim", "claim"), words("strategy", "strategy"),
+        words("convention", "convention"), Column("published", "published", _number),
+        Column("computed", "computed", _number), words("unit", "unit"), Column("difference", "difference", _difference),
+        Column("tolerance", "tolerance", _number), words("verdict", "verdict"),
     ]  # fmt: skip
     return Table("", columns, [_row(result) for result in results]), _notes(results)
 

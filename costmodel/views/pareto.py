@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from ..studies.grid.columns import UNITS
 from ..studies.pareto import Objective
 from .sweep import column
-from .table import Column, Table
+from .table import Table, hidden, records
 
 SHOWN = 200  # most rows of the table
 
@@ -28,30 +26,23 @@ def frontier_table(
     names = [*axes_of(columns), *(o.column for o in objectives)]
     first, less = objectives[0].column, objectives[0].less
     rows = sorted((i for i, one in enumerate(on) if one), key=lambda i: columns[first][i], reverse=not less)
-    shown = [[columns[name][i] for name in names] for i in rows[:SHOWN]]
+    shown = [[columns[name][i] for name in names] for i in rows]
     notes = [f"{len(rows)} of {len(on)} are on the frontier: {', '.join(map(str, objectives))}."]
-    if len(rows) > SHOWN:
-        notes.append(f"The first {SHOWN} are shown; --format csv has all.")
-    heads = [column(name, columns[name]) if name in columns else Column(name) for name in names]
-    return [Table(title, heads, shown)], notes
+    heads = [column(name, columns[name]) for name in names]
+    return [Table(title, heads, shown, most=SHOWN, rest="--format csv has all")], notes
 
 
-def csv_text(columns: dict[str, list[Any]], on: Sequence[bool]) -> str:
-    """All rows as CSV, with a column `frontier`: 1 for rows on the frontier, else 0."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*columns, "frontier"])
-    writer.writerows(zip(*columns.values(), map(int, on)))
-    return buffer.getvalue()
+def all_rows(columns: dict[str, list[Any]], on: Sequence[bool]) -> Table:
+    """All rows for programs, with a column `frontier`: whether a row is on the frontier."""
+    return Table("", [*map(hidden, columns), hidden("frontier")], list(zip(*columns.values(), map(bool, on))))
 
 
 def document(
     title: str, columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective]
 ) -> dict[str, Any]:
     """All rows for JSON: one object for each row."""
-    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     return {
         "of": title,
         "objectives": [{"column": o.column, "better": "less" if o.less else "more"} for o in objectives],
-        "points": [{**row, "frontier": bool(one)} for row, one in zip(rows, on)],
+        "points": records(all_rows(columns, on)),
     }

@@ -8,7 +8,8 @@ from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
 from ..strategies import CHOICES, FULL, part_names
 from ..studies.plan.plan import Plan
-from .table import Column, Lines, Table, bar
+from .records import part_record, step_record, table_of, within
+from .table import DRAWN, Column, Lines, Table, bar, words
 
 #: What was maximised, in words; anything else is a "value".
 WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}
@@ -16,7 +17,8 @@ WORTH = {"parameters": "trained parameters", "blocks": "blocks in which somethin
 
 def report(plan: Plan, path: str | None) -> Lines:
     """Tables and notes for a plan. path: of the strategy file that was written, if any."""
-    return [parts_table(plan)], notes(plan, path)
+    step = {**step_record(plan.estimate), **within(plan.estimate, plan.budget_bytes)}
+    return [table_of([step], name="step"), parts_table(plan)], notes(plan, path)
 
 
 def chosen_parts(plan: Plan) -> list[tuple[dict[str, Any], str, bool]]:
@@ -34,34 +36,22 @@ def parts_table(plan: Plan) -> Table:
     estimate = plan.estimate
     most = max(row["saved"] for row in estimate.blocks)
     unit = unit_of(most)
-    rows = []
-    for row, choice, again in chosen_parts(plan):
-        rows.append(
-            [
-                row["name"],
-                choice,
-                "yes" if again else "",
-                row["trainable_parameters"],
-                row["saved"],
-                bar(row["saved"], most),
-                row["forward_flops"] + row["backward_flops"],
-            ]
-        )
+    records = [
+        {**part_record(row), "trains": choice, "runs_again": again, DRAWN: bar(row["saved"], most)}
+        for row, choice, again in chosen_parts(plan)
+    ]
     micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
     title = f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}, {plan.strategy}"
-    return Table(
-        title,
-        [
-            Column("part", right=False),
-            Column("trains", right=False),
-            Column("runs again", right=False),
-            Column("trained", lambda n: f"{n:,}" if n else "-"),
-            Column(f"saved, {unit}", lambda size: in_unit(size, unit)),
-            Column("", right=False),
-            Column("FLOPs", show_count),
-        ],
-        rows,
-    )
+    seen = [
+        words("part", "part"),
+        words("trains", "trains"),
+        Column("runs_again", "runs again", lambda again: "yes" if again else "", right=False),
+        Column("trainable_parameters", "trained", lambda n: f"{n:,}" if n else "-"),
+        Column("saved_bytes", f"saved, {unit}", lambda size: in_unit(size, unit)),
+        words(None, DRAWN),
+        Column("step_flops", "FLOPs", show_count),
+    ]
+    return table_of(records, seen, title, "parts")
 
 
 def notes(plan: Plan, path: str | None) -> list[str]:

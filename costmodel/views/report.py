@@ -8,18 +8,24 @@ from typing import Any
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
 from ..step.estimate import Estimate, Row
-from .table import Column, Lines, Table, bar
+from ..step.events import CATEGORIES
+from .records import part_record, step_record, table_of, within
+from .table import DRAWN, Column, Lines, Table, bar, words
 
 SIDE_BY_SIDE = ("torch", "lean", "ideal")
-NAMES = {
+#: What is resident before a step, by the categories of its memory.
+RESIDENT = {
     "parameters": "parameters",
     "buffers": "buffers (running statistics)",
-    "gradients": "gradients",
     "optimizer": "optimizer state",
-    "input": "input images",
-    "saved": "saved activations",
+    "input": "images and targets",
+    "earlier": "gradients of earlier micro-steps",
+}
+#: Totals of a step, whether or not they are there at its peak.
+TOTALS = {
+    "saved": "saved for the backward pass",
+    "gradients": "gradients of parameters",
     "step_peak": "highest level within the step",
-    "peak": "peak",
 }
 
 
@@ -35,8 +41,9 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> L
     budget: in bytes.
     """
     first = estimates[0]
+    steps = table_of([{**step_record(e), **within(e, budget)} for e in estimates], name="steps")
     return (
-        [memory_table(estimates), work_table(first), parts_table(first, layers)],
+        [steps, memory_table(estimates), totals_table(estimates), work_table(first), parts_table(first, layers)],
         [
             *peak_note(first),
             *why(estimates),
@@ -47,13 +54,41 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> L
 
 
 def memory_table(estimates: Sequence[Estimate]) -> Table:
-    """Table of memory by category, with a column per convention."""
+    """Table of what is there at the peak, which adds up to it, with a column per convention."""
     first = estimates[0]
+    unit = unit_of(max(e.memory_bytes["peak"] or e.memory_bytes["saved"] for e in estimates))
+    columns = [words(None, f"at the peak, {unit}"), *[Column(None, e.convention, _sizes(unit)) for e in estimates]]
+    parts = [at_the_peak(e) for e in estimates]
+    rows = [[name, *[part.get(name) for part in parts]] for name in [*RESIDENT.values(), *CATEGORIES.values()]]
+    some = [row for row in rows if any(row[1:])]
+    return Table(request_title(first), columns, [*some, ["peak", *[e.memory_bytes["peak"] for e in estimates]]])
+
+
+def at_the_peak(estimate: Estimate) -> dict[str, int]:
+    """Bytes at the peak, in words: what is resident, then what the step holds. They add up to the peak.
+
+    Empty if the convention has no timeline.
+    """
+    if estimate.memory is None:
+        return {}
+    resident = estimate.resident
+    before = {
+        "parameters": resident.parameters,
+        "buffers": resident.buffers,
+        "optimizer": resident.optimizer,
+        "earlier": resident.gradients * resident.accumulates,
+    }
+    before["input"] = estimate.resident_bytes - sum(before.values())
+    step = {CATEGORIES[category]: size for category, size in estimate.at_peak.items()}
+    return {**{RESIDENT[key]: size for key, size in before.items()}, **step}
+
+
+def totals_table(estimates: Sequence[Estimate]) -> Table:
+    """Table of a step's totals, with a column per convention."""
     memories = [estimate.memory_bytes for estimate in estimates]
     unit = unit_of(max(memory["peak"] or memory["saved"] for memory in memories))
-    columns = [Column(f"memory, {unit}", right=False), *[Column(e.convention, _sizes(unit)) for e in estimates]]
-    rows = [[name, *[memory[key] for memory in memories]] for key, name in NAMES.items()]
-    return Table(request_title(first), columns, rows)
+    columns = [words(None, f"in a whole step, {unit}"), *[Column(None, e.convention, _sizes(unit)) for e in estimates]]
+    return Table("", columns, [[name, *[memory[key] for memory in memories]] for key, name in TOTALS.items()])
 
 
 def request_title(estimate: Estimate) -> str:
@@ -76,8 +111,8 @@ def work_table(estimate: Estimate) -> Table:
         ["elementwise", flops["elementwise_forward"], flops["elementwise_backward"],
          flops["elementwise_forward"] + flops["elementwise_backward"]],
     ]  # fmt: skip
-    heads = [Column(name, show_count) for name in ("forward", "backward", "step")]
-    return Table("", [Column("FLOPs of a step", right=False), *heads], rows)
+    heads = [Column(None, name, show_count) for name in ("forward", "backward", "step")]
+    return Table("", [words(None, "FLOPs, 2 per multiply-add"), *heads], rows)
 
 
 def parts_table(estimate: Estimate, layers: bool) -> Table:
@@ -85,32 +120,19 @@ def parts_table(estimate: Estimate, layers: bool) -> Table:
     parts = estimate.layers if layers else estimate.blocks
     most = max(part["saved"] for part in parts)
     unit = unit_of(most)
-    columns = [
-        Column("layer" if layers else "block", right=False),
-        *([Column("op", right=False)] if layers else []),
-        Column("output", right=True),
-        Column("parameters", lambda n: f"{n:,}"),
-        Column("trained", lambda n: f"{n:,}" if n else "-"),
-        Column(f"saved, {unit}", _sizes(unit)),
-        Column("", right=False),
-        Column("forward", show_count),
-        Column("backward", lambda n: show_count(n) if n else "-"),
+    seen = [
+        words("part", "layer" if layers else "block"),
+        *([words("op", "op")] if layers else []),
+        Column("output_shape", "output", lambda shape: show(shape) or "1"),
+        Column("parameters", "parameters", lambda n: f"{n:,}"),
+        Column("trainable_parameters", "trained", lambda n: f"{n:,}" if n else "-"),
+        Column("saved_bytes", f"saved, {unit}", _sizes(unit)),
+        words(None, DRAWN),
+        Column("forward_flops", "forward", show_count),
+        Column("backward_flops", "backward", lambda n: show_count(n) if n else "-"),
     ]
-    rows = [
-        [
-            part["name"],
-            *([part["op"]] if layers else []),
-            show(part["output_shape"]) or "1",
-            part["parameters"],
-            part["trainable_parameters"],
-            part["saved"],
-            bar(part["saved"], most),
-            part["forward_flops"],
-            part["backward_flops"],
-        ]
-        for part in parts
-    ]
-    return Table("", columns, rows)
+    records = [{**part_record(part), DRAWN: bar(part["saved"], most)} for part in parts]
+    return table_of(records, seen, name="layers" if layers else "blocks")
 
 
 def why(estimates: Sequence[Estimate]) -> list[str]:
@@ -156,18 +178,14 @@ def reason(row: Row) -> str:
 
 
 def peak_note(estimate: Estimate) -> list[str]:
-    """A note: where the peak is, and what is alive there."""
+    """A note: where the peak is."""
     if estimate.memory is None:
         peak = estimate.memory_bytes["peak"]
         if peak is None:
             return [f"{estimate.convention} counts what is saved; it has no peak."]
         return [f"The peak of {show_size(peak)} is {estimate.convention}'s own arithmetic, not of a run."]
-    live = sorted(estimate.at_peak.items(), key=lambda item: -item[1])
-    parts = [f"{show_size(size)} {category}" for category, size in live if size >= 1000]
-    resident = show_size(estimate.peak_bytes - estimate.step_peak_bytes)
     where = f"in the {estimate.peak_at['phase']} pass at {estimate.peak_at['node']}"
-    peak = show_size(estimate.peak_bytes)
-    return [f"The peak of {peak} is reached {where}: {', '.join([f'{resident} resident', *parts])}."]
+    return [f"The peak of {show_size(estimate.peak_bytes)} ({estimate.convention}) is reached {where}."]
 
 
 def budget_notes(estimates: Sequence[Estimate], budget: int) -> list[str]:

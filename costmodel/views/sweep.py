@@ -9,6 +9,7 @@ from ..studies.grid.columns import BYTES, FLOPS, PARAMETERS, UNITS
 from .table import Column, Table
 
 MOST_ROWS = 10_000
+SHOWN = 40  # most rows of the table that people read
 
 
 def column(name: str, values: list[Any]) -> Column:
@@ -16,17 +17,26 @@ def column(name: str, values: list[Any]) -> Column:
     counted = UNITS.get(name)
     if counted == BYTES:
         unit = unit_of(max((value for value in values if isinstance(value, int)), default=0))
-        return Column(f"{name.removesuffix('_bytes')}, {unit}", lambda size: in_unit(size, unit))
+        head = name.removesuffix("_bytes").replace("_", " ")
+        return Column(name, f"{head}, {unit}", lambda size: in_unit(size, unit))
     if counted == FLOPS:
-        return Column(name, show_count)
+        return Column(name, in_words(name), show_count)
     if counted == PARAMETERS:
-        return Column(name, lambda count: f"{count:,}")
-    return Column(name, str, right=isinstance(next(iter(values), None), (int, float)))
+        return Column(name, in_words(name), lambda count: f"{count:,}")
+    return Column(name, in_words(name), str, right=isinstance(next(iter(values), None), (int, float)))
 
 
-def table(columns: dict[str, list[Any]], fixed: dict[str, Any]) -> Table:
-    """A table of these columns. fixed: values that hold for all rows, shown in the title."""
+def in_words(name: str) -> str:
+    """A column's name in words."""
+    return name.replace("_", " ").replace("flops", FLOPS)
+
+
+def table(columns: dict[str, list[Any]], fixed: dict[str, Any], total: int | None = None) -> Table:
+    """A table of these columns. fixed: values that hold for all rows, shown in the title. total: number of rows, if
+    not all are given.
+    """
     title = ", ".join(
         f"{value}" if name == "network" else f"{name} {value}" for name, value in fixed.items() if value is not None
     )
-    return Table(title, [column(name, values) for name, values in columns.items()], list(zip(*columns.values())))
+    heads = [column(name, values) for name, values in columns.items()]
+    return Table(title, heads, list(zip(*columns.values())), most=SHOWN, rest="-o FILE writes all", total=total)

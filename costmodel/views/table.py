@@ -1,70 +1,178 @@
-"""Tables in every --format except JSON."""
+"""The one writer of tables: every --format except JSON.
+
+People read `head` and cells in words; programs read `key` and cells as plain numbers. Keys stand in `schema.py`.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+
+#: The formats of this module.
+FORMATS = ("table", "csv", "markdown", "latex")
+NARROWEST = 8  # characters to which a column of words is cut at most
 
 
 class Column(NamedTuple):
-    """A column. show: how people read a cell (None is blank); CSV has the cells unchanged. right: right-aligned."""
+    """A column. key: its name in CSV and JSON, None if only people see it; head: its name for people, None if only
+    programs see it. show: how people read a cell (None is blank). right: right-aligned.
+    """
 
-    name: str
+    key: str | None
+    head: str | None
     show: Callable[[Any], str] = str
     right: bool = True
 
 
-def words(name: str) -> Column:
+def words(key: str | None, head: str | None) -> Column:
     """A column of words, on the left."""
-    return Column(name, right=False)
+    return Column(key, head, right=False)
+
+
+def yes_or_no(key: str, head: str) -> Column:
+    """A column of yes and no."""
+    return Column(key, head, lambda value: "yes" if value else "no", right=False)
+
+
+def hidden(key: str) -> Column:
+    """A column that only programs see."""
+    return Column(key, None)
 
 
 class Table(NamedTuple):
-    """Rows of plain values under columns."""
+    """Rows of plain values under columns.
+
+    name: says in a CSV of several tables which one a row is from. most: rows that people see; rest: what tells them how
+    to see the others. total: number of rows, if there are more than `rows` has.
+    """
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
+    name: str = ""
+    most: int | None = None
+    rest: str = ""
+    total: int | None = None
 
 
+#: The head of a column that is drawn, and has no name.
+DRAWN = ""
 Lines = tuple[list[Table], list[str]]
 
 
-def render(tables: Sequence[Table], notes: Sequence[str], form: str) -> str:
-    """The tables one below the other, then the notes, as "table", "markdown" or "csv". CSV has only the tables."""
+def render(tables: Sequence[Table], notes: Sequence[str], form: str, width: int | None = None) -> str:
+    """The tables one below the other, then the notes, in one of FORMATS. CSV has only the tables, as one.
+
+    width: characters of a line, for "table".
+    """
     if form == "csv":
-        return "\n\n".join(_csv(table) for table in tables)
+        return csv_text(tables)
+    parts = [
+        part for table in tables if any(c.head is not None for c in table.columns) for part in _seen(table, form, width)
+    ]
+    if form == "latex":
+        parts += [_comment(note) for note in notes]
+    elif width is not None and form == "table":
+        parts += ["\n".join(_wrapped(line, width) for line in note.split("\n")) for note in notes]
+    else:
+        parts += notes
+    return "\n\n".join(parts)
+
+
+def _wrapped(line: str, width: int) -> str:
+    """A line of words in lines of at most this width. An indented line is a command, which stays whole."""
+    if line.startswith(" "):
+        return line
+    return textwrap.fill(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
+
+
+def records(table: Table) -> list[dict[str, Any]]:
+    """A table's rows as programs read them: values by key."""
+    keys = [column.key for column in table.columns]
+    return [{key: cell for key, cell in zip(keys, row) if key is not None} for row in table.rows]
+
+
+def csv_text(tables: Iterable[Table]) -> str:
+    """Tables as one CSV table without its last line end: of several, a row says in `table` which one it is from.
+
+    Numbers are plain, an empty cell is None, yes is 1 and no is 0, lists are joined by "x".
+    """
+    told = [table for table in tables if any(column.key is not None for column in table.columns)]
+    apart = {"table": None} if len(told) > 1 else {}
+    header = list(dict.fromkeys([*apart, *(c.key for table in told for c in table.columns if c.key is not None)]))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, header, lineterminator="\n")
+    writer.writeheader()
+    for table in told:
+        for row in records(table):
+            which = {"table": table.name} if apart else {}
+            writer.writerow({**which, **{key: _plain(cell) for key, cell in row.items()}})
+    return buffer.getvalue().rstrip("\n")
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, bool):
+        return int(cell)
+    return "x".join(map(str, cell)) if isinstance(cell, (list, tuple)) else cell
+
+
+def _seen(table: Table, form: str, width: int | None) -> list[str]:
+    """A table as people read it, below its title, with a line for the rows that are left out."""
     from tabulate import tabulate
 
-    parts = []
-    for table in tables:
-        if table.title:
-            parts.append(f"**{table.title}**" if form == "markdown" else table.title)
-        cells = [
-            ["" if cell is None else column.show(cell) for column, cell in zip(table.columns, row)]
-            for row in table.rows
-        ]
-        parts.append(
-            tabulate(
-                cells,
-                headers=[column.name for column in table.columns],
-                tablefmt="github" if form == "markdown" else "simple",
-                colalign=["right" if column.right else "left" for column in table.columns] if cells else None,
-                disable_numparse=True,
-                preserve_whitespace=True,
-            )
-        )
-    return "\n\n".join([*parts, *notes])
+    seen = [i for i, column in enumerate(table.columns) if column.head is not None]
+    columns = [table.columns[i] for i in seen]
+    most = len(table.rows) if table.most is None or form != "table" else table.most
+    cells = [
+        ["" if row[i] is None else column.show(row[i]) for i, column in zip(seen, columns)] for row in table.rows[:most]
+    ]
+    if width is not None and form == "table":
+        columns, cells = _narrowed(columns, cells, width)
+    drawn = tabulate(
+        cells,
+        headers=[str(column.head) for column in columns],
+        tablefmt={"table": "simple", "markdown": "github", "latex": "latex_booktabs"}[form],
+        colalign=["right" if column.right else "left" for column in columns] if cells else None,
+        disable_numparse=True,
+        preserve_whitespace=True,
+    )
+    left = (table.total or len(table.rows)) - len(cells)
+    titles = [{"table": table.title, "markdown": f"**{table.title}**", "latex": _comment(table.title)}[form]]
+    return [*(titles if table.title else []), drawn + (f"\n... {left:,} more; {table.rest}" if left else "")]
 
 
-def _csv(table: Table) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([column.name for column in table.columns])
-    writer.writerows(table.rows)
-    return buffer.getvalue().rstrip("\n")
+def _comment(text: str) -> str:
+    """Lines as a comment in LaTeX."""
+    return "\n".join(f"% {line}" for line in text.split("\n"))
+
+
+def _narrowed(columns: list[Column], cells: list[list[str]], width: int) -> tuple[list[Column], list[list[str]]]:
+    """Columns and cells that fit into a line: without what is only drawn, then with words cut; numbers stay whole."""
+
+    def widths() -> list[int]:
+        return [max([len(str(c.head)), *(len(row[i]) for row in cells)]) for i, c in enumerate(columns)]
+
+    def too_wide() -> int:
+        return sum(widths()) + 2 * (len(columns) - 1) - width
+
+    if too_wide() > 0:
+        kept = [i for i, column in enumerate(columns) if column.head or column.key is not None]
+        columns, cells = [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
+    while (over := too_wide()) > 0:
+        wide, at = max(((w, i) for i, w in enumerate(widths()) if not columns[i].right), default=(0, 0))
+        if wide <= NARROWEST:
+            break
+        room = max(wide - over, NARROWEST)
+        cells = [[*row[:at], _cut(row[at], room), *row[at + 1 :]] for row in cells]
+        columns[at] = columns[at]._replace(head=_cut(str(columns[at].head), room))
+    return columns, cells
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def bar(part: int, whole: int, width: int = 12) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .table import Column, Table
+from .table import Column, Table, words
 
 
 def validation(results: Sequence[Sequence[Any]]) -> Table:
@@ -14,17 +14,17 @@ def validation(results: Sequence[Sequence[Any]]) -> Table:
     The error is predicted minus measured.
     """
     columns = [
-        Column("network", right=False),
-        Column("strategy", right=False),
-        Column("batch"),
-        Column("resolution"),
-        Column("saved, predicted", _thousands),
-        Column("measured", _thousands),
-        Column("error", _thousands),
-        Column("step peak, predicted", _thousands),
-        Column("measured", _thousands),
-        Column("error", _percent),
-        Column("verdict", right=False),
+        words("network", "network"),
+        words("strategy", "strategy"),
+        Column("batch", "batch"),
+        Column("resolution", "resolution"),
+        Column("saved_bytes", "saved, predicted", _thousands),
+        Column("measured_saved_bytes", "measured", _thousands),
+        Column("saved_error_bytes", "error", _thousands),
+        Column("step_peak_bytes", "step peak, predicted", _thousands),
+        Column("measured_step_peak_bytes", "measured", _thousands),
+        Column("step_peak_error", "error", _percent),
+        words("verdict", "verdict"),
     ]
     return Table("", columns, [_row(*result) for result in results])
 
@@ -69,13 +69,13 @@ def summary_of(results: Sequence[Sequence[Any]]) -> Table:
             ]
         )
     columns = [
-        Column("network", right=False),
-        Column("cases"),
-        Column("saved bytes", _thousands),
-        Column("FLOPs", _thousands),
-        Column("tensors' peak", _thousands),
-        Column("allocator's peak", _percent),
-        Column("verdict", right=False),
+        words("network", "network"),
+        Column("cases", "cases"),
+        Column("saved_error_bytes", "saved bytes", _thousands),
+        Column("flops_error", "FLOPs", _thousands),
+        Column("tensor_peak_error_bytes", "tensors' peak", _thousands),
+        Column("step_peak_error", "allocator's peak", _percent),
+        words("verdict", "verdict"),
     ]
     return Table("", columns, rows)
 

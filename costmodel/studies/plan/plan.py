@@ -124,17 +124,39 @@ def plan(
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. Raises
     CostmodelError for a bad request, and if nothing fits: the message names the least budget.
     """
+    if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
+        raise CostmodelError(f"effective_batch is {effective_batch!r}; allowed: an integer >= 1")
+    asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
+    planner = _planner(network, budget, batch, maximise, max_flops, contiguous, checkpoint, asked)
+    return planner.required(batch, 1) if effective_batch is None else planner.accumulated(effective_batch)
+
+
+def plan_if_any(network: Network, budget: int, batch: int, **asked: Any) -> Plan | None:
+    """The plan that trains most parameters in a step, as `plan` finds it; None if none fits, which is told faster.
+
+    asked: resolution, convention, optimizer, target and dtype, as in `plan`.
+    """
+    return _planner(network, budget, batch, "parameters", None, False, True, asked).best(batch, 1)
+
+
+def _planner(
+    network: str | Network | Any,
+    budget: int,
+    batch: int,
+    maximise: str | Mapping[str, Any],
+    max_flops: int | None,
+    contiguous: bool,
+    checkpoint: bool,
+    asked: dict[str, Any],
+) -> _Planner:
+    """The planner for a request, whose numbers are checked."""
     network = load(network)
-    resolution = network.resolution if resolution is None else resolution
-    numbers = {"budget": budget, "batch": batch, "effective_batch": effective_batch, "max_flops": max_flops}
-    for name, number in numbers.items():
+    resolution = network.resolution if asked["resolution"] is None else asked["resolution"]
+    for name, number in (("budget", budget), ("batch", batch), ("max_flops", max_flops)):
         if number is not None and (not is_int(number) or number < 1):
             raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
-    asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
-    planner = _Planner(network.at(resolution), asked, budget, maximise, max_flops, contiguous, checkpoint)
-    if effective_batch is None:
-        return planner.required(batch, 1)
-    return planner.accumulated(effective_batch)
+    asked = {**asked, "resolution": resolution}
+    return _Planner(network.at(resolution), asked, budget, maximise, max_flops, contiguous, checkpoint)
 
 
 class _Planner:

@@ -1,0 +1,35 @@
+"""What commands print for people: tables, notes, and what would fit."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..cli import estimate_options, request
+
+
+def show(tables: Sequence[Any], notes: Sequence[str], form: str) -> None:
+    """Print tables and notes in a --format other than JSON; a terminal's lines are as long as it is wide."""
+    from ..views.table import render
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(render(tables, notes, form, width))
+
+
+def show_what_fits(network: str, budget: int, given: dict[str, Any], form: str) -> None:
+    """Print the changes with which a step that exceeds a budget fits; nothing in formats for programs.
+
+    network: as people gave it. given: the command's options by name, `estimate_options` and more.
+    """
+    if form in ("json", "csv"):
+        return
+    from ..studies.remedies import remedies
+    from ..views.remedies import remedy_notes
+
+    given = {name: given[name] for name in estimate_options}
+    click.echo()
+    show([], remedy_notes(remedies(budget=budget, **request(network, given)), network, budget, given), form)

@@ -1,0 +1,122 @@
+"""What would fit: changes of a request with which a step that exceeds a budget peaks within it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ..api import estimate
+from ..errors import CostmodelError
+from ..graph.network import Network
+from ..step.estimate import Estimate
+from ..strategies import STRATEGIES, read_text
+from .fit import largest
+
+#: Slices of a frozen prefix that are tried.
+SLICES = 8
+
+
+class Remedy(NamedTuple):
+    """A change that makes a step fit.
+
+    kind: a name of KINDS, or "plan". changes: arguments of `costmodel.estimate` that are other than asked. A plan's
+    strategy is not among them: `costmodel plan` finds it. found: the estimate with them.
+    """
+
+    kind: str
+    changes: dict[str, Any]
+    found: Estimate
+
+
+def remedies(network: Network, budget: int, **asked: Any) -> list[Remedy]:
+    """The changes that make a step fit into `budget` bytes, at most one of a kind.
+
+    Each kind is tried as it is, then with lean modules, then with these in channels_last; the first that fits counts.
+    asked: the arguments of `costmodel.estimate` under which the step does not fit, all of them.
+    """
+    found = (_first(kind, network, budget, asked) for kind in [*KINDS, "plan"])
+    return [remedy for remedy in found if remedy]
+
+
+def _first(kind: str, network: Network, budget: int, asked: dict[str, Any]) -> Remedy | None:
+    for setting in _settings(asked):
+        try:
+            if kind == "plan":
+                if planned := _plan(network, budget, {**asked, **setting}):
+                    return Remedy(kind, setting, planned)
+                continue
+            if setting and kind != "lean" and estimate(network, **{**asked, **setting}).peak_bytes <= budget:
+                return None  # lean modules alone fit: no need to give up more
+            for change in KINDS[kind](network, budget, {**asked, **setting}):
+                priced = estimate(network, **{**asked, **setting, **change})
+                if priced.peak_bytes <= budget:
+                    return Remedy(kind, {**setting, **change}, priced)
+        except CostmodelError:  # this network or strategy cannot be changed like that
+            continue
+    return None
+
+
+def _settings(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What stays as asked, then lean modules, then these in channels_last."""
+    lean = {} if asked["convention"] == "lean" else {"convention": "lean"}
+    yield {}
+    if lean:
+        yield lean
+    if asked["target"].startswith("cpu") and "channels_last" not in asked["target"]:
+        yield {**lean, "target": f"{asked['target']},channels_last"}
+
+
+def _smaller_batch(network: Network, budget: int, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    rest = {name: value for name, value in asked.items() if name != "batch"}
+    value = largest(network, "batch", budget, **rest).value if asked["batch"] > 1 else None
+    if value is not None and value < asked["batch"]:
+        yield {"batch": value}
+
+
+def _micro_steps(network: Network, budget: int, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The same images in micro-steps, as few as fit."""
+    images = asked["batch"]
+    for steps in range(2, images + 1):
+        if images % steps == 0:
+            yield {"batch": images // steps, "accumulate": asked["accumulate"] * steps}
+
+
+def _fewer_blocks(network: Network, budget: int, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    text = read_text(asked["strategy"])
+    for blocks in range((text.blocks or 1) - 1, 0, -1):
+        yield {"strategy": str(text.with_argument(blocks))}
+
+
+def _checkpoints(network: Network, budget: int, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    strategy = asked["strategy"]
+    if "checkpoint=" not in strategy and network.graph.blocks:
+        yield {"strategy": f"{strategy},checkpoint=blocks"}
+
+
+def _lean(network: Network, budget: int, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Lean modules, which may run a frozen prefix in slices."""
+    if asked["convention"] == "lean":
+        yield {}
+        if "prefix_slices=" not in asked["strategy"]:
+            yield {"strategy": f"{asked['strategy']},prefix_slices={SLICES}"}
+
+
+#: Kinds of changes, each a generator of what is tried in turn.
+KINDS: dict[str, Callable[[Network, int, dict[str, Any]], Iterator[dict[str, Any]]]] = {
+    "batch": _smaller_batch,
+    "micro-steps": _micro_steps,
+    "blocks": _fewer_blocks,
+    "checkpoint": _checkpoints,
+    "lean": _lean,
+}
+
+
+def _plan(network: Network, budget: int, asked: dict[str, Any]) -> Estimate | None:
+    """The estimate of the best plan; None if none fits, or if what was asked for is not the training of one step."""
+    from .plan.plan import plan_if_any
+
+    name = read_text(asked["strategy"]).name
+    if asked["accumulate"] > 1 or name in STRATEGIES and not STRATEGIES[name].trains:
+        return None
+    found = plan_if_any(network, budget, **{key: asked[key] for key in asked if key not in ("strategy", "accumulate")})
+    return found.estimate if found else None

@@ -1,0 +1,52 @@
+"""What would fit, one line each with the command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from ..sizes.units import show_size, written
+from ..step.request import DEFAULTS
+from ..studies.remedies import Remedy
+
+
+def remedy_notes(remedies: Sequence[Remedy], network: str, budget: int, asked: dict[str, Any]) -> list[str]:
+    """A note with a line and a command for every remedy.
+
+    network: as people gave it. budget: in bytes. asked: the options of the command in their order, by name.
+    """
+    if not remedies:
+        return ["Neither one image, nor lean modules, nor any plan fits."]
+    lines = ["What would fit:"]
+    for one in remedies:
+        lines.append(f"- {said(one)}: the peak is {show_size(one.found.peak_bytes)}.")
+        lines.append(f"    {command(one, network, budget, asked)}")
+    return ["\n".join(lines)]
+
+
+def said(remedy: Remedy) -> str:
+    """A remedy in words."""
+    changes, found = remedy.changes, remedy.found
+    said = {
+        "batch": f"batch {found.batch} is the most that fits",
+        "micro-steps": f"the same images in {changes.get('accumulate')} micro-steps of {found.batch}",
+        "blocks": f"{found.strategy} trains the most blocks that fit",
+        "checkpoint": "blocks run again in the backward pass",
+        "lean": "lean modules",
+        "plan": f"a plan trains {found.trainable_parameters:,} parameters",
+    }[remedy.kind]
+    lean = ", with lean modules" if "convention" in changes and remedy.kind != "lean" else ""
+    sliced = ", with the frozen prefix in slices" if remedy.kind == "lean" and "strategy" in changes else ""
+    return f"{said}{lean}{', in channels_last' if 'target' in changes else ''}{sliced}"
+
+
+def command(remedy: Remedy, network: str, budget: int, asked: dict[str, Any]) -> str:
+    """The command that shows a remedy."""
+    name = "plan" if remedy.kind == "plan" else "report"
+    left_out = ("strategy", "accumulate", "allow_unknown") if name == "plan" else ()
+    words = ["costmodel", name, network]
+    for key, value in {**asked, **remedy.changes}.items():
+        if key not in left_out and value not in (DEFAULTS.get(key), None, "", False):
+            words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join([*words, "--budget", written(budget)])

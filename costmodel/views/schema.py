@@ -1,0 +1,125 @@
+"""The names of columns in CSV and of keys in JSON's lists: one name for one quantity, in all commands.
+
+A name ends in its unit. Sweeps chose the names; `docs/output.md` lists them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..studies.grid.columns import UNITS
+
+TEXT, NUMBER, YES_OR_NO, COUNT = "text", "number", "yes or no", "count"
+
+
+class Key(NamedTuple):
+    """What a name means. unit: of its values."""
+
+    unit: str
+    meaning: str
+
+
+_COSTS = {
+    "saved_bytes": "distinct storages kept for the backward pass",
+    "step_peak_bytes": "the highest level of allocated bytes within a step, above the level before it",
+    "peak_bytes": "what is resident before a step, and `step_peak_bytes`",
+    "forward_flops": "of convolutions, linear layers and matrix products, 2 per multiply-add",
+    "backward_flops": "likewise, with what is run again",
+    "trainable_parameters": "parameters that train",
+    "trained_blocks": "blocks in which something trains",
+    "step_flops": "`forward_flops` + `backward_flops`",
+    "accuracy": "your own results, from `--accuracy`",
+}
+
+#: Every name, in the groups in which documents list them.
+GROUPS: dict[str, dict[str, Key]] = {
+    "The request": {
+        "network": Key(TEXT, "its name, or the path that was given"),
+        "strategy": Key(TEXT, "what trains: NAME[:K][,key=value...]"),
+        "batch": Key(COUNT, "images in a (micro-)step"),
+        "resolution": Key(COUNT, "height and width of the images"),
+        "classes": Key(COUNT, "outputs of the classifier"),
+        "width": Key(NUMBER, "width multiplier"),
+        "convention": Key(TEXT, "who counts"),
+        "optimizer": Key(TEXT, "its name"),
+        "target": Key(TEXT, "where the step runs"),
+        "dtype": Key(TEXT, "data type of the whole network"),
+        "accumulate": Key(COUNT, "micro-steps in an update"),
+    },
+    "The cost of a step": {name: Key(UNITS[name], meaning) for name, meaning in _COSTS.items()},
+    "Memory": {
+        "parameters_bytes": Key("bytes", "all parameters"),
+        "buffers_bytes": Key("bytes", "running statistics and other buffers"),
+        "gradients_bytes": Key("bytes", "gradients of all parameters that train"),
+        "optimizer_bytes": Key("bytes", "the optimizer's state"),
+        "input_bytes": Key("bytes", "the images"),
+        "resident_bytes": Key("bytes", "what is there before a step"),
+        "at_peak_gradients_bytes": Key("bytes", "of `step_peak_bytes`: gradients of parameters"),
+        "at_peak_saved_bytes": Key("bytes", "of `step_peak_bytes`: saved for the backward pass"),
+        "at_peak_recomputed_bytes": Key("bytes", "of `step_peak_bytes`: made again by a block's second run"),
+        "at_peak_activations_bytes": Key("bytes", "of `step_peak_bytes`: activations that are not saved"),
+        "at_peak_activation_gradients_bytes": Key("bytes", "of `step_peak_bytes`: gradients of activations"),
+        "at_peak_scratch_bytes": Key("bytes", "of `step_peak_bytes`: scratch of kernels and of the optimizer"),
+        "at_peak_loss_bytes": Key("bytes", "of `step_peak_bytes`: the loss and its gradient"),
+        "peak_phase": Key(TEXT, "the pass in which the peak is reached"),
+        "peak_node": Key(TEXT, "the layer at which the peak is reached"),
+    },
+    "FLOPs": {
+        "backward_input_flops": Key("FLOPs", "of `backward_flops`: for gradients of activations"),
+        "backward_weight_flops": Key("FLOPs", "of `backward_flops`: for gradients of weights"),
+        "recomputed_flops": Key("FLOPs", "of `backward_flops`: for running blocks again"),
+        "elementwise_forward_flops": Key("FLOPs", "elementwise operations of the forward pass"),
+        "elementwise_backward_flops": Key("FLOPs", "elementwise operations of the backward pass"),
+    },
+    "Parts of a network": {
+        "table": Key(TEXT, "which table a row is from, where a CSV has several"),
+        "part": Key(TEXT, "a block, or a layer with `--layers`"),
+        "op": Key(TEXT, "the layer's op"),
+        "output_shape": Key(TEXT, "of one image, as in 3x224x224"),
+        "parameters": Key("parameters", "all parameters"),
+        "trains": Key(TEXT, "a plan's choice for the part: what trains in it"),
+        "runs_again": Key(YES_OR_NO, "whether the block runs again in the backward pass"),
+    },
+    "Budgets": {
+        "budget_bytes": Key("bytes", "the memory there is"),
+        "fits": Key(YES_OR_NO, "whether `peak_bytes` is within the budget"),
+        "headroom_bytes": Key("bytes", "`budget_bytes` - `peak_bytes`; below 0: what is missing"),
+        "maximised": Key(TEXT, "the axis whose largest value was sought"),
+        "largest": Key(COUNT, "the largest value of it that fits; empty if none does"),
+        "frontier": Key(YES_OR_NO, "whether no other row is better in every objective"),
+    },
+    "Predictions beside measurements": {
+        "measured_saved_bytes": Key("bytes", "measured in a real run"),
+        "measured_step_peak_bytes": Key("bytes", "measured in a real run"),
+        "saved_error_bytes": Key("bytes", "predicted - measured"),
+        "step_peak_error": Key("share", "(predicted - measured) / measured"),
+        "tensor_peak_error_bytes": Key("bytes", "of the tensors alone: predicted - measured"),
+        "flops_error": Key("FLOPs", "forward or backward, whichever is larger: predicted - measured"),
+        "cases": Key(COUNT, "steps that were run"),
+        "verdict": Key(TEXT, "whether the prediction holds"),
+    },
+    "Published numbers": {
+        "paper": Key(TEXT, "the publication"),
+        "source_table": Key(TEXT, "its table or figure"),
+        "claim": Key(TEXT, "what the number is of"),
+        "published": Key(NUMBER, "the number, in `unit`"),
+        "computed": Key(NUMBER, "by the paper's own arithmetic, in `unit`"),
+        "unit": Key(TEXT, "of the numbers in the row"),
+        "difference": Key(NUMBER, "`computed` - `published`"),
+        "tolerance": Key(NUMBER, "the difference that is allowed"),
+    },
+    "Lists": {
+        "summary": Key(TEXT, "what it is, in a sentence"),
+        "blocks": Key("blocks", "number of blocks"),
+        "reference": Key(TEXT, "the implementation that a network follows"),
+        "takes_blocks": Key(YES_OR_NO, "whether a strategy takes a number of blocks, K"),
+        "measurable": Key(YES_OR_NO, "whether a real run can be compared with a convention"),
+        "traced": Key(TEXT, "yes, or why a library's network cannot be traced"),
+        "family": Key(TEXT, "of a library's networks"),
+        "networks": Key(COUNT, "networks of the family"),
+        "traced_networks": Key(COUNT, "networks of the family that can be traced"),
+        "reason": Key(TEXT, "why not all can be"),
+    },
+}  # fmt: skip
+#: What every name means.
+SCHEMA: dict[str, Key] = {name: key for group in GROUPS.values() for name, key in group.items()}
