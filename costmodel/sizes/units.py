@@ -37,11 +37,11 @@ def unit_of(largest: int) -> str:
 
 
 def in_unit(size: int, unit: str) -> str:
-    """A size in a unit, without its name: '70.84'. Small ones have three significant digits: '0.0154'."""
+    """A size in a unit, without its name: '70.84'. Below 1 it has three significant digits: '0.0154', to 6 places."""
     if unit == "B" or not size:
         return f"{size:,}"
     value = size / BYTES[unit]
-    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.{2 - floor(log10(abs(value)))}f}"
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.{min(2 - floor(log10(abs(value))), 6)}f}"
 
 
 def show_size(size: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 #: The formats of this module.
 FORMATS = ("table", "csv", "markdown", "latex")
 NARROWEST = 8  # characters to which a column of words is cut at most
+PADDING = 2  # characters by which tabulate makes a column wider than its head
 
 
 class Column(NamedTuple):
@@ -153,7 +154,8 @@ def _narrowed(columns: list[Column], cells: list[list[str]], width: int) -> tupl
     """Columns and cells that fit into a line: without what is only drawn, then with words cut; numbers stay whole."""
 
     def widths() -> list[int]:
-        return [max([len(str(c.head)), *(len(row[i]) for row in cells)]) for i, c in enumerate(columns)]
+        heads = [len(str(column.head)) + PADDING for column in columns]
+        return [max([head, *(len(row[i]) for row in cells)]) for i, head in enumerate(heads)]
 
     def too_wide() -> int:
         return sum(widths()) + 2 * (len(columns) - 1) - width
@@ -167,7 +169,7 @@ def _narrowed(columns: list[Column], cells: list[list[str]], width: int) -> tupl
             break
         room = max(wide - over, NARROWEST)
         cells = [[*row[:at], _cut(row[at], room), *row[at + 1 :]] for row in cells]
-        columns[at] = columns[at]._replace(head=_cut(str(columns[at].head), room))
+        columns[at] = columns[at]._replace(head=_cut(str(columns[at].head), room - PADDING))
     return columns, cells
 
 

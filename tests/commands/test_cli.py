@@ -23,8 +23,9 @@ def test_the_main_job():
     assert result.exit_code == 1  # 64 MB do not hold it
     for line in (
         "mobilenet_v2, mobiletl:5, batch 8 of 3x224x224, sgd, float32",
-        "parameters 14.02 14.02 14.02",
-        "saved activations 70.78 27.25 27.25",
+        "parameters 14.02 14.02",
+        "activations that are not saved 54.59 54.59",
+        "saved for the backward pass 70.78 27.25 27.25",
         "convolutions and linear layers 4.81 G 3.46 G 8.27 G",
         "Into 64.00 MB, torch: does not fit, 48.10 MB are missing.",
     ):
@@ -65,10 +66,16 @@ def test_json_is_the_estimates_and_nothing_else():
 
 
 def test_csv_has_a_line_for_every_block_or_layer():
-    blocks = list(csv.DictReader(io.StringIO(run("report", "mobilenet_v2", "--format", "csv").stdout)))
+    rows = list(csv.DictReader(io.StringIO(run("report", "mobilenet_v2", "--format", "csv").stdout)))
+    blocks = [row for row in rows if row["table"] == "blocks"]
     assert len(blocks) == 1 + 17 + 1 + 1 + 1  # stem, blocks, head, classifier, loss
-    layers = list(csv.DictReader(io.StringIO(run("report", "mobilenet_v2", "--layers", "--format", "csv").stdout)))
-    assert [row["layer"] for row in layers][:3] == ["features.0.0", "features.0.1", "features.0.2"]
+    steps = {row["convention"]: row for row in rows if row["table"] == "steps"}
+    assert [*steps] == ["torch", "lean", "ideal"] and len(rows) == len(blocks) + 3
+    assert sum(int(row["saved_bytes"]) for row in blocks) == int(steps["torch"]["saved_bytes"])
+    assert steps["ideal"]["peak_bytes"] == ""
+    rows = csv.DictReader(io.StringIO(run("report", "mobilenet_v2", "--layers", "--format", "csv").stdout))
+    layers = [row["part"] for row in rows if row["table"] == "layers"]
+    assert layers[:3] == ["features.0.0", "features.0.1", "features.0.2"]
 
 
 def test_markdown():

@@ -58,8 +58,17 @@ def check_what_is_saved(estimate):
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 @pytest.mark.parametrize(
     "strategy",
-    ["full", "norm+last", "bias", "blocks:3", "mobiletl:3", "last", "tinytl-lb", "blocks:5,checkpoint=blocks",
-     "bias,checkpoint=blocks"],
+    [
+        "full",
+        "norm+last",
+        "bias",
+        "blocks:3",
+        "mobiletl:3",
+        "last",
+        "tinytl-lb",
+        "blocks:5,checkpoint=blocks",
+        "bias,checkpoint=blocks",
+    ],
 )
 def test_every_storage_is_released_once_and_the_gradients_and_the_loss_stay(strategy, convention, optimizer):
     estimate = costmodel.estimate(

@@ -109,6 +109,8 @@ def test_the_command_prints_without_a_file():
     document = json.loads(run("--batch", "1,2", "--format", "json").stdout)
     assert document["columns"] == costmodel.sweep("mobilenet_v2", batch="1,2").to_dict()
     assert "saved, MB" in run("--batch", "1,2").stdout
+    long = run("--batch", "1..1000000").stdout.splitlines()
+    assert long[-1] == "... 999,960 more; -o FILE writes all" and len(long) == 4 + 40 + 1
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_the_command_prints_without_a_file():
         (("--shard", "3/2"), "shard is '3/2'"),
         (("--shard", "0/2"), "shard is '0/2'"),
         (("--shard", "x"), "shard is 'x'"),
-        (("--batch", "1..100000"), "too many for table"),
+        (("--batch", "1..100000", "--format", "markdown"), "too many for markdown"),
         (("-o", "grid.txt"), "ends in .csv or .parquet"),
         (("-o", "/nowhere/grid.csv"), "cannot be written"),
         (("--batch", "1,2", "--resolution", "32"), "batch 1, resolution 32"),

@@ -7,7 +7,7 @@ import pytest
 import costmodel
 from costmodel.notebook import Shown
 from costmodel.views.html import html, trained_parts
-from costmodel.views.table import Column, Table
+from costmodel.views.table import Column, Table, hidden, words
 
 SPEC = """\
 network: tiny
@@ -32,7 +32,8 @@ def network(spec_file):
 
 
 def test_a_table_is_escaped():
-    table = Table("<a>\n& b", [Column("x<y", right=False), Column("n", lambda n: f"{n}&")], [["<b>", 1], [None, None]])
+    columns = [words("x", "x<y"), hidden("more"), Column(None, "n", lambda n: f"{n}&")]
+    table = Table("<a>\n& b", columns, [["<b>", 5, 1], [None] * 3])
     assert html(table) == (
         "<table><caption>&lt;a&gt;<br>&amp; b</caption>"
         '<tr><th style="text-align: left">x&lt;y</th><th>n</th></tr>'
@@ -54,14 +55,15 @@ def test_an_estimate(network):
     assert lines(text) == [
         ["", "lean"],
         ["parameters, kB", "3.32"],
-        ["buffers (running statistics), kB", "0.78"],
-        ["gradients, kB", "0.04"],
-        ["optimizer state, kB", "0.00"],
-        ["input images, kB", "1.54"],
-        ["saved activations, kB", "0.07"],
-        ["highest level within the step, kB", "3.39"],
+        ["buffers (running statistics), kB", "0.776"],
+        ["images and targets, kB", "1.55"],
+        ["activations that are not saved, kB", "3.07"],
+        ["scratch, kB", "0.320"],
         ["peak, kB", "9.04"],
         ["the peak is reached", "forward, blocks.1.depthwise.conv"],
+        ["in the whole step, saved for the backward pass, kB", "0.0680"],
+        ["in the whole step, gradients of parameters, kB", "0.0400"],
+        ["in the whole step, highest level within the step, kB", "3.39"],
         ["parameters that train", "10 of 830"],
         ["where they are", "classifier"],
         ["FLOPs, forward", "41.76 k"],
@@ -74,7 +76,8 @@ def test_an_estimate(network):
 
 def test_an_estimate_without_peak_and_one_without_training(network):
     words = [row[0] for row in lines(costmodel.estimate(network, convention="ideal")._repr_html_())]
-    assert "saved activations, kB" in words and not [word for word in words if "peak" in word or "level" in word]
+    assert "in the whole step, saved for the backward pass, kB" in words
+    assert not [word for word in words if "peak" in word or "level" in word]
     assert ["where they are", "nowhere"] in lines(costmodel.estimate(network, "inference")._repr_html_())
 
 
@@ -90,9 +93,9 @@ def test_a_plan(network):
         for k, size, bar in ((0, "4.77", "██████████▉"), *((k, "5.28", "█" * 12) for k in (1, 2, 3)))
     ]
     assert rows[6:] == [
-        ["head", "frozen", "", "-", "0.00", "", "0"],
-        ["classifier", "full", "", "10", "0.03", "▏", "96"],
-        ["loss", "", "", "-", "0.04", "▏", "0"],
+        ["head", "frozen", "", "-", "0", "", "0"],
+        ["classifier", "full", "", "10", "0.0320", "▏", "96"],
+        ["loss", "", "", "-", "0.0360", "▏", "0"],
     ]
     assert text.endswith(
         "<p>830 trained parameters, the most within 1.00 MB: the peak is 29.02 kB (lean; 970.98 kB left), a step takes"

@@ -10,6 +10,7 @@ from costmodel.studies.papers import claims, compute
 from costmodel.studies.pareto import Objective
 from costmodel.views import compare, fit, listing, papers, pareto, perfetto, plan, report, sweep, validate
 from costmodel.views.figures import style
+from costmodel.views.table import csv_text
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +20,16 @@ def estimate():
 
 def shown(table):
     """A table's rows as people read them."""
-    return [["" if value is None else column.show(value) for column, value in zip(table.columns, row)]
+    return [["" if value is None else column.show(value) for column, value in zip(table.columns, row) if column.head]
             for row in table.rows]  # fmt: skip
 
 
 def test_strategies_side_by_side(estimate):
     table = compare.compare([estimate], 10**8)
     assert table.title == "mobilenet_v2, batch 2 of 3x65x65, counted by torch"
-    assert shown(table) == [["last", "1,281,000", "0.02", "19.40", "159.44 M", "5.12 M", "yes"]]
-    assert len(compare.compare([estimate], None).columns) == 6
+    assert shown(table) == [["last", "1,281,000", "0.0183", "19.40", "159.44 M", "5.12 M", "yes"]]
+    assert [c.head for c in compare.compare([estimate], None).columns if c.head][-2:] == [
+        "forward FLOPs", "backward FLOPs"]  # fmt: skip
 
 
 def test_whether_a_step_fits(estimate):
@@ -41,11 +43,20 @@ def test_whether_a_step_fits(estimate):
 def test_a_report(estimate):
     memory = report.memory_table([estimate])
     assert memory.title == report.request_title(estimate)
-    assert [row[1] for row in shown(memory)] == ["14.02", "0.14", "5.12", "0.00", "0.10", "0.02", "5.14", "19.40"]
-    assert report.peak_note(estimate) == [
-        "The peak of 19.40 MB is reached in the backward pass at classifier.1: 14.26 MB resident, 5.12 MB gradients,"
-        " 10.24 kB saved, 8.00 kB gradients of activations."
+    assert shown(memory) == [
+        ["parameters", "14.02"],
+        ["buffers (running statistics)", "0.137"],
+        ["images and targets", "0.101"],  # 2*3*65*65*4 + 2*8 = 101,416 bytes
+        ["gradients of parameters", "5.12"],
+        ["saved for the backward pass", "0.0102"],  # the classifier's input: 2*1280*4
+        ["gradients of activations", "0.00800"],
+        ["the loss and its gradient", "0.000008"],
+        ["peak", "19.40"],
     ]
+    assert sum(row[1] for row in memory.rows[:-1]) == memory.rows[-1][1] == estimate.peak_bytes
+    assert [row[1] for row in shown(report.totals_table([estimate]))] == ["0.0183", "5.12", "5.14"]
+    reached = "The peak of 19.40 MB (torch) is reached in the backward pass at classifier.1."
+    assert report.peak_note(estimate) == [reached]
     assert report.budget_notes([estimate], 10**8) == ["Into 100.00 MB, torch: fits, 80.60 MB are left."]
     assert report.beside("torch") == ["lean", "ideal"]
 
@@ -61,7 +72,7 @@ def test_a_timeline_for_perfetto(estimate):
 
 def test_listings():
     assert [row[0] for row in listing.optimizer_table().rows] == [*OPTIMIZERS]
-    assert listing.convention_table().rows[0] == ["torch", "what stock PyTorch really keeps and allocates", "yes"]
+    assert listing.convention_table().rows[0] == ["torch", "what stock PyTorch really keeps and allocates", True]
     assert listing.networks().rows[0] == ["efficientnet_b0", 224, 16, 5_288_548, "torchvision.models.efficientnet_b0"]
 
 
@@ -69,10 +80,10 @@ def test_a_frontier():
     columns = {"strategy": ["full", "last", "bias"], "peak_bytes": [3000, 1000, 2000], "trained_blocks": [17, 0, 17]}
     objectives = [Objective("peak_bytes", True), Objective("trained_blocks", False)]
     (table,), notes = pareto.frontier_table("of", columns, [False, True, True], objectives)
-    assert shown(table) == [["last", "1.00", "0"], ["bias", "2.00", "17"]] and table.columns[1].name == "peak, kB"
+    assert shown(table) == [["last", "1.00", "0"], ["bias", "2.00", "17"]] and table.columns[1].head == "peak, kB"
     assert notes == ["2 of 3 are on the frontier: least peak_bytes, most trained_blocks."]
     lines = "strategy,peak_bytes,trained_blocks,frontier\nfull,3000,17,0\nlast,1000,0,1\nbias,2000,17,1\n"
-    assert pareto.csv_text(columns, [False, True, True]) == lines
+    assert csv_text([pareto.all_rows(columns, [False, True, True])]) + "\n" == lines
     document = pareto.document("of", columns, [False, True, True], objectives)
     assert document["points"][2] == {"strategy": "bias", "peak_bytes": 2000, "trained_blocks": 17, "frontier": True}
 
@@ -81,8 +92,8 @@ def test_a_sweep():
     columns = {"batch": [1, 2], "peak_bytes": [1500, 70_000_000], "forward_flops": [1, 2_000_000]}
     table = sweep.table(columns, {"network": "net", "strategy": "full", "width": None})
     assert table.title == "net, strategy full"
-    assert [column.name for column in table.columns] == ["batch", "peak, MB", "forward_flops"]
-    assert shown(table) == [["1", "0.00", "1"], ["2", "70.00", "2.00 M"]]
+    assert [column.head for column in table.columns] == ["batch", "peak, MB", "forward FLOPs"]
+    assert shown(table) == [["1", "0.00150", "1"], ["2", "70.00", "2.00 M"]]
 
 
 def test_predictions_beside_measurements():
