@@ -112,11 +112,11 @@ def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
 
 #: The options on which an estimate depends, beside the network.
 estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-                    "accumulate", "blocks_are", "allow_unknown")  # fmt: skip
+                    "accumulate", "blocks_are", "allow_unknown", "strict")  # fmt: skip
 
 
 #: The options on which a network depends, beside its name.
-network_options = ("classes", "width", "blocks_are", "allow_unknown")
+network_options = ("classes", "width", "blocks_are", "allow_unknown", "strict")
 
 
 def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -149,6 +149,7 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
         "--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="The blocks of a module or an ONNX file."
     ),
     "allow_unknown": click.option("--allow-unknown", is_flag=True, help="Price unknown ops as nothing: a lower bound."),
+    "strict": click.option("--strict", is_flag=True, help="Refuse a network whose figures may be understated."),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "format": click.option(
         "--format",

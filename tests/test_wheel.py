@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def installed(tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "wheel", *offline, "--wheel-dir", place, source], check=True)
-    (wheel,) = place.glob("costmodel-*.whl")
+    (wheel,) = place.glob("costmodel_training-*.whl")
     subprocess.run([*pip, "install", *offline, "--target", place / "site", wheel], check=True)
     return place / "site"
 
@@ -51,6 +52,22 @@ def run_installed(site, arguments, cwd):
     run = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return run.stdout
+
+
+def test_nothing_sends_people_to_the_package_of_that_name_on_the_public_index():
+    told = [path for folder in ("costmodel", "docs", "notebooks", "specs") for path in (ROOT / folder).rglob("*.*")]
+    told = [path for path in [*told, *ROOT.glob("*.md"), *ROOT.glob("*.yml")] if path.suffix != ".pyc"]
+    wrong = re.compile(r"costmodel\[|(pip|pipx|uv|uvx)( [-\w]+)* ['\"]?costmodel\b(?![-./\w])")
+    found = {path.name: wrong.search(path.read_text(encoding="utf-8")) for path in told if path.is_file()}
+    assert len(found) > 150 and {name: hit[0] for name, hit in found.items() if hit} == {}
+    for line in (
+        "pip install costmodel",
+        "pip install 'costmodel[torch]'",
+        "uvx costmodel",
+        "pipx run costmodel report",
+    ):
+        assert wrong.search(line)
+    assert not wrong.search("pip install '.[torch]'") and not wrong.search("uvx --from . costmodel report")
 
 
 def test_every_shipped_network_is_found(installed, tmp_path):

@@ -12,12 +12,23 @@ import click
 from ..cli import estimate_options, request
 
 
-def show(tables: Sequence[Any], notes: Sequence[str], form: str) -> None:
-    """Print tables and notes in a --format other than JSON; a terminal's lines are as long as it is wide."""
+def show(tables: Sequence[Any], notes: Sequence[str], form: str, doubts: Sequence[str] = ()) -> None:
+    """Print tables and notes in a --format other than JSON; a terminal's lines are as long as it is wide.
+
+    doubts: notes on what the figures leave out, which are told beside a CSV too.
+    """
     from ..views.table import render
 
+    if form == "csv":
+        warn(doubts)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    click.echo(render(tables, notes, form, width))
+    click.echo(render(tables, [*notes, *doubts], form, width))
+
+
+def warn(notes: Sequence[str]) -> None:
+    """Print notes beside a file for programs: on stderr."""
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 def show_what_fits(network: str, budget: int, given: dict[str, Any], form: str) -> None:

@@ -30,6 +30,6 @@ def command(network: str, strategies: tuple[str, ...], budget: int | None, form:
         fits = [{} if budget is None else {"fits": one} for one in fit]
         echo_json([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)])
     else:
-        show([compare(estimates, budget)], [], form)
+        show([compare(estimates, budget)], [], form, estimates[0].notes)
     if not any(fit):
         raise click.exceptions.Exit(1)

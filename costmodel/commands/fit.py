@@ -40,9 +40,9 @@ def command(network: str, budget: str, axis: str | None, form: str, **asked: Any
             answer["max"] = {axis: value}
         echo_json(answer)
     elif form == "table":
-        click.echo("\n".join(fit_lines(found, size, axis, value)))
+        show([], ["\n".join(fit_lines(found, size, axis, value))], form, found.notes)
     else:
-        show(*fit_table(found, size, axis, value), form)
+        show(*fit_table(found, size, axis, value), form, found.notes)
     if not fits:
         show_what_fits(network, size, given, form)
         raise click.exceptions.Exit(1)

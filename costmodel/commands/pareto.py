@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -46,7 +47,7 @@ def command(
     for file in files:
         check_free(file, force)
     objectives = objectives_of(less, more, accuracy is not None)
-    title, columns = table_of(sources, {name: list(values) for name, values in axes.items() if values})
+    title, columns, doubts = table_of(sources, {name: list(values) for name, values in axes.items() if values})
     columns = with_step_flops(columns)
     if accuracy is not None:
         columns = join_accuracy(columns, accuracy)
@@ -62,9 +63,10 @@ def command(
     if form == "json":
         echo_json(document(title, columns, on, objectives))
     elif form == "csv":
-        show([all_rows(columns, on)], [], form)
+        show([all_rows(columns, on)], [], form, doubts)
     else:
-        show(*frontier_table(title, columns, on, objectives), form)
+        tables, notes = frontier_table(title, columns, on, objectives)
+        show(tables, notes, form, doubts)
 
 
 def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bool) -> list[Any]:
@@ -79,8 +81,8 @@ def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bo
     return objectives
 
 
-def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]]:
-    """A title and the columns to compare: the rows of tables one after the other, or a sweep of a network."""
+def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
+    """A title, the columns to compare, and notes: the rows of tables one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
     from ..files.table import is_table
 
@@ -90,11 +92,11 @@ def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[
         return swept(sources[0], axes)
     if axes:
         raise CostmodelError(f"--{next(iter(axes))} beside a table; allowed: with a network")
-    return ", ".join(sources), joined(sources)
+    return ", ".join(sources), joined(sources), ()
 
 
-def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]]:
-    """A sweep of a network, by default over all strategies that train: a title of its fixed values, and its columns."""
+def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
+    """A sweep of a network, by default over all strategies that train: a title of its fixed values, columns, notes."""
     from ..frontends import load
     from ..strategies import possible
     from ..studies.grid.sweep import sweep
@@ -108,7 +110,7 @@ def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]
     values = {**{name: [value] for name, value in grid.fixed.items()}, **columns}
     same = {name: given[0] for name, given in values.items() if given[0] is not None and len(set(given)) == 1}
     named = ("network", "batch", "resolution", "convention", "target")
-    return ", ".join(in_words(name, same[name]) for name in named if name in same), columns
+    return ", ".join(in_words(name, same[name]) for name in named if name in same), columns, grid.notes
 
 
 def in_words(name: str, value: Any) -> str:

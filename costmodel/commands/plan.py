@@ -12,7 +12,17 @@ from ._output import show
 
 @click.command("plan")
 @options(
-    "network", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype", "blocks_are"
+    "network",
+    "batch",
+    "resolution",
+    "classes",
+    "width",
+    "convention",
+    "optimizer",
+    "target",
+    "dtype",
+    "blocks_are",
+    "strict",
 )
 @click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
 @click.option("--max-flops", type=int, help="FLOPs of a step at most, all its micro-batches included.")
@@ -86,4 +96,4 @@ def command(
     if form == "json":
         echo_json(found.to_dict())
         return
-    show(*report(found, output), form)
+    show(*report(found, output), form, found.estimate.notes)

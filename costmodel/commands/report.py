@@ -60,7 +60,7 @@ def command(network: str, budget: int | None, layers: bool, figure: str | None, 
         echo_json(trace_events(first))
     else:
         tables, notes = report([first, *others], layers, budget)
-        show(tables, [*notes, *memory_format([first, *others], estimate, asked)], form)
+        show(tables, [*notes, *memory_format([first, *others], estimate, asked)], form, first.notes)
     if budget is not None and not fits:
         show_what_fits(network, budget, given, form)
         raise click.exceptions.Exit(1)

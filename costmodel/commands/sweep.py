@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..cli import axis_options, echo_json, options
-from ._output import show
+from ._output import show, warn
 
 
 @click.command("sweep")
@@ -42,6 +42,7 @@ def command(network: str, output: str | None, shard: str, force: bool, form: str
     check_output(output, force)
     plan = SweepPlan(network, given)
     cells = cells_of(plan.chunks(part))
+    warn(plan.notes)
     with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
         for written in write(plan, output, part, force):
             progress.update(written)
@@ -58,6 +59,7 @@ def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
 
     chunks = plan.chunks(part)
     if form == "csv":
+        warn(plan.notes)
         write_rows(sys.stdout, plan.header, header=True)
         for chunk in chunks:
             write_rows(sys.stdout, plan.columns(chunk), header=False)
@@ -71,9 +73,9 @@ def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
     parts = [plan.columns(chunk) for chunk in chunks]
     columns = {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
     if form == "json":
-        echo_json({**plan.fixed, "columns": columns})
+        echo_json({**plan.fixed, "notes": list(plan.notes), "columns": columns})
     else:
-        show([table(columns, plan.fixed, cells)], [], form)
+        show([table(columns, plan.fixed, cells)], [], form, plan.notes)
 
 
 def cells_of(chunks: Any) -> int:

@@ -64,7 +64,7 @@ def needs_torch() -> Callable[..., Any]:
     try:
         from ..pytorch.validate import validate
     except ImportError as error:
-        raise CostmodelError(f"validate runs torch: pip install 'costmodel[torch]' ({error})") from None
+        raise CostmodelError(f"validate runs torch: pip install torch fvcore ({error})") from None
     return validate
 
 

@@ -29,7 +29,7 @@ def arrow() -> Any:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
-        raise CostmodelError("a Parquet file needs pyarrow: pip install pyarrow, or costmodel[parquet]") from None
+        raise CostmodelError("a Parquet file needs pyarrow: pip install pyarrow") from None
     return pyarrow
 
 

@@ -48,13 +48,15 @@ def load(
     width: float | None = None,
     blocks_are: str = "",
     allow_unknown: bool = False,
+    strict: bool = False,
 ) -> Network:
     """Load a network.
 
     network: the name of a shipped spec, a path to a YAML or ONNX file, torchvision:NAME, timm:NAME,
     package.module:factory, or a torch.nn.Module; a Network is returned unchanged. classes, width: outputs of the
     classifier and width multiplier, the network's own by default. For modules and ONNX files only: blocks_are, the
-    class or path pattern of the blocks; allow_unknown, whether unknown ops cost nothing. Raises CostmodelError.
+    class or path pattern of the blocks; allow_unknown, whether unknown ops cost nothing. strict: refuse a network whose
+    figures may be understated (`Network.notes`). Raises CostmodelError.
     """
     options = {"classes": classes, "width": width, "blocks_are": blocks_are, "allow_unknown": allow_unknown}
     row = next((row for row in FRONTENDS if row.matches(network)), None)
@@ -71,7 +73,10 @@ def load(
         if refused == ["width"]:
             raise CostmodelError(f"width belongs to a spec; {called} has none")
         raise CostmodelError(f"classes and width belong to a spec; {called} is already built")
-    return row.load(network, **{name: options[name] for name in row.takes})
+    loaded = row.load(network, **{name: options[name] for name in row.takes})
+    if strict and loaded.notes:
+        raise CostmodelError(f"{loaded.name}: {' '.join(loaded.notes)}")
+    return loaded
 
 
 def _check_numbers(classes: int | None, width: float | None) -> None:

@@ -16,6 +16,7 @@ class Network:
     module: the torch.nn.Module that the graph was traced from, if any.
     retrace: makes the network anew from its module or file, at a resolution and for a single image (True) or several.
     weights: reads arrays, keyed by path in a state dict, if there are weights but no module (ONNX).
+    notes: sentences that say why figures may be understated.
     reference: the implementation that a spec follows ("torchvision.models.mobilenet_v2"), if it names one.
     """
 
@@ -27,6 +28,7 @@ class Network:
     module: Any = None
     retrace: Callable[[int, bool], Network] | None = None
     weights: Callable[[], Mapping[str, Any]] | None = None
+    notes: tuple[str, ...] = ()
 
     def at(self, resolution: int, batch: int = 0) -> Network:
         """The network for images of another size, made anew if it can be: a module's code may pad or pool otherwise.

@@ -1,4 +1,4 @@
-"""Makes a real module of the graph, and measures a real step of it. Needs torch (`pip install costmodel[torch]`)."""
+"""Makes a real module of the graph, and measures a real step of it. Needs torch and fvcore."""
 
 import os
 

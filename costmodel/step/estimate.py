@@ -74,7 +74,7 @@ class Estimate(Shown):
     find_work: Callable[[], tuple[NodeWork, ...]]
     find_memory: Callable[[], Memory] | None  # None under a convention that has no timeline
     find_own_memory: Callable[[], dict[str, Size]] | None  # entries of `memory_bytes` by a paper's own arithmetic
-    notes: tuple[str, ...]  # lines for people, from the strategy
+    notes: tuple[str, ...]  # sentences for people, from the network and the strategy
 
     @property
     def strategy(self) -> str:
@@ -293,6 +293,7 @@ class Estimate(Shown):
             **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,
             "accumulate": self.request.accumulate,
+            "notes": list(self.notes),
             "blocks": self.blocks,
         }
 

@@ -49,7 +49,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     kept, kept_shapes, kept_bytes = kept[:first], kept_shapes[:first], kept_bytes[:first]
     count = chosen.memory
     own = partial(count, graph, shapes, kept, kept_bytes, request.dtype.bits // 8) if count else None
-    notes = tuple(STRATEGIES[text.name].notes(graph))
+    notes = (*network.notes, *STRATEGIES[text.name].notes(graph))
     estimate = Estimate(network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes)
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")

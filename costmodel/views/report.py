@@ -44,12 +44,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> L
     steps = table_of([{**step_record(e), **within(e, budget)} for e in estimates], name="steps")
     return (
         [steps, memory_table(estimates), totals_table(estimates), work_table(first), parts_table(first, layers)],
-        [
-            *peak_note(first),
-            *why(estimates),
-            *first.notes,
-            *(budget_notes(estimates, budget) if budget is not None else []),
-        ],
+        [*peak_note(first), *why(estimates), *(budget_notes(estimates, budget) if budget is not None else [])],
     )
 
 

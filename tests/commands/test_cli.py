@@ -55,6 +55,7 @@ def test_json_is_the_estimates_and_nothing_else():
         "target",
         "optimizer",
         "accumulate",
+        "notes",
         "blocks",
     }
     assert sum(document["at_peak"].values()) == document["memory_bytes"]["step_peak"]

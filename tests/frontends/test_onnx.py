@@ -1,5 +1,6 @@
 """ONNX files: the networks that they are read as, predictions for these, and what is refused."""
 
+import json
 import warnings
 
 import numpy as np
@@ -49,6 +50,31 @@ def test_a_small_network_by_hand(onnx_file):
     )
     assert estimate.flops["forward"] == 2 * (2 * 8 * 64 * 27) + 2 * (2 * 8 * 5)
     assert costmodel.estimate(network, "last", 2).trainable_parameters == 45
+
+
+def test_a_file_without_norms_says_that_its_figures_may_be_understated(onnx_file, tmp_path):
+    assert costmodel.load(onnx_file(TINY), strict=True).notes == ()
+    path = onnx_file(around([node("Relu", "x", "y")]))
+    network = costmodel.load(path)
+    (note,) = network.notes
+    assert note.startswith("No norm follows any of 1 convolutions") and "TrainingMode.TRAINING" in note
+    assert network.at(16).notes == network.notes == costmodel.estimate(network).notes
+    with pytest.raises(CostmodelError, match="net: No norm follows any of 1 convolutions"):
+        costmodel.load(path, strict=True)
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [arguments[0], path, *arguments[1:]])
+
+    for command in (["report"], ["compare", "--strategy", "last"], ["fit", "--budget", "1GB"], ["sweep"],
+                    ["plan", "--budget", "1GB"], ["pareto", "--strategy", "full,last"]):  # fmt: skip
+        told = run(*command)
+        assert told.exit_code == 0 and told.stdout.count(note) == 1 and told.stderr == ""
+        told = run(*command, "--format", "csv")
+        assert note not in told.stdout and told.stderr == f"Note: {note}\n"
+    assert json.loads(run("report", "--format", "json").stdout)["notes"] == [note]
+    for command in (["report"], ["fit", "--budget", "1GB"], ["export"], ["validate"]):
+        refused = run(*command, "--strict")
+        assert refused.exit_code == 2 and note in refused.stderr and refused.stdout == ""
 
 
 def test_a_norm_that_the_file_evaluates_trains_unless_as_is(onnx_file):
@@ -334,10 +360,10 @@ def test_classes_and_width_belong_to_a_spec(onnx_file):
         costmodel.load(onnx_file(TINY), classes=3)
 
 
-def test_without_the_package_one_message_names_the_extra(onnx_file, monkeypatch):
+def test_without_the_package_one_message_names_it(onnx_file, monkeypatch):
     path = onnx_file(TINY)
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(CostmodelError, match=r"is read by onnx: pip install 'costmodel\[onnx\]'"):
+    with pytest.raises(CostmodelError, match=r"is read by onnx: pip install onnx"):
         costmodel.load(path)
 
 

@@ -62,7 +62,7 @@ def _sources(network: Any) -> Any:
     try:
         from . import sources
     except ImportError as error:
-        raise CostmodelError(f"{network} is built by torch: pip install 'costmodel[torch]' ({error})") from None
+        raise CostmodelError(f"{network} is built by torch: pip install torch ({error})") from None
     return sources
 
 

@@ -15,7 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import CostmodelError
+from ...graph.graph import Graph
 from ...graph.network import Network
+from ...ops.conv import Convolution
+from ...ops.norm import BatchNorm, GroupNorm, LayerNorm, RmsNorm
 from ..draft import RESOLUTION
 
 OLDEST = 7  # opset; in older ones norms and broadcasting have another meaning
@@ -45,9 +48,22 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
         def weights() -> dict[str, Any]:
             return {where: tensor.load() for where, tensor in reader.weights.items()}
 
-        return Network(name, graph, resolution, channels, retrace=at, weights=weights)
+        return Network(name, graph, resolution, channels, retrace=at, weights=weights, notes=without_norms(graph))
 
     return at(side)
+
+
+def without_norms(graph: Graph) -> tuple[str, ...]:
+    """A sentence if there are convolutions and no norm: exporters fold norms into convolutions unless told not to."""
+    ops = [node.op for node in graph.nodes]
+    convolutions = sum(isinstance(op, Convolution) for op in ops)
+    if not convolutions or any(isinstance(op, (BatchNorm, GroupNorm, LayerNorm, RmsNorm)) for op in ops):
+        return ()
+    return (
+        f"No norm follows any of {convolutions} convolutions: the exporter probably folded them into the convolutions,"
+        " and the memory of training is understated. Export with torch.onnx.export(module.train(), images, path,"
+        " dynamo=False, training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False).",
+    )
 
 
 @contextmanager
@@ -71,7 +87,7 @@ def _model(path: str) -> Any:
         import onnx
         import onnx.inliner
     except ImportError as error:
-        raise CostmodelError(f"{path} is read by onnx: pip install 'costmodel[onnx]' ({error})") from None
+        raise CostmodelError(f"{path} is read by onnx: pip install onnx ({error})") from None
     from google.protobuf.message import DecodeError
 
     try:

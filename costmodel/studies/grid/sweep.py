@@ -47,7 +47,7 @@ class SweepPlan:
         sizes = product(self.axes["width"], self.axes["classes"])
         self.networks = {(width, classes): load(network, classes, width) for width, classes in sizes}
         first = next(iter(self.networks.values()))
-        self.network = first.name
+        self.network, self.notes = first.name, first.notes
         own = [first.resolution if side is None else side for side in self.axes["resolution"]]
         self.axes["resolution"] = tuple(dict.fromkeys(own))
         # A strategy file is read only once, since its contents may change later.
@@ -174,7 +174,7 @@ def sweep(
         values = np.array(plan.axes[name], dtype=np.int64 if name in FIRST[1:] else object)
         values = values.reshape([-1 if k == place else 1 for k in range(len(AXES))])
         columns[name] = np.broadcast_to(values, plan.shape).reshape(-1)
-    return Sweep(plan.fixed, {**columns, **{name: there(column) for name, column in numbers.items()}})
+    return Sweep(plan.fixed, {**columns, **{name: there(column) for name, column in numbers.items()}}, plan.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +183,12 @@ class Sweep(Shown):
 
     fixed: the network and the axes with one value for all cells. columns: the axes, then the costs (see
     studies/grid/columns.py) as int64, masked where the convention has no such number. Each column is also an attribute.
+    notes: sentences that say why figures may be understated.
     """
 
     fixed: dict[str, Any]
     columns: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
