@@ -93,7 +93,8 @@ def test_only_the_document_reader_imports_yaml():
 
 
 def test_public_names():
-    assert costmodel.__all__ == ["CostmodelError", "Estimate", "Network", "Sweep", "estimate", "load", "plan", "sweep"]
+    classes = ["CostmodelError", "Estimate", "Fits", "Network", "Sweep"]
+    assert costmodel.__all__ == [*classes, "estimate", "fits", "load", "plan", "sweep"]
     assert all(hasattr(costmodel, name) for name in costmodel.__all__)
 
 

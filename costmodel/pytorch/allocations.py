@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+import os
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
 
@@ -36,16 +39,58 @@ class Trace(NamedTuple):
         return sum(self.deltas)
 
 
+class Recording:
+    """torch's profiler, on from `start` to `stop` in this thread and in the backward passes that it starts."""
+
+    def start(self) -> None:
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        with _silent():
+            self._profile.__enter__()
+
+    def stop(self) -> Any:
+        """Turn it off. Returns torch's own results."""
+        with _silent():
+            self._profile.__exit__(None, None, None)
+        results = self._profile.profiler.kineto_results
+        self._profile.profiler = None  # breaks a cycle that would leave the recorded events to the garbage collector
+        return results
+
+
+def is_recording() -> bool:
+    """Whether a profiler is on, anybody's."""
+    return torch.autograd._profiler_enabled()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Turns the process's stderr off: kineto reports there, unless it was told otherwise before torch was imported."""
+    try:
+        stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is none
+        yield
+        return
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
     """Run a function under torch's profiler and record what the CPU allocator did. Its result stays alive to the end.
 
     ops: names of the ops that the dispatcher sees ("aten::convolution").
     """
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    recording = Recording()
+    recording.start()
+    try:
         result = run()
+    finally:
+        results = recording.stop()
     deltas, calls, call, end = [], [], 0, 0
-    events = sorted(profiler.profiler.kineto_results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
-    profiler.profiler = None  # breaks a cycle that would leave the recorded events to the garbage collector
+    events = sorted(results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
     for number, event in enumerate(events):
         if event.name() == "[memory]":
             deltas.append(event.nbytes())
@@ -54,3 +99,18 @@ def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
             call, end = number, event.start_ns() + event.duration_ns()
     del result
     return Trace(deltas, calls)
+
+
+def blocks(results: Any) -> list[tuple[int, int]]:
+    """(address, bytes) of every allocation (+) and release (-) of the CPU allocator, in order.
+
+    results: of a Recording.
+    """
+    found, todo = [], list(results.experimental_event_tree())
+    while todo:
+        event = todo.pop()
+        todo += event.children
+        kind, fields = event.typed
+        if kind.name == "Allocation" and fields.device.type == "cpu":
+            found.append((event.start_time_ns, fields.ptr, fields.alloc_size))
+    return [(address, size) for _, address, size in sorted(found, key=lambda event: event[0])]

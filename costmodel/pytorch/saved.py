@@ -1,4 +1,4 @@
-"""Finds the storages that autograd keeps for the backward pass of a real step."""
+"""Finds the storages that autograd keeps for the backward pass of a real step, without keeping them itself."""
 
 from __future__ import annotations
 
@@ -12,36 +12,110 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 
+class Saved:
+    """Follows what autograd keeps while its hooks are on (`start` to `stop`).
+
+    own: addresses of storages that do not count. storages: bytes by address of the storages that are kept now; level:
+    their sum; highest: the highest level so far. beside: the same for what saved-tensor hooks do not see, as it was
+    when `settle` was called.
+    """
+
+    def __init__(self, own: set[int]) -> None:
+        self.own = own
+        self.storages: dict[int, int] = {}
+        self.beside: dict[int, int] = {}
+        self.level = self.highest = 0
+        self._times: dict[int, int] = {}  # how often each storage is kept
+        self._states: list[Any] = []  # states of the random generator: torch.utils.checkpoint keeps them out of sight
+        self._hooks = saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
+
+    def start(self) -> None:
+        """Turn the hooks on, for this thread."""
+        self._patch = patch.object(torch, "get_rng_state", self._drawn(torch.get_rng_state))
+        self._patch.start()
+        self._hooks.__enter__()
+
+    def stop(self) -> None:
+        """Turn the hooks off. What is kept is still followed until it is let go."""
+        self._hooks.__exit__(None, None, None)
+        self._patch.stop()
+
+    def settle(self, result: torch.Tensor | None) -> None:
+        """Add what the hooks do not see of the forward pass that made a result."""
+        numbers = numbers_kept(result) if result is not None else ()
+        for tensor in [*(state for state in (ref() for ref in self._states) if state is not None), *numbers]:
+            storage = tensor.untyped_storage()
+            self.beside[storage.data_ptr()] = storage.nbytes()
+
+    def shrink(self, tensor: torch.Tensor) -> None:
+        """Count no more of a tensor's storage than the tensor itself: it may be a piece of a whole data set."""
+        address, size = tensor.untyped_storage().data_ptr(), tensor.numel() * tensor.element_size()
+        if size < self.storages.get(address, 0):
+            beyond = self.storages[address] - size
+            self.storages[address] = size
+            self.level, self.highest = self.level - beyond, self.highest - beyond
+
+    def _drawn(self, draw: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+        def watched() -> torch.Tensor:
+            state = draw()
+            self._states.append(weakref.ref(state))
+            return state
+
+        return watched
+
+    def _pack(self, tensor: torch.Tensor) -> _Kept:
+        storage = tensor.untyped_storage()
+        address = storage.data_ptr()
+        kept = _Kept(tensor.detach())  # without detach, the tensor would hold the graph that holds it
+        if address not in self.own:
+            kept.saved, kept.address = self, address
+            self._times[address] = self._times.get(address, 0) + 1
+            if self._times[address] == 1:  # while it is kept, no other storage has its address
+                self.storages[address] = storage.nbytes()
+                self.level += storage.nbytes()
+                self.highest = max(self.highest, self.level)
+        return kept
+
+    def let_go(self, address: int) -> None:
+        """Autograd keeps a storage once less."""
+        self._times[address] -= 1
+        if not self._times[address]:
+            self.level -= self.storages.pop(address)
+
+
+class _Kept:
+    """A tensor in autograd's graph, which tells when the graph lets go of it."""
+
+    __slots__ = ("tensor", "saved", "address")
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.saved: Saved | None = None
+        self.address = 0
+
+    def __del__(self) -> None:
+        if self.saved is not None:
+            self.saved.let_go(self.address)
+
+
+def own_storages(module: nn.Module) -> set[int]:
+    """Addresses of a module's parameters and buffers."""
+    return {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
+
+
 def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> dict[int, int]:
     """Bytes, by address, of the distinct storages that autograd keeps after one forward pass of a module.
 
     The module's own parameters and buffers are left out.
     """
-    own = {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
-    kept: dict[int, Any] = {}  # storages by address; while they are held, no address is used twice
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
-        return tensor.detach()  # without detach, the tensor would hold the graph that holds it
-
-    states: list[Any] = []  # states of the random generator: torch.utils.checkpoint keeps them out of the hooks' sight
-    draw = torch.get_rng_state
-
-    def watched() -> torch.Tensor:
-        state = draw()
-        states.append(weakref.ref(state))
-        return state
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor), patch.object(torch, "get_rng_state", watched):
+    saved = Saved(own_storages(module))
+    saved.start()
+    try:
         result = forward()
-    for state in (ref() for ref in states):
-        if state is not None:
-            pack(state)
-    for number in numbers_kept(result):
-        pack(number)
-    return {pointer: storage.nbytes() for pointer, storage in kept.items()}
+    finally:
+        saved.stop()
+    saved.settle(result)
+    return {**saved.storages, **saved.beside}
 
 
 def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -31,18 +31,23 @@ def check_budget(priced: Estimate, budget: int) -> None:
     """Raise CostmodelError if the estimate has no peak, or the budget, in bytes, not even room for the parameters and
     buffers.
     """
+    check_has_peak(priced)
     memory = priced.memory_bytes
-    if memory["peak"] is None:
-        have = ", ".join(name for name, convention in CONVENTIONS.items() if convention.measurable)
-        raise CostmodelError(
-            f"convention {priced.convention!r} counts what is saved; it has no peak to hold against a budget;"
-            f" allowed: {have}"
-        )
     least = memory["parameters"] + memory["buffers"]
     if budget < least:
         raise CostmodelError(
             f"budget is {show_size(budget)}, less than the parameters and buffers of {priced.network} alone"
             f" ({show_size(least)}): nothing can fit"
+        )
+
+
+def check_has_peak(priced: Estimate) -> None:
+    """Raise CostmodelError if the estimate's convention counts what is saved alone."""
+    if priced.memory_bytes["peak"] is None:
+        have = ", ".join(name for name, convention in CONVENTIONS.items() if convention.measurable)
+        raise CostmodelError(
+            f"convention {priced.convention!r} counts what is saved; it has no peak to hold against a budget;"
+            f" allowed: {have}"
         )
 
 

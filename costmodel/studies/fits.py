@@ -1,0 +1,60 @@
+"""Answers whether a training step fits a budget, with the numbers behind the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..api import estimate
+from ..errors import CostmodelError
+from ..sizes.size import is_int
+from ..sizes.units import parse_size, show_size
+from ..step.estimate import Estimate
+from .fit import check_has_peak
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Whether a step fits a budget: true or false, with what the answer rests on. Bytes are exact.
+
+    missing_bytes: how far the peak is above the budget, 0 if it fits.
+    """
+
+    fits: bool
+    peak_bytes: int
+    budget_bytes: int
+    missing_bytes: int
+    estimate: Estimate
+
+    def __bool__(self) -> bool:
+        return self.fits
+
+    def __str__(self) -> str:
+        priced = self.estimate
+        step = f"{priced.network}, {priced.strategy}, batch {priced.batch}, {priced.convention}"
+        peak, budget = show_size(self.peak_bytes), show_size(self.budget_bytes)
+        if self.fits:
+            return f"fits: {step} peaks at {peak}, {show_size(self.budget_bytes - self.peak_bytes)} below the budget of {budget}"
+        return f"does not fit: {step} peaks at {peak}, {show_size(self.missing_bytes)} above the budget of {budget}"
+
+
+def fits(network: Any, budget: int | str, strategy: str = "full", batch: int = 8, **request: Any) -> Fits:
+    """Whether a training step of a network peaks within a budget; nothing is run.
+
+    network: anything `load` takes, also a torch.nn.Module. budget: bytes, or a size such as "256MiB". request: further
+    arguments of `costmodel.estimate`. Raises CostmodelError for a bad request, and for a convention without a peak.
+    """
+    budget_bytes = in_bytes(budget)
+    priced = estimate(network, strategy, batch, **request)
+    check_has_peak(priced)
+    missing = max(0, int(priced.peak_bytes) - budget_bytes)
+    return Fits(not missing, int(priced.peak_bytes), budget_bytes, missing, priced)
+
+
+def in_bytes(budget: int | str) -> int:
+    """A budget in bytes. Raises CostmodelError unless it is an integer >= 1 or a size's text."""
+    if isinstance(budget, str):
+        return parse_size(budget)
+    if not is_int(budget) or budget < 1:
+        raise CostmodelError(f"budget is {budget!r}; allowed: a number of bytes >= 1, or a text such as '256MiB'")
+    return int(budget)
