@@ -1,0 +1,156 @@
+"""Watches the first steps of a training loop, and prints predicted beside measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as calls
+from torch.optim import optimizer as optimizers
+
+from ..step.estimate import Estimate
+from .beside import Comparison, compare
+from .watched_step import WatchedStep
+
+
+def watch(
+    module: nn.Module,
+    estimate: Estimate | None = None,
+    peak: bool = True,
+    show: Callable[[str], None] = print,
+) -> Watch:
+    """Print what the first step of a training loop costs, as predicted and as measured; call it before the loop.
+
+    The loop and its numbers stay as they are, and after that step nothing is left in it. With an optimizer that keeps
+    state the second step is shown, since the first one makes the state. Batch, resolution, device and optimizer are
+    those of the step; the module's own flags and modes are priced (`as_is`). Whatever goes wrong is one printed line.
+
+    estimate: what to compare with instead, for modules that cannot be traced, such as lean ones. peak: whether to
+    measure it: on the CPU torch's profiler is on during a step, on CUDA the peak statistic starts anew. show: prints.
+    """
+    return Watch(module, estimate, peak, show)
+
+
+def _harmless(method: Callable) -> Callable:
+    """Decorator: an error in a method ends the watching, with one line."""
+
+    @wraps(method)
+    def harmless(self: Watch, *args: Any) -> None:
+        try:
+            method(self, *args)
+        except Exception as error:
+            self.give_up(error)
+
+    return harmless
+
+
+class Watch:
+    """Hooks around a training loop, until a step was measured, or until `remove`. `with` removes them at its end.
+
+    comparison: the result; None as long as there is none.
+    """
+
+    _active: Watch | None = None  # hooks of two watches would be in each other's way
+
+    def __init__(
+        self, module: nn.Module, estimate: Estimate | None, peak: bool, show: Callable[[str], None]
+    ) -> None:
+        self.module, self.estimate, self.peak, self.show = module, estimate, peak, show
+        self.comparison: Comparison | None = None
+        self.steps = 0
+        self._step: WatchedStep | None = None
+        self._inside: nn.Module | None = None
+        self._optimizer: Any = None
+        self._handles: list[Any] = []
+        self._start()
+
+    @_harmless
+    def _start(self) -> None:
+        if Watch._active is not None:
+            Watch._active.remove()
+        while isinstance(self.module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            self.module = self.module.module
+        if any(hasattr(child, "_orig_mod") for child in self.module.modules()):
+            self.show("costmodel: not watched: torch.compile decides what a compiled module keeps")
+            return
+        self._mine = {id(child) for child in self.module.modules()}
+        Watch._active = self
+        self._handles = [
+            calls.register_module_forward_pre_hook(self._before_call),
+            calls.register_module_forward_hook(self._after_call, with_kwargs=True, always_call=True),
+            optimizers.register_optimizer_step_pre_hook(self._before_update),
+        ]
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handles:
+            self.show("costmodel: no whole training step was seen: a forward pass, a backward pass and an update")
+        self.remove()
+
+    def remove(self) -> None:
+        """Take everything off the loop."""
+        handles, self._handles = self._handles, []
+        for handle in handles:
+            handle.remove()
+        if self._optimizer is not None:
+            self._optimizer.__dict__.pop("_optimizer_step_code", None)
+            self._optimizer = None
+        step, self._step = self._step, None
+        if step is not None:
+            step.drop()
+        if Watch._active is self:
+            Watch._active = None
+
+    def give_up(self, error: Exception) -> None:
+        """Take everything off the loop after an error, and say so in one line."""
+        try:
+            self.remove()
+        finally:
+            self.show(f"costmodel: not watched any longer: {type(error).__name__}: {error}".split("\n")[0])
+
+    @_harmless
+    def _before_call(self, module: nn.Module, args: tuple) -> None:
+        if self._inside is not None or id(module) not in self._mine or not torch.is_grad_enabled():
+            return
+        if not any(p.requires_grad for p in module.parameters()):
+            return  # a metric or a loss
+        self._inside = module
+        if self._step is not None and self._step.is_open:
+            self._step.calls += 1
+            return
+        if self._step is not None:
+            self._step.drop()
+        self._step = WatchedStep(self.module, self.peak)
+
+    @_harmless
+    def _after_call(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
+        if module is self._inside:
+            self._inside = None
+            if self._step is not None:
+                self._step.called(module, args, kwargs, result)
+
+    @_harmless
+    def _before_update(self, optimizer: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+        # A hook after the update could not take itself off: torch goes through the dict of these hooks at that time.
+        # So the method that torch calls at the end of each update is this optimizer's own for once.
+        mine = {id(p) for p in self.module.parameters()}
+        if any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
+            self._optimizer = optimizer
+            optimizer._optimizer_step_code = self._after_update
+
+    @_harmless
+    def _after_update(self) -> None:
+        optimizer, step, self._step = self._optimizer, self._step, None
+        optimizer.__dict__.pop("_optimizer_step_code", None)
+        measured = step.finish() if step is not None else None
+        self.steps += 1
+        if measured is None or self.steps == 1 and optimizer.state:
+            return
+        self.remove()
+        self.comparison = compare(self.steps, self.module, measured, optimizer, self.estimate)
+        self.show(str(self.comparison))
