@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from types import MethodType
 from typing import Any
 
-import torch
 from torch import nn
 
-from ..api import estimate
 from ..errors import CostmodelError
-from ..frontends.modules.trace import trace
 from ..sizes.units import show_size
 from ..step.estimate import Estimate
-from ..step.events import ACTIVATIONS
-from ..step.optimizer import OPTIMIZERS
-from ..targets.cpu import here_isa
 from .flat import HOOKS
-from .validate import here
-from .watched_step import Measured, logits_of
+from .predicted_step import peak_in_this_loop, predict, priced_as
+from .watched_step import Measured
 
 PRICED = "costmodel prices cross_entropy(module(x), y)"
 
@@ -60,8 +52,8 @@ class Comparison:
             lines[0] += f", {request.strategy}, {request.optimizer.name}, {request.target}"
         lines.append(f"  {'bytes':<20}{'predicted':>16}{'measured':>16}")
         priced = self.predicted
-        lines.append(_row("saved for backward", priced and priced.saved_bytes, self.measured.saved_bytes))
-        lines.append(_row("peak of the step", priced and priced.step_peak_bytes, self.measured.peak_bytes))
+        lines.append(_row("saved for backward", priced.saved_bytes if priced else None, self.measured.saved_bytes))
+        lines.append(_row("peak of the step", priced.step_peak_bytes if priced else None, self.measured.peak_bytes))
         said = self._said()
         if said:
             lines.append(f"  {'; '.join(said)}")
@@ -78,18 +70,14 @@ class Comparison:
         saved = measured.saved_bytes not in (None, priced.saved_bytes)
         peak = measured.peak_bytes not in (None, priced.step_peak_bytes)
         if peak and self.in_this_loop_bytes != priced.step_peak_bytes:
-            held = []
-            if measured.stale_bytes:
-                held.append(f"the last step's gradients ({measured.stale_bytes:,}) until zero_grad()")
-            if measured.holds_output:
-                held.append("the module's output during the backward pass")
             rest = (measured.peak_bytes or 0) - (self.in_this_loop_bytes or 0)
-            beyond = "that is all of the difference" if not rest else f"the rest is {rest:+,}"
-            said.append(f"your loop holds {' and '.join(held)}: {beyond}")
+            held = ["the last step's gradients until zero_grad()"] * (measured.stale_bytes > 0)
+            held += ["the module's output"] * measured.holds_output
+            said.append(f"your loop holds {' and '.join(held)}: {f'the rest is {rest:+,}' if rest else 'that is all'}")
         unexplained = measured.peak_bytes not in (None, self.in_this_loop_bytes)
         if saved or unexplained:
-            why = [*self.reasons, *(self.peak_reasons if unexplained else ())]
-            said.append(f"{PRICED}; it leaves out: {', '.join(why)}" if why else f"{PRICED}: another loss or extra work?")
+            why = [*self.reasons, *(self.peak_reasons if unexplained else ()), "the loss", "more work"]
+            said.append(f"{PRICED}; what may differ here: {', '.join(why)}")
         return said
 
 
@@ -135,91 +123,10 @@ def _reasons(root: nn.Module, measured: Measured) -> list[str]:
     """Why a step may differ from the one that is priced."""
     found = ["autocast"] if measured.autocast else []
     if measured.calls > 1:
-        found.append(f"{measured.calls - 1} more of {measured.calls} calls of the module in one step")
+        found.append(f"the other {measured.calls - 1} calls of the module")
     if measured.call.others:
-        found.append(f"{measured.call.others} more input tensors")
+        found.append(f"other inputs ({measured.call.others})")
     hooked = sum(1 for child in root.modules() if any(getattr(child, name, None) for name in HOOKS))
     if hooked:
-        found.append(f"the hooks of {hooked} modules")
+        found.append(f"hooks (of {hooked} modules)")
     return found
-
-
-def predict(module: nn.Module, measured: Measured, optimizer: str) -> Estimate:
-    """The estimate of a module as it is, for the images that it was called with. Raises CostmodelError."""
-    call = measured.call
-    if len(call.shape) != 4 or call.shape[2] != call.shape[3]:
-        raise CostmodelError(f"{type(module).__name__} took {[*call.shape]}; costmodel prices square images (N, C, H, W)")
-    batch, channels, resolution, _ = call.shape
-    dtypes = {p.dtype for p in module.parameters()}
-    if len(dtypes) > 1:
-        raise CostmodelError(f"parameters of several data types: {', '.join(sorted(map(str, dtypes)))}")
-    copied = without_hooks(module)
-    if call.argument or not call.returns_tensor:
-        copied = Logits(copied, call.argument)
-    network = trace(copied, resolution, channels, type(module).__name__)
-    device = "cuda" if measured.device.type == "cuda" else here("cpu" if here_isa() else "none")
-    target = f"{device},channels_last" if call.channels_last and not device.startswith("none") else device
-    dtype = str(dtypes.pop()).removeprefix("torch.")
-    return estimate(network, "as_is", batch, resolution, optimizer=optimizer, target=target, dtype=dtype,
-                    accumulate=1 + measured.accumulates)  # fmt: skip
-
-
-class Logits(nn.Module):
-    """A module that returns several things, or takes its images by name, as one from images to logits."""
-
-    def __init__(self, module: nn.Module, argument: str) -> None:
-        super().__init__()
-        self.module, self.argument = module, argument
-        self.training = module.training
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return logits_of(self.module(**{self.argument: x}) if self.argument else self.module(x))[0]
-
-
-def without_hooks(module: nn.Module, made: dict[int, nn.Module] | None = None) -> nn.Module:
-    """A module with the same parameters and buffers, without hooks: to run it changes no attribute of the original."""
-    made = {} if made is None else made
-    if id(module) in made:
-        return made[id(module)]
-    copied = made[id(module)] = type(module).__new__(type(module))
-    copied.__dict__ = dict(module.__dict__)
-    for name, value in module.__dict__.items():
-        if isinstance(value, MethodType) and value.__self__ is module:
-            copied.__dict__[name] = MethodType(value.__func__, copied)
-    for name in HOOKS:
-        copied.__dict__[name] = OrderedDict()
-    copied.__dict__["_parameters"], copied.__dict__["_buffers"] = dict(module._parameters), dict(module._buffers)
-    children = {name: child and without_hooks(child, made) for name, child in module._modules.items()}
-    copied.__dict__["_modules"] = children
-    return copied
-
-
-def peak_in_this_loop(priced: Estimate, measured: Measured) -> int:
-    """The predicted peak of a step, in bytes, with the gradients and the output that the loop around it holds."""
-    levels, forward = priced.levels.copy(), priced.timeline.after_forward
-    levels[:forward] += measured.stale_bytes
-    if measured.holds_output:
-        loss = len(priced.graph.nodes) - 1
-        for number, event in enumerate(priced.timeline.events[:forward]):
-            if event.sign < 0 and event.node == loss and event.category == ACTIVATIONS:
-                levels[number:] += int(priced.slot_sizes[event.slot])
-    return int(levels.max())
-
-
-def priced_as(optimizer: Any) -> tuple[str | None, list[str]]:
-    """The name under which an optimizer is priced, None if it is not, and the options that are not priced."""
-    for name, entry in OPTIMIZERS.items():
-        kind = getattr(torch.optim, entry.torch_class)
-        if type(optimizer) is not kind or any(bool(group.get("momentum")) != ("momentum" in dict(entry.torch_options))
-                                              for group in optimizer.param_groups):  # fmt: skip
-            continue
-        usual = kind([nn.Parameter(torch.zeros(()))], **dict(entry.torch_options)).defaults
-        free = {"lr", "betas", "eps", "momentum", "dampening"} | ({"weight_decay"} if usual["weight_decay"] else set())
-        options = {
-            f"{key}={group[key]}"
-            for group in optimizer.param_groups
-            for key in usual.keys() - free
-            if group.get(key) != usual[key]
-        }
-        return name, sorted(options)
-    return None, []

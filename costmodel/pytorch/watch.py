@@ -17,10 +17,7 @@ from .watched_step import WatchedStep
 
 
 def watch(
-    module: nn.Module,
-    estimate: Estimate | None = None,
-    peak: bool = True,
-    show: Callable[[str], None] = print,
+    module: nn.Module, estimate: Estimate | None = None, peak: bool = True, show: Callable[[str], None] = print
 ) -> Watch:
     """Print what the first step of a training loop costs, as predicted and as measured; call it before the loop.
 
@@ -55,9 +52,7 @@ class Watch:
 
     _active: Watch | None = None  # hooks of two watches would be in each other's way
 
-    def __init__(
-        self, module: nn.Module, estimate: Estimate | None, peak: bool, show: Callable[[str], None]
-    ) -> None:
+    def __init__(self, module: nn.Module, estimate: Estimate | None, peak: bool, show: Callable[[str], None]) -> None:
         self.module, self.estimate, self.peak, self.show = module, estimate, peak, show
         self.comparison: Comparison | None = None
         self.steps = 0
@@ -88,8 +83,13 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take everything off at the end of a loop, and say so if no step could be shown."""
         if self._handles:
-            self.show("costmodel: no whole training step was seen: a forward pass, a backward pass and an update")
+            least = "one, or two where the optimizer keeps state" if self.steps else "one"
+            self.show(f"costmodel: {self.steps} training steps were seen (forward, backward, update); it takes {least}")
         self.remove()
 
     def remove(self) -> None:
@@ -149,8 +149,8 @@ class Watch:
         optimizer.__dict__.pop("_optimizer_step_code", None)
         measured = step.finish() if step is not None else None
         self.steps += 1
-        if measured is None or self.steps == 1 and optimizer.state:
-            return
+        if measured is None or self.steps == 1 and (optimizer.state or measured.stale_bytes):
+            return  # the first step makes the state; and nothing tells when gradients from before it were freed
         self.remove()
         self.comparison = compare(self.steps, self.module, measured, optimizer, self.estimate)
         self.show(str(self.comparison))

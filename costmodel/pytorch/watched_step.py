@@ -93,11 +93,13 @@ class WatchedStep:
     def called(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
         """The module's forward pass is over."""
         given = [("", x) for x in tensors_in(args)]
-        given += [(name, x) for name, value in kwargs.items() if name != "labels" for x in tensors_in(value)]
+        given += [(name, x) for name, value in kwargs.items() if name != "labels" for x in tensors_in(value) if x.ndim]
         if self.call is not None or not given:
             return
         name, images = next((one for one in given if one[1].ndim == 4), given[0])
-        last = images.ndim == 4 and not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
+        last = (
+            images.ndim == 4 and not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
+        )
         is_tensor = isinstance(result, torch.Tensor)
         self.call = Call(module, tuple(images.shape), last, name, len(given) - 1, is_tensor)
         output = result if is_tensor else next((x for x in logits_of(result) if x.requires_grad), None)
@@ -127,7 +129,7 @@ class WatchedStep:
         self.drop()
         if self.call is None:
             return None
-        saved = self.saved and self.saved.highest + sum(self.saved.beside.values())
+        saved = None if self.saved is None else self.saved.highest + sum(self.saved.beside.values())
         accumulates = any(ref() is not None for ref, _, _ in self._gradients)
         return Measured(self.call, self.device, saved, peak, stale, accumulates, self.holds_output, self.calls,
                         self.autocast, tuple(self.notes))  # fmt: skip

@@ -33,9 +33,9 @@ class Fits:
         priced = self.estimate
         step = f"{priced.network}, {priced.strategy}, batch {priced.batch}, {priced.convention}"
         peak, budget = show_size(self.peak_bytes), show_size(self.budget_bytes)
-        if self.fits:
-            return f"fits: {step} peaks at {peak}, {show_size(self.budget_bytes - self.peak_bytes)} below the budget of {budget}"
-        return f"does not fit: {step} peaks at {peak}, {show_size(self.missing_bytes)} above the budget of {budget}"
+        off = show_size(self.missing_bytes or self.budget_bytes - self.peak_bytes)
+        answer, side = ("fits", "below") if self.fits else ("does not fit", "above")
+        return f"{answer}: {step} peaks at {peak}, {off} {side} the budget of {budget}"
 
 
 def fits(network: Any, budget: int | str, strategy: str = "full", batch: int = 8, **request: Any) -> Fits:

@@ -1,0 +1,104 @@
+"""Prices the step that a training loop runs: its module as it is, its images, its optimizer, and what it holds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..api import estimate
+from ..errors import CostmodelError
+from ..frontends.modules.trace import trace
+from ..step.estimate import Estimate
+from ..step.events import ACTIVATIONS
+from ..step.optimizer import OPTIMIZERS
+from ..targets.cpu import here_isa
+from .flat import HOOKS
+from .validate import here
+from .watched_step import Measured, logits_of
+
+
+def predict(module: nn.Module, measured: Measured, optimizer: str) -> Estimate:
+    """The estimate of a module as it is, for the images that it was called with. Raises CostmodelError."""
+    call = measured.call
+    if len(call.shape) != 4 or call.shape[2] != call.shape[3]:
+        raise CostmodelError(
+            f"{type(module).__name__} took {[*call.shape]}; costmodel prices square images (N, C, H, W)"
+        )
+    batch, channels, resolution, _ = call.shape
+    dtypes = {p.dtype for p in module.parameters()}
+    if len(dtypes) > 1:
+        raise CostmodelError(f"parameters of several data types: {', '.join(sorted(map(str, dtypes)))}")
+    copied = without_hooks(module)
+    if call.argument or not call.returns_tensor:
+        copied = Logits(copied, call.argument)
+    network = trace(copied, resolution, channels, type(module).__name__)
+    device = "cuda" if measured.device.type == "cuda" else here("cpu" if here_isa() else "none")
+    target = f"{device},channels_last" if call.channels_last and not device.startswith("none") else device
+    dtype = str(dtypes.pop()).removeprefix("torch.")
+    return estimate(network, "as_is", batch, resolution, optimizer=optimizer, target=target, dtype=dtype,
+                    accumulate=1 + measured.accumulates)  # fmt: skip
+
+
+class Logits(nn.Module):
+    """A module that returns several things, or takes its images by name, as one from images to logits."""
+
+    def __init__(self, module: nn.Module, argument: str) -> None:
+        super().__init__()
+        self.module, self.argument = module, argument
+        self.training = module.training
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return logits_of(self.module(**{self.argument: x}) if self.argument else self.module(x))[0]
+
+
+def without_hooks(module: nn.Module, made: dict[int, nn.Module] | None = None) -> nn.Module:
+    """A module with the same parameters and buffers, without hooks: to run it changes no attribute of the original."""
+    made = {} if made is None else made
+    if id(module) in made:
+        return made[id(module)]
+    copied = made[id(module)] = object.__new__(type(module))
+    copied.__dict__ = dict(module.__dict__)
+    for name, value in module.__dict__.items():
+        if isinstance(value, MethodType) and value.__self__ is module:
+            copied.__dict__[name] = MethodType(value.__func__, copied)
+    for name in HOOKS:
+        copied.__dict__[name] = OrderedDict()
+    copied.__dict__["_parameters"], copied.__dict__["_buffers"] = dict(module._parameters), dict(module._buffers)
+    children = {name: child and without_hooks(child, made) for name, child in module._modules.items()}
+    copied.__dict__["_modules"] = children
+    return copied
+
+
+def peak_in_this_loop(priced: Estimate, measured: Measured) -> int:
+    """The predicted peak of a step, in bytes, with the gradients and the output that the loop around it holds."""
+    levels, forward = priced.levels.copy(), priced.timeline.after_forward
+    levels[:forward] += measured.stale_bytes
+    if measured.holds_output:
+        loss = len(priced.graph.nodes) - 1
+        for number, event in enumerate(priced.timeline.events[:forward]):
+            if event.sign < 0 and event.node == loss and event.category == ACTIVATIONS:
+                levels[number:] += int(priced.slot_sizes[event.slot])
+    return int(levels.max())
+
+
+def priced_as(optimizer: Any) -> tuple[str | None, list[str]]:
+    """The name under which an optimizer is priced, None if it is not, and the options that are not priced."""
+    for name, entry in OPTIMIZERS.items():
+        kind = getattr(torch.optim, entry.torch_class)
+        if type(optimizer) is not kind or any(bool(group.get("momentum")) != ("momentum" in dict(entry.torch_options))
+                                              for group in optimizer.param_groups):  # fmt: skip
+            continue
+        usual = kind([nn.Parameter(torch.zeros(()))], **dict(entry.torch_options)).defaults
+        free = {"lr", "betas", "eps", "momentum", "dampening"} | ({"weight_decay"} if usual["weight_decay"] else set())
+        options = {
+            f"{key}={group[key]}"
+            for group in optimizer.param_groups
+            for key in usual.keys() - free
+            if group.get(key) != usual[key]
+        }
+        return name, sorted(options)
+    return None, []
