@@ -7,6 +7,6 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 from .measure import Measurement, measure  # noqa: E402
 from .realize import realize  # noqa: E402
-from .watch import Watch, watch  # noqa: E402
+from .watching import Watch, watch  # noqa: E402
 
 __all__ = ["Measurement", "Watch", "measure", "realize", "watch"]

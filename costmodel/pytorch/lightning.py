@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CostmodelError
 from ..step.estimate import Estimate
-from .watch import Watch, watch
+from .watching import Watch, watch
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")  # one library under two names, each with classes of its own
 

@@ -17,7 +17,7 @@ class Saved:
 
     own: addresses of storages that do not count. storages: bytes by address of the storages that are kept now; level:
     their sum; highest: the highest level so far. beside: the same for what saved-tensor hooks do not see, as it was
-    when `settle` was called.
+    when `settle` was called. nested: other saved-tensor hooks were on inside, such as torch.utils.checkpoint's.
     """
 
     def __init__(self, own: set[int]) -> None:
@@ -25,23 +25,36 @@ class Saved:
         self.storages: dict[int, int] = {}
         self.beside: dict[int, int] = {}
         self.level = self.highest = 0
+        self.nested = self._is_off = False
         self._times: dict[int, int] = {}  # how often each storage is kept
         self._states: list[Any] = []  # states of the random generator: torch.utils.checkpoint keeps them out of sight
         self._hooks = saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
 
     def start(self) -> None:
         """Turn the hooks on, for this thread."""
-        self._patch = patch.object(torch, "get_rng_state", self._drawn(torch.get_rng_state))
-        self._patch.start()
         self._hooks.__enter__()
+        self._patches = [
+            patch.object(torch, "get_rng_state", self._drawn(torch.get_rng_state)),
+            patch.object(saved_tensors_hooks, "__enter__", self._entered(saved_tensors_hooks.__enter__)),
+        ]
+        for one in self._patches:
+            one.start()
 
     def stop(self) -> None:
         """Turn the hooks off. What is kept is still followed until it is let go."""
-        self._hooks.__exit__(None, None, None)
-        self._patch.stop()
+        self._unpatch()
+        if hooks_on() == (self._hooks.pack_hook, self._hooks.unpack_hook):
+            self._hooks.__exit__(None, None, None)
+        else:  # those of somebody else came on top, and would be taken off in their place
+            self._is_off = True
+
+    def _unpatch(self) -> None:
+        while self._patches:
+            self._patches.pop().stop()
 
     def settle(self, result: torch.Tensor | None) -> None:
-        """Add what the hooks do not see of the forward pass that made a result."""
+        """Add what the hooks do not see of the forward pass that made a result, None if that is not known."""
+        self._unpatch()
         numbers = numbers_kept(result) if result is not None else ()
         for tensor in [*(state for state in (ref() for ref in self._states) if state is not None), *numbers]:
             storage = tensor.untyped_storage()
@@ -63,11 +76,18 @@ class Saved:
 
         return watched
 
+    def _entered(self, enter: Callable[[Any], None]) -> Callable[[Any], None]:
+        def entered(hooks: Any) -> None:
+            self.nested = True
+            enter(hooks)
+
+        return entered
+
     def _pack(self, tensor: torch.Tensor) -> _Kept:
         storage = tensor.untyped_storage()
         address = storage.data_ptr()
         kept = _Kept(tensor.detach())  # without detach, the tensor would hold the graph that holds it
-        if address not in self.own:
+        if address not in self.own and not self._is_off:
             kept.saved, kept.address = self, address
             self._times[address] = self._times.get(address, 0) + 1
             if self._times[address] == 1:  # while it is kept, no other storage has its address
@@ -98,6 +118,11 @@ class _Kept:
             self.saved.let_go(self.address)
 
 
+def hooks_on() -> Any:
+    """The saved-tensor hooks that are on in this thread, the innermost pair; None without any."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)
+
+
 def own_storages(module: nn.Module) -> set[int]:
     """Addresses of a module's parameters and buffers."""
     return {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
@@ -121,7 +146,8 @@ def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> di
 def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
     """The Python numbers that products and quotients keep for the backward pass of a result, each as a tensor.
 
-    Saved-tensor hooks do not see them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number).
+    Saved-tensor hooks do not see them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number). To look at them runs
+    checkpointed parts again.
     """
     todo, seen = [result.grad_fn], {None}
     while todo:

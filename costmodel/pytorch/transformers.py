@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import CostmodelError
 from ..step.estimate import Estimate
-from .watch import Watch, watch
+from .watching import Watch, watch
 
 try:
     from transformers import TrainerCallback

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..frontends.modules.recorder import tensors_in
 from .allocations import Recording, blocks, is_recording
-from .saved import Saved, own_storages
+from .saved import Saved, hooks_on, own_storages
 
 
 class Call(NamedTuple):
@@ -56,7 +56,7 @@ class WatchedStep:
         self.autocast = torch.is_autocast_enabled(self.device.type)
         self.calls = 1
         self.call: Call | None = None
-        self.holds_output = False
+        self.in_backward = self.holds_output = False
         self.notes: list[str] = []
         self._gradients = [(weakref.ref(p.grad), p.grad.untyped_storage().data_ptr(), p.grad.untyped_storage().nbytes())
                            for p in root.parameters() if p.grad is not None]  # fmt: skip
@@ -64,7 +64,7 @@ class WatchedStep:
         self._recording: Recording | None = None
         self._level = 0
         self.saved: Saved | None = None
-        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+        if hooks_on() is not None:
             self.notes.append("saved bytes not measured: other saved-tensor hooks are on")
         else:
             self.saved = Saved(own_storages(root))
@@ -104,14 +104,14 @@ class WatchedStep:
         self.call = Call(module, tuple(images.shape), last, name, len(given) - 1, is_tensor)
         output = result if is_tensor else next((x for x in logits_of(result) if x.requires_grad), None)
         if self.saved is not None:
-            self.saved.settle(output)
+            self.saved.settle(None if self.saved.nested else output)
             for _, x in given:
                 self.saved.shrink(x)
         if output is not None and output.requires_grad:
             held = weakref.ref(output)
 
             def backward(_: torch.Tensor) -> None:
-                self.holds_output = held() is not None
+                self.in_backward, self.holds_output = True, held() is not None
 
             self._output_hook = output.register_hook(backward)
 

@@ -15,6 +15,7 @@ import costmodel
 from costmodel.pytorch import measure, realize, watch
 from costmodel.pytorch.beside import Comparison
 from costmodel.pytorch.predicted_step import priced_as, without_hooks
+from costmodel.pytorch.saved import hooks_on
 from costmodel.pytorch.watched_step import own_peak
 
 BATCH, RESOLUTION, CLASSES = 4, 16, 5
@@ -59,7 +60,7 @@ def watched(module=None, optimizer=None, steps=2, loss_of=cross_entropy, **optio
 def assert_nothing_is_left():
     assert not (calls._global_forward_hooks or calls._global_forward_pre_hooks)
     assert not (optimizers._global_optimizer_pre_hooks or optimizers._global_optimizer_post_hooks)
-    assert torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+    assert hooks_on() is None
     assert not torch.autograd._profiler_enabled()
 
 
@@ -159,7 +160,7 @@ def test_autocast_is_said():
 
 
 @pytest.mark.parametrize("body, reason", [
-    (lambda x: x * x.mean().item(), "item asks for a tensor's data"), (lambda x: torch.fft.fft2(x).real, "unknown op"),
+    (lambda x: x * x.mean().item(), "mean over the batch"), (lambda x: torch.fft.fft2(x).real, "unknown op"),
 ])  # fmt: skip
 def test_a_module_that_cannot_be_traced_trains_on(body, reason):
     class Odd(nn.Module):
@@ -176,9 +177,9 @@ def test_a_module_that_cannot_be_traced_trains_on(body, reason):
 
 
 def test_an_error_in_the_watch_is_one_line(monkeypatch):
-    monkeypatch.setattr("costmodel.pytorch.watch.compare", lambda *_: 1 / 0)
+    monkeypatch.setattr("costmodel.pytorch.watching.compare", lambda *_: 1 / 0)
     assert watched().show == ["costmodel: not watched any longer: ZeroDivisionError: division by zero"]
-    monkeypatch.setattr("costmodel.pytorch.watch.WatchedStep", None)
+    monkeypatch.setattr("costmodel.pytorch.watching.WatchedStep", None)
     assert watched().show == ["costmodel: not watched any longer: TypeError: 'NoneType' object is not callable"]
 
 
@@ -203,6 +204,21 @@ def test_saved_tensor_hooks_of_the_loop_stay_its_own():
     optimizer.step()
     assert many == len(packed) > 5  # none came after the loop's hooks were off
     assert found.comparison.measured.saved_bytes is None and "other saved-tensor hooks are on" in found.show[0]
+    assert_nothing_is_left()
+
+
+def test_saved_tensor_hooks_that_come_later_stay_on():
+    module, (images, labels), packed = network(), batches(1)[0], []
+    found, optimizer = watch(module, show=Told()), sgd(module)
+    result = module(images)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: packed.append(x) or x, lambda x: x):
+        cross_entropy(result, labels).backward()
+        optimizer.step()
+        torch.randn(3, requires_grad=True).exp()
+        assert packed.pop().shape == (3,)
+    torch.randn(4, requires_grad=True).exp()
+    assert packed[-1].shape != (4,) and len(found.show) == 1
+    torch._C._autograd._pop_saved_tensors_default_hooks()  # the watch's own could not be taken off: idle ones
     assert_nothing_is_left()
 
 
@@ -244,7 +260,7 @@ def test_an_estimate_of_a_lean_module_is_held_against_it():
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.1)
     train(module, optimizer, [(torch.randn(BATCH, 3, 32, 32), torch.zeros(BATCH, dtype=torch.int64))])
     assert found.comparison.predicted is cost and found.comparison.holds
-    found = watched(network(), cost)
+    found = watched(network(), estimate=cost)
     assert "the estimate is for images [4, 3, 32, 32]" in found.show[0]
 
 

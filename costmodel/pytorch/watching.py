@@ -100,11 +100,14 @@ class Watch:
         if self._optimizer is not None:
             self._optimizer.__dict__.pop("_optimizer_step_code", None)
             self._optimizer = None
+        self._drop_step()
+        if Watch._active is self:
+            Watch._active = None
+
+    def _drop_step(self) -> None:
         step, self._step = self._step, None
         if step is not None:
             step.drop()
-        if Watch._active is self:
-            Watch._active = None
 
     def give_up(self, error: Exception) -> None:
         """Take everything off the loop after an error, and say so in one line."""
@@ -115,24 +118,29 @@ class Watch:
 
     @_harmless
     def _before_call(self, module: nn.Module, args: tuple) -> None:
-        if self._inside is not None or id(module) not in self._mine or not torch.is_grad_enabled():
+        if self._inside not in (None, module) or id(module) not in self._mine or not torch.is_grad_enabled():
             return
         if not any(p.requires_grad for p in module.parameters()):
             return  # a metric or a loss
+        if self._step is not None and self._step.is_open and self._step.in_backward:
+            return  # a checkpointed part that runs again
         self._inside = module
         if self._step is not None and self._step.is_open:
             self._step.calls += 1
             return
-        if self._step is not None:
-            self._step.drop()
+        self._drop_step()
         self._step = WatchedStep(self.module, self.peak)
 
     @_harmless
-    def _after_call(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
-        if module is self._inside:
-            self._inside = None
-            if self._step is not None:
-                self._step.called(module, args, kwargs, result)
+    def _after_call(self, module: nn.Module, args: tuple, *rest: Any) -> None:
+        if module is not self._inside:
+            return
+        self._inside = None
+        if len(rest) < 2:  # torch leaves the keyword arguments out after an error in the forward pass
+            self._drop_step()
+        elif self._step is not None:
+            kwargs, result = rest
+            self._step.called(module, args, kwargs, result)
 
     @_harmless
     def _before_update(self, optimizer: Any, args: tuple, kwargs: dict[str, Any]) -> None:
