@@ -33,7 +33,7 @@ class Saved:
     def start(self) -> None:
         """Turn the hooks on, for this thread."""
         self._hooks.__enter__()
-        self._patches = [
+        self._patches: list[Any] = [
             patch.object(torch, "get_rng_state", self._drawn(torch.get_rng_state)),
             patch.object(saved_tensors_hooks, "__enter__", self._entered(saved_tensors_hooks.__enter__)),
         ]
