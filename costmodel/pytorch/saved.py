@@ -43,7 +43,7 @@ class Saved:
     def stop(self) -> None:
         """Turn the hooks off. What is kept is still followed until it is let go."""
         self._unpatch()
-        if hooks_on() == (self._hooks.pack_hook, self._hooks.unpack_hook):
+        if hooks_on() in (None, (self._hooks.pack_hook, self._hooks.unpack_hook)):
             self._hooks.__exit__(None, None, None)
         else:  # those of somebody else came on top, and would be taken off in their place
             self._is_off = True
@@ -119,8 +119,11 @@ class _Kept:
 
 
 def hooks_on() -> Any:
-    """The saved-tensor hooks that are on in this thread, the innermost pair; None without any."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(True)
+    """The saved-tensor hooks that are on in this thread, the innermost pair; None without any, and in torch 2.4, which
+    does not tell.
+    """
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top and top(True)
 
 
 def own_storages(module: nn.Module) -> set[int]:

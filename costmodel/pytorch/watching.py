@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 import torch
@@ -11,9 +12,15 @@ from torch import nn
 from torch.nn.modules import module as calls
 from torch.optim import optimizer as optimizers
 
+from ..errors import CostmodelError
 from ..step.estimate import Estimate
 from .beside import Comparison, compare
 from .watched_step import WatchedStep
+
+#: torch 2.4 does not tell what a module was given by keyword.
+WITH_KEYWORDS = (
+    {"with_kwargs": True} if "with_kwargs" in signature(calls.register_module_forward_hook).parameters else {}
+)
 
 
 def watch(
@@ -73,11 +80,10 @@ class Watch:
             return
         self._mine = {id(child) for child in self.module.modules()}
         Watch._active = self
-        self._handles = [
-            calls.register_module_forward_pre_hook(self._before_call),
-            calls.register_module_forward_hook(self._after_call, with_kwargs=True, always_call=True),
-            optimizers.register_optimizer_step_pre_hook(self._before_update),
-        ]
+        # One by one: an error in the second would leave the first.
+        self._handles.append(calls.register_module_forward_pre_hook(self._before_call))
+        self._handles.append(calls.register_module_forward_hook(self._after_call, always_call=True, **WITH_KEYWORDS))
+        self._handles.append(optimizers.register_optimizer_step_pre_hook(self._before_update))
 
     def __enter__(self) -> Watch:
         return self
@@ -136,11 +142,10 @@ class Watch:
         if module is not self._inside:
             return
         self._inside = None
-        if len(rest) < 2:  # torch leaves the keyword arguments out after an error in the forward pass
+        if len(rest) < 1 + len(WITH_KEYWORDS) or rest[-1] is None:  # an error in the forward pass
             self._drop_step()
         elif self._step is not None:
-            kwargs, result = rest
-            self._step.called(module, args, kwargs, result)
+            self._step.called(module, args, rest[0] if WITH_KEYWORDS else {}, rest[-1])
 
     @_harmless
     def _before_update(self, optimizer: Any, args: tuple, kwargs: dict[str, Any]) -> None:
@@ -157,7 +162,11 @@ class Watch:
         optimizer.__dict__.pop("_optimizer_step_code", None)
         measured = step.finish() if step is not None else None
         self.steps += 1
-        if measured is None or self.steps == 1 and (optimizer.state or measured.stale_bytes):
+        if measured is None:
+            if step is not None:
+                self.give_up(CostmodelError("the module was given no tensors that can be seen"))
+            return
+        if self.steps == 1 and (optimizer.state or measured.stale_bytes):
             return  # the first step makes the state; and nothing tells when gradients from before it were freed
         self.remove()
         self.comparison = compare(self.steps, self.module, measured, optimizer, self.estimate)
