@@ -16,7 +16,7 @@ import numpy as np
 from typing_extensions import assert_type
 
 import costmodel
-from costmodel.pytorch import Measurement, measure, realize
+from costmodel.pytorch import Measurement, Watch, measure, realize, watch
 
 network = costmodel.load("mobilenet_v2", classes=10)
 assert_type(network, costmodel.Network)
@@ -45,6 +45,12 @@ peak: int = cost.peak_bytes  # over a grid an array: Any
 saved: int = cost.memory_bytes["saved"]
 total: int = cost.flops["total"]
 
+answer = costmodel.fits(network, "256MiB", strategy="bias", batch=4, optimizer="adam")
+assert_type(answer, costmodel.Fits)
+assert_type(answer.missing_bytes, int)
+assert_type(answer.estimate, costmodel.Estimate)
+yes: bool = bool(answer)
+
 table = costmodel.sweep(network, strategy="blocks:1..3", batch=[1, 2], optimizer="sgd")
 assert_type(table, costmodel.Sweep)
 assert_type(len(table), int)
@@ -65,6 +71,7 @@ assert_type(found, Measurement)
 assert_type(found.step_peak_bytes, int)
 assert_type(found.tensor_peak_bytes, int | None)
 assert_type(found.seconds, float)
+assert_type(watch(module, cost, peak=False), Watch)
 
 try:
     costmodel.estimate("no such network")
