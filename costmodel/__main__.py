@@ -1,6 +1,19 @@
-"""`python -m costmodel COMMAND`: the command line, where its script is not on the path."""
+"""`python -m costmodel`, and what the command `costmodel` runs."""
 
-from .cli import main
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line. An interruption while it is imported ends as one later does."""
+    try:
+        from .cli import main as command
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    command(prog_name="costmodel")
+
 
 if __name__ == "__main__":
-    main(prog_name="costmodel")
+    main()

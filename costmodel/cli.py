@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from .errors import CostmodelError, unknown
+from .endings import BadRequest, degrade_glyphs, ending
+from .errors import unknown
 from .step.optimizer import OPTIMIZERS
 from .step.request import DEFAULTS
 from .version import __version__
@@ -20,14 +21,8 @@ COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "
 FORMATS = ["table", "json", "csv", "markdown", "latex"]
 
 
-class BadRequest(click.ClickException):
-    """A bad request: one message on stderr, exit code 2."""
-
-    exit_code = 2
-
-
 class LazyGroup(click.Group):
-    """Finds the command NAME in costmodel.commands.NAME, and turns CostmodelError into exit code 2."""
+    """Finds the command NAME in costmodel.commands.NAME, and gives every way to end its exit code."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -37,11 +32,14 @@ class LazyGroup(click.Group):
             raise BadRequest(str(unknown("command", name, COMMANDS)))
         return import_module(f"costmodel.commands.{name}").command
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        degrade_glyphs()
+        with ending():
+            return super().make_context(*args, **extra)
+
     def invoke(self, context: click.Context) -> Any:
-        try:
+        with ending():
             return super().invoke(context)
-        except CostmodelError as error:
-            raise BadRequest(str(error)) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

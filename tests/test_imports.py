@@ -27,8 +27,9 @@ def third_party(modules):
     return {name for name in modules if name not in known and not name.startswith(("_", "costmodel"))}
 
 
-def test_importing_the_package_loads_numpy_alone():
-    assert third_party(loaded_by("import costmodel")) == {"numpy"}
+def test_importing_the_package_loads_nothing_and_a_public_name_numpy_alone():
+    assert third_party(loaded_by("import costmodel")) == set()
+    assert third_party(loaded_by("import costmodel; costmodel.estimate, costmodel.load")) == {"numpy"}
 
 
 def test_the_lean_modules_are_reached_from_the_package_and_loaded_only_then():

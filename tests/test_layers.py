@@ -17,12 +17,12 @@ LAYERS = (
     ("strategies", "conventions"),
     ("step", "frontends", "api"),
     ("studies", "pytorch"),
-    ("views", "commands", "cli", "__main__"),
+    ("views", "commands", "cli", "endings", "__main__"),
 )
 #: Allowed imports within one layer, beside those within a folder.
 BESIDE = {
     ("sizes", "errors"), ("ops", "graph"), ("targets", "files"), ("api", "step"), ("api", "frontends"),
-    ("commands", "cli"), ("commands", "views"), ("__main__", "cli"),
+    ("commands", "cli"), ("commands", "views"), ("commands", "endings"), ("cli", "endings"), ("__main__", "cli"),
 }  # fmt: skip
 
 

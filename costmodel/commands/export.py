@@ -17,7 +17,7 @@ def command(network: str, resolution: int | None, output: str | None, **asked: A
 
     What a module chose by its images' size, such as padding, is written as chosen at --resolution.
     """
-    from ..errors import CostmodelError
+    from ..files.whole import write_text
     from ..frontends import load
     from ..frontends.spec.export import to_yaml
 
@@ -26,8 +26,4 @@ def command(network: str, resolution: int | None, output: str | None, **asked: A
     if output is None:
         click.echo(text, nl=False)
         return
-    try:
-        with open(output, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise CostmodelError(f"cannot write {output!r}: {error.strerror}") from None
+    write_text(output, text)

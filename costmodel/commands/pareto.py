@@ -38,6 +38,7 @@ def command(
     import json
     from pathlib import Path
 
+    from ..files.whole import write_text
     from ..studies.grid.resumable import check_free
     from ..studies.pareto import choose, join_accuracy, with_step_flops
     from ..views.pareto import all_rows, document, frontier_table
@@ -58,8 +59,8 @@ def command(
 
         check_figure(figure)
         save(pareto_figure(columns, on, objectives, title), figure)  # first: it says if the folder cannot be written
-        files[1].write_text(csv_text([all_rows(columns, on)]) + "\n", encoding="utf-8")
-        files[2].write_text(json.dumps(document(title, columns, on, objectives), indent=2), encoding="utf-8")
+        write_text(files[1], csv_text([all_rows(columns, on)]) + "\n")
+        write_text(files[2], json.dumps(document(title, columns, on, objectives), indent=2))
     if form == "json":
         echo_json(document(title, columns, on, objectives))
     elif form == "csv":

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..cli import axis_options, echo_json, options
+from ..endings import Interrupted
 from ._output import show, warn
 
 
@@ -43,9 +44,12 @@ def command(network: str, output: str | None, shard: str, force: bool, form: str
     plan = SweepPlan(network, given)
     cells = cells_of(plan.chunks(part))
     warn(plan.notes)
-    with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
-        for written in write(plan, output, part, force):
-            progress.update(written)
+    try:
+        with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
+            for written in write(plan, output, part, force):
+                progress.update(written)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; the same command again goes on with {output}") from None
 
 
 def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:

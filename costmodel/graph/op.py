@@ -163,6 +163,8 @@ def build(kind: str, given: Mapping[str, Any], *xs: Shape) -> Op:
         holds, allowed = _CHECKS[str(known[key].type)]
         if not holds(value):
             raise CostmodelError(f"{key} is {value!r}; allowed: {allowed}")
+    if xs and isinstance(cls.inputs, tuple) and len(xs) != len(cls.inputs):  # a property: it depends on the fields
+        raise CostmodelError(f"{len(xs)} inputs; {kind} takes {len(cls.inputs)}")
     values = {**(cls.infer(*xs) if xs else {}), **given}
     missing = [name for name, f in known.items() if name not in values and f.default is MISSING]
     if missing:

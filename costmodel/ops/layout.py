@@ -178,6 +178,11 @@ class PadSame(Op):
     dilation: Axes = (1, 1)
     value: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "dilation"):
+            found = getattr(self, name)
+            check(len(found) == 2 and min(found) >= 1, f"{name} is {list(found)}; allowed: two integers >= 1")
+
     def pads(self, x: Shape) -> list[Size]:
         """Elements to add before and after each axis, the last axis first."""
         found = []

@@ -55,13 +55,13 @@ def read(path: str, graph: Graph) -> StrategyText:
     for name, choice in choices.items():
         if name not in names:
             raise choices.error(unknown("part of the network", name, names))
-        if choice not in letters:
+        if not isinstance(choice, str) or choice not in letters:
             raise choices.error(unknown("choice", choice, letters), name)
     missing = [name for name in names if name not in choices]
     if missing:
         raise choices.error(f"nothing is chosen for {', '.join(missing)}; allowed: {', '.join(letters)}")
     for name in again:
-        if name not in graph.blocks:
+        if not isinstance(name, str) or name not in graph.blocks:
             raise document.error(unknown("block", name, graph.blocks), "checkpoint")
     chosen = {name: letters[choices[name]] for name in names}
     code = "".join(checkpointed(letter) if name in again else letter for name, letter in chosen.items())

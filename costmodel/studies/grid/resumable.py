@@ -69,9 +69,9 @@ def check_output(path: str, force: bool) -> None:
 
 def check_free(target: Path, force: bool) -> None:
     """Raise CostmodelError if a file exists and must not be replaced, or if it is a folder."""
-    if target.is_dir():
+    if os.path.isdir(target):
         raise CostmodelError(f"output {str(target)!r} is a folder; allowed: a file")
-    if target.exists() and not force:
+    if os.path.exists(target) and not force:
         raise CostmodelError(f"output {str(target)!r} exists; allowed: another name, or --force to replace it")
 
 

@@ -198,9 +198,10 @@ class Sweep(Shown):
         return self.columns[name]
 
     def __getattr__(self, name: str) -> np.ndarray:
-        if name.startswith("_") or name not in self.columns:
-            raise AttributeError(f"a sweep has no {name!r}; its columns are {', '.join(self.columns)}")
-        return self.columns[name]
+        columns = self.__dict__.get("columns", {})  # none while a copy is made
+        if name.startswith("_") or name not in columns:
+            raise AttributeError(f"a sweep has no {name!r}; its columns are {', '.join(columns)}")
+        return columns[name]
 
     def __repr__(self) -> str:
         return f"<Sweep of {self.fixed['network']}: {len(self):,} cells, {', '.join(self.columns)}>"

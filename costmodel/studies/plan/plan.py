@@ -8,6 +8,7 @@ from typing import Any
 
 from ...api import estimate, request
 from ...errors import CostmodelError
+from ...files.whole import write_text
 from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
@@ -91,11 +92,7 @@ class Plan(Shown):
             "micro_batches": self.micro_batches, "resolution": request.resolution, "convention": request.convention,
             "optimizer": request.optimizer.name, "dtype": request.dtype.name,
         }  # fmt: skip
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text(self.network.name, self.strategy, self.network.graph, note))
-        except OSError as error:
-            raise CostmodelError(f"output {path!r} cannot be written: {error.strerror}") from None
+        write_text(path, text(self.network.name, self.strategy, self.network.graph, note))
 
 
 def plan(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...errors import CostmodelError
+from ...files.whole import replacing
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe and Ito's colours, distinguishable in every kind of colour blindness.
@@ -54,15 +54,8 @@ def save(figure: Figure, path: str) -> None:
     The file is written under another name first, so that no half-written file is left behind.
     """
     check_figure(path)
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        figure.savefig(unfinished, format=target.suffix[1:])
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise CostmodelError(f"figure {path!r} cannot be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path, "figure") as unfinished:
+        figure.savefig(unfinished, format=Path(path).suffix[1:])
 
 
 def check_figure(path: str) -> None:
