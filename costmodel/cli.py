@@ -97,14 +97,14 @@ def echo_json(document: Any) -> None:
 def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
     """Whether every estimate's peak is within the budget in bytes, if there is one.
 
-    Raises CostmodelError if the budget does not even hold the parameters and buffers.
+    Raises CostmodelError if an estimate has no peak.
     """
     if budget is None:
         return True
-    from .studies.fit import check_budget
+    from .studies.fit import check_has_peak
 
     for estimate in estimates:
-        check_budget(estimate, budget)
+        check_has_peak(estimate)
     return all(estimate.memory_bytes["peak"] <= budget for estimate in estimates)
 
 

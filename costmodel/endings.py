@@ -86,7 +86,9 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     """The error handler: what stands for characters that cannot be encoded."""
     assert isinstance(error, UnicodeEncodeError)
     missing = error.object[error.start : error.end]
-    return "".join("#" if "\u2588" <= c <= "\u258b" else "." if "\u258c" <= c <= "\u258f" else "?" for c in missing), error.end
+    return "".join(
+        "#" if "\u2588" <= c <= "\u258b" else "." if "\u258c" <= c <= "\u258f" else "?" for c in missing
+    ), error.end
 
 
 def _abandon_stdout() -> None:

@@ -23,14 +23,14 @@ def command(network: str, budget: str, axis: str | None, form: str, **asked: Any
     """
     from ..api import estimate
     from ..sizes.units import parse_size
-    from ..studies.fit import check_budget, largest
+    from ..studies.fit import check_has_peak, largest
     from ..views.fit import fit_lines, fit_table
 
     size = parse_size(budget)
     given, asked = asked, request(network, asked)
     if axis is None:
         value, found = None, estimate(**asked)
-        check_budget(found, size)
+        check_has_peak(found)
     else:
         value, found = largest(budget=size, axis=axis, **asked)
     fits = found.peak_bytes <= size

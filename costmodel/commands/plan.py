@@ -53,15 +53,16 @@ def command(
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
     Each block is frozen, trains its biases (bias), trains as in MobileTL (mobiletl) or trains fully (full), and may run
-    again in the backward pass. The classifier always trains.
+    again in the backward pass. The classifier always trains. Exits with 1 if no plan fits.
     """
     from pathlib import Path
 
     from ..errors import CostmodelError
     from ..sizes.units import parse_size
     from ..studies.grid.resumable import check_free
+    from ..studies.plan.nothing_fits import NothingFits
     from ..studies.plan.plan import plan
-    from ..views.plan import report
+    from ..views.plan import no_plan, report
 
     if output is not None:
         if not output.endswith((".yaml", ".yml")):
@@ -72,7 +73,14 @@ def command(
 
         check_figure(figure)
         check_free(Path(figure), force)
-    found = plan(budget=parse_size(budget), **request(network, {**asked, "allow_unknown": False}))
+    try:
+        found = plan(budget=parse_size(budget), **request(network, {**asked, "allow_unknown": False}))
+    except NothingFits as no:
+        if form == "json":
+            echo_json(no.to_dict())
+        else:
+            show([no_plan(no)], [], form)
+        raise click.exceptions.Exit(1) from None
     if output is not None:
         found.save(output)
     if figure is not None:

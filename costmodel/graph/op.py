@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import CostmodelError, unknown
-from ..sizes.size import Shape, is_int
+from ..sizes.size import Shape, is_int, show
 from .aspects.autograd import Result, Stock
 from .aspects.formula import Extra, Work
 from .aspects.kernels import Kernels, Scratch
@@ -165,7 +165,10 @@ def build(kind: str, given: Mapping[str, Any], *xs: Shape) -> Op:
             raise CostmodelError(f"{key} is {value!r}; allowed: {allowed}")
     if xs and isinstance(cls.inputs, tuple) and len(xs) != len(cls.inputs):  # a property: it depends on the fields
         raise CostmodelError(f"{len(xs)} inputs; {kind} takes {len(cls.inputs)}")
-    values = {**(cls.infer(*xs) if xs else {}), **given}
+    try:
+        values = {**(cls.infer(*xs) if xs else {}), **given}
+    except IndexError:
+        raise CostmodelError(f"an input of shape {show(xs[0])} has too few axes for {kind}") from None
     missing = [name for name, f in known.items() if name not in values and f.default is MISSING]
     if missing:
         raise CostmodelError(f"{kind} lacks {', '.join(map(repr, missing))}")

@@ -9,7 +9,6 @@ from ..api import estimate
 from ..conventions import CONVENTIONS
 from ..errors import CostmodelError, unknown
 from ..graph.network import Network
-from ..sizes.units import show_size
 from ..step.estimate import Estimate
 from ..strategies import STRATEGIES, read_text
 
@@ -27,20 +26,6 @@ class Fit(NamedTuple):
     estimate: Estimate
 
 
-def check_budget(priced: Estimate, budget: int) -> None:
-    """Raise CostmodelError if the estimate has no peak, or the budget, in bytes, not even room for the parameters and
-    buffers.
-    """
-    check_has_peak(priced)
-    memory = priced.memory_bytes
-    least = memory["parameters"] + memory["buffers"]
-    if budget < least:
-        raise CostmodelError(
-            f"budget is {show_size(budget)}, less than the parameters and buffers of {priced.network} alone"
-            f" ({show_size(least)}): nothing can fit"
-        )
-
-
 def check_has_peak(priced: Estimate) -> None:
     """Raise CostmodelError if the estimate's convention counts what is saved alone."""
     if priced.memory_bytes["peak"] is None:
@@ -56,7 +41,7 @@ def largest(network: Network, axis: str, budget: int, strategy: str, **request: 
 
     axis: one of AXES. The value fits and the next one does not. request: further arguments of `costmodel.estimate`.
     Raises CostmodelError for an unknown axis, for `blocks` with a strategy that takes no number of blocks, and for a
-    budget below the parameters and buffers.
+    convention without peaks.
     """
     if axis not in AXES:
         raise unknown("axis", axis, AXES)
@@ -101,7 +86,7 @@ def _runs(price: Callable[[int], Estimate], value: int) -> bool:
 def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int) -> Fit:
     """The largest value from `low` to `most` that fits, if memory grows with the value."""
     fits = price(low)
-    check_budget(fits, budget)
+    check_has_peak(fits)
     if fits.peak_bytes > budget:
         return Fit(None, fits)
     value = low

@@ -17,6 +17,7 @@ def fit_lines(found: Estimate, budget: int, axis: str | None, value: int | None)
     if peak > budget:
         least = "" if axis is None else f" Not even the least {axis} fits."
         answer = f"no: the peak of {show_size(peak)} exceeds {there} by {show_size(peak - budget)}.{least}"
+        answer += alone(found, budget)
     else:
         most = "" if axis is None else f"{axis} {value} is the most that fits. "
         answer = f"yes: {most}The peak of {show_size(peak)} leaves {show_size(budget - peak)} of {there}."
@@ -38,3 +39,10 @@ def fit_table(found: Estimate, budget: int, axis: str | None, value: int | None)
     ]
     row = {**step_record(found), **within(found, budget), **sought}
     return [table_of([row], seen)], [fit_lines(found, budget, axis, value)[0]]
+
+
+def alone(found: Estimate, budget: int) -> str:
+    """A sentence for a budget that not even holds the parameters and buffers; else ""."""
+    memory = found.memory_bytes
+    least = memory["parameters"] + memory["buffers"]
+    return f" The parameters and buffers alone take {show_size(least)}." if budget < least else ""

@@ -7,6 +7,7 @@ from typing import Any
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
 from ..strategies import CHOICES, FULL, part_names
+from ..studies.plan.nothing_fits import NothingFits
 from ..studies.plan.plan import Plan
 from .records import part_record, step_record, table_of, within
 from .table import DRAWN, Column, Lines, Table, bar, words
@@ -19,6 +20,18 @@ def report(plan: Plan, path: str | None) -> Lines:
     """Tables and notes for a plan. path: of the strategy file that was written, if any."""
     step = {**step_record(plan.estimate), **within(plan.estimate, plan.budget_bytes)}
     return [table_of([step], name="step"), parts_table(plan)], notes(plan, path)
+
+
+def no_plan(found: NothingFits) -> Table:
+    """The answer if nothing fits: a table of the plan that takes least."""
+    seen = [
+        words("strategy", "least plan"),
+        Column("batch", "batch"),
+        Column("peak_bytes", "peak", show_size),
+        Column("step_flops", "FLOPs", show_count),
+    ]
+    row = {**step_record(found.least), **within(found.least, found.budget_bytes), "fits": False}
+    return table_of([row], seen, f"no: {found}")
 
 
 def chosen_parts(plan: Plan) -> list[tuple[dict[str, Any], str, bool]]:

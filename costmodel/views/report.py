@@ -9,6 +9,7 @@ from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
 from ..step.estimate import Estimate, Row
 from ..step.events import CATEGORIES
+from .fit import alone
 from .records import part_record, step_record, table_of, within
 from .table import DRAWN, Column, Lines, Table, bar, words
 
@@ -191,7 +192,7 @@ def budget_notes(estimates: Sequence[Estimate], budget: int) -> list[str]:
         if peak is not None:
             much = show_size(abs(budget - peak))
             verdict = f"fits, {much} are left" if peak <= budget else f"does not fit, {much} are missing"
-            notes.append(f"Into {show_size(budget)}, {estimate.convention}: {verdict}.")
+            notes.append(f"Into {show_size(budget)}, {estimate.convention}: {verdict}.{alone(estimate, budget)}")
     return ["\n".join(notes)]
 
 

@@ -237,14 +237,28 @@ def test_the_command(tmp_path):
     assert result.exit_code == 0 and "the most within 40.00 MB" in result.stdout
 
 
+@pytest.mark.parametrize("more, message", [
+    (["--budget", "1kB"], "no: no plan for mcunet_5fps fits into 1.00 kB"),
+    (["--budget", "64MB", "--max-flops", "5"], "takes at most 5 FLOPs: with the classifier alone"),
+])  # fmt: skip
+def test_that_nothing_fits_is_an_answer(more, message, tmp_path):
+    path = tmp_path / "plan.yaml"
+    result = run("mcunet_5fps", *more, "-o", str(path))
+    assert result.exit_code == 1 and message in result.stdout and result.stderr == "" and not path.exists()
+    result = run("mcunet_5fps", *more, "--format", "json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 1 and document["fits"] is False and document["why"] in run("mcunet_5fps", *more).stdout
+    least = costmodel.estimate("mcunet_5fps", document["strategy"])
+    assert document["estimate"] == json.loads(json.dumps(least.to_dict()))
+    assert least.peak_bytes > document["budget_bytes"] or least.flops["total"] > 5
+
+
 @pytest.mark.parametrize("arguments, message", [
-    (["mcunet_5fps", "--budget", "1kB"], "no plan for mcunet_5fps fits into 1.00 kB"),
     (["mcunet_5fps", "--budget", "0MB"], "budget"),
     (["mcunet_5fps", "--budget", "64MB", "--maximise", "accuracy"], "allowed: parameters, blocks, or a .csv file"),
     (["mcunet_5fps", "--budget", "64MB", "--maximise", "nowhere.csv"], "'nowhere.csv' cannot be read"),
     (["mcunet_5fps", "--budget", "64MB", "--convention", "ideal"],
      "'ideal' has no peaks of parts to plan with; allowed: torch, lean"),
-    (["mcunet_5fps", "--budget", "64MB", "--max-flops", "5"], "takes at most 5 FLOPs: with the classifier alone"),
     (["mcunet_5fps", "--budget", "64MB", "--batch", "0"], "batch is 0; allowed: an integer >= 1"),
     (["mcunet_5fps", "--budget", "64MB", "-o", "plan.txt"], "allowed: a name that ends in .yaml"),
 ])  # fmt: skip

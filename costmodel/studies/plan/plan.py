@@ -13,7 +13,6 @@ from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.size import is_int
-from ...sizes.units import show_size
 from ...step.estimate import Estimate
 from ...step.resident import images_bytes, resident
 from ...step.walk import analyze
@@ -29,6 +28,7 @@ from ...strategies import (
     with_loss,
 )
 from ...strategies._file import text
+from .nothing_fits import NothingFits
 from .part_costs import PartCost, PartCosts
 from .search import Found, Search
 from .unit_options import Value
@@ -68,6 +68,7 @@ class Plan(Shown):
             "network": self.network.name,
             "strategy": self.strategy,
             "budget_bytes": self.budget_bytes,
+            "fits": True,
             "maximise": self.maximised,
             "value": self.value,
             "is_proven": self.is_proven,
@@ -119,7 +120,7 @@ def plan(
     trains are summed. Of equally good plans, the one with the fewest FLOPs found is chosen. max_flops: FLOPs of a step,
     all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. Raises
-    CostmodelError for a bad request, and if nothing fits: the message names the least budget.
+    CostmodelError for a bad request, and its subclass NothingFits if nothing fits: the message names the least budget.
     """
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
         raise CostmodelError(f"effective_batch is {effective_batch!r}; allowed: an integer >= 1")
@@ -190,27 +191,19 @@ class _Planner:
         return Plan(self.network, best.code, self.budget, self.maximised, best.value, micro_batches, chosen, is_proven)
 
     def required(self, batch: int, micro_batches: int) -> Plan:
-        """The best plan for a batch. Raises CostmodelError if nothing fits."""
+        """The best plan for a batch. Raises NothingFits."""
         found = self.best(batch, micro_batches)
         if found is None:
             raise self.nothing_fits(batch, micro_batches)
         return found
 
-    def nothing_fits(self, batch: int, micro_batches: int) -> CostmodelError:
+    def nothing_fits(self, batch: int, micro_batches: int) -> NothingFits:
         """The error for a budget into which no plan fits; it names the least that a plan takes."""
         frozen = self.estimate(self.frozen, batch, micro_batches)
         flops = frozen.flops["total"] * micro_batches
-        if self.max_flops is not None and flops > self.max_flops:
-            return CostmodelError(
-                f"no plan for {self.network.name} takes at most {self.max_flops:,} FLOPs: with the classifier alone"
-                f" trained it takes {flops:,}"
-            )
-        least = self.least(batch, micro_batches, frozen)
-        return CostmodelError(
-            f"no plan for {self.network.name} fits into {show_size(self.budget)}: the least, {least.strategy} with"
-            f" batch {batch} at {self.asked['resolution']}, takes {show_size(least.peak_bytes)}"
-            f" ({least.peak_bytes} bytes; {self.asked['convention']})"
-        )
+        over = self.max_flops is not None and flops > self.max_flops
+        least = frozen if over else self.least(batch, micro_batches, frozen)
+        return NothingFits(least, self.budget, self.max_flops, micro_batches)
 
     def accumulated(self, images: int) -> Plan:
         """The best plan for an update with this many images, in the fewest micro-batches that reach the best value."""
