@@ -26,7 +26,8 @@ from ._output import show, show_what_fits
 def command(network: str, budget: int | None, layers: bool, figure: str | None, form: str, **asked: Any) -> None:
     """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
 
-    NETWORK is a spec's name, a path to a YAML or an ONNX file, torchvision:NAME, timm:NAME or package.module:factory.
+    NETWORK is a spec's name, a path to a YAML or an ONNX file, torchvision:NAME, timm:NAME, package.module:NAME or
+    path/to/file.py:NAME, where NAME is a module, or a class or function that makes one without arguments.
 
     Exits with 1 if the peak exceeds the budget.
     """

@@ -36,6 +36,9 @@ FRONTENDS = (
     Frontend(lambda: [], lambda network: isinstance(network, Network), lambda network: network),
     Frontend(lambda: [], modules.is_module, modules.from_object, ("blocks_are", "allow_unknown")),
     Frontend(spec.shipped_ways, spec.is_shipped, spec.from_name, ("classes", "width")),
+    Frontend(
+        modules.ways_in_files, modules.is_in_file, modules.from_name, ("classes", "blocks_are", "allow_unknown")
+    ),
     Frontend(onnxfiles.ways, onnxfiles.is_path, onnxfiles.from_path, ("blocks_are", "allow_unknown")),
     Frontend(spec.ways, spec.is_path, spec.from_path, ("classes", "width")),
     Frontend(modules.ways, modules.is_name, modules.from_name, ("classes", "blocks_are", "allow_unknown")),
@@ -53,7 +56,8 @@ def load(
     """Load a network.
 
     network: the name of a shipped spec, a path to a YAML or ONNX file, torchvision:NAME, timm:NAME,
-    package.module:factory, or a torch.nn.Module; a Network is returned unchanged. classes, width: outputs of the
+    package.module:NAME or path/to/file.py:NAME, where NAME is a module, or a class or function that makes one without
+    arguments, or a torch.nn.Module; a Network is returned unchanged. classes, width: outputs of the
     classifier and width multiplier, the network's own by default. For modules and ONNX files only: blocks_are, the
     class or path pattern of the blocks; allow_unknown, whether unknown ops cost nothing. strict: refuse a network whose
     figures may be understated (`Network.notes`). Raises CostmodelError.

@@ -94,7 +94,7 @@ def test_a_factory_makes_a_network(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     network = costmodel.load("own_models:build", classes=6)
     assert network.graph.nodes[-1].op.out_features == 6 and network.graph.classifier == "2"
-    with pytest.raises(CostmodelError, match="own_models has no factory 'bild'; did you mean 'build'"):
+    with pytest.raises(CostmodelError, match="own_models has no 'bild'; did you mean 'build'"):
         costmodel.load("own_models:bild")
     with pytest.raises(CostmodelError, match="'2.weight' has no shape yet"):
         costmodel.load("own_models:build", classes=9)

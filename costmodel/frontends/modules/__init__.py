@@ -1,4 +1,4 @@
-"""Networks as torch.nn.Modules: an object, or the name from which a library or a factory function makes one.
+"""Networks as torch.nn.Modules: an object, or the name from which a library or people's own code makes one.
 
 Only this folder turns a module into a Network. Code that needs more than the graph asks the Network: `module` is the
 object itself, `retrace` traces it for other images, and `weights` reads arrays if there is no module.
@@ -27,17 +27,31 @@ def from_object(module: Any, blocks_are: str, allow_unknown: bool) -> Network:
 
 
 def ways() -> list[str]:
-    return ["torchvision:NAME", "timm:NAME", "package.module:factory"]
+    return ["torchvision:NAME", "timm:NAME", "package.module:NAME"]
+
+
+def ways_in_files() -> list[str]:
+    return ["path/to/file.py:NAME"]
+
+
+def is_in_file(network: Any) -> bool:
+    """Whether this is a Python file, with or without :NAME."""
+    return isinstance(network, str) and _IN_FILE.fullmatch(network) is not None
 
 
 def is_name(network: Any) -> bool:
-    """Whether this has the form SOURCE:NAME of a library's network or a factory function."""
+    """Whether this has the form SOURCE:NAME of a library's network or of one in a Python module."""
     return isinstance(network, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[\w.-]+", network) is not None
 
 
+_IN_FILE = re.compile(r"(.+\.py)(?::([^:/\\]*))?", re.DOTALL)
+
+
 def from_name(name: str, classes: int | None, blocks_are: str, allow_unknown: bool, device: str = "cpu") -> Network:
-    """The network of a module made by a library or a factory function."""
-    module, resolution = _sources(name).build(name, classes, device)
+    """The network of a module made by a library or by people's own code."""
+    match = _IN_FILE.fullmatch(name)
+    home, _, own = (match[1], "", match[2] or "") if match else name.partition(":")
+    module, resolution = _sources(name).build(home, own, classes, device)
     return _traced(module, resolution, name, blocks_are, allow_unknown)
 
 

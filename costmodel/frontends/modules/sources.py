@@ -1,20 +1,18 @@
-"""Makes modules by name: with torchvision, with timm, or with a factory function."""
+"""Makes modules by name: with torchvision, with timm, or with people's own code."""
 
 from __future__ import annotations
 
-import inspect
-import os
-import sys
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from ...errors import CostmodelError
+from ...sizes.size import is_int
 from ..draft import RESOLUTION
-from .imports import beside_any_torchvision, imported, lacks_operators, what_is_wrong
+from .imports import imported, what_is_wrong
+from .own_code import made, near
 
 
 class Source(NamedTuple):
@@ -26,15 +24,15 @@ class Source(NamedTuple):
     home: Callable[[str], str]  # name of the Python module that defines the network
 
 
-def build(text: str, classes: int | None, device: str = "cpu") -> tuple[nn.Module, int]:
-    """The module behind "torchvision:NAME", "timm:NAME" or "package.module:factory", and its own resolution.
+def build(kind: str, name: str, classes: int | None, device: str = "cpu") -> tuple[nn.Module, int]:
+    """The module called `name` in a library or in people's own code, and its own resolution.
 
-    Weights are random; on the device "meta" there are none. Raises CostmodelError if the library is missing or does not
-    know the name, or if the factory fails.
+    kind: "torchvision", "timm", or a Python module or file. A library's weights are random; on the device "meta" there
+    are none. Raises CostmodelError if the library is missing or does not know the name, or if the code fails.
     """
-    kind, _, name = text.partition(":")
     if kind not in SOURCES:
-        return _made(kind, name, classes), RESOLUTION
+        module = made(kind, name, classes)
+        return module, resolution_of(module)
     source = SOURCES[kind]
     names = source.names()
     if name not in names:
@@ -43,14 +41,8 @@ def build(text: str, classes: int | None, device: str = "cpu") -> tuple[nn.Modul
         with torch.device(device):
             module = source.make(name, classes)
     except Exception as error:  # libraries raise errors of many types
-        raise CostmodelError(f"{text}: {kind} cannot build it: {error}") from error
+        raise CostmodelError(f"{kind}:{name}: {kind} cannot build it: {error}") from error
     return module, source.resolution(name, module)
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """A hint with the names closest to an unknown one; "" if none is close."""
-    found = get_close_matches(name, list(names), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def _library(name: str) -> Any:
@@ -84,20 +76,30 @@ def _timm_make(name: str, classes: int | None) -> nn.Module:
 
 
 def _timm_resolution(name: str, module: nn.Module) -> int:
-    config = getattr(module, "pretrained_cfg", None) or {}
-    return int((config.get("input_size") or (3, RESOLUTION, RESOLUTION))[-1])
+    return int(_timm_input(module)[-1])
+
+
+def _timm_input(module: nn.Module) -> tuple[int, ...]:
+    """(channels, height, width) of the images that a module is for, if it says so as timm's do."""
+    config = getattr(module, "pretrained_cfg", None)
+    return (isinstance(config, Mapping) and config.get("input_size")) or (3, RESOLUTION, RESOLUTION)
 
 
 def resolution_of(module: nn.Module) -> int:
-    """The resolution that a module gives as its own, else 224."""
-    return int(getattr(module, "image_size", None) or _timm_resolution("", module))
+    """The resolution that a module gives as its own, else 224. Raises CostmodelError if its images are not square."""
+    size = getattr(module, "image_size", None)
+    if not size:
+        return _timm_resolution("", module)
+    sides = list(size) if isinstance(size, (tuple, list)) else [size]
+    if not is_int(sides[0]) or sides[0] < 1 or any(side != sides[0] for side in sides):
+        raise CostmodelError(f"the network's image_size is {size!r}; allowed: an integer >= 1, or equal ones")
+    return sides[0]
 
 
 def channels_of(module: nn.Module) -> int:
     """Channels of the images that a module takes: what it gives itself, else those of its first convolution, else 3."""
-    config = getattr(module, "pretrained_cfg", None) or {}
-    if config.get("input_size"):
-        return int(config["input_size"][0])
+    if getattr(module, "pretrained_cfg", None):
+        return int(_timm_input(module)[0])
     first = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
     return first.in_channels if first is not None else 3
 
@@ -116,36 +118,3 @@ SOURCES = {
         lambda name: _library("timm.models").model_entrypoint(name).__module__,
     ),
 }
-
-
-def _made(package: str, name: str, classes: int | None) -> nn.Module:
-    """The module that a factory function returns. Its package may also be in the current folder."""
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        home = imported(package)
-    except ImportError as error:
-        allowed = "torchvision, timm or a Python module's path"
-        raise CostmodelError(f"cannot import {package!r}: {error}; allowed: {allowed}") from None
-    except RuntimeError as error:
-        if not lacks_operators(error):
-            raise
-        raise CostmodelError(f"cannot import {package!r}: {what_is_wrong(package, error)}") from None
-    finally:
-        if added:
-            sys.path.remove(here)
-    factory = getattr(home, name, None)
-    if not callable(factory):
-        callables = [n for n, value in vars(home).items() if callable(value) and not n.startswith("_")]
-        raise CostmodelError(f"{package} has no factory {name!r}{near(name, callables)}")
-    more = {}
-    if classes is not None:
-        if "num_classes" not in inspect.signature(factory).parameters:
-            raise CostmodelError(f"{package}:{name} takes no num_classes, so that classes cannot be given")
-        more["num_classes"] = classes
-    module = beside_any_torchvision(lambda: factory(**more))  # the factory may import torchvision itself
-    if not isinstance(module, nn.Module):
-        raise CostmodelError(f"{package}:{name} returned a {type(module).__name__}; allowed: a torch.nn.Module")
-    return module

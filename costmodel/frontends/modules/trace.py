@@ -7,7 +7,9 @@ free it: lifetimes are recorded, not guessed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import lru_cache
 from inspect import signature
@@ -25,6 +27,7 @@ from ...graph.op import OPS, Op
 from ..block_paths import block_paths, classifier_path
 from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
 from . import shapes  # noqa: F401  (registers its functions)
+from .blame import in_words
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
 
@@ -220,13 +223,13 @@ class _Tracer(Recorder, TorchFunctionMode):
 
         nn.Module.__call__ = call
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), self:
+            # What the network prints must not get among what is said to stdout.
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr), self:
                 result = self.root(self.images)
         except CostmodelError:
             raise
-        except Exception as error:  # the network's own code may raise anything on these images
-            reason = f"{type(error).__name__}: {error}".split("\n")[0]
-            raise CostmodelError(f"the network does not run on {shape[1:]} images: {reason}") from error
+        except (Exception, SystemExit) as error:  # the network's own code may raise anything on these images
+            raise CostmodelError(f"the network does not run on {shape[1:]} images: {in_words(error)}") from error
         finally:
             nn.Module.__call__ = real_call
         if not isinstance(result, torch.Tensor):
