@@ -11,7 +11,7 @@ import click
 from .endings import BadRequest, degrade_glyphs, ending
 from .errors import unknown
 from .step.optimizer import OPTIMIZERS
-from .step.request import DEFAULTS
+from .step.request import DEFAULTS, DTYPE_ALIASES, DTYPES
 from .version import __version__
 
 COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "export", "list")
@@ -59,25 +59,54 @@ def options(*names: str) -> Callable[[Callable], Callable]:
     return add
 
 
-def axis_options(function: Callable) -> Callable:
-    """Decorator that adds the axes of a grid, each as an option that takes several values."""
-    integers = "N, a..b or a..b:step, joined by commas."
-    for name, text in reversed(
-        (
-            ("strategy", "NAME[:K][,key=value...], K also a range; joined by commas."),
-            ("batch", f"Images in a step: {integers}"),
-            ("resolution", f"Height and width of the images: {integers}"),
-            ("classes", f"Outputs of the classifier: {integers}"),
-            ("width", "Width multipliers, joined by commas."),
-            ("convention", "Who counts; joined by commas."),
-            ("optimizer", f"{', '.join(OPTIMIZERS)}; joined by commas."),
-            ("target", "Where the step runs; give the option several times."),
-            ("dtype", "Of the whole network; joined by commas."),
-            ("accumulate", f"Micro-steps per update: {integers}"),
+#: Data types and their other names.
+DTYPES_IN_WORDS = ", ".join(
+    f"{name} ({', '.join(other for other, one in DTYPE_ALIASES.items() if one == name)})" for name in DTYPES
+)
+
+
+def several(*names: str, **texts: str) -> Callable[[Callable], Callable]:
+    """Decorator that adds options that take several values each: axes of a grid, which `spelled_out` reads.
+
+    texts: of options that say something else than in a grid.
+    """
+
+    def add(function: Callable) -> Callable:
+        for name, text in reversed({**{name: AXIS_HELP[name] for name in names}, **texts}.items()):
+            function = click.option(f"--{name}", multiple=True, help=text)(function)
+        return function
+
+    return add
+
+
+_INTEGERS = "N, a..b or a..b:step, joined by commas."
+AXIS_HELP = {
+    "strategy": "NAME[:K][,key=value...], K also a range; joined by commas.",
+    "batch": f"Images in a step: {_INTEGERS}",
+    "resolution": f"Height and width of the images: {_INTEGERS}",
+    "classes": f"Outputs of the classifier: {_INTEGERS}",
+    "width": "Width multipliers, joined by commas.",
+    "convention": "Who counts; joined by commas.",
+    "optimizer": f"{', '.join(OPTIMIZERS)}; joined by commas.",
+    "target": "Where the step runs; give the option several times.",
+    "dtype": f"Of the whole network: {DTYPES_IN_WORDS}; joined by commas.",
+    "accumulate": f"Micro-steps per update: {_INTEGERS}",
+}
+#: Decorator that adds the axes of a grid.
+axis_options = several(*AXIS_HELP)
+
+
+def one_strategy(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Callback that refuses a list of strategies where one is asked for."""
+    from .studies.grid.axes import spelled_out
+
+    found = spelled_out("strategy", value)
+    if len(found) > 1:
+        raise BadRequest(
+            f"strategy is {value!r}, {len(found)} strategies; allowed: one here, and several in `costmodel compare` and"
+            " `costmodel sweep`"
         )
-    ):
-        function = click.option(f"--{name}", multiple=True, help=text)(function)
-    return function
+    return found[0]
 
 
 def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -128,7 +157,10 @@ def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:
 def defaulted(name: str, text: str) -> Callable[[Callable], Callable]:
     """The option for an argument of a request, with its type and default."""
     default = DEFAULTS[name]
-    return click.option(f"--{name}", type=type(default), default=default, show_default=True, help=text)
+    callback = one_strategy if name == "strategy" else None
+    return click.option(
+        f"--{name}", type=type(default), default=default, show_default=True, help=text, callback=callback
+    )
 
 
 _COMMON: dict[str, Callable[[Callable], Callable]] = {
@@ -141,7 +173,7 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "convention": defaulted("convention", "Who counts."),
     "optimizer": defaulted("optimizer", f"{', '.join([*OPTIMIZERS][:-1])} or {[*OPTIMIZERS][-1]}."),
     "target": defaulted("target", "cpu[,threads=N][,isa=ISA][,channels_last], cuda or none."),
-    "dtype": defaulted("dtype", "Of the whole network."),
+    "dtype": defaulted("dtype", f"Of the whole network: {DTYPES_IN_WORDS}."),
     "accumulate": defaulted("accumulate", "Micro-steps per update."),
     "blocks_are": click.option(
         "--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="The blocks of a module or an ONNX file."

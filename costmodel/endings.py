@@ -85,10 +85,8 @@ def degrade_glyphs() -> None:
 def _plain(error: UnicodeError) -> tuple[str, int]:
     """The error handler: what stands for characters that cannot be encoded."""
     assert isinstance(error, UnicodeEncodeError)
-    missing = error.object[error.start : error.end]
-    return "".join(
-        "#" if "\u2588" <= c <= "\u258b" else "." if "\u258c" <= c <= "\u258f" else "?" for c in missing
-    ), error.end
+    stands_for = {**dict.fromkeys("\u2588\u2589\u258a\u258b", "#"), **dict.fromkeys("\u258c\u258d\u258e\u258f", ".")}
+    return "".join(stands_for.get(c, "?") for c in error.object[error.start : error.end]), error.end
 
 
 def _abandon_stdout() -> None:

@@ -6,25 +6,27 @@ from typing import Any
 
 import click
 
-from ..cli import check_budget, echo_json, estimate_options, options, request
+from ..cli import AXIS_HELP, check_budget, echo_json, estimate_options, options, request, several
 from ._output import show
 
 
 @click.command("compare")
 @options("network")
-@click.option("--strategy", "strategies", multiple=True, help="A strategy; give several. [all]")
+@several(strategy=f"{AXIS_HELP['strategy']} [all]")
 @options(*(name for name in estimate_options if name != "strategy"), "budget", "format")
-def command(network: str, strategies: tuple[str, ...], budget: int | None, form: str, **asked: Any) -> None:
+def command(network: str, strategy: tuple[str, ...], budget: int | None, form: str, **asked: Any) -> None:
     """Put strategies on NETWORK side by side: a line for each.
 
     Exits with 1 if the peak of none is within the budget.
     """
     from ..api import estimate
     from ..strategies import usual
+    from ..studies.grid.axes import spelled_out
     from ..views.compare import compare
 
     asked = request(network, asked)
-    estimates = [estimate(strategy=s, **asked) for s in strategies or usual(asked["network"].graph)]
+    strategies = spelled_out("strategy", strategy) if strategy else usual(asked["network"].graph)
+    estimates = [estimate(strategy=one, **asked) for one in strategies]
     fit = [check_budget([e], budget) for e in estimates]
     if form == "json":
         fits = [{} if budget is None else {"fits": one} for one in fit]

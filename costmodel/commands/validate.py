@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
-from ..cli import echo_json, network_options, options
+from ..cli import AXIS_HELP, echo_json, network_options, options, several
 from ._output import show
 
 
 @click.command("validate")
 @click.argument("networks", nargs=-1, metavar="[NETWORK]...")
-@click.option("--strategy", "strategies", multiple=True, help="A strategy; give several. [all]")
-@click.option("--batch", "batches", type=int, multiple=True, default=[2], show_default=True, help="One or several.")
-@click.option("--resolution", "resolutions", type=int, multiple=True, help="One or several. [the network's own]")
+@several(
+    strategy=f"{AXIS_HELP['strategy']} [all]",
+    batch=f"{AXIS_HELP['batch']} [2]",
+    resolution=f"{AXIS_HELP['resolution']} [the network's own]",
+)
 @click.option("--papers", is_flag=True, help="Hold papers' own conventions against published numbers; runs nothing.")
 @click.option("--summary", is_flag=True, help="A line for every network: its largest differences.")
 @options("convention", "optimizer", "target", "dtype", "accumulate", *network_options, "format")
 def command(
     networks: tuple[str, ...],
-    strategies: tuple[str, ...],
-    batches: tuple[int, ...],
-    resolutions: tuple[int, ...],
+    strategy: tuple[str, ...],
+    batch: tuple[str, ...],
+    resolution: tuple[str, ...],
     papers: bool,
     summary: bool,
     convention: str,
@@ -39,16 +42,20 @@ def command(
         published(networks, form)
         return
 
+    from ..studies.grid.axes import spelled_out
     from ..views.validate import summary_of, validation
 
     validate = needs_torch()
     of_network = {key: asked.pop(key) for key in network_options}
-    cases = cases_of(networks, strategies, batches, resolutions, convention, of_network)
+    axes = {"strategy": strategy, "batch": batch or ("2",), "resolution": resolution}
+    cases = cases_of(
+        networks, {name: spelled_out(name, given) for name, given in axes.items() if given}, convention, of_network
+    )
     results = []
-    with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
-        for network, strategy, batch, resolution in progress:
-            checks = validate(network, strategy, batch, resolution, convention, **asked)
-            results.append((network.name, strategy, batch, resolution, checks))
+    # What a network prints as it runs must not get among the answers.
+    with click.progressbar(cases, label="validating", file=sys.stderr) as progress, redirect_stdout(sys.stderr):
+        for network, *case in progress:
+            results.append((network.name, *case, validate(network, *case, convention, **asked)))
     if form == "json":
         echo_json([entry(*result) for result in results])
     else:
@@ -69,16 +76,12 @@ def needs_torch() -> Callable[..., Any]:
 
 
 def cases_of(
-    networks: Sequence[str],
-    strategies: Sequence[str],
-    batches: Sequence[int],
-    resolutions: Sequence[int],
-    convention: str,
-    of_network: dict[str, Any],
+    networks: Sequence[str], axes: Mapping[str, Sequence[Any]], convention: str, of_network: dict[str, Any]
 ) -> list[tuple[Any, str, int, int]]:
     """(network, strategy, batch, resolution) of every step to run.
 
-    No networks means all shipped ones, no strategies all possible ones, no resolutions the network's own. Raises
+    axes: the strategies, all possible ones if there are none; the batches; the resolutions, else the network's own. No
+    networks means all shipped ones. Raises
     CostmodelError for an unknown convention, and if every strategy was left out: validating nothing must not pass.
     """
     from ..conventions import find
@@ -92,9 +95,9 @@ def cases_of(
     cases = [
         (network, strategy, batch, resolution)
         for network in loaded
-        for strategy in strategies or possible(network, usual(network.graph), convention)
-        for batch in batches
-        for resolution in resolutions or (network.resolution,)
+        for strategy in axes.get("strategy") or possible(network, usual(network.graph), convention)
+        for batch in axes["batch"]
+        for resolution in axes.get("resolution", (network.resolution,))
     ]
     if not cases:
         raise CostmodelError("nothing to validate: no strategy can be priced; the lines before say why")

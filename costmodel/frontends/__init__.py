@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import CostmodelError, unknown
 from ..graph.network import Network
-from ..sizes.size import is_int
+from ..sizes.size import as_int, is_int
 from . import modules, onnxfiles, spec
 from .modules import family_of, names_of, outline
 
@@ -36,9 +36,7 @@ FRONTENDS = (
     Frontend(lambda: [], lambda network: isinstance(network, Network), lambda network: network),
     Frontend(lambda: [], modules.is_module, modules.from_object, ("blocks_are", "allow_unknown")),
     Frontend(spec.shipped_ways, spec.is_shipped, spec.from_name, ("classes", "width")),
-    Frontend(
-        modules.ways_in_files, modules.is_in_file, modules.from_name, ("classes", "blocks_are", "allow_unknown")
-    ),
+    Frontend(modules.ways_in_files, modules.is_in_file, modules.from_name, ("classes", "blocks_are", "allow_unknown")),
     Frontend(onnxfiles.ways, onnxfiles.is_path, onnxfiles.from_path, ("blocks_are", "allow_unknown")),
     Frontend(spec.ways, spec.is_path, spec.from_path, ("classes", "width")),
     Frontend(modules.ways, modules.is_name, modules.from_name, ("classes", "blocks_are", "allow_unknown")),
@@ -62,6 +60,7 @@ def load(
     class or path pattern of the blocks; allow_unknown, whether unknown ops cost nothing. strict: refuse a network whose
     figures may be understated (`Network.notes`). Raises CostmodelError.
     """
+    classes = as_int(classes)
     options = {"classes": classes, "width": width, "blocks_are": blocks_are, "allow_unknown": allow_unknown}
     row = next((row for row in FRONTENDS if row.matches(network)), None)
     if isinstance(network, str):

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..errors import CostmodelError, unknown
+from ..errors import CostmodelError
 from ..frontends.draft import RESOLUTION
 from ..ops.loss import usual_loss
-from ..sizes.size import is_int
+from ..sizes.size import as_int, is_int
 from ..step.optimizer import find
-from ..step.request import DTYPES
+from ..step.request import find_dtype
 from ..targets import Target, parse
 from . import library
 from .allocations import trace
@@ -65,12 +65,12 @@ def measure(
     request, for CUDA without a GPU, and if the saved bytes disagree with the allocator's level after the forward pass:
     then something is kept that autograd does not know of.
     """
+    batch, resolution, channels, accumulate = map(as_int, (batch, resolution, channels, accumulate))
     counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
     for name, value in {**counts, "repeats": repeats}.items():
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
+    numbers = getattr(torch, find_dtype(dtype).name)
     place = parse(target)
     if place.device not in RUNNABLE:
         raise CostmodelError(f"target {place.device!r} counts and is nowhere to run; allowed: {', '.join(RUNNABLE)}")
@@ -80,7 +80,7 @@ def measure(
     torch.set_num_threads(place.threads if place.device == "cpu" else threads)
     try:
         with torch.random.fork_rng():
-            step = _Step(module, batch, channels, resolution, optimizer, place, getattr(torch, dtype), accumulate)
+            step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
             return _measured(step, list(module.parameters()), repeats)
     finally:
         torch.set_num_threads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ LARGEST = 2**63 - 1  # every count is a signed 64-bit integer, here and in torch
 def is_int(value: object) -> bool:
     """Whether a value is an integer that fits in 64 bits; True and False do not count as integers."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def as_int(value: Any) -> Any:
+    """A numpy integer, or another one that can be an index, as an int; anything else unchanged."""
+    return value if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__") else index(value)
 
 
 def numel(shape: Shape) -> Size:

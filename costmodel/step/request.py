@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ..errors import check_name
 from ..sizes.size import Size
 from ..strategies import StrategyText
 from ..targets.target import Target
@@ -19,6 +20,16 @@ class DType(NamedTuple):
 
 
 DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16", 16), DType("float16", 16))}
+#: Other names of data types: torch's and people's.
+DTYPE_ALIASES = {"fp32": "float32", "float": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+def find_dtype(name: object) -> DType:
+    """The data type of this name or alias. Raises CostmodelError for an unknown one."""
+    own = DTYPE_ALIASES.get(name, name) if isinstance(name, str) else name
+    check_name("dtype", own, DTYPES)
+    return DTYPES[str(own)]
+
 
 #: Defaults of the arguments of public calls, by name. None: the network's own value.
 DEFAULTS = MappingProxyType(

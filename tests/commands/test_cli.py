@@ -131,6 +131,41 @@ def test_compare_fits_if_one_does():
     assert run("compare", "mobilenet_v2", "--strategy", "full", "--budget", "150MB").exit_code == 1
 
 
+def test_lists_of_strategies_are_read_as_in_a_sweep():
+    lists = ("--strategy", "last,blocks:1..2", "--strategy", "mobiletl:1,norm=full")
+    rows = json.loads(run("compare", "mcunet_5fps", *lists, "--format", "json").stdout)
+    swept = costmodel.sweep("mcunet_5fps", ["last,blocks:1..2", "mobiletl:1,norm=full"])
+    assert [row["strategy"] for row in rows] == swept["strategy"].tolist()
+    assert [row["strategy"] for row in rows] == ["last", "blocks:1", "blocks:2", "mobiletl:1,norm=full"]
+    assert [row["memory_bytes"]["peak"] for row in rows] == swept["peak_bytes"].tolist()
+
+
+def test_validate_takes_lists_too():
+    result = run("validate", "mcunet_5fps", "--strategy", "last,bias", "--batch", "1..2", "--resolution", "32,33",
+                 "--format", "json", "--dtype", "fp32")  # fmt: skip
+    cases = [(row["strategy"], row["batch"], row["resolution"]) for row in json.loads(result.stdout)]
+    assert result.exit_code == 0
+    assert cases == [(s, b, r) for s in ("last", "bias") for b in (1, 2) for r in (32, 33)]
+
+
+@pytest.mark.parametrize("command", ["report", "fit"])
+def test_where_one_strategy_is_meant_a_list_is_refused(command):
+    budget = ("--budget", "1GB")
+    for several in ("full,bias", "blocks:1..2"):
+        result = run(command, "mcunet_5fps", "--strategy", several, *budget)
+        assert result.exit_code == 2 and "one here, and several in `costmodel compare` and" in result.stderr
+    assert run(command, "mcunet_5fps", "--strategy", "mobiletl:1,norm=full", *budget).exit_code == 0
+
+
+@pytest.mark.parametrize("alias, name", [("fp32", "float32"), ("half", "float16"), ("bf16", "bfloat16")])
+def test_data_types_have_their_usual_names(alias, name):
+    short = json.loads(run("report", "mcunet_5fps", "--dtype", alias, "--format", "json").stdout)
+    assert short == json.loads(run("report", "mcunet_5fps", "--dtype", name, "--format", "json").stdout)
+    assert short["target"]["dtype"] == name
+    assert re.search(rf"{name} \([^)]*{alias}", re.sub(r"\s+", " ", run("report", "--help").stdout))
+    assert costmodel.sweep("mcunet_5fps", dtype=[alias, name, "float32"]).columns.get("dtype", [name])[0] == name
+
+
 @pytest.mark.parametrize("what", ["networks", "strategies", "conventions", "optimizers"])
 def test_list(what):
     assert len(json.loads(run("list", what, "--format", "json").stdout)) >= 4

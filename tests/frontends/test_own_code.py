@@ -88,7 +88,7 @@ def test_classes_are_handed_to_a_factory(folder):
     ("net.py:nett", "net.py has no 'nett'; did you mean 'net' or 'Net'? (in it: Net, Wide, build, net, exits, "),
     ("net.py", "net.py is no network; allowed: net.py:NAME (in it: Net, Wide, build, net, exits, "),
     ("net.py:number", "net.py:number is a int; allowed: a torch.nn.Module, or a class or function that makes one"),
-    ("net.py:Wide", "net.py:Wide needs width, depth; allowed: a torch.nn.Module, or a class or function that makes one"),
+    ("net.py:Wide", "net.py:Wide needs width, depth; allowed: a torch.nn.Module, or a class or function that"),
     ("net.py:exits", "net.py:exits fails: net.py, line 24: it exits (SystemExit: 3)"),
     ("net.py:raises", "net.py:raises fails: net.py, line 25: ValueError: "),
     ("net.py:nothing", "net.py:nothing returned a NoneType; allowed: a torch.nn.Module"),

@@ -44,7 +44,9 @@ def in_words(error: BaseException) -> str:
         file, line, said = error.filename, error.lineno, error.msg
     else:
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-        theirs = [frame for frame in frames if not frame[0].startswith("<") and not Path(frame[0]).is_relative_to(PACKAGE)]
+        theirs = [
+            frame for frame in frames if not frame[0].startswith("<") and not Path(frame[0]).is_relative_to(PACKAGE)
+        ]
         own = [frame for frame in theirs if not _is_installed(Path(frame[0]))] or theirs
         file, line = own[-1] if own else ("", None)
     what = type(error).__name__ + (f": {said}" if said else "")

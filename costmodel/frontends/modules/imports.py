@@ -63,7 +63,7 @@ def _forget_half_imported() -> None:
             del sys.modules[name]
 
 
-def what_is_wrong(package: str, error: Exception) -> str:
+def what_is_wrong(package: str, error: BaseException) -> str:
     """A message that says why a package cannot be imported, and what helps."""
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     if missing == package:

@@ -64,7 +64,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _root_of(file: Path) -> Path:
-    """The folder from which a file is imported: its own, or if that is a package the one in which the package stands."""
+    """The folder from which a file is imported: its own, or the one in which its package stands."""
     folder = file.absolute().parent
     while (folder / "__init__.py").exists():
         folder = folder.parent
@@ -112,7 +112,9 @@ def _named(code: ModuleType, home: str, name: str) -> Any:
         pass
     own = [key for key, value in vars(code).items() if not key.startswith("_") and _makes(value, code)]
     listed = f" (in it: {', '.join(own)})" if own else f" (nothing in it is {ALLOWED})"
-    raise CostmodelError(f"{home} has no {name!r}{near(name, own)}{listed}" if name else f"{home} is no network; allowed: {home}:NAME{listed}")
+    if not name:
+        raise CostmodelError(f"{home} is no network; allowed: {home}:NAME{listed}")
+    raise CostmodelError(f"{home} has no {name!r}{near(name, own)}{listed}")
 
 
 def near(name: str, names: Iterable[str]) -> str:

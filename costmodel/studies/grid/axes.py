@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import CostmodelError, unknown
-from ...sizes.size import is_int
-from ...step.request import DEFAULTS
+from ...sizes.size import as_int, is_int
+from ...step.request import DEFAULTS, find_dtype
 from ...strategies import read_text, split_list
 
 #: Every axis, the outermost first: a grid's cells are in the order of nested loops, with the batch innermost.
@@ -58,7 +58,7 @@ def _integers(name: str, item: Any) -> Sequence[Any]:
                 raise CostmodelError(f"{name} is {item!r}; allowed: integers, a..b or a..b:step, joined by commas")
         item = found
     values = [item] if not isinstance(item, list) else item
-    plain = [int(v) if hasattr(v, "__index__") and not isinstance(v, bool) else v for v in values]
+    plain = [as_int(value) for value in values]
     for value in plain:
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
@@ -101,7 +101,8 @@ def _names(name: str, item: Any) -> Sequence[str]:
     if not isinstance(item, str):
         raise CostmodelError(f"{name} is {item!r}; allowed: a name")
     # A comma does not separate targets, since it joins a target's options.
-    return [item] if name == "target" else item.split(",")
+    names = [item] if name == "target" else item.split(",")
+    return [find_dtype(one).name for one in names] if name == "dtype" else names
 
 
 def shard_of(text: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
 from ...step.optimizer import find
-from ...step.request import DTYPES, Request
+from ...step.request import Request, find_dtype
 from ...strategies import read
 from ...targets import parse
 from .axes import AXES, USUAL, spelled_out
@@ -84,7 +84,6 @@ class SweepPlan:
     def request(self, outer: int) -> tuple[Network, Request]:
         """The network and the request of one choice of the outer axes; batch and resolution are 0, to be filled in."""
         one = dict(zip(AXES, self.outer[outer]))
-        check_name("dtype", one["dtype"], DTYPES)
         size = one["width"], one["classes"]
         strategy = self.strategies[size, one["strategy"]]
         return self.networks[size], Request(
@@ -94,7 +93,7 @@ class SweepPlan:
             one["convention"],
             find(one["optimizer"]),
             parse(one["target"]),
-            DTYPES[one["dtype"]],
+            find_dtype(one["dtype"]),
             one["accumulate"],
         )
 

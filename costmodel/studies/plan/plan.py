@@ -12,7 +12,7 @@ from ...files.whole import write_text
 from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
-from ...sizes.size import is_int
+from ...sizes.size import as_int, is_int
 from ...step.estimate import Estimate
 from ...step.resident import images_bytes, resident
 from ...step.walk import analyze
@@ -122,6 +122,7 @@ def plan(
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. Raises
     CostmodelError for a bad request, and its subclass NothingFits if nothing fits: the message names the least budget.
     """
+    budget, batch, effective_batch, max_flops = map(as_int, (budget, batch, effective_batch, max_flops))
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
         raise CostmodelError(f"effective_batch is {effective_batch!r}; allowed: an integer >= 1")
     asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
