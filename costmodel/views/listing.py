@@ -1,16 +1,20 @@
-"""Tables of everything that has a name: networks, strategies, conventions, optimizers."""
+"""Tables of everything that has a name: networks, their blocks, strategies, conventions, optimizers, targets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
+from ..api import estimate
 from ..conventions import CONVENTIONS
 from ..errors import CostmodelError
 from ..files.shipped import shipped_names
 from ..frontends import family_of, load, outline
+from ..graph.network import Network
+from ..sizes.size import show
 from ..step.optimizer import OPTIMIZERS
-from ..strategies import STRATEGIES
+from ..strategies import CHOICES, STRATEGIES, part_names, parts
+from ..targets import DEVICES
 from .table import Column, Table, hidden, words, yes_or_no
 
 
@@ -102,6 +106,41 @@ def optimizer_table() -> Table:
     return Table("", [words("optimizer", "optimizer"), words("summary", "what it keeps")], rows)
 
 
+def target_table() -> Table:
+    """Table of the targets, with what each is on this machine if nothing is added to its name."""
+    rows = []
+    for name, kind in DEVICES.items():
+        options = "; ".join(option.allowed for option in kind.options.values())
+        summary = " ".join((kind.__doc__ or "").split()).partition(". ")[0].rstrip(".")
+        rows.append([name, summary, str(kind.here()), options])
+    columns = [words("target", "target"), words("summary", "what it is"), words("here", "here"),
+               words("options", "may be added, with commas")]  # fmt: skip
+    return Table("", columns, rows)
+
+
+def block_table(network: Network) -> Table:
+    """Table of a network's parts: the names that strategy files use, their layers, and what may train in each."""
+    graph = network.graph
+    choices = {part.name: part.choices() for part in parts(graph)}
+    rows = []
+    for name, (own, run), row in zip(part_names(graph), graph.parts, estimate(network, "inference").blocks):
+        allowed = [choice.name for letter, choice in CHOICES.items() if letter in choices.get(name, ())]
+        first, last = graph.nodes[run.start].name, graph.nodes[run.stop - 1].name
+        shape = row["output_shape"]
+        rows.append([name, own in graph.blocks, len(run), first, last, shape, row["parameters"], ", ".join(allowed)])
+    columns = [
+        words("part", "part"),
+        hidden("is_block"),
+        Column("layers", "layers"),
+        words("first_layer", "first layer"),
+        words("last_layer", "last layer"),
+        Column("output_shape", "output", show),
+        Column("parameters", "parameters", lambda n: f"{n:,}"),
+        words("choices", "a plan may choose"),
+    ]
+    return Table(f"{network.name}: {len(graph.blocks)} blocks", columns, rows)
+
+
 def _elements(shape: tuple) -> int:
     from math import prod
 
@@ -113,4 +152,5 @@ LISTINGS: dict[str, Callable[[], Table]] = {
     "strategies": strategy_table,
     "conventions": convention_table,
     "optimizers": optimizer_table,
+    "targets": target_table,
 }

@@ -166,9 +166,36 @@ def test_data_types_have_their_usual_names(alias, name):
     assert costmodel.sweep("mcunet_5fps", dtype=[alias, name, "float32"]).columns.get("dtype", [name])[0] == name
 
 
-@pytest.mark.parametrize("what", ["networks", "strategies", "conventions", "optimizers"])
+@pytest.mark.parametrize("what", ["networks", "strategies", "conventions", "optimizers", "targets"])
 def test_list(what):
-    assert len(json.loads(run("list", what, "--format", "json").stdout)) >= 4
+    assert len(json.loads(run("list", what, "--format", "json").stdout)) >= (3 if what == "targets" else 4)
+
+
+def test_the_listed_blocks_are_the_names_of_plans(tmp_path):
+    rows = json.loads(run("list", "blocks", "mobilenet_v2", "--format", "json").stdout)
+    network = costmodel.load("mobilenet_v2")
+    assert [row["part"] for row in rows if row["is_block"]] == [*network.graph.blocks]
+    assert sum(row["layers"] for row in rows) == len(network.graph.nodes)
+    assert sum(row["parameters"] for row in rows) == costmodel.estimate(network).parameters
+    estimated = {block["name"]: block["output_shape"] for block in costmodel.estimate(network).blocks}
+    assert all(row["output_shape"] == estimated[row["part"]] for row in rows)
+    assert [row["part"] for row in rows if not row["choices"]] == ["classifier"]  # it always trains
+    path = tmp_path / "mine.yaml"
+    chosen = {row["part"]: row["choices"].split(", ")[-1] for row in rows if row["choices"]}
+    path.write_text(json.dumps({"network": "mobilenet_v2", "choices": chosen}))
+    assert costmodel.estimate(network, str(path)).trainable_parameters == costmodel.estimate(network).parameters
+
+
+@pytest.mark.parametrize("arguments", [("blocks",), ("targets", "mobilenet_v2")])
+def test_only_blocks_are_those_of_a_network(arguments):
+    result = run("list", *arguments)
+    assert result.exit_code == 2 and "`list blocks` takes a NETWORK, and no other list does" in result.stderr
+
+
+def test_targets_say_what_they_are_here():
+    rows = {row["target"]: row for row in json.loads(run("list", "targets", "--format", "json").stdout)}
+    assert rows["cpu"]["here"] == str(costmodel.estimate("mcunet_5fps").request.target)
+    assert "channels_last" in rows["cuda"]["options"]
 
 
 def test_validate_holds_here():

@@ -31,7 +31,8 @@ CALLS = {
     "papers": ("validate", "--papers", "proxyless_mobile_tinytl"),
     "validate": ("validate", "mcunet_5fps", "--strategy", "last", "--resolution", "33"),
     "validate, summary": ("validate", "mcunet_5fps", "--strategy", "last", "--resolution", "33", "--summary"),
-    **{f"list {what}": ("list", what) for what in ("networks", "strategies", "conventions", "optimizers")},
+    **{f"list {what}": ("list", what) for what in ("networks", "strategies", "conventions", "optimizers", "targets")},
+    "list blocks": ("list", "blocks", "mcunet_5fps"),
 }
 READERS = {TEXT: str, YES_OR_NO: lambda cell: {"0": False, "1": True}[cell], NUMBER: float, "share": float}
 
