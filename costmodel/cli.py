@@ -14,7 +14,7 @@ from .step.optimizer import OPTIMIZERS
 from .step.request import DEFAULTS, DTYPE_ALIASES, DTYPES
 from .version import __version__
 
-COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "export", "list")
+COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "explain", "export", "list")
 
 
 #: What --format takes, in every command.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from ..sizes.units import show_size, written
-from ..step.request import DEFAULTS
 from ..studies.remedies import Remedy
+from .shell import command_line
 
 
 def remedy_notes(remedies: Sequence[Remedy], network: str, budget: int, asked: dict[str, Any]) -> list[str]:
@@ -45,8 +44,5 @@ def command(remedy: Remedy, network: str, budget: int, asked: dict[str, Any]) ->
     """The command that shows a remedy."""
     name = "plan" if remedy.kind == "plan" else "report"
     left_out = ("strategy", "accumulate", "allow_unknown") if name == "plan" else ()
-    words = ["costmodel", name, network]
-    for key, value in {**asked, **remedy.changes}.items():
-        if key not in left_out and value not in (DEFAULTS.get(key), None, "", False):
-            words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
-    return shlex.join([*words, "--budget", written(budget)])
+    options = {key: value for key, value in {**asked, **remedy.changes}.items() if key not in left_out}
+    return command_line(name, network, options, "--budget", written(budget))

@@ -165,12 +165,16 @@ def difference(stock: Estimate, lean: Estimate) -> list[str]:
 
 def reason(row: Row) -> str:
     """Words for why a tensor is kept."""
-    readers = [
+    tail = "" if row.needed else "; the demanded gradients need only a mask, a shape or nothing of it"
+    return f"its {row.tensor} ({show(row.shape) or 'a number'}) is kept for {', and for '.join(readers_of(row))}{tail}"
+
+
+def readers_of(row: Row) -> list[str]:
+    """Words for each reader of a kept tensor."""
+    return [
         f"the gradient of {' and '.join(gradients)} in {node}" if gradients else "running the block again"
         for node, gradients in row.readers
     ]
-    tail = "" if row.needed else "; the demanded gradients need only a mask, a shape or nothing of it"
-    return f"its {row.tensor} ({show(row.shape) or 'a number'}) is kept for {', and for '.join(readers)}{tail}"
 
 
 def peak_note(estimate: Estimate) -> list[str]:
