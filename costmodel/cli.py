@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .completion import COMPLETE
 from .endings import BadRequest, degrade_glyphs, ending
 from .errors import unknown
 from .step.optimizer import OPTIMIZERS
@@ -29,6 +30,8 @@ class LazyGroup(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
+            if context.resilient_parsing:  # a shell asks what a command line may become
+                return None
             raise BadRequest(str(unknown("command", name, COMMANDS)))
         return import_module(f"costmodel.commands.{name}").command
 
@@ -73,7 +76,7 @@ def several(*names: str, **texts: str) -> Callable[[Callable], Callable]:
 
     def add(function: Callable) -> Callable:
         for name, text in reversed({**{name: AXIS_HELP[name] for name in names}, **texts}.items()):
-            function = click.option(f"--{name}", multiple=True, help=text)(function)
+            function = click.option(f"--{name}", multiple=True, help=text, shell_complete=COMPLETE.get(name))(function)
         return function
 
     return add
@@ -159,12 +162,18 @@ def defaulted(name: str, text: str) -> Callable[[Callable], Callable]:
     default = DEFAULTS[name]
     callback = one_strategy if name == "strategy" else None
     return click.option(
-        f"--{name}", type=type(default), default=default, show_default=True, help=text, callback=callback
+        f"--{name}",
+        type=type(default),
+        default=default,
+        show_default=True,
+        help=text,
+        callback=callback,
+        shell_complete=COMPLETE.get(name),
     )
 
 
 _COMMON: dict[str, Callable[[Callable], Callable]] = {
-    "network": click.argument("network"),
+    "network": click.argument("network", shell_complete=COMPLETE["network"]),
     "strategy": defaulted("strategy", "NAME[:K][,key=value...]"),
     "batch": defaulted("batch", "Images in a step."),
     "resolution": click.option("--resolution", type=int, help="Height and width of the images [the network's own]."),

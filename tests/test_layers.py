@@ -17,12 +17,13 @@ LAYERS = (
     ("strategies", "conventions"),
     ("step", "frontends", "api"),
     ("studies", "pytorch"),
-    ("views", "commands", "cli", "endings", "__main__"),
+    ("views", "commands", "cli", "completion", "endings", "__main__"),
 )
 #: Allowed imports within one layer, beside those within a folder.
 BESIDE = {
     ("sizes", "errors"), ("ops", "graph"), ("targets", "files"), ("api", "step"), ("api", "frontends"),
-    ("commands", "cli"), ("commands", "views"), ("commands", "endings"), ("cli", "endings"), ("__main__", "cli"),
+    ("commands", "cli"), ("commands", "views"), ("commands", "endings"),
+    ("commands", "completion"), ("cli", "endings"), ("cli", "completion"), ("__main__", "cli"),
 }  # fmt: skip
 
 

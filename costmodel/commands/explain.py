@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from ..cli import echo_json, estimate_options, options, request
+from ..completion import COMPLETE
 from ._output import show
 
 
 @click.command("explain")
 @options("network")
-@click.argument("layer", metavar="LAYER")
+@click.argument("layer", metavar="LAYER", shell_complete=COMPLETE["layer"])
 @options(*estimate_options, "format")
 def command(network: str, layer: str, form: str, **asked: Any) -> None:
     """Tell why a layer or a block of NETWORK keeps tensors for the backward pass, and what would free them.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..cli import echo_json, network_options, options
+from ..completion import COMPLETE
 from ._output import show
 
 #: What can be listed. Blocks are those of a network, which is named after it.
@@ -16,7 +17,7 @@ WHAT = ("networks", "blocks", "strategies", "conventions", "optimizers", "target
 
 @click.command("list")
 @click.argument("what", type=click.Choice(WHAT))
-@click.argument("network", required=False)
+@click.argument("network", required=False, shell_complete=COMPLETE["network"])
 @click.option("--source", type=click.Choice(["torchvision", "timm"]), help="That library's networks, each one traced.")
 @click.option("--like", default="*", metavar="PATTERN", help="With --source: only names like this, as 'mobilenet*'.")
 @click.option("--families", is_flag=True, help="With --source: a line for every family.")

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from ..cli import axis_options, echo_json, options
+from ..completion import COMPLETE
 from ._output import show
 
 
 @click.command("pareto")
-@click.argument("sources", nargs=-1, required=True, metavar="NETWORK|GRID...")
+@click.argument("sources", nargs=-1, required=True, metavar="NETWORK|GRID...", shell_complete=COMPLETE["network"])
 @click.option("--minimise", "less", multiple=True, metavar="COLUMN", help="Of which less is better.")
 @click.option("--maximise", "more", multiple=True, metavar="COLUMN", help="Of which more is better.")
 @click.option("--accuracy", type=click.Path(), help="Your own results: a CSV file with columns strategy, accuracy.")

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from ..cli import AXIS_HELP, echo_json, network_options, options, several
+from ..completion import COMPLETE
 from ._output import show
 
 
 @click.command("validate")
-@click.argument("networks", nargs=-1, metavar="[NETWORK]...")
+@click.argument("networks", nargs=-1, metavar="[NETWORK]...", shell_complete=COMPLETE["network"])
 @several(
     strategy=f"{AXIS_HELP['strategy']} [all]",
     batch=f"{AXIS_HELP['batch']} [2]",

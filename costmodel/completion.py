@@ -1,0 +1,162 @@
+"""What a shell offers when somebody presses Tab: names of networks, layers, strategies and more.
+
+An offer takes what is written so far of a value, the command's arguments so far, which may be a network, and whether
+several values may be joined by commas; it gives what the value may become. No network is built for it: libraries and
+files are read as text, and only specs are loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+Offer = Callable[[str, Sequence[str], bool], list[str]]
+
+#: Endings of files that may be networks.
+FILES = (".yaml", ".yml", ".onnx", ".py")
+LIBRARIES = ("timm", "torchvision")
+
+
+def completing(offer: Offer) -> Callable[..., list[str]]:
+    """An offer as click calls it."""
+
+    def shell_complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            offers = offer(incomplete, _arguments(context), parameter.multiple)
+        except Exception:  # there is nobody to tell
+            return []
+        return [one for one in offers if one.startswith(incomplete)]
+
+    return shell_complete
+
+
+def names(find: Callable[[], Iterable[str]]) -> Offer:
+    """The offer of some names, also behind other values and a comma."""
+
+    def offer(start: str, given: Sequence[str], several: bool) -> list[str]:
+        before, comma, _ = start.rpartition(",") if several else ("", "", "")
+        return [f"{before}{comma}{name}" for name in find()]
+
+    return offer
+
+
+def networks(start: str, given: Sequence[str], several: bool) -> list[str]:
+    """Shipped networks, files, and behind a library's or a file's name the networks in it."""
+    from .files.shipped import shipped_names
+    from .frontends.modules.catalogue import library_names, names_in_file
+
+    home, colon, _ = start.partition(":")
+    if colon:
+        names = library_names(home) if home in LIBRARIES else names_in_file(home) if home.endswith(".py") else []
+        return [f"{home}:{name}" for name in names]
+    # With all its names, so that the shell adds no space after the colon.
+    within = [f"{one}:{name}" for one in LIBRARIES if start and one.startswith(start) for name in library_names(one)]
+    return [*shipped_names("networks"), *(within or [f"{one}:" for one in LIBRARIES]), *files(start)]
+
+
+def files(start: str) -> list[str]:
+    """Files that may be networks, and folders; of a single folder what is in it, so that no space follows its name."""
+    folder, slash, name = start.rpartition("/")
+    found = []
+    with os.scandir(folder + slash or ".") as entries:
+        for entry in entries:
+            if entry.name.startswith(name) and not entry.name.startswith("."):
+                if entry.is_dir():
+                    found.append(f"{folder}{slash}{entry.name}/")
+                elif entry.name.endswith(FILES):
+                    found.append(f"{folder}{slash}{entry.name}")
+    if len(found) == 1 and found[0] != start and found[0].endswith("/"):
+        return files(found[0]) or found
+    return sorted(found)
+
+
+def layers(start: str, given: Sequence[str], several: bool) -> list[str]:
+    """Parts and layers of the network that is given, if it is a spec."""
+    graph = _spec(given).graph
+    return list(dict.fromkeys([*(name for name, _ in graph.parts), *(node.name for node in graph.nodes)]))
+
+
+def strategies(start: str, given: Sequence[str], several: bool) -> list[str]:
+    """Strategies, those that take K with the numbers of blocks of a spec; and options behind a strategy and a comma."""
+    from .strategies import STRATEGIES
+    from .strategies._apply import COMMON_OPTIONS
+    from .strategies._text import split_list
+
+    before, comma, last = start.rpartition(",")
+    found: list[str] = []
+    if comma:
+        own = split_list(before)[-1].partition(",")[0].partition(":")[0]
+        found += [f"{option}=" for option in (*STRATEGIES[own].options, *COMMON_OPTIONS)]
+    if several or not comma:
+        name, colon, _ = last.partition(":")
+        if colon:
+            found += [f"{name}:{k + 1}" for k in range(len(_spec(given).graph.blocks))]
+        else:
+            found += [s.name + (":" if s.takes_blocks else "") for s in STRATEGIES.values() if not s.takes_code]
+    return [f"{before}{comma}{one}" for one in found]
+
+
+def conventions() -> Iterable[str]:
+    """Names of the conventions."""
+    from .conventions import CONVENTIONS
+
+    return CONVENTIONS
+
+
+def optimizers() -> Iterable[str]:
+    """Names of the optimizers."""
+    from .step.optimizer import OPTIMIZERS
+
+    return OPTIMIZERS
+
+
+def dtypes() -> Iterable[str]:
+    """Names of the data types."""
+    from .step.request import DTYPE_ALIASES, DTYPES
+
+    return (*DTYPES, *DTYPE_ALIASES)
+
+
+def targets(start: str, given: Sequence[str], several: bool) -> list[str]:
+    """Devices, and behind a device and a comma its options."""
+    from .targets import DEVICES
+
+    before, comma, _ = start.rpartition(",")
+    if not comma:
+        return list(DEVICES)
+    name, *taken = before.split(",")
+    options = {key: option.allowed for key, option in DEVICES[name].options.items()}
+    free = [key for key in options if key not in [one.partition("=")[0] for one in taken]]
+    return [f"{before},{key}" + ("" if options[key] == key else "=") for key in free]  # a flag is all that is allowed
+
+
+def _arguments(context: click.Context) -> list[str]:
+    """The arguments so far. Behind an option that still lacks its value, click has not yet given them to parameters."""
+    found: list[Any] = []
+    for parameter in context.command.params:
+        if isinstance(parameter, click.Argument):
+            value = context.params.get(parameter.name or "")
+            found += value if isinstance(value, tuple) else [value]
+    return [one for one in (*found, *context.args) if isinstance(one, str)]
+
+
+def _spec(given: Sequence[str]) -> Any:
+    """The network of a command line so far. Raises StopIteration if none is a spec: to load others takes too long."""
+    from .frontends import load, spec
+
+    return load(next(one for one in given if spec.is_shipped(one) or one.endswith((".yaml", ".yml"))))
+
+
+#: What click calls for an argument or an option, by its name.
+COMPLETE = {
+    "network": completing(networks),
+    "layer": completing(layers),
+    "strategy": completing(strategies),
+    "convention": completing(names(conventions)),
+    "optimizer": completing(names(optimizers)),
+    "dtype": completing(names(dtypes)),
+    "target": completing(targets),
+}
