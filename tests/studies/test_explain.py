@@ -12,6 +12,7 @@ from costmodel import CostmodelError
 from costmodel.cli import main
 from costmodel.step.events import SAVED
 from costmodel.studies.explain import GIVEN, KEEPS, freed_by, kept_tensors, layers_named
+from costmodel.views.explain import tensor_table
 
 BN = "features.2.conv.0.1"  # a norm of mobilenet_v2
 ASKED = {"strategy": "full", "batch": 2, "convention": "torch", "target": "none"}
@@ -86,6 +87,14 @@ def test_names():
     assert layers_named(graph, "head") == [*dict(graph.parts)["head"]]
     with pytest.raises(CostmodelError, match="no layer is called 'features.2x'; did you mean 'features.2'"):
         layers_named(graph, "features.2x")
+
+
+def test_a_table_for_people_says_who_else_keeps_it():
+    estimate = costmodel.estimate("mobilenet_v2", batch=2)
+    table = tensor_table(estimate, BN, kept_tensors(estimate, BN))
+    heads = [column.head for column in table.columns]
+    assert table.rows[-1][heads.index(f"{BN} ...")] == "makes, kept by features.2.conv.0.2"
+    assert table.rows[0][heads.index("kept for")] == f"the gradient of x and weight in {BN}"
 
 
 def test_the_command():

@@ -14,6 +14,7 @@ from costmodel.cli import main
 from costmodel.errors import CostmodelError
 from costmodel.pytorch.validate import validate
 from costmodel.strategies import parts
+from costmodel.studies.plan.nothing_fits import NothingFits
 from costmodel.studies.plan.plan import plan
 
 TINY = """
@@ -248,6 +249,9 @@ def test_that_nothing_fits_is_an_answer(more, message, tmp_path):
     result = run("mcunet_5fps", *more, "--format", "json")
     document = json.loads(result.stdout)
     assert result.exit_code == 1 and document["fits"] is False and document["why"] in run("mcunet_5fps", *more).stdout
+    with pytest.raises(NothingFits) as no:
+        costmodel.plan("mcunet_5fps", 1000)
+    assert no.value.budget_bytes == 1000 and not no.value.to_dict()["fits"]
     least = costmodel.estimate("mcunet_5fps", document["strategy"])
     assert document["estimate"] == json.loads(json.dumps(least.to_dict()))
     assert least.peak_bytes > document["budget_bytes"] or least.flops["total"] > 5
