@@ -45,6 +45,10 @@ def command(
     from ..views.pareto import all_rows, document, frontier_table
     from ..views.table import csv_text
 
+    if figure is not None:
+        from ..views.figures.style import check_figure
+
+        check_figure(figure)
     files = [] if figure is None else [Path(figure).with_suffix(end) for end in (Path(figure).suffix, ".csv", ".json")]
     for file in files:
         check_free(file, force)
@@ -56,9 +60,8 @@ def command(
     on = choose(columns, objectives).tolist()
     if figure is not None:
         from ..views.figures.pareto import pareto_figure
-        from ..views.figures.style import check_figure, save
+        from ..views.figures.style import save
 
-        check_figure(figure)
         save(pareto_figure(columns, on, objectives, title), figure)  # first: it says if the folder cannot be written
         write_text(files[1], csv_text([all_rows(columns, on)]) + "\n")
         write_text(files[2], json.dumps(document(title, columns, on, objectives), indent=2))

@@ -1,6 +1,8 @@
 """Grids in files: chunk by chunk, in shards, interrupted and resumed, as CSV and as Parquet."""
 
+import copy
 import json
+import pickle
 import sys
 
 import numpy as np
@@ -203,3 +205,11 @@ def test_a_parquet_file_that_is_none_is_a_bad_request(tmp_path):
     for name in ("grid", "nothing"):
         result = CliRunner().invoke(main, ["pareto", str(tmp_path / f"{name}.parquet")])
         assert result.exit_code == 2 and "cannot be read" in result.stderr
+
+
+def test_a_sweep_can_be_copied():
+    grid = costmodel.sweep("mcunet_5fps", batch=[1, 2])
+    for other in (copy.copy(grid), copy.deepcopy(grid), pickle.loads(pickle.dumps(grid))):
+        assert other.to_dict() == grid.to_dict() and other.peak_bytes.tolist() == grid.peak_bytes.tolist()
+    with pytest.raises(AttributeError, match="a sweep has no 'peak'; its columns are strategy, "):
+        grid.peak  # noqa: B018

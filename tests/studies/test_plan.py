@@ -292,6 +292,7 @@ def test_bad_values(tiny, tmp_path, text, message):
 
 @pytest.mark.parametrize("change, message", [
     (("  stem: frozen\n", ""), "line 4, choices: nothing is chosen for stem; allowed: frozen, bias, mobiletl, full"),
+    (("  stem: frozen\n", "  stem: [1]\n"), "choices.stem: unknown choice \\[1\\]"),
     (("  stem: frozen\n", "  stem: thawed\n"), "choices.stem: unknown choice 'thawed'"),
     (("  stem: frozen\n", "  stem: mobiletl\n"), "stem has 'm'; allowed: f, b, t"),
     (("  stem: frozen\n", "  stem: frozen\n  nowhere: full\n"), "unknown part of the network 'nowhere'"),
