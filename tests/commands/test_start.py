@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import costmodel
-import costmodel.__main__
 
 
 def test_python_m_costmodel():
@@ -14,4 +13,3 @@ def test_python_m_costmodel():
     assert run("--version").stdout == f"costmodel, version {costmodel.__version__}\n"
     wrong = run("report", "mobilenet_v9")
     assert (wrong.returncode, wrong.stdout) == (2, "") and "unknown network 'mobilenet_v9'" in wrong.stderr
-    assert costmodel.__main__.main.name == "main"
