@@ -14,18 +14,28 @@ BYTES = {
 }  # fmt: skip
 
 
+#: Units as people write them, in lower case: MB and M are the same, as are MiB and Mi.
+_UNITS = {short: factor for unit, factor in BYTES.items() for short in (unit.lower(), unit.lower().rstrip("b"))}
+_SIZE = re.compile(
+    r"\s*(?P<whole>\d{0,19})(?:\.(?P<fraction>\d{1,9}))?\s*(?P<unit>[a-z]*)\s*", re.ASCII | re.IGNORECASE
+)
+
+
 def parse_size(text: str, what: str = "budget") -> int:
-    """Bytes of a size such as 64MB or 1.5GiB. Raises CostmodelError for any other text."""
-    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]+)\s*", text)
-    units = {unit.lower(): factor for unit, factor in BYTES.items()}
-    if not match or match[2].lower() not in units:
+    """Bytes of a size as people write it: 64MB, 64M, 256MiB, 256Mi, .5GB, 64000000. Part of a byte is left out.
+
+    Raises CostmodelError for any other text.
+    """
+    match = _SIZE.fullmatch(text)
+    whole, fraction, unit = match.group("whole", "fraction", "unit") if match else ("", None, "")
+    if not (whole or fraction) or unit.lower() not in _UNITS or (fraction and not unit):
         allowed = (
-            "a number and one of B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), as in 64MB"
+            "bytes, or a number and one of kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), the B"
+            " left out or not, as in 64MB, 256Mi or 64000000"
         )
         raise CostmodelError(f"{what} is {text!r}; allowed: {allowed}")
-    whole, _, fraction = match[1].partition(".")
-    factor = units[match[2].lower()]
-    size = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
+    factor = _UNITS[unit.lower()]
+    size = int(whole or "0") * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
     if not 0 < size <= LARGEST:
         raise CostmodelError(f"{what} is {text!r}; allowed: at least 1 B and below 2^63 B")
     return size
