@@ -15,7 +15,7 @@ from .step.optimizer import OPTIMIZERS
 from .step.request import DEFAULTS, DTYPE_ALIASES, DTYPES
 from .version import __version__
 
-COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "explain", "export", "list")
+COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "explain", "export", "list", "check")
 
 
 #: What --format takes, in every command.

@@ -88,6 +88,15 @@ GROUPS: dict[str, dict[str, Key]] = {
         "largest": Key(COUNT, "the largest value of it that fits; empty if none does"),
         "frontier": Key(YES_OR_NO, "whether no other row is better in every objective"),
     },
+    "Checks of budgets": {
+        "check": Key(TEXT, "the name of a check in pyproject.toml"),
+        "error": Key(TEXT, "why a check has no peak"),
+        "saved_share": Key("share", "of the saved bytes of all blocks"),
+        "before_peak_bytes": Key("bytes", "`peak_bytes` in the document given by `--diff`"),
+        "before_saved_bytes": Key("bytes", "`saved_bytes` in it; empty if the block is not there"),
+        "before_parameters": Key("parameters", "`parameters` in it"),
+        "before_step_flops": Key("FLOPs", "`step_flops` in it"),
+    },
     "Predictions beside measurements": {
         "measured_saved_bytes": Key("bytes", "measured in a real run"),
         "measured_step_peak_bytes": Key("bytes", "measured in a real run"),

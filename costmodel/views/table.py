@@ -142,7 +142,11 @@ def _seen(table: Table, form: str, width: int | None) -> list[str]:
     )
     left = (table.total or len(table.rows)) - len(cells)
     titles = [{"table": table.title, "markdown": f"**{table.title}**", "latex": _comment(table.title)}[form]]
-    return [*(titles if table.title else []), drawn + (f"\n... {left:,} more; {table.rest}" if left else "")]
+    cut = f"... {left:,} more; {table.rest}" if left else ""
+    if form == "table":
+        return [*(titles if table.title else []), "\n".join(filter(None, (drawn, cut)))]
+    cuts = [_comment(cut) if form == "latex" else cut]  # apart from the table: else it would be a row
+    return [*(titles if table.title else []), drawn, *(cuts if left else [])]
 
 
 def _comment(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Holds the training steps of a repository's networks against budgets that stand in its pyproject.toml."""
