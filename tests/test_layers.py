@@ -17,13 +17,14 @@ LAYERS = (
     ("strategies", "conventions"),
     ("step", "frontends", "api"),
     ("studies", "pytorch"),
-    ("views", "commands", "cli", "completion", "endings", "__main__"),
+    ("views", "commands", "cli", "completion", "endings", "__main__", "testing", "pytest_plugin"),
 )
 #: Allowed imports within one layer, beside those within a folder.
 BESIDE = {
     ("sizes", "errors"), ("ops", "graph"), ("targets", "files"), ("api", "step"), ("api", "frontends"),
     ("commands", "cli"), ("commands", "views"), ("commands", "endings"),
     ("commands", "completion"), ("cli", "endings"), ("cli", "completion"), ("__main__", "cli"),
+    ("testing", "views"), ("pytest_plugin", "testing"),
 }  # fmt: skip
 
 

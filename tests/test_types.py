@@ -17,6 +17,7 @@ from typing_extensions import assert_type
 
 import costmodel
 from costmodel.pytorch import Measurement, Watch, measure, realize, watch
+from costmodel.testing import assert_fits
 
 network = costmodel.load("mobilenet_v2", classes=10)
 assert_type(network, costmodel.Network)
@@ -72,6 +73,8 @@ assert_type(found.step_peak_bytes, int)
 assert_type(found.tensor_peak_bytes, int | None)
 assert_type(found.seconds, float)
 assert_type(watch(module, cost, peak=False), Watch)
+
+assert_type(assert_fits(network, "1GiB", "bias", batch=4, convention="lean"), costmodel.Estimate)
 
 try:
     costmodel.estimate("no such network")
