@@ -32,7 +32,7 @@ def check_report(results: Sequence[Result], changed: Since, why: bool, form: str
         if why and result.estimate is not None and not result.fits:
             tables.append(keepers_table(result, result.estimate, whole=form == "csv"))
             where = f"{result.check.name}: {' '.join(peak_sentences(result.estimate))}"
-            notes.append(f"{where} What would fit:\n    {report_command(result)}")
+            notes.append(f"{where}\nWhat would fit:\n    {report_command(result)}")
         if difference is not None and difference.changes:
             tables.append(changes_table(result, difference, changed.path, whole=form == "csv"))
     return tables, [*notes, *settings_note(results), *unlike(results, changed)]
@@ -45,14 +45,17 @@ def results_table(results: Sequence[Result], changed: Since) -> Table:
     there = [one for one in records if one["error"] is None]
     unit = unit_of(max((max(one["budget_bytes"], one["peak_bytes"]) for one in there), default=0))
     size = _sizes(unit)
+    own = (
+        set() if any("resolution" in result.check.asked for result in results) else {"resolution"}
+    )  # the networks' own
     seen = [
         words("check", "check"),
         words("network", "network"),
         words("strategy", "strategy"),
         Column("batch", "batch"),
-        *(words(key, key) for key in SETTINGS if len({one[key] for one in there}) > 1),
+        *(words(key, key) for key in SETTINGS if len({one[key] for one in there}) > 1 and key not in own),
         Column("budget_bytes", f"budget, {unit}", size),
-        *([Column("before_peak_bytes", f"peak before, {unit}", size)] if changed.differences else []),
+        *([Column("before_peak_bytes", f"before, {unit}", size)] if changed.differences else []),
         Column("peak_bytes", f"peak, {unit}", size),
         Column("headroom_bytes", f"left, {unit}", size),
         yes_or_no("fits", "holds"),
