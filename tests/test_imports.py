@@ -89,6 +89,11 @@ def test_only_the_writer_of_parquet_files_imports_pyarrow():
     assert {name for name, modules in SOURCES.items() if "pyarrow" in modules} == {"files/parquet.py"}
 
 
+def test_only_the_reader_of_toml_imports_one_and_only_the_plugin_pytest():
+    assert {name for name, modules in SOURCES.items() if modules & {"tomllib", "tomli"}} == {"files/toml.py"}
+    assert {name for name, modules in SOURCES.items() if "pytest" in modules} == {"pytest_plugin.py"}
+
+
 def test_only_the_document_reader_imports_yaml():
     assert {name for name, modules in SOURCES.items() if "yaml" in modules} == {"files/document.py"}
 
