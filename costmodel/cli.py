@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .completion import COMPLETE
-from .endings import BadRequest, degrade_glyphs, ending
+from .endings import BadRequest, ending, ready_streams
 from .errors import unknown
 from .step.optimizer import OPTIMIZERS
 from .step.request import DEFAULTS, DTYPE_ALIASES, DTYPES
@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
         return import_module(f"costmodel.commands.{name}").command
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        degrade_glyphs()
+        ready_streams()
         with ending():
             return super().make_context(*args, **extra)
 

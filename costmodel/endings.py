@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import click
@@ -18,9 +18,13 @@ from .errors import CostmodelError
 
 
 class BadRequest(click.ClickException):
-    """A bad request: one message on stderr, exit code 2."""
+    """A bad request: one message on stderr, if there is one that can be written to, and exit code 2."""
 
     exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        with suppress(OSError):
+            click.echo(f"Error: {self.format_message()}", file=file, err=True)
 
 
 class Interrupted(click.ClickException):
@@ -33,7 +37,8 @@ class Interrupted(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         start = "\n" if sys.stderr.isatty() else ""  # after the terminal's own ^C
-        click.echo(f"{start}{self.message}", file=file, err=True)
+        with suppress(OSError):
+            click.echo(f"{start}{self.message}", file=file, err=True)
 
 
 class Closed(click.ClickException):
@@ -70,11 +75,14 @@ def ending() -> Iterator[None]:
         raise BadRequest(f"stdout cannot be written: {error.strerror or error}") from None
 
 
-def degrade_glyphs() -> None:
+def ready_streams() -> None:
     """Let stdout and stderr write what their encoding has in place of a character that it lacks, as # for a bar's.
 
-    ASCII becomes Latin-1, since click takes ASCII for a mistake and writes UTF-8.
+    A process may start without them; then they lead nowhere. ASCII becomes Latin-1, since click takes ASCII for a
+    mistake and writes UTF-8.
     """
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     codecs.register_error("costmodel.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":

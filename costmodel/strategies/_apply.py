@@ -51,6 +51,9 @@ def _apply(text: StrategyText, graph: Graph) -> Graph:
         raise CostmodelError(f"strategy {str(text)!r}: {name} takes no number of blocks; allowed: {name}")
     readers = {**chosen.options, **COMMON_OPTIONS}
     for key, value in text.options:
+        if key not in readers and value is None and read_text(key).name in STRATEGIES:
+            several = "`sweep` and `costmodel compare` take several"
+            raise CostmodelError(f"strategy {str(text)!r} is a list; allowed: one strategy here ({several})")
         if key not in readers:
             raise CostmodelError(f"strategy {str(text)!r}: {unknown(f'option of {name}', key, readers)}")
         try:

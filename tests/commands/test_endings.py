@@ -51,6 +51,14 @@ def test_there_is_no_room_for_the_output():
     assert listing.returncode == 2 and len(message.splitlines()) == 1 and "stdout cannot be written" in message
 
 
+def test_a_process_without_stdout_or_stderr():
+    code = f"exec {sys.executable} -m costmodel"
+    asked = subprocess.run(["sh", "-c", f"{code} list optimizers >&-"], capture_output=True)
+    assert (asked.returncode, asked.stderr) == (0, b"")
+    wrong = subprocess.run(["sh", "-c", f"{code} report mobilenet_v9 2>&-"], capture_output=True)
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+
+
 def test_glyphs_degrade_where_an_encoding_lacks_them():
     report = start("report", "mcunet_5fps", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     stdout, stderr = report.communicate(timeout=60)

@@ -37,6 +37,7 @@ def test_whether_a_step_fits(estimate):
     most = "yes: batch 2 is the most that fits. The peak of 19.40 MB leaves 80.60 MB of 100.00 MB."
     assert fit.fit_lines(estimate, 10**8, "batch", 2) == [most, step]
     least = "no: the peak of 19.40 MB exceeds 1.00 MB by 18.40 MB. Not even the least batch fits."
+    least += " The parameters and buffers alone take 14.16 MB."
     assert fit.fit_lines(estimate, 10**6, "batch", None) == [least, step]
 
 
