@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from typing import Any
 
@@ -119,6 +120,34 @@ def size(context: click.Context, parameter: click.Parameter, value: str | None) 
     return None if value is None else parse_size(value, str(parameter.name))
 
 
+def figure_options(function: Callable) -> Callable:
+    """Decorator that adds the options of a figure. The command gets them as one argument, None without a figure.
+
+    They are the arguments of `views.figures.file.figure_file`.
+    """
+
+    @wraps(function)
+    def command(figure: str | None, figure_size: str | None, title: bool, **given: Any) -> Any:
+        if figure is None and (figure_size is not None or not title):
+            raise CostmodelError("--figure-size and --no-title are about a figure; allowed: with --figure FILE")
+        asked = None if figure is None else {"path": figure, "size": figure_size, "titled": title}
+        return function(figure=asked, **given)
+
+    for option in (
+        click.option(
+            "--no-title", "title", is_flag=True, flag_value=False, default=True, help="No title in the figure."
+        ),
+        click.option(
+            "--figure-size",
+            metavar="WIDTH[xHEIGHT]|column|page",
+            help="As in 3.3x2.4in or 84mm; column is 3.33in wide, page 7in.",
+        ),
+        click.option("--figure", type=click.Path(), help="Draw it: a .png, .svg or .pdf file."),
+    ):
+        command = option(command)
+    return command
+
+
 def echo_json(document: Any) -> None:
     """Print one JSON document."""
     import json
@@ -190,6 +219,8 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "allow_unknown": click.option("--allow-unknown", is_flag=True, help="Price unknown ops as nothing: a lower bound."),
     "strict": click.option("--strict", is_flag=True, help="Refuse a network whose figures may be understated."),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
+    "figure": figure_options,
+    "force": click.option("--force", is_flag=True, help="Replace files that are there."),
     "format": click.option(
         "--format",
         "form",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..cli import estimate_options, request
+
+if TYPE_CHECKING:
+    from ..views.figures.file import FigureFile
 
 
 def show(tables: Sequence[Any], notes: Sequence[str], form: str, doubts: Sequence[str] = ()) -> None:
@@ -44,3 +47,20 @@ def show_what_fits(network: str, budget: int, given: dict[str, Any], form: str) 
     given = {name: given[name] for name in estimate_options}
     click.echo()
     show([], remedy_notes(remedies(budget=budget, **request(network, given)), network, budget, given), form)
+
+
+def figure_file(figure: dict[str, Any] | None, force: bool) -> FigureFile | None:
+    """The file of a figure, if one is asked for, found to be writable. figure: as cli.figure_options gives it."""
+    if figure is None:
+        return None
+    from ..views.figures.file import figure_file
+
+    return figure_file(**figure, force=force)
+
+
+def check_budget_is_drawn(file: FigureFile | None) -> None:
+    """Raise CostmodelError if there is no figure where a budget is nothing but a line in one."""
+    if file is None:
+        from ..errors import CostmodelError
+
+        raise CostmodelError("--budget is a line in the figure; allowed: with --figure FILE")

@@ -7,27 +7,40 @@ from typing import Any
 import click
 
 from ..cli import AXIS_HELP, check_budget, echo_json, estimate_options, options, request, several
-from ._output import show
+from ._output import figure_file, show
 
 
 @click.command("compare")
 @options("network")
 @several(strategy=f"{AXIS_HELP['strategy']} [all]")
-@options(*(name for name in estimate_options if name != "strategy"), "budget", "format")
-def command(network: str, strategy: tuple[str, ...], budget: int | None, form: str, **asked: Any) -> None:
+@options(*(name for name in estimate_options if name != "strategy"), "budget", "figure", "force", "format")
+def command(
+    network: str,
+    strategy: tuple[str, ...],
+    budget: int | None,
+    figure: dict[str, Any] | None,
+    force: bool,
+    form: str,
+    **asked: Any,
+) -> None:
     """Put strategies on NETWORK side by side: a line for each.
 
-    Exits with 1 if the peak of none is within the budget.
+    A figure shows what is there at the peak of each. Exits with 1 if the peak of none is within the budget.
     """
     from ..api import estimate
     from ..strategies import usual
     from ..studies.grid.axes import spelled_out
     from ..views.compare import compare
 
+    file = figure_file(figure, force)
     asked = request(network, asked)
     strategies = spelled_out("strategy", strategy) if strategy else usual(asked["network"].graph)
     estimates = [estimate(strategy=one, **asked) for one in strategies]
     fit = [check_budget([e], budget) for e in estimates]
+    if file is not None:
+        from ..views.figures.compare import compare_figure
+
+        file.save(compare_figure(estimates, budget, file.sheet))
     if form == "json":
         fits = [{} if budget is None else {"fits": one} for one in fit]
         echo_json([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)])

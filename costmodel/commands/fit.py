@@ -8,25 +8,29 @@ import click
 
 from ..cli import echo_json, estimate_options, options, request
 from ..studies.fit import AXES
-from ._output import show, show_what_fits
+from ._output import figure_file, show, show_what_fits
 
 
 @click.command("fit")
 @options("network", *estimate_options)
 @click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
 @click.option("--max", "axis", metavar="|".join(AXES), help="Find the largest value of this that fits.")
-@options("format")
-def command(network: str, budget: str, axis: str | None, form: str, **asked: Any) -> None:
+@options("figure", "force", "format")
+def command(
+    network: str, budget: str, axis: str | None, figure: dict[str, Any] | None, force: bool, form: str, **asked: Any
+) -> None:
     """Tell whether a training step of NETWORK peaks within a budget, and by how much.
 
-    Exits with 0 if it does, with 1 if not.
+    A figure shows the peak over the values of --max, or else the memory over the step. Exits with 0 if it fits, with 1
+    if not.
     """
     from ..api import estimate
     from ..sizes.units import parse_size
-    from ..studies.fit import check_has_peak, largest
+    from ..studies.fit import Fit, check_has_peak, curve, largest
     from ..views.fit import fit_lines, fit_table
 
     size = parse_size(budget)
+    file = figure_file(figure, force)
     given, asked = asked, request(network, asked)
     if axis is None:
         value, found = None, estimate(**asked)
@@ -34,6 +38,16 @@ def command(network: str, budget: str, axis: str | None, form: str, **asked: Any
     else:
         value, found = largest(budget=size, axis=axis, **asked)
     fits = found.peak_bytes <= size
+    if file is not None:
+        from ..views.figures.fit import fit_figure
+        from ..views.figures.step import step_figure
+
+        if axis is None:
+            drawn = step_figure(found, size, file.sheet)
+        else:
+            peaks = curve(axis=axis, value=value, **asked)
+            drawn = fit_figure(Fit(value, found), axis, peaks, size, file.sheet)
+        file.save(drawn)
     if form == "json":
         answer = {"budget": size, "fits": fits, "headroom": size - found.peak_bytes, **found.to_dict()}
         if axis is not None:

@@ -9,7 +9,7 @@ import click
 
 from ..cli import axis_options, echo_json, options
 from ..completion import COMPLETE
-from ._output import show
+from ._output import check_budget_is_drawn, figure_file, show
 
 
 @click.command("pareto")
@@ -17,8 +17,7 @@ from ._output import show
 @click.option("--minimise", "less", multiple=True, metavar="COLUMN", help="Of which less is better.")
 @click.option("--maximise", "more", multiple=True, metavar="COLUMN", help="Of which more is better.")
 @click.option("--accuracy", type=click.Path(), help="Your own results: a CSV file with columns strategy, accuracy.")
-@click.option("--figure", type=click.Path(), help="Draw it: a .png, .svg or .pdf file; a .csv and a .json beside it.")
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@options("budget", "figure", "force")
 @axis_options
 @options("format")
 def command(
@@ -26,7 +25,8 @@ def command(
     less: tuple[str, ...],
     more: tuple[str, ...],
     accuracy: str | None,
-    figure: str | None,
+    budget: int | None,
+    figure: dict[str, Any] | None,
     force: bool,
     form: str,
     **axes: tuple[str, ...],
@@ -34,37 +34,37 @@ def command(
     """Find the frontier of NETWORK's strategies, or of tables that `sweep` wrote.
 
     Two or three objectives: columns of a sweep (trained_blocks is one), step_flops or accuracy. By default least
-    peak_bytes, least step_flops, most trainable_parameters; with --accuracy least peak_bytes, most accuracy.
+    peak_bytes, least step_flops, most trainable_parameters; with --accuracy least peak_bytes, most accuracy. Beside a
+    figure, which shows the budget as a line, its data are written as .csv and .json.
     """
     import json
-    from pathlib import Path
 
-    from ..files.whole import write_text
     from ..studies.grid.resumable import check_free
     from ..studies.pareto import choose, join_accuracy, with_step_flops
     from ..views.pareto import all_rows, document, frontier_table
     from ..views.table import csv_text
 
-    if figure is not None:
-        from ..views.figures.style import check_figure
-
-        check_figure(figure)
-    files = [] if figure is None else [Path(figure).with_suffix(end) for end in (Path(figure).suffix, ".csv", ".json")]
-    for file in files:
-        check_free(file, force)
+    file = figure_file(figure, force)
     objectives = objectives_of(less, more, accuracy is not None)
+    if budget is not None:
+        check_budget_is_drawn(file)
+    if file is not None:
+        from ..views.figures.pareto import check_budget_axis, pareto_figure
+
+        table, data = file.path.with_suffix(".csv"), file.path.with_suffix(".json")
+        check_free(table, force)
+        check_free(data, force)
+        if budget is not None:
+            check_budget_axis(objectives)
     title, columns, doubts = table_of(sources, {name: list(values) for name, values in axes.items() if values})
     columns = with_step_flops(columns)
     if accuracy is not None:
         columns = join_accuracy(columns, accuracy)
     on = choose(columns, objectives).tolist()
-    if figure is not None:
-        from ..views.figures.pareto import pareto_figure
-        from ..views.figures.style import save
-
-        save(pareto_figure(columns, on, objectives, title), figure)  # first: it says if the folder cannot be written
-        write_text(files[1], csv_text([all_rows(columns, on)]) + "\n")
-        write_text(files[2], json.dumps(document(title, columns, on, objectives), indent=2))
+    if file is not None:
+        drawn = pareto_figure(columns, on, objectives, title, budget, file.sheet)
+        rows = csv_text([all_rows(columns, on)]) + "\n"
+        file.save(drawn, {table: rows, data: json.dumps(document(title, columns, on, objectives), indent=2)})
     if form == "json":
         echo_json(document(title, columns, on, objectives))
     elif form == "csv":
@@ -105,6 +105,7 @@ def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]
     from ..frontends import load
     from ..strategies import possible
     from ..studies.grid.sweep import sweep
+    from ..views.shared import shared
 
     if "strategy" not in axes:
         graph = load(network).graph
@@ -114,19 +115,7 @@ def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]
     columns = grid.to_dict()
     values = {**{name: [value] for name, value in grid.fixed.items()}, **columns}
     same = {name: given[0] for name, given in values.items() if given[0] is not None and len(set(given)) == 1}
-    named = ("network", "batch", "resolution", "convention", "target")
-    return ", ".join(in_words(name, same[name]) for name in named if name in same), columns, grid.notes
-
-
-def in_words(name: str, value: Any) -> str:
-    """Words for the value that an axis has in a whole table, for its title."""
-    from ..targets import parse
-
-    if name == "batch":
-        return f"batch {value}"
-    if name == "resolution":
-        return f"{value}x{value}"
-    return str(parse(value) if name == "target" else value)
+    return shared(same), columns, grid.notes
 
 
 def joined(sources: tuple[str, ...]) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..cli import echo_json, options, request
-from ._output import show
+from ._output import figure_file, show
 
 
 @click.command("plan")
@@ -44,16 +44,15 @@ from ._output import show
 )
 @click.option("--effective-batch", type=int, help="Images for an update, in micro-batches; instead of --batch.")
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
-@click.option("--figure", type=click.Path(), help="Draw it beside full fine-tuning: a .png, .svg or .pdf file.")
-@click.option("--force", is_flag=True, help="Replace files that are there.")
-@options("format")
+@options("figure", "force", "format")
 def command(
-    network: str, budget: str, output: str | None, figure: str | None, force: bool, form: str, **asked: Any
+    network: str, budget: str, output: str | None, figure: dict[str, Any] | None, force: bool, form: str, **asked: Any
 ) -> None:
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
     Each block is frozen, trains its biases (bias), trains as in MobileTL (mobiletl) or trains fully (full), and may run
-    again in the backward pass. The classifier always trains. Exits with 1 if no plan fits.
+    again in the backward pass. The classifier always trains. A figure shows the plan beside full fine-tuning. Exits
+    with 1 if no plan fits.
     """
     from pathlib import Path
 
@@ -68,11 +67,7 @@ def command(
         if not output.endswith((".yaml", ".yml")):
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
         check_free(Path(output), force)
-    if figure is not None:
-        from ..views.figures.style import check_figure
-
-        check_figure(figure)
-        check_free(Path(figure), force)
+    file = figure_file(figure, force)
     try:
         found = plan(budget=parse_size(budget), **request(network, {**asked, "allow_unknown": False}))
     except NothingFits as no:
@@ -83,10 +78,9 @@ def command(
         raise click.exceptions.Exit(1) from None
     if output is not None:
         found.save(output)
-    if figure is not None:
+    if file is not None:
         from ..api import estimate
         from ..views.figures.plan import plan_figure
-        from ..views.figures.style import save
 
         one = found.estimate.request
         full = estimate(
@@ -100,7 +94,7 @@ def command(
             one.dtype.name,
             one.accumulate,
         )
-        save(plan_figure(found, full), figure)
+        file.save(plan_figure(found, full, file.sheet))
     if form == "json":
         echo_json(found.to_dict())
         return

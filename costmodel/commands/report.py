@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from ..cli import FORMATS, check_budget, echo_json, estimate_options, options, request
-from ._output import show, show_what_fits
+from ._output import figure_file, show, show_what_fits
 
 
 @click.command("report")
-@options("network", *estimate_options, "budget")
+@options("network", *estimate_options, "budget", "figure", "force")
 @click.option("--layers", is_flag=True, help="A line for every layer instead of every block.")
-@click.option("--figure", type=click.Path(), help="Draw the memory over one step: a .png, .svg or .pdf file.")
 @click.option(
     "--format",
     "form",
@@ -23,31 +22,30 @@ from ._output import show, show_what_fits
     show_default=True,
     help="csv: its names are in docs/output.md; latex: for booktabs; trace: for Perfetto and chrome://tracing.",
 )
-def command(network: str, budget: int | None, layers: bool, figure: str | None, form: str, **asked: Any) -> None:
+def command(
+    network: str, budget: int | None, figure: dict[str, Any] | None, force: bool, layers: bool, form: str, **asked: Any
+) -> None:
     """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
 
     NETWORK is a spec's name, a path to a YAML or an ONNX file, torchvision:NAME, timm:NAME, package.module:NAME or
     path/to/file.py:NAME, where NAME is a module, or a class or function that makes one without arguments.
 
-    Exits with 1 if the peak exceeds the budget.
+    A figure shows the memory over the step. Exits with 1 if the peak exceeds the budget.
     """
     from ..api import estimate
-    from ..errors import CostmodelError
     from ..views.report import beside, report
 
+    file = figure_file(figure, force)
     given, asked = asked, request(network, asked)
     names = [asked["convention"]]
     if form not in ("json", "trace"):
         names += beside(asked["convention"])
     first, *others = [estimate(**{**asked, "convention": name}) for name in names]
     fits = check_budget([first], budget)
-    if first.memory is None and (figure is not None or form == "trace"):
-        raise CostmodelError(f"convention {first.convention!r} has no timeline to draw; allowed: torch, lean")
-    if figure is not None:
+    if file is not None:
         from ..views.figures.step import step_figure
-        from ..views.figures.style import save
 
-        save(step_figure(first), figure)
+        file.save(step_figure(first, budget, file.sheet))
     if form == "json":
         document = first.to_dict()
         if budget is not None:

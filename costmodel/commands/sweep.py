@@ -9,7 +9,7 @@ import click
 
 from ..cli import axis_options, echo_json, options
 from ..endings import Interrupted
-from ._output import show, warn
+from ._output import check_budget_is_drawn, figure_file, show, warn
 
 
 @click.command("sweep")
@@ -22,26 +22,52 @@ from ._output import show, warn
     help="A .csv or .parquet file, written in chunks; if interrupted, run it again.",
 )
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
-@click.option("--force", is_flag=True, help="Replace an output that is there.")
-@options("format")
-def command(network: str, output: str | None, shard: str, force: bool, form: str, **axes: tuple[str, ...]) -> None:
+@options("budget", "figure", "force", "format")
+def command(
+    network: str,
+    output: str | None,
+    shard: str,
+    budget: int | None,
+    figure: dict[str, Any] | None,
+    force: bool,
+    form: str,
+    **axes: tuple[str, ...],
+) -> None:
     """Price every combination of strategies, batches, resolutions and more of NETWORK.
 
-    Integers are N, a..b or a..b:step, joined by commas, and strategies may have a range of K: blocks:1..17.
+    Integers are N, a..b or a..b:step, joined by commas, and strategies may have a range of K: blocks:1..17. A figure
+    shows memory against the batch, or against the axis with the most values, and the budget as a line.
     """
+    from ..files.table import read_table
     from ..studies.grid.axes import shard_of
+    from ..studies.grid.resumable import check_output
     from ..studies.grid.sweep import SweepPlan
 
     part = shard_of(shard)
     given: dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
-    if output is None:
-        print_grid(SweepPlan(network, given), part, form)
-        return
-
-    from ..studies.grid.resumable import check_output, write
-
-    check_output(output, force)
+    file = figure_file(figure, force)
+    if budget is not None:
+        check_budget_is_drawn(file)
+    if output is not None:
+        check_output(output, force)
     plan = SweepPlan(network, given)
+    if file is not None:
+        from ..views.figures.sweep import lines_of, sweep_figure
+
+        lines_of(plan.axes)
+    if output is None:
+        print_grid(plan, part, form)
+    else:
+        write_grid(plan, output, part, force)
+    if file is not None:
+        columns = columns_of(plan, plan.chunks(part)) if output is None else read_table(output)
+        file.save(sweep_figure(columns, plan.fixed, budget, file.sheet))
+
+
+def write_grid(plan: Any, output: str, part: tuple[int, int], force: bool) -> None:
+    """Write a part of a grid to a file, and how far it is to stderr."""
+    from ..studies.grid.resumable import write
+
     cells = cells_of(plan.chunks(part))
     warn(plan.notes)
     try:
@@ -74,12 +100,17 @@ def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
     elif cells > MOST_ROWS:
         allowed = f"{MOST_ROWS:,}, --format csv, or -o FILE"
         raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {allowed}")
-    parts = [plan.columns(chunk) for chunk in chunks]
-    columns = {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
+    columns = columns_of(plan, chunks)
     if form == "json":
         echo_json({**plan.fixed, "notes": list(plan.notes), "columns": columns})
     else:
         show([table(columns, plan.fixed, cells)], [], form, plan.notes)
+
+
+def columns_of(plan: Any, chunks: Any) -> dict[str, list[Any]]:
+    """The columns of some chunks of a grid."""
+    parts = [plan.columns(chunk) for chunk in chunks]
+    return {name: [value for part in parts for value in part[name].tolist()] for name in plan.column_names}
 
 
 def cells_of(chunks: Any) -> int:

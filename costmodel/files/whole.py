@@ -27,6 +27,26 @@ def replacing(path: str | Path, what: str = "output") -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def write_all(contents: dict[Path, bytes], what: str = "output", really: bool = True) -> None:
+    """Write files, all of them or none. Raises CostmodelError if one cannot be written.
+
+    what: the files in the message. really: if not, only whether they can be written is found out.
+    """
+    unfinished = {path: path.with_name(f".unfinished-{os.getpid()}-{n}") for n, path in enumerate(contents)}
+    path = next(iter(contents))
+    try:
+        for path, content in contents.items():
+            unfinished[path].write_bytes(content)
+        for path, made in unfinished.items():
+            if really:
+                os.replace(made, path)
+    except OSError as error:
+        raise CostmodelError(f"{what} {str(path)!r} cannot be written: {error.strerror or error}") from None
+    finally:
+        for made in unfinished.values():
+            made.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file as a whole. Raises CostmodelError if it cannot be written."""
     with replacing(path) as unfinished:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..conventions import Kept
+from ..conventions import CONVENTIONS, Kept
+from ..errors import CostmodelError
 from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph
 from ..notebook import Shown
@@ -109,7 +110,9 @@ class Estimate(Shown):
     @property
     def timeline(self) -> Timeline:
         """That of `memory`, under a convention that has one."""
-        assert self.memory is not None, f"convention {self.convention} has no timeline"
+        if self.memory is None:
+            have = ", ".join(name for name, convention in CONVENTIONS.items() if convention.measurable)
+            raise CostmodelError(f"convention {self.convention!r} has no timeline to draw; allowed: {have}")
         return self.memory.timeline
 
     @property
@@ -211,8 +214,8 @@ class Estimate(Shown):
     def at_peak(self) -> dict[str, int]:
         """Bytes by category at the peak; they add up to `step_peak_bytes`."""
         live: dict[str, int] = {}
-        sizes = self.slot_sizes
-        for event in self.timeline.events[: int(self.levels.argmax()) + 1]:
+        timeline, sizes = self.timeline, self.slot_sizes
+        for event in timeline.events[: int(self.levels.argmax()) + 1]:
             size = event.sign * int(sizes[event.slot])
             live[event.category] = live.get(event.category, 0) + size
         return {category: size for category, size in live.items() if size}

@@ -14,6 +14,7 @@ from ..strategies import STRATEGIES, read_text
 
 AXES = ("batch", "resolution", "blocks")
 LARGEST_TRIED = 2**24
+CURVE = 24  # steps of a curve
 
 
 class Fit(NamedTuple):
@@ -43,23 +44,38 @@ def largest(network: Network, axis: str, budget: int, strategy: str, **request: 
     Raises CostmodelError for an unknown axis, for `blocks` with a strategy that takes no number of blocks, and for a
     convention without peaks.
     """
+    price = pricer(network, axis, strategy, **request)
+    if axis == "blocks":
+        return _last_fit(price, budget, 1, len(network.graph.blocks))
+    return _last_fit(price, budget, _least(price), LARGEST_TRIED)
+
+
+def pricer(network: Network, axis: str, strategy: str, **request: Any) -> Callable[[int], Estimate]:
+    """What prices a step for a value of an axis."""
     if axis not in AXES:
         raise unknown("axis", axis, AXES)
+    if axis != "blocks":
+        return lambda value: estimate(network, strategy, **{**request, axis: value})
+    text = read_text(strategy)
+    if text.name not in STRATEGIES or not STRATEGIES[text.name].takes_blocks:
+        has = ", ".join(s.name for s in STRATEGIES.values() if s.takes_blocks)
+        raise CostmodelError(f"strategy {strategy!r} has no number of blocks to maximise; allowed: {has}")
+    return lambda k: estimate(network, str(text.with_argument(k)), **request)
+
+
+def curve(network: Network, axis: str, value: int | None, strategy: str, **request: Any) -> list[tuple[int, int]]:
+    """(value, peak in bytes) for some values of an axis up to well beyond the largest that fits.
+
+    value: that largest one; None if none fits.
+    """
+    price = pricer(network, axis, strategy, **request)
     if axis == "blocks":
-        text = read_text(strategy)
-        if text.name not in STRATEGIES or not STRATEGIES[text.name].takes_blocks:
-            has = ", ".join(s.name for s in STRATEGIES.values() if s.takes_blocks)
-            raise CostmodelError(f"strategy {strategy!r} has no number of blocks to maximise; allowed: {has}")
-
-        def with_blocks(k: int) -> Estimate:
-            return estimate(network, str(text.with_argument(k)), **request)
-
-        return _last_fit(with_blocks, budget, 1, len(network.graph.blocks))
-
-    def price(value: int) -> Estimate:
-        return estimate(network, strategy, **{**request, axis: value})
-
-    return _last_fit(price, budget, _least(price), LARGEST_TRIED)
+        values = list(range(1, len(network.graph.blocks) + 1))
+    else:
+        least = _least(price)
+        most = max(3 * (value or 2 * least) // 2, least + 4)
+        values = sorted({least + (most - least) * i // CURVE for i in range(CURVE + 1)} | ({value} if value else set()))
+    return [(value, price(value).peak_bytes) for value in values]
 
 
 def _least(price: Callable[[int], Estimate]) -> int:

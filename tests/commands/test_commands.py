@@ -21,8 +21,3 @@ def test_a_command_is_called_as_its_file_and_says_first_what_it_does(name):
     first = command.help.strip().splitlines()[0]
     helped = CliRunner().invoke(main, [name, "--help"])
     assert helped.exit_code == 0 and first in " ".join(helped.stdout.split())
-
-
-def test_axes_of_a_frontier_in_words():
-    assert pareto.in_words("batch", 8) == "batch 8" and pareto.in_words("resolution", 65) == "65x65"
-    assert pareto.in_words("target", "none") == "tensors alone, on no device"

@@ -3,13 +3,12 @@
 import pytest
 
 import costmodel
-from costmodel import CostmodelError
 from costmodel.pytorch.validate import Check
 from costmodel.step.optimizer import OPTIMIZERS
 from costmodel.studies.papers import claims, compute
 from costmodel.studies.pareto import Objective
 from costmodel.views import compare, fit, listing, papers, pareto, perfetto, plan, report, sweep, validate
-from costmodel.views.figures import style
+from costmodel.views.shared import shared
 from costmodel.views.table import csv_text
 
 
@@ -126,7 +125,6 @@ def test_a_plan():
     assert len(table.rows) >= 19 and plan.notes(found, "kept.yaml")
 
 
-def test_a_figure_of_an_unknown_type_is_refused():
-    style.check_figure("step.svg")
-    with pytest.raises(CostmodelError, match=r"found the type '.gif'; allowed: .png, .svg, .pdf"):
-        style.check_figure("step.gif")
+def test_the_values_that_all_rows_share_in_words():
+    values = {"target": "none", "resolution": 65, "batch": 8, "network": "net", "width": 2.0, "convention": None}
+    assert shared(values) == "net, batch 8, 65x65, tensors alone, on no device"

@@ -1,4 +1,7 @@
-"""The figure of a frontier, in the style of MobileTL's: memory on x, bubbles for FLOPs, a line for each family."""
+"""The figure of a frontier, in the style of MobileTL's: memory on x, bubbles for FLOPs, a line for each family.
+
+Two to four values of another axis, such as conventions, are panels beside each other with the same scales.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,25 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import Bbox
 
+from ...errors import CostmodelError
 from ...sizes.units import BYTES as IN_BYTES
 from ...sizes.units import show_count, unit_of
 from ...strategies import read_text
 from ...studies.frontier import frontier
-from ...studies.grid.columns import BYTES, FLOPS, UNITS
 from ...studies.pareto import Objective
 from ..pareto import axes_of
-from .style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, canvas
+from .labels import Label, place_labels
+from .sheet import SCREEN, Sheet, is_narrow, legend
+from .style import STYLES, budget_line, fit_scale, in_words, scaled
 
-# A colour and a marker for each family; the markers differ in black and white too.
-STYLES = tuple(zip((BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY), ("o", "s", "^", "D", "v", "P", "X", "*")))
 FILLS = (1.0, 0.3, 0.6, 0.1)  # intensities of a family's colour, one per choice of the other axes
 MOST_LABELS = 60
 MOST_GROUPS = 24  # with more groups, lines would hide the points
+MOST_PANELS = 4
 BAND = "#d5d5d5"
 SMALLEST, LARGEST = 12.0, 200.0  # areas of bubbles, points^2
-DIRECTIONS = [(np.cos(a), np.sin(a)) for a in np.radians((90, 45, 135, 0, 180, -90, -45, -135))]
-DISTANCES = (4.0, 9.0, 16.0, 25.0)  # points from the bubble's edge
+MEMORY = "peak_bytes"  # what a budget holds against
 
 
 class Group(NamedTuple):
@@ -44,11 +46,12 @@ class Group(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """What is drawn: a column on each axis, and the column of the bubbles' areas, if there is one left."""
+    """What is drawn: a column on each axis, that of the bubbles' areas, and that of the panels, if any is left."""
 
     x: Objective
     y: Objective
     bubble: str | None
+    panel: str | None
 
 
 def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Plane:
@@ -60,31 +63,86 @@ def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Pla
     y = next((o for o in rest if not o.less), rest[0])
     left = [o.column for o in rest if o is not y] + ["step_flops"]
     bubble = next((name for name in left if name in columns and name not in (x.column, y.column)), None)
-    return Plane(x, y, bubble)
+    few = [name for name in axes_of(columns) if name != "strategy" and len(set(columns[name])) <= MOST_PANELS]
+    return Plane(x, y, bubble, next(iter(few), None))
+
+
+def check_budget_axis(objectives: Sequence[Objective]) -> None:
+    """Raise CostmodelError unless an axis shows what a budget is held against."""
+    shown = objectives[0].column, plane({"strategy": []}, objectives).y.column
+    if MEMORY not in shown:
+        raise CostmodelError(f"budget has no line where {' and '.join(shown)} are drawn; allowed: with {MEMORY}")
 
 
 def pareto_figure(
-    columns: dict[str, list[Any]], on: Sequence[bool], objectives: Sequence[Objective], title: str
+    columns: dict[str, list[Any]],
+    on: Sequence[bool],
+    objectives: Sequence[Objective],
+    title: str,
+    budget: int | None = None,
+    sheet: Sheet = SCREEN,
 ) -> Figure:
     """A figure of all rows of a table as bubbles. on: whether a row is on the frontier, which a black outline shows.
 
-    A band marks the frontier of the two axes alone.
+    A band marks the frontier of the two axes alone, in each panel. budget: a line, in bytes.
     """
-    figure = canvas((8, 5.2))
-    axes = figure.subplots()
-    drawn = plane(columns, objectives)
-    marked = np.asarray(on, dtype=bool)
-    x, y = (_scaled(axes, which, columns[o.column], o.column) for which, o in (("x", drawn.x), ("y", drawn.y)))
-    areas = _areas(columns[drawn.bubble]) if drawn.bubble else np.full(len(x), 60.0)
-    groups = _groups(columns)
+    shown = plane(columns, objectives)
+    panels = list(dict.fromkeys(columns[shown.panel])) if shown.panel else [None]
+    rows = (
+        [[i for i, value in enumerate(columns[shown.panel]) if value == one] for one in panels]
+        if shown.panel
+        else [list(range(len(on)))]
+    )
+    with sheet.open((8 + 3 * (len(panels) > 1), 5.2), tall=0.5 + 0.6 * len(panels)) as figure:
+        stacked = is_narrow(figure)
+        shape = (len(panels), 1) if stacked else (1, len(panels))
+        every = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel()
+        sheet.title(figure, title)
+        x, y = (scaled(o.column, np.array(columns[o.column], dtype=float)) for o in (shown.x, shown.y))
+        points = np.stack([x[0], y[0]], axis=1)
+        areas = _areas(columns[shown.bubble]) if shown.bubble else np.full(len(points), 60.0)
+        areas *= 0.5 if stacked else 1.0
+        groups = _groups(columns, shown.panel)
+        handles = _samples(groups, shown, columns, areas)
+        samples = len(handles)
+        for axes, value, inside in zip(every, panels, rows):
+            _points(axes, points, areas, [g for g in groups if g.rows[0] in set(inside)], np.asarray(on, dtype=bool))
+            _frontier(axes, points[inside], shown)
+            if budget is not None:
+                line = budget_line(axes, budget, unit_of(int(max(columns[MEMORY]))), shown.x.column == MEMORY)
+                handles = [line, *handles[-samples:]]
+            axes.grid(True, linewidth=0.3, color="#dddddd", zorder=0)
+            if shown.panel:
+                axes.set_title(f"{in_words(shown.panel)} {value}", fontsize="medium", loc="left")
+        if budget is not None:  # the axis reaches as far as the line
+            scale = IN_BYTES[unit_of(int(max(columns[MEMORY])))]
+            x, y = (
+                (np.append(values, budget / scale), label) if o.column == MEMORY else (values, label)
+                for o, (values, label) in ((shown.x, x), (shown.y, y))
+            )
+        _scales(every, x, y, stacked)
+        legend(every[0] if stacked else every[-1], handles)
+        # A diamond is a square that stands on a corner.
+        wide = np.isin(np.arange(len(points)), [row for group in groups if group.marker == "D" for row in group.rows])
+        radii = np.sqrt(areas) / 2 * np.where(wide, np.sqrt(2), 1.0)
+        texts = _texts(columns, groups, np.asarray(on, dtype=bool))
+        for axes, inside in zip(every, rows):
+            lines = [points[g.rows] for g in groups if len(g.rows) > 1 and g.rows[0] in set(inside)]
+            numbers = {row: number for number, row in enumerate(inside)}
+            here = [label._replace(point=numbers[label.point]) for label in texts if label.point in numbers]
+            place_labels(axes, points[inside], radii[inside], lines, here[: MOST_LABELS // len(panels)])
+    return figure
+
+
+def _points(axes: Axes, points: np.ndarray, areas: np.ndarray, groups: list[Group], on: np.ndarray) -> None:
+    """Draw each group's bubbles, and the line that joins them."""
     for group in groups:
         if len(group.rows) > 1 and len(groups) <= MOST_GROUPS:
-            axes.plot(x[group.rows], y[group.rows], color=group.colour, linewidth=1, alpha=0.6, zorder=2)
-        for chosen, edge, width in ((~marked[group.rows], group.colour, 0.7), (marked[group.rows], "black", 1.1)):
+            axes.plot(*points[group.rows].T, color=group.colour, linewidth=1, alpha=0.6, zorder=2)
+        for chosen, edge, width in ((~on[group.rows], group.colour, 0.7), (on[group.rows], "black", 1.1)):
             some = np.array(group.rows)[chosen]
             axes.scatter(
-                x[some],
-                y[some],
+                *points[some].T,
                 s=areas[some],
                 facecolor=group.face,
                 marker=group.marker,
@@ -93,43 +151,17 @@ def pareto_figure(
                 alpha=0.9,
                 zorder=3,
             )
-    _frontier(axes, x, y, drawn)
-    _legend(axes, groups, drawn, columns, areas)
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, linewidth=0.3, color="#dddddd", zorder=0)
-    axes.margins(0.08, 0.10)
-    lines = [np.stack([x[group.rows], y[group.rows]], axis=1) for group in groups if len(group.rows) > 1]
-    _labels(figure, axes, np.stack([x, y], axis=1), areas, lines, _texts(columns, groups, marked))
-    return figure
 
 
-def _scaled(axes: Axes, which: str, values: list[Any], name: str) -> np.ndarray:
-    """A column's numbers in the unit of its axis. Labels the axis, and makes it logarithmic for a wide range."""
-    numbers = np.array(values, dtype=float)
-    least, most = numbers.min(), numbers.max()
-    if UNITS.get(name) == BYTES:
-        unit = unit_of(int(most))
-        numbers, label = numbers / IN_BYTES[unit], f"{name.removesuffix('_bytes').replace('_', ' ')} memory, {unit}"
-    elif most >= 10**6:
-        letter, factor = ("G", 10**9) if most >= 10**10 else ("M", 10**6)
-        numbers, label = numbers / factor, f"{_words(name)}, {letter}"
-    else:
-        label = name.replace("_", " ")
-    axes.set(**{f"{which}label": label})
-    if least > 0 and most > 4 * least:
-        axes.set(**{f"{which}scale": "log"})
-        axis = getattr(axes, f"{which}axis")
-        digits = "2357" if most < 100 * least else "25"  # more labels would overlap
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else "")
-        axis.set_tick_params(which="both", labelsize=8)
-    return numbers
-
-
-def _words(name: str) -> str:
-    """A column's name in words."""
-    return name.replace("_", " ").replace("flops", FLOPS)
+def _scales(every: Sequence[Axes], x: tuple[np.ndarray, str], y: tuple[np.ndarray, str], stacked: bool) -> None:
+    """Scale and name the shared axes."""
+    for which, (numbers, label) in (("x", x), ("y", y)):
+        fit_scale(every[0], which, numbers)
+        outer = [every[-1] if stacked else every[len(every) // 2]] if which == "x" else [every[0]]
+        for axes in every if which == ("y" if stacked else "x") else outer:
+            axes.set(**{f"{which}label": label})
+    for axes in every[1:]:  # they share the scales, but not how ticks look
+        axes.tick_params(axis="both", which="both", labelsize="small", length=3, pad=3)
 
 
 def _areas(values: list[Any]) -> np.ndarray:
@@ -138,16 +170,17 @@ def _areas(values: list[Any]) -> np.ndarray:
     return np.maximum(SMALLEST, LARGEST * numbers / max(numbers.max(), 1.0))
 
 
-def _groups(columns: dict[str, list[Any]]) -> list[Group]:
-    """The rows in groups: one for each family of strategies and choice of the other axes."""
-    others = [name for name in axes_of(columns) if name != "strategy"]
-    found: dict[tuple[str, str], list[int]] = {}
+def _groups(columns: dict[str, list[Any]], panel: str | None) -> list[Group]:
+    """The rows in groups: one for each panel, family of strategies and choice of the other axes."""
+    others = [name for name in axes_of(columns) if name not in ("strategy", panel)]
+    found: dict[tuple[str, str, str], list[int]] = {}
     for row, strategy in enumerate(columns["strategy"]):
         choice = ", ".join(f"{name} {columns[name][row]}" for name in others)
-        found.setdefault((str(read_text(strategy).family), choice), []).append(row)
+        where = str(columns[panel][row]) if panel else ""
+        found.setdefault((str(read_text(strategy).family), choice, where), []).append(row)
     families, choices = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
     groups = []
-    for (name, choice), rows in found.items():
+    for (name, choice, _), rows in found.items():
         colour, marker = STYLES[families.index(name) % len(STYLES)]
         fill = FILLS[choices.index(choice)] if len(choices) <= len(FILLS) else FILLS[0]
         face = to_hex(1 - fill * (1 - np.array(to_rgb(colour))))
@@ -156,14 +189,15 @@ def _groups(columns: dict[str, list[Any]]) -> list[Group]:
     return groups
 
 
-def _frontier(axes: Axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
+def _frontier(axes: Axes, points: np.ndarray, shown: Plane) -> None:
     """Draw the frontier of the two columns on the axes as a staircase, beyond which no row lies."""
-    best = np.flatnonzero(frontier([x, y], [drawn.x.less, drawn.y.less]))
+    x, y = points.T
+    best = np.flatnonzero(frontier([x, y], [shown.x.less, shown.y.less]))
     best = best[np.lexsort((y[best], x[best]))]
     axes.step(
         x[best],
         y[best],
-        where="post" if drawn.x.less else "pre",
+        where="post" if shown.x.less else "pre",
         color=BAND,
         linewidth=5,
         zorder=1,
@@ -172,7 +206,7 @@ def _frontier(axes: Axes, x: np.ndarray, y: np.ndarray, drawn: Plane) -> None:
     )
 
 
-def _legend(axes: Axes, groups: list[Group], drawn: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> None:
+def _samples(groups: list[Group], shown: Plane, columns: dict[str, list[Any]], areas: np.ndarray) -> list[Line2D]:
     """A sample for each family, choice and kind of mark, and three bubbles."""
     families = {group.family: group for group in reversed(groups)}
     handles = [
@@ -187,11 +221,7 @@ def _legend(axes: Axes, groups: list[Group], drawn: Plane, columns: dict[str, li
         ]
     handles.append(_sample("on the frontier", color="white", markeredgecolor="black"))
     handles.append(_sample("frontier of the two axes", color=BAND, marker="", linewidth=5))
-    if drawn.bubble:
-        handles += _bubbles(drawn.bubble, columns[drawn.bubble], areas)
-    axes.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False, labelspacing=0.9
-    )
+    return handles + (_bubbles(shown.bubble, columns[shown.bubble], areas) if shown.bubble else [])
 
 
 def _bubbles(name: str, values: list[Any], areas: np.ndarray) -> list[Line2D]:
@@ -200,7 +230,7 @@ def _bubbles(name: str, values: list[Any], areas: np.ndarray) -> list[Line2D]:
     three = (numbers.min(), np.median(numbers), numbers.max())
     rows = dict.fromkeys(int(np.abs(numbers - v).argmin()) for v in three)
     return [
-        _sample(f"{show_count(values[row])} {_words(name)}", color="#bbbbbb", markersize=np.sqrt(areas[row]))
+        _sample(f"{show_count(values[row])} {in_words(name)}", color="#bbbbbb", markersize=np.sqrt(areas[row]))
         for row in rows
     ]
 
@@ -210,88 +240,16 @@ def _sample(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **{"marker": "o", "markersize": 6, "linewidth": 0, **style})
 
 
-def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -> list[tuple[int, str, str]]:
-    """(row, text, colour) of each label: the strategy's name, or K along a line. Names come first."""
+def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -> list[Label]:
+    """The strategies' names, and K along lines. Names come first."""
     # Darker than the bubbles, so that texts are legible.
     colour = {row: to_hex(0.7 * np.array(to_rgb(group.colour))) for group in groups for row in group.rows}
     blocks = [read_text(strategy).blocks for strategy in columns["strategy"]]
+    many = len({group.choice for group in groups}) > len(FILLS)  # so that no fill tells them apart
+    choice = {row: f", {group.choice}" if many else "" for group in groups for row in group.rows}
     texts = [
-        (row, strategy if blocks[row] is None else str(blocks[row]), colour[row])
+        Label(row, f"{strategy}{choice[row]}" if blocks[row] is None else str(blocks[row]), colour[row])
         for row, strategy in enumerate(columns["strategy"])
-        if on[row] or blocks[row] is None
+        if on[row] or (blocks[row] is None and not many)
     ]
-    return sorted(texts, key=lambda text: text[1].isdecimal())[:MOST_LABELS]
-
-
-def _labels(
-    figure: Figure,
-    axes: Axes,
-    points: np.ndarray,
-    areas: np.ndarray,
-    lines: list[np.ndarray],
-    texts: list[tuple[int, str, str]],
-) -> None:
-    """Write each text close to its bubble where it covers no bubble, line or text; leave it out if nothing is free."""
-    figure.draw_without_rendering()
-    renderer, point = figure.canvas.get_renderer(), figure.dpi / 72
-    centres = axes.transData.transform(points)
-    radii = np.sqrt(areas) / 2 * point
-    dots = np.concatenate([np.zeros((0, 2)), *(_dots(axes.transData.transform(line), point) for line in lines)])
-    taken = np.concatenate(
-        [  # left, bottom, right, top
-            np.concatenate([centres - radii[:, None], centres + radii[:, None]], axis=1),
-            np.concatenate([dots - point / 2, dots + point / 2], axis=1),
-        ]
-    )
-    inside = axes.get_window_extent(renderer)
-    for row, text, colour in texts:
-        label = axes.annotate(
-            text,
-            points[row],
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color=colour,
-            zorder=5,
-        )
-        size = label.get_window_extent(renderer)
-        half = np.array([size.width, size.height]) / 2 + point
-        for distance in DISTANCES:
-            spots = (centres[row] + (radii[row] + distance * point + half) * np.array(d) for d in DIRECTIONS)
-            spot = next((spot for spot in spots if _free(spot, half, taken, inside)), None)
-            if spot is not None:
-                break
-        if spot is None:
-            label.remove()
-            continue
-        label.set_position(tuple((spot - centres[row]) / point))
-        if distance > DISTANCES[1]:
-            line = {"arrowstyle": "-", "color": colour, "linewidth": 0.4, "shrinkB": 0}
-            axes.annotate(
-                "",
-                points[row],
-                xytext=tuple((spot - centres[row]) / point),
-                textcoords="offset points",
-                arrowprops=line,
-                zorder=4,
-            )
-        taken = np.concatenate([taken, [[*(spot - half), *(spot + half)]]])
-
-
-def _dots(line: np.ndarray, point: float) -> np.ndarray:
-    """Points along a line, in pixels, too close together for a letter to fit in between."""
-    parts = []
-    for start, end in zip(line[:-1], line[1:]):
-        count = 2 + int(np.abs(end - start).max() / (2 * point))
-        parts.append(start + (end - start) * np.linspace(0, 1, count)[:, None])
-    return np.concatenate(parts)
-
-
-def _free(spot: np.ndarray, half: np.ndarray, taken: np.ndarray, inside: Bbox) -> bool:
-    (left, bottom), (right, top) = spot - half, spot + half
-    if left < inside.x0 or right > inside.x1 or bottom < inside.y0 or top > inside.y1:
-        return False
-    apart = (taken[:, 2] <= left) | (taken[:, 0] >= right) | (taken[:, 3] <= bottom) | (taken[:, 1] >= top)
-    return bool(apart.all())
+    return sorted(texts, key=lambda label: label.text.isdecimal())

@@ -9,61 +9,60 @@ from matplotlib.patches import Patch
 
 from ...errors import check_name
 from ...sizes.size import show
-from ...sizes.units import BYTES, show_count, show_size, unit_of
+from ...sizes.units import BYTES, show_count, unit_of
 from ...step.estimate import Estimate
 from ...strategies import FULL
 from ...studies.plan.plan import Plan
 from ..plan import WORTH, chosen_parts
-from .style import BLUE, GREEN, GREY, ORANGE, RED, SKY, legend_beside, phase_border, phase_name, two_axes
+from .sheet import SCREEN, Sheet, legend
+from .style import BLUE, GREEN, ORANGE, RED, SILVER, SKY, budget_line, phase_border, phase_name, short_size
 
 # Colours by the name of a part's choice; "" is a part whose choice a named strategy decides.
-CHOSEN = {"frozen": GREY, "bias": ORANGE, "mobiletl": GREEN, "full": BLUE, "": SKY}
+CHOSEN = {"frozen": SILVER, "bias": ORANGE, "mobiletl": GREEN, "full": BLUE, "": SKY}
 OTHER = RED
 
 
-def plan_figure(plan: Plan, other: Estimate) -> Figure:
+def plan_figure(plan: Plan, other: Estimate, sheet: Sheet = SCREEN) -> Figure:
     """A figure of the memory over the plan's step and its budget, and of what each part saves and trains.
 
     other: another strategy's estimate for the same step, such as full fine-tuning's; drawn in red, its parts as
     outlines.
     """
-    figure, above, below = two_axes((9, 6.5), (3, 4))
-    _two_steps(above, plan, other)
-    _choices(below, plan, other)
-    estimate = plan.estimate
-    micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
-    figure.suptitle(
-        f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}: {show_count(plan.value)}"
-        f" {WORTH.get(plan.maximised, 'value')} within {show_size(plan.budget_bytes)}",
-        fontsize=11,
-    )
-    figure.supxlabel(
-        f"{plan.strategy}, counted by {estimate.convention} for {estimate.request.target}", fontsize=7, color="#555555"
-    )
+    with sheet.open((9, 6.5), tall=1.25) as figure:
+        above, below = figure.subplots(2, 1, height_ratios=(3, 4))
+        estimate = plan.estimate
+        micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
+        worth = f"{show_count(plan.value)} {WORTH.get(plan.maximised, 'value')} within {short_size(plan.budget_bytes)}"
+        sheet.title(
+            figure,
+            f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}: {worth}",
+            f"{plan.strategy}, counted by {estimate.convention} for {estimate.request.target}",
+        )
+        _two_steps(above, plan, other)
+        _choices(below, plan, other)
     return figure
 
 
 def _two_steps(axes: Axes, plan: Plan, other: Estimate) -> None:
     """Draw the memory levels of both steps, with each phase as wide for one as for the other."""
     unit = unit_of(max(plan.budget_bytes, other.peak_bytes))
-    steps = ((plan.estimate, CHOSEN[FULL.name], "the plan"), (other, OTHER, f"strategy {other.strategy}"))
-    for estimate, colour, label in steps:
+    steps = ((other, OTHER, f"strategy {other.strategy}", 0.8), (plan.estimate, CHOSEN[FULL.name], "the plan", 1.4))
+    handles = []
+    for estimate, colour, label, width in steps:
         phases = [event.phase for event in estimate.timeline.events]
         names = list(dict.fromkeys(phases))
         time = np.concatenate([at + np.arange(n) / n for at, n in enumerate(map(phases.count, names))])
         resident = estimate.peak_bytes - estimate.step_peak_bytes
-        axes.step(
-            time, (resident + estimate.levels) / BYTES[unit], where="post", color=colour, linewidth=1.2, label=label
-        )
-    axes.axhline(plan.budget_bytes / BYTES[unit], color="black", linewidth=0.8, linestyle="--", label="budget")
+        levels = (resident + estimate.levels) / BYTES[unit]
+        handles += axes.step(time, levels, where="post", color=colour, linewidth=width, label=label)
+    handles.append(budget_line(axes, plan.budget_bytes, unit))
     for at, name in enumerate(names):
         phase_name(axes, at + 0.5, name)
         if at:
             phase_border(axes, at)
-    top = 1.15 * max(plan.budget_bytes, other.peak_bytes) / BYTES[unit]
+    top = 1.18 * max(plan.budget_bytes, other.peak_bytes) / BYTES[unit]
     axes.set(xlim=(0, len(names)), ylim=(0, top), ylabel=f"allocated, {unit}", xticks=[])
-    axes.spines[["top", "right"]].set_visible(False)
-    legend_beside(axes)
+    legend(axes, handles)
 
 
 def _choices(axes: Axes, plan: Plan, other: Estimate) -> None:
@@ -84,25 +83,14 @@ def _choices(axes: Axes, plan: Plan, other: Estimate) -> None:
     handles = [Patch(facecolor=colour, label=name) for name, colour in CHOSEN.items() if name in used]
     if any(again for _, _, again in chosen):
         handles.append(
-            Patch(
-                facecolor="#666666",
-                edgecolor="white",
-                hatch="////",
-                linewidth=0,
-                label="runs again in the\nbackward pass",
-            )
+            Patch(facecolor="#666666", edgecolor="white", hatch="////", linewidth=0, label="runs again in backward")
         )
     handles.append(Patch(facecolor="none", edgecolor=OTHER, linewidth=0.8, label=f"saved by strategy {other.strategy}"))
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(chosen) - 0.4), ylim=(-1.1 * tile, 1.05 * most * scale))
     axes.set_xticks(
-        range(len(chosen)),
-        [row["name"] for row, _, _ in chosen],
-        rotation=60,
-        ha="right",
-        rotation_mode="anchor",
-        fontsize=7,
+        range(len(chosen)), [row["name"] for row, _, _ in chosen], rotation=60, ha="right", rotation_mode="anchor"
     )
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= most * scale])
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    legend_beside(axes, handles=handles)
+    axes.spines["bottom"].set_visible(False)
+    legend(axes, handles)

@@ -2,97 +2,112 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from ...errors import check_name
 from ...sizes.size import show
-from ...sizes.units import BYTES, show_size, unit_of
+from ...sizes.units import BYTES, unit_of
 from ...step.estimate import Estimate
-from ...step.events import ACTIVATION_GRADIENTS, ACTIVATIONS, CATEGORIES, GRADIENTS, LOSS, RECOMPUTED, SAVED, SCRATCH
-from .style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    YELLOW,
-    legend_beside,
-    phase_border,
-    phase_name,
-    two_axes,
-)
+from ...step.events import SAVED
+from .blocks_axis import block_prefix, name_blocks
+from .categories import LOOKS, RESIDENT, look, sample
+from .sheet import SCREEN, Sheet, legend
+from .style import budget_line, phase_border, phase_name, short_size
 
-RESIDENT = "resident"
-# In stacking order: the longest lived at the bottom.
-COLOURS = {
-    RESIDENT: GREY, GRADIENTS: BLUE, SAVED: SKY, RECOMPUTED: YELLOW, ACTIVATIONS: GREEN, ACTIVATION_GRADIENTS: ORANGE,
-    SCRATCH: RED, LOSS: PURPLE,
-}  # fmt: skip
-# Names in the legend; the loss is left out, too small to be seen.
-NAMES = {
-    RESIDENT: "resident: parameters, buffers, optimizer, images",
-    **{category: words for category, words in CATEGORIES.items() if category != LOSS},
-}
+NARROWEST = 1.0  # points; a spike that lasts for one event of thousands is drawn as wide as this
+VISIBLE = 0.004  # of the axis; what is nowhere as high cannot be seen
+TOO_FAR = 4  # a budget of so many peaks would leave the step no height
 
 
-def step_figure(estimate: Estimate) -> Figure:
-    """A figure of the memory over one step by category, and below it of what each block saves."""
-    figure, above, below = two_axes((9, 7), (3, 2))
-    _step(above, estimate)
-    _blocks(below, estimate)
-    title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {show(estimate.input_shape)}"
-    figure.suptitle(f"{title}, {estimate.request.optimizer.name}", fontsize=11)
-    figure.supxlabel(f"counted by {estimate.convention} for {estimate.request.target}", fontsize=7, color="#555555")
+def step_figure(estimate: Estimate, budget: int | None = None, sheet: Sheet = SCREEN) -> Figure:
+    """A figure of the memory over one step by category, and below it of what each block saves.
+
+    budget: in bytes; a line, where it is not far above the peak.
+    """
+    with sheet.open((9, 6.5), tall=1.3) as figure:
+        above, below = figure.subplots(2, 1, height_ratios=(3, 2))
+        title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {show(estimate.input_shape)}"
+        sheet.title(
+            figure,
+            f"{title}, {estimate.request.optimizer.name}",
+            f"counted by {estimate.convention} for {estimate.request.target}",
+        )
+        _blocks(below, estimate)
+        _step(above, estimate, budget)
     return figure
 
 
-def _step(axes: Axes, estimate: Estimate) -> None:
-    timeline = estimate.timeline
+def _step(axes: Axes, estimate: Estimate, budget: int | None) -> None:
+    """Draw the layers of the step's memory, its peak, its phases and blocks."""
     series = category_levels(estimate)
     for name in series:
-        check_name("category", name, COLOURS)  # a category without a colour would be missing from the figure
+        look(name)
     resident = estimate.peak_bytes - estimate.step_peak_bytes
-    unit = unit_of(estimate.peak_bytes)
-    time = np.arange(len(timeline.events))
-    layers = [np.full(len(time), resident)] + [series[name] for name in COLOURS if name in series]
-    names = [RESIDENT] + [name for name in COLOURS if name in series]
-    axes.stackplot(
-        time,
-        *[layer / BYTES[unit] for layer in layers],
-        colors=[COLOURS[name] for name in names],
-        labels=[NAMES.get(name, "_") for name in names],
-        step="post",
-        linewidth=0,
-    )
-    top = int(estimate.levels.argmax())
-    peak = (resident + estimate.step_peak_bytes) / BYTES[unit]
-    right = top > len(time) / 2
-    axes.annotate(
-        f"peak {show_size(estimate.peak_bytes)}\n{estimate.peak_at['phase']}, {estimate.peak_at['node']}",
-        (top, peak),
-        xytext=(-12 if right else 12, 4),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        va="bottom",
-        fontsize=8,
-        arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
-    )
-    phases = [event.phase for event in timeline.events]
+    unit = unit_of(max(estimate.peak_bytes, budget or 0))
+    count = len(estimate.timeline.events)
+    starts, highest = columns(estimate.levels, int(0.7 * axes.get_figure().get_figwidth() * 72 / NARROWEST))
+    edges = np.append(starts, count)
+    floor, handles = np.zeros(len(edges)), list[Any]()
+    for name in LOOKS:
+        if name == RESIDENT or name in series:
+            height = np.full(len(highest), resident) if name == RESIDENT else series[name][highest]
+            top = floor + np.append(height, height[-1]) / BYTES[unit]
+            axes.fill_between(edges, floor, top, step="post", **look(name).patch())
+            floor = top
+            if height.max() >= VISIBLE * estimate.peak_bytes:
+                handles.insert(0, sample(name))
+    most = estimate.peak_bytes
+    if budget is not None and budget <= TOO_FAR * most:
+        handles.insert(0, budget_line(axes, budget, unit))
+        most = max(most, budget)
+    axes.set(xlim=(0, count), ylabel=f"allocated, {unit}")
+    prefix = block_prefix(estimate)
+    axes.set_xlabel(f"events of one step in order, by block{f' ({prefix}N)' if prefix else ''}", fontsize="small")
+    legend(axes, handles)
+    name_blocks(axes, estimate)
+    # Above the highest line, room for the names of the phases and for two lines about the peak.
+    lines = 5.0 * axes.xaxis.label.get_fontsize() * axes.get_figure().dpi / 72
+    axes.set_ylim(0, most / BYTES[unit] / (1 - min(0.5, lines / axes.get_window_extent().height)))
+    _phases(axes, estimate)
+    _peak(axes, estimate, unit)
+
+
+def _phases(axes: Axes, estimate: Estimate) -> None:
+    phases = [event.phase for event in estimate.timeline.events]
     for phase in dict.fromkeys(phases):
         start, count = phases.index(phase), phases.count(phase)
         if start:
             phase_border(axes, start)
-        if count > 0.03 * len(phases):
+        if count > 0.12 * len(phases):
             phase_name(axes, start + count / 2, phase)
-    axes.set(xlim=(0, len(time) - 1), ylim=(0, 1.25 * peak), ylabel=f"allocated, {unit}", xticks=[])
-    axes.set_xlabel("allocations and releases of one step, in order", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
-    legend_beside(axes, handles=handles[::-1], labels=labels[::-1])
+
+
+def _peak(axes: Axes, estimate: Estimate, unit: str) -> None:
+    """Mark the peak and say where it is, within its phase if there is room."""
+    place, count = int(estimate.levels.argmax()) + 0.5, len(estimate.timeline.events)
+    height = estimate.peak_bytes / BYTES[unit]
+    axes.plot([place], [height], marker=7, color="black", markersize=4, clip_on=False, zorder=7)
+    text = axes.annotate(
+        f"peak {short_size(estimate.peak_bytes)}\n{estimate.peak_at['phase']}, {estimate.peak_at['node']}",
+        (place, height),
+        xytext=(0, 6),
+        textcoords="offset points",
+        va="bottom",
+        fontsize="small",
+        zorder=7,
+    )
+    event = axes.get_window_extent().width / count  # pixels
+    width = text.get_window_extent(axes.get_figure().canvas.get_renderer()).width / event
+    forward = estimate.timeline.after_forward
+    start, stop = (0, forward) if place < forward else (forward, count)
+    if stop - start < width:
+        start, stop = 0, count
+    left = min(max(place - width / 2, start + 4 / event), stop - width)
+    text.set_position(((left - place) * event * 72 / axes.get_figure().dpi, 6))
 
 
 def _blocks(axes: Axes, estimate: Estimate) -> None:
@@ -104,21 +119,30 @@ def _blocks(axes: Axes, estimate: Estimate) -> None:
     unit = unit_of(most)
     needed, idle = (np.array([pair[i] for pair in parts.values()]) / BYTES[unit] for i in (0, 1))
     place = np.arange(len(parts))
-    axes.bar(place, needed, color=COLOURS[SAVED], label="read by the gradients")
-    axes.bar(
-        place,
-        idle,
-        bottom=needed,
-        color="white",
-        edgecolor=COLOURS[SAVED],
-        linewidth=0.5,
-        hatch="////",
-        label="kept by the implementation only",
-    )
+    colour = LOOKS[SAVED].colour
+    only = {"facecolor": "white", "edgecolor": colour, "hatch": "//////", "linewidth": 0.5}
+    axes.bar(place, needed, color=colour)
+    axes.bar(place, idle, bottom=needed, **only)
     axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(parts) - 0.4), ylim=(0, 1.05 * max(most, 1) / BYTES[unit]))
-    axes.set_xticks(place, list(parts), rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
-    legend_beside(axes)
+    axes.set_xticks(place, list(parts), rotation=60, ha="right", rotation_mode="anchor")
+    if idle.max() * BYTES[unit] >= VISIBLE * most:
+        legend(
+            axes,
+            [
+                Patch(color=colour, label="read by the gradients"),
+                Patch(label="kept by the implementation only", **only),
+            ],
+        )
+
+
+def columns(levels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Equal stretches of a step's events, at most so many: the first event of each, and its event of the highest level.
+
+    Drawn at their highest, spikes are seen that would be narrower than a dot.
+    """
+    edges = np.linspace(0, len(levels), min(most, len(levels)) + 1).astype(int)
+    highest = [start + int(levels[start:stop].argmax()) for start, stop in zip(edges[:-1], edges[1:])]
+    return edges[:-1], np.array(highest)
 
 
 def category_levels(estimate: Estimate) -> dict[str, np.ndarray]:
