@@ -101,7 +101,7 @@ def pareto_figure(
         x, y = (scaled(o.column, np.array(columns[o.column], dtype=float)) for o in (shown.x, shown.y))
         points = np.stack([x[0], y[0]], axis=1)
         areas = _areas(columns[shown.bubble]) if shown.bubble else np.full(len(points), 60.0)
-        areas *= 0.5 if stacked else 1.0
+        areas *= 0.5 if figure.get_figwidth() < 4 * shape[1] else 1.0
         groups = _groups(columns, shown.panel)
         handles = _samples(groups, shown, columns, areas)
         samples = len(handles)

@@ -14,22 +14,22 @@ from ...step.estimate import Estimate
 from ...strategies import FULL
 from ...studies.plan.plan import Plan
 from ..plan import WORTH, chosen_parts
-from .sheet import SCREEN, Sheet, legend
-from .style import BLUE, GREEN, ORANGE, RED, SILVER, SKY, budget_line, phase_border, phase_name, short_size
+from .sheet import SCREEN, Sheet, is_low, legend
+from .style import GREEN, NAVY, ORANGE, RED, SILVER, SKY, budget_line, phase_border, phase_name, short_size
 
-# Colours by the name of a part's choice; "" is a part whose choice a named strategy decides.
-CHOSEN = {"frozen": SILVER, "bias": ORANGE, "mobiletl": GREEN, "full": BLUE, "": SKY}
+# Colours by the name of a part's choice, apart in grey too; "" is a part whose choice a named strategy decides.
+CHOSEN = {"frozen": SILVER, "bias": ORANGE, "mobiletl": GREEN, "full": NAVY, "": SKY}
 OTHER = RED
 
 
 def plan_figure(plan: Plan, other: Estimate, sheet: Sheet = SCREEN) -> Figure:
-    """A figure of the memory over the plan's step and its budget, and of what each part saves and trains.
+    """A figure of what each part of a plan saves and trains, and above it, if there is room, of the step's memory.
 
     other: another strategy's estimate for the same step, such as full fine-tuning's; drawn in red, its parts as
     outlines.
     """
     with sheet.open((9, 6.5), tall=1.25) as figure:
-        above, below = figure.subplots(2, 1, height_ratios=(3, 4))
+        *rest, below = [figure.subplots()] if is_low(figure) else figure.subplots(2, 1, height_ratios=(3, 4))
         estimate = plan.estimate
         micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
         worth = f"{show_count(plan.value)} {WORTH.get(plan.maximised, 'value')} within {short_size(plan.budget_bytes)}"
@@ -38,7 +38,8 @@ def plan_figure(plan: Plan, other: Estimate, sheet: Sheet = SCREEN) -> Figure:
             f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}: {worth}",
             f"{plan.strategy}, counted by {estimate.convention} for {estimate.request.target}",
         )
-        _two_steps(above, plan, other)
+        for above in rest:
+            _two_steps(above, plan, other)
         _choices(below, plan, other)
     return figure
 

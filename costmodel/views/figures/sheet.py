@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from warnings import catch_warnings, filterwarnings
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -28,7 +29,9 @@ ALLOWED = (
     f"WIDTHxHEIGHT or a width, in {', '.join(INCHES)}, as in 3.3x2.4in or 84mm, from {LEAST:g} to {MOST:g} inches; "
     f"{', '.join(f'{name} ({width:g}in)' for name, width in WIDTHS.items())}"
 )
-NARROW = 5.0  # inches; below it, fonts are smaller and legends stand above the axes
+SMALLEST = 0.4  # inches of axes in which anything can be seen
+LOW = 3.4  # inches
+NARROW = 5.6  # inches; below it, fonts are smaller and legends stand above the axes
 #: Settings that do not depend on the size. Text stays text that can be edited and searched; nothing depends on the day.
 SETTINGS = {
     "font.family": "DejaVu Sans",
@@ -68,12 +71,18 @@ class Sheet(NamedTuple):
         """
         width = self.width or own[0]
         height = self.height or width * (tall if width < NARROW else own[1] / own[0])
-        with matplotlib.rc_context({**SETTINGS, "font.size": 7.2 if width < NARROW else 9}):
+        with matplotlib.rc_context({**SETTINGS, "font.size": 7.2 if width < NARROW else 9}), catch_warnings():
+            filterwarnings("error", "constrained_layout not applied", UserWarning)
             figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
             FigureCanvasAgg(figure)
-            yield figure
-            figure.draw_without_rendering()
+            try:
+                yield figure
+                figure.draw_without_rendering()
+            except UserWarning:
+                raise too_small(figure) from None
             figure.set_layout_engine("none")  # laid out once: all formats and copies are alike
+            if any(min(axes.get_window_extent().size) < SMALLEST * figure.dpi for axes in figure.axes):
+                raise too_small(figure)
 
     def title(self, figure: Figure, above: str, below: str = "") -> None:
         """Write what a figure shows above it, and in small letters below it how it was counted."""
@@ -101,6 +110,17 @@ def sheet_size(text: str) -> tuple[float, float | None]:
         if all(LEAST <= side <= MOST for side in (width, height) if side is not None):
             return width, height
     raise CostmodelError(f"figure-size is {text!r}; allowed: {ALLOWED}")
+
+
+def too_small(figure: Figure) -> CostmodelError:
+    """The error for a sheet on which letters would leave no room for what they are about."""
+    width, height = figure.get_size_inches()
+    return CostmodelError(f"figure of {width:.2f}x{height:.2f} inches has no room for its axes; allowed: a larger one")
+
+
+def is_low(figure: Figure) -> bool:
+    """Whether a figure is so low that it has room for one of two axes above each other."""
+    return figure.get_figheight() < LOW
 
 
 def is_narrow(figure: Figure) -> bool:

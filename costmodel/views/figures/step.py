@@ -15,7 +15,7 @@ from ...step.estimate import Estimate
 from ...step.events import SAVED
 from .blocks_axis import block_prefix, name_blocks
 from .categories import LOOKS, RESIDENT, look, sample
-from .sheet import SCREEN, Sheet, legend
+from .sheet import SCREEN, Sheet, is_low, legend
 from .style import budget_line, phase_border, phase_name, short_size
 
 NARROWEST = 1.0  # points; a spike that lasts for one event of thousands is drawn as wide as this
@@ -24,19 +24,20 @@ TOO_FAR = 4  # a budget of so many peaks would leave the step no height
 
 
 def step_figure(estimate: Estimate, budget: int | None = None, sheet: Sheet = SCREEN) -> Figure:
-    """A figure of the memory over one step by category, and below it of what each block saves.
+    """A figure of the memory over one step by category, and below it, if there is room, of what each block saves.
 
     budget: in bytes; a line, where it is not far above the peak.
     """
     with sheet.open((9, 6.5), tall=1.3) as figure:
-        above, below = figure.subplots(2, 1, height_ratios=(3, 2))
+        above, *rest = [figure.subplots()] if is_low(figure) else figure.subplots(2, 1, height_ratios=(3, 2))
         title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {show(estimate.input_shape)}"
         sheet.title(
             figure,
             f"{title}, {estimate.request.optimizer.name}",
             f"counted by {estimate.convention} for {estimate.request.target}",
         )
-        _blocks(below, estimate)
+        for below in rest:
+            _blocks(below, estimate)
         _step(above, estimate, budget)
     return figure
 

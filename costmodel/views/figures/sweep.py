@@ -96,6 +96,7 @@ def sweep_figure(
         x, lines = _lines(columns, shown)
         looks = _looks(shown, list(dict.fromkeys(colour for colour, _ in lines)))
         dashes = dict(zip(dict.fromkeys(rest for _, rest in lines), DASHES))
+        few = len(lines) <= NAMED
         for number, ((colour, rest), rows) in enumerate(lines.items()):
             axes.plot(
                 x[rows],
@@ -104,7 +105,7 @@ def sweep_figure(
                 marker=looks[colour].marker,
                 markevery=1 if len(rows) < 12 else 0.12,
                 linestyle=dashes[rest],
-                linewidth=2.4 - 1.4 * number / len(lines),  # lines that hide each other are all seen
+                linewidth=2.4 - 1.4 * number / len(lines) if few else 1.2,  # equal lines are all seen
                 markersize=4.5,
                 markeredgecolor="white",
                 markeredgewidth=0.4,
@@ -151,7 +152,7 @@ def _looks(shown: Lines, values: list[Any]) -> dict[Any, Look]:
     for family, (colour, marker) in zip(families, STYLES * len(families)):
         members = [value for value in values if family_of[value] == family]
         for i, value in enumerate(members):
-            share = 1.0 if len(members) == 1 else 0.3 + 0.7 * i / (len(members) - 1)
+            share = 1.0 if len(members) == 1 else 0.4 + 0.6 * i / (len(members) - 1)
             ends = value in (members[0], members[-1])
             looks[value] = Look(to_hex(1 - share * (1 - np.array(to_rgb(colour)))), marker if ends else "")
     return looks
