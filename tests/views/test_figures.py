@@ -21,7 +21,7 @@ from costmodel.views.figures import (
     step_figure,
     sweep_figure,
 )
-from costmodel.views.figures.blocks_axis import stretches
+from costmodel.views.figures.blocks_axis import places, stretches
 from costmodel.views.figures.categories import LOOKS, RESIDENT
 from costmodel.views.figures.labels import Label, place_labels
 from costmodel.views.figures.pareto import pareto_figure
@@ -102,9 +102,9 @@ def test_lines_differ_without_colour():
 def test_spikes_of_one_event_are_drawn_at_their_height():
     levels = np.zeros(5000, dtype=np.int64)
     levels[1234] = 7
-    starts, highest = columns(levels, 300)
+    starts, highest = columns(levels, np.arange(5001.0), 300)
     assert len(starts) == 300 and levels[highest].max() == 7
-    assert [array.tolist() for array in columns(levels[:40], 300)] == [list(range(40))] * 2
+    assert [array.tolist() for array in columns(levels[:40], np.arange(41.0), 300)] == [list(range(40))] * 2
 
 
 def test_every_event_belongs_to_a_block_on_the_time_axis():
@@ -116,6 +116,15 @@ def test_every_event_belongs_to_a_block_on_the_time_axis():
     ends = ["head", "classifier", "loss"]
     for phase, names in (("forward", ["stem", *blocks, *ends]), ("backward", [*ends[::-1], *blocks[::-1], "stem"])):
         assert [one.name for one in found if one.phase == phase] == names
+
+
+def test_an_update_takes_little_of_the_time_axis():
+    estimate = estimated("full", optimizer="adamw")
+    phases = [event.phase for event in estimate.timeline.events]
+    at, count = places(estimate), phases.count("update")
+    assert phases[-count:] == ["update"] * count and count > 100
+    assert (at[-1] - at[-count - 1]) / at[-1] < 0.1 and np.diff(at).min() > 0
+    assert np.array_equal(places(estimated("full")), np.arange(len(estimated("full").levels) + 1))
 
 
 @pytest.mark.parametrize("network, batch, sheet", [("mobilenet_v2", 2, COLUMN), ("mcunet_5fps", 1, Sheet())])
@@ -157,6 +166,12 @@ def test_bars_of_a_comparison_end_at_the_peaks():
     fits = [text.get_text().endswith("fits") for text in axes.texts]
     assert fits == [estimate.peak_bytes <= budget for estimate in estimates] and {*fits} == {True, False}
     assert [text.get_fontweight() == "bold" for text in axes.texts] == fits
+
+
+@pytest.mark.parametrize("draw", [step_figure, lambda estimate: compare_figure([estimate])])
+def test_a_convention_without_a_timeline_is_not_drawn(draw):
+    with pytest.raises(costmodel.CostmodelError, match="'ideal' has no timeline to draw; allowed: torch, lean"):
+        draw(costmodel.estimate("mcunet_5fps", convention="ideal"))
 
 
 @pytest.mark.parametrize("axis", ["batch", "resolution", "blocks"])

@@ -7,23 +7,25 @@ from itertools import groupby
 from os.path import commonprefix
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 
 from ...step.estimate import Estimate
 from ...step.events import UPDATE
 
+UPDATE_SHARE = 0.1  # of the axis at most; an update has many events in which little happens
 SHORTEST = 3  # events; a shorter stretch, such as one release of what another block has made, is no stretch
 
 
 class Stretch(NamedTuple):
-    """A part's events `start` to `stop` in one phase. first, last: names of its parts, in the order of time."""
+    """A stretch of the time axis in one phase. first, last: names of its parts, in the order of time."""
 
     phase: str
     first: str
     last: str
-    start: int
-    stop: int
+    start: float
+    stop: float
 
     @property
     def name(self) -> str:
@@ -32,7 +34,7 @@ class Stretch(NamedTuple):
 
 
 def name_blocks(axes: Axes, estimate: Estimate) -> None:
-    """Name the blocks along a time axis that counts events, as many as there is room for. Draws the figure once."""
+    """Name the blocks along a time axis of `places`, as many as there is room for. Draws the figure once."""
     figure = axes.get_figure()
     figure.draw_without_rendering()
     renderer, font = figure.canvas.get_renderer(), FontProperties(size=axes.xaxis.get_ticklabels()[0].get_fontsize())
@@ -43,7 +45,8 @@ def name_blocks(axes: Axes, estimate: Estimate) -> None:
         width, _, _ = renderer.get_text_width_height_descent(stretch.name, font, ismath=False)
         return width + 0.5 * font.get_size() * figure.dpi / 72 < (stretch.stop - stretch.start) * event
 
-    found = stretches(estimate)
+    at = places(estimate)
+    found = [one._replace(start=at[int(one.start)], stop=at[int(one.stop)]) for one in stretches(estimate)]
     merged = [group for group in together(found, fits) if fits(group)]
     axes.set_xticks([(group.start + group.stop) / 2 for group in merged], [group.name for group in merged])
     axes.tick_params(axis="x", which="major", length=0, pad=5)
@@ -58,16 +61,24 @@ def name_blocks(axes: Axes, estimate: Estimate) -> None:
             )
 
 
+def places(estimate: Estimate) -> np.ndarray:
+    """Where each event of a step is on its time axis, and where the last one ends: evenly, but the update in brief."""
+    update = np.array([event.phase == UPDATE for event in estimate.timeline.events])
+    others = int((~update).sum())
+    brief = min(1.0, UPDATE_SHARE * float(others) / max(1, int(update.sum())))
+    return np.append(0.0, np.cumsum(np.where(update, brief, 1.0)))
+
+
 def stretches(estimate: Estimate) -> list[Stretch]:
-    """The parts' stretches of a step's events, in order. Parts' names lose what all blocks' names begin with."""
+    """The parts' stretches of a step in order, in events. Parts' names lose what all blocks' names begin with."""
     names = short_names(estimate)
     runs: list[Stretch] = []
     numbered = enumerate(estimate.timeline.events)
     for (phase, name), group in groupby(
         numbered, key=lambda item: (item[1].phase, "" if item[1].phase == UPDATE else names[item[1].node])
     ):
-        places = [place for place, _ in group]
-        start, stop = places[0], places[-1] + 1
+        events = [event for event, _ in group]
+        start, stop = events[0], events[-1] + 1
         before = runs[-1] if runs and runs[-1].phase == phase else None
         if before and (stop - start < SHORTEST or before.first == name):
             runs[-1] = before._replace(stop=stop)

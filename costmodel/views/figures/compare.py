@@ -22,6 +22,7 @@ VISIBLE = 0.004  # of the axis
 def compare_figure(estimates: Sequence[Estimate], budget: int | None = None, sheet: Sheet = SCREEN) -> Figure:
     """A figure with a bar for each estimate: the bytes at its peak by category, and whether they fit a budget."""
     rows = len(estimates)
+    parts = [{RESIDENT: estimate.resident_bytes, **estimate.at_peak} for estimate in estimates]
     with sheet.open((9, 1.8 + 0.32 * rows), tall=(1.7 + 0.2 * rows) / 3.33) as figure:
         axes = figure.subplots()
         first = estimates[0]
@@ -32,7 +33,7 @@ def compare_figure(estimates: Sequence[Estimate], budget: int | None = None, she
         )
         most = max([estimate.peak_bytes for estimate in estimates] + ([budget] if budget is not None else []))
         unit = unit_of(most)
-        handles = _bars(axes, estimates, unit, most)
+        handles = _bars(axes, parts, unit, most)
         if budget is not None:
             handles.append(budget_line(axes, budget, unit, upright=True))
         axes.set(xlabel=f"at the peak, {unit}", xlim=(0, most / BYTES[unit]))
@@ -44,10 +45,9 @@ def compare_figure(estimates: Sequence[Estimate], budget: int | None = None, she
     return figure
 
 
-def _bars(axes: Axes, estimates: Sequence[Estimate], unit: str, most: int) -> list[Any]:
+def _bars(axes: Axes, parts: Sequence[dict[str, int]], unit: str, most: int) -> list[Any]:
     """Draw the bars; returns the samples of what can be seen."""
-    place, floor, handles = np.arange(len(estimates)), np.zeros(len(estimates)), []
-    parts = [{RESIDENT: estimate.resident_bytes, **estimate.at_peak} for estimate in estimates]
+    place, floor, handles = np.arange(len(parts)), np.zeros(len(parts)), []
     for name in dict.fromkeys(name for part in parts for name in part):
         look(name)
     for name in LOOKS:

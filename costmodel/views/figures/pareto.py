@@ -139,7 +139,8 @@ def _points(axes: Axes, points: np.ndarray, areas: np.ndarray, groups: list[Grou
     for group in groups:
         if len(group.rows) > 1 and len(groups) <= MOST_GROUPS:
             axes.plot(*points[group.rows].T, color=group.colour, linewidth=1, alpha=0.6, zorder=2)
-        for chosen, edge, width in ((~on[group.rows], group.colour, 0.7), (on[group.rows], "black", 1.1)):
+        rim = "white" if group.face == to_hex(group.colour) else group.colour  # apart from what lies under it, in grey
+        for chosen, edge, width in ((~on[group.rows], rim, 0.7), (on[group.rows], "black", 1.1)):
             some = np.array(group.rows)[chosen]
             axes.scatter(
                 *points[some].T,

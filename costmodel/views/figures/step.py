@@ -13,7 +13,7 @@ from ...sizes.size import show
 from ...sizes.units import BYTES, unit_of
 from ...step.estimate import Estimate
 from ...step.events import SAVED
-from .blocks_axis import block_prefix, name_blocks
+from .blocks_axis import block_prefix, name_blocks, places
 from .categories import LOOKS, RESIDENT, look, sample
 from .sheet import SCREEN, Sheet, is_low, legend
 from .style import budget_line, phase_border, phase_name, short_size
@@ -49,9 +49,9 @@ def _step(axes: Axes, estimate: Estimate, budget: int | None) -> None:
         look(name)
     resident = estimate.peak_bytes - estimate.step_peak_bytes
     unit = unit_of(max(estimate.peak_bytes, budget or 0))
-    count = len(estimate.timeline.events)
-    starts, highest = columns(estimate.levels, int(0.7 * axes.get_figure().get_figwidth() * 72 / NARROWEST))
-    edges = np.append(starts, count)
+    at = places(estimate)
+    starts, highest = columns(estimate.levels, at, int(0.7 * axes.get_figure().get_figwidth() * 72 / NARROWEST))
+    edges = at[np.append(starts, -1)]
     floor, handles = np.zeros(len(edges)), list[Any]()
     for name in LOOKS:
         if name == RESIDENT or name in series:
@@ -65,7 +65,7 @@ def _step(axes: Axes, estimate: Estimate, budget: int | None) -> None:
     if budget is not None and budget <= TOO_FAR * most:
         handles.insert(0, budget_line(axes, budget, unit))
         most = max(most, budget)
-    axes.set(xlim=(0, count), ylabel=f"allocated, {unit}")
+    axes.set(xlim=(0, at[-1]), ylabel=f"allocated, {unit}")
     prefix = block_prefix(estimate)
     axes.set_xlabel(f"events of one step in order, by block{f' ({prefix}N)' if prefix else ''}", fontsize="small")
     legend(axes, handles)
@@ -78,19 +78,20 @@ def _step(axes: Axes, estimate: Estimate, budget: int | None) -> None:
 
 
 def _phases(axes: Axes, estimate: Estimate) -> None:
-    phases = [event.phase for event in estimate.timeline.events]
+    phases, at = [event.phase for event in estimate.timeline.events], places(estimate)
     for phase in dict.fromkeys(phases):
-        start, count = phases.index(phase), phases.count(phase)
+        start = phases.index(phase)
+        left, right = at[start], at[start + phases.count(phase)]
         if start:
-            phase_border(axes, start)
-        if count > 0.12 * len(phases):
-            phase_name(axes, start + count / 2, phase)
+            phase_border(axes, left)
+        if right - left > 0.08 * at[-1]:
+            phase_name(axes, (left + right) / 2, phase)
 
 
 def _peak(axes: Axes, estimate: Estimate, unit: str) -> None:
     """Mark the peak and say where it is, within its phase if there is room."""
-    place, count = int(estimate.levels.argmax()) + 0.5, len(estimate.timeline.events)
-    height = estimate.peak_bytes / BYTES[unit]
+    top, at = int(estimate.levels.argmax()), places(estimate)
+    place, height = (at[top] + at[top + 1]) / 2, estimate.peak_bytes / BYTES[unit]
     axes.plot([place], [height], marker=7, color="black", markersize=4, clip_on=False, zorder=7)
     text = axes.annotate(
         f"peak {short_size(estimate.peak_bytes)}\n{estimate.peak_at['phase']}, {estimate.peak_at['node']}",
@@ -101,14 +102,15 @@ def _peak(axes: Axes, estimate: Estimate, unit: str) -> None:
         fontsize="small",
         zorder=7,
     )
-    event = axes.get_window_extent().width / count  # pixels
-    width = text.get_window_extent(axes.get_figure().canvas.get_renderer()).width / event
-    forward = estimate.timeline.after_forward
-    start, stop = (0, forward) if place < forward else (forward, count)
-    if stop - start < width:
-        start, stop = 0, count
-    left = min(max(place - width / 2, start + 4 / event), stop - width)
-    text.set_position(((left - place) * event * 72 / axes.get_figure().dpi, 6))
+    step = axes.get_window_extent().width / at[-1]  # pixels
+    width = text.get_window_extent(axes.get_figure().canvas.get_renderer()).width / step
+    phases = [event.phase for event in estimate.timeline.events]
+    start = phases.index(phases[top])
+    left, right = at[start], at[start + phases.count(phases[top])]
+    if right - left < width:
+        left, right = 0, at[-1]
+    begin = min(max(place - width / 2, left + 4 / step), right - width)
+    text.set_position(((begin - place) * step * 72 / axes.get_figure().dpi, 6))
 
 
 def _blocks(axes: Axes, estimate: Estimate) -> None:
@@ -136,14 +138,14 @@ def _blocks(axes: Axes, estimate: Estimate) -> None:
         )
 
 
-def columns(levels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Equal stretches of a step's events, at most so many: the first event of each, and its event of the highest level.
+def columns(levels: np.ndarray, at: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Equal stretches of a time axis, at most so many: the first event of each, and its event of the highest level.
 
-    Drawn at their highest, spikes are seen that would be narrower than a dot.
+    at: places of the events, and the end. Drawn at their highest, spikes are seen that would be narrower than a dot.
     """
-    edges = np.linspace(0, len(levels), min(most, len(levels)) + 1).astype(int)
-    highest = [start + int(levels[start:stop].argmax()) for start, stop in zip(edges[:-1], edges[1:])]
-    return edges[:-1], np.array(highest)
+    starts = np.unique(np.searchsorted(at, np.linspace(0, at[-1], most, endpoint=False), side="right") - 1)
+    stops = np.append(starts[1:], len(levels))
+    return starts, np.array([start + int(levels[start:stop].argmax()) for start, stop in zip(starts, stops)])
 
 
 def category_levels(estimate: Estimate) -> dict[str, np.ndarray]:

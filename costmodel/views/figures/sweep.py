@@ -103,7 +103,7 @@ def sweep_figure(
                 y[rows],
                 color=looks[colour].colour,
                 marker=looks[colour].marker,
-                markevery=1 if len(rows) < 12 else 0.12,
+                markevery=None if len(rows) < 12 else (0.12 * number / len(lines), 0.12),
                 linestyle=dashes[rest],
                 linewidth=2.4 - 1.4 * number / len(lines) if few else 1.2,  # equal lines are all seen
                 markersize=4.5,
