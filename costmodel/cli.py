@@ -11,7 +11,7 @@ import click
 
 from .completion import COMPLETE
 from .endings import BadRequest, ending, ready_streams
-from .errors import unknown
+from .errors import CostmodelError, unknown
 from .step.optimizer import OPTIMIZERS
 from .step.request import DEFAULTS, DTYPE_ALIASES, DTYPES
 from .version import __version__

@@ -4,7 +4,8 @@ import json
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as drawn
 from hypothesis import strategies as st
 
 import costmodel
@@ -160,6 +161,10 @@ VALUES = st.one_of(
 )
 
 
+ANY_PACE = drawn(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+
+
+@ANY_PACE
 @given(tables=st.lists(st.dictionaries(st.sampled_from([*KEYS, "check", "x"]), VALUES, max_size=4), max_size=3))
 def test_any_values_are_settings_or_messages_with_a_place(tmp_path_factory, tables):
     path = tmp_path_factory.mktemp("any") / "any.toml"
@@ -174,6 +179,7 @@ def test_any_values_are_settings_or_messages_with_a_place(tmp_path_factory, tabl
         assert all(check.wrong.startswith(f"{path}, line ") for check in found.checks if check.wrong)
 
 
+@ANY_PACE
 @given(
     at=st.integers(0, 200),
     insert=st.sampled_from(["", "[", "]", '"', "=", "\n", "\x00", "é", "'", "check", "{"]),
