@@ -72,7 +72,7 @@ def test_a_c_library_that_does_not_fit_is_done_without(run_with):
 
 
 def test_a_c_library_that_fits_declares_its_operators_itself(run_with):
-    code = "from costmodel.frontends.modules.sources import build\nassert len(build('own:build', None)[0]) == 4\n"
+    code = "from costmodel.frontends.modules.sources import build\nassert len(build('own', 'build', None)[0]) == 4\n"
     run_with({**torchvision(WHOLE), "own.py": MODELS + "build = lambda: create_model('net')\n"}, code)
 
 
