@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import CostmodelError, unknown
-from .frontends import load
+from .frontends import load_or_dry
 from .graph.network import Network
 from .sizes.size import as_int, is_int
+from .step.checking import dry_alone, held, instead
 from .step.estimate import Estimate
 from .step.optimizer import find
 from .step.request import Request, find_dtype
+from .step.shapes import DoesNotFit
 from .step.walk import analyze
 from .strategies import STRATEGIES, StrategyText, read_text
 from .targets import DEVICES, parse
@@ -24,18 +26,30 @@ def estimate(
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
-    dtype: str = "float32",
+    dtype: str | None = None,
     accumulate: int = 1,
+    check: bool = True,
 ) -> Estimate:
-    """The cost of one training step, from the layer graph alone: nothing is run.
+    """The cost of one training step, from the layer graph alone.
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
     width of the images, by default the network's own. target: cpu[,threads=N][,isa=ISA][,channels_last],
-    cuda[,channels_last] or none[,threads=N]. dtype: of the whole network, float32, bfloat16
-    or float16. accumulate: number of micro-steps of `batch` images whose gradients are added up before an update; the
-    last one is priced. Raises CostmodelError for a bad request.
+    cuda[,channels_last] or none[,threads=N]. dtype: of the whole network, float32, bfloat16 or float16, by default its
+    own. accumulate: number of micro-steps of `batch` images whose gradients are added up before an update; the last one
+    is priced. check: whether a module's estimate is held against a dry step of the module, which runs its forward and
+    backward without data; where they differ, the figures are the dry step's, and a note says so. Raises CostmodelError
+    for a bad request.
     """
-    return analyze(*request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate))
+    network, asked = request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate)
+    if network.untraceable:
+        return dry_alone(network, asked, check)
+    try:
+        estimate = analyze(network, asked)
+    except DoesNotFit as error:
+        if network.dry is None or not check:
+            raise
+        return instead(error, network, asked)
+    return held(estimate, network) if check else estimate
 
 
 def request(
@@ -46,11 +60,11 @@ def request(
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
-    dtype: str = "float32",
+    dtype: str | None = None,
     accumulate: int = 1,
 ) -> tuple[Network, Request]:
     """The arguments of `estimate`, checked and parsed: the network at this image size, and the Request to price."""
-    network = load(network)
+    network = load_or_dry(network, resolution=as_int(resolution))
     resolution = network.resolution if resolution is None else resolution
     batch, resolution, accumulate = as_int(batch), as_int(resolution), as_int(accumulate)
     for name, value in (("batch", batch), ("resolution", resolution), ("accumulate", accumulate)):
@@ -60,7 +74,7 @@ def request(
         raise unknown("strategy", strategy, STRATEGIES)
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)
-    numbers = find_dtype(dtype)
+    numbers = find_dtype(dtype, network.dtype)
     return network.at(resolution, batch), Request(
         read_text(strategy), batch, resolution, convention, find(optimizer), parse(target), numbers, accumulate
     )

@@ -171,7 +171,7 @@ def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
 
 #: The options on which an estimate depends, beside the network.
 estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-                    "accumulate", "blocks_are", "allow_unknown", "strict")  # fmt: skip
+                    "accumulate", "blocks_are", "allow_unknown", "strict", "check")  # fmt: skip
 
 
 #: The options on which a network depends, beside its name.
@@ -180,10 +180,12 @@ network_options = ("classes", "width", "blocks_are", "allow_unknown", "strict")
 
 def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `costmodel.estimate` for a command's options."""
-    from .frontends import load
+    from .frontends import load_or_dry
 
     of_network = {key: asked[key] for key in network_options}
-    return {"network": load(network, **of_network), **{k: v for k, v in asked.items() if k not in of_network}}
+    loaded = load_or_dry(network, resolution=asked["resolution"], **of_network)
+    rest = {key: value for key, value in asked.items() if key not in (*network_options, "check")}
+    return {"network": loaded if asked["check"] else loaded.unchecked(), **rest}
 
 
 def defaulted(name: str, text: str) -> Callable[[Callable], Callable]:
@@ -211,13 +213,25 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "convention": defaulted("convention", "Who counts."),
     "optimizer": defaulted("optimizer", f"{', '.join([*OPTIMIZERS][:-1])} or {[*OPTIMIZERS][-1]}."),
     "target": defaulted("target", "cpu[,threads=N][,isa=ISA][,channels_last], cuda or none."),
-    "dtype": defaulted("dtype", f"Of the whole network: {DTYPES_IN_WORDS}."),
+    "dtype": click.option(
+        "--dtype",
+        help=f"Of the whole network: {DTYPES_IN_WORDS} [the network's own].",
+        shell_complete=COMPLETE["dtype"],
+    ),
     "accumulate": defaulted("accumulate", "Micro-steps per update."),
     "blocks_are": click.option(
         "--blocks-are", default="", metavar="CLASS_OR_PATTERN", help="The blocks of a module or an ONNX file."
     ),
     "allow_unknown": click.option("--allow-unknown", is_flag=True, help="Price unknown ops as nothing: a lower bound."),
     "strict": click.option("--strict", is_flag=True, help="Refuse a network whose figures may be understated."),
+    "check": click.option(
+        "--no-check",
+        "check",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Do not hold a module's figures against a dry step of it, which runs its forward without data.",
+    ),
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "figure": figure_options,
     "force": click.option("--force", is_flag=True, help="Replace files that are there."),

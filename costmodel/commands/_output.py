@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import estimate_options, request
+from ..step.dry_estimate import DryEstimate
 
 if TYPE_CHECKING:
     from ..views.figures.file import FigureFile
@@ -34,12 +35,12 @@ def warn(notes: Sequence[str]) -> None:
         click.echo(f"Note: {note}", err=True)
 
 
-def show_what_fits(network: str, budget: int, given: dict[str, Any], form: str) -> None:
+def show_what_fits(found: Any, network: str, budget: int, given: dict[str, Any], form: str) -> None:
     """Print the changes with which a step that exceeds a budget fits; nothing in formats for programs.
 
-    network: as people gave it. given: the command's options by name, `estimate_options` and more.
+    found: the estimate. network: as people gave it. given: the command's options by name, `estimate_options` and more.
     """
-    if form in ("json", "csv"):
+    if form in ("json", "csv") or isinstance(found, DryEstimate):  # what would fit needs the layer graph
         return
     from ..studies.remedies import remedies
     from ..views.remedies import remedy_notes

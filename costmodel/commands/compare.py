@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..cli import AXIS_HELP, check_budget, echo_json, estimate_options, options, request, several
+from ._networks import usual_of
 from ._output import figure_file, show
 
 
@@ -28,13 +29,12 @@ def command(
     A figure shows what is there at the peak of each. Exits with 1 if the peak of none is within the budget.
     """
     from ..api import estimate
-    from ..strategies import usual
     from ..studies.grid.axes import spelled_out
     from ..views.compare import compare
 
     file = figure_file(figure, force)
     asked = request(network, asked)
-    strategies = spelled_out("strategy", strategy) if strategy else usual(asked["network"].graph)
+    strategies = spelled_out("strategy", strategy) if strategy else usual_of(asked["network"])
     estimates = [estimate(strategy=one, **asked) for one in strategies]
     fit = [check_budget([e], budget) for e in estimates]
     if file is not None:

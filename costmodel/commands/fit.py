@@ -58,5 +58,5 @@ def command(
     else:
         show(*fit_table(found, size, axis, value), form, found.notes)
     if not fits:
-        show_what_fits(network, size, given, form)
+        show_what_fits(found, network, size, given, form)
         raise click.exceptions.Exit(1)

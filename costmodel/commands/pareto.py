@@ -19,7 +19,7 @@ from ._output import check_budget_is_drawn, figure_file, show
 @click.option("--accuracy", type=click.Path(), help="Your own results: a CSV file with columns strategy, accuracy.")
 @options("budget", "figure", "force")
 @axis_options
-@options("format")
+@options("check", "format")
 def command(
     sources: tuple[str, ...],
     less: tuple[str, ...],
@@ -28,6 +28,7 @@ def command(
     budget: int | None,
     figure: dict[str, Any] | None,
     force: bool,
+    check: bool,
     form: str,
     **axes: tuple[str, ...],
 ) -> None:
@@ -56,7 +57,8 @@ def command(
         check_free(data, force)
         if budget is not None:
             check_budget_axis(objectives)
-    title, columns, doubts = table_of(sources, {name: list(values) for name, values in axes.items() if values})
+    given = {name: list(values) for name, values in axes.items() if values}
+    title, columns, doubts = table_of(sources, check, given)
     columns = with_step_flops(columns)
     if accuracy is not None:
         columns = join_accuracy(columns, accuracy)
@@ -86,7 +88,9 @@ def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bo
     return objectives
 
 
-def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
+def table_of(
+    sources: tuple[str, ...], check: bool, axes: dict[str, Any]
+) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
     """A title, the columns to compare, and notes: the rows of tables one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
     from ..files.table import is_table
@@ -94,13 +98,13 @@ def table_of(sources: tuple[str, ...], axes: dict[str, Any]) -> tuple[str, dict[
     if not any(map(is_table, sources)):
         if len(sources) > 1:
             raise CostmodelError(f"{len(sources)} networks; allowed: one, or tables that sweep wrote")
-        return swept(sources[0], axes)
+        return swept(sources[0], check, axes)
     if axes:
         raise CostmodelError(f"--{next(iter(axes))} beside a table; allowed: with a network")
     return ", ".join(sources), joined(sources), ()
 
 
-def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
+def swept(network: str, check: bool, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
     """A sweep of a network, by default over all strategies that train: a title of its fixed values, columns, notes."""
     from ..frontends import load
     from ..strategies import possible
@@ -111,7 +115,7 @@ def swept(network: str, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]]
         graph = load(network).graph
         trained = [strategy for strategy in possible(graph) if strategy.trains]
         axes["strategy"] = [f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in trained]
-    grid = sweep(network, **axes)
+    grid = sweep(network, check=check, **axes)
     columns = grid.to_dict()
     values = {**{name: [value] for name, value in grid.fixed.items()}, **columns}
     same = {name: given[0] for name, given in values.items() if given[0] is not None and len(set(given)) == 1}

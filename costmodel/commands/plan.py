@@ -23,6 +23,7 @@ from ._output import figure_file, show
     "dtype",
     "blocks_are",
     "strict",
+    "check",
 )
 @click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
 @click.option("--max-flops", type=int, help="FLOPs of a step at most, all its micro-batches included.")

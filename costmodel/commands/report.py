@@ -33,6 +33,7 @@ def command(
     A figure shows the memory over the step. Exits with 1 if the peak exceeds the budget.
     """
     from ..api import estimate
+    from ..step.dry_estimate import DryEstimate
     from ..views.report import beside, report
 
     file = figure_file(figure, force)
@@ -40,7 +41,9 @@ def command(
     names = [asked["convention"]]
     if form not in ("json", "trace"):
         names += beside(asked["convention"])
-    first, *others = [estimate(**{**asked, "convention": name}) for name in names]
+    first = estimate(**{**asked, "convention": names[0]})
+    beside_it = [] if isinstance(first, DryEstimate) else names[1:]
+    others = [estimate(**{**asked, "convention": name}) for name in beside_it]
     fits = check_budget([first], budget)
     if file is not None:
         from ..views.figures.step import step_figure
@@ -61,7 +64,7 @@ def command(
         tables, notes = report([first, *others], layers, budget)
         show(tables, [*notes, *memory_format([first, *others], estimate, asked)], form, first.notes)
     if budget is not None and not fits:
-        show_what_fits(network, budget, given, form)
+        show_what_fits(first, network, budget, given, form)
         raise click.exceptions.Exit(1)
 
 

@@ -22,7 +22,7 @@ from ._output import check_budget_is_drawn, figure_file, show, warn
     help="A .csv or .parquet file, written in chunks; if interrupted, run it again.",
 )
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
-@options("budget", "figure", "force", "format")
+@options("budget", "figure", "force", "check", "format")
 def command(
     network: str,
     output: str | None,
@@ -30,6 +30,7 @@ def command(
     budget: int | None,
     figure: dict[str, Any] | None,
     force: bool,
+    check: bool,
     form: str,
     **axes: tuple[str, ...],
 ) -> None:
@@ -50,7 +51,7 @@ def command(
         check_budget_is_drawn(file)
     if output is not None:
         check_output(output, force)
-    plan = SweepPlan(network, given)
+    plan = SweepPlan(network, given, check)
     if file is not None:
         from ..views.figures.sweep import lines_of, sweep_figure
 

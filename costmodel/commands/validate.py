@@ -11,6 +11,7 @@ import click
 
 from ..cli import AXIS_HELP, echo_json, network_options, options, several
 from ..completion import COMPLETE
+from ._networks import usual_of
 from ._output import show
 
 
@@ -88,15 +89,14 @@ def cases_of(
     from ..conventions import find
     from ..errors import CostmodelError
     from ..files.shipped import shipped_names
-    from ..frontends import load
-    from ..strategies import usual
+    from ..frontends import load_or_dry
 
     find(convention)
-    loaded = [load(name, **of_network) for name in networks or shipped_names("networks")]
+    loaded = [load_or_dry(name, **of_network) for name in networks or shipped_names("networks")]
     cases = [
         (network, strategy, batch, resolution)
         for network in loaded
-        for strategy in axes.get("strategy") or possible(network, usual(network.graph), convention)
+        for strategy in axes.get("strategy") or possible(network, usual_of(network), convention)
         for batch in axes["batch"]
         for resolution in axes.get("resolution", (network.resolution,))
     ]

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import CostmodelError, unknown
-from ..graph.network import Network
+from ..graph.network import Network, Untraceable
 from ..sizes.size import as_int, is_int
 from . import modules, onnxfiles, spec
 from .modules import family_of, names_of, outline
 
-__all__ = ["FRONTENDS", "Frontend", "Network", "family_of", "load", "names_of", "outline"]
+__all__ = ["FRONTENDS", "Frontend", "Network", "family_of", "load", "load_or_dry", "names_of", "outline"]
 
 
 class Frontend(NamedTuple):
@@ -31,15 +31,16 @@ class Frontend(NamedTuple):
     takes: tuple[str, ...] = ()
 
 
+OF_MODULES = ("blocks_are", "allow_unknown", "resolution")
 #: The first row that matches loads the network.
 FRONTENDS = (
     Frontend(lambda: [], lambda network: isinstance(network, Network), lambda network: network),
-    Frontend(lambda: [], modules.is_module, modules.from_object, ("blocks_are", "allow_unknown")),
+    Frontend(lambda: [], modules.is_module, modules.from_object, OF_MODULES),
     Frontend(spec.shipped_ways, spec.is_shipped, spec.from_name, ("classes", "width")),
-    Frontend(modules.ways_in_files, modules.is_in_file, modules.from_name, ("classes", "blocks_are", "allow_unknown")),
+    Frontend(modules.ways_in_files, modules.is_in_file, modules.from_name, ("classes", *OF_MODULES)),
     Frontend(onnxfiles.ways, onnxfiles.is_path, onnxfiles.from_path, ("blocks_are", "allow_unknown")),
     Frontend(spec.ways, spec.is_path, spec.from_path, ("classes", "width")),
-    Frontend(modules.ways, modules.is_name, modules.from_name, ("classes", "blocks_are", "allow_unknown")),
+    Frontend(modules.ways, modules.is_name, modules.from_name, ("classes", *OF_MODULES)),
 )
 
 
@@ -50,6 +51,7 @@ def load(
     blocks_are: str = "",
     allow_unknown: bool = False,
     strict: bool = False,
+    resolution: int | None = None,
 ) -> Network:
     """Load a network.
 
@@ -58,10 +60,12 @@ def load(
     arguments, or a torch.nn.Module; a Network is returned unchanged. classes, width: outputs of the
     classifier and width multiplier, the network's own by default. For modules and ONNX files only: blocks_are, the
     class or path pattern of the blocks; allow_unknown, whether unknown ops cost nothing. strict: refuse a network whose
-    figures may be understated (`Network.notes`). Raises CostmodelError.
+    figures may be understated (`Network.notes`). resolution: of the images with which a module is run to see its
+    layers, by default its own. Raises CostmodelError; Untraceable for a module whose layers cannot be found.
     """
     classes = as_int(classes)
-    options = {"classes": classes, "width": width, "blocks_are": blocks_are, "allow_unknown": allow_unknown}
+    options = {"classes": classes, "width": width, "blocks_are": blocks_are, "allow_unknown": allow_unknown,
+               "resolution": resolution}  # fmt: skip
     row = next((row for row in FRONTENDS if row.matches(network)), None)
     if isinstance(network, str):
         _check_numbers(classes, width)
@@ -80,6 +84,14 @@ def load(
     if strict and loaded.notes:
         raise CostmodelError(f"{loaded.name}: {' '.join(loaded.notes)}")
     return loaded
+
+
+def load_or_dry(network: str | Network | Any, **options: Any) -> Network:
+    """As `load`, but a module whose layers cannot be found is a Network, too: one that can run dry steps alone."""
+    try:
+        return load(network, **options)
+    except Untraceable as error:
+        return error.network
 
 
 def _check_numbers(classes: int | None, width: float | None) -> None:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import CostmodelError
+from .dry import RunDry
 from .graph import Graph
+
+
+class Untraceable(CostmodelError):
+    """A module whose layer graph cannot be found. `network` can still run dry steps; its graph is one unknown node."""
+
+    def __init__(self, message: str, network: Network) -> None:
+        super().__init__(message)
+        self.network = network
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,6 +26,8 @@ class Network:
     module: the torch.nn.Module that the graph was traced from, if any.
     retrace: makes the network anew from its module or file, at a resolution and for a single image (True) or several.
     weights: reads arrays, keyed by path in a state dict, if there are weights but no module (ONNX).
+    dry: runs a dry step of the module, if there is one. dtype: the data type of its parameters.
+    untraceable: why there is no layer graph, if there is none.
     notes: sentences that say why figures may be understated.
     reference: the implementation that a spec follows ("torchvision.models.mobilenet_v2"), if it names one.
     """
@@ -29,6 +41,9 @@ class Network:
     retrace: Callable[[int, bool], Network] | None = None
     weights: Callable[[], Mapping[str, Any]] | None = None
     notes: tuple[str, ...] = ()
+    dry: RunDry | None = None
+    dtype: str = "float32"
+    untraceable: str = ""
 
     def at(self, resolution: int, batch: int = 0) -> Network:
         """The network for images of another size, made anew if it can be: a module's code may pad or pool otherwise.
@@ -38,7 +53,12 @@ class Network:
         """
         if self.retrace is None or resolution == self.resolution and batch != 1:
             return self
-        return self.retrace(resolution, batch == 1)
+        found = self.retrace(resolution, batch == 1)
+        return found if self.dry else found.unchecked()
+
+    def unchecked(self) -> Network:
+        """The network without dry steps: its estimates are by rule alone."""
+        return replace(self, dry=None)
 
     def __str__(self) -> str:
         return f"{self.name} at {self.channels}x{self.resolution}x{self.resolution}\n{self.graph}"

@@ -11,6 +11,8 @@ from torch import nn
 
 from ..errors import CostmodelError
 from ..frontends.draft import RESOLUTION
+from ..frontends.modules.dry.flops import FlopCounter
+from ..frontends.modules.trace import dtype_of
 from ..ops.loss import usual_loss
 from ..sizes.size import as_int, is_int
 from ..step.optimizer import find
@@ -18,7 +20,6 @@ from ..step.request import find_dtype
 from ..targets import Target, parse
 from . import library
 from .allocations import trace
-from .flops import FlopCounter
 from .saved import saved_storages
 
 RUNNABLE = ("cpu", "cuda")  # devices on which a step can run
@@ -33,6 +34,7 @@ class Measurement:
     tensor_peak_bytes: the same for tensors only, without the scratch memory of kernels (None on CUDA).
     left_bytes: the level after the step, above the level before it: gradients, the loss.
     forward_flops, backward_flops: of the convolutions and matrix products dispatched, 2 per multiply-add.
+    trainable_parameters: numbers in the parameters that get a gradient.
     seconds: wall time of the fastest of `repeats` steps.
     """
 
@@ -54,7 +56,7 @@ def measure(
     channels: int = 3,
     optimizer: str = "sgd",
     target: str = "cpu",
-    dtype: str = "float32",
+    dtype: str | None = None,
     accumulate: int = 1,
     repeats: int = 1,
 ) -> Measurement:
@@ -70,7 +72,7 @@ def measure(
     for name, value in {**counts, "repeats": repeats}.items():
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
-    numbers = getattr(torch, find_dtype(dtype).name)
+    numbers = getattr(torch, find_dtype(dtype, dtype_of(module)).name)
     place = parse(target)
     if place.device not in RUNNABLE:
         raise CostmodelError(f"target {place.device!r} counts and is nowhere to run; allowed: {', '.join(RUNNABLE)}")
@@ -81,7 +83,7 @@ def measure(
     try:
         with torch.random.fork_rng():
             step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
-            return _measured(step, list(module.parameters()), repeats)
+            return _measured(step, list(step.module.parameters()), repeats)
     finally:
         torch.set_num_threads(threads)
 
@@ -91,6 +93,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     saved = saved_storages(step.module, step.forward)
     step.prepare()
     counter = step.dispatched()
+    trained = sum(p.numel() for p in parameters if p.grad is not None)
     step.prepare()
     if step.images.is_cuda:
         peak, left = step.cuda_levels()
@@ -110,7 +113,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
                 )
     return Measurement(
         parameters=sum(p.numel() for p in parameters),
-        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        trainable_parameters=trained,
         saved_bytes=sum(saved.values()),
         step_peak_bytes=peak,
         tensor_peak_bytes=tensor_peak,

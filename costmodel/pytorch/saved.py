@@ -1,129 +1,13 @@
-"""Finds the storages that autograd keeps for the backward pass of a real step, without keeping them itself."""
+"""Finds the storages that autograd keeps for the backward pass of a real step."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
-from unittest.mock import patch
+from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.autograd.graph import saved_tensors_hooks
 
-
-class Saved:
-    """Follows what autograd keeps while its hooks are on (`start` to `stop`).
-
-    own: addresses of storages that do not count. storages: bytes by address of the storages that are kept now; level:
-    their sum; highest: the highest level so far. beside: the same for what saved-tensor hooks do not see, as it was
-    when `settle` was called. nested: other saved-tensor hooks were on inside, such as torch.utils.checkpoint's.
-    """
-
-    def __init__(self, own: set[int]) -> None:
-        self.own = own
-        self.storages: dict[int, int] = {}
-        self.beside: dict[int, int] = {}
-        self.level = self.highest = 0
-        self.nested = self._is_off = False
-        self._times: dict[int, int] = {}  # how often each storage is kept
-        self._states: list[Any] = []  # states of the random generator: torch.utils.checkpoint keeps them out of sight
-        self._hooks = saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
-
-    def start(self) -> None:
-        """Turn the hooks on, for this thread."""
-        self._hooks.__enter__()
-        self._patches: list[Any] = [
-            patch.object(torch, "get_rng_state", self._drawn(torch.get_rng_state)),
-            patch.object(saved_tensors_hooks, "__enter__", self._entered(saved_tensors_hooks.__enter__)),
-        ]
-        for one in self._patches:
-            one.start()
-
-    def stop(self) -> None:
-        """Turn the hooks off. What is kept is still followed until it is let go."""
-        self._unpatch()
-        if hooks_on() in (None, (self._hooks.pack_hook, self._hooks.unpack_hook)):
-            self._hooks.__exit__(None, None, None)
-        else:  # those of somebody else came on top, and would be taken off in their place
-            self._is_off = True
-
-    def _unpatch(self) -> None:
-        while self._patches:
-            self._patches.pop().stop()
-
-    def settle(self, result: torch.Tensor | None) -> None:
-        """Add what the hooks do not see of the forward pass that made a result, None if that is not known."""
-        self._unpatch()
-        numbers = numbers_kept(result) if result is not None else ()
-        for tensor in [*(state for state in (ref() for ref in self._states) if state is not None), *numbers]:
-            storage = tensor.untyped_storage()
-            self.beside[storage.data_ptr()] = storage.nbytes()
-
-    def shrink(self, tensor: torch.Tensor) -> None:
-        """Count no more of a tensor's storage than the tensor itself: it may be a piece of a whole data set."""
-        address, size = tensor.untyped_storage().data_ptr(), tensor.numel() * tensor.element_size()
-        if size < self.storages.get(address, 0):
-            beyond = self.storages[address] - size
-            self.storages[address] = size
-            self.level, self.highest = self.level - beyond, self.highest - beyond
-
-    def _drawn(self, draw: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-        def watched() -> torch.Tensor:
-            state = draw()
-            self._states.append(weakref.ref(state))
-            return state
-
-        return watched
-
-    def _entered(self, enter: Callable[[Any], None]) -> Callable[[Any], None]:
-        def entered(hooks: Any) -> None:
-            self.nested = True
-            enter(hooks)
-
-        return entered
-
-    def _pack(self, tensor: torch.Tensor) -> _Kept:
-        storage = tensor.untyped_storage()
-        address = storage.data_ptr()
-        kept = _Kept(tensor.detach())  # without detach, the tensor would hold the graph that holds it
-        if address not in self.own and not self._is_off:
-            kept.saved, kept.address = self, address
-            self._times[address] = self._times.get(address, 0) + 1
-            if self._times[address] == 1:  # while it is kept, no other storage has its address
-                self.storages[address] = storage.nbytes()
-                self.level += storage.nbytes()
-                self.highest = max(self.highest, self.level)
-        return kept
-
-    def let_go(self, address: int) -> None:
-        """Autograd keeps a storage once less."""
-        self._times[address] -= 1
-        if not self._times[address]:
-            self.level -= self.storages.pop(address)
-
-
-class _Kept:
-    """A tensor in autograd's graph, which tells when the graph lets go of it."""
-
-    __slots__ = ("tensor", "saved", "address")
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
-        self.saved: Saved | None = None
-        self.address = 0
-
-    def __del__(self) -> None:
-        if self.saved is not None:
-            self.saved.let_go(self.address)
-
-
-def hooks_on() -> Any:
-    """The saved-tensor hooks that are on in this thread, the innermost pair; None without any, and in torch 2.4, which
-    does not tell.
-    """
-    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-    return top and top(True)
+from ..frontends.modules.dry.kept import SavedStorages
 
 
 def own_storages(module: nn.Module) -> set[int]:
@@ -136,7 +20,7 @@ def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> di
 
     The module's own parameters and buffers are left out.
     """
-    saved = Saved(own_storages(module))
+    saved = SavedStorages(own_storages(module))
     saved.start()
     try:
         result = forward()
@@ -144,22 +28,3 @@ def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> di
         saved.stop()
     saved.settle(result)
     return {**saved.storages, **saved.beside}
-
-
-def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The Python numbers that products and quotients keep for the backward pass of a result, each as a tensor.
-
-    Saved-tensor hooks do not see them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number). To look at them runs
-    checkpointed parts again.
-    """
-    todo, seen = [result.grad_fn], {None}
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        todo += [following for following, _ in node.next_functions]
-        if node.name() in ("MulBackward0", "DivBackward0"):
-            other = node._saved_other
-            if other is not None and other.dim() == 0:
-                yield other

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ..frontends.modules.dry.kept import SavedStorages, hooks_on
 from ..frontends.modules.recorder import tensors_in
 from .allocations import Recording, blocks, is_recording
-from .saved import Saved, hooks_on, own_storages
+from .saved import own_storages
 
 
 class Call(NamedTuple):
@@ -63,11 +64,11 @@ class WatchedStep:
         self._output_hook: Any = None
         self._recording: Recording | None = None
         self._level = 0
-        self.saved: Saved | None = None
+        self.saved: SavedStorages | None = None
         if hooks_on() is not None:
             self.notes.append("saved bytes not measured: other saved-tensor hooks are on")
         else:
-            self.saved = Saved(own_storages(root))
+            self.saved = SavedStorages(own_storages(root))
             self.saved.start()
         if measures_peak:
             self._start_peak()

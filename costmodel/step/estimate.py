@@ -16,6 +16,7 @@ from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph
 from ..notebook import Shown
 from ..sizes.size import Shape, Size
+from .certainty import Certainty
 from .events import UPDATE, Event
 from .peak import Grid, peak_of
 from .request import Request
@@ -76,6 +77,7 @@ class Estimate(Shown):
     find_memory: Callable[[], Memory] | None  # None under a convention that has no timeline
     find_own_memory: Callable[[], dict[str, Size]] | None  # entries of `memory_bytes` by a paper's own arithmetic
     notes: tuple[str, ...]  # sentences for people, from the network and the strategy
+    certainty: Certainty = Certainty()
 
     @property
     def strategy(self) -> str:
@@ -296,6 +298,7 @@ class Estimate(Shown):
             **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,
             "accumulate": self.request.accumulate,
+            "certainty": self.certainty._asdict(),
             "notes": list(self.notes),
             "blocks": self.blocks,
         }

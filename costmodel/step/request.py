@@ -24,8 +24,9 @@ DTYPES = {dtype.name: dtype for dtype in (DType("float32", 32), DType("bfloat16"
 DTYPE_ALIASES = {"fp32": "float32", "float": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
 
 
-def find_dtype(name: object) -> DType:
-    """The data type of this name or alias. Raises CostmodelError for an unknown one."""
+def find_dtype(name: object, of_network: str = "float32") -> DType:
+    """The data type of this name or alias; None is the network's own. Raises CostmodelError for an unknown one."""
+    name = of_network if name is None else name
     own = DTYPE_ALIASES.get(name, name) if isinstance(name, str) else name
     check_name("dtype", own, DTYPES)
     return DTYPES[str(own)]
@@ -40,7 +41,7 @@ DEFAULTS = MappingProxyType(
         "convention": "torch",
         "optimizer": "sgd",
         "target": "cpu",
-        "dtype": "float32",
+        "dtype": None,
         "accumulate": 1,
     }
 )

@@ -16,6 +16,10 @@ class Misfit(CostmodelError):
         self.node = node
 
 
+class DoesNotFit(CostmodelError):
+    """A network does not run on these images as its layer graph says."""
+
+
 def shapes_of(
     graph: Graph, images: Shape, formulas: Formulas = Formulas(), nodes: int | None = None
 ) -> tuple[Shape, ...]:

@@ -16,7 +16,7 @@ from .estimate import Estimate, NodeWork
 from .memo import Formulas
 from .memory import memory_of
 from .request import Request
-from .shapes import Misfit, shapes_of
+from .shapes import DoesNotFit, Misfit, shapes_of
 
 
 def analyze(network: Network, request: Request, formulas: Formulas = Formulas()) -> Estimate:
@@ -28,6 +28,8 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     caller must make sure that its largest corner fits into 64 bits.
     """
     chosen = find(request.convention)
+    if network.untraceable:
+        raise CostmodelError(f"{network.name}: {network.untraceable}")
     try:
         text = read(request.strategy, network.graph)
         graph = chosen.lower(apply(text, network.graph))
@@ -39,7 +41,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     try:
         shapes = shapes_of(graph, formulas.images(batch, network.channels, side), formulas)
     except Misfit as error:
-        raise CostmodelError(f"{where}: {error}{STRATEGIES[text.name].advice(error.node)}") from None
+        raise DoesNotFit(f"{where}: {error}{STRATEGIES[text.name].advice(error.node)}") from None
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, formulas)
     again = reruns(graph, chosen.measurable)

@@ -17,6 +17,7 @@ from ._parts import (
 )
 from ._registry import STRATEGIES, Strategy, possible, usual
 from ._apply import apply, read, with_loss
+from ._setting import setting_of
 from ._text import StrategyText, read_text, split_list
 
 from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, as_is, by_part
@@ -24,5 +25,5 @@ from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, 
 __all__ = [
     "CHOICES", "FROZEN", "FULL", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText", "all_frozen",
     "apply", "choices_of", "chosen_parts", "is_checkpointed", "of_code", "part_names", "parts", "possible", "read",
-    "read_text", "split_list", "usual", "with_loss",
+    "read_text", "setting_of", "split_list", "usual", "with_loss",
 ]  # fmt: skip

@@ -9,11 +9,12 @@ from ..api import estimate
 from ..conventions import CONVENTIONS
 from ..errors import CostmodelError, unknown
 from ..graph.network import Network
+from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate
 from ..strategies import STRATEGIES, read_text
 
 AXES = ("batch", "resolution", "blocks")
-LARGEST_TRIED = 2**24
+LARGEST_TRIED = 2**40
 CURVE = 24  # steps of a curve
 
 
@@ -41,13 +42,17 @@ def largest(network: Network, axis: str, budget: int, strategy: str, **request: 
     """The largest batch, resolution or number of blocks K with which a step of a strategy peaks within `budget` bytes.
 
     axis: one of AXES. The value fits and the next one does not. request: further arguments of `costmodel.estimate`.
-    Raises CostmodelError for an unknown axis, for `blocks` with a strategy that takes no number of blocks, and for a
-    convention without peaks.
+    Raises CostmodelError for an unknown axis, for `blocks` with a strategy that takes no number of blocks, for a
+    convention without peaks, and for a module that does something else than its layer graph.
     """
-    price = pricer(network, axis, strategy, **request)
-    if axis == "blocks":
-        return _last_fit(price, budget, 1, len(network.graph.blocks))
-    return _last_fit(price, budget, _least(price), LARGEST_TRIED)
+    price = pricer(network.unchecked(), axis, strategy, **request)
+    least = 1 if axis == "blocks" else _least(price)
+    most = len(network.graph.blocks) if axis == "blocks" else LARGEST_TRIED
+    found = _last_fit(price, budget, least, most)
+    confirmed = [
+        as_the_graph_says(pricer(network, axis, strategy, **request)(v)) for v in (least, found.value or least)
+    ]
+    return Fit(found.value, confirmed[-1])
 
 
 def pricer(network: Network, axis: str, strategy: str, **request: Any) -> Callable[[int], Estimate]:
@@ -63,12 +68,21 @@ def pricer(network: Network, axis: str, strategy: str, **request: Any) -> Callab
     return lambda k: estimate(network, str(text.with_argument(k)), **request)
 
 
+def as_the_graph_says(priced: Estimate) -> Estimate:
+    """The estimate. Raises CostmodelError if it is a dry step's, since only the layer graph prices other sizes."""
+    if isinstance(priced, DryEstimate):
+        raise CostmodelError(
+            f"{priced.network}: {priced.notes[0]} What is the largest that fits needs the layer graph."
+        )
+    return priced
+
+
 def curve(network: Network, axis: str, value: int | None, strategy: str, **request: Any) -> list[tuple[int, int]]:
     """(value, peak in bytes) for some values of an axis up to well beyond the largest that fits.
 
     value: that largest one; None if none fits.
     """
-    price = pricer(network, axis, strategy, **request)
+    price = pricer(network.unchecked(), axis, strategy, **request)
     if axis == "blocks":
         values = list(range(1, len(network.graph.blocks) + 1))
     else:

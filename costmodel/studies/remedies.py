@@ -34,6 +34,7 @@ def remedies(network: Network, budget: int, **asked: Any) -> list[Remedy]:
     Each kind is tried as it is, then with lean modules, then with these in channels_last; the first that fits counts.
     asked: the arguments of `costmodel.estimate` under which the step does not fit, all of them.
     """
+    network = network.unchecked()
     found = (_first(kind, network, budget, asked) for kind in [*KINDS, "plan"])
     return [remedy for remedy in found if remedy]
 

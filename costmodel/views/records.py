@@ -49,12 +49,13 @@ def step_record(estimate: Estimate) -> dict[str, Any]:
 def part_record(part: dict[str, Any]) -> dict[str, Any]:
     """The cost of a part of a step: an entry of an estimate's `blocks` or `layers`."""
     apart = ("name", "saved", "output_shape", "op")
+    forward, backward = part["forward_flops"], part["backward_flops"]
     return {
         "part": part["name"],
         **({"op": part["op"]} if "op" in part else {}),
         "output_shape": part["output_shape"],
         "saved_bytes": part["saved"],
-        "step_flops": part["forward_flops"] + part["backward_flops"],
+        "step_flops": None if None in (forward, backward) else forward + backward,
         **{key: value for key, value in part.items() if key not in apart},
     }
 

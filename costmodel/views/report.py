@@ -7,6 +7,8 @@ from typing import Any
 
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
+from ..step.certainty import CHECKED, DRY, LOWER_BOUND, NOT_MODELLED, RULE
+from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate, Row
 from ..step.events import CATEGORIES
 from .fit import alone
@@ -45,7 +47,12 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> L
     steps = table_of([{**step_record(e), **within(e, budget)} for e in estimates], name="steps")
     return (
         [steps, memory_table(estimates), totals_table(estimates), work_table(first), parts_table(first, layers)],
-        [*peak_note(first), *why(estimates), *(budget_notes(estimates, budget) if budget is not None else [])],
+        [
+            *peak_note(first),
+            *why(estimates),
+            *certainty_note(first),
+            *(budget_notes(estimates, budget) if budget is not None else []),
+        ],
     )
 
 
@@ -99,14 +106,15 @@ def request_title(estimate: Estimate) -> str:
 def work_table(estimate: Estimate) -> Table:
     """Table of the FLOPs of the forward and the backward pass."""
     flops = estimate.flops
+    elementwise = [flops["elementwise_forward"], flops["elementwise_backward"]]
+    elementwise.append(None if None in elementwise else sum(elementwise))
     rows = [
         ["convolutions and linear layers", flops["forward"], flops["backward"], flops["total"]],
         ["  of it for gradients of activations", None, flops["backward_input"], None],
         ["  of it for gradients of weights", None, flops["backward_weight"], None],
         *([["  of it for running blocks again", None, flops["recomputed"], None]] if flops["recomputed"] else []),
-        ["elementwise", flops["elementwise_forward"], flops["elementwise_backward"],
-         flops["elementwise_forward"] + flops["elementwise_backward"]],
-    ]  # fmt: skip
+        ["elementwise", *elementwise],
+    ]
     heads = [Column(None, name, show_count) for name in ("forward", "backward", "step")]
     return Table("", [words(None, "FLOPs, 2 per multiply-add"), *heads], rows)
 
@@ -131,9 +139,39 @@ def parts_table(estimate: Estimate, layers: bool) -> Table:
     return table_of(records, seen, name="layers" if layers else "blocks")
 
 
+#: Words for each degree of certainty.
+CERTAIN = {
+    CHECKED: "checked against a dry step of the module",
+    RULE: "by rule",
+    DRY: "the dry step's",
+    NOT_MODELLED: "at least this: kernels' own memory is left out",
+    LOWER_BOUND: "a lower bound: unknown ops cost nothing",
+}
+
+
+def certainty_note(estimate: Estimate) -> list[str]:
+    """A note: how certain the figures of a module are."""
+    names = {
+        "saved": "saved bytes",
+        "flops": "FLOPs",
+        "tensor_peak": "the tensors' peak",
+        "step_peak": "the step's peak",
+    }
+    if estimate.certainty.saved == RULE and not estimate.graph.is_traced:
+        return []
+    degrees = estimate.certainty._asdict()
+    said = []
+    for degree in dict.fromkeys(degrees.values()):
+        mine = [names[key] for key, value in degrees.items() if value == degree]
+        said.append(f"{' and '.join([', '.join(mine[:-1]), mine[-1]] if mine[1:] else mine)}: {CERTAIN[degree]}")
+    return [f"How certain: {'; '.join(said)}."]
+
+
 def why(estimates: Sequence[Estimate]) -> list[str]:
     """Notes: the largest tensor that is kept, who keeps it and why; and why the conventions differ."""
     first = estimates[0]
+    if isinstance(first, DryEstimate):
+        return []
     if not first.rows:
         return ["Nothing is kept for a backward pass: nothing trains."]
     largest = max(first.rows, key=lambda row: row.saved_bytes)
@@ -181,6 +219,8 @@ def peak_note(estimate: Estimate) -> list[str]:
     """A note: where the peak is."""
     if estimate.memory is None:
         peak = estimate.memory_bytes["peak"]
+        if isinstance(estimate, DryEstimate):
+            return [f"The tensors' peak of a dry step and what is resident: {show_size(peak)}."]
         if peak is None:
             return [f"{estimate.convention} counts what is saved; it has no peak."]
         return [f"The peak of {show_size(peak)} is {estimate.convention}'s own arithmetic, not of a run."]

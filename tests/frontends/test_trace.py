@@ -12,11 +12,11 @@ from torch.nn import functional
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.frontends.modules.dry.flops import FlopCounter
 from costmodel.frontends.modules.trace import trace
 from costmodel.frontends.spec.export import to_yaml
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.allocations import trace as allocations
-from costmodel.pytorch.flops import FlopCounter
 
 #: Network: batch, resolution.
 FAST = {

@@ -6,8 +6,9 @@ from torch import nn
 
 import costmodel
 from costmodel import CostmodelError
+from costmodel.frontends.modules.dry.kept import numbers_kept
 from costmodel.pytorch.flat import flat, refuse_hooks
-from costmodel.pytorch.saved import numbers_kept, saved_storages
+from costmodel.pytorch.saved import saved_storages
 
 
 def test_parameters_do_not_count_and_a_storage_counts_once():

@@ -13,10 +13,10 @@ from torch import nn
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.frontends.modules.dry.flops import FlopCounter
 from costmodel.frontends.modules.trace import trace
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.allocations import trace as allocations
-from costmodel.pytorch.flops import FlopCounter
 from costmodel.pytorch.validate import PEAK_TOLERANCE, Check, validate
 
 #: Network: (batch, resolution) pairs. One for every kind of block, and networks that mix memory formats.

@@ -12,10 +12,10 @@ from torch.optim import optimizer as optimizers
 from torch.utils.checkpoint import checkpoint
 
 import costmodel
+from costmodel.frontends.modules.dry.kept import hooks_on
 from costmodel.pytorch import measure, realize, watch
 from costmodel.pytorch.beside import Comparison
 from costmodel.pytorch.predicted_step import priced_as, without_hooks
-from costmodel.pytorch.saved import hooks_on
 from costmodel.pytorch.watched_step import own_peak
 
 BATCH, RESOLUTION, CLASSES = 4, 16, 5

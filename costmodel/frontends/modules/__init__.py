@@ -20,10 +20,10 @@ def is_module(network: Any) -> bool:
     return torch is not None and isinstance(network, torch.nn.Module)
 
 
-def from_object(module: Any, blocks_are: str, allow_unknown: bool) -> Network:
-    """The network of a module, at the resolution and with the channels that the module names as its own."""
+def from_object(module: Any, blocks_are: str, allow_unknown: bool, resolution: int | None) -> Network:
+    """The network of a module, by default at the resolution and with the channels that it names as its own."""
     sources = _sources(module)
-    return _traced(module, sources.resolution_of(module), None, blocks_are, allow_unknown)
+    return _traced(module, resolution or sources.resolution_of(module), None, blocks_are, allow_unknown)
 
 
 def ways() -> list[str]:
@@ -47,12 +47,19 @@ def is_name(network: Any) -> bool:
 _IN_FILE = re.compile(r"(.+\.py)(?::([^:/\\]*))?", re.DOTALL)
 
 
-def from_name(name: str, classes: int | None, blocks_are: str, allow_unknown: bool, device: str = "cpu") -> Network:
+def from_name(
+    name: str,
+    classes: int | None,
+    blocks_are: str,
+    allow_unknown: bool,
+    resolution: int | None = None,
+    device: str = "cpu",
+) -> Network:
     """The network of a module made by a library or by people's own code."""
     match = _IN_FILE.fullmatch(name)
     home, _, own = (match[1], "", match[2] or "") if match else name.partition(":")
-    module, resolution = _sources(name).build(home, own, classes, device)
-    return _traced(module, resolution, name, blocks_are, allow_unknown)
+    module, usual = _sources(name).build(home, own, classes, device)
+    return _traced(module, resolution or usual, name, blocks_are, allow_unknown)
 
 
 def outline(name: str) -> Network:

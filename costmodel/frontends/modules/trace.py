@@ -21,8 +21,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ...errors import CostmodelError
-from ...graph.graph import Graph
-from ...graph.network import Network
+from ...graph.dry import DryStep, Setting
+from ...graph.graph import INPUT, Graph, Node
+from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Op
 from ..block_paths import block_paths, classifier_path
 from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
@@ -83,7 +84,22 @@ def trace(
             for child, mode in modes.items():
                 child.training = mode
 
-    graph = run(True)
+    @lru_cache(maxsize=64)
+    def dry(setting: Setting, images: tuple[int, int, int, int], dtype: str, channels_last: bool) -> DryStep:
+        from .dry.step import dry_step
+
+        return dry_step(module, images, setting, getattr(torch, dtype) if dtype else None, channels_last)
+
+    called, dtype = name or type(module).__name__, dtype_of(module)
+    try:
+        graph = run(True)
+    except CostmodelError as error:
+        unknown = Node(NOT_TRACED, OPS["unknown"](NOT_TRACED, (0, 1)), (INPUT,))
+        graph = Graph((unknown,), idle=parameters_of(module))
+        network = Network(
+            called, graph, resolution, channels, module=module, dry=dry, dtype=dtype, untraceable=str(error)
+        )
+        raise Untraceable(str(error), network) from error.__cause__
     if not all(modes.values()):
         graph = replace(graph, as_is=run(None))
 
@@ -91,7 +107,22 @@ def trace(
     def again(size: int, single: bool) -> Network:
         return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else BATCH)
 
-    return Network(name or type(module).__name__, graph, resolution, channels, module=module, retrace=again)
+    return Network(called, graph, resolution, channels, module=module, retrace=again, dry=dry, dtype=dtype)
+
+
+#: The name of the node that stands for a whole network without a graph.
+NOT_TRACED = "network"
+
+
+def dtype_of(module: nn.Module) -> str:
+    """The data type of a module's first floating point parameter; float32 without one."""
+    first = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    return str(first).removeprefix("torch.")
+
+
+def parameters_of(module: nn.Module) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+    """(owner, name, shape) of a module's parameters."""
+    return tuple((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in module.named_parameters())
 
 
 def check(module: nn.Module) -> None:
@@ -178,9 +209,8 @@ class _Tracer(Recorder, TorchFunctionMode):
 
     def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.allow_unknown:
-            known = ", ".join(sorted(n for n in FUNCTIONS if not n.startswith("_")))
             hint = "allow_unknown lets it through as a lower bound"
-            raise CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint} (known: {known})")
+            raise CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint}")
         tensors = [x for x in tensors_in((args, kwargs))]
         self.as_values(*tensors)
         y = function(*self.without_data(args), **self.without_data(kwargs))
@@ -213,7 +243,7 @@ class _Tracer(Recorder, TorchFunctionMode):
 
     def graph(self, shape: tuple[int, ...], blocks_are: str) -> Graph:
         """The graph of one run of the module, on images of this shape."""
-        self.images = torch.empty(shape, device="meta")
+        self.images = torch.empty(shape, device="meta", dtype=getattr(torch, dtype_of(self.root)))
         self.batch = shape[0]
         self.images._traced = Life()
         real_call, tracer = nn.Module.__call__, self
@@ -240,5 +270,5 @@ class _Tracer(Recorder, TorchFunctionMode):
         nodes = nodes_of(self.drafts, last)
         blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, nodes)
         graph = graph_of(nodes, blocks, classifier, self.called)
-        own = ((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in self.root.named_parameters())
+        own = parameters_of(self.root)
         return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ...api import estimate
 from ...errors import CostmodelError
-from ...frontends import load
+from ...frontends import load_or_dry
 from ...graph.network import Network
 from ...step.estimate import Estimate
 from ..fit import check_has_peak
@@ -68,7 +68,7 @@ def priced(check: Check, loaded: Loaded) -> Estimate:
     key = tuple(sorted(of_network.items()))
     try:
         if key not in loaded:
-            loaded[key] = load(**of_network)
+            loaded[key] = load_or_dry(**of_network)
     except CostmodelError as error:
         raise check.place.error(error, "network") from None
     try:

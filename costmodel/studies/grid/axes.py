@@ -34,7 +34,9 @@ def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
         raise unknown("axis", name, AXES)
     one = given is None or isinstance(given, (str, int, float)) or not isinstance(given, Iterable)
     values = [given] if one else list(given)
-    read = {"strategy": _strategies, "width": _widths}.get(name, _integers if name in INTEGERS else _names)
+    read = {"strategy": _strategies, "width": _widths, "dtype": _dtypes}.get(
+        name, _integers if name in INTEGERS else _names
+    )
     found = tuple(dict.fromkeys(value for item in values for value in read(name, item)))
     if not found:
         raise CostmodelError(f"{name} has no values; allowed: one or more")
@@ -95,6 +97,10 @@ def _widths(name: str, item: Any) -> Sequence[Any]:
         except ValueError:
             raise CostmodelError(f"{name} is {item!r}; allowed: numbers > 0, joined by commas") from None
     return [item]  # load checks it
+
+
+def _dtypes(name: str, item: Any) -> Sequence[Any]:
+    return [None] if item is None else _names(name, item)  # the network's own
 
 
 def _names(name: str, item: Any) -> Sequence[str]:

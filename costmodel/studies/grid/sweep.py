@@ -16,6 +16,7 @@ from ...files import parquet
 from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
+from ...step.checking import refuse_differences
 from ...step.optimizer import find
 from ...step.request import Request, find_dtype
 from ...strategies import read
@@ -42,13 +43,15 @@ class Chunk(NamedTuple):
 class SweepPlan:
     """A grid that is checked but not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
-    def __init__(self, network: str | Network | Any, axes: dict[str, Any]) -> None:
+    def __init__(self, network: str | Network | Any, axes: dict[str, Any], check: bool = True) -> None:
+        """check: whether a module is held against its dry steps."""
         self.axes = {name: spelled_out(name, {**USUAL, **axes}[name]) for name in (*AXES, *axes)}
         sizes = product(self.axes["width"], self.axes["classes"])
         self.networks = {(width, classes): load(network, classes, width) for width, classes in sizes}
         first = next(iter(self.networks.values()))
         self.network, self.notes = first.name, first.notes
         own = [first.resolution if side is None else side for side in self.axes["resolution"]]
+        self.axes["dtype"] = tuple(dict.fromkeys(dtype or first.dtype for dtype in self.axes["dtype"]))
         self.axes["resolution"] = tuple(dict.fromkeys(own))
         # A strategy file is read only once, since its contents may change later.
         self.strategies = {
@@ -60,11 +63,27 @@ class SweepPlan:
         self.pricer = Pricer()
         for number in range(len(self.outer)):
             self.pricer.check(*self.request(number), self.axes["resolution"], self.axes["batch"])
+        if check:
+            self.refuse_differences()
+
+    def refuse_differences(self) -> None:
+        """Raise CostmodelError if a module does something else than its graph at the smallest or the largest images."""
+        for number in range(len(self.outer)):
+            network, request = self.request(number)
+            for end in (min, max):
+                batch, side = end(self.axes["batch"]), end(self.axes["resolution"])
+                one = request._replace(batch=batch, resolution=side)
+                refuse_differences(network.at(side, batch), one, "a sweep")
 
     @property
     def named(self) -> list[str]:
         """The axes that have a column: those in FIRST, and those with values other than the default."""
-        return [*FIRST, *(name for name in AXES if name not in FIRST and self.axes[name] != (USUAL[name],))]
+        return [*FIRST, *(name for name in AXES if name not in FIRST and not self.is_usual(name))]
+
+    def is_usual(self, name: str) -> bool:
+        """Whether an axis has its default alone."""
+        usual = next(iter(self.networks.values())).dtype if name == "dtype" else USUAL[name]
+        return self.axes[name] == (usual,)
 
     @property
     def column_names(self) -> list[str]:
@@ -93,7 +112,7 @@ class SweepPlan:
             one["convention"],
             find(one["optimizer"]),
             parse(one["target"]),
-            find_dtype(one["dtype"]),
+            find_dtype(one["dtype"], self.networks[size].dtype),
             one["accumulate"],
         )
 
@@ -144,6 +163,7 @@ def sweep(
     batch: Any = 8,
     resolution: Any = None,
     convention: Any = "torch",
+    check: bool = True,
     **axes: Any,
 ) -> Sweep:
     """The costs of every combination of some strategies, batches, resolutions and more.
@@ -151,12 +171,12 @@ def sweep(
     network: anything that `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
     "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"). axes: width, classes, dtype,
     optimizer, target and accumulate, as in `estimate` and `load`. Every number equals the one that `estimate` gives for
-    its cell. Raises CostmodelError for a bad request, for an axis without values, and for a cell without a cost, which
-    the message names.
+    its cell. check: whether a module is held against dry steps of itself, for each strategy at the smallest and the
+    largest images; the cells between follow by rule. Raises CostmodelError for a bad request, for an axis without
+    values, for a cell without a cost, which the message names, and for a module that does what its graph does not say.
     """
-    plan = SweepPlan(
-        network, {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
-    )
+    given = {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
+    plan = SweepPlan(network, given, check)
     if plan.cells > MOST_IN_MEMORY:
         raise CostmodelError(
             f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."

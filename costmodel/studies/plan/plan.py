@@ -13,6 +13,7 @@ from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.size import as_int, is_int
+from ...step.checking import refuse_differences
 from ...step.estimate import Estimate
 from ...step.resident import images_bytes, resident
 from ...step.walk import analyze
@@ -105,7 +106,7 @@ def plan(
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
-    dtype: str = "float32",
+    dtype: str | None = None,
     max_flops: int | None = None,
     contiguous: bool = False,
     checkpoint: bool = True,
@@ -155,7 +156,8 @@ def _planner(
         if number is not None and (not is_int(number) or number < 1):
             raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
     asked = {**asked, "resolution": resolution}
-    return _Planner(network.at(resolution), asked, budget, maximise, max_flops, contiguous, checkpoint)
+    refuse_differences(*request(network, "full", batch, **asked), "a plan")
+    return _Planner(network.at(resolution).unchecked(), asked, budget, maximise, max_flops, contiguous, checkpoint)
 
 
 class _Planner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -18,10 +19,12 @@ class FlopCounter(TorchDispatchMode):
     torch.utils.flop_counter does the same, but counts the weight gradient of a grouped convolution as a dense one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: Callable[[], str] = lambda: "") -> None:
+        """where: names the place of an op."""
         super().__init__()
-        self.phase = "forward"
+        self.phase, self.where = "forward", where
         self.flops: Counter = Counter()
+        self.forward_of: Counter = Counter()  # the forward FLOPs by place
         self.ops: set[str] = set()  # the names of all ops seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
@@ -48,6 +51,8 @@ class FlopCounter(TorchDispatchMode):
 
     def _add(self, macs: int) -> None:
         self.flops[self.phase] += 2 * macs
+        if self.phase == "forward":
+            self.forward_of[self.where()] += 2 * macs
 
 
 def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> int:

@@ -1,0 +1,182 @@
+"""Runs a dry step: forward, loss and backward of a module on tensors without data, as PyTorch's autograd runs them.
+
+Only what depends on the images or on parameters is without data; everything else is computed for real, so that code may
+look at it. The dispatcher, autograd and Python free tensors as in a real run, so lifetimes are PyTorch's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ....errors import CostmodelError
+from ....graph.dry import DryStep, Saved, Setting
+from ....ops.loss import usual_loss
+from ..blame import in_words
+from .flops import FlopCounter
+from .kept import SavedStorages, numbers_kept
+from .lives import Lives
+from .stand_ins import same_chance, stand_ins
+
+SEEDS = (0, 1)
+LIBRARY = SimpleNamespace(torch=torch)  # what a loss asks its library for
+
+
+def dry_step(
+    module: nn.Module, images: tuple[int, ...], setting: Setting, dtype: torch.dtype | None, channels_last: bool
+) -> DryStep:
+    """A dry step of a module on the CPU, for images (N, C, H, W) in a data type and memory format.
+
+    setting: what the strategy sets in the module, which is left as it was. dtype: None for the module's own. If
+    something is drawn at random, the step runs twice. Raises CostmodelError if the module does not run without data.
+    """
+    first, drawn, ops = _seeded(module, images, setting, dtype, channels_last, SEEDS[0])
+    if drawn:
+        _, _, again = _seeded(module, images, setting, dtype, channels_last, SEEDS[1])
+        return first._replace(is_random=ops != again)
+    return first
+
+
+def _seeded(
+    module: nn.Module, images: tuple[int, ...], setting: Setting, dtype: Any, channels_last: bool, seed: int
+) -> tuple[DryStep, bool, list[Any]]:
+    """A dry step, whether something was drawn at random, and the ops that ran."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    with same_chance(seed) as drawn, stand_ins(module, mode, setting, dtype, memory_format) as tensors:
+        of_images = dtype or next((t.dtype for t in module.parameters() if t.is_floating_point()), torch.float32)
+        with mode:
+            x = torch.empty(images, dtype=of_images).to(memory_format=memory_format)
+            y = torch.zeros(images[0], dtype=torch.int64)
+        run = _Run(module, x, y, tensors)
+        try:
+            with redirect_stdout(sys.stderr):  # what the network prints must not get among what is said to stdout
+                step = run.step(setting.has_loss)
+        except CostmodelError:
+            raise
+        except (Exception, SystemExit) as error:  # the network's own code may raise anything
+            raise CostmodelError(f"a dry step on {images[1:]} images fails: {in_words(error)}") from error
+    return step, drawn[0], run.lives.ops
+
+
+def address_of(storage: torch.UntypedStorage) -> int:
+    """The address of a storage itself: without data it has no other."""
+    return storage._cdata
+
+
+class _Kept(SavedStorages):
+    """What autograd keeps, and where it was kept first. where: names the place."""
+
+    def __init__(self, own: set[int], where: Callable[[], str]) -> None:
+        super().__init__(own, address_of)
+        self.where = where
+        self.places: dict[int, tuple[str, tuple[int, ...]]] = {}
+
+    def kept_first(self, address: int, tensor: torch.Tensor) -> None:
+        self.places[address] = self.where(), tuple(tensor.shape)
+
+    def rows(self) -> Iterator[Saved]:
+        """What is kept, each storage once."""
+        for address, size in (self.storages | self.beside).items():
+            yield Saved(*self.places.get(address, ("", ())), size)
+
+
+class _Run:
+    """One run of a module that holds stand-ins. x: images; y: targets."""
+
+    def __init__(self, module: nn.Module, x: torch.Tensor, y: torch.Tensor, tensors: dict[str, torch.Tensor]) -> None:
+        self.module, self.x, self.y, self.tensors = module, x, y, tensors
+        self.loss = usual_loss()
+        self.stack: list[str] = []
+        self.paths = {id(child): path for path, child in module.named_modules()}
+        self.lives = Lives([x, y, *tensors.values()])
+        self.flops = FlopCounter(self.where)
+
+    def where(self) -> str:
+        """The path of the module whose forward runs."""
+        return self.stack[-1] if self.stack else ""
+
+    def step(self, has_loss: bool) -> DryStep:
+        """Forward, and with a loss backward."""
+        kept = _Kept({address_of(tensor.untyped_storage()) for tensor in self.tensors.values()}, self.where)
+        with self.flops, self.lives, self.entered(), self.states_followed():
+            if not has_loss:
+                with torch.no_grad():
+                    result = self.module(self.x)
+                return self.result((), 0)
+            kept.start()
+            try:
+                result = self.loss.of(LIBRARY, self.logits(self.module(self.x)), self.y)
+            finally:
+                kept.stop()
+        kept.settle(result)
+        saved = tuple(kept.rows())
+        self.lives.go_back(numbers_kept(result))
+        given = {address_of(self.x.untyped_storage()), address_of(self.y.untyped_storage())}
+        made = sum(size for address, size in (kept.storages | kept.beside).items() if address not in given)
+        unseen = self.lives.level - made - result.element_size()
+        if result.requires_grad:
+            self.flops.phase = "backward"
+            with self.flops, self.lives, self.states_followed():
+                result.backward()
+        return self.result(saved, unseen)
+
+    @contextmanager
+    def states_followed(self) -> Iterator[None]:
+        """Within this, states of the random generator are followed, which are made without the dispatcher."""
+        draw = torch.get_rng_state
+
+        def followed() -> torch.Tensor:
+            state = draw()
+            self.lives.follow(state)
+            return state
+
+        with patch.object(torch, "get_rng_state", followed):
+            yield
+
+    def logits(self, result: Any) -> torch.Tensor:
+        if not isinstance(result, torch.Tensor):
+            raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
+        return result
+
+    def result(self, saved: tuple[Saved, ...], unseen_bytes: int) -> DryStep:
+        trained = (path for path, tensor in self.tensors.items() if tensor.grad is not None)
+        return DryStep(
+            saved,
+            unseen_bytes,
+            {key: self.flops.flops[key] for key in ("forward", "backward")},
+            dict(self.flops.forward_of),
+            frozenset(self.paths.values()),
+            {path: tuple(t.shape) for path, t in self.tensors.items() if isinstance(t, nn.Parameter)},
+            sum(t.nbytes for t in self.tensors.values() if not isinstance(t, nn.Parameter)),
+            frozenset(trained),
+            self.lives.peak,
+            self.lives.level,
+            False,
+        )
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Within this, the path of the module that runs is known."""
+        real_call, run = nn.Module.__call__, self
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            run.stack.append(run.paths.get(id(module), run.where()))
+            try:
+                return real_call(module, *args, **kwargs)
+            finally:
+                run.stack.pop()
+
+        nn.Module.__call__ = call
+        try:
+            yield
+        finally:
+            nn.Module.__call__ = real_call

@@ -1,0 +1,61 @@
+"""A dry step: what a module's own autograd does in one training step, found on tensors without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Saved(NamedTuple):
+    """A storage that autograd keeps for the backward pass. where: path of the module that kept it first."""
+
+    where: str
+    shape: tuple[int, ...]
+    saved_bytes: int
+
+
+class DryStep(NamedTuple):
+    """The cost of one training step of a module as PyTorch itself runs it, without data.
+
+    saved: every distinct storage that is kept, parameters and buffers left out. unseen_bytes: what is alive after the
+    forward pass besides these and the loss: a custom function keeps it beside autograd, or the module keeps it.
+    flops: by the keys of an estimate's `flops` that a run can tell. forward_flops_of: the forward FLOPs by path of the
+    module. paths: of all modules. shapes: of all parameters, by path. buffers_bytes: of all buffers. trained: paths of
+    the parameters that get a gradient. tensor_peak_bytes, left_bytes: levels of the tensors above the level before the
+    step, at the highest and at the end. is_random: whether the step runs other ops when chance falls otherwise.
+    """
+
+    saved: tuple[Saved, ...]
+    unseen_bytes: int
+    flops: dict[str, int]
+    forward_flops_of: dict[str, int]
+    paths: frozenset[str]
+    shapes: dict[str, tuple[int, ...]]
+    buffers_bytes: int
+    trained: frozenset[str]
+    tensor_peak_bytes: int
+    left_bytes: int
+    is_random: bool
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes of everything that is kept."""
+        return sum(one.saved_bytes for one in self.saved)
+
+
+#: Runs a dry step: setting, images (N, C, H, W), data type or "" for the module's own, and whether images are in
+#: channels_last.
+RunDry = Callable[["Setting", tuple[int, int, int, int], str, bool], DryStep]
+
+
+class Setting(NamedTuple):
+    """What a strategy sets in a module: which parameters train, and which modules evaluate.
+
+    None leaves the module's own. trains: paths of the parameters that train. evaluates: paths of the modules in
+    evaluation mode; all others are in training mode. has_loss: whether there is a backward pass; without one, all
+    modules evaluate.
+    """
+
+    trains: frozenset[str] | None
+    evaluates: frozenset[str] | None
+    has_loss: bool

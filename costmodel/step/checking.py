@@ -1,0 +1,133 @@
+"""Holds an estimate of a module against a dry step of the module itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import CostmodelError
+from ..graph.dry import DryStep, Setting
+from ..graph.network import Network
+from ..strategies import apply, setting_of
+from ..targets import parse
+from .certainty import CHECKED, LOWER_BOUND, Certainty
+from .dry_estimate import of_dry_step
+from .estimate import Estimate
+from .parting import differences, where_they_part
+from .request import Request
+from .walk import analyze
+
+#: Stands for all parameters.
+ALL = frozenset({"*"})
+#: Strategies that need no graph.
+SETTINGS = {
+    "full": Setting(ALL, frozenset(), True),
+    "as_is": Setting(None, None, True),
+    "inference": Setting(frozenset(), frozenset(), False),
+}
+#: The convention of stock PyTorch, which a dry step follows.
+STOCK = "torch"
+
+
+def held(estimate: Estimate, network: Network) -> Estimate:
+    """An estimate with its certainty; where it differs from a dry step of the module, the dry step's figures.
+
+    Raises CostmodelError if it differs and is counted by another convention than `torch`.
+    """
+    request = estimate.request
+    if estimate.unknown_ops:
+        return replace(estimate, certainty=Certainty(*[LOWER_BOUND] * 4))
+    found = dry_step(network, request)
+    if found is None:
+        return estimate
+    tensors = on_tensors(estimate, network)
+    parted = differences(tensors, found)
+    if found.is_random:
+        parted.append("what runs depends on chance; these figures are of one draw")
+    if not parted:
+        if request.convention != STOCK:
+            return estimate
+        return replace(estimate, certainty=Certainty(CHECKED, CHECKED, CHECKED, CHECKED))
+    note = reason(tensors, found, parted)
+    if request.convention != STOCK:
+        raise CostmodelError(
+            f"{network.name}: {note}; convention {request.convention!r} needs the graph; allowed: torch"
+        )
+    return of_dry_step(estimate, found, f"From a dry step: {note}.")
+
+
+def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
+    """The dry step of a module that has no layer graph. Raises CostmodelError where the graph is needed.
+
+    check: whether dry steps may run.
+    """
+    setting = setting_of_request(network, request) if request.convention == STOCK else None
+    if not check or setting is None or network.dry is None or request.target.device == "cuda":
+        allowed = f"--convention torch with --strategy {', '.join(SETTINGS)}, which a dry step answers"
+        raise CostmodelError(f"{network.name}: {network.untraceable}; allowed: {allowed}")
+    images = (request.batch, network.channels, request.resolution, request.resolution)
+    dtype = "" if request.dtype.name == network.dtype else request.dtype.name
+    try:
+        found = network.dry(setting, images, dtype, request.target.channels_last)
+    except CostmodelError as error:
+        raise CostmodelError(f"{network.name}: {network.untraceable}; {error}") from error
+    bare = Estimate(network.name, request, network.graph, (images,), (), (), (), tuple, None, None, network.notes)
+    return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}.")
+
+
+def instead(error: CostmodelError, network: Network, request: Request) -> Estimate:
+    """The dry step of a module that does not run as its graph says. Raises the error if a dry step cannot tell."""
+    try:
+        return dry_alone(replace(network, untraceable=str(error)), request, True)
+    except CostmodelError:
+        raise error from None
+
+
+def refuse_differences(network: Network, request: Request, what: str) -> None:
+    """Raise CostmodelError if the graph differs from a dry step of the module. what: what needs the graph."""
+    found = dry_step(network, request)
+    if found is None:
+        return
+    tensors = on_tensors(analyze(network, request), network)
+    parted = differences(tensors, found)
+    if parted:
+        raise CostmodelError(
+            f"{network.name}, {request.strategy}: {reason(tensors, found, parted)}; {what} needs the graph"
+        )
+
+
+def reason(tensors: Estimate, dry: DryStep, parted: list[str]) -> str:
+    """Words for where and how a module does something else than its layer graph."""
+    where = where_they_part(tensors, dry)
+    place = f" (first in {where})" if where else ""
+    return f"this module does what the layer graph does not describe{place}: {'; '.join(parted)}"
+
+
+def dry_step(network: Network, request: Request) -> DryStep | None:
+    """The dry step of a request; None if there is no module, or if the step is more than its flags and modes."""
+    if network.dry is None or request.target.device == "cuda":
+        return None
+    setting = setting_of_request(network, request)
+    if setting is None:
+        return None
+    images = (request.batch, network.channels, request.resolution, request.resolution)
+    dtype = "" if request.dtype.name == network.dtype else request.dtype.name
+    return network.dry(setting, images, dtype, request.target.channels_last)
+
+
+def setting_of_request(network: Network, request: Request) -> Setting | None:
+    """What a request's strategy sets in the network's module; None if it is more than flags and modes."""
+    if network.untraceable:
+        setting = SETTINGS.get(request.strategy.name) if not request.strategy.options else None
+        if setting is None or setting.trains != ALL:
+            return setting
+        keys = [*network.graph.parameters, *((owner, name) for owner, name, _ in network.graph.idle)]
+        return setting._replace(trains=frozenset(".".join(key).lstrip(".") for key in keys))
+    as_is = request.strategy.name == "as_is"
+    return setting_of(network.graph, apply(request.strategy, network.graph), as_is)
+
+
+def on_tensors(estimate: Estimate, network: Network) -> Estimate:
+    """The same step under `torch` on tensors alone, as a dry step counts it."""
+    request = estimate.request
+    target = parse(f"none,threads={request.target.threads}")
+    return analyze(network, request._replace(convention=STOCK, target=target, accumulate=1))

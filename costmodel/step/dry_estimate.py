@@ -1,0 +1,121 @@
+"""An estimate whose figures are a dry step's: the module does what the layer graph does not describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from ..graph.dry import DryStep
+from ..graph.graph import within
+from ..ops.loss import TARGET_BITS
+from ..sizes.size import Size
+from .certainty import DRY, NOT_MODELLED, Certainty
+from .estimate import Estimate, Memory, Row
+from .resident import Resident, images_bytes, resident
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DryEstimate(Estimate):
+    """The cost of one training step as a dry step of the user's own module found it.
+
+    The peak is of tensors alone: what kernels allocate inside is left out. None is what a dry step does not tell.
+    """
+
+    dry: DryStep | None = None
+
+    @cached_property
+    def memory(self) -> Memory | None:
+        """None: the events of a dry step are not kept."""
+        return None
+
+    @property
+    def step(self) -> DryStep:
+        """The dry step."""
+        assert self.dry is not None
+        return self.dry
+
+    @property
+    def saved_bytes(self) -> Size:
+        return self.step.saved_bytes
+
+    @cached_property
+    def trainable_parameters(self) -> int:
+        return sum(prod(shape) for path, shape in self.step.shapes.items() if path in self.step.trained)
+
+    @cached_property
+    def parameters(self) -> int:
+        return sum(map(prod, self.step.shapes.values()))
+
+    @cached_property
+    def resident(self) -> Resident:
+        parameters = [(shape, path in self.step.trained) for path, shape in self.step.shapes.items()]
+        return resident(parameters, (), self.request)._replace(buffers=self.step.buffers_bytes)
+
+    @property
+    def resident_bytes(self) -> Size:
+        targets = self.batch * TARGET_BITS // 8
+        images = images_bytes(self.shapes[0], self.request)
+        return self.resident.parameters + self.resident.beside_parameters + images + targets
+
+    @cached_property
+    def step_peak_bytes(self) -> Size:
+        return self.step.tensor_peak_bytes
+
+    @property
+    def left_bytes(self) -> int:
+        return self.step.left_bytes
+
+    @cached_property
+    def memory_bytes(self) -> dict[str, Size]:
+        peak = {"step_peak": self.step_peak_bytes, "peak": self.resident_bytes + self.step_peak_bytes}
+        return {**super().memory_bytes, **peak}
+
+    @cached_property
+    def flops(self) -> dict[str, Any]:
+        told = self.step.flops
+        unknown = ("backward_input", "backward_weight", "recomputed", "elementwise_forward", "elementwise_backward")
+        return {**told, "total": told["forward"] + told["backward"], **dict.fromkeys(unknown)}
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return [
+            Row(self.part_of(s.where), s.where, "tensor", s.shape, s.saved_bytes, True, ()) for s in self.step.saved
+        ]
+
+    def part_of(self, path: str) -> str:
+        """The part in which a module stands: a block, the classifier, or the rest."""
+        names = [*self.graph.blocks, *([self.graph.classifier] if self.graph.classifier else [])]
+        return next((name for name in names if within(path, name)), "rest")
+
+    @cached_property
+    def blocks(self) -> list[dict[str, Any]]:
+        """The parts, with what stands in none of them as `rest`; the backward FLOPs of a part are not known."""
+        shapes, step = self.step.shapes, self.step
+        found = []
+        for name in [*self.graph.blocks, *([self.graph.classifier] if self.graph.classifier else []), "rest"]:
+            mine = [path for path in shapes if self.part_of(path.rpartition(".")[0]) == name]
+            found.append({
+                "name": name,
+                "output_shape": [],
+                "parameters": sum(prod(shapes[path]) for path in mine),
+                "trainable_parameters": sum(prod(shapes[path]) for path in mine if path in step.trained),
+                "saved": sum(row.saved_bytes for row in self.rows if row.part == name),
+                "forward_flops": sum(n for path, n in step.forward_flops_of.items() if self.part_of(path) == name),
+                "backward_flops": None,
+            })  # fmt: skip
+        return found
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """The parts: a dry step knows modules, not layers."""
+        return [{**part, "op": ""} for part in self.blocks]
+
+
+def of_dry_step(estimate: Estimate, dry: DryStep, note: str) -> DryEstimate:
+    """An estimate with a dry step's figures in place of the graph's, and a note that says why."""
+    given = {field.name: getattr(estimate, field.name) for field in fields(estimate)}
+    kernels = NOT_MODELLED if estimate.request.target.counts_kernels else DRY
+    certainty = Certainty(DRY, DRY, DRY, kernels)
+    return DryEstimate(**{**given, "certainty": certainty, "notes": (note, *estimate.notes)}, dry=dry)

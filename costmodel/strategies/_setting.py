@@ -1,0 +1,33 @@
+"""What a strategy sets in a module, where it sets nothing but flags and modes."""
+
+from __future__ import annotations
+
+from ..graph.dry import Setting
+from ..graph.graph import Graph
+
+
+def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
+    """The flags and modes with which a module trains as a rewritten graph says; None if more has to be changed in it.
+
+    base: the graph as traced. as_is: whether the module's own flags and modes are meant.
+    """
+    if as_is:
+        return Setting(None, None, True)
+    nodes = rewritten.nodes[: len(base.nodes)]
+    same = len(rewritten) - rewritten.has_loss == len(base) and rewritten.checkpointed == base.checkpointed
+    if not same or any(
+        (one.name, type(one.op), one.inputs) != (other.name, type(other.op), other.inputs)
+        for one, other in zip(nodes, base.nodes)
+    ):
+        return None
+    if not rewritten.has_loss:
+        return Setting(frozenset(), frozenset(), False)
+    trains = {f"{owner}.{name}".lstrip(".") for (owner, name), (_, yes) in rewritten.parameters.items() if yes}
+    if all(yes for _, yes in rewritten.parameters.values()):  # then also those of which the graph knows nothing
+        trains |= {f"{owner}.{name}".lstrip(".") for owner, name, _ in base.idle}
+    evaluates = {
+        one.owner
+        for one, other in zip(nodes, base.nodes)
+        if getattr(one.op, "statistics", "") == "frozen" != getattr(other.op, "statistics", "")
+    }
+    return Setting(frozenset(trains), frozenset(evaluates), True)
