@@ -43,9 +43,9 @@ class DryStep(NamedTuple):
         return sum(one.saved_bytes for one in self.saved)
 
 
-#: Runs a dry step: setting, images (N, C, H, W), data type or "" for the module's own, and whether images are in
-#: channels_last.
-RunDry = Callable[["Setting", tuple[int, int, int, int], str, bool], DryStep]
+#: Runs a dry step: setting, images (N, C, H, W), data type or "" for the module's own, whether images are in
+#: channels_last, and the number of threads.
+RunDry = Callable[["Setting", tuple[int, int, int, int], str, bool, int], DryStep]
 
 
 class Setting(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
@@ -78,24 +79,32 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
+#: Ops that the dispatcher sees inside a function of the same name: with a number, `where` first makes a tensor of it.
+WRAPPED = {"aten::where"}
+
+
 def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
     """Run a function under torch's profiler and record what the CPU allocator did. Its result stays alive to the end.
 
     ops: names of the ops that the dispatcher sees ("aten::convolution").
     """
     recording = Recording()
+    collects = gc.isenabled()
+    gc.disable()  # a collection in between would free what older objects hold
     recording.start()
     try:
         result = run()
     finally:
         results = recording.stop()
+        if collects:
+            gc.enable()
     deltas, calls, call, end = [], [], 0, 0
     events = sorted(results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
     for number, event in enumerate(events):
         if event.name() == "[memory]":
             deltas.append(event.nbytes())
             calls.append(call if event.start_ns() <= end else number)
-        elif event.start_ns() >= end and event.name() in ops:
+        elif event.name() in ops and (event.start_ns() >= end or event.name() in WRAPPED):
             call, end = number, event.start_ns() + event.duration_ns()
     del result
     return Trace(deltas, calls)

@@ -12,7 +12,8 @@ from ..targets import parse
 from .certainty import CHECKED, LOWER_BOUND, Certainty
 from .dry_estimate import of_dry_step
 from .estimate import Estimate
-from .parting import differences, where_they_part
+from .optimizer import find
+from .parting import differences, held_beside, where_they_part
 from .request import Request
 from .walk import analyze
 
@@ -67,11 +68,12 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     images = (request.batch, network.channels, request.resolution, request.resolution)
     dtype = "" if request.dtype.name == network.dtype else request.dtype.name
     try:
-        found = network.dry(setting, images, dtype, request.target.channels_last)
+        found = network.dry(setting, images, dtype, request.target.channels_last, request.target.threads)
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {network.untraceable}; {error}") from error
     bare = Estimate(network.name, request, network.graph, (images,), (), (), (), tuple, None, None, network.notes)
-    return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}.")
+    beside = "".join(f"; {said}" for said in held_beside(found))
+    return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}{beside}.")
 
 
 def instead(error: CostmodelError, network: Network, request: Request) -> Estimate:
@@ -111,7 +113,7 @@ def dry_step(network: Network, request: Request) -> DryStep | None:
         return None
     images = (request.batch, network.channels, request.resolution, request.resolution)
     dtype = "" if request.dtype.name == network.dtype else request.dtype.name
-    return network.dry(setting, images, dtype, request.target.channels_last)
+    return network.dry(setting, images, dtype, request.target.channels_last, request.target.threads)
 
 
 def setting_of_request(network: Network, request: Request) -> Setting | None:
@@ -127,7 +129,8 @@ def setting_of_request(network: Network, request: Request) -> Setting | None:
 
 
 def on_tensors(estimate: Estimate, network: Network) -> Estimate:
-    """The same step under `torch` on tensors alone, as a dry step counts it."""
+    """The same step under `torch` on tensors alone and without an update, as a dry step counts it."""
     request = estimate.request
     target = parse(f"none,threads={request.target.threads}")
-    return analyze(network, request._replace(convention=STOCK, target=target, accumulate=1))
+    plain = request._replace(convention=STOCK, target=target, accumulate=1, optimizer=find("sgd"))
+    return analyze(network, plain)

@@ -24,9 +24,13 @@ def differences(estimate: Estimate, dry: DryStep) -> list[str]:
         other = sorted(trained ^ dry.trained)
         which = "gets a gradient in one alone" if len(other) == 1 else "get a gradient in one alone"
         found.append(f"{', '.join(other[:3])}{' and more' if len(other) > 3 else ''} {which}")
-    if dry.unseen_bytes > 0:
-        found.append(f"{show_size(dry.unseen_bytes)} are held beside autograd after the forward pass")
-    return found
+    return found + held_beside(dry)
+
+
+def held_beside(dry: DryStep) -> list[str]:
+    """What is alive after the forward pass although neither autograd nor the loss holds it, in words."""
+    size = dry.unseen_bytes
+    return [f"{show_size(size)} are held beside autograd after the forward pass"] if size > 0 else []
 
 
 def where_they_part(estimate: Estimate, dry: DryStep) -> str:
@@ -43,7 +47,7 @@ def where_they_part(estimate: Estimate, dry: DryStep) -> str:
         flops[place[node.name]] += 2 * work.forward_macs
     for path in order:
         if mine[path] != theirs.get(path, 0) or flops[path] != dry.forward_flops_of.get(path, 0):
-            return path or "the network itself"
+            return repr(path) if path else "the network itself"
     return ""
 
 

@@ -24,6 +24,8 @@ RESIDENT = {
     "input": "images and targets",
     "earlier": "gradients of earlier micro-steps",
 }
+#: What a dry step holds at its peak: it does not tell tensors apart.
+TENSORS = "tensors of the step"
 #: Totals of a step, whether or not they are there at its peak.
 TOTALS = {
     "saved": "saved for the backward pass",
@@ -62,7 +64,7 @@ def memory_table(estimates: Sequence[Estimate]) -> Table:
     unit = unit_of(max(e.memory_bytes["peak"] or e.memory_bytes["saved"] for e in estimates))
     columns = [words(None, f"at the peak, {unit}"), *[Column(None, e.convention, _sizes(unit)) for e in estimates]]
     parts = [at_the_peak(e) for e in estimates]
-    rows = [[name, *[part.get(name) for part in parts]] for name in [*RESIDENT.values(), *CATEGORIES.values()]]
+    rows = [[name, *[part.get(name) for part in parts]] for name in [*RESIDENT.values(), *CATEGORIES.values(), TENSORS]]
     some = [row for row in rows if any(row[1:])]
     return Table(request_title(first), columns, [*some, ["peak", *[e.memory_bytes["peak"] for e in estimates]]])
 
@@ -72,7 +74,7 @@ def at_the_peak(estimate: Estimate) -> dict[str, int]:
 
     Empty if the convention has no timeline.
     """
-    if estimate.memory is None:
+    if estimate.memory is None and not isinstance(estimate, DryEstimate):
         return {}
     resident = estimate.resident
     before = {
@@ -82,7 +84,10 @@ def at_the_peak(estimate: Estimate) -> dict[str, int]:
         "earlier": resident.gradients * resident.accumulates,
     }
     before["input"] = estimate.resident_bytes - sum(before.values())
-    step = {CATEGORIES[category]: size for category, size in estimate.at_peak.items()}
+    if isinstance(estimate, DryEstimate):
+        step = {TENSORS: int(estimate.step_peak_bytes)}
+    else:
+        step = {CATEGORIES[category]: size for category, size in estimate.at_peak.items()}
     return {**{RESIDENT[key]: size for key, size in before.items()}, **step}
 
 

@@ -13,6 +13,8 @@ def command_line(command: str, network: str, options: Mapping[str, Any], *more: 
     """A command with a network and options by the names of their arguments, without those at their defaults."""
     words = ["costmodel", command, network]
     for key, value in options.items():
-        if value not in (DEFAULTS.get(key), None, "", False):
+        if key == "check":
+            words += [] if value else ["--no-check"]
+        elif value not in (DEFAULTS.get(key), None, "", False):
             words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join([*words, *more])

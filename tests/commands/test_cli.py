@@ -56,6 +56,7 @@ def test_json_is_the_estimates_and_nothing_else():
         "optimizer",
         "accumulate",
         "notes",
+        "certainty",
         "blocks",
     }
     assert sum(document["at_peak"].values()) == document["memory_bytes"]["step_peak"]

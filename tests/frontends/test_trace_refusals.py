@@ -23,7 +23,7 @@ def refused(body, *parts):
 def test_an_unknown_op_names_itself_its_module_and_its_line():
     message = refused(lambda net, x: torch.erfinv(x))
     assert "unknown op 'erfinv'" in message and "the network itself (Net)" in message
-    assert "test_trace_refusals.py:" in message and "torch.erfinv(x)" in message and "adaptive_avg_pool2d" in message
+    assert "test_trace_refusals.py:" in message and "torch.erfinv(x)" in message
 
 
 def test_an_unknown_op_that_is_let_through_is_listed_as_a_lower_bound():

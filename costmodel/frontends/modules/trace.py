@@ -85,11 +85,15 @@ def trace(
                 child.training = mode
 
     @lru_cache(maxsize=64)
-    def dry(setting: Setting, images: tuple[int, int, int, int], dtype: str, channels_last: bool) -> DryStep:
+    def dry(
+        setting: Setting, images: tuple[int, int, int, int], dtype: str, channels_last: bool, threads: int
+    ) -> DryStep:
         from .dry.step import dry_step
 
-        return dry_step(module, images, setting, getattr(torch, dtype) if dtype else None, channels_last)
+        return dry_step(module, images, setting, getattr(torch, dtype) if dtype else None, channels_last, threads)
 
+    if blocks_are:
+        block_paths(module, blocks_are)  # a wrong pattern is a bad request, whatever the trace finds
     called, dtype = name or type(module).__name__, dtype_of(module)
     try:
         graph = run(True)

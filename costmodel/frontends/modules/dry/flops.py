@@ -29,6 +29,11 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        self.count(func, args, result)
+        return result
+
+    def count(self, func: Any, args: tuple, result: Any) -> None:
+        """Count an op that has run."""
         packet = func.overloadpacket
         self.ops.add(func._schema.name)
         if packet is aten.convolution:
@@ -47,7 +52,6 @@ class FlopCounter(TorchDispatchMode):
             self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
         elif packet is aten.addmm or packet is aten.baddbmm:
             self._add(result.numel() * args[1].shape[-1])
-        return result
 
     def _add(self, macs: int) -> None:
         self.flops[self.phase] += 2 * macs

@@ -33,7 +33,7 @@ class SavedStorages:
         self.nested = self._is_off = False
         self._times: dict[int, int] = {}  # how often each storage is kept
         self._states: list[Any] = []  # states of the random generator: torch.utils.checkpoint keeps them out of sight
-        self._hooks = saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
+        self._hooks = saved_tensors_hooks(self._pack, _Kept.unpacked)
 
     def start(self) -> None:
         """Turn the hooks on, for this thread."""
@@ -115,12 +115,21 @@ class SavedStorages:
 class _Kept:
     """A tensor in autograd's graph, which tells when the graph lets go of it."""
 
-    __slots__ = ("tensor", "saved", "address")
+    __slots__ = ("tensor", "version", "saved", "address")
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor
+        self.version = None if tensor.is_inference() else tensor._version
         self.saved: SavedStorages | None = None
         self.address = 0
+
+    def unpacked(self) -> torch.Tensor:
+        """The tensor. Raises RuntimeError if it was overwritten: with hooks torch does not look itself."""
+        if self.version is not None and self.tensor._version != self.version:
+            raise RuntimeError(
+                f"a tensor {tuple(self.tensor.shape)} that a gradient reads has been overwritten in place"
+            )
+        return self.tensor
 
     def __del__(self) -> None:
         if self.saved is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -10,26 +11,36 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-add = torch.ops.aten.add.Tensor
-batch_norm = torch.ops.aten.native_batch_norm.default
-SCALED = (torch.ops.aten.mul.Tensor, torch.ops.aten.div.Tensor)
-WITH_NUMBER = {*SCALED, add, torch.ops.aten.sub.Tensor, torch.ops.aten.rsub.Scalar}
+from .flops import FlopCounter
+from .on_the_cpu import on_the_cpu
+
+aten = torch.ops.aten
+device_of = torch.ops.prim.device.default
+#: Ops that autograd runs in place where it may.
+REPLACING = {aten.add, aten.index_put, aten.index_add, aten.index_copy, aten.index_fill, aten.scatter, aten.scatter_add,
+             aten.masked_fill, aten.masked_scatter, aten.slice_scatter, aten.select_scatter}  # fmt: skip
+SCALED = (aten.mul.Tensor, aten.div.Tensor)
+WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor}
+WRAPPERS = ("eval_frame.py", "_compile.py", "lives.py")  # of a dispatch mode
+ENGINE = "_engine_run_backward"  # the Python function that runs autograd's engine
 NUMBER_BYTES = 8  # of the tensor that Python makes of a number
 
 
 class Lives(TorchDispatchMode):
     """The level of the bytes that ops have allocated and nobody has freed, and its highest value after an op.
 
-    there: tensors that are there before the step. ops: name and output shapes of each op, in order.
+    there: tensors that are there before the step. flops: counts the ops too. ops: name and output shapes of each op.
 
-    Autograd's engine adds a second gradient of a value into the first one if nobody else holds that. It never does so
-    for tensors without data (can_accumulate_inplace in torch/csrc/autograd/input_buffer.cpp asks for plain ones) but
-    makes a third tensor, and drops the first. So a sum in the backward pass counts as made in place if its first
-    operand is gone when the next op comes, and was no view, which shares its storage with its base.
+    Autograd adds a second gradient of a value into the first one if nobody else holds that, and writes the gradient of
+    an indexed part into zeros. It does neither for tensors without data, but makes another tensor and drops the first
+    (can_accumulate_inplace in torch/csrc/autograd/input_buffer.cpp, areAnyTensorSubclassLike in FunctionsManual.cpp).
+    So these ops count as made in place in the backward pass if their first operand is gone when the next op comes, and
+    was no view, which shares its storage with its base.
     """
 
-    def __init__(self, there: Iterable[torch.Tensor]) -> None:
+    def __init__(self, there: Iterable[torch.Tensor], flops: FlopCounter | None = None) -> None:
         super().__init__()
+        self.flops = flops
         self.level = self._peak = 0
         self.in_backward = False
         self.ops: list[tuple[Any, ...]] = []
@@ -47,17 +58,21 @@ class Lives(TorchDispatchMode):
         return self._peak
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if func is device_of:
+            return func(*args)
         self._settle()
-        result = as_on_the_cpu(func, args, func(*args, **(kwargs or {})))
+        result = on_the_cpu(func, args, kwargs or {})
+        if self.flops is not None:
+            self.flops.count(func, args, result)
         made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
         self.ops.append((func, *(tensor.shape for tensor in made)))
         for tensor in made:
             self.follow(tensor)
-        self._count_number(func, args)
-        if self.in_backward and func is add and _may_be_in_place(*args):
+        passing = self._number(func, args)
+        if func.overloadpacket in REPLACING and self.in_backward and by_autograd() and _is_its_own(*args):
             self._sum = args[0].untyped_storage()._cdata, self.level
         else:
-            self._peak = max(self._peak, self.level + NUMBER_BYTES * _takes_number(func, args))
+            self._peak = max(self._peak, self.level + passing)
         return result
 
     def _settle(self) -> None:
@@ -67,12 +82,21 @@ class Lives(TorchDispatchMode):
             self._peak = max(self._peak, self.level if first not in self._alive else level)
             self._sum = None
 
-    def _count_number(self, func: Any, args: tuple) -> None:
-        """Count the number of a product or a quotient: it is kept, and the dispatcher does not see it."""
-        if func in SCALED and not self.in_backward and isinstance(args[1], (int, float)) and args[0].requires_grad:
-            if torch.is_grad_enabled():
-                self._numbers += args[0].element_size()
-                self.level += args[0].element_size()
+    def _number(self, func: Any, args: tuple) -> int:
+        """Bytes of the tensor that Python makes of an op's number, which lives until the op returns.
+
+        A product keeps it for its backward pass; then it counts in the level. The dispatcher does not see it.
+        """
+        if func not in WITH_NUMBER or not isinstance(args[1], (int, float)):
+            return 0
+        if self.in_backward and by_autograd():  # a kept number, in a formula
+            return 0
+        if func in SCALED and args[0].requires_grad and torch.is_grad_enabled() and not self.in_backward:
+            self._numbers += NUMBER_BYTES
+            self.level += NUMBER_BYTES
+            self._peak = max(self._peak, self.level)
+            return 0
+        return NUMBER_BYTES
 
     def go_back(self, numbers: Iterable[torch.Tensor]) -> None:
         """Begin the backward pass. numbers: the Python numbers that are kept, from now on followed as storages."""
@@ -98,23 +122,17 @@ class Lives(TorchDispatchMode):
         self.level += nbytes
 
 
-def _takes_number(func: Any, args: tuple) -> bool:
-    """Whether an op gets a number from Python, as a tensor that lives until it returns."""
-    return func in WITH_NUMBER and isinstance(args[1], (int, float))
+def by_autograd() -> bool:
+    """Whether autograd's engine calls the op, rather than Python code."""
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_code.co_filename.endswith(WRAPPERS):
+        frame = frame.f_back
+    return frame.f_code.co_name == ENGINE
 
 
-def as_on_the_cpu(func: Any, args: tuple, result: Any) -> Any:
-    """The result of an op without data, with the data types that the CPU's kernel gives it.
-
-    Batch norm keeps statistics in the data type of its scale, not in that of a bfloat16 input.
-    """
-    if func is batch_norm and args[1] is not None and result[1].dtype != args[1].dtype and result[1].numel():
-        return result[0], *(statistic.to(args[1].dtype) for statistic in result[1:])
-    return result
-
-
-def _may_be_in_place(first: Any, second: Any, *_: Any) -> bool:
+def _is_its_own(first: Any, *others: Any) -> bool:
     """Whether the first operand is a tensor of its own."""
-    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor) or first._is_view():
+    if not isinstance(first, torch.Tensor) or first._is_view():
         return False
-    return first.untyped_storage()._cdata != second.untyped_storage()._cdata
+    address = first.untyped_storage()._cdata
+    return all(address != one.untyped_storage()._cdata for one in others if isinstance(one, torch.Tensor))

@@ -111,4 +111,4 @@ def same_chance(seed: int) -> Iterator[list[bool]]:
 
 def _of_numpy() -> tuple[Any, ...]:
     """The state of numpy's generator."""
-    return tuple(np.random.get_state())  # type: ignore[arg-type]
+    return tuple(np.random.get_state())

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import nn
@@ -31,18 +32,29 @@ LIBRARY = SimpleNamespace(torch=torch)  # what a loss asks its library for
 
 
 def dry_step(
-    module: nn.Module, images: tuple[int, ...], setting: Setting, dtype: torch.dtype | None, channels_last: bool
+    module: nn.Module,
+    images: tuple[int, ...],
+    setting: Setting,
+    dtype: torch.dtype | None = None,
+    channels_last: bool = False,
+    threads: int | None = None,
 ) -> DryStep:
     """A dry step of a module on the CPU, for images (N, C, H, W) in a data type and memory format.
 
-    setting: what the strategy sets in the module, which is left as it was. dtype: None for the module's own. If
-    something is drawn at random, the step runs twice. Raises CostmodelError if the module does not run without data.
+    setting: what the strategy sets in the module, which is left as it was. dtype: None for the module's own. threads:
+    None for torch's. If something is drawn at random, the step runs twice. Raises CostmodelError if the module does not
+    run without data.
     """
-    first, drawn, ops = _seeded(module, images, setting, dtype, channels_last, SEEDS[0])
-    if drawn:
-        _, _, again = _seeded(module, images, setting, dtype, channels_last, SEEDS[1])
-        return first._replace(is_random=ops != again)
-    return first
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)  # torch chooses kernels by it
+    try:
+        first, drawn, ops = _seeded(module, images, setting, dtype, channels_last, SEEDS[0])
+        if drawn:
+            _, _, again = _seeded(module, images, setting, dtype, channels_last, SEEDS[1])
+            return first._replace(is_random=ops != again)
+        return first
+    finally:
+        torch.set_num_threads(before)
 
 
 def _seeded(
@@ -58,7 +70,9 @@ def _seeded(
             y = torch.zeros(images[0], dtype=torch.int64)
         run = _Run(module, x, y, tensors)
         try:
-            with redirect_stdout(sys.stderr):  # what the network prints must not get among what is said to stdout
+            # What the network prints must not get among what is said to stdout; it warns when it runs for real.
+            with redirect_stdout(sys.stderr), catch_warnings():
+                simplefilter("ignore")
                 step = run.step(setting.has_loss)
         except CostmodelError:
             raise
@@ -97,8 +111,8 @@ class _Run:
         self.loss = usual_loss()
         self.stack: list[str] = []
         self.paths = {id(child): path for path, child in module.named_modules()}
-        self.lives = Lives([x, y, *tensors.values()])
         self.flops = FlopCounter(self.where)
+        self.lives = Lives([x, y, *tensors.values()], self.flops)
 
     def where(self) -> str:
         """The path of the module whose forward runs."""
@@ -107,7 +121,7 @@ class _Run:
     def step(self, has_loss: bool) -> DryStep:
         """Forward, and with a loss backward."""
         kept = _Kept({address_of(tensor.untyped_storage()) for tensor in self.tensors.values()}, self.where)
-        with self.flops, self.lives, self.entered(), self.states_followed():
+        with self.lives, self.entered(), self.states_followed():
             if not has_loss:
                 with torch.no_grad():
                     result = self.module(self.x)
@@ -125,7 +139,7 @@ class _Run:
         unseen = self.lives.level - made - result.element_size()
         if result.requires_grad:
             self.flops.phase = "backward"
-            with self.flops, self.lives, self.states_followed():
+            with self.lives, self.states_followed():
                 result.backward()
         return self.result(saved, unseen)
 
