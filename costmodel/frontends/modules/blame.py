@@ -11,6 +11,8 @@ from typing import TypeVar
 from ...errors import CostmodelError
 
 T = TypeVar("T")
+#: What other people's code may raise by itself; an interruption comes from outside.
+RAISED = (Exception, SystemExit, GeneratorExit)
 PACKAGE = Path(__file__).parent.parent.parent
 STANDARD_LIBRARY = Path(inspect.__file__).parent
 
@@ -24,7 +26,7 @@ def run(text: str, call: Callable[[], T]) -> T:
         return call()
     except CostmodelError:
         raise
-    except (Exception, SystemExit) as error:
+    except RAISED as error:
         raise failed(text, error) from None
 
 
@@ -39,7 +41,7 @@ def in_words(error: BaseException) -> str:
     The place is the innermost line of a file that belongs neither to this package nor, if there is any other, to an
     installed one.
     """
-    said = " ".join(str(error).split())
+    said = _said(error)
     if isinstance(error, SyntaxError) and error.filename:
         file, line, said = error.filename, error.lineno, error.msg
     else:
@@ -53,6 +55,14 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         what = f"it exits ({what})"
     return f"{_short(Path(file))}, line {line}: {what}" if file else what
+
+
+def _said(error: BaseException) -> str:
+    """The message of an exception on one line."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # an exception of other people's, too
+        return "its message cannot be printed"
 
 
 def _is_installed(path: Path) -> bool:

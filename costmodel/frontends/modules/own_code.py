@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import CostmodelError
-from .blame import failed, run
+from .blame import RAISED, failed, run
 from .imports import beside_any_torchvision, imported, lacks_operators, what_is_wrong
 
 ALLOWED = "a torch.nn.Module, or a class or function that makes one without arguments"
@@ -98,7 +98,7 @@ def _of_package(name: str) -> ModuleType:
             raise failed(name, error) from None
         allowed = "torchvision, timm, a Python module's path or a .py file"
         raise CostmodelError(f"cannot import {name!r}: {error}; allowed: {allowed}") from None
-    except (Exception, SystemExit) as error:
+    except RAISED as error:
         if lacks_operators(error):
             raise CostmodelError(f"cannot import {name!r}: {what_is_wrong(name, error)}") from None
         raise failed(name, error) from None

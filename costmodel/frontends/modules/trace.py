@@ -28,7 +28,7 @@ from ...graph.op import OPS, Op
 from ..block_paths import block_paths, classifier_path
 from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
 from . import shapes  # noqa: F401  (registers its functions)
-from .blame import in_words
+from .blame import RAISED, in_words
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
 
@@ -262,7 +262,7 @@ class _Tracer(Recorder, TorchFunctionMode):
                 result = self.root(self.images)
         except CostmodelError:
             raise
-        except (Exception, SystemExit) as error:  # the network's own code may raise anything on these images
+        except RAISED as error:  # the network's own code may raise anything on these images
             raise CostmodelError(f"the network does not run on {shape[1:]} images: {in_words(error)}") from error
         finally:
             nn.Module.__call__ = real_call

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ....errors import CostmodelError
 from ....graph.dry import DryStep, Saved, Setting
 from ....ops.loss import usual_loss
-from ..blame import in_words
+from ..blame import RAISED, in_words
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
 from .lives import Lives
@@ -76,7 +76,7 @@ def _seeded(
                 step = run.step(setting.has_loss)
         except CostmodelError:
             raise
-        except (Exception, SystemExit) as error:  # the network's own code may raise anything
+        except RAISED as error:  # the network's own code may raise anything
             raise CostmodelError(f"a dry step on {images[1:]} images fails: {in_words(error)}") from error
     return step, drawn[0], run.lives.ops
 
