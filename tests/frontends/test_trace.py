@@ -167,6 +167,19 @@ def test_functions_and_methods_are_understood(body):
         assert estimate.step_peak_bytes == measured.tensor_peak_bytes
 
 
+def test_a_network_for_grey_and_for_coloured_images_says_for_which_its_figures_are():
+    class Grey(Net):
+        def forward(self, x):
+            return super().forward(x.expand(-1, 3, -1, -1))
+
+    (note,) = trace(Grey(), 12).notes
+    assert note == "The network runs on images of 3 and of 1 channels; the figures are for 3."
+    assert trace(Grey(), 12).at(16).notes == (note,) and costmodel.estimate(Grey(), "as_is", 2, 12).notes == (note,)
+    assert trace(Net(), 12).notes == ()
+    with pytest.raises(CostmodelError, match="3 and of 1 channels"):
+        costmodel.load(Grey(), resolution=12, strict=True)
+
+
 def test_parameters_that_no_node_uses_are_counted():
     module = Net()
     module.spare = nn.Linear(10, 10)

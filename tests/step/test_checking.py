@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from commandline import CliRunner
+from real import seldom
 from strange import CASES, Base, NoGrad
 from torch import nn
 
@@ -38,7 +39,10 @@ def test_what_no_module_is_behind_is_by_rule():
     assert set(costmodel.estimate(Base(), "full", target="cuda", **SIZE).certainty) == {RULE}
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - {"Chance", "PythonChance", "OnContext", "view_written"}))
+CERTAIN = sorted(CASES.keys() - {"Chance", "PythonChance", "OnContext", "view_written"})
+
+
+@pytest.mark.parametrize("name", [*CERTAIN[::3], *seldom(*CERTAIN[1::3], *CERTAIN[2::3])])
 def test_no_estimate_that_says_checked_differs_from_a_real_step(name):
     torch.manual_seed(0)
     module = CASES[name]().train()
@@ -48,7 +52,7 @@ def test_no_estimate_that_says_checked_differs_from_a_real_step(name):
     assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
     assert (found.flops["forward"], found.flops["backward"]) == (real.forward_flops, real.backward_flops)
     assert found.trainable_parameters == real.trainable_parameters and found.parameters == real.parameters
-    assert bool(found.notes) == (found.certainty.saved == DRY)
+    assert any("dry step" in note for note in found.notes) == (found.certainty.saved == DRY)
 
 
 def test_a_dry_answer_says_why_and_where():

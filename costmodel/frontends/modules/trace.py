@@ -95,15 +95,12 @@ def trace(
     if blocks_are:
         block_paths(module, blocks_are)  # a wrong pattern is a bad request, whatever the trace finds
     called, dtype = name or type(module).__name__, dtype_of(module)
+    known = {"channels": channels, "module": module, "dry": dry, "dtype": dtype}
     try:
         graph = run(True)
     except CostmodelError as error:
-        unknown = Node(NOT_TRACED, OPS["unknown"](NOT_TRACED, (0, 1)), (INPUT,))
-        graph = Graph((unknown,), idle=parameters_of(module))
-        network = Network(
-            called, graph, resolution, channels, module=module, dry=dry, dtype=dtype, untraceable=str(error)
-        )
-        raise Untraceable(str(error), network) from error.__cause__
+        bare = Network(called, not_traced(module), resolution, **known, untraceable=str(error))
+        raise Untraceable(str(error), bare) from error.__cause__
     if not all(modes.values()):
         graph = replace(graph, as_is=run(None))
 
@@ -111,11 +108,31 @@ def trace(
     def again(size: int, single: bool) -> Network:
         return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else BATCH)
 
-    return Network(called, graph, resolution, channels, module=module, retrace=again, dry=dry, dtype=dtype)
+    def run_on(other: int) -> None:
+        _Tracer(module, allow_unknown).graph((batch, other, resolution, resolution), "")
+
+    return Network(called, graph, resolution, **known, retrace=again, notes=other_channels(module, channels, run_on))
 
 
-#: The name of the node that stands for a whole network without a graph.
-NOT_TRACED = "network"
+def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], None]) -> tuple[str, ...]:
+    """A note if a module that does not say what images it takes runs on grey ones as well as on coloured ones.
+
+    run_on: runs it on images of some channels; raises CostmodelError if it does not run.
+    """
+    other = 1 if channels == 3 else 3
+    if getattr(module, "pretrained_cfg", None):
+        return ()
+    try:
+        run_on(other)
+    except CostmodelError:  # most often in the first layer
+        return ()
+    return (f"The network runs on images of {channels} and of {other} channels; the figures are for {channels}.",)
+
+
+def not_traced(module: nn.Module) -> Graph:
+    """The graph of a module whose layers cannot be found: one unknown node."""
+    node = Node("network", OPS["unknown"]("network", (0, 1)), (INPUT,))
+    return Graph((node,), idle=parameters_of(module))
 
 
 def dtype_of(module: nn.Module) -> str:
