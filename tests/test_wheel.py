@@ -70,6 +70,17 @@ def test_nothing_sends_people_to_the_package_of_that_name_on_the_public_index():
     assert not wrong.search("pip install '.[torch]'") and not wrong.search("uvx --from . costmodel report")
 
 
+def test_in_a_checkout_specs_are_found_whether_or_not_the_package_is_installed(tmp_path):
+    for name in ("costmodel", "specs", "setup.cfg"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    code = "import costmodel; print(costmodel.estimate('mcunet_5fps').parameters, costmodel.__file__)"
+    path = [place for place in sys.path if place and Path(place) != ROOT]  # without what an editable install adds
+    run = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)})  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("636232 ") and str(tmp_path) in run.stdout
+
+
 def test_every_shipped_network_is_found(installed, tmp_path):
     told = json.loads(run_installed(installed, ["-c", LOAD_ALL], tmp_path))
     assert Path(told["from"]).parent == installed / "costmodel"

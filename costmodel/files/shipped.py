@@ -1,14 +1,31 @@
-"""Finds specs. Shipped ones are package data, so an installed wheel and a checkout find them the same way."""
+"""Finds specs: package data of an installed wheel, and in a checkout the folder beside the package."""
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import CostmodelError
 
-SPECS = files("costmodel.specs")
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from importlib.resources.abc import Traversable
+    else:
+        from importlib.abc import Traversable
+
+
+def _specs() -> Traversable:
+    """The folder of specs: beside the package in a checkout, whether or not that is installed, else package data."""
+    checkout = Path(__file__).parents[2]
+    if (checkout / "setup.cfg").is_file() and (checkout / "specs" / "networks").is_dir():
+        return checkout / "specs"
+    return files("costmodel.specs")
+
+
+SPECS = _specs()
 
 
 def shipped_text(path: str) -> str:
