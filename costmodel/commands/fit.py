@@ -49,7 +49,7 @@ def command(
             drawn = fit_figure(Fit(value, found), axis, peaks, size, file.sheet)
         file.save(drawn)
     if form == "json":
-        answer = {"budget": size, "fits": fits, "headroom": size - found.peak_bytes, **found.to_dict()}
+        answer = {"budget_bytes": size, "fits": fits, "headroom_bytes": size - found.peak_bytes, **found.to_dict()}
         if axis is not None:
             answer["max"] = {axis: value}
         echo_json(answer)

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from ..cli import echo_json, options, request
-from ._output import figure_file, show
+from ..cli import echo_json, estimate_options, options, request
+from ..step.request import DEFAULTS
+from ._output import figure_file, show, show_what_fits
 
 
 @click.command("plan")
@@ -63,6 +64,7 @@ def command(
     from ..studies.plan.nothing_fits import NothingFits
     from ..studies.plan.plan import plan
     from ..views.plan import no_plan, report
+    from ..views.shell import command_line
 
     if output is not None:
         if not output.endswith((".yaml", ".yml")):
@@ -76,6 +78,9 @@ def command(
             echo_json(no.to_dict())
         else:
             show([no_plan(no)], [], form)
+            if asked["max_flops"] is None:
+                asked = {**dict.fromkeys(estimate_options), **DEFAULTS, **asked, "allow_unknown": False}
+                show_what_fits(no.least, network, parse_size(budget), asked, form)
         raise click.exceptions.Exit(1) from None
     if output is not None:
         found.save(output)
@@ -99,4 +104,6 @@ def command(
     if form == "json":
         echo_json(found.to_dict())
         return
-    show(*report(found, output), form, found.estimate.notes)
+    step = {"batch": found.estimate.batch, "accumulate": found.micro_batches, "strategy": output}
+    kept = {key: value for key, value in asked.items() if key in estimate_options}
+    show(*report(found, output and command_line("report", network, {**kept, **step})), form, found.estimate.notes)

@@ -77,7 +77,7 @@ def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str,
 
     target = asked["target"] + ",channels_last"
     peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
-    if peak >= here.peak_bytes:
+    if peak >= here.peak_bytes or show_size(peak) == show_size(here.peak_bytes):
         return []
     return [
         f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: realize(...,"

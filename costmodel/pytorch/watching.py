@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -78,6 +79,7 @@ class Watch:
         if any(hasattr(child, "_orig_mod") for child in self.module.modules()):
             self.show("costmodel: not watched: torch.compile decides what a compiled module keeps")
             return
+        atexit.register(self.remove)  # a profiler that is on when the process ends would crash it
         self._mine = {id(child) for child in self.module.modules()}
         Watch._active = self
         # One by one: an error in the second would leave the first.
@@ -100,6 +102,7 @@ class Watch:
 
     def remove(self) -> None:
         """Take everything off the loop."""
+        atexit.unregister(self.remove)
         handles, self._handles = self._handles, []
         for handle in handles:
             handle.remove()

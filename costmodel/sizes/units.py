@@ -6,7 +6,7 @@ import re
 from math import floor, log10
 
 from ..errors import CostmodelError
-from .size import LARGEST
+from .size import LARGEST, is_int
 
 BYTES = {
     "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -39,6 +39,15 @@ def parse_size(text: str, what: str = "budget") -> int:
     if not 0 < size <= LARGEST:
         raise CostmodelError(f"{what} is {text!r}; allowed: at least 1 B and below 2^63 B")
     return size
+
+
+def in_bytes(budget: int | str) -> int:
+    """A budget in bytes. Raises CostmodelError unless it is an integer >= 1 or a size's text."""
+    if isinstance(budget, str):
+        return parse_size(budget)
+    if not is_int(budget) or budget < 1:
+        raise CostmodelError(f"budget is {budget!r}; allowed: a number of bytes >= 1, or a text such as '256MiB'")
+    return int(budget)
 
 
 def unit_of(largest: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..errors import CostmodelError
+
 
 class StrategyText(NamedTuple):
     """A parsed strategy; `str` gives back exactly its text.
@@ -45,6 +47,9 @@ def read_text(text: str | StrategyText) -> StrategyText:
     """A strategy's text, parsed. It is not checked whether the strategy exists and takes these options."""
     if isinstance(text, StrategyText):
         return text
+    if not isinstance(text, str):
+        allowed = "a text such as full or blocks:3, of a plan its `strategy`"
+        raise CostmodelError(f"strategy is {type(text).__name__}; allowed: {allowed}")
     head, *pairs = text.split(",")
     options = tuple((key, value if equals else None) for key, equals, value in (pair.partition("=") for pair in pairs))
     if head.endswith((".yaml", ".yml")):

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..api import estimate
-from ..errors import CostmodelError
-from ..sizes.size import is_int
-from ..sizes.units import parse_size, show_size
+from ..sizes.size import show
+from ..sizes.units import in_bytes, show_size
 from ..step.estimate import Estimate
 from .fit import check_has_peak
 
@@ -31,7 +30,8 @@ class Fits:
 
     def __str__(self) -> str:
         priced = self.estimate
-        step = f"{priced.network}, {priced.strategy}, batch {priced.batch}, {priced.convention}"
+        images = f"batch {priced.batch} of {show(priced.input_shape)}"
+        step = f"{priced.network}, {priced.strategy}, {images}, {priced.convention}"
         peak, budget = show_size(self.peak_bytes), show_size(self.budget_bytes)
         off = show_size(self.missing_bytes or self.budget_bytes - self.peak_bytes)
         answer, side = ("fits", "below") if self.fits else ("does not fit", "above")
@@ -49,12 +49,3 @@ def fits(network: Any, budget: int | str, strategy: str = "full", batch: int = 8
     check_has_peak(priced)
     missing = max(0, int(priced.peak_bytes) - budget_bytes)
     return Fits(not missing, int(priced.peak_bytes), budget_bytes, missing, priced)
-
-
-def in_bytes(budget: int | str) -> int:
-    """A budget in bytes. Raises CostmodelError unless it is an integer >= 1 or a size's text."""
-    if isinstance(budget, str):
-        return parse_size(budget)
-    if not is_int(budget) or budget < 1:
-        raise CostmodelError(f"budget is {budget!r}; allowed: a number of bytes >= 1, or a text such as '256MiB'")
-    return int(budget)

@@ -20,7 +20,8 @@ class Remedy(NamedTuple):
     """A change that makes a step fit.
 
     kind: a name of KINDS, or "plan". changes: arguments of `costmodel.estimate` that are other than asked. A plan's
-    strategy is not among them: `costmodel plan` finds it. found: the estimate with them.
+    strategy is not among them, `costmodel plan` finds it; its `effective_batch` means micro-steps of fewer images.
+    found: the estimate with the changes.
     """
 
     kind: str
@@ -44,7 +45,8 @@ def _first(kind: str, network: Network, budget: int, asked: dict[str, Any]) -> R
         try:
             if kind == "plan":
                 if planned := _plan(network, budget, {**asked, **setting}):
-                    return Remedy(kind, setting, planned)
+                    alone = {} if planned.batch == asked["batch"] else {"effective_batch": asked["batch"]}
+                    return Remedy(kind, {**setting, **alone}, planned)
                 continue
             if setting and kind != "lean" and estimate(network, **{**asked, **setting}).peak_bytes <= budget:
                 return None  # lean modules alone fit: no need to give up more
@@ -119,5 +121,8 @@ def _plan(network: Network, budget: int, asked: dict[str, Any]) -> Estimate | No
     name = read_text(asked["strategy"]).name
     if asked["accumulate"] > 1 or name in STRATEGIES and not STRATEGIES[name].trains:
         return None
-    found = plan_if_any(network, budget, **{key: asked[key] for key in asked if key not in ("strategy", "accumulate")})
+    rest = {key: asked[key] for key in asked if key not in ("strategy", "accumulate")}
+    found = plan_if_any(network, budget, **rest)
+    if found is None and asked["batch"] > 1:
+        found = plan_if_any(network, budget, **{**rest, "batch": 1}, micro_batches=asked["batch"])
     return found.estimate if found else None

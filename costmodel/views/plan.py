@@ -16,10 +16,10 @@ from .table import DRAWN, Column, Lines, Table, bar, words
 WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}
 
 
-def report(plan: Plan, path: str | None) -> Lines:
-    """Tables and notes for a plan. path: of the strategy file that was written, if any."""
+def report(plan: Plan, command: str | None) -> Lines:
+    """Tables and notes for a plan. command: one that takes the strategy file that was written, if any."""
     step = {**step_record(plan.estimate), **within(plan.estimate, plan.budget_bytes)}
-    return [table_of([step], name="step"), parts_table(plan)], notes(plan, path)
+    return [table_of([step], name="step"), parts_table(plan)], notes(plan, command)
 
 
 def no_plan(found: NothingFits) -> Table:
@@ -67,7 +67,7 @@ def parts_table(plan: Plan) -> Table:
     return table_of(records, seen, title, "parts")
 
 
-def notes(plan: Plan, path: str | None) -> list[str]:
+def notes(plan: Plan, command: str | None) -> list[str]:
     """Notes: the plan's value and cost, the meaning of its choices, and how to use the file."""
     estimate = plan.estimate
     most = "the most" if plan.is_proven else "the most that was found (the search was cut short)"
@@ -81,9 +81,6 @@ def notes(plan: Plan, path: str | None) -> list[str]:
     if used:
         explained = [choice for choice in CHOICES.values() if choice.name in used]
         lines.append("\n".join(f"{choice.name}: {choice.summary}." for choice in explained))
-    if path is not None:
-        lines.append(
-            f"{path} is a strategy: costmodel report {estimate.network} --strategy {path}"
-            f" --convention {estimate.convention}"
-        )
+    if command is not None:
+        lines.append(f"The file is a strategy:\n    {command}")
     return lines

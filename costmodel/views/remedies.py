@@ -27,13 +27,14 @@ def remedy_notes(remedies: Sequence[Remedy], network: str, budget: int, asked: d
 def said(remedy: Remedy) -> str:
     """A remedy in words."""
     changes, found = remedy.changes, remedy.found
+    micro = " with the same images in micro-steps" if "effective_batch" in changes else ""
     said = {
         "batch": f"batch {found.batch} is the most that fits",
         "micro-steps": f"the same images in {changes.get('accumulate')} micro-steps of {found.batch}",
         "blocks": f"{found.strategy} trains the most blocks that fit",
         "checkpoint": "blocks run again in the backward pass",
         "lean": "lean modules",
-        "plan": f"a plan trains {found.trainable_parameters:,} parameters",
+        "plan": f"a plan trains {found.trainable_parameters:,} parameters" + micro,
     }[remedy.kind]
     lean = ", with lean modules" if "convention" in changes and remedy.kind != "lean" else ""
     sliced = ", with the frozen prefix in slices" if remedy.kind == "lean" and "strategy" in changes else ""
@@ -43,6 +44,8 @@ def said(remedy: Remedy) -> str:
 def command(remedy: Remedy, network: str, budget: int, asked: dict[str, Any]) -> str:
     """The command that shows a remedy."""
     name = "plan" if remedy.kind == "plan" else "report"
-    left_out = ("strategy", "accumulate", "allow_unknown") if name == "plan" else ()
+    left_out: tuple[str, ...] = ("strategy", "accumulate", "allow_unknown") if name == "plan" else ()
+    if "effective_batch" in remedy.changes:
+        left_out += ("batch",)
     options = {key: value for key, value in {**asked, **remedy.changes}.items() if key not in left_out}
     return command_line(name, network, options, "--budget", written(budget))

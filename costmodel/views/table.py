@@ -178,7 +178,10 @@ def _narrowed(columns: list[Column], cells: list[list[str]], width: int) -> tupl
 
 
 def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: room - 1]}…"
+    """A text in so many characters: of a sentence its beginning, of a name its end, which tells it from others."""
+    if len(text) <= room:
+        return text
+    return f"{text[: room - 1]}…" if " " in text else f"…{text[1 - room :]}"
 
 
 def bar(part: int, whole: int, width: int = 12) -> str:

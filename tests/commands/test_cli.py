@@ -110,7 +110,7 @@ def test_fit_says_yes_or_no_with_the_exit_code():
     most = json.loads(
         run("fit", "mobilenet_v2", "--budget", "200MB", "--max", "batch", "--format", "json", *THERE).stdout
     )
-    assert most["max"] == {"batch": most["batch"]} and most["fits"] and 0 <= most["headroom"]
+    assert most["max"] == {"batch": most["batch"]} and most["fits"] and 0 <= most["headroom_bytes"]
 
 
 @pytest.mark.parametrize("command", ["report", "compare", "fit"])

@@ -19,7 +19,7 @@ def test_a_step_fits_its_own_peak_and_no_byte_less():
 
 
 def test_it_says_why():
-    request = "mobilenet_v2, full, batch 8, torch"
+    request = "mobilenet_v2, full, batch 8 of 3x224x224, torch"
     assert str(costmodel.fits("mobilenet_v2", "1GB")).startswith(f"fits: {request} peaks at 64")
     said = str(costmodel.fits("mobilenet_v2", 2**28))
     assert said.startswith(f"does not fit: {request} peaks at 64") and said.endswith("above the budget of 268.44 MB")

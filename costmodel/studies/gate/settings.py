@@ -138,7 +138,8 @@ def tables_of(data: dict[str, Any], text: str, path: str) -> tuple[dict[str, Any
     if isinstance(tables, dict):
         raise block.error(f"check is one table; write [[{TABLE}]], with two brackets")
     if not isinstance(tables, list) or not tables:
-        raise block.error(f"there is nothing to check; add {EXAMPLE}")
+        said = f"; [{TOOL}] itself has what checks share" if shared else ""
+        raise block.error(f"there is nothing to check{said}; add {EXAMPLE}")
     return given, tables
 
 

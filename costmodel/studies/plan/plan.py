@@ -13,6 +13,7 @@ from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.size import as_int, is_int
+from ...sizes.units import in_bytes
 from ...step.checking import refuse_differences
 from ...step.estimate import Estimate
 from ...step.resident import images_bytes, resident
@@ -99,7 +100,7 @@ class Plan(Shown):
 
 def plan(
     network: str | Network | Any,
-    budget: int,
+    budget: int | str,
     maximise: str | Mapping[str, Any] = "parameters",
     batch: int = 8,
     resolution: int | None = None,
@@ -112,7 +113,7 @@ def plan(
     checkpoint: bool = True,
     effective_batch: int | None = None,
 ) -> Plan:
-    """The best plan whose step peaks at no more than `budget` bytes: a choice for each part of the network.
+    """The best plan whose step peaks at no more than `budget`, in bytes or as "256MiB": a choice for each part.
 
     Each block is frozen, trains its biases, trains as in MobileTL, or trains fully; with checkpoint, it may run again
     in the backward pass. The stem and the head have the same choices except MobileTL's. The classifier always trains.
@@ -127,16 +128,16 @@ def plan(
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
         raise CostmodelError(f"effective_batch is {effective_batch!r}; allowed: an integer >= 1")
     asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
-    planner = _planner(network, budget, batch, maximise, max_flops, contiguous, checkpoint, asked)
+    planner = _planner(network, in_bytes(budget), batch, maximise, max_flops, contiguous, checkpoint, asked)
     return planner.required(batch, 1) if effective_batch is None else planner.accumulated(effective_batch)
 
 
-def plan_if_any(network: Network, budget: int, batch: int, **asked: Any) -> Plan | None:
+def plan_if_any(network: Network, budget: int, batch: int, micro_batches: int = 1, **asked: Any) -> Plan | None:
     """The plan that trains most parameters in a step, as `plan` finds it; None if none fits, which is told faster.
 
     asked: resolution, convention, optimizer, target and dtype, as in `plan`.
     """
-    return _planner(network, budget, batch, "parameters", None, False, True, asked).best(batch, 1)
+    return _planner(network, budget, batch, "parameters", None, False, True, asked).best(batch, micro_batches)
 
 
 def _planner(
