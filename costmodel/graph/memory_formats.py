@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..targets.memory_order import MemoryOrder, contiguous
+from ..targets.memory_order import MemoryOrder, contiguous, dense
 from .graph import Graph
 
 
@@ -49,5 +49,6 @@ def layouts_of(graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[i
                 made = contiguous(axes[v])  # as a sum over broadcast axes is
                 if (i, name) not in broadcast:
                     made = node.op.gradient_layout(gradients[i + 1], values[i + 1], values[v])
-                gradients.setdefault(v, made)  # later gradients are added to the first one
+                # Later gradients are added to the first one; where that is a view, into a new tensor.
+                gradients[v] = dense(gradients[v]) if v in gradients else made
     return Layouts(tuple(values), tuple(gradients.get(v) for v in range(len(axes))))

@@ -16,5 +16,6 @@ from . import (  # noqa: F401
     pool,
     reduce,
     resize,
+    standardise,
     view,
 )

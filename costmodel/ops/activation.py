@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, check, op, shared_fields
-from ..sizes.size import Shape, numel
-from ..targets.memory_order import MemoryOrder, dense
+from ..sizes.size import Shape, maximum, numel
+from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
 from ..targets.setting import Setting
 
 
@@ -46,6 +46,7 @@ class Activation(Op):
 
     inplace = False
     signed = False
+    in_16_bits = True
     examples: ClassVar[Usual | tuple[Any, ...]] = Usual()
 
     def shape(self, x: Shape) -> Shape:
@@ -200,6 +201,14 @@ class GELU(Activation):
     def __post_init__(self) -> None:
         check(self.approximate in ("none", "tanh"), f"approximate is {self.approximate!r}; allowed: none, tanh")
 
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        # oneDNN's backward of the exact function copies a gradient with gaps or repeated elements, if x is contiguous.
+        if not setting.kernels or setting.gradient is None or self.approximate != "none":
+            return Scratch()
+        if setting.layouts[0] != contiguous(len(x)):
+            return Scratch()
+        return Scratch(backward=copy_of(setting.gradient, y, setting.gradient.order, setting.item * numel(y)))
+
     def module(self, library: Any) -> Callable:
         return library.nn.GELU(self.approximate)
 
@@ -290,6 +299,8 @@ class PReLU(Activation):
 
     channels: int = 1
 
+    in_16_bits = False
+
     def params(self) -> dict[str, tuple[int, ...]]:
         return {"weight": (self.channels,)}
 
@@ -303,6 +314,13 @@ class PReLU(Activation):
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(y)
         return {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 2 * n)}
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        # One call makes both gradients as large as x; then the engine sums the weight's (_prelu_kernel_backward).
+        full, weight = setting.item * numel(x), setting.item * self.channels
+        if "weight" not in setting.demanded or "x" in setting.demanded:
+            return Scratch(backward=full)
+        return Scratch(backward=maximum(2 * full - weight, full))
 
     def module(self, library: Any) -> Callable:
         return library.nn.PReLU(self.channels)

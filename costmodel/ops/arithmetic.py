@@ -13,6 +13,8 @@ from ..targets.setting import NUMBER_BYTES, Setting
 class WithNumber(Op):
     """An elementwise function of x and a Python number."""
 
+    in_16_bits = True
+
     def shape(self, x: Shape) -> Shape:
         return x
 
@@ -77,8 +79,19 @@ class RsubNumber(WithNumber):
 
     number: float
 
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(setting.scalar)
+
     def module(self, library: Any) -> Callable:
         return lambda x: self.number - x
+
+
+@op("neg")
+class Neg(WithNumber):
+    """-x."""
+
+    def module(self, library: Any) -> Callable:
+        return library.torch.neg
 
 
 @op("pow_number")
@@ -269,8 +282,9 @@ class Addcmul(Op):
         for name, x in zip(self.inputs, (a, b, c)):
             if name in setting.demanded:
                 own = numel(x)
-                highest = maximum(highest, level + where(own == full, 0, own))
-                level = level + own - (0 if name == "a" else full)
+                made = where(own == full, 0, own)
+                highest = maximum(highest, level + made)
+                level = level + (made if name == "a" else own - full)
         return Scratch(backward=setting.item * (highest - level))
 
     def module(self, library: Any) -> Callable:
@@ -298,7 +312,7 @@ def reduction(y: Shape, operand: Shape) -> Work:
     return Work(0, where(numel(operand) == n, 0, n))
 
 
-for _cls in (Sqrt, Rsqrt, Exp):
+for _cls in (Sqrt, Rsqrt, Exp, Neg):
     _cls.examples = ((_cls(), (2, 5)),)
 Addcmul.examples = ((Addcmul(), (8, 1, 1), (8, 1, 1), (2, 8, 5, 3)), (Addcmul(), (2, 5), (2, 5), (2, 5)))
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))

@@ -198,12 +198,28 @@ class Conv2d(ConvolutionLayer):
         after = setting.item * (5 * numel(self.params()["weight"]) + 2 * self.out_channels)
         return Scratch(forward, backward, after)
 
-    def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
-        """Scratch of the convolution itself in the forward and in the backward pass, without weight standardisation."""
+    def kernels_in(self, setting: Setting) -> ConvolutionKernels:
+        """The kernels that run in a setting."""
         kernels = self._kernels.get(setting)
         if kernels is None:
             kernels = self._kernels[setting] = setting.target.convolution(self, setting)
-        forward, backward = kernels(y, x)
+        return kernels
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return self._is_usual(setting) and self.kernels_in(setting).modelled(y, x)
+
+    def bounded(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return self._is_usual(setting) and self.kernels_in(setting).bounded(y, x)
+
+    def _is_usual(self, setting: Setting) -> bool:
+        """Whether the kernels take 32 bits, and tensors in other orders as they do elsewhere."""
+        # Where other layouts are copied, a bias's gradient without the weight's is at times summed in place.
+        summed = bool(setting.layouts) and "bias" in setting.demanded and "weight" not in setting.demanded
+        return setting.item >= 4 and not summed
+
+    def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
+        """Scratch of the convolution itself in the forward and in the backward pass, without weight standardisation."""
+        forward, backward = self.kernels_in(setting)(y, x)
         if not (setting.kernels and setting.layouts):
             return forward, backward
         # Tensors in another order than the kernel's are copied first, and freed last.
@@ -218,7 +234,7 @@ class Conv2d(ConvolutionLayer):
 
 @op("conv1d")
 class Conv1d(ConvolutionLayer):
-    """torch.nn.Conv1d: (N, C, L) -> (N, out_channels, L'). What its kernels allocate inside is not modelled."""
+    """torch.nn.Conv1d: (N, C, L) -> (N, out_channels, L'). It runs as a convolution of images of height 1."""
 
     kernel: int
     stride: int = 1
@@ -241,8 +257,37 @@ class Conv1d(ConvolutionLayer):
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return self.products(y, self.in_channels // self.groups * self.kernel)
 
+    @cached_property
+    def _of_images(self) -> Conv2d:
+        """The same convolution of images of height 1 (ATen/native/Convolution.cpp: view1d_as_2d)."""
+        one = (1, self.kernel), (1, self.stride), (0, self.padding), (1, self.dilation)
+        return Conv2d(self.in_channels, self.out_channels, *one, self.groups, self.bias)
+
+    def _flat(self, setting: Setting) -> Setting:
+        """The setting of that convolution: its images are contiguous."""
+        return setting._replace(target=replace(setting.target, channels_last=False), layouts=(), gradient=None)
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return not setting.layouts and self._of_images.modelled(self._flat(setting), _one_high(y), _one_high(x))
+
+    def bounded(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return not setting.layouts and self._of_images.bounded(self._flat(setting), _one_high(y), _one_high(x))
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        flat = self._flat(setting)
+        forward, backward = self._of_images.kernels(flat, _one_high(y), _one_high(x))
+        order = contiguous(3).order  # other tensors are copied first
+        if not setting.kernels:
+            return Scratch(forward, backward)
+        return Scratch(forward + setting.copies(order, None, x), backward + setting.copies(order, y, x))
+
     def module(self, library: Any) -> Callable:
         return library.nn.Conv1d(*self.arguments())
+
+
+def _one_high(x: Shape) -> Shape:
+    """The shape of images of height 1."""
+    return (*x[:2], 1, x[2])
 
 
 @op("convolve")
@@ -283,6 +328,12 @@ class Convolve(Convolution):
     def scratch(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Scratch:
         layouts = setting.layouts[:1]
         return _layer(self, weight).scratch(setting._replace(layouts=layouts), y, x)  # it is the same kernels
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Any:
+        return _layer(self, weight).modelled(setting._replace(layouts=setting.layouts[:1]), y, x)
+
+    def bounded(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Any:
+        return _layer(self, weight).bounded(setting._replace(layouts=setting.layouts[:1]), y, x)
 
     layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
 

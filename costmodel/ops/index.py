@@ -62,7 +62,7 @@ class Roll(Op):
         return {"forward": Work(), "x": Work()}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        further = setting.item * numel(x) if len(self.axes) > 1 else 0
+        further = setting.item * numel(x) if setting.kernels and len(self.axes) > 1 else 0
         return Scratch(further, further)
 
     def module(self, library: Any) -> Callable:

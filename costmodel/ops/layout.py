@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from ..graph.op import Axes, Op, Stock, Work, check, op
-from ..sizes.size import Shape, Size, numel, require
-from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, around, contiguous, dense, of_images
+from ..graph.op import Axes, Op, Scratch, Stock, Work, check, op
+from ..sizes.size import Shape, Size, maximum, numel, require
+from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, around, contiguous, dense, differs, of_images
+from ..targets.setting import NUMBER_BYTES, Setting
 
 
 @op("copy")
@@ -16,6 +17,7 @@ class Copy(Op):
     """x.clone(), or x.contiguous() where x is not."""
 
     passes = ("x",)
+    in_16_bits = True
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return contiguous(axes)
@@ -61,6 +63,19 @@ class Repeat(Op):
     def work(self, y: Shape, x: Shape, images: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work(0, numel(y))}
 
+    def scratch(self, setting: Setting, y: Shape, x: Shape, images: Shape) -> Scratch:
+        # aten::repeat lists axes: a number for each, another, and both lists as one. Its backward sums the leading
+        # axes that x lacks one after the other, then the repetitions along the others at once.
+        lists = 4 * NUMBER_BYTES * len(y) if setting.kernels else 0
+        lead = len(y) - len(x)
+        sums = [numel(y[i + 1 :]) for i in range(lead)]
+        again = self.times.split()[lead:] != ["1"] * len(x)
+        level = [0, *sums, numel(x)] if again else [0, *sums]
+        highest: Size = 0
+        for before, after in zip(level, level[1:]):
+            highest = maximum(highest, before + after)
+        return Scratch(lists, setting.item * maximum(highest - numel(x), 0))
+
     def module(self, library: Any) -> Callable:
         return lambda x, images: x.repeat([images.shape[0] if t == "n" else int(t) for t in self.times.split()])
 
@@ -89,6 +104,7 @@ class Cat(Op):
 
     passes = inputs
     gradient_views = True
+    in_16_bits = True
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return CHANNELS_LAST if all(map(CHANNELS_LAST.__eq__, map(dense, xs))) else contiguous(axes)
@@ -137,7 +153,7 @@ class Pad(Op):
         check(even, f"pads is {self.pads}; allowed: two per axis, last axis first")
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return of_images(xs[0])
+        return contiguous(axes) if self.mode == "circular" else of_images(xs[0])
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return of_images(gradient)
@@ -160,6 +176,33 @@ class Pad(Op):
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work()}
+
+    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
+        # Where a gradient has gaps or repeats elements, the first of circular padding's copies takes its place.
+        return self.mode == "circular" and differs(gradient, y, gradient.order)
+
+    def _wrapped(self, y: Shape, x: Shape) -> Size:
+        """Elements that the backward of circular padding holds beside the gradients.
+
+        Each side is a slice of the result that is copied in place (aten::_pad_circular). Its gradient is cut out of a
+        copy of the result's, beside that of what was copied.
+        """
+        largest: Size = 0
+        for i, pad in enumerate(self.pads):
+            axis = len(y) - 1 - i // 2
+            largest = maximum(largest, numel((*y[:axis], pad, *y[axis + 1 :])))
+        return numel(y) + maximum(2 * largest - numel(x), 0)
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        mixed = setting.is_mixed and setting.gradient not in (None, CHANNELS_LAST)
+        return super().modelled(setting, y, x) and (self.mode == "constant" or not mixed)
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        if self.mode == "circular":
+            return Scratch(backward=setting.item * self._wrapped(y, x))
+        if not setting.kernels or self.mode not in ("reflect", "replicate"):
+            return Scratch()
+        return Scratch(setting.copy_of_input(x), setting.copy_of_gradient(y))
 
     def module(self, library: Any) -> Callable:
         pad, value = library.torch.nn.functional.pad, self.value if self.mode == "constant" else None
@@ -193,7 +236,10 @@ class PadSame(Op):
             found += [missing // 2, missing - missing // 2]
         return found
 
-    layout, gradient_layout = Pad.layout, Pad.gradient_layout
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return of_images(xs[0])
+
+    gradient_layout = Pad.gradient_layout
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "pad_same takes (N, C, H, W), the input is {}", x)
@@ -210,9 +256,14 @@ class PadSame(Op):
         return lambda x: library.torch.nn.functional.pad(x, self.pads(tuple(x.shape)), value=self.value)
 
 
-Repeat.examples = ((Repeat("n 1 2"), (1, 3, 4), (2, 5)), (Repeat("2 1 3"), (3, 4), (2, 5)))
+Repeat.examples = (
+    (Repeat("n 1 2"), (1, 3, 4), (2, 5)),
+    (Repeat("2 1 3"), (3, 4), (2, 5)),
+    (Repeat("2 3 1 1"), (3, 4), (2, 5)),
+)
 Copy.examples = ((Copy(), (2, 3, 4)),)
 Cat.examples = ((Cat(2), (2, 3, 4, 5), (2, 6, 4, 5)), (Cat(3, axis=2), (2, 3, 1), (2, 3, 4), (2, 3, 2)))
 Pad.examples = ((Pad((0, 1, 0, 1)), (2, 3, 4, 5)), (Pad((1, 2)), (2, 3, 4)), (Pad((-1, 0)), (2, 3, 4)),
-                (Pad((1, 1, 1, 1), mode="reflect"), (2, 3, 4, 5)))  # fmt: skip
+                (Pad((1, 1, 1, 1), mode="reflect"), (2, 3, 4, 5)),
+                (Pad((3, 1, 0, 2), mode="circular"), (2, 3, 4, 5)))  # fmt: skip
 PadSame.examples = ((PadSame((3, 3), (2, 2)), (2, 3, 8, 8)), (PadSame((5, 5), (2, 2)), (2, 3, 9, 7)))

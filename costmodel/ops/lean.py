@@ -79,9 +79,14 @@ class LeanConv2d(Conv2d):
             return super().scratch(setting, y, x)
         alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
         forward, backward = self.kernels(alone, y, x)
+        if not alone.demanded:  # the bias's gradient is a sum
+            return Scratch(forward)
         # The bias's gradient is made after the input's.
         bias = setting.item * self.out_channels if "bias" in setting.demanded else 0
         return Scratch(forward, maximum(backward - bias, 0))
+
+    def _is_usual(self, setting: Setting) -> bool:
+        return setting.item >= 4
 
     def module(self, library: Any) -> Callable:
         module = library.lean.LeanConv2d(*self.arguments())
@@ -214,6 +219,9 @@ class MaskedActivation(Activation):
     def carriers(self) -> dict[str, str]:
         return {}
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and setting.is_regular(x)  # others are copied before they are packed
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # Hardsigmoid's gradient is divided by 6.
         return Scratch(backward=setting.python_number if self.of == "hardsigmoid" else 0)
@@ -239,6 +247,9 @@ class PackedDropout(Dropout):
     """Dropout that keeps one bit per element."""
 
     stock = Stock(in_python=True)
+
+    def noise_shape(self, x: Shape) -> Shape:
+        return x
 
     def saves_late(self, operands: Set[str]) -> bool:
         return True

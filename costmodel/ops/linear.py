@@ -45,6 +45,16 @@ class Affine(Op):
         copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
         return Scratch(setting.item * numel(x) if copied else 0)
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Any:
+        # Maps in channels_last are copied first, and so is a matrix of gradients whose rows have gaps.
+        flat = setting.target.channels_last and len(x) == 4
+        gaps = setting.gradient is not None and setting.gradient.order[-1] in setting.gradient.outside
+        return super().modelled(setting, y, x) and not flat and not (gaps and len(y) == 2)
+
+    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
+        # With more than two axes it is a matrix product between two views; the second view's backward makes a matrix.
+        return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)
+
 
 @op("linear")
 class Linear(ContiguousOnly, Affine):
@@ -74,10 +84,6 @@ class Linear(ContiguousOnly, Affine):
         fits = x[-1] == self.in_features
         require(fits, "the input has {} features, the layer takes {}", x[-1:], (self.in_features,))
         return (*x[:-1], self.out_features)
-
-    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
-        # With more than two axes it is a matrix product between two views; the second view's backward makes a matrix.
-        return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)
 
     def module(self, library: Any) -> Callable:
         return library.nn.Linear(self.in_features, self.out_features, self.bias)

@@ -30,6 +30,12 @@ class Matmul(ContiguousOnly, Op):
         each = Work(numel(y) * a[-1])
         return {"forward": each, "a": each, "b": each}
 
+    def modelled(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Any:
+        # An expanded gradient is copied, as are maps in channels_last.
+        expanded = setting.gradient is not None and bool(setting.gradient.outside)
+        flat = setting.channels_last and 4 in (len(a), len(b))
+        return super().modelled(setting, y, a, b) and not (expanded or flat)
+
     def module(self, library: Any) -> Callable:
         return library.torch.matmul
 
@@ -71,20 +77,27 @@ class Attention(Op):
     def extras(self, q: Shape, k: Shape, v: Shape) -> dict[str, Extra]:
         return {"logsumexp": Extra(q[:-1], 32)}
 
+    def modelled(self, setting: Setting, y: Shape, q: Shape, k: Shape, v: Shape) -> Any:
+        return super().modelled(setting, y, q, k, v) and not setting.target.channels_last
+
     def scratch(self, setting: Setting, y: Shape, q: Shape, k: Shape, v: Shape) -> Scratch:
         # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp. Forward: each thread holds the weights of a block of
         # queries and keys, the maxima and sums of their rows, and their part of the output. Backward: each thread holds
         # the weights and their gradients, and all share one number per row; the output's gradient is read by token.
         given = 0 if setting.recorded else 4 * numel(q[:-1])  # the logarithms of the sums
+        # The call makes all three gradients, and lets go of those that nobody wants.
+        unasked = sum(
+            setting.item * numel(x) for name, x in zip(self.inputs, (q, k, v)) if name not in setting.demanded
+        )
         if not setting.kernels:
-            return Scratch(given)
+            return Scratch(given, unasked)
         block = where(q[2] >= 768, 256, where(q[2] >= 192, 64, 32))
         rows, columns = minimum(block, q[2]), minimum(512, k[2])
         incoming = setting.gradient or contiguous(4)
         copy = copy_of(incoming, y, BY_TOKEN.order, setting.item * numel(y))
         each = rows * (columns + 2 + v[3]), 2 * rows * columns
         forward, backward = (4 * setting.target.threads * one for one in each)
-        return Scratch(given + forward, copy + backward + 4 * rows)
+        return Scratch(given + forward, unasked + copy + backward + 4 * rows)
 
     def work(self, y: Shape, q: Shape, k: Shape, v: Shape) -> dict[str, Work]:
         one, other = numel(q) * k[-2], numel(q[:-1]) * k[-2] * v[-1]
@@ -117,6 +130,12 @@ class Softmax(ContiguousOnly, Op):
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         n = numel(y)  # max, subtract, exp, sum, divide
         return {"forward": Work(0, 5 * n), "x": Work(0, 4 * n)}
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and not (setting.channels_last and len(x) == 4)
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(setting.copy_of_input(x), setting.copy_of_gradient(y)) if setting.kernels else Scratch()
 
     def module(self, library: Any) -> Callable:
         return library.nn.Softmax(self.axis)

@@ -18,6 +18,8 @@ class Noise(Op):
     active: bool
     inplace: bool
 
+    in_16_bits = True
+
     def noise_shape(self, x: Shape) -> Shape:
         """The noise's shape for the input's."""
         raise NotImplementedError
@@ -30,6 +32,10 @@ class Noise(Op):
     @property
     def result(self) -> Result:
         return Result.VIEW if self.is_off else super().result
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        return ("x",) if self.is_off else ()
 
     def __post_init__(self) -> None:
         check(0 <= self.p <= 1, f"p is {self.p}; allowed: from 0 to 1")

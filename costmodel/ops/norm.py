@@ -102,81 +102,53 @@ class BatchNorm(Op):
             # y = x * a + b; dx = g * a; dweight = sum(g * (x - mean) * invstd); dbias = sum(g).
             work = {"forward": Work(0, 2 * n), "x": Work(0, n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
         else:
-            work = _with_statistics(n)
+            work = with_statistics(n)
         return _of_own(self, work)
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and takes(setting, x)
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
-        # folded scale and shift, always float32. Backward: the gradient map is allocated twice, the first time for
-        # nothing. The channels_last kernels, which also run on 1x1 maps, sum per thread.
-        per_channel, batch = setting.item * self.channels, self.statistics == "batch"
-        # Without a backward pass the batch statistics are freed when the forward pass ends.
-        statistics = 2 * per_channel if batch and not setting.recorded else 0
-        if not setting.kernels:
-            return Scratch(statistics)
-        target = setting.target
-        pixels = numel(x[2:])
-        by_channel = (pixels == 1) | setting.channels_last
-        threads = target.threads * per_channel
-        sums = where(by_channel & (x[0] * pixels > target.threads), threads, 0) + 2 * per_channel if batch else 0
-        forward = statistics + maximum(sums, 8 * self.channels)
-        backward = where(by_channel, 2 * threads + (0 if batch else per_channel), 0)
-        if "x" in setting.demanded:
-            backward = maximum(backward, setting.item * numel(x))
-        if setting.layouts:
-            # If input or gradient is not dense in that format, a loop over channels allocates the map only once.
-            order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
-            mixed = differs(setting.layouts[0], x, order) | differs(setting.gradient or setting.layouts[0], y, order)
-            backward = where(mixed, per_channel, backward)
-        return Scratch(forward, backward)
+        return batch_norm_scratch(setting, self.channels, self.statistics == "batch", y, x)
 
     def module(self, library: Any) -> Callable:
         home, name = (library.nn, "BatchNorm") if self.statistics == "batch" else (library, "FrozenBatchNorm")
         return getattr(home, f"{name}{self.dims}d")(self.channels, self.eps, self.momentum, self.affine)
 
 
-@op("standardise")
-class Standardise(Op):
-    """torch.nn.functional.batch_norm without running statistics. scaled: the scale is a second input, `weight`.
-
-    timm's StdConv2d standardises each row of its weight this way. The statistics are the input's in every mode.
-    """
-
-    scaled: bool = False
-    eps: float = 1e-5
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return ("x", "weight") if self.scaled else ("x",)
-
-    def shape(self, x: Shape, weight: Shape | None = None) -> Shape:
-        require(len(x) >= 2, "standardise takes (N, C, ...), the input is {}", x)
-        require(weight is None or weight[0] == x[1], "the input {} and the scale {} do not fit", x, weight or ())
-        return x
-
-    stock = Stock(joint=True)  # as for batch norm
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        weight = ("weight",) if self.scaled else ()
-        needs = {"x": ("x", "mean", "invstd", *weight), "weight": ("x", "mean", "invstd")}
-        return {name: needs[name] for name in self.inputs}
-
-    def extras(self, x: Shape, *_: Shape) -> dict[str, Extra]:
-        return {"mean": Extra(x[1:2]), "invstd": Extra(x[1:2])}
-
-    def work(self, y: Shape, x: Shape, *_: Shape) -> dict[str, Work]:
-        work = _with_statistics(numel(y))
-        return {name: work[name] for name in ("forward", *self.inputs)}
-
-    def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
-        return Scratch(0 if setting.recorded else 2 * setting.item * x[1])
-
-    def module(self, library: Any) -> Callable:
-        norm = library.torch.nn.functional.batch_norm
-        return lambda x, weight=None: norm(x, None, None, weight, None, True, 0.0, self.eps)
+def takes(setting: Setting, x: Shape) -> Any:
+    """Whether a batch norm's input is contiguous or channels_last; a map of one pixel only in a usual tensor."""
+    return setting.is_regular(x) & (numel(x[2:]) > 1) if setting.is_mixed else setting.is_regular(x)
 
 
-def _with_statistics(n: Size) -> dict[str, Work]:
+def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, y: Shape, x: Shape) -> Scratch:
+    """Scratch of a batch norm. batch: it takes the batch's statistics."""
+    # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
+    # folded scale and shift, always float32. Backward: the gradient map is allocated twice, the first time for nothing.
+    # The channels_last kernels, which also run on 1x1 maps, sum per thread.
+    per_channel = setting.item * channels
+    # Without a backward pass the batch statistics are freed when the forward pass ends.
+    statistics = 2 * per_channel if batch and not setting.recorded else 0
+    if not setting.kernels:
+        return Scratch(statistics)
+    target = setting.target
+    pixels = numel(x[2:])
+    by_channel = (pixels == 1) | (setting.channels_last and len(x) == 4)
+    threads = target.threads * per_channel
+    sums = where(by_channel & (x[0] * pixels > target.threads), threads, 0) + 2 * per_channel if batch else 0
+    forward = statistics + maximum(sums, 8 * channels)
+    backward = where(by_channel, 2 * threads + (0 if batch else per_channel), 0)
+    if "x" in setting.demanded:
+        backward = maximum(backward, setting.item * numel(x))
+    if setting.layouts:
+        # If input or gradient is not dense in that format, a loop over channels allocates the map only once.
+        order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
+        mixed = differs(setting.layouts[0], x, order) | differs(setting.gradient or setting.layouts[0], y, order)
+        backward = where(mixed, per_channel, backward)
+    return Scratch(forward, backward)
+
+
+def with_statistics(n: Size) -> dict[str, Work]:
     # Forward: sum(x), sum((x - mean)^2), then x * a + b. The two sums in dx are the gradients of weight and bias.
     return {"forward": Work(0, 6 * n), "x": Work(0, 6 * n), "weight": Work(0, 4 * n), "bias": Work(0, n)}
 
@@ -243,13 +215,15 @@ class GroupNorm(Op):
         return {"mean": Extra((x[0], self.groups)), "rstd": Extra((x[0], self.groups))}
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        return _of_own(self, _with_statistics(numel(y)))
+        return _of_own(self, with_statistics(numel(y)))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x for each image
         # and channel.
         statistics = 0 if setting.recorded else 2 * setting.item * x[0] * self.groups
-        return Scratch(statistics, 2 * setting.item * x[0] * self.channels if setting.kernels else 0)
+        sums = 2 * setting.item * x[0] * self.channels if setting.kernels else 0
+        flat = sums if len(x) == 4 and setting.channels_last else 0  # in channels_last, forward sums per channel too
+        return Scratch(statistics + flat, sums + setting.copy_of_gradient(y))  # the copy is a tensor of its own
 
     def module(self, library: Any) -> Callable:
         norm = library.nn.GroupNorm(self.groups, self.channels, self.eps, self.affine)
@@ -293,7 +267,7 @@ class LayerNorm(ContiguousOnly, Op):
         return {"mean": Extra(rows), "rstd": Extra(rows)}
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        return _of_own(self, _with_statistics(numel(y)))
+        return _of_own(self, with_statistics(numel(y)))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; each thread sums the parameters' gradients.
@@ -349,10 +323,16 @@ class RmsNorm(Op):
         n = numel(y)  # squares and their sum, two products; backward: two products and the gradient of the mean
         return _of_own(self, {"forward": Work(0, 4 * n), "x": Work(0, 6 * n), "weight": Work(0, 2 * n)})
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        # Each of these functions keeps the order of its operands' axes, and copies where they differ.
+        return super().modelled(setting, y, x) and not setting.layouts
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         n, rows = numel(x), numel(x[: -len(self.size)])
         wants, trains = "x" in setting.demanded, "weight" in setting.demanded
         forward = (0 if trains or not self.affine else n) + (0 if wants else rows)
+        if not self.affine:  # the mean's square is alive beside its root
+            forward = forward + rows
         if not wants:
             return Scratch(setting.item * forward, setting.item * n)
         # The peak is at the squares: the gradient's first part, the mean's, x, 2 * x and their product are alive; the
@@ -373,7 +353,6 @@ BatchNorm.examples = (
     (BatchNorm(6, affine=False), (2, 6, 4, 4)),
     (BatchNorm(6, "frozen", affine=False), (2, 6, 4, 4)),
 )
-Standardise.examples = ((Standardise(), (1, 6, 20)), (Standardise(scaled=True), (1, 6, 4, 5), (6,)))
 GroupNorm.examples = (
     (GroupNorm(2, 8), (2, 8, 5, 3)),
     (GroupNorm(3, 6), (1, 6, 4, 4)),

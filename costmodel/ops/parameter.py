@@ -13,6 +13,7 @@ class Resident(Op):
     """A value that does not depend on the images' pixels. The input is read only for its batch."""
 
     result = Result.RESIDENT
+    in_16_bits = True
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), **dict.fromkeys(self.needs(), Work())}

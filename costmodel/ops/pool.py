@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair, two
 from ..sizes.size import Shape, numel, require, window
-from ..targets.memory_order import MemoryOrder, contiguous, of_images
+from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
 
 
@@ -21,6 +21,7 @@ class WindowPool(Op):
     ceil: bool
 
     grid = "strided"
+    in_16_bits = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", pair(self.kernel, "kernel"))
@@ -46,9 +47,25 @@ class WindowPool(Op):
         require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", kernel, x)
         return (x[0], x[1], h, w)
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and takes(setting)
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return copies(setting, y, x)
+
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         per_window = Work(0, numel(y) * prod(two(self.kernel)))
         return {"forward": per_window, "x": per_window}
+
+
+def copies(setting: Setting, y: Shape, x: Shape) -> Scratch:
+    """Scratch of a kernel that copies an input or a gradient that is neither contiguous nor channels_last."""
+    return Scratch(setting.copy_of_input(x), setting.copy_of_gradient(y)) if setting.kernels else Scratch()
+
+
+def takes(setting: Setting) -> bool:
+    """Whether a kernel takes its output's gradient as it takes others: one of channels_last images must be so too."""
+    return not setting.is_mixed or setting.gradient in (None, CHANNELS_LAST)
 
 
 @op("avg_pool2d")
@@ -92,7 +109,8 @@ class MaxPool2d(WindowPool):
         return {"winner": Extra(y, bits), "indices": Extra(y, 64)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(0 if setting.recorded else 8 * numel(y))  # the indices
+        forward, backward, *_ = copies(setting, y, x)
+        return Scratch(forward + (0 if setting.recorded else 8 * numel(y)), backward)  # the indices
 
     def module(self, library: Any) -> Callable:
         return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
@@ -133,9 +151,12 @@ class AdaptiveAvgPool2d(Op):
         n = Work(0, numel(x))
         return {"forward": n, "x": n}
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and takes(setting)
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # For a 1x1 output a sum is divided by a number, and so is the gradient.
-        return Scratch(setting.scalar, setting.scalar) if self.output == (1, 1) else Scratch()
+        return Scratch(setting.scalar, setting.scalar) if self.output == (1, 1) else copies(setting, y, x)
 
     def module(self, library: Any) -> Callable:
         return library.nn.AdaptiveAvgPool2d(self.output)

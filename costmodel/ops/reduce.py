@@ -59,12 +59,16 @@ class Mean(Reduction):
 
 @op("sum")
 class Sum(Reduction):
-    """x.sum(axes). The gradient is the output's, expanded."""
+    """x.sum(axes). The gradient is the output's, expanded: a view."""
 
     axes: Axes
     keepdim: bool = False
 
     passes = ("x",)
+    gradient_views = True
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return MemoryOrder(contiguous(len(x.order)).order, self.axes)  # repeated elements: these axes are not dense
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(0, numel(x)), "x": Work()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isqrt
 from typing import Any
 
 from ..graph.op import Op, Pair, Scratch, Work, check, op, pair, two
-from ..sizes.size import Shape, numel, require, where
-from ..targets.memory_order import MemoryOrder, of_images
-from ..targets.setting import Setting
+from ..sizes.size import Shape, Size, numel, require, where
+from ..targets.memory_order import MemoryOrder, contiguous, of_images
+from ..targets.setting import NUMBER_BYTES, Setting
 
 
 @op("upsample")
@@ -49,14 +50,12 @@ class Upsample(Op):
         n = numel(y)
         return {"forward": Work(0, 7 * n), "x": Work(0, 8 * n)}
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape, like: Shape | None = None) -> Any:
+        # A map of one pixel, cut out of channels_last images, is taken for such images.
+        return super().modelled(setting, y, x) and (not setting.is_mixed or x[2] * x[3] > 1)
+
     def scratch(self, setting: Setting, y: Shape, x: Shape, like: Shape | None = None) -> Scratch:
-        # aten/src/ATen/native/cpu/UpSampleKernel.cpp works on channels_last copies of input and output. A 1x1 input is
-        # in both formats at once, and so is a 1x1 output.
-        if not setting.kernels or setting.channels_last:
-            return Scratch()
-        point, point_out = x[2] * x[3] == 1, y[2] * y[3] == 1
-        copies = where(point & point_out, 0, numel(y)) + where(point, 0, numel(x))
-        return Scratch(setting.item * copies)
+        return Scratch(resizing(setting, "bilinear", y, x), setting.copy_of_gradient(y) if setting.kernels else 0)
 
     def module(self, library: Any) -> Callable:
         interpolate = library.torch.nn.functional.interpolate
@@ -76,7 +75,10 @@ class Interpolate(Op):
         object.__setattr__(self, "size", pair(self.size, "size"))
         check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
 
-    layout, gradient_layout = Upsample.layout, Upsample.gradient_layout
+    layout = Upsample.layout
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return contiguous(4) if self.mode == "bicubic" else of_images(gradient)
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)
@@ -89,13 +91,51 @@ class Interpolate(Op):
         n = Work(0, 2 * _TAPS[self.mode] * numel(y))  # each neighbour is weighted and added
         return {"forward": n, "x": n}
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        # Bicubic gradients are contiguous whatever the input is.
+        known = self.mode != "bicubic" or not setting.channels_last
+        return super().modelled(setting, y, x) and known and (not setting.is_mixed or x[2] * x[3] > 1)
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(resizing(setting, self.mode, y, x), setting.copy_of_gradient(y) if setting.kernels else 0)
+
     def module(self, library: Any) -> Callable:
         more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": False}
         return lambda x: library.torch.nn.functional.interpolate(x, self.size, mode=self.mode, **more)
 
 
+def resizing(setting: Setting, mode: str, y: Shape, x: Shape) -> Size:
+    """Bytes that the kernels of a resize allocate in the forward pass (aten/src/ATen/native/cpu/UpSampleKernel.cpp).
+
+    One kernel takes channels_last maps, and copies others. It runs for small outputs, for channels_last maps of more
+    than three channels, and bilinear on one thread for images of three. A map of one pixel or of one channel is in both
+    formats. The other kernel makes a table for each axis: the places and weights of each output's neighbours.
+    """
+    if not setting.kernels:
+        return 0
+    height, width = y[2:]
+    tables = isqrt(_TAPS[mode]) * (NUMBER_BYTES + setting.item) * (height + width)
+    if mode == "bicubic":
+        return tables
+    channels = x[1]
+    pixel, pixel_out, flat = x[2] * x[3] == 1, height * width == 1, channels == 1
+    last, last_out = (
+        pixel | flat | setting.channels_last,
+        pixel_out | flat | (setting.channels_last & (x[2] * x[3] > 1)),
+    )
+    copies = where(last, 0, numel(x)) + where(last_out, 0, numel(y))
+    image = mode == "bilinear" and setting.target.threads == 1 and channels == 3
+    by_pixel = (height + width <= 128) | (last & (channels > 3)) | image
+    return where(by_pixel, setting.item * copies, tables)
+
+
 _TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours read for one output
-Interpolate.examples = ((Interpolate((5, 7)), (2, 4, 3, 3)), (Interpolate(6, "bilinear"), (2, 4, 3, 3)))
+Interpolate.examples = (
+    (Interpolate((5, 7)), (2, 4, 3, 3)),
+    (Interpolate(6, "bilinear"), (2, 4, 3, 3)),
+    (Interpolate((100, 29), "nearest-exact"), (1, 3, 5, 5)),
+    (Interpolate((2, 3), "bicubic"), (2, 4, 3, 3)),
+)
 Upsample.examples = (
     (Upsample(), (2, 8, 3, 4), (2, 4, 7, 8)),
     (Upsample(scale=2), (2, 8, 3, 4)),

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ..graph.op import Axes, Op, Result, Work, check, op
 from ..sizes.size import LARGEST, Shape, maximum, numel, require
 from ..targets.memory_order import MemoryOrder, around, contiguous, dense, differs
+from ..targets.setting import Setting
 
 
 class View(Op):
@@ -19,6 +20,7 @@ class View(Op):
     result = Result.VIEW
     passes: ClassVar[tuple[str, ...]] = ("x",)
     gradient_views = True
+    in_16_bits = True
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
@@ -47,6 +49,9 @@ class Flatten(View):
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(len(x.order))
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return len(x) != 4 or not setting.target.channels_last or (x[1] == 1) | (x[2] * x[3] == 1)  # else it copies
 
     def module(self, library: Any) -> Callable:
         return library.nn.Flatten(1)
@@ -105,7 +110,8 @@ class Reshape(View):
         first = {}  # input axis -> the output axis that it has become, or of which it has become a part
         for axis in range(len(x.order)):
             first[axis] = max((j for j, s in enumerate(sources) if s <= axis), key=lambda j: (sources[j], -j))
-        return MemoryOrder(tuple(sorted(first, key=lambda axis: (place[first[axis]], axis))))
+        outside = tuple(axis for axis in sorted(first) if first[axis] in gradient.outside)
+        return MemoryOrder(tuple(sorted(first, key=lambda axis: (place[first[axis]], axis))), outside)
 
     def gathers(self, gradient: MemoryOrder) -> bool:
         """Whether the parts of a split axis are not consecutive in the gradient's order."""
@@ -237,6 +243,7 @@ class Expand(View):
     shape_only = ("images",)
     passes = ()
     gradient_views = False
+    in_16_bits = False
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return MemoryOrder(xs[0].order, xs[0].order)  # repeated elements: no axis counts as dense

@@ -64,6 +64,7 @@ class Backward:
         """Run one node's backward: make gradients, free the incoming gradient, then what the node kept."""
         node, storages = self.graph.nodes[i], self.storages
         storages.node = i
+        viewed = i + 1 in self.views
         arrived = self.arrived.pop(i + 1)
         gradient: int | None = arrived
         rerun = self.forward.rerun_of.get(i)
@@ -89,7 +90,8 @@ class Backward:
             storages.drop(self.pieces.pop(), "put together")
         self._release(i)
         for v, storage in handed:
-            self._deliver(v, storage, node.op.gradient_views)
+            # A view that is passed on is a view still.
+            self._deliver(v, storage, node.op.gradient_views or viewed and storage == arrived)
         self._finish(i, transient)
 
     def _is_rebased(self, i: int) -> bool:

@@ -36,7 +36,7 @@ def held(estimate: Estimate, network: Network) -> Estimate:
     """
     request = estimate.request
     if estimate.unknown_ops:
-        return replace(estimate, certainty=Certainty(*[LOWER_BOUND] * 4))
+        return replace(estimate, degrees=Certainty(*[LOWER_BOUND] * 4))
     found = dry_step(network, request)
     if found is None:
         return estimate
@@ -47,7 +47,7 @@ def held(estimate: Estimate, network: Network) -> Estimate:
     if not parted:
         if request.convention != STOCK:
             return estimate
-        return replace(estimate, certainty=Certainty(CHECKED, CHECKED, CHECKED, CHECKED))
+        return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED))
     note = reason(tensors, found, parted)
     if request.convention != STOCK:
         raise CostmodelError(

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from ..graph.dry import DryStep
-from ..graph.graph import within
+from ..graph.graph import Node, within
 from ..ops.loss import TARGET_BITS
 from ..sizes.size import Size
 from .certainty import DRY, NOT_MODELLED, Certainty
@@ -24,6 +24,11 @@ class DryEstimate(Estimate):
     """
 
     dry: DryStep | None = None
+
+    @property
+    def unmodelled(self) -> tuple[Node, ...]:
+        """None is named: a dry step knows no kernels, and its certainty says so."""
+        return ()
 
     @cached_property
     def memory(self) -> Memory | None:
@@ -118,4 +123,4 @@ def of_dry_step(estimate: Estimate, dry: DryStep, note: str) -> DryEstimate:
     given = {field.name: getattr(estimate, field.name) for field in fields(estimate)}
     kernels = NOT_MODELLED if estimate.request.target.counts_kernels else DRY
     certainty = Certainty(DRY, DRY, DRY, kernels)
-    return DryEstimate(**{**given, "certainty": certainty, "notes": (note, *estimate.notes)}, dry=dry)
+    return DryEstimate(**{**given, "degrees": certainty, "said": (note, *estimate.said)}, dry=dry)

@@ -13,11 +13,12 @@ import numpy as np
 from ..conventions import CONVENTIONS, Kept
 from ..errors import CostmodelError
 from ..graph.checkpointing import GIVEN, RNG_STATE
-from ..graph.graph import Graph
+from ..graph.graph import Graph, Node
 from ..notebook import Shown
 from ..sizes.size import Shape, Size
-from .certainty import Certainty
+from .certainty import CHECKED, NOT_MODELLED, RULE, Certainty
 from .events import UPDATE, Event
+from .kernels import in_words, unmodelled
 from .peak import Grid, peak_of
 from .request import Request
 from .resident import Resident, images_bytes, resident
@@ -76,8 +77,24 @@ class Estimate(Shown):
     find_work: Callable[[], tuple[NodeWork, ...]]
     find_memory: Callable[[], Memory] | None  # None under a convention that has no timeline
     find_own_memory: Callable[[], dict[str, Size]] | None  # entries of `memory_bytes` by a paper's own arithmetic
-    notes: tuple[str, ...]  # sentences for people, from the network and the strategy
-    certainty: Certainty = Certainty()
+    said: tuple[str, ...]  # sentences for people, from the network and the strategy
+    degrees: Certainty = Certainty()  # how certain each figure is, kernels left out of account
+
+    @cached_property
+    def unmodelled(self) -> tuple[Node, ...]:
+        """The nodes whose kernels allocate what no rule tells: the step's peak is at least `step_peak_bytes`."""
+        return unmodelled(self.graph, self.shapes, self.request) if self.find_memory else ()
+
+    @property
+    def certainty(self) -> Certainty:
+        """How certain each figure is."""
+        known = self.degrees.step_peak not in (CHECKED, RULE) or not self.unmodelled
+        return self.degrees if known else self.degrees._replace(step_peak=NOT_MODELLED)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for people."""
+        return (*self.said, in_words(self.unmodelled)) if self.unmodelled else self.said
 
     @property
     def strategy(self) -> str:

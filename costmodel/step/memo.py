@@ -8,6 +8,7 @@ from ..graph.op import Extra, Op, Scratch, Work
 from ..sizes.by_batch import Line
 from ..sizes.size import Shape, Size, nbytes, numel
 from ..targets.setting import Setting
+from .scratch import scratch_of
 
 
 class Formulas:
@@ -28,7 +29,7 @@ class Formulas:
         return op.work(y, *xs)
 
     def scratch(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
-        return op.scratch(setting, y, *xs)
+        return scratch_of(op, setting, y, *xs)
 
     def nbytes(self, shape: Shape, bits: int) -> Size:
         """Bytes of a packed tensor of elements of `bits` bits."""
@@ -65,7 +66,7 @@ class Memo(Formulas):
         return self._once(("work", self._name(op), *map(id, xs)), op.work, y, *xs)
 
     def scratch(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
-        return self._once(("scratch", self._name(op), setting, *map(id, xs)), op.scratch, setting, y, *xs)
+        return self._once(("scratch", self._name(op), setting, *map(id, xs)), scratch_of, op, setting, y, *xs)
 
     def nbytes(self, shape: Shape, bits: int) -> Size:
         return self._once(("nbytes", id(shape), bits), super().nbytes, shape, bits)

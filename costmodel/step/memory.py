@@ -5,13 +5,13 @@ from __future__ import annotations
 from ..conventions import Kept
 from ..graph.checkpointing import reruns
 from ..graph.graph import Graph
-from ..graph.memory_formats import layouts_of
 from ..graph.op import Scratch
 from ..sizes.by_batch import dense
 from ..sizes.size import Shape, Size, uniform
 from ..targets.setting import Setting
 from .compile import Moves, compile
 from .estimate import Memory
+from .kernels import settings_of
 from .memo import Formulas
 from .peak import stack
 from .request import Request
@@ -74,16 +74,6 @@ def slices_of(graph: Graph, shapes: Shapes, request: Request, formulas: Formulas
     second = images if uniform(batch >= 2 * images) else batch - images
     sizes = (images, second, last)
     return [shapes_of(graph, formulas.images(size, *shapes[0][1:3]), formulas, graph.prefix) for size in sizes]
-
-
-def settings_of(graph: Graph, shapes: Shapes, joins: frozenset[tuple[int, str]], request: Request) -> list[Setting]:
-    """The setting of each node's kernels. joins: (node, input) of broadcast inputs."""
-    target, item = request.target, request.dtype.bits // 8
-    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
-    return [
-        Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
-        for i, (demanded, reads) in enumerate(zip(graph.demanded, graph.reads))
-    ]
 
 
 def scratches_of(

@@ -5,10 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..sizes.size import where
+from ..sizes.size import Shape, Size, where
 from .onednn import in_onednn
 from .setting import NUMBER_BYTES, Setting
 from .target import THREADS, ConvolutionKernels, Target, device
+
+
+class BiasAlone(ConvolutionKernels):
+    """oneDNN makes the weight's gradient too, where the bias's alone is wanted: a tensor of `made` bytes."""
+
+    def __init__(self, conv: Any, threads: int, made: int) -> None:
+        self.conv, self.threads, self.made = conv, threads, made
+
+    def __call__(self, y: Shape, x: Shape) -> tuple[Size, Size]:
+        return 0, where(in_onednn(self.conv, self.threads, x[0], x[2] * x[3]), self.made, 0)
 
 
 @device("none")
@@ -23,9 +33,7 @@ class Bare(Target):
     def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
         if "bias" not in setting.demanded or "weight" in setting.demanded:
             return super().convolution(conv, setting)
-        # oneDNN makes the weight's gradient too, where the bias's alone is wanted: a tensor, let go at once.
-        made = setting.item * conv.out_channels * conv.macs_per_output
-        return lambda y, x: (0, where(in_onednn(conv, self.threads, x[0], x[2] * x[3]), made, 0))
+        return BiasAlone(conv, self.threads, setting.item * conv.out_channels * conv.macs_per_output)
 
     def python_number_bytes(self, item: int) -> int:
         return NUMBER_BYTES

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..sizes.size import Shape, Size, maximum, where
+from .onednn_facts import Facts
 from .onednn_formulas import (
     BOOKED,
     PAGE,
@@ -34,6 +35,7 @@ from .onednn_formulas import (
     thin,
     up,
 )
+from .onednn_limits import bounded, within
 from .setting import Setting
 
 THRESHOLDS = (2, 16)  # numbers of images from which on in_onednn follows other rules
@@ -64,36 +66,13 @@ class Kernel(NamedTuple):
         return total + self.more(sizes) if self.more else total
 
 
-class Facts:
-    """What is known of one convolution in one setting, whatever the sizes."""
-
-    def __init__(self, conv: Any, setting: Setting, lanes: int) -> None:
-        # lanes: channels that a vector holds, and so a block.
-        self.item = item = setting.item
-        self.threads, self.flat, self.lanes = setting.target.threads, setting.channels_last, lanes
-        self.conv = conv
-        self.inputs, self.outputs, self.groups = conv.in_channels, conv.out_channels, conv.groups
-        self.c, self.k = self.inputs // self.groups, self.outputs // self.groups  # channels of one group
-        self.kernel, self.stride, self.padding = conv.kernel, conv.stride, conv.padding
-        self.reach = tuple(d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel))
-        self.area = self.kernel[0] * self.kernel[1]
-        self.strided, self.dilated = conv.stride != (1, 1), conv.dilation != (1, 1)
-        self.depthwise = self.groups > 1 and self.c == self.k == 1
-        self.pixelwise = self.area == 1 and conv.padding == (0, 0)
-        self.product = self.pixelwise and self.groups == 1  # a product of two matrices
-        self.picked = self.product and self.strided  # a product that reads only some pixels
-        self.outside = any(p >= r for p, r in zip(self.padding, self.reach))  # some outputs read only padding
-        self.bias, self.demanded = conv.bias, setting.demanded
-        self.weights = item * self.outputs * self.c * self.area
-        self.biases = item * self.outputs if "bias" in setting.demanded else 0
-        self.kept = self.biases + (self.weights if "weight" in setting.demanded else 0)
-
-
 class ConvolutionScratch(Facts):
     """The scratch of one convolution in one setting. What does not depend on sizes is computed on construction."""
 
-    def __init__(self, conv: Any, setting: Setting, lanes: int) -> None:
-        super().__init__(conv, setting, lanes)
+    def __init__(self, conv: Any, setting: Setting, lanes: int, window: bool = False) -> None:
+        super().__init__(conv, setting, lanes, window)
+        # The kernels of products read every s-th pixel only where the stride s divides the map.
+        self.undivided = ConvolutionScratch(conv, setting, lanes, True) if self.picked else None
         self.forward = self.forward_kernel()
         self.input = self.input_kernel() if "x" in setting.demanded else None
         # oneDNN computes the weights' gradient even if only the bias's is demanded.
@@ -101,6 +80,30 @@ class ConvolutionScratch(Facts):
 
     def __call__(self, y: Shape, x: Shape) -> tuple[Size, Size]:
         """Peak bytes beyond the results, in the forward and in the backward pass. y, x: shapes of output and input."""
+        found = self.levels(y, x)
+        if self.undivided is None:
+            return found
+        divided, other = self.divides(y, x), self.undivided.levels(y, x)
+        return where(divided, found[0], other[0]), where(divided, found[1], other[1])
+
+    def modelled(self, y: Shape, x: Shape) -> Any:
+        return self._divided(y, x, within) if self.undivided else within(self, y, x)
+
+    def bounded(self, y: Shape, x: Shape) -> Any:
+        return self._divided(y, x, bounded) if self.undivided else bounded(self, y, x)
+
+    def _divided(self, y: Shape, x: Shape, limits: Any) -> Any:
+        """Whether limits hold for a strided product: threads' own sums are known where the stride divides the map."""
+        if self.threads == 1 or "weight" not in self.demanded:
+            return limits(self, y, x)
+        return limits(self, y, x) & self.divides(y, x)
+
+    def divides(self, y: Shape, x: Shape) -> Any:
+        """Whether the stride divides the map."""
+        return (x[2] == y[2] * self.stride[0]) & (x[3] == y[3] * self.stride[1])
+
+    def levels(self, y: Shape, x: Shape) -> tuple[Size, Size]:
+        """The same by the kernels of this object alone."""
         n, _, h, w = x
         sizes = (n, h, w, y[2], y[3])
         x, y = self.item * n * h * w, self.item * n * y[2] * y[3]
@@ -163,13 +166,6 @@ class ConvolutionScratch(Facts):
         few = self.lanes == 16 > max(self.c, self.k)
         block = next((b for b in (8, 4) if few and self.c % b == self.k % b == 0), self.lanes)
         return self.padded(block, block)
-
-    def block(self) -> int:
-        """Channels in a block. Without groups they are padded; with groups each must fill its blocks. 0: none fits."""
-        if self.groups == 1:
-            return self.lanes
-        allowed = (16, 8, 4) if self.lanes == 16 else (8,)
-        return next((b for b in allowed if self.c % b == self.k % b == 0), 0)
 
     def blocked(self, block: int) -> tuple[int, int]:
         """Channels of the copies of input and output; channels_last tensors are not copied."""

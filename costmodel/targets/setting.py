@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..sizes.size import Shape, Size, numel
-from .memory_order import CHANNELS_LAST, MemoryOrder, copy_of
+from .memory_order import CHANNELS_LAST, MemoryOrder, contiguous, copy_of, differs
 from .target import Target
 
 NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
@@ -38,6 +38,31 @@ class Setting(NamedTuple):
             if layout is not None and shape is not None:
                 total = total + copy_of(layout, shape, order, self.item * numel(shape))
         return total
+
+    def is_regular(self, x: Shape) -> Any:
+        """Whether the first input is contiguous, or channels_last images."""
+        found = differs(self.layouts[0], x, self._regular(x)) if self.layouts else False
+        return not found if isinstance(found, bool) else ~found
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the first input is channels_last images where others are contiguous."""
+        return bool(self.layouts) and self.layouts[0].order == CHANNELS_LAST.order
+
+    def copy_of_input(self, x: Shape) -> Size:
+        """Bytes of the copy that a kernel makes of its first input unless it is contiguous, or channels_last images."""
+        return self._copy(self.layouts[0], x) if self.layouts else 0
+
+    def copy_of_gradient(self, y: Shape) -> Size:
+        """Bytes of the copy that a kernel makes of its output's gradient unless it lies as the first input should."""
+        return self._copy(self.gradient, y) if self.gradient is not None else 0
+
+    def _copy(self, layout: MemoryOrder, x: Shape) -> Size:
+        return copy_of(layout, x, self._regular(x), self.item * numel(x))
+
+    def _regular(self, x: Shape) -> tuple[int, ...]:
+        """The order in which most kernels take a tensor."""
+        return (CHANNELS_LAST if len(x) == 4 and self.channels_last else contiguous(len(x))).order
 
     @property
     def kernels(self) -> bool:

@@ -8,8 +8,21 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..sizes.size import Shape, Size
 
-#: Scratch of a convolution, in its forward and its backward pass, from the shapes of its output and its input.
-ConvolutionKernels = Callable[[Shape, Shape], tuple[Size, Size]]
+
+class ConvolutionKernels:
+    """The kernels of a convolution in a setting; by default they allocate nothing inside."""
+
+    def __call__(self, y: Shape, x: Shape) -> tuple[Size, Size]:
+        """The scratch in the forward and in the backward pass. y, x: shapes of the output and the input."""
+        return 0, 0
+
+    def modelled(self, y: Shape, x: Shape) -> Any:
+        """Whether they allocate just that; an array of bools over a grid."""
+        return True
+
+    def bounded(self, y: Shape, x: Shape) -> Any:
+        """Whether they allocate at least that."""
+        return True
 
 
 class Option(NamedTuple):
@@ -53,7 +66,7 @@ class Target:
 
     def convolution(self, conv: Any, setting: Any) -> ConvolutionKernels:
         """The scratch of a convolution (ops/conv.py) in a setting (setting.py); none if kernels are not modelled."""
-        return lambda y, x: (0, 0)
+        return ConvolutionKernels()
 
     def number_bytes(self, item: int) -> int:
         """Bytes of a number in arithmetic with a tensor, made within an op; item: of the tensor's data type."""

@@ -18,6 +18,7 @@ from costmodel.frontends.modules.trace import trace
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.allocations import trace as allocations
 from costmodel.pytorch.validate import PEAK_TOLERANCE, Check, validate
+from costmodel.step.certainty import NOT_MODELLED
 
 #: Network: (batch, resolution) pairs. One for every kind of block, and networks that mix memory formats.
 FAST = {
@@ -62,7 +63,9 @@ def hold_peaks(name, pairs, strategies=STRATEGIES):
             measured = allocations(run, counter.ops)
             case = (strategy, batch, resolution)
             assert alone.step_peak_bytes == measured.tensor_peak, case
-            assert abs(whole.step_peak_bytes - measured.peak) <= PEAK_TOLERANCE * measured.peak, case
+            assert whole.step_peak_bytes <= (1 + PEAK_TOLERANCE) * measured.peak, case
+            if whole.certainty.step_peak != NOT_MODELLED:
+                assert abs(whole.step_peak_bytes - measured.peak) <= PEAK_TOLERANCE * measured.peak, case
 
 
 @pytest.mark.parametrize("strategies", [STRATEGIES[::2], *seldom([STRATEGIES[1::2]])])

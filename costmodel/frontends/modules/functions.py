@@ -70,10 +70,11 @@ def linear(t, x, weight, bias=None):
 
 @function("batch_norm")
 def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *_):
-    if running_mean is None and bias is None:
-        return t.emit(OPS["standardise"](weight is not None, eps), [x, *t.as_values(weight)], t.like(x))
-    if running_mean is None or (weight is None) != (bias is None):
-        raise t.error("a batch norm with a shift, but without a scale or running statistics,")
+    if running_mean is None:
+        op = OPS["standardise"](weight is not None, eps, bias is not None)
+        return t.emit(op, [x, *t.as_values(weight, bias)], t.like(x))
+    if (weight is None) != (bias is None):
+        raise t.error("a batch norm with running statistics and a shift, but without a scale,")
     statistics = "batch" if training else "frozen"
     op = OPS["batch_norm"](x.shape[1], statistics, eps, momentum, max(x.dim() - 2, 1), weight is not None)
     return t.emit(op, [x], t.like(x), running_mean=running_mean, weight=weight, bias=bias)
@@ -166,8 +167,7 @@ def softplus(t, x, beta=1, threshold=20):
 
 @function("softmax")
 def softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
-    if dtype not in (None, x.dtype):
-        raise t.error("softmax in another data type")
+    keep_dtype(t, x, dtype)
     return t.emit(OPS["softmax"](dim), [x], t.like(x))
 
 
@@ -213,8 +213,15 @@ def max_pool2d(t, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
 
 @function("mean")
 def mean(t, x, dim=None, keepdim=False, dtype=None):
+    keep_dtype(t, x, dtype)
     axes = axes_of(t, x, dim)
     return t.emit(OPS["mean"](axes, keepdim), [x], t.run(t.torch.mean, x, axes, keepdim))
+
+
+def keep_dtype(t, x, dtype) -> None:
+    """Raise CostmodelError for a call that asks for another data type than its input's."""
+    if dtype not in (None, x.dtype):
+        raise t.error(f"{t.name} in another data type ({dtype})")
 
 
 def axes_of(t, x, dim) -> tuple[int, ...]:
@@ -227,12 +234,14 @@ def axes_of(t, x, dim) -> tuple[int, ...]:
 
 @function("sum")
 def sum_(t, x, dim=None, keepdim=False, dtype=None):
+    keep_dtype(t, x, dtype)
     axes = axes_of(t, x, dim)
     return t.emit(OPS["sum"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
 
 
 @function("norm", "linalg_vector_norm", "vector_norm")
 def norm(t, x, p="fro", dim=None, keepdim=False, dtype=None, ord=2):
+    keep_dtype(t, x, dtype)
     if p not in ("fro", 2) or ord != 2:
         raise t.error("a norm that is not Euclidean")
     axes = axes_of(t, x, dim)
@@ -291,12 +300,7 @@ def rsub(t, a, b):
     return FUNCTIONS["sub"](t, b, a)
 
 
-@function("neg")
-def neg(t, x):
-    return t.emit(OPS["rsub_number"](0.0), [x], t.like(x))
-
-
-@function("sqrt", "rsqrt", "exp")
+@function("sqrt", "rsqrt", "exp", "neg")
 def elementwise(t, x):
     return t.emit(OPS[t.name](), [x], t.like(x))
 

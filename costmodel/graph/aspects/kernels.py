@@ -4,6 +4,8 @@ Words:
 - A setting is what an op's scratch depends on besides shapes: the target, the data type, the demanded gradients, the
   memory order of the tensors (targets/setting.py).
 - Scratch is memory that an op allocates and frees while it runs. It is counted at its peak, beyond the results.
+- An op is modelled in a setting if its rule gives its scratch to the byte. If not, the scratch of its tensors alone is
+  counted, and the estimate says so.
 - An op's epilogue is the part of its backward that runs after it has passed on its gradients, in autograd nodes of its
   own.
 - A parameter's gradient is recast if a kernel makes it with other strides than the parameter's, so that autograd copies
@@ -12,7 +14,7 @@ Words:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ...sizes.size import Shape, Size
 from ...targets.setting import Setting
@@ -37,6 +39,17 @@ NO_SCRATCH = Scratch()
 
 class Kernels:
     """The hooks for what an op's kernels allocate."""
+
+    #: Whether the op is modelled in 16 bits too, where many kernels sum in 32 bits.
+    in_16_bits: ClassVar[bool] = False
+
+    def modelled(self, setting: Setting, y: Shape, *xs: Shape) -> Any:
+        """Whether the op is modelled in a setting; an array of bools over a grid. y, xs: as for `scratch`."""
+        return self.in_16_bits or setting.item >= 4
+
+    def bounded(self, setting: Setting, y: Shape, *xs: Shape) -> Any:
+        """Whether the kernels allocate at least `scratch`. If not, the tensors alone are the least that is known."""
+        return self.modelled(setting, y, *xs)
 
     def scratch(self, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
         """Scratch of the op in a setting. y, xs: shapes of the output and the inputs."""

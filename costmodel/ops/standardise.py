@@ -1,0 +1,68 @@
+"""Normalisation by the input's own statistics alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..graph.op import Extra, Op, Scratch, Stock, Work, op
+from ..sizes.size import Shape, numel, require
+from ..targets.setting import Setting
+from .norm import batch_norm_scratch, takes, with_statistics
+
+
+@op("standardise")
+class Standardise(Op):
+    """torch.nn.functional.batch_norm without running statistics: the input's are taken in every mode.
+
+    scaled, shifted: the scale and the shift are further inputs, `weight` and `bias`. timm's StdConv2d standardises each
+    row of its weight this way.
+    """
+
+    scaled: bool = False
+    eps: float = 1e-5
+    shifted: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return ("x", *("weight",) * self.scaled, *("bias",) * self.shifted)
+
+    def shape(self, x: Shape, *more: Shape) -> Shape:
+        require(len(x) >= 2, "standardise takes (N, C, ...), the input is {}", x)
+        for one in more:
+            require(one[0] == x[1], "the input {} and the scale or shift {} do not fit", x, one)
+        require(x[0] * numel(x[2:]) > 1, "statistics of one value per channel (input {})", x)
+        return x
+
+    stock = Stock(joint=True)  # as for batch norm
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        weight = ("weight",) if self.scaled else ()
+        needs = {"x": ("x", "mean", "invstd", *weight), "weight": ("x", "mean", "invstd"), "bias": ()}
+        return {name: needs[name] for name in self.inputs}
+
+    def extras(self, x: Shape, *_: Shape) -> dict[str, Extra]:
+        return {"mean": Extra(x[1:2]), "invstd": Extra(x[1:2])}
+
+    def work(self, y: Shape, x: Shape, *_: Shape) -> dict[str, Work]:
+        work = with_statistics(numel(y))
+        return {name: work[name] for name in ("forward", *self.inputs)}
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
+        return batch_norm_scratch(setting, x[1], True, y, x)
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Any:
+        return super().modelled(setting, y, x) and takes(setting, x)
+
+    def module(self, library: Any) -> Callable:
+        norm = library.torch.nn.functional.batch_norm
+        if self.shifted and not self.scaled:
+            return lambda x, bias: norm(x, None, None, None, bias, True, 0.0, self.eps)
+        return lambda x, weight=None, bias=None: norm(x, None, None, weight, bias, True, 0.0, self.eps)
+
+
+Standardise.examples = (
+    (Standardise(), (1, 6, 20)),
+    (Standardise(scaled=True), (1, 6, 4, 5), (6,)),
+    (Standardise(scaled=True, shifted=True), (2, 6, 4, 5), (6,), (6,)),
+)

@@ -1,0 +1,46 @@
+"""What the kernels of a graph's ops depend on, and which of them are not modelled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph.graph import Graph, Node
+from ..graph.memory_formats import layouts_of
+from ..sizes.size import Shape
+from ..targets.setting import Setting
+from .request import Request
+from .shapes import broadcast_inputs
+
+NAMED = 3  # as many of the nodes without a rule are named
+
+
+def settings_of(
+    graph: Graph, shapes: tuple[Shape, ...], joins: frozenset[tuple[int, str]], request: Request
+) -> list[Setting]:
+    """The setting of each node's kernels. joins: (node, input) of broadcast inputs."""
+    target, item = request.target, request.dtype.bits // 8
+    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
+    return [
+        Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
+        for i, (demanded, reads) in enumerate(zip(graph.demanded, graph.reads))
+    ]
+
+
+def unmodelled(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> tuple[Node, ...]:
+    """The nodes whose kernels allocate what no rule tells, at one size of the request at least."""
+    if not request.target.counts_kernels:
+        return ()
+    settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
+    found = []
+    for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
+        known = node.op.modelled(setting, shapes[i + 1], *[shapes[v] for v in reads])
+        if not (known is True or np.all(known)):
+            found.append(node)
+    return tuple(found)
+
+
+def in_words(nodes: tuple[Node, ...]) -> str:
+    """A sentence that names nodes without a rule."""
+    named = ", ".join(f"{node.name} ({node.op.kind})" for node in nodes[:NAMED])
+    more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+    return f"The allocator's peak is at least this: what kernels allocate inside is not modelled for {named}{more}."

@@ -1,0 +1,73 @@
+"""Where the rules for oneDNN's convolutions (onednn.py) hold: found by measuring random convolutions.
+
+Outside, kernels search among ways that differ little, or PyTorch takes other paths. Where kernels only pad further than
+the rule says, what the rule gives is the least that they allocate. Of 15,796 random calls with one and two threads,
+AVX512, AVX2 and channels_last, none was wrong inside the limits, and none took less than what is counted outside
+(tests/ops/test_kernels.py draws some).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..sizes.size import Shape
+from .onednn_facts import Facts
+
+WIDEST = 7  # kernels up to this width were studied
+WIDEST_PATCH = 16  # and patches, kernels as wide as their stride without padding, up to this one
+FEW = 3  # depthwise convolutions of so few channels take the kernels for images
+
+
+def within(facts: Facts, y: Shape, x: Shape) -> Any:
+    """Whether the rules hold for a convolution, with an output and an input of these shapes."""
+    return False if pads_further(facts) else bounded(facts, y, x)
+
+
+def bounded(facts: Facts, y: Shape, x: Shape) -> Any:
+    """Whether a convolution allocates at least what the rules say."""
+    if not _of_known_form(facts):
+        return False
+    gradient = "x" in facts.demanded
+    # A map of one pixel is in both memory formats at once.
+    maps, maps_out = x[2] * x[3] > 1, y[2] * y[3] > 1
+    if facts.depthwise:
+        same = all(k % 2 == 1 and p in (0, k // 2) for k, p in zip(facts.kernel, facts.padding))
+        known = not facts.kept or (facts.inputs > FEW and same and facts.kernel[0] == facts.kernel[1])
+        return known and (x[2] > 1) & maps if facts.flat else known
+    if facts.groups > 1:
+        known = facts.block() > 0 and not (facts.strided and gradient)
+        return known and maps if facts.flat else known
+    if min(facts.inputs, facts.outputs) == 1 and (facts.flat or facts.strided and gradient):
+        return False  # one channel is in both memory formats too
+    if facts.strided and gradient:
+        return maps & maps_out
+    return True if facts.area == 1 and not facts.flat else maps
+
+
+def pads_further(facts: Facts) -> bool:
+    """Whether a convolution may pad its channels to more than one vector.
+
+    Kernels that write channels_last maps do; PyTorch asks for such maps in the input's gradient of dense strided ones.
+    """
+    if facts.depthwise:
+        return False
+    gradient = "x" in facts.demanded
+    written = [facts.k] * facts.flat + [facts.c] * (gradient and (facts.flat or facts.strided))
+    whole = 64 if facts.lanes == 16 else 96
+    return any(channels > 2 * facts.lanes and channels % whole for channels in written)
+
+
+def _of_known_form(facts: Facts) -> bool:
+    """Whether convolutions of this kernel were studied, whatever their channels and sizes."""
+    if facts.dilated or any(p > k // 2 for p, k in zip(facts.padding, facts.kernel)):
+        return False
+    if facts.area == 1 and facts.groups > 1 and (facts.threads == 1 or facts.flat):
+        return False  # products of groups, one after the other
+    even = any(k % 2 == 0 for k in facts.kernel) and not _patch(facts)
+    if facts.threads > 1 and "weight" in facts.demanded and (even or facts.flat and not facts.depthwise):
+        return False
+    return max(facts.kernel) <= (WIDEST_PATCH if _patch(facts) else WIDEST)
+
+
+def _patch(facts: Facts) -> bool:
+    return facts.kernel == facts.stride and facts.padding == (0, 0) and not facts.flat
