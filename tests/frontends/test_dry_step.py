@@ -17,6 +17,7 @@ from costmodel.frontends.modules.dry.lives import Lives
 from costmodel.frontends.modules.dry.on_the_cpu import convolution_backward, on_the_cpu
 from costmodel.frontends.modules.dry.stand_ins import MOST_COPIED_BYTES, same_chance
 from costmodel.frontends.modules.dry.step import dry_step
+from costmodel.frontends.modules.untouched import same_generators, untouched
 from costmodel.graph.dry import Setting
 from costmodel.pytorch import measure
 
@@ -129,6 +130,66 @@ def test_the_module_is_left_as_it_was(setting):
     assert torch.get_rng_state().equal(states[0]) and random.getstate() == states[1]
     assert (np.random.get_state()[1] == states[2]).all()
     assert nn.Module.__call__ is type(module).__call__
+
+
+class Careless(Base):
+    """Writes wherever it can while it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("b", torch.zeros(2))
+        self.plain, self.list, self.names = torch.zeros(3), [], {}
+
+    def forward(self, x):
+        self.first.weight.data.mul_(0.5)
+        self.fc.bias.data = torch.ones(5)
+        self.b = self.b + 1
+        self.plain.add_(1)
+        self.list.append(x)
+        self.names["x"] = x
+        self.norm.momentum = random.random() + float(np.random.rand())
+        self.extra = conv(8, 8)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("run", [
+    lambda module: costmodel.estimate(module, "as_is", 2, 8),
+    lambda module: costmodel.estimate(module, "as_is", 2, 8, check=False),
+    lambda module: dry_step(module, (2, 3, 8, 8), OWN),
+])  # fmt: skip
+def test_a_module_that_changes_itself_is_left_as_it_was(run):
+    module = Careless()
+    before, chance = copy.deepcopy(module.state_dict()), (random.getstate(), np.random.get_state()[1].copy())
+    pointers = {path: p.data_ptr() for path, p in module.named_parameters()}
+    try:
+        run(module)
+    except CostmodelError:
+        pass
+    assert all(value.equal(before[key]) for key, value in module.state_dict().items())
+    assert {path: p.data_ptr() for path, p in module.named_parameters()} == pointers
+    assert module.plain.equal(torch.zeros(3)) and module.list == [] and module.names == {} and module.extra is None
+    assert module.norm.momentum == 0.1
+    assert random.getstate() == chance[0] and (np.random.get_state()[1] == chance[1]).all()
+    module(torch.zeros(2, 3, 8, 8)).sum().backward()
+
+
+def test_what_a_dry_step_cannot_leave_alone_is_refused():
+    scripted = Base(torch.jit.script(conv(8, 8)))
+    with pytest.raises(CostmodelError, match="'extra' is compiled by TorchScript"):
+        costmodel.estimate(scripted, "as_is", 2, 8)
+    sparse = Base()
+    sparse.register_buffer("table", torch.eye(3).to_sparse())
+    with pytest.raises(CostmodelError, match="buffer 'table' is sparse"):
+        costmodel.estimate(sparse, "as_is", 2, 8)
+
+
+def test_collections_and_generators_are_put_back():
+    module = nn.ReLU()
+    module.seen = {"a": [1]}
+    with untouched(module), same_generators():
+        module.seen["b"] = random.random()
+        module.more = 3
+    assert module.seen == {"a": [1]} and not hasattr(module, "more")
 
 
 def test_also_after_a_failure():

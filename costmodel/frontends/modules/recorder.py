@@ -30,7 +30,7 @@ class Holders:
     """The modules of a tree and the tensors that they hold.
 
     paths: module paths by the module's id. parameters, buffers, tensors: by a tensor's id, the triple (path of the
-    module, ".", name within it).
+    module, ".", name within it). storages: addresses of the storages of all these, and of tensors that are attributes.
     """
 
     def __init__(self, root: nn.Module) -> None:
@@ -38,6 +38,9 @@ class Holders:
         self.parameters = {id(p): path.rpartition(".") for path, p in root.named_parameters()}
         self.buffers = {id(b): path.rpartition(".") for path, b in root.named_buffers()}
         self.tensors = {**self.buffers, **self.parameters}
+        plain = [value for module in root.modules() for value in module.__dict__.values()]
+        held = [*root.parameters(), *root.buffers(), *(value for value in plain if isinstance(value, torch.Tensor))]
+        self.storages = {tensor.untyped_storage()._cdata for tensor in held}
 
     def are_one_layers(self, given: dict[str, torch.Tensor]) -> bool:
         """Whether a single module holds all these tensors, under these names."""

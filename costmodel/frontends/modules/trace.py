@@ -31,6 +31,7 @@ from . import shapes  # noqa: F401  (registers its functions)
 from .blame import RAISED, in_words
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
+from .untouched import same_generators, untouched
 
 TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # classes of modules that become a single node
 
@@ -47,6 +48,8 @@ DATA = frozenset("__bool__ __int__ __float__ __index__ item tolist numpy __conta
 FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn eye as_tensor randint "
                       "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor "
                       "meshgrid bernoulli".split())  # fmt: skip
+#: Operators that write into their first tensor.
+WRITES = frozenset("__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __idiv__".split())
 #: Functions written in Python: the functions that they call are traced in their place.
 IN_PYTHON = frozenset({"multi_head_attention_forward", "normalize"})
 #: Functions of layers: the op of the same name has parameters, so tensors after the first may be the layer's own.
@@ -73,16 +76,13 @@ def trace(
     causes it, for an unknown op and for control flow that depends on data.
     """
     check(module)
-    modes = {child: child.training for child in module.modules()}
+    modes = [child.training for child in module.modules()]
 
-    def run(training: bool | None) -> Graph:
-        try:
+    def run(training: bool | None, images: int = channels) -> Graph:
+        with untouched(module), same_generators():
             if training is not None:
                 module.train(training)
-            return _Tracer(module, allow_unknown).graph((batch, channels, resolution, resolution), blocks_are)
-        finally:
-            for child, mode in modes.items():
-                child.training = mode
+            return _Tracer(module, allow_unknown).graph((batch, images, resolution, resolution), blocks_are)
 
     @lru_cache(maxsize=64)
     def dry(
@@ -101,20 +101,18 @@ def trace(
     except CostmodelError as error:
         bare = Network(called, not_traced(module), resolution, **known, untraceable=str(error))
         raise Untraceable(str(error), bare) from error.__cause__
-    if not all(modes.values()):
+    if not all(modes):
         graph = replace(graph, as_is=run(None))
 
     @lru_cache(maxsize=8)
     def again(size: int, single: bool) -> Network:
         return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else BATCH)
 
-    def run_on(other: int) -> None:
-        _Tracer(module, allow_unknown).graph((batch, other, resolution, resolution), "")
-
-    return Network(called, graph, resolution, **known, retrace=again, notes=other_channels(module, channels, run_on))
+    notes = other_channels(module, channels, lambda other: run(None, other))
+    return Network(called, graph, resolution, **known, retrace=again, notes=notes)
 
 
-def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], None]) -> tuple[str, ...]:
+def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], Any]) -> tuple[str, ...]:
     """A note if a module that does not say what images it takes runs on grey ones as well as on coloured ones.
 
     run_on: runs it on images of some channels; raises CostmodelError if it does not run.
@@ -151,10 +149,14 @@ def check(module: nn.Module) -> None:
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         raise CostmodelError("the network is compiled by TorchScript; allowed: the module that it was made from")
     for path, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            raise CostmodelError(f"{path!r} is compiled by TorchScript; allowed: the module that it was made from")
         if child._backward_hooks or child._backward_pre_hooks:
             raise CostmodelError(f"{path or 'the network'} ({type(child).__name__}) has backward hooks: remove them")
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for path, tensor in tensors:
+            if tensor.layout is not torch.strided:
+                raise CostmodelError(f"{kind} {path!r} is sparse ({tensor.layout}); allowed: dense tensors")
             if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
                 raise CostmodelError(f"{kind} {path!r} has no shape yet; run the module once")
             if type(tensor) not in (torch.Tensor, nn.Parameter, getattr(nn, "Buffer", torch.Tensor)):
@@ -179,7 +181,8 @@ class _Tracer(Recorder, TorchFunctionMode):
             return function(*args, **kwargs)
         tensors = list(tensors_in((args, kwargs)))
         if all(self.is_constant(x) for x in tensors):
-            if name.endswith("_") and not name.endswith("__") and tensors and id(tensors[0]) in self.holders.buffers:
+            writes = name.endswith("_") and not name.endswith("__") or name in WRITES
+            if writes and tensors and tensors[0].untyped_storage()._cdata in self.holders.storages:
                 return tensors[0]  # counting batches, say: the module stays unchanged
             real = not any(x.device.type == "meta" for x in tensors)
             if name in DATA and real:
@@ -275,7 +278,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         nn.Module.__call__ = call
         try:
             # What the network prints must not get among what is said to stdout.
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr), self:
+            with torch.no_grad(), redirect_stdout(sys.stderr), self:
                 result = self.root(self.images)
         except CostmodelError:
             raise

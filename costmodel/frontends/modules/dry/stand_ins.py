@@ -13,9 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ....graph.dry import Setting
-
-#: Larger buffers have no data in a dry step; smaller ones are copied, since code may read them.
-MOST_COPIED_BYTES = 2**20
+from ..untouched import MOST_COPIED_BYTES, same_generators, untouched
 
 
 @contextmanager
@@ -25,14 +23,12 @@ def stand_ins(
     """Put stand-ins into a module, with a strategy's flags and modes. Gives the tensors by path, as in a state dict.
 
     A parameter's stand-in has no data, a small buffer's is a copy. dtype: of floating point tensors, None their own.
-    Everything that the modules hold is as before at the end: attributes, flags, modes, hooks, gradients.
+    Larger buffers have no data. Everything that the modules hold is as before at the end.
     """
-    held = {child: _held(child) for child in module.modules()}
     real = dict(module.named_parameters())
-    flags = {path: (parameter.requires_grad, parameter.grad) for path, parameter in real.items()}
     made: dict[int, torch.Tensor] = {}
     tensors: dict[str, torch.Tensor] = {}
-    try:
+    with untouched(module):
         for path, child in module.named_modules(remove_duplicate=False):
             if setting.evaluates is not None:
                 child.training = setting.has_loss and path not in setting.evaluates
@@ -50,22 +46,6 @@ def stand_ins(
             for path, parameter in real.items():  # code may hold a parameter elsewhere, in a list say
                 parameter.requires_grad_(path in setting.trains)
         yield tensors
-    finally:
-        for child, (attributes, dictionaries) in held.items():
-            child.__dict__.clear()
-            child.__dict__.update(attributes)
-            for name, content in dictionaries.items():
-                child.__dict__[name].clear()
-                child.__dict__[name].update(content)
-        for path, (flag, gradient) in flags.items():
-            real[path].requires_grad_(flag)
-            real[path].grad = gradient
-
-
-def _held(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a module holds: its attributes, and a copy of each that is a dictionary (parameters, hooks)."""
-    attributes = dict(module.__dict__)
-    return attributes, {name: value.copy() for name, value in attributes.items() if isinstance(value, dict)}
 
 
 def _stand_in(
@@ -93,8 +73,7 @@ def same_chance(seed: int) -> Iterator[list[bool]]:
     Gives a list that afterwards says whether something was drawn from any of them.
     """
     drawn: list[bool] = []
-    python, arrays = random.getstate(), _of_numpy()
-    with torch.random.fork_rng(devices=[]):
+    with same_generators():
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
@@ -105,8 +84,6 @@ def same_chance(seed: int) -> Iterator[list[bool]]:
             now = random.getstate(), _of_numpy(), torch.get_rng_state()
             same = before[0] == now[0] and all(map(np.array_equal, before[1], now[1])) and before[2].equal(now[2])
             drawn.append(not same)
-            random.setstate(python)
-            np.random.set_state(arrays)
 
 
 def _of_numpy() -> tuple[Any, ...]:
