@@ -183,6 +183,41 @@ def test_what_a_dry_step_cannot_leave_alone_is_refused():
         costmodel.estimate(sparse, "as_is", 2, 8)
 
 
+@pytest.mark.parametrize("call", [lambda x: x.cumprod(1), lambda x: x * x.prod(1, keepdim=True),
+                                  lambda x: torch.fft.irfft2(torch.fft.rfft2(x))])  # fmt: skip
+def test_ops_that_do_something_else_without_data_are_refused(call):
+    module = type("Odd", (Base,), {"middle": lambda self, x: call(x)})()
+    with pytest.raises(CostmodelError, match="is not known without data"):
+        costmodel.estimate(module, "as_is", 2, 8)
+
+
+def test_a_recurrent_layer_is_refused():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.fc = nn.LSTM(3, 8, batch_first=True), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.fc(self.rnn(x.flatten(2).transpose(1, 2))[0].mean(1))
+
+    with pytest.raises(CostmodelError, match="is not known without data"):
+        costmodel.estimate(Recurrent(), "as_is", 2, 8)
+
+
+def test_flops_under_inference_mode_count():
+    class Inferred(Base):
+        def forward(self, x):
+            with torch.inference_mode():
+                y = self.second(torch.relu(self.first(x)))
+            return self.head(y.clone())
+
+    # convolutions 3 -> 8 and 8 -> 8 of 3x3 on 2 maps of 8x8, and 8 -> 5
+    macs = 2 * 64 * 8 * 9 * (3 + 8) + 2 * 8 * 5
+    assert (
+        dry_step(Inferred(), (2, 3, 8, 8), OWN).flops["forward"] == 2 * macs == measure(Inferred(), 2, 8).forward_flops
+    )
+
+
 def test_collections_and_generators_are_put_back():
     module = nn.ReLU()
     module.seen = {"a": [1]}

@@ -13,6 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 aten = torch.ops.aten
 
 
+def is_composed(func: Any) -> bool:
+    """Whether an op is nothing but a function of others, which reach the dispatcher instead but for inference mode."""
+    return func._can_decompose() and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSED)
+
+
+COMPOSED = "CompositeImplicitAutograd"
+
+
 class FlopCounter(TorchDispatchMode):
     """Counts 2 FLOPs per multiply-add of each convolution and matrix product that reaches the dispatcher.
 
@@ -28,6 +36,9 @@ class FlopCounter(TorchDispatchMode):
         self.ops: set[str] = set()  # the names of all ops seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if is_composed(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         self.count(func, args, result)
         return result
@@ -50,6 +61,10 @@ class FlopCounter(TorchDispatchMode):
             # The attention weights are computed again, then the gradients of weights, queries, keys and values.
             query, key, value = args[1:4]
             self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
+        elif packet is aten.mv:
+            self._add(args[0].numel())
+        elif packet is aten.addbmm:
+            self._add(args[1].numel() * args[2].shape[-1])
         elif packet is aten.addmm or packet is aten.baddbmm:
             self._add(result.numel() * args[1].shape[-1])
 

@@ -11,11 +11,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .flops import FlopCounter
+from ....errors import CostmodelError
+from .flops import FlopCounter, is_composed
 from .on_the_cpu import on_the_cpu
 
 aten = torch.ops.aten
 device_of = torch.ops.prim.device.default
+#: Ops that do something else without data, or whose FLOPs are not known: recurrent layers, fused Transformer layers,
+#: products along an axis, transforms, complex numbers.
+NOT_FOLLOWED = {
+    getattr(aten, name)
+    for name in (
+        "mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "_transformer_encoder_layer_fwd", "_native_multi_head_attention",
+        "_trilinear", "cumprod", "prod", "xlogy", "_fft_r2c", "_fft_c2r", "_fft_c2c", "view_as_complex",
+        "_embedding_bag", "_sparse_mm", "_sparse_addmm",
+    )
+    if hasattr(aten, name)
+}  # fmt: skip
 #: Ops that autograd runs in place where it may.
 REPLACING = {aten.add, aten.index_put, aten.index_add, aten.index_copy, aten.index_fill, aten.scatter, aten.scatter_add,
              aten.masked_fill, aten.masked_scatter, aten.slice_scatter, aten.select_scatter}  # fmt: skip
@@ -60,6 +72,11 @@ class Lives(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         if func is device_of:
             return func(*args)
+        if is_composed(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
+        if func.overloadpacket in NOT_FOLLOWED:
+            raise CostmodelError(f"what {func.overloadpacket} keeps and makes is not known without data")
         self._settle()
         result = on_the_cpu(func, args, kwargs or {})
         if self.flops is not None:
