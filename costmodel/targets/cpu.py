@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CostmodelError
+from ..sizes.size import Shape
 from .onednn import THRESHOLDS, ConvolutionScratch
 from .setting import NUMBER_BYTES, Setting
 from .target import CHANNELS_LAST, MOST_THREADS, THREADS, ConvolutionKernels, Option, Target, device, one_of
 
-ISAS = ("avx512", "avx2", "sse41")  # of oneDNN's kernels: 16, 8 and 8 channels to a block
+UNKNOWN = "unknown"  # another processor: its kernels are not modelled
+ISAS = ("avx512", "avx2", "sse41", UNKNOWN)  # of oneDNN's kernels: 16, 8 and 8 channels to a block
+
+
+class NotModelled(ConvolutionKernels):
+    """Kernels of which nothing is known: they allocate at least nothing."""
+
+    def modelled(self, y: Shape, x: Shape) -> Any:
+        return False
 
 
 @device("cpu")
@@ -31,9 +40,11 @@ class Cpu(Target):
 
     @classmethod
     def here(cls) -> Target:
-        return cls(threads=here_threads(), isa=here_isa() or "avx512")
+        return cls(threads=here_threads(), isa=here_isa() or UNKNOWN)
 
     def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
+        if self.isa == UNKNOWN:
+            return NotModelled()
         return ConvolutionScratch(conv, setting, lanes=16 if self.isa == "avx512" else 8)
 
     def number_bytes(self, item: int) -> int:
