@@ -15,6 +15,7 @@ from .onednn_facts import Facts
 
 WIDEST = 7  # kernels up to this width were studied
 WIDEST_PATCH = 16  # and patches, kernels as wide as their stride without padding, up to this one
+STUDIED = 2  # threads; of more, only depthwise convolutions and plain products always share their work as estimated
 FEW = 3  # depthwise convolutions of so few channels take the kernels for images
 
 
@@ -63,6 +64,9 @@ def _of_known_form(facts: Facts) -> bool:
         return False
     if facts.area == 1 and facts.groups > 1 and (facts.threads == 1 or facts.flat):
         return False  # products of groups, one after the other
+    if facts.threads > STUDIED and "weight" in facts.demanded and not facts.depthwise:
+        if not facts.product or facts.strided or facts.inputs <= FEW:
+            return False  # how threads share images and channels is estimated
     even = any(k % 2 == 0 for k in facts.kernel) and not _patch(facts)
     if facts.threads > 1 and "weight" in facts.demanded and (even or facts.flat and not facts.depthwise):
         return False

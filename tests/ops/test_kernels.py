@@ -1,5 +1,6 @@
 """What the allocator does in a step of one op: as its rule says, or at least that where the op says it has no rule."""
 
+import os
 import random
 
 import pytest
@@ -36,7 +37,8 @@ REGULAR = ("group_norm", "lean_group_norm", "linear", "linear_by", "attention", 
 
 def here(more=""):
     """This machine as a target."""
-    return f"cpu,threads={torch.get_num_threads()}{more}"
+    isa = ",isa=avx2" if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2" else ""
+    return f"cpu,threads={torch.get_num_threads()}{isa}{more}"
 
 
 def hold(op, shapes, wants, trains, target, **more):
