@@ -172,3 +172,11 @@ def test_validate_runs_unknown_ops_as_they_are_and_calls_it_a_lower_bound():
 def test_numbers_that_autograd_keeps_are_no_error_of_measure():
     module = Net(body=BODIES["numbers"])
     assert measure(module, 2, 12).saved_bytes == costmodel.estimate(trace(module, 12), "as_is", 2, 12).saved_bytes
+
+
+@pytest.mark.parametrize("body", [
+    lambda net, x: net.parts[0](x.contiguous(memory_format=torch.channels_last)),
+    lambda net, x: net.parts[0](x.to(memory_format=torch.channels_last).contiguous()),
+])  # fmt: skip
+def test_copies_in_another_memory_format_are_traced_as_such(body):
+    assert_holds(validate(trace(Net(nn.Conv2d(8, 8, 3, padding=1), body=body), 33), "as_is", 2, 33))
