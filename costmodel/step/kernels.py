@@ -31,12 +31,27 @@ def unmodelled(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> tup
     if not request.target.counts_kernels:
         return ()
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
+    spread = spread_gradients(graph)
     found = []
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         known = node.op.modelled(setting, shapes[i + 1], *[shapes[v] for v in reads])
+        if request.target.channels_last and i + 1 in spread and graph.demanded[i]:
+            known = False
         if not (known is True or np.all(known)):
             found.append(node)
     return tuple(found)
+
+
+def spread_gradients(graph: Graph) -> frozenset[int]:
+    """The convolutions' and norms' values whose gradient is one number for a whole map, spread over it without memory.
+
+    Which kernels make it a map of channels_last first is not known.
+    """
+    made = {i + 1 for i, node in enumerate(graph.nodes) if node.op.kind in ("conv2d", "batch_norm")}
+    ends = ("mean", "sum", "adaptive_avg_pool2d")
+    return frozenset(
+        v for node, reads in zip(graph.nodes, graph.reads) if node.op.kind in ends for v in reads if v in made
+    )
 
 
 def in_words(nodes: tuple[Node, ...]) -> str:

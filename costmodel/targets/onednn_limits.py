@@ -34,7 +34,8 @@ def bounded(facts: Facts, y: Shape, x: Shape) -> Any:
     if facts.depthwise:
         same = all(k % 2 == 1 and p in (0, k // 2) for k, p in zip(facts.kernel, facts.padding))
         known = not facts.kept or (facts.inputs > FEW and same and facts.kernel[0] == facts.kernel[1])
-        return known and (x[2] > 1) & maps if facts.flat else known
+        # On channels_last maps of 2x2 kernels of 3x3 allocate many times more.
+        return known & (x[2] > 2) & (x[3] > 2) if facts.flat else known
     if facts.groups > 1:
         known = facts.block() > 0 and not (facts.strided and gradient)
         return known and maps if facts.flat else known
