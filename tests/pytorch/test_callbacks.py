@@ -182,7 +182,8 @@ def test_the_page_about_training_runs(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert len(blocks) == 4 and run.stdout.startswith("fits: MobileNetV2, blocks:3, batch 8 of 3x224x224, torch peaks at ")
+    assert len(blocks) == 4
+    assert run.stdout.startswith("fits: MobileNetV2, blocks:3, batch 8 of 3x224x224, torch peaks at ")
     assert run.stdout.count("costmodel: step ") == len(have) - 1 >= 1
     shown = (ROOT / "docs" / "training.md").read_text().partition("saved for backward")[2].split()[:3]
     assert shown == run.stdout.partition("saved for backward")[2].split()[:3]  # the figures on the page
