@@ -87,6 +87,7 @@ def test_a_failure_shows_the_message_and_not_the_packages_code(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "costmodel.pytest_plugin", "-p", "no:cacheprovider", "--color=no"]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 1 and "1 failed, 1 passed" in run.stdout
-    assert "E       AssertionError: does not fit: mobilenet_v2, full, batch 16 of 3x32x32, torch peaks at " in run.stdout
+    said = "does not fit: mobilenet_v2, full, batch 16 of 3x32x32, torch peaks at "
+    assert f"E       AssertionError: {said}" in run.stdout
     assert "above the budget of 1.05 MB" in run.stdout and " most of the " in run.stdout
     assert "testing.py" not in run.stdout
