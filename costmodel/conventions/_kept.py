@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..graph.checkpointing import GIVEN, RNG_STATE, rerun_of, reruns
+from ..graph.checkpointing import GIVEN, RNG_STATE, passing_states, rerun_of, reruns
 from ..graph.graph import Graph
 
 
@@ -24,6 +24,7 @@ class Kept(NamedTuple):
     node: the first node that keeps the tensor; operand: the tensor's name there.
     value: number of the value that is kept, or None for an extra of the node.
     rerun: number of the rerun that makes the tensor; None if the forward pass makes it.
+    in_vain: a node keeps it to which no gradient arrives, and it is freed in the forward pass.
     """
 
     node: int
@@ -31,6 +32,12 @@ class Kept(NamedTuple):
     value: int | None
     readers: tuple[Read, ...]
     rerun: int | None = None
+    in_vain: bool = False
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether it is kept from the forward pass to the backward pass."""
+        return self.rerun is None and not self.in_vain
 
 
 KeptRule = Callable[[Graph], Iterable[Read]]
@@ -38,7 +45,7 @@ KeptRule = Callable[[Graph], Iterable[Read]]
 
 @lru_cache(maxsize=512)
 def kept_of(rule: KeptRule, stock: bool, layer_by_layer: bool, graph: Graph) -> tuple[Kept, ...]:
-    """What is kept, in the order in which it is first kept. What reruns keep comes last.
+    """What is kept, in the order in which it is first kept. What reruns keep comes last, and what is kept in vain.
 
     rule: lists every read at backward time. stock: as stock PyTorch's formulas read. layer_by_layer: every read counts
     by itself; else each storage counts once.
@@ -60,7 +67,12 @@ def kept_of(rule: KeptRule, stock: bool, layer_by_layer: bool, graph: Graph) -> 
         values[key] = value
         readers.setdefault(key, []).append(read)
     kept = [Kept(reads[0].node, reads[0].operand, values[key], tuple(reads), key[0]) for key, reads in readers.items()]
-    return tuple(sorted(kept, key=lambda one: one.rerun is not None))
+    kept += [
+        Kept(read.node, read.operand, value_of(graph, read.node, read.operand), (read,), in_vain=True)
+        for read in (each_read(graph, True, in_vain=True) if stock else ())
+    ]
+    kept += [Kept(i, RNG_STATE, None, (), in_vain=True) for i in (passing_states(graph) if stock else ())]
+    return tuple(sorted(kept, key=lambda one: not one.is_saved))
 
 
 def value_of(graph: Graph, node: int, operand: str) -> int | None:
@@ -85,12 +97,13 @@ def resident(graph: Graph, node: int) -> Iterable[str]:
     return {*op.params(), *op.buffers(), *inputs}
 
 
-def each_read(graph: Graph, stock: bool) -> Iterator[Read]:
+def each_read(graph: Graph, stock: bool, in_vain: bool = False) -> Iterator[Read]:
     """The operands that the formulas of demanded gradients read, in order of the nodes, without resident ones.
 
-    stock: by stock PyTorch's formulas, where a joint backward call reads for all gradients.
+    stock: by stock PyTorch's formulas, where a joint backward call reads for all gradients. in_vain: of the gradients
+    that are recorded but never computed.
     """
-    for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
+    for i, (node, demanded) in enumerate(zip(graph.nodes, graph.abandoned if in_vain else graph.demanded)):
         if not demanded:
             continue
         op = node.op

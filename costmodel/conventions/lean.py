@@ -46,7 +46,8 @@ def lower(graph: Graph) -> Graph:
             owns=readers.get(i + 1) == 1 and i + 1 not in shared,
             partner=partner.get(i, ""),
         )
-        nodes.append(replace(node, op=lean_form(node.op, place)))
+        trains = node.trains if demanded else frozenset()  # what gets no gradient needs no autograd
+        nodes.append(replace(node, op=lean_form(node.op, place), trains=trains))
     lowered = replace(graph, nodes=tuple(nodes))
     return uncall(lowered) if graph.prefix_slices > 1 else lowered
 

@@ -23,7 +23,8 @@ class Draft:
     inputs: the drafts whose outputs it reads, None for the images. name: name of the node and of its output; drafts of
     a file get theirs once all drafts exist. trains: the parameters that get a gradient. owner: path of the module that
     holds the parameters; None means the node's own name. died: index of the last draft during which the output is
-    still held; None if it is held to the end.
+    still held; None if it is held to the end. records: whether autograd records it. wants: whether its output gets a
+    gradient if the parameters with a flag train, as Python may ask.
     """
 
     op: Op
@@ -32,6 +33,8 @@ class Draft:
     trains: frozenset[str] = frozenset()
     owner: str | None = None
     died: int | None = None
+    records: bool = True
+    wants: bool = False
 
 
 SomeDraft = TypeVar("SomeDraft", bound=Draft)
@@ -88,7 +91,7 @@ def nodes_of(drafts: Sequence[Draft], result: Draft) -> tuple[Node, ...]:
         until = "" if draft is result else last[max(held, i)]
         inputs = tuple(INPUT if read is None else read.name for read in draft.inputs)
         owner = draft.name if draft.owner is None else draft.owner
-        nodes.append(Node(draft.name, draft.op, inputs, draft.trains, owner, until))
+        nodes.append(Node(draft.name, draft.op, inputs, draft.trains, owner, until, draft.records))
     return tuple(nodes)
 
 

@@ -22,6 +22,7 @@ from .op import Extra, Result
 RNG_STATE = "state of random numbers"
 STATE = Extra((5056,), 8)  # torch.get_rng_state() on the CPU
 GIVEN = "block's input"
+SPAN = ".."  # between the names of the first and the last node of a part that is no module
 
 
 class Rerun(NamedTuple):
@@ -47,14 +48,20 @@ class Rerun(NamedTuple):
         return range(self.run.start, self.last + self.whole)
 
 
-def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
+def checkpointed(graph: Graph, scopes: Iterable[str], by_itself: bool = False) -> Graph:
     """The graph in which the given scopes run again in the backward pass; scopes without a backward pass are left out.
 
-    Raises CostmodelError if no scope has a backward pass, or if a scope cannot run again.
+    by_itself: the network itself runs some of them again. Raises CostmodelError if a scope cannot run again, if it is
+    in another one, or if no scope has a backward pass and the network did not ask for any.
     """
-    alive = [node.name for node, demanded in zip(graph.nodes, graph.demanded) if demanded]
-    scopes = tuple(scope for scope in scopes if any(within(name, scope) for name in alive))
-    if not scopes:
+    inside = {scope: nodes_in(graph, scope) for scope in scopes}
+    scopes = tuple(scope for scope, nodes in inside.items() if any(graph.demanded[i] for i in nodes))
+    seen: set[int] = set()
+    for scope in scopes:
+        if not seen.isdisjoint(inside[scope]):
+            raise CostmodelError(f"what is in {scope!r} runs again already; allowed: once")
+        seen.update(inside[scope])
+    if not scopes and not by_itself:
         raise CostmodelError("no block has a backward pass in which it could run again")
     graph = replace(graph, checkpointed=scopes)
     cut = graph.prefix if graph.prefix_slices > 1 else 0
@@ -64,6 +71,21 @@ def checkpointed(graph: Graph, scopes: Iterable[str]) -> Graph:
                 f"block {rerun.scope!r} cannot be checkpointed: the frozen prefix, which is cut into slices, ends in it"
             )
     return graph
+
+
+def nodes_in(graph: Graph, scope: str) -> list[int]:
+    """Numbers of the nodes in a module, or from one node to another ("first..last").
+
+    Raises CostmodelError if one of these two is not there.
+    """
+    first, _, last = scope.partition(SPAN)
+    if not last:
+        return [i for i, node in enumerate(graph.nodes) if within(node.name, scope)]
+    number = {node.name: i for i, node in enumerate(graph.nodes)}
+    for name in (first, last):
+        if name not in number:
+            raise CostmodelError(f"{name!r}, where a part that runs again begins or ends, is not there any more")
+    return list(range(number[first], number[last] + 1))
 
 
 @lru_cache(maxsize=512)
@@ -77,19 +99,28 @@ def reruns(graph: Graph, stock: bool = True) -> tuple[Rerun, ...]:
 
 
 @lru_cache(maxsize=512)
+def passing_states(graph: Graph) -> Mapping[int, int]:
+    """First node -> last node of the parts without a rerun that keep the state of random numbers while they run."""
+    again = {rerun.scope for rerun in reruns(graph)}
+    parts = (nodes_in(graph, scope) for scope in sorted(graph.stateful) if scope not in again)
+    return {part[0]: part[-1] for part in parts if part}
+
+
+@lru_cache(maxsize=512)
 def rerun_of(graph: Graph, stock: bool = True) -> Mapping[int, int]:
     """Node -> number of its rerun, for the nodes in one."""
     return {i: k for k, rerun in enumerate(reruns(graph, stock)) for i in rerun.run}
 
 
 def _rerun(graph: Graph, scope: str, stock: bool) -> Rerun | None:
-    inside = [i for i, node in enumerate(graph.nodes) if within(node.name, scope)]
+    inside = nodes_in(graph, scope)
     run = range(inside[0], inside[-1] + 1)
     if len(run) != len(inside):
         raise CostmodelError(
             f"block {scope!r} cannot be checkpointed: {graph.nodes[run.start].name} and what follows are not all in it"
         )
-    given = dict.fromkeys(v for i in run for v in graph.reads[i] if v <= run.start)
+    made = (i for i in run if graph.nodes[i].op.result is not Result.RESIDENT)  # parameters are not handed over
+    given = dict.fromkeys(v for i in made for v in graph.reads[i] if v <= run.start)
     for i, reads in enumerate(graph.reads[run.stop :], run.stop):
         for v in reads:
             if run.start < v < run.stop:
@@ -104,7 +135,7 @@ def _rerun(graph: Graph, scope: str, stock: bool) -> Rerun | None:
     last = saves[-1]
     whole = graph.nodes[last].op.saves_late(saved_by(graph, last, stock))
     contents = dict.fromkeys(graph.content[v] for v in given if v not in graph.resident)
-    is_random = any(graph.nodes[i].op.is_random for i in run)
+    is_random = scope in graph.stateful or any(graph.nodes[i].op.is_random for i in run)
     return Rerun(scope, run, tuple(given), tuple(contents), saves[0], last, whole, is_random)
 
 

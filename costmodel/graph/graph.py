@@ -28,6 +28,7 @@ class Node:
     trains: the parameters that get a gradient.
     until: the last node during which a call frame holds the output, if a trace has recorded it; if not, lifetimes
         follow from the modules' paths.
+    records: whether autograd records the op. If not, no gradient goes back through it, whatever trains (torch.no_grad).
     """
 
     name: str
@@ -36,6 +37,7 @@ class Node:
     trains: frozenset[str] = frozenset()
     owner: str = None  # type: ignore[assignment]  # None becomes the name at once
     until: str = ""
+    records: bool = True
 
     def __post_init__(self) -> None:
         if self.owner is None:
@@ -48,7 +50,8 @@ class Node:
 
     def __str__(self) -> str:
         trains = f"  trains {', '.join(sorted(self.trains))}" if self.trains else ""
-        return f"{self.name} = {self.op}({', '.join(self.inputs)}){trains}"
+        mode = "" if self.records else "  without autograd"
+        return f"{self.name} = {self.op}({', '.join(self.inputs)}){trains}{mode}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,9 @@ class Graph:
     idle: (owner, name, shape) of parameters that the module holds but no node uses; they never train.
     as_is: the graph with every module in its own mode, if one is not in training mode. `trains` has the module's own
         flags in both graphs.
-    checkpointed: scopes that keep only their inputs, and run again in the backward pass.
+    checkpointed: scopes that keep only their inputs, and run again in the backward pass, or parts that are no module,
+        from one node to another ("first..last", graph/checkpointing.py). stateful: those that keep the state of random
+        numbers even if they draw none, as torch.utils.checkpoint does unless told otherwise, also where nothing trains.
     prefix_slices: the number of slices of the batch on which the frozen prefix may run one after another.
     Raises CostmodelError if a name is used twice, a value is read before it is made or not at all, an op has the wrong
     number of inputs, or a node trains a parameter that it does not have.
@@ -73,6 +78,7 @@ class Graph:
     containers: frozenset[str] = frozenset()
     prefix_slices: int = 1
     checkpointed: tuple[str, ...] = ()
+    stateful: frozenset[str] = frozenset()
     as_is: Graph | None = None
     idle: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
 
@@ -156,14 +162,37 @@ class Graph:
         wants = [False]
         for node, reads in zip(self.nodes, self.reads):
             passed = (v for name, v in zip(node.op.inputs, reads) if name not in node.op.shape_only)
-            wants.append(bool(node.trains) or any(wants[v] for v in passed))
+            wants.append(node.records and (bool(node.trains) or any(wants[v] for v in passed)))
         return tuple(wants)
+
+    @cached_property
+    def gets_gradient(self) -> tuple[bool, ...]:
+        """For each value, whether a gradient of the result arrives at it, if it wants one."""
+        gets = [False] * len(self.nodes) + [True]
+        for i in range(len(self.nodes) - 1, -1, -1):
+            op = self.nodes[i].op
+            if gets[i + 1] and self.nodes[i].records:
+                for name, v in zip(op.inputs, self.reads[i]):
+                    gets[v] |= name not in op.shape_only
+        return tuple(gets)
 
     @cached_property
     def demanded(self) -> tuple[tuple[str, ...], ...]:
         """For each node, the gradients that its backward computes: names of inputs and parameters."""
+        return tuple(gradients if arrives else () for gradients, arrives in zip(self.recorded, self.gets_gradient[1:]))
+
+    @cached_property
+    def abandoned(self) -> tuple[tuple[str, ...], ...]:
+        """For each node that autograd records in vain, since no gradient ever arrives, its gradients; else none."""
+        return tuple(() if arrives else gradients for gradients, arrives in zip(self.recorded, self.gets_gradient[1:]))
+
+    @cached_property
+    def recorded(self) -> tuple[tuple[str, ...], ...]:
+        """For each node, the gradients that its backward would compute if a gradient arrived there."""
         return tuple(
-            tuple(
+            ()
+            if not node.records
+            else tuple(
                 name
                 for name, v in zip(node.op.inputs, reads)
                 if self.wants_gradient[v] and name not in node.op.shape_only
@@ -233,13 +262,18 @@ class Graph:
 
     @cached_property
     def parameters(self) -> dict[tuple[str, str], tuple[tuple[int, ...], bool]]:
-        """(owner, name) -> (shape, whether it trains); each parameter once, however often it is used."""
+        """(owner, name) -> (shape, whether it gets a gradient); each parameter once, however often it is used."""
         found: dict[tuple[str, str], tuple[tuple[int, ...], bool]] = {}
-        for node in self.nodes:
+        for node, demanded in zip(self.nodes, self.demanded):
             for name, shape in node.op.params().items():
-                trains = name in node.trains or found.get((node.owner, name), (shape, False))[1]
+                trains = name in demanded or found.get((node.owner, name), (shape, False))[1]
                 found[node.owner, name] = (shape, trains)
         return {**found, **{(owner, name): (shape, False) for owner, name, shape in self.idle}}
+
+    @cached_property
+    def flagged(self) -> frozenset[tuple[str, str]]:
+        """(owner, name) of the parameters that are to train; those behind a stopped gradient do not, for all that."""
+        return frozenset((node.owner, name) for node in self.nodes for name in node.trains)
 
     def count_parameters(self, trained: bool = False) -> int:
         """Number of parameters. trained: only of those that train."""

@@ -6,6 +6,27 @@ from .checkpointing import reruns
 from .graph import Graph
 
 
+def abandoned_ends(graph: Graph) -> dict[int, list[int]]:
+    """Node -> the nodes recorded in vain whose autograd node, and with it what that keeps, is freed once it has run.
+
+    An autograd node lives as long as its output or an autograd node that reads the output does. A view holds its base,
+    even one that is made without autograd, unless it is detached.
+    """
+    if not any(graph.abandoned):
+        return {}
+    death = {v: end for end, values in frame_ends(graph).items() for v in values}
+    for i in range(len(graph) - 1, -1, -1):
+        node = graph.nodes[i]
+        if node.records or node.op.result.is_view and node.op.kind != "detach":
+            for v in graph.reads[i]:
+                death[v] = max(death.get(v, 0), death[i + 1])
+    ends: dict[int, list[int]] = {}
+    for i, gradients in enumerate(graph.abandoned):
+        if gradients:
+            ends.setdefault(death[i + 1], []).append(i)
+    return ends
+
+
 def frame_ends(graph: Graph) -> dict[int, list[int]]:
     """Node -> the values that no call frame holds any longer once the node has run.
 

@@ -14,12 +14,13 @@ from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
 
 __all__ = [
-    "OPS", "Axes", "Extra", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op", "pair",
-    "shared_fields", "two",
+    "OPS", "Axes", "Extra", "Factors", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op",
+    "pair", "shared_fields", "two",
 ]  # fmt: skip
 
 Pair = int | tuple[int, int]
 Axes = tuple[int, ...]
+Factors = tuple[float, ...]
 SomeClass = TypeVar("SomeClass", bound="type[Op]")
 
 if TYPE_CHECKING:
@@ -143,6 +144,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Pair": (
         lambda v: is_int(v) or (isinstance(v, (list, tuple)) and len(v) == 2 and all(map(is_int, v))),
         "an integer or a list of two",
+    ),
+    "Factors": (
+        lambda v: isinstance(v, (list, tuple)) and all(is_int(n) or isinstance(n, float) for n in v),
+        "a list of numbers",
     ),
     "Axes": (lambda v: isinstance(v, (list, tuple)) and all(map(is_int, v)), "a list of integers"),
 }

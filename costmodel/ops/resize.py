@@ -6,7 +6,9 @@ from collections.abc import Callable
 from math import isqrt
 from typing import Any
 
-from ..graph.op import Op, Pair, Scratch, Work, check, op, pair, two
+import numpy as np
+
+from ..graph.op import Factors, Op, Pair, Scratch, Work, check, op, pair, two
 from ..sizes.size import Shape, Size, numel, require, where
 from ..targets.memory_order import MemoryOrder, contiguous, of_images
 from ..targets.setting import NUMBER_BYTES, Setting
@@ -66,13 +68,20 @@ class Upsample(Op):
 
 @op("interpolate")
 class Interpolate(Op):
-    """torch.nn.functional.interpolate to a fixed height and width. It keeps nothing."""
+    """torch.nn.functional.interpolate to a fixed height and width, or by a factor of each. It keeps nothing.
 
-    size: Pair
+    scales: the factors; torch reads the input at multiples of 1 / factor, also where the output's size is rounded down.
+    """
+
+    size: Pair = 0
     mode: str = "nearest"
+    scales: Factors = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", pair(self.size, "size"))
+        object.__setattr__(self, "size", pair(self.size, "size", 0))
+        object.__setattr__(self, "scales", tuple(map(float, self.scales)))
+        by_factor = len(self.scales) == 2 and min(self.scales) > 0 and two(self.size) == (0, 0)
+        check(by_factor or not self.scales and min(two(self.size)) > 0, "interpolate takes a size or two factors > 0")
         check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
 
     layout = Upsample.layout
@@ -82,7 +91,9 @@ class Interpolate(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(len(x) == 4, "interpolate takes (N, C, H, W), the input is {}", x)
-        return (*x[:2], *two(self.size))
+        if not self.scales:
+            return (*x[:2], *two(self.size))
+        return (*x[:2], *(scaled(size, factor) for size, factor in zip(x[2:], self.scales)))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
@@ -101,7 +112,13 @@ class Interpolate(Op):
 
     def module(self, library: Any) -> Callable:
         more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": False}
-        return lambda x: library.torch.nn.functional.interpolate(x, self.size, mode=self.mode, **more)
+        size: dict[str, Any] = {"scale_factor": self.scales} if self.scales else {"size": self.size}
+        return lambda x: library.torch.nn.functional.interpolate(x, **size, mode=self.mode, **more)
+
+
+def scaled(size: Size, factor: float) -> Size:
+    """A size times a factor, rounded down as torch does."""
+    return int(size * factor) if isinstance(size, int) else np.floor(size * factor).astype(np.int64)
 
 
 def resizing(setting: Setting, mode: str, y: Shape, x: Shape) -> Size:
@@ -135,6 +152,7 @@ Interpolate.examples = (
     (Interpolate(6, "bilinear"), (2, 4, 3, 3)),
     (Interpolate((100, 29), "nearest-exact"), (1, 3, 5, 5)),
     (Interpolate((2, 3), "bicubic"), (2, 4, 3, 3)),
+    (Interpolate(mode="bilinear", scales=(1.5, 1.7)), (2, 4, 3, 3)),
 )
 Upsample.examples = (
     (Upsample(), (2, 8, 3, 4), (2, 4, 7, 8)),

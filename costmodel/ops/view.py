@@ -140,6 +140,17 @@ class Reshape(View):
 _TOKEN = re.compile(r"((?:x\d|\d{1,9})(?:\*(?:x\d|\d{1,9}))*)(?:/([1-9]\d{0,8}))?")
 
 
+@op("detach")
+class Detach(View):
+    """x.detach(): the same memory, without a way back for gradients."""
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def module(self, library: Any) -> Callable:
+        return lambda x: x.detach()
+
+
 @op("permute")
 class Permute(View):
     """x.permute(axes)."""
@@ -270,6 +281,7 @@ Reshape.examples = (
     (Reshape("x0 x1 x2*x3"), (2, 6, 4, 5)),
     (Reshape("x0 x1 1 1"), (2, 6)),
 )
+Detach.examples = ()  # its gradient is none: what a generic test of views cannot hold
 Permute.examples = ((Permute((0, 2, 3, 1)), (2, 6, 4, 5)), (Permute((0, 2, 1)), (2, 6, 4)))
 Expand.examples = ((Expand("n x1 4"), (1, 3, 1), (2, 5)),)
 Slice.examples = (

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import CostmodelError
-from ..graph.checkpointing import reruns
+from ..graph.checkpointing import RNG_STATE, passing_states, reruns
 from ..graph.graph import INPUT, Graph, Node
 from ..graph.lifetimes import frame_ends
 from ..graph.op import Result
 from . import library
-from .modules import Again, Frame, Owned, Pieces, Step, Tensors
+from .modules import Again, Frame, Owned, Pieces, Silent, Step, Tensors
 
 
 def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Frame:
@@ -33,6 +34,8 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
             call = Owned(node.owner, leaf.name)
         elif node.op.result is Result.PIECE:
             call = Pieces((node.op,), (node.name,))
+        if not node.records:
+            call = Silent(call)
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
     for rerun in reversed(reruns(graph)):
@@ -44,12 +47,16 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
         ]
         done = [name for *_, done in again for name in done if name not in ours]
         steps[run] = [(Again(tuple(given), at_once(inner), rerun.is_random), given, again[-1][2], done)]
+    for first, last in passing_states(graph).items():  # torch.utils.checkpoint holds one while it runs
+        at = {output: k for k, (_, _, output, _) in enumerate(steps)}
+        steps[at[nodes[last].name]][3].append(f"{nodes[first].name} {RNG_STATE}")
+        steps.insert(at[nodes[first].name], (torch.get_rng_state, (), f"{nodes[first].name} {RNG_STATE}", []))
     root.set_steps((INPUT,), at_once(steps), nodes[-1].name)
     if source is not None:
         share(root, source)
         in_order(root, source)
-    for (owner, name), (_, trains) in graph.parameters.items():
-        getattr(root.get_submodule(owner), name).requires_grad_(trains)
+    for owner, name in graph.parameters:
+        getattr(root.get_submodule(owner), name).requires_grad_((owner, name) in graph.flagged)
     return root
 
 

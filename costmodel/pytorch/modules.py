@@ -128,8 +128,8 @@ def unknown(name: str) -> Callable:
 
 
 #: (what to call, values read, value made, values freed). What to call: a submodule's path, a function, a parameter,
-#: pieces, steps that run again, or None for the frame's own layer.
-Step = tuple[Union[str, Callable, Owned, "Pieces", "Again", None], Sequence[str], str, list[str]]
+#: pieces, steps that run again, something without autograd, or None for the frame's own layer.
+Step = tuple[Union[str, Callable, Owned, "Pieces", "Again", "Silent", None], Sequence[str], str, list[str]]
 
 
 class Pieces(NamedTuple):
@@ -137,6 +137,12 @@ class Pieces(NamedTuple):
 
     ops: tuple[Any, ...]
     outputs: tuple[str, ...]
+
+
+class Silent(NamedTuple):
+    """What a step calls, run without autograd."""
+
+    call: Any
 
 
 class Again(NamedTuple):
@@ -179,27 +185,36 @@ class Frame(nn.Module):
 
     def _run(self, steps: Sequence[Step], values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         for call, reads, output, done in steps:
-            if isinstance(call, Owned):
-                values[output] = getattr(self.get_submodule(call.path), call.name)
-            elif isinstance(call, Pieces):
-                values.update(zip(call.outputs, call.ops[0].cut(values[reads[0]], call.ops)))
-            elif isinstance(call, Again):
-                values[output] = self._run_again(call, *[values[name] for name in reads])
+            if isinstance(call, Silent):
+                with torch.no_grad():
+                    self._call(call.call, reads, output, values)
             else:
-                if call is None:
-                    call = super().forward
-                elif isinstance(call, str):
-                    call = self.get_submodule(call)
-                values[output] = call(*[values[name] for name in reads])
+                self._call(call, reads, output, values)
             for name in done:
-                del values[name]
+                values.pop(name, None)  # what a sliced prefix made is gone
         return values
+
+    def _call(self, call: Any, reads: Sequence[str], output: str, values: dict[str, torch.Tensor]) -> None:
+        """Run what a step calls, and put what it makes among the values."""
+        if isinstance(call, Owned):
+            values[output] = getattr(self.get_submodule(call.path), call.name)
+        elif isinstance(call, Pieces):
+            values.update(zip(call.outputs, call.ops[0].cut(values[reads[0]], call.ops)))
+        elif isinstance(call, Again):
+            values[output] = self._run_again(call, *[values[name] for name in reads])
+        else:
+            if call is None:
+                call = super().forward
+            elif isinstance(call, str):
+                call = self.get_submodule(call)
+            values[output] = call(*[values[name] for name in reads])
 
     def _run_again(self, again: Again, *args: torch.Tensor) -> torch.Tensor:
         def run(*args: torch.Tensor) -> torch.Tensor:
             return self._run(again.steps, dict(zip(again.inputs, args)))[again.steps[-1][2]]
 
-        called = [self.get_submodule(call) for call, *_ in again.steps if isinstance(call, str)]
+        calls = [call.call if isinstance(call, Silent) else call for call, *_ in again.steps]
+        called = [self.get_submodule(call) for call in calls if isinstance(call, str)]
         layers = (layer for module in called for layer in module.modules())
         norms = [layer for layer in layers if getattr(layer, "running_mean", None) is not None]
         return checkpoint(

@@ -35,7 +35,8 @@ def predict(module: nn.Module, measured: Measured, optimizer: str) -> Estimate:
     copied = without_hooks(module)
     if call.argument or not call.returns_tensor:
         copied = Logits(copied, call.argument)
-    network = trace(copied, resolution, channels, type(module).__name__)
+    with torch.autocast(measured.device.type, enabled=False):  # the loop's own, in which this may run
+        network = trace(copied, resolution, channels, type(module).__name__)
     device = "cuda" if measured.device.type == "cuda" else here("cpu" if here_isa() else "none")
     target = f"{device},channels_last" if call.channels_last and not device.startswith("none") else device
     dtype = str(dtypes.pop()).removeprefix("torch.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,19 +14,25 @@ from ..conventions import CONVENTIONS, find
 from ..errors import CostmodelError, check_name
 from ..frontends import load
 from ..graph.checkpointing import reruns
+from ..graph.dry import Setting
 from ..graph.graph import Graph, Node
 from ..graph.network import Network
 from ..ops.lean import FoldedConv2d
-from ..strategies import apply
+from ..strategies import apply, read, setting_of
 from . import library
 from .flat import flat
-from .modules import Again, Frame, Step, with_frame
+from .modules import Again, Frame, Silent, Step, with_frame
+from .proof import prove
 
 Run = list[tuple[int, Node]]  # consecutive nodes, each with its number
 
 
 def realize(
-    network: str | Network | Any, strategy: str = "full", convention: str = "torch", memory_format: str = "contiguous"
+    network: str | Network | Any,
+    strategy: str = "full",
+    convention: str = "torch",
+    memory_format: str = "contiguous",
+    check: bool = True,
 ) -> nn.Module:
     """The module that trains as the strategy says: (N, C, H, W) -> logits, in train mode, with `requires_grad` set.
 
@@ -33,7 +40,9 @@ def realize(
     memory_format: contiguous, channels_last, or best: the one with the lower peak of a step of 8 images at the
     network's own resolution on this machine's CPU. The result's `memory_format` attribute says which it is; give the
     images the same. (If `network` is a module, both share the weights: they take this format there too, and keep their
-    values.) Raises CostmodelError for a bad request or a convention that no module follows.
+    values.) check: whether a module that is made of another one is held against it: outputs and gradients of two small
+    images, which must be equal. Raises CostmodelError for a bad request, a convention that no module follows, or a
+    module that would not train as its original.
     """
     chosen = find(convention)
     if not chosen.measurable:
@@ -41,14 +50,39 @@ def realize(
         raise CostmodelError(f"convention {convention!r} only counts, no module follows it; allowed: {names}")
     check_name("memory format", memory_format, MEMORY_FORMATS)
     network = load(network)
-    graph = chosen.lower(apply(strategy, network.graph))
-    module = build(graph, network.module, network.weights and network.weights()).train(graph.has_loss)
+    rewritten = apply(strategy, network.graph)
+    graph = chosen.lower(rewritten)
+
+    def make() -> nn.Module:
+        return _build(network, graph).train(graph.has_loss)
+
+    module = make()
+    setting = proof_setting(network, rewritten, strategy) if check else None
+    if setting is not None:
+        prove(network, rewritten, setting, make, convention == "torch")
     if memory_format == "best":
         peaks = {name: estimate(network, strategy, convention=convention, target=target).step_peak_bytes
                  for name, target in MEMORY_FORMATS.items() if target}  # fmt: skip
         memory_format = min(peaks, key=peaks.__getitem__)
     module.memory_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
     return module.to(memory_format=torch.channels_last) if memory_format == "channels_last" else module
+
+
+def _build(network: Network, graph: Graph) -> nn.Module:
+    """The module of a network's graph. Layers draw first weights at random; where they get others, nothing shows it."""
+    with torch.random.fork_rng(devices=[], enabled=network.module is not None):
+        return build(graph, network.module, network.weights and network.weights())
+
+
+def proof_setting(network: Network, rewritten: Graph, strategy: str) -> Setting | None:
+    """What the strategy sets in a network's own module; None if there is none, or if the strategy adds to it.
+
+    A block that runs again in the backward pass computes the same gradients.
+    """
+    if network.module is None:
+        return None
+    once = replace(rewritten, checkpointed=network.graph.checkpointed)
+    return setting_of(network.graph, once, read(strategy, network.graph).name == "as_is")
 
 
 #: The memory formats that `realize` takes, and the target that prices each.
@@ -103,7 +137,8 @@ class _Builder:
                     one: Step = (call, reads, last.name, [])
                     call = Again(tuple(dict.fromkeys(reads)), [one], self.again[child].is_random)
             else:
-                call = self.leaf(frame, scope, last)
+                leaf = self.leaf(frame, scope, last)
+                call = leaf if last.records else Silent(leaf)
             done = [name for name in dict.fromkeys(reads) if name not in inputs and self.last_reader[name] <= end]
             steps.append((call, reads, last.name, done))
         frame.set_steps(inputs, steps, run[-1][1].name)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..conventions import Kept
-from ..graph.checkpointing import RNG_STATE, Rerun, rerun_of, reruns
+from ..graph.checkpointing import RNG_STATE, Rerun, passing_states, rerun_of, reruns
 from ..graph.graph import Graph
-from ..graph.lifetimes import frame_ends
+from ..graph.lifetimes import abandoned_ends, frame_ends
 from ..graph.op import Result
 from .events import ACTIVATIONS, LOSS, RECOMPUTED, SAVED
 from .slots import Slots
 from .storages import Storages
 
 FRAMES_END = "last reader done and every module that received it returned"
+ABANDONED = "no gradient arrives at what kept it, and nobody holds that any longer"
 RERUN_ENDS = "the second run has ended"
 
 
@@ -22,7 +23,8 @@ class Keeping:
 
     extras: the extras. unseen: extras of a node in a rerun that it keeps from the forward pass on, since saved-tensor
     hooks do not see them. values: values that the forward pass makes; values_again: values that a rerun makes. states:
-    the state of random numbers, at the first node of a rerun that saves something.
+    the state of random numbers, at the first node of a rerun that saves something; passing: the same where nothing runs
+    again.
     """
 
     def __init__(self, graph: Graph, kept: tuple[Kept, ...]) -> None:
@@ -33,10 +35,11 @@ class Keeping:
         self.values: dict[int, list[int]] = {}
         self.values_again: dict[int, list[int]] = {}
         self.states: dict[int, int] = {}
+        self.passing: dict[int, int] = {}
         number = rerun_of(graph)
         for k, one in enumerate(kept):
             if one.operand == RNG_STATE:
-                self.states[one.node] = k
+                (self.passing if one.in_vain else self.states)[one.node] = k
             elif one.value is None:
                 unseen = one.rerun is None and one.node in number
                 (self.unseen if unseen else self.extras).setdefault(one.node, []).append(k)
@@ -53,6 +56,9 @@ class Forward:
         self.graph, self.slots, self.storages = graph, slots, storages
         self.keeping = Keeping(graph, kept)
         self.ends = frame_ends(graph)
+        self.abandoned_ends = abandoned_ends(graph)
+        self.passing_states = passing_states(graph)
+        self.in_vain: dict[int, list[int]] = {}  # node without a backward -> storages that it keeps for one
         self.reruns = reruns(graph)
         self.rerun_of = {i: self.reruns[k] for i, k in rerun_of(graph).items()}
         self.of: dict[int, int | None] = {0: None}  # the images are the caller's
@@ -82,13 +88,17 @@ class Forward:
 
     def _run_nodes(self, run: range) -> None:
         """Run the forward passes of consecutive nodes."""
+        passing: dict[int, list[int]] = {}  # node -> states of random numbers that are freed once it has run
         for i in run:
             self.storages.node = i
+            if i in self.keeping.passing:
+                state = self.storages.new(self.slots.kept(self.keeping.passing[i]), ACTIVATIONS, RNG_STATE)
+                passing.setdefault(self.passing_states[i], []).append(state)
             rerun = self.rerun_of.get(i)
             if rerun and rerun.is_random and i == rerun.run.start:
                 self.held.setdefault(rerun.first, []).append(self._random_state(rerun, SAVED))
-            own = self._run_node(i, ACTIVATIONS if rerun else SAVED)
-            held = self.held.setdefault(i, [])
+            own = self._run_node(i, ACTIVATIONS if rerun or self.graph.abandoned[i] else SAVED)
+            held = (self.in_vain if self.graph.abandoned[i] else self.held).setdefault(i, [])
             if rerun:
                 for storage in own:  # the rerun makes it again
                     self.storages.drop(storage, "what reads it runs again")
@@ -97,6 +107,11 @@ class Forward:
             for value in self.ends.get(i, ()):
                 if not (run.stop < len(self.graph) and value == run.stop):  # a slice's result: copied, then freed
                     self.storages.drop(self.of[value], FRAMES_END)
+            for state in passing.pop(i, ()):
+                self.storages.drop(state, "what might have run again has run")
+            for node in self.abandoned_ends.get(i, ()):
+                for storage in self.in_vain.pop(node):
+                    self.storages.drop(storage, ABANDONED)
 
     def run_again(self, rerun: Rerun) -> None:
         """Run a block for the second time, up to the tensor that is saved last."""

@@ -67,8 +67,8 @@ def _apply(text: StrategyText, graph: Graph) -> Graph:
         if slices > 1 and not rewritten.prefix:
             raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
         rewritten = replace(rewritten, prefix_slices=slices)
-        scopes = rewritten.blocks if again else rewritten.checkpointed
-        return checkpointed(rewritten, scopes) if scopes else rewritten
+        scopes = dict.fromkeys((*(rewritten.blocks if again else ()), *rewritten.checkpointed))
+        return checkpointed(rewritten, scopes, bool(graph.checkpointed)) if scopes else rewritten
     except CostmodelError as error:
         raise CostmodelError(f"strategy {str(text)!r}: {error}") from None
 

@@ -14,7 +14,9 @@ def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
     if as_is:
         return Setting(None, None, True)
     nodes = rewritten.nodes[: len(base.nodes)]
-    same = len(rewritten) - rewritten.has_loss == len(base) and rewritten.checkpointed == base.checkpointed
+    # The network itself runs again what is checkpointed in it; without a backward pass, that means nothing.
+    again = set(rewritten.checkpointed) <= set(base.checkpointed)
+    same = len(rewritten) - rewritten.has_loss == len(base) and again
     if not same or any(
         (one.name, type(one.op), one.inputs) != (other.name, type(other.op), other.inputs)
         for one, other in zip(nodes, base.nodes)
@@ -22,8 +24,9 @@ def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
         return None
     if not rewritten.has_loss:
         return Setting(frozenset(), frozenset(), False)
-    trains = {f"{owner}.{name}".lstrip(".") for (owner, name), (_, yes) in rewritten.parameters.items() if yes}
-    if all(yes for _, yes in rewritten.parameters.values()):  # then also those of which the graph knows nothing
+    trains = {f"{owner}.{name}".lstrip(".") for owner, name in rewritten.flagged}
+    if rewritten.flagged >= {(node.owner, name) for node in nodes for name in node.op.params()}:
+        # Then also those of which the graph knows nothing.
         trains |= {f"{owner}.{name}".lstrip(".") for owner, name, _ in base.idle}
     evaluates = {
         one.owner

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
 from ._edits import everything, freeze_statistics, in_classifier, train
 from ._parts import CHOICES, FROZEN, PLAN, check, choices_of, is_checkpointed
@@ -36,5 +37,10 @@ def plan(graph: Graph, code: str | None) -> Graph:
         scopes = [part.name for part, chosen in zip(parts, choices) if chosen is choice]
         if choice.edit and scopes:
             planned = choice.edit(planned, scopes)
+    if graph.checkpointed:
+        raise CostmodelError(f"the network itself runs {graph.checkpointed[0]!r} again, which no plan can undo")
+    silent = next((node.name for node in graph.nodes if not node.records), None)
+    if silent is not None:
+        raise CostmodelError(f"{silent!r} runs without autograd, whatever a plan says; allowed: other strategies")
     again = tuple(part.name for part, letter in zip(parts, letters) if is_checkpointed(letter))
     return replace(planned, checkpointed=again)

@@ -92,7 +92,7 @@ def test_classes_are_handed_to_a_factory(folder):
     ("net.py:exits", "net.py:exits fails: net.py, line 24: it exits (SystemExit: 3)"),
     ("net.py:raises", "net.py:raises fails: net.py, line 25: ValueError: "),
     ("net.py:nothing", "net.py:nothing returned a NoneType; allowed: a torch.nn.Module"),
-    ("net.py:Bad", "the network does not run on (3, 224, 224) images: net.py, line 30: RuntimeError: two lines"),
+    ("net.py:Bad", "tracing the network on (3, 224, 224) images ends in net.py, line 30: RuntimeError: two lines"),
     ("no_such_package:Net", "cannot import 'no_such_package'"),
     ("net.yaml.py:Net", "cannot read 'net.yaml.py'"),
 ])  # fmt: skip

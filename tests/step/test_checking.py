@@ -6,7 +6,7 @@ import pytest
 import torch
 from commandline import CliRunner
 from real import seldom
-from strange import CASES, Base, NoGrad
+from strange import CASES, Base, LargeBatch
 from torch import nn
 
 import costmodel
@@ -56,15 +56,15 @@ def test_no_estimate_that_says_checked_differs_from_a_real_step(name):
 
 
 def test_a_dry_answer_says_why_and_where():
-    found = costmodel.estimate(NoGrad(), "as_is", **SIZE)
+    found = costmodel.estimate(LargeBatch(), "as_is", **SIZE)
     assert isinstance(found, DryEstimate) and found.certainty == Certainty(DRY, DRY, DRY, NOT_MODELLED)
     (note,) = found.notes
     assert note.startswith(
-        "From a dry step: this module does what the layer graph does not describe (first in 'first')"
+        "From a dry step: this module does what the layer graph does not describe (first in the network itself)"
     )
-    assert found.trainable_parameters == 8 * 5 + 5  # of 869 with a flag, the classifier's get a gradient
+    assert found.trainable_parameters == 869 - 2 * 8 - 584  # the norm and the second convolution get no gradient
     document = found.to_dict()
-    assert document["notes"] == [note] and document["memory_bytes"]["gradients"] == 4 * 45
+    assert document["notes"] == [note] and document["memory_bytes"]["gradients"] == 4 * 269
     assert document["memory_bytes"]["buffers"] == 4 * 8 + 4 * 8 + 8
     assert sum(block["saved"] for block in document["blocks"]) == found.saved_bytes
     assert sum(block["forward_flops"] for block in document["blocks"]) == found.flops["forward"]
@@ -78,17 +78,17 @@ def test_a_dry_answer_says_why_and_where():
 @pytest.mark.parametrize("convention", ["lean", "ideal", "tinytl"])
 def test_other_conventions_are_refused_with_the_reason(convention):
     with pytest.raises(CostmodelError, match=f"does not describe .*convention '{convention}' needs the graph"):
-        costmodel.estimate(NoGrad(), "full", convention=convention, **SIZE)
+        costmodel.estimate(LargeBatch(), "full", convention=convention, **SIZE)
 
 
 def test_grids_plans_and_the_largest_that_fits_are_refused_with_the_reason():
     for call in (
-        lambda: costmodel.sweep(NoGrad(), batch="1,2", resolution=10),
-        lambda: costmodel.plan(NoGrad(), 10**9, batch=2, resolution=10),
+        lambda: costmodel.sweep(LargeBatch(), batch="1,2", resolution=10),
+        lambda: costmodel.plan(LargeBatch(), 10**9, batch=2, resolution=10),
     ):
         with pytest.raises(CostmodelError, match="does not describe .* needs the graph"):
             call()
-    assert len(costmodel.sweep(NoGrad(), batch="1,2", resolution=10, check=False)) == 2
+    assert len(costmodel.sweep(LargeBatch(), batch="1,2", resolution=10, check=False)) == 2
     assert len(costmodel.sweep(Base(), batch="1,2", resolution=10)) == 2
 
 
@@ -162,10 +162,10 @@ def test_what_a_strategy_sets_in_a_module():
 
 
 def test_where_a_graph_and_a_dry_step_part():
-    network = costmodel.load(NoGrad(), resolution=10)
+    network = costmodel.load(LargeBatch(), resolution=10)
     tensors = costmodel.estimate(network, "as_is", check=False, **TENSORS)
     dry = network.dry(setting_of_request(network, tensors.request), (4, 3, 10, 10), "", False, 1)
-    assert where_they_part(tensors, dry) == "'first'"
+    assert where_they_part(tensors, dry) == "the network itself"
     assert any("get a gradient in one alone" in said for said in differences(tensors, dry))
     fine = costmodel.load(Base(), resolution=10)
     tensors = costmodel.estimate(fine, "as_is", check=False, **TENSORS)
@@ -178,7 +178,7 @@ def test_where_a_graph_and_a_dry_step_part():
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "net.py"
-    path.write_text("import torch\nfrom strange import Base, NoGrad\nnet, same = NoGrad(), Base()\n")
+    path.write_text("import torch\nfrom strange import Base, HalfBatch\nnet, same = HalfBatch(), Base()\n")
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -17,13 +16,18 @@ from torch import nn
 from ...errors import CostmodelError
 from ...graph.op import OPS, Op, Result
 from ..draft import BATCH, Draft, Names
+from .storages import Shared
 
 
 @dataclass
 class Life:
-    """The drafts whose outputs a tensor object has held: several if it was overwritten, none for the images."""
+    """The drafts whose outputs a tensor object has held: several if it was overwritten, none for the images.
+
+    lost: where another tensor in its storage was overwritten, and this one with it.
+    """
 
     drafts: list[Draft] = field(default_factory=list)
+    lost: str = ""
 
 
 class Holders:
@@ -49,6 +53,11 @@ class Holders:
         return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
 
 
+def not_supported(what: str, place: str) -> CostmodelError:
+    """The error for something at a place that no op can express."""
+    return CostmodelError(f"{what} is not supported (in {place})")
+
+
 class Recorder:
     """The record of one run of a module. The methods that entries of FUNCTIONS use come first."""
 
@@ -62,7 +71,7 @@ class Recorder:
         self.stack: list[nn.Module] = []
         # By the id of a parameter or constant, its tensor without data, which holds the original: the id stays valid.
         self.metas: dict[int, torch.Tensor] = {}
-        self.watched: list[Any] = []
+        self.shared = Shared()
         self.fixed: set[Draft | None] = set()  # drafts that depend on constants only
         self.called: set[str] = set()  # paths of the modules whose forward was called
         self.function: Callable = print
@@ -125,7 +134,7 @@ class Recorder:
 
     def error(self, what: str) -> CostmodelError:
         """The error for something that no op can express, with its place in the source."""
-        return CostmodelError(f"{what} is not supported (in {self.place()})")
+        return not_supported(what, self.place())
 
     def place(self) -> str:
         """Module path and source line of the call that is being traced."""
@@ -139,11 +148,21 @@ class Recorder:
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         return f"{path} ({type(self.module).__name__}), {frame.f_code.co_filename}:{frame.f_lineno}: {line}"
 
-    def emit(self, op: Op, inputs: Sequence[torch.Tensor], output: torch.Tensor, **parameters: Any) -> torch.Tensor:
+    def emit(
+        self,
+        op: Op,
+        inputs: Sequence[torch.Tensor],
+        output: torch.Tensor,
+        records: bool | None = None,
+        **parameters: Any,
+    ) -> torch.Tensor:
         """Append a node and return its output, which from now on carries the node.
 
-        parameters: parameters and buffers by the op's names for them; a single module must hold them under these names.
+        records: whether autograd records the node, by default by the mode that is on. parameters: parameters and
+        buffers by the op's names for them; a single module must hold them under these names.
         """
+        if torch.is_autocast_enabled("cpu"):
+            raise self.error("autocast")
         reads = tuple(self.value(x) for x in inputs)
         # Frozen, because the strategy decides later whether there are enough values for batch statistics.
         expected = op.frozen().shape(*(tuple(x.shape) for x in inputs))
@@ -151,7 +170,13 @@ class Recorder:
         given = {name: p for name, p in parameters.items() if p is not None}
         owner = self.owner(given) if given else None
         trains = frozenset(name for name, p in given.items() if p.requires_grad)
-        draft = Draft(op, reads, self.fresh(op), trains, owner)
+        records = torch.is_grad_enabled() if records is None else records
+        passed = (read for read, of in zip(reads, op.inputs) if of not in op.shape_only)
+        wants = records and (bool(trains) or any(read is not None and read.wants for read in passed))
+        draft = Draft(op, reads, self.fresh(op), trains, owner, records=records, wants=wants)
+        if op.result is Result.INPLACE:
+            for other in self.shared.others(output):
+                other._traced.lost = self.place()
         self.append(draft, output)
         if not given and all(read in self.fixed for read, of in zip(reads, op.inputs) if of not in op.shape_only):
             self.fixed.add(draft)
@@ -169,7 +194,7 @@ class Recorder:
             def gone(_: Any) -> None:
                 life.drafts[-1].died = len(drafts) - 1
 
-            self.watched.append(weakref.ref(output, gone))
+            self.shared.add(output, gone)
         elif life.drafts:
             life.drafts[-1].died = len(self.drafts) - 1  # overwritten
         life.drafts.append(draft)
@@ -196,6 +221,8 @@ class Recorder:
         life = getattr(x, "_traced", None)
         if life is None:
             raise self.error("a tensor that the trace has not seen")
+        if life.lost:
+            raise not_supported("a write through a view of a tensor that is read later", life.lost)
         return life.drafts[-1] if life.drafts else None
 
     def without_data(self, args: Any) -> Any:
@@ -229,7 +256,8 @@ class Recorder:
             bits = 0 if x.is_floating_point() else 8 * x.element_size()
             op, trains = OPS["constant"](tuple(0 if s == self.batch else s for s in size), name, bits), frozenset()
         base = f"{owner}.{name}".lstrip(".") or "constant"
-        draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None)
+        wants = id(x) in self.holders.parameters and x.requires_grad
+        draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None, wants=wants)
         self.append(draft, meta)
         if op.result is Result.RESIDENT:
             draft.died = -1  # it takes no storage during the step

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ...graph.op import OPS
 from ...sizes.size import LARGEST
 from ..patterns import expand_pattern, reshape_pattern
@@ -170,24 +172,43 @@ def pad(t, x, pad, mode="constant", value=None):
     return t.emit(OPS["pad"](tuple(int(p) for p in pad), fill), [x], y)
 
 
+def twice(value: Any) -> tuple[Any, ...]:
+    """A number for each of two axes."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
 @function("interpolate")
 def interpolate(
     t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False
 ):
     if align_corners or antialias or x.dim() != 4:
         raise t.error("interpolation with align_corners or antialiasing, or not of images")
-    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode)
-    scales = {m / n for m, n in zip(y.shape[2:], x.shape[2:])}
-    if mode == "bilinear" and size is None and len(scales) == 1 and scales.copy().pop().is_integer():
-        return t.emit(OPS["upsample"](int(scales.pop())), [x], y)
-    return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode), [x], y)
+    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode, None, recompute_scale_factor)
+    if scale_factor is None or recompute_scale_factor:
+        return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode), [x], y)
+    scales = tuple(map(float, twice(scale_factor)))
+    if mode == "bilinear" and scales[0] == scales[1] and scales[0].is_integer():
+        return t.emit(OPS["upsample"](int(scales[0])), [x], y)
+    return t.emit(OPS["interpolate"](mode=mode, scales=scales), [x], y)
 
 
-@function("to", "type_as", "float", "requires_grad", "detach")
+@function("detach", "data")
+def detach(t, x):
+    return t.emit(OPS["detach"](), [x], t.run(t.torch.Tensor.detach, x), records=False)
+
+
+@function("to", "type", "type_as", "float", "cpu")
 def same(t, x, *args, **named):
-    if t.name == "detach":
-        raise t.error("detach: a gradient that is stopped")
-    y = t.call(x, *args, **named)
+    if t.name == "cpu":
+        return x
+    here = [value for value in args if not is_device(value)]
+    more = {name: value for name, value in named.items() if not is_device(value)}
+    y = t.call(x, *here, **more) if here or more or t.name == "float" else x
     if y.dtype != x.dtype:
         raise t.error(f"a change of data type from {x.dtype} to {y.dtype}")
     return x if t.shares(y, x) else copy(t, x, y)
+
+
+def is_device(value: Any) -> bool:
+    """Whether a value names a device: tensors of a trace are on none, and stay there."""
+    return isinstance(value, torch.device) or isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda")

@@ -27,7 +27,8 @@ from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Op
 from ..block_paths import block_paths, classifier_path
 from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
-from . import shapes  # noqa: F401  (registers its functions)
+from . import own_autograd, shapes  # noqa: F401  (registers its functions)
+from .asked import ASKED
 from .blame import RAISED, in_words
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
@@ -38,8 +39,12 @@ TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # classes of modules that bec
 #: Functions that ask about a tensor, but not about its data.
 ASKS = frozenset(
     "dim size numel is_contiguous stride __len__ get_device is_floating_point is_complex element_size storage_offset "
-    "ndimension nelement type __repr__ __format__ __hash__ _set_grad_enabled is_same_size untyped_storage "
-    "has_names is_nonzero_ __dir__ register_hook retain_grad _is_view_ is_inference".split()
+    "ndimension nelement __repr__ __format__ __hash__ _set_grad_enabled is_same_size untyped_storage "
+    "has_names is_nonzero_ __dir__ _is_view_ is_inference".split()
+)
+#: Functions that tell autograd what to do with a single tensor.
+TELLS_AUTOGRAD = frozenset(
+    "register_hook register_post_accumulate_grad_hook retain_grad requires_grad_ detach_".split()
 )
 #: Functions that need a tensor's data.
 DATA = frozenset("__bool__ __int__ __float__ __index__ item tolist numpy __contains__ nonzero is_nonzero equal "
@@ -169,16 +174,23 @@ class _Tracer(Recorder, TorchFunctionMode):
     def __init__(self, root: nn.Module, allow_unknown: bool) -> None:
         super().__init__(root)
         self.allow_unknown = allow_unknown
+        self.ended_in = ""  # path of the innermost module whose forward raised an exception
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "")
         if name == "__get__":
             name = function.__self__.__name__
+            if name in ASKED:
+                return ASKED[name](self, *args)
             if name not in FUNCTIONS:
                 return function(*args, **kwargs)
-        if name in ASKS or name == "__set__":
+        if name in ASKS or name == "type" and len(args) == 1 and not kwargs:
             return function(*args, **kwargs)
+        if name == "__set__":
+            raise self.error(f"to set {function.__self__.__name__} of a tensor")
+        if name in TELLS_AUTOGRAD:
+            raise self.error(name)
         tensors = list(tensors_in((args, kwargs)))
         if all(self.is_constant(x) for x in tensors):
             writes = name.endswith("_") and not name.endswith("__") or name in WRITES
@@ -206,7 +218,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         if plain != name and plain in name:
             if plain in INPLACE:
                 kwargs = {**kwargs, "inplace": True}
-            elif plain != "requires_grad":
+            else:
                 return self.unknown(name, function, args, kwargs)
         self.as_values(*(tensors if plain not in LAYERS else tensors[:1]))
         if "input" in kwargs:  # torch's name for the argument that FUNCTIONS calls x
@@ -233,7 +245,7 @@ class _Tracer(Recorder, TorchFunctionMode):
 
     def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.allow_unknown:
-            hint = "allow_unknown lets it through as a lower bound"
+            hint = "allow_unknown (--allow-unknown) lets it through as a lower bound"
             raise CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint}")
         tensors = [x for x in tensors_in((args, kwargs))]
         self.as_values(*tensors)
@@ -253,6 +265,9 @@ class _Tracer(Recorder, TorchFunctionMode):
             if type(module).__name__ in TAKEN_FOR_NODES:
                 return self.noise(module, *args)
             return call(module, *args, **kwargs)
+        except Exception:
+            self.ended_in = self.ended_in or self.holders.paths.get(id(module), "")
+            raise
         finally:
             self.stack.pop()
 
@@ -278,12 +293,15 @@ class _Tracer(Recorder, TorchFunctionMode):
         nn.Module.__call__ = call
         try:
             # What the network prints must not get among what is said to stdout.
-            with torch.no_grad(), redirect_stdout(sys.stderr), self:
-                result = self.root(self.images)
+            with torch.enable_grad(), redirect_stdout(sys.stderr):
+                with own_autograd.followed(self) as again, self:
+                    result = self.root(self.images)
         except CostmodelError:
             raise
         except RAISED as error:  # the network's own code may raise anything on these images
-            raise CostmodelError(f"the network does not run on {shape[1:]} images: {in_words(error)}") from error
+            inside = f" (in {self.ended_in})" if self.ended_in else ""
+            said = f"tracing the network on {shape[1:]} images ends in {in_words(error)}{inside}"
+            raise CostmodelError(said) from error
         finally:
             nn.Module.__call__ = real_call
         if not isinstance(result, torch.Tensor):
@@ -294,5 +312,11 @@ class _Tracer(Recorder, TorchFunctionMode):
         nodes = nodes_of(self.drafts, last)
         blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, nodes)
         graph = graph_of(nodes, blocks, classifier, self.called)
+        scopes = own_autograd.scopes_of(again, nodes)
+        graph = replace(
+            graph,
+            checkpointed=tuple(scope for scope, call in scopes.items() if call.runs_again),
+            stateful=frozenset(scope for scope, call in scopes.items() if call.keeps_state),
+        )
         own = parameters_of(self.root)
         return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))

@@ -127,7 +127,9 @@ class Recorder:
     ) -> Placed:
         """Append and return a new draft, in which every parameter trains."""
         inputs, trains = tuple(x.draft for x in reads), frozenset(op.params())
-        draft = Placed(op, inputs, "", trains, owner, None, tuple(reads), path, named, evaluates)
+        draft = Placed(
+            op, inputs, trains=trains, owner=owner, reads=tuple(reads), path=path, named=named, evaluates=evaluates
+        )
         self.drafts.append(draft)
         return draft
 

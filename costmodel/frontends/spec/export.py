@@ -53,4 +53,6 @@ def row_of(node: Node) -> dict[str, Any]:
         row["trains"] = sorted(node.trains)
     if node.until:
         row["until"] = node.until
+    if not node.records:
+        row["records"] = False
     return row

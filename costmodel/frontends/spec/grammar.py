@@ -59,6 +59,7 @@ NODE = {
     "owner": Field((str,)),
     "trains": Field((list,), []),
     "until": Field((str,), ""),
+    "records": Field((bool,), True),
 }
 
 
@@ -144,7 +145,7 @@ class Spec:
         name = own["name"] if own["owner"] is None else f"{own['name']}@{own['owner']}"
         self.builder.add(name, own["op"], self._with_classes(fields), own["inputs"])
         nodes = self.builder.nodes
-        nodes[-1] = replace(nodes[-1], trains=frozenset(own["trains"]), until=own["until"])
+        nodes[-1] = replace(nodes[-1], trains=frozenset(own["trains"]), until=own["until"], records=own["records"])
 
     def _layer(self, item: Block) -> None:
         if "op" in item:

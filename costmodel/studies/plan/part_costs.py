@@ -320,7 +320,7 @@ class PartCosts:
         assert isinstance(sizes, np.ndarray)
         mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
         result = graph.content[offset + len(nodes)]
-        first_run = [one for one in kept if one.rerun is None]
+        first_run = [one for one in kept if one.is_saved]
         readers: dict[int | None, set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
         keeps_output = unit is not self.units[-1] and not readers.get(result, set()).isdisjoint(mine)

@@ -18,12 +18,13 @@ from ..untouched import MOST_COPIED_BYTES, same_generators, untouched
 
 @contextmanager
 def stand_ins(
-    module: nn.Module, mode: FakeTensorMode, setting: Setting, dtype: torch.dtype | None, memory_format: Any
+    module: nn.Module, mode: FakeTensorMode | None, setting: Setting, dtype: torch.dtype | None, memory_format: Any
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Put stand-ins into a module, with a strategy's flags and modes. Gives the tensors by path, as in a state dict.
 
     A parameter's stand-in has no data, a small buffer's is a copy. dtype: of floating point tensors, None their own.
-    Larger buffers have no data. Everything that the modules hold is as before at the end.
+    Larger buffers have no data. Without a `mode` a parameter's has its data, and every buffer's is a copy. Everything
+    that the modules hold is as before at the end.
     """
     real = dict(module.named_parameters())
     made: dict[int, torch.Tensor] = {}
@@ -49,12 +50,14 @@ def stand_ins(
 
 
 def _stand_in(
-    tensor: torch.Tensor, mode: FakeTensorMode, dtype: torch.dtype | None, memory_format: Any, trains: bool
+    tensor: torch.Tensor, mode: FakeTensorMode | None, dtype: torch.dtype | None, memory_format: Any, trains: bool
 ) -> torch.Tensor:
     is_parameter = isinstance(tensor, nn.Parameter)
     with torch.no_grad():
-        if is_parameter or tensor.nbytes > MOST_COPIED_BYTES:
-            made: torch.Tensor = mode.from_tensor(tensor.detach())
+        if mode is None:
+            made: torch.Tensor = tensor.detach() if is_parameter else tensor.detach().clone()
+        elif is_parameter or tensor.nbytes > MOST_COPIED_BYTES:
+            made = mode.from_tensor(tensor.detach())
         else:
             made = tensor.detach().clone()
         if dtype is not None and made.is_floating_point():

@@ -1,0 +1,83 @@
+"""What a network tells autograd itself: functions of its own, parts that run again in the backward pass, hooks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import torch
+from torch.utils import checkpoint
+
+from ...graph.checkpointing import SPAN
+from ...graph.graph import Node, prefixes, within
+from ..draft import Draft
+from .asked import wants_gradient
+from .recorder import Recorder, tensors_in
+
+
+class Checkpoint(NamedTuple):
+    """A call of torch.utils.checkpoint: the drafts in it.
+
+    runs_again: whether autograd was on; if not, nothing is kept. keeps_state: of random numbers.
+    """
+
+    run: Sequence[Draft]
+    runs_again: bool
+    keeps_state: bool
+
+
+@contextmanager
+def followed(t: Recorder) -> Iterator[list[Checkpoint]]:
+    """Within this, a tracer sees functions of autograd, and gives a list to which each call of checkpoint is added."""
+    seen: list[Checkpoint] = []
+    with ExitStack() as patches:
+        apply = torch.autograd.Function.__dict__["apply"]
+        patches.enter_context(patch.object(torch.autograd.Function, "apply", classmethod(_applied(t, apply.__func__))))
+        real = checkpoint._checkpoint_without_reentrant_generator
+        patches.enter_context(
+            patch.object(checkpoint, "_checkpoint_without_reentrant_generator", _checkpointed(t, real, seen))
+        )
+        yield seen
+
+
+def _applied(t: Recorder, real: Callable) -> Callable:
+    """A stand-in for torch.autograd.Function.apply, whose backward a trace cannot see."""
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if torch.is_grad_enabled() and any(wants_gradient(t, x) for x in tensors_in((args, kwargs))):
+            raise t.error(f"{cls.__name__}, which has a backward of its own (torch.autograd.Function),")
+        return real(cls, *args, **kwargs)
+
+    return apply
+
+
+def _checkpointed(t: Recorder, real: Callable, seen: list[Checkpoint]) -> Callable:
+    """A stand-in for the generator in which torch.utils.checkpoint runs a function."""
+    parameters = inspect.signature(real).parameters
+    names = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+
+    def run(*args: Any, **kwargs: Any) -> Iterator[None]:
+        options = dict(zip(names, args))
+        first = len(t.drafts)
+        if options["context_fn"] is not checkpoint.noop_context_fn or not options.get("early_stop", True):
+            raise t.error("checkpoint with context_fn or without early_stop")
+        yield
+        seen.append(Checkpoint(t.drafts[first:], torch.is_grad_enabled(), bool(options["preserve_rng_state"])))
+
+    return run
+
+
+def scopes_of(calls: Sequence[Checkpoint], nodes: Sequence[Node]) -> dict[str, Checkpoint]:
+    """The calls by their scopes: a module's path, or the first and the last node."""
+    found: dict[str, Checkpoint] = {}
+    for call in calls:
+        names = {draft.name for draft in call.run}
+        run = [node.name for node in nodes if node.name in names]
+        if not run:
+            continue
+        scope = next((s for s in prefixes(run[0]) if [n.name for n in nodes if within(n.name, s)] == run), "")
+        found[scope or f"{run[0]}{SPAN}{run[-1]}"] = call
+    return found

@@ -1,0 +1,185 @@
+"""Proves that a realised module trains as the one that it was made from: equal outputs, equal gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..errors import CostmodelError
+from ..frontends.modules.blame import in_words
+from ..frontends.modules.dry.stand_ins import same_chance, stand_ins
+from ..graph.dry import Setting
+from ..graph.graph import Graph
+from ..graph.network import Network
+from ..step.shapes import Misfit, shapes_of
+
+IMAGES = 2
+#: Sides of the images that are tried before the network's own. Odd ones: maps are then odd too, and half of one is no
+#: whole number of pixels.
+SMALL = (33, 65)
+SEEDS = (0, 1)
+#: Kernels have constants in single precision, in double precision, too: the sixth of hard sigmoid.
+KERNELS = 1e-5
+#: Gradients may be sums that cancel out to nothing but rounding: this many roundings of the largest gradient are equal.
+ROUNDINGS = 1e4
+
+
+class _Run(NamedTuple):
+    """What a module makes of a batch: its output, gradients by parameter's path, outputs of layers by their path."""
+
+    output: torch.Tensor
+    gradients: dict[str, torch.Tensor]
+    layers: dict[str, torch.Tensor]
+
+
+def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], nn.Module], exact: bool) -> None:
+    """Raise CostmodelError unless a realised module gives its original's outputs and gradients, for two small images.
+
+    graph: what is realised; setting: what the strategy sets in the original, which is left as it is. make: makes the
+    realised module anew, of the original's present tensors. exact: whether its gradients are exact; if not, those that
+    pass an activation with a gradient by sign are left out.
+
+    Both run in float64, if the original can: rounding then cannot hide a difference, however deep the network. Tensors
+    are equal if they differ by no more than half of the digits of their largest number, or by `KERNELS`.
+    """
+    if any(p.device.type == "meta" for p in network.module.parameters()):
+        return
+    compared = None if exact else _exact_parameters(graph)
+    sides = [side for side in SMALL if side < network.resolution and _fits(graph, network.channels, side)]
+    for side in (*sides, network.resolution):
+        try:
+            problem = _difference(network, setting, make, compared, (IMAGES, network.channels, side, side))
+        except Exception as error:  # the network's own code, which may run at its own size alone
+            problem = f"cannot be held against it, which fails at {side}x{side}: {in_words(error)}"
+        if not problem:
+            return
+    raise CostmodelError(
+        f"{network.name}: the realised module does not train as the original: {problem}; check=False realises it anyhow"
+    )
+
+
+def _fits(graph: Graph, channels: int, side: int) -> bool:
+    try:
+        shapes_of(graph, (IMAGES, channels, side, side))
+    except Misfit:
+        return False
+    return True
+
+
+def _exact_parameters(graph: Graph) -> frozenset[str]:
+    """Paths of the parameters whose gradients pass no activation that passes gradients by sign."""
+    passed = [False] * (len(graph) + 1)  # value -> whether its gradient has passed one
+    inexact: set[str] = set()
+    found: set[str] = set()
+    for i in range(len(graph) - 1, -1, -1):
+        node = graph.nodes[i]
+        here = passed[i + 1] or bool(getattr(node.op, "signed", False))
+        for v in graph.reads[i]:
+            passed[v] |= here
+        (inexact if here else found).update(f"{node.owner}.{name}".lstrip(".") for name in node.op.params())
+    return frozenset(found - inexact)
+
+
+def _difference(
+    network: Network, setting: Setting, make: Callable[[], nn.Module], compared: frozenset[str] | None, images: tuple
+) -> str:
+    """What differs between the original and the realised module, in words; "" if nothing does."""
+    own = next((p.dtype for p in network.module.parameters() if p.is_floating_point()), torch.float32)
+    if own is torch.float32:
+        try:
+            return _difference_in(torch.float64, network.module, setting, make, compared, images)
+        except Exception:  # code that names a data type may not run in another one
+            pass
+    return _difference_in(own, network.module, setting, make, compared, images)
+
+
+def _difference_in(
+    dtype: torch.dtype,
+    module: nn.Module,
+    setting: Setting,
+    make: Callable[[], nn.Module],
+    compared: frozenset[str] | None,
+    images: tuple,
+) -> str:
+    for seed in SEEDS:
+        first, second, is_random = _both(module, setting, make, images, dtype, seed)
+        problem = _compare(first, second, compared, torch.finfo(dtype).eps)
+        if problem or not is_random:
+            return problem
+    return ""
+
+
+def _compare(first: _Run, second: _Run, compared: frozenset[str] | None, eps: float) -> str:
+    close = max(eps**0.5, KERNELS)
+    if not _equal(first.output, second.output, close, 0.0):
+        place = next((path for path in first.layers if not _is_same_layer(path, first, second, close)), "")
+        return f"outputs differ{f', first that of {place}' if place else ''}"
+    largest = max((float(g.abs().max()) for g in first.gradients.values() if g.numel()), default=0.0)
+    paths = [path for path in first.gradients if compared is None or path in compared]
+    wrong = [
+        path
+        for path in paths
+        if not _equal(
+            first.gradients[path], second.gradients.get(path, torch.zeros(())), close, ROUNDINGS * eps * largest
+        )
+    ]
+    more = f", and of {len(wrong) - 1} before it" if len(wrong) > 1 else ""
+    return f"outputs are equal, but not the gradient of {wrong[-1]}{more}" if wrong else ""
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor, close: float, noise: float) -> bool:
+    if a.shape != b.shape and b.dim():
+        return False
+    difference, scale = (a - b).abs().max(), a.abs().max()
+    return bool(difference <= close * scale + noise) or bool((a == b).all())
+
+
+def _is_same_layer(path: str, first: _Run, second: _Run, close: float) -> bool:
+    return path not in second.layers or _equal(first.layers[path], second.layers[path], close, 0.0)
+
+
+def _both(
+    module: nn.Module, setting: Setting, make: Callable[[], nn.Module], images: tuple, dtype: torch.dtype, seed: int
+) -> tuple[_Run, _Run, bool]:
+    """Runs of the original and of the realised module, on the same weights, images and random numbers.
+
+    The last value says whether the original draws random numbers.
+    """
+    own = Setting(None, None, setting.has_loss)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    with stand_ins(module, None, setting, dtype, torch.preserve_format):
+        with same_chance(seed):
+            x = torch.randn(images, dtype=torch.float64).to(device, dtype)
+            realised = make()
+        with stand_ins(realised, None, own, dtype, torch.preserve_format):
+            with same_chance(seed) as drawn:
+                first = _run(module, x, setting.has_loss)
+            with same_chance(seed):
+                return first, _run(realised, x, setting.has_loss), drawn[0]
+
+
+def _run(module: nn.Module, x: torch.Tensor, has_loss: bool) -> _Run:
+    """Forward and, if there is a loss, backward from a gradient of the output that looks random."""
+    layers: dict[str, torch.Tensor] = {}
+
+    def seen(path: str) -> Callable:
+        def hook(_: nn.Module, __: tuple, output: object) -> None:
+            if isinstance(output, torch.Tensor):
+                layers[path] = output.detach().clone()  # a later op may overwrite it
+
+        return hook
+
+    for path, child in module.named_modules():
+        if path and not child._modules:
+            child.register_forward_hook(seen(path))
+    with nullcontext() if has_loss else torch.no_grad():
+        y = module(x)
+        if y.requires_grad:
+            y.backward(torch.arange(y.numel(), dtype=y.dtype, device=y.device).add(1).sin().view_as(y))
+    pairs = module.named_parameters(remove_duplicate=False)
+    gradients = {path: torch.zeros(()) if p.grad is None else p.grad for path, p in pairs}
+    return _Run(y.detach(), gradients, layers)
