@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import CostmodelError
-from ..graph.dry import DryStep, Setting
+from ..graph.dry import DryStep, RunDry, Setting
 from ..graph.network import Network
 from ..strategies import apply, setting_of
 from ..targets import parse
@@ -27,6 +27,8 @@ SETTINGS = {
 }
 #: The convention of stock PyTorch, which a dry step follows.
 STOCK = "torch"
+#: Said of a module whose operations are drawn anew in each step.
+CHANCE = "what runs depends on chance"
 
 
 def held(estimate: Estimate, network: Network) -> Estimate:
@@ -43,7 +45,7 @@ def held(estimate: Estimate, network: Network) -> Estimate:
     tensors = on_tensors(estimate, network)
     parted = differences(tensors, found)
     if found.is_random:
-        parted.append("what runs depends on chance; these figures are of one draw")
+        parted.append(f"{CHANCE}; these figures are of one draw")
     if not parted:
         if request.convention != STOCK:
             return estimate
@@ -65,12 +67,11 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     if not check or setting is None or network.dry is None or request.target.device == "cuda":
         allowed = f"--convention torch with --strategy {', '.join(SETTINGS)}, which a dry step answers"
         raise CostmodelError(f"{network.name}: {network.untraceable}; allowed: {allowed}")
-    images = (request.batch, network.channels, request.resolution, request.resolution)
-    dtype = "" if request.dtype.name == network.dtype else request.dtype.name
     try:
-        found = network.dry(setting, images, dtype, request.target.channels_last, request.target.threads)
+        found = run(network.dry, setting, network, request)
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {network.untraceable}; {error}") from error
+    images = images_shape(network, request)
     bare = Estimate(network.name, request, network.graph, (images,), (), (), (), tuple, None, None, network.notes)
     beside = "".join(f"; {said}" for said in held_beside(found))
     return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}{beside}.")
@@ -91,6 +92,8 @@ def refuse_differences(network: Network, request: Request, what: str) -> None:
         return
     tensors = on_tensors(analyze(network, request), network)
     parted = differences(tensors, found)
+    if found.is_random:
+        parted.append(CHANCE)
     if parted:
         raise CostmodelError(
             f"{network.name}, {request.strategy}: {reason(tensors, found, parted)}; {what} needs the graph"
@@ -111,9 +114,18 @@ def dry_step(network: Network, request: Request) -> DryStep | None:
     setting = setting_of_request(network, request)
     if setting is None:
         return None
-    images = (request.batch, network.channels, request.resolution, request.resolution)
+    return run(network.dry, setting, network, request)
+
+
+def run(dry: RunDry, setting: Setting, network: Network, request: Request) -> DryStep:
+    """One dry step on the images, dtype, memory format and threads of a request."""
     dtype = "" if request.dtype.name == network.dtype else request.dtype.name
-    return network.dry(setting, images, dtype, request.target.channels_last, request.target.threads)
+    return dry(setting, images_shape(network, request), dtype, request.target.channels_last, request.target.threads)
+
+
+def images_shape(network: Network, request: Request) -> tuple[int, int, int, int]:
+    """The shape of a request's images, [N, C, H, W]."""
+    return (request.batch, network.channels, request.resolution, request.resolution)
 
 
 def setting_of_request(network: Network, request: Request) -> Setting | None:

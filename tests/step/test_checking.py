@@ -6,7 +6,7 @@ import pytest
 import torch
 from commandline import CliRunner
 from real import seldom
-from strange import CASES, Base, LargeBatch
+from strange import CASES, Base, LargeBatch, PythonChance
 from torch import nn
 
 import costmodel
@@ -90,6 +90,15 @@ def test_grids_plans_and_the_largest_that_fits_are_refused_with_the_reason():
             call()
     assert len(costmodel.sweep(LargeBatch(), batch="1,2", resolution=10, check=False)) == 2
     assert len(costmodel.sweep(Base(), batch="1,2", resolution=10)) == 2
+
+
+def test_grids_and_plans_of_what_depends_on_chance_are_refused():
+    for call in (
+        lambda: costmodel.sweep(PythonChance(), batch="1,2", resolution=10),
+        lambda: costmodel.plan(PythonChance(), 10**9, batch=2, resolution=10),
+    ):
+        with pytest.raises(CostmodelError, match="depends on chance.* needs the graph"):
+            call()
 
 
 class Untraced(Base):
