@@ -33,7 +33,7 @@ class Base(nn.Module):
 
 def of(function, **more):
     """A class of modules whose middle is a function of the map."""
-    return type(function.__name__, (Base,), {"middle": lambda self, x: function(x), **more})
+    return type(getattr(function, "__name__", "Of"), (Base,), {"middle": lambda self, x: function(x), **more})
 
 
 # -- gradient modes --------------------------------------------------------------------------------------

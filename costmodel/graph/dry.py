@@ -23,6 +23,9 @@ class DryStep(NamedTuple):
     module. paths: of all modules. shapes: of all parameters, by path. buffers_bytes: of all buffers. trained: paths of
     the parameters that get a gradient. tensor_peak_bytes, left_bytes: levels of the tensors above the level before the
     step, at the highest and at the end. is_random: whether the step runs other ops when chance falls otherwise.
+    first: (saved bytes, tensors' peak, bytes left) of the first step where later ones, to which the rest applies,
+    differ from it. is_unsteady: whether later ones differ from each other too. counters: paths of numbers that the
+    module changes in each step.
     """
 
     saved: tuple[Saved, ...]
@@ -35,7 +38,15 @@ class DryStep(NamedTuple):
     trained: frozenset[str]
     tensor_peak_bytes: int
     left_bytes: int
-    is_random: bool
+    is_random: bool = False
+    first: tuple[int, int, int] | None = None
+    is_unsteady: bool = False
+    counters: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> tuple[int, int, int]:
+        """Saved bytes, the tensors' peak and the bytes left."""
+        return self.saved_bytes, self.tensor_peak_bytes, self.left_bytes
 
     @property
     def saved_bytes(self) -> int:

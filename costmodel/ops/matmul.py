@@ -31,10 +31,11 @@ class Matmul(ContiguousOnly, Op):
         return {"forward": each, "a": each, "b": each}
 
     def modelled(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Any:
-        # An expanded gradient is copied, as are maps in channels_last.
+        # BLAS takes matrices with an axis without gaps; others are copied, as are maps in channels_last.
         expanded = setting.gradient is not None and bool(setting.gradient.outside)
+        strided = any(x.order[-1] in (*x.outside, *range(len(x.order) - 2)) for x in setting.layouts)
         flat = setting.channels_last and 4 in (len(a), len(b))
-        return super().modelled(setting, y, a, b) and not (expanded or flat)
+        return super().modelled(setting, y, a, b) and not (expanded or strided or flat)
 
     def module(self, library: Any) -> Callable:
         return library.torch.matmul

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import CostmodelError
 from ..frontends.draft import RESOLUTION
+from ..frontends.modules.compiled import as_written
 from ..frontends.modules.dry.flops import FlopCounter
 from ..frontends.modules.trace import dtype_of
 from ..ops.loss import usual_loss
@@ -19,7 +20,7 @@ from ..step.optimizer import find
 from ..step.request import find_dtype
 from ..targets import Target, parse
 from . import library
-from .allocations import trace
+from .allocations import Recording, blocks, trace
 from .saved import saved_storages
 
 RUNNABLE = ("cpu", "cuda")  # devices on which a step can run
@@ -62,10 +63,10 @@ def measure(
 ) -> Measurement:
     """Measure real steps of cross_entropy(module(x), y) on a copy of the module, in the steady state.
 
-    The module's own flags and modes hold; if nothing trains, a step is the forward pass under no_grad. target: cpu or
-    cuda, either with channels_last; its `threads=N` is set while the steps run. Raises CostmodelError for a bad
-    request, for CUDA without a GPU, and if the saved bytes disagree with the allocator's level after the forward pass:
-    then something is kept that autograd does not know of.
+    The module's own flags and modes hold, and what torch.compile compiled runs as it was written; if nothing trains, a
+    step is the forward pass under no_grad. target: cpu or cuda, either with channels_last; its `threads=N` is set while
+    the steps run. Raises CostmodelError for a bad request, for CUDA without a GPU, and if the saved bytes disagree with
+    the allocator's level after the forward pass: then something is kept that autograd does not know of.
     """
     batch, resolution, channels, accumulate = map(as_int, (batch, resolution, channels, accumulate))
     counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
@@ -81,7 +82,7 @@ def measure(
     threads = torch.get_num_threads()
     torch.set_num_threads(place.threads if place.device == "cpu" else threads)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), as_written():
             step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
             return _measured(step, list(step.module.parameters()), repeats)
     finally:
@@ -90,7 +91,12 @@ def measure(
 
 def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Measurement:
     step.prepare()
-    saved = saved_storages(step.module, step.forward)
+    recording = Recording()
+    recording.start()
+    try:
+        saved = saved_storages(step.module, step.forward)
+    finally:
+        allocated = {address for address, size in blocks(recording.stop()) if size > 0}
     step.prepare()
     counter = step.dispatched()
     trained = sum(p.numel() for p in parameters if p.grad is not None)
@@ -104,8 +110,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         whole = trace(step, counter.ops)
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
         if step.trains:
-            given = {step.images.untyped_storage().data_ptr(), step.targets.untyped_storage().data_ptr()}
-            made = sum(size for pointer, size in saved.items() if pointer not in given)
+            made = sum(size for pointer, size in saved.items() if pointer in allocated)
             loss = step.images.element_size()
             if after_forward != made + loss:
                 raise CostmodelError(

@@ -13,6 +13,7 @@ from .certainty import CHECKED, LOWER_BOUND, Certainty
 from .dry_estimate import of_dry_step
 from .estimate import Estimate
 from .optimizer import find
+from .other_steps import of_other_steps, unsettled
 from .parting import differences, held_beside, where_they_part
 from .request import Request
 from .walk import analyze
@@ -27,8 +28,6 @@ SETTINGS = {
 }
 #: The convention of stock PyTorch, which a dry step follows.
 STOCK = "torch"
-#: Said of a module whose operations are drawn anew in each step.
-CHANCE = "what runs depends on chance"
 
 
 def held(estimate: Estimate, network: Network) -> Estimate:
@@ -43,13 +42,12 @@ def held(estimate: Estimate, network: Network) -> Estimate:
     if found is None:
         return estimate
     tensors = on_tensors(estimate, network)
-    parted = differences(tensors, found)
-    if found.is_random:
-        parted.append(f"{CHANCE}; these figures are of one draw")
+    parted = differences(tensors, found) + unsettled(found)
     if not parted:
         if request.convention != STOCK:
             return estimate
-        return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED))
+        said = (*estimate.said, *of_other_steps(found))
+        return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED), said=said)
     note = reason(tensors, found, parted)
     if request.convention != STOCK:
         raise CostmodelError(
@@ -73,7 +71,7 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
         raise CostmodelError(f"{network.name}: {network.untraceable}; {error}") from error
     images = images_shape(network, request)
     bare = Estimate(network.name, request, network.graph, (images,), (), (), (), tuple, None, None, network.notes)
-    beside = "".join(f"; {said}" for said in held_beside(found))
+    beside = "".join(f"; {said}" for said in [*held_beside(found), *unsettled(found)])
     return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}{beside}.")
 
 
@@ -91,9 +89,7 @@ def refuse_differences(network: Network, request: Request, what: str) -> None:
     if found is None:
         return
     tensors = on_tensors(analyze(network, request), network)
-    parted = differences(tensors, found)
-    if found.is_random:
-        parted.append(CHANCE)
+    parted = differences(tensors, found) + unsettled(found)
     if parted:
         raise CostmodelError(
             f"{network.name}, {request.strategy}: {reason(tensors, found, parted)}; {what} needs the graph"

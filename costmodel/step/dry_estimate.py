@@ -13,6 +13,7 @@ from ..ops.loss import TARGET_BITS
 from ..sizes.size import Size
 from .certainty import DRY, NOT_MODELLED, Certainty
 from .estimate import Estimate, Memory, Row
+from .other_steps import of_other_steps
 from .resident import Resident, images_bytes, resident
 
 
@@ -123,4 +124,4 @@ def of_dry_step(estimate: Estimate, dry: DryStep, note: str) -> DryEstimate:
     given = {field.name: getattr(estimate, field.name) for field in fields(estimate)}
     kernels = NOT_MODELLED if estimate.request.target.counts_kernels else DRY
     certainty = Certainty(DRY, DRY, DRY, kernels)
-    return DryEstimate(**{**given, "degrees": certainty, "said": (note, *estimate.said)}, dry=dry)
+    return DryEstimate(**{**given, "degrees": certainty, "said": (note, *of_other_steps(dry), *estimate.said)}, dry=dry)

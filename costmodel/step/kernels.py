@@ -6,6 +6,7 @@ import numpy as np
 
 from ..graph.graph import Graph, Node
 from ..graph.memory_formats import layouts_of
+from ..ops.parameter import Constant
 from ..sizes.size import Shape
 from ..targets.setting import Setting
 from .request import Request
@@ -31,15 +32,23 @@ def unmodelled(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> tup
     if not request.target.counts_kernels:
         return ()
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
-    spread = spread_gradients(graph)
+    spread, numbers = spread_gradients(graph), other_numbers(graph)
     found = []
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         known = node.op.modelled(setting, shapes[i + 1], *[shapes[v] for v in reads])
         if request.target.channels_last and i + 1 in spread and graph.demanded[i]:
             known = False
+        if any(v in numbers for name, v in zip(node.op.inputs, reads) if name not in node.op.shape_only):
+            known = False  # the op converts them
         if not (known is True or np.all(known)):
             found.append(node)
     return tuple(found)
+
+
+def other_numbers(graph: Graph) -> frozenset[int]:
+    """The constants in another data type than the network's."""
+    constants = {i + 1: node.op for i, node in enumerate(graph.nodes) if isinstance(node.op, Constant)}
+    return frozenset(v for v, op in constants.items() if op.bits)
 
 
 def spread_gradients(graph: Graph) -> frozenset[int]:

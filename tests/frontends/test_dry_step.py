@@ -26,6 +26,8 @@ LIBRARIES = [
     "timm:ghostnet_100", "timm:xcit_nano_12_p16_224", "timm:mobilenetv4_conv_small", "timm:efficientnet_b0",
     "timm:repvit_m0_9",
 ]  # fmt: skip
+#: In evaluation mode its first step remembers the attention biases, which the graph makes in each step.
+CACHING = {("timm:levit_128s", "inference")}
 OWN = Setting(None, None, True)
 #: What a second run of the same step measures otherwise, or what `measure` refuses.
 CHANCE = {"Chance", "PythonChance"}
@@ -327,7 +329,7 @@ def test_a_shared_module_and_a_deep_copy_are_the_same_to_a_dry_step():
 @pytest.mark.parametrize("strategy", "full bias norm+last last blocks:2 mobiletl:2 inference as_is".split())
 def test_libraries_networks_are_checked_and_hold(name, strategy):
     found = costmodel.estimate(name, strategy, 2, target="none")
-    assert set(found.certainty) == {"checked"}, found.notes
+    assert set(found.certainty) == {"dry" if (name, strategy) in CACHING else "checked"}, found.notes
 
 
 def test_the_cpus_kernels_make_more_than_was_asked_for():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
+from weakref import finalize
 
 import torch
 from torch import nn
@@ -69,7 +70,7 @@ class Recorder:
         self.drafts: list[Draft] = []
         self.names = Names()
         self.stack: list[nn.Module] = []
-        # By the id of a parameter or constant, its tensor without data, which holds the original: the id stays valid.
+        # By the id of a parameter, buffer or constant, its tensor without data.
         self.metas: dict[int, torch.Tensor] = {}
         self.shared = Shared()
         self.fixed: set[Draft | None] = set()  # drafts that depend on constants only
@@ -242,7 +243,11 @@ class Recorder:
         meta = self.metas.get(id(x))
         if meta is None:
             meta = self.metas[id(x)] = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
-            meta._source = x
+            if x.untyped_storage()._cdata in self.holders.storages:
+                meta._source = x  # so that the id stays valid
+            else:  # made in the run: it is a constant until its storage is freed
+                finalize(x, self.metas.pop, id(x), None)
+                finalize(x.untyped_storage(), lambda _: None, meta)
         return meta
 
     def resident(self, meta: torch.Tensor) -> None:

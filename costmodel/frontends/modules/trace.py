@@ -30,6 +30,7 @@ from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
 from . import own_autograd, shapes  # noqa: F401  (registers its functions)
 from .asked import ASKED
 from .blame import RAISED, in_words
+from .compiled import as_written, refuse_torchscript, uncompiled
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
 from .untouched import same_generators, untouched
@@ -81,10 +82,11 @@ def trace(
     causes it, for an unknown op and for control flow that depends on data.
     """
     check(module)
+    module, notes = uncompiled(module)
     modes = [child.training for child in module.modules()]
 
     def run(training: bool | None, images: int = channels) -> Graph:
-        with untouched(module), same_generators():
+        with untouched(module), same_generators(), as_written(notes):
             if training is not None:
                 module.train(training)
             return _Tracer(module, allow_unknown).graph((batch, images, resolution, resolution), blocks_are)
@@ -104,7 +106,7 @@ def trace(
     try:
         graph = run(True)
     except CostmodelError as error:
-        bare = Network(called, not_traced(module), resolution, **known, untraceable=str(error))
+        bare = Network(called, not_traced(module), resolution, **known, notes=tuple(notes), untraceable=str(error))
         raise Untraceable(str(error), bare) from error.__cause__
     if not all(modes):
         graph = replace(graph, as_is=run(None))
@@ -113,8 +115,8 @@ def trace(
     def again(size: int, single: bool) -> Network:
         return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else BATCH)
 
-    notes = other_channels(module, channels, lambda other: run(None, other))
-    return Network(called, graph, resolution, **known, retrace=again, notes=notes)
+    notes += other_channels(module, channels, lambda other: run(None, other))
+    return Network(called, graph, resolution, **known, retrace=again, notes=tuple(notes))
 
 
 def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], Any]) -> tuple[str, ...]:
@@ -151,11 +153,8 @@ def parameters_of(module: nn.Module) -> tuple[tuple[str, str, tuple[int, ...]], 
 
 def check(module: nn.Module) -> None:
     """Raise CostmodelError for a module that cannot be traced at all."""
-    if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
-        raise CostmodelError("the network is compiled by TorchScript; allowed: the module that it was made from")
+    refuse_torchscript(module)
     for path, child in module.named_modules():
-        if isinstance(child, torch.jit.ScriptModule):
-            raise CostmodelError(f"{path!r} is compiled by TorchScript; allowed: the module that it was made from")
         if child._backward_hooks or child._backward_pre_hooks:
             raise CostmodelError(f"{path or 'the network'} ({type(child).__name__}) has backward hooks: remove them")
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):

@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,6 +53,60 @@ def same_generators() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(arrays)
+
+
+class State:
+    """What the code of a module may change in it: attributes, the contents of collections, buffers' data."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.values = dict(_state(module))
+
+    def changed_since(self, before: State) -> list[str]:
+        """Paths of what is no longer the same."""
+        return [path for path, value in self.values.items() if not _same(value, before.values.get(path))]
+
+    def counters_changed_since(self, before: State) -> list[str]:
+        """Paths of the numbers that are no longer the same: what runs may depend on them."""
+        return [path for path in self.changed_since(before) if isinstance(self.values[path], (int, float, _Counter))]
+
+
+class _Counter(NamedTuple):
+    """A buffer of integers."""
+
+    tensor: torch.Tensor
+    version: int
+
+
+def _state(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """(path, value) of what the code of a module may change; the statistics of norms, which count steps, left out."""
+    for path, child in module.named_modules():
+        for name, value in child.__dict__.items():
+            if name == "_buffers":
+                if not isinstance(child, nn.modules.batchnorm._NormBase):
+                    yield from ((f"{path}.{key}".lstrip("."), _of_buffer(buffer)) for key, buffer in value.items())
+            elif isinstance(value, (dict, set, list, deque)):
+                yield f"{path}.{name}".lstrip("."), tuple(value.items() if isinstance(value, dict) else value)
+            else:
+                yield f"{path}.{name}".lstrip("."), value
+
+
+def _of_buffer(buffer: torch.Tensor | None) -> Any:
+    """What tells whether a buffer has changed."""
+    if buffer is None or buffer.is_inference():
+        return buffer
+    of_numbers = not buffer.is_floating_point() and not buffer.is_complex()
+    return _Counter(buffer, buffer._version) if of_numbers else (buffer, buffer._version)
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values are the same object, or equal ones of Python's own types."""
+    if value is other:
+        return True
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, tuple):
+        return len(value) == len(other) and all(map(_same, value, other))
+    return isinstance(value, (int, float, str, bytes)) and value == other
 
 
 def _held(module: nn.Module) -> tuple[dict[str, Any], list[tuple[Any, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Iterable
+from string import digits
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from .on_the_cpu import on_the_cpu
 
 aten = torch.ops.aten
 device_of = torch.ops.prim.device.default
+lift_fresh = aten.lift_fresh.default  # of a tensor that Python has just made
 #: Ops that do something else without data, or whose FLOPs are not known: recurrent layers, fused Transformer layers,
 #: products along an axis, transforms, complex numbers.
 NOT_FOLLOWED = {
@@ -28,9 +30,13 @@ NOT_FOLLOWED = {
     )
     if hasattr(aten, name)
 }  # fmt: skip
-#: Ops that autograd runs in place where it may.
-REPLACING = {aten.add, aten.index_put, aten.index_add, aten.index_copy, aten.index_fill, aten.scatter, aten.scatter_add,
-             aten.masked_fill, aten.masked_scatter, aten.slice_scatter, aten.select_scatter}  # fmt: skip
+#: Ops by which autograd's nodes write into a tensor that they have made.
+WRITING = frozenset({aten.index_put, aten.index_add, aten.index_fill, aten.scatter, aten.scatter_add, aten.masked_fill,
+                     aten.masked_scatter, aten.logical_and})  # fmt: skip
+#: More of them, by the node.
+WRITING_IN = {"BinaryCrossEntropyWithLogitsBackward": WRITING | {aten.sub, aten.mul}}
+#: The node of an in-place op on a view. It makes a copy of the gradient for the formula, which writes into a copy too.
+ON_A_VIEW = "torch::autograd::CopySlices"
 SCALED = (aten.mul.Tensor, aten.div.Tensor)
 WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor}
 WRAPPERS = ("eval_frame.py", "_compile.py", "lives.py")  # of a dispatch mode
@@ -43,11 +49,12 @@ class Lives(TorchDispatchMode):
 
     there: tensors that are there before the step. flops: counts the ops too. ops: name and output shapes of each op.
 
-    Autograd adds a second gradient of a value into the first one if nobody else holds that, and writes the gradient of
-    an indexed part into zeros. It does neither for tensors without data, but makes another tensor and drops the first
-    (can_accumulate_inplace in torch/csrc/autograd/input_buffer.cpp, areAnyTensorSubclassLike in FunctionsManual.cpp).
-    So these ops count as made in place in the backward pass if their first operand is gone when the next op comes, and
-    was no view, which shares its storage with its base.
+    Autograd adds a second gradient of a value into the first one if nobody else holds that, and some of its nodes write
+    into what they have made: the gradient of an indexed part into zeros, say. It does neither for tensors without data,
+    but makes another tensor and drops the first (can_accumulate_inplace in torch/csrc/autograd/input_buffer.cpp,
+    areAnyTensorSubclassLike in FunctionsManual.cpp). So a sum counts as made in place in the backward pass if its first
+    operand is gone when the next op comes, and was no view, which shares its storage with its base; and where a node
+    would write, the op in place runs.
     """
 
     def __init__(self, there: Iterable[torch.Tensor], flops: FlopCounter | None = None) -> None:
@@ -57,11 +64,14 @@ class Lives(TorchDispatchMode):
         self.in_backward = False
         self.ops: list[tuple[Any, ...]] = []
         self._numbers = 0  # bytes of Python numbers that products of the forward pass keep
-        self._alive: dict[int, Any] = {}  # by address: a storage's weak reference, or one from before the step
+        self._alive: dict[int, Any] = {}  # by address: a storage's weak reference, or one that nothing has made
+        self._before: set[int] = set()  # addresses of storages that earlier steps have made
+        self._node: Any = None  # autograd's node that runs
+        self._made: set[int] = set()  # addresses of the storages of its results
         self._sum: tuple[int, int] | None = None  # (address of the first operand, level) after the last op, if a sum
         for tensor in there:
             storage = tensor.untyped_storage()
-            self._alive[storage._cdata] = storage
+            self._alive[address_of(storage)] = storage
 
     @property
     def peak(self) -> int:
@@ -78,19 +88,45 @@ class Lives(TorchDispatchMode):
         if func.overloadpacket in NOT_FOLLOWED:
             raise CostmodelError(f"what {func.overloadpacket} keeps and makes is not known without data")
         self._settle()
+        by_engine = self.in_backward and by_autograd()
+        if by_engine:
+            func = self._as_written(func, args)
         result = on_the_cpu(func, args, kwargs or {})
         if self.flops is not None:
             self.flops.count(func, args, result)
         made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
         self.ops.append((func, *(tensor.shape for tensor in made)))
         for tensor in made:
+            if func is not lift_fresh and args and isinstance(args[0], torch.Tensor):
+                self._there_already(args[0], tensor)
             self.follow(tensor)
+            self._made.add(_storage_of(tensor))
         passing = self._number(func, args)
-        if func.overloadpacket in REPLACING and self.in_backward and by_autograd() and _is_its_own(*args):
-            self._sum = args[0].untyped_storage()._cdata, self.level
+        if by_engine and func is aten.add.Tensor and _is_its_own(*args) and not self._is_of_the_formula(args[0]):
+            self._sum = _storage_of(args[0]), self.level
         else:
             self._peak = max(self._peak, self.level + passing)
         return result
+
+    def _as_written(self, func: Any, args: tuple) -> Any:
+        """The op that autograd's engine would run on real tensors in an op's place."""
+        node = torch._C._current_autograd_node()
+        if node is not self._node:
+            self._node = node
+            self._made.clear()
+        name = node.name().rstrip(digits) if node is not None else ""
+        if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW:
+            return func
+        if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made:
+            return func
+        return getattr(getattr(aten, f"{func.overloadpacket.__name__}_"), func._overloadname)
+
+    def _is_of_the_formula(self, first: torch.Tensor) -> bool:
+        """Whether a sum is one of the running node's own: it has made the first operand, and passes no two gradients to
+        the same place.
+        """
+        places = self._node.next_functions if self._node is not None else ()
+        return _storage_of(first) in self._made and len({*places}) == len(places)
 
     def _settle(self) -> None:
         """Count the level at a sum, unless its first operand is gone."""
@@ -123,16 +159,35 @@ class Lives(TorchDispatchMode):
         for number in numbers:
             self.follow(number)
 
+    def _there_already(self, source: torch.Tensor, result: torch.Tensor) -> None:
+        """Leave out a storage that an op has from its operand and no op has made: code may hold tensors anywhere."""
+        storage = result.untyped_storage()
+        address = address_of(storage)
+        if address not in self._alive and address == _storage_of(source):
+            self._alive[address] = storage
+
+    def has_made(self, address: int) -> bool:
+        """Whether the storage of an address was made in the step and is alive."""
+        return isinstance(self._alive.get(address), weakref.ref) and address not in self._before
+
+    def begin(self, flops: FlopCounter) -> None:
+        """Begin another step. What earlier ones have left is there before it."""
+        self.flops = flops
+        self.level = self._peak = self._numbers = 0
+        self.in_backward, self.ops, self._sum = False, [], None
+        self._before = {*self._alive}
+
     def follow(self, tensor: torch.Tensor) -> None:
         """Count a tensor's storage from now on until it is freed."""
         storage = tensor.untyped_storage()
-        address = storage._cdata
+        address = address_of(storage)
         if address in self._alive:
             return
         nbytes = storage.nbytes()
 
         def gone(_: Any) -> None:
             del self._alive[address]
+            self._before.discard(address)
             self.level -= nbytes
 
         self._alive[address] = weakref.ref(storage, gone)
@@ -147,9 +202,17 @@ def by_autograd() -> bool:
     return frame.f_code.co_name == ENGINE
 
 
+def address_of(storage: torch.UntypedStorage) -> int:
+    """The address of a storage itself: without data it has no other."""
+    return storage._cdata
+
+
+def _storage_of(tensor: torch.Tensor) -> int:
+    return address_of(tensor.untyped_storage())
+
+
 def _is_its_own(first: Any, *others: Any) -> bool:
     """Whether the first operand is a tensor of its own."""
     if not isinstance(first, torch.Tensor) or first._is_view():
         return False
-    address = first.untyped_storage()._cdata
-    return all(address != one.untyped_storage()._cdata for one in others if isinstance(one, torch.Tensor))
+    return all(_storage_of(first) != _storage_of(one) for one in others if isinstance(one, torch.Tensor))

@@ -19,8 +19,16 @@ _RESULTS: dict[tuple, list[tuple | None]] = {}
 MOST_RESULTS = 4096
 
 
+#: Ops whose kernels make a result as large as their first operands and then cut it down, which leaves its storage.
+CUT_DOWN = {
+    getattr(torch.ops.aten, name).default for name in ("mse_loss", "smooth_l1_loss", "binary_cross_entropy", "col2im")
+}
+
+
 def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The result of an op."""
+    if func in CUT_DOWN:
+        return _cut_down(func(*args, **kwargs), *args[: 1 if func.overloadpacket is torch.ops.aten.col2im else 2])
     fake = next((one for one in args if isinstance(one, FakeTensor)), None) if func in SLOW else None
     if fake is None:
         return func(*args, **kwargs)
@@ -35,6 +43,15 @@ def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
             None if look is None else torch.empty_strided(look[0], look[1], dtype=look[2]) for look in _RESULTS[key]
         )
     return made[0] if func is convolution else made
+
+
+def _cut_down(result: Any, *operands: torch.Tensor) -> Any:
+    """A result in a storage that is as large as the operands, broadcast."""
+    whole = torch.broadcast_shapes(*(one.shape for one in operands)).numel()
+    if not isinstance(result, FakeTensor) or whole <= result.numel():
+        return result
+    with result.fake_mode:
+        return torch.empty(whole, dtype=result.dtype).as_strided(result.shape, result.stride())
 
 
 def _exactly(func: Any, args: tuple, result: Any) -> tuple:

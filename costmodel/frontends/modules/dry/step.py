@@ -6,6 +6,7 @@ look at it. The dispatcher, autograd and Python free tensors as in a real run, s
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -22,9 +23,11 @@ from ....errors import CostmodelError
 from ....graph.dry import DryStep, Saved, Setting
 from ....ops.loss import usual_loss
 from ..blame import RAISED, in_words
+from ..compiled import as_written
+from ..untouched import State
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
-from .lives import Lives
+from .lives import Lives, address_of
 from .stand_ins import same_chance, stand_ins
 
 SEEDS = (0, 1)
@@ -71,9 +74,9 @@ def _seeded(
         run = _Run(module, x, y, tensors)
         try:
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
-            with redirect_stdout(sys.stderr), catch_warnings():
+            with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
                 simplefilter("ignore")
-                step = run.step(setting.has_loss)
+                step = run.steady(setting.has_loss)
         except CostmodelError:
             raise
         except RAISED as error:  # the network's own code may raise anything
@@ -81,9 +84,15 @@ def _seeded(
     return step, drawn[0], run.lives.ops
 
 
-def address_of(storage: torch.UntypedStorage) -> int:
-    """The address of a storage itself: without data it has no other."""
-    return storage._cdata
+@contextmanager
+def _fake_tensors_silent() -> Iterator[None]:
+    """Within this, torch does not log the traceback of what fails without data: one message tells it."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class _Kept(SavedStorages):
@@ -118,6 +127,29 @@ class _Run:
         """The path of the module whose forward runs."""
         return self.stack[-1] if self.stack else ""
 
+    def steady(self, has_loss: bool) -> DryStep:
+        """A step; if the module changes itself in it, a later one, and how they differ."""
+        before = State(self.module)
+        first, after = self.step(has_loss), State(self.module)
+        if not after.changed_since(before):
+            return first
+        self.begin()
+        second = self.step(has_loss)
+        second = second._replace(counters=tuple(State(self.module).counters_changed_since(after)))
+        if second.levels == first.levels and second.flops == first.flops:
+            return second
+        self.begin()
+        third = self.step(has_loss)
+        steady = second.levels == third.levels and second.flops == third.flops
+        return second._replace(first=first.levels, is_unsteady=not steady)
+
+    def begin(self) -> None:
+        """Make ready for another step."""
+        for tensor in self.tensors.values():
+            tensor.grad = None
+        self.flops = FlopCounter(self.where)
+        self.lives.begin(self.flops)
+
     def step(self, has_loss: bool) -> DryStep:
         """Forward, and with a loss backward."""
         kept = _Kept({address_of(tensor.untyped_storage()) for tensor in self.tensors.values()}, self.where)
@@ -134,8 +166,7 @@ class _Run:
         kept.settle(result)
         saved = tuple(kept.rows())
         self.lives.go_back(numbers_kept(result))
-        given = {address_of(self.x.untyped_storage()), address_of(self.y.untyped_storage())}
-        made = sum(size for address, size in (kept.storages | kept.beside).items() if address not in given)
+        made = sum(size for address, size in (kept.storages | kept.beside).items() if self.lives.has_made(address))
         unseen = self.lives.level - made - result.element_size()
         if result.requires_grad:
             self.flops.phase = "backward"
@@ -174,7 +205,6 @@ class _Run:
             frozenset(trained),
             self.lives.peak,
             self.lives.level,
-            False,
         )
 
     @contextmanager

@@ -1,0 +1,83 @@
+"""Modules whose steps differ from each other: the figures are of the steady state, and the rest is said."""
+
+import pytest
+import torch
+from strange import Base
+from torch import nn
+
+import costmodel
+from costmodel.graph.dry import DryStep
+from costmodel.pytorch import measure
+from costmodel.sizes.units import show_size
+from costmodel.step.other_steps import of_other_steps, unsettled
+
+
+class Cache(nn.Module):
+    """Makes a map of zeros in its first step."""
+
+    def __init__(self):
+        super().__init__()
+        self.zeros = None
+
+    def forward(self, x):
+        if self.zeros is None:
+            self.zeros = torch.zeros(x.shape[1:])
+        return x + self.zeros
+
+
+class Counts(nn.Module):
+    """Does something else in some steps."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.does, self.steps = does, 0
+
+    def forward(self, x):
+        self.steps += 1
+        return x.exp() * x if self.does(self.steps) else x
+
+
+class CountsInABuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        self.steps += 1
+        return x
+
+
+def estimated(module):
+    return costmodel.estimate(module, "as_is", 3, 10, target="none")
+
+
+def test_a_first_step_that_differs_is_told():
+    found, real = estimated(Base(Cache())), measure(Base(Cache()), 3, 10)
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+    assert found.left_bytes == real.left_bytes
+    left = real.left_bytes + 4 * 8 * 10 * 10  # the zeros of width 8 stay
+    assert sum(f"it leaves {show_size(left)}" in note for note in found.notes) == 1
+
+
+@pytest.mark.parametrize("does", [lambda n: n % 2 == 0, lambda n: n == 2])
+def test_steps_that_differ_from_each_other_are_told(does):
+    found = estimated(Base(Counts(does)))
+    assert "each step differs from the one before" in found.notes[0] and found.certainty.saved == "dry"
+
+
+def test_a_number_that_changes_is_named():
+    found = estimated(Base(Counts(lambda n: n > 9)))
+    assert found.certainty.saved == "checked"
+    assert [note for note in found.notes if "changes extra.steps in each step" in note]
+    assert [note for note in estimated(Base(CountsInABuffer())).notes if "changes extra.steps" in note]
+
+
+def test_a_step_like_the_others_has_nothing_to_tell():
+    assert estimated(Base()).notes == ()
+
+
+def test_many_numbers_are_not_all_named():
+    step = DryStep((), 0, {}, {}, frozenset(), {}, 0, frozenset(), 0, 0)
+    assert unsettled(step) == [] and of_other_steps(step) == ()
+    named = of_other_steps(step._replace(counters=("a", "b", "c", "d")))
+    assert len(named) == 1 and "a, b, c and more" in named[0]
