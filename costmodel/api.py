@@ -34,11 +34,11 @@ def estimate(
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
     width of the images, by default the network's own. target: cpu[,threads=N][,isa=ISA][,channels_last],
-    cuda[,channels_last] or none[,threads=N]. dtype: of the whole network, float32, bfloat16 or float16, by default its
-    own. accumulate: number of micro-steps of `batch` images whose gradients are added up before an update; the last one
-    is priced. check: whether a module's estimate is held against a dry step of the module, which runs its forward and
-    backward without data; where they differ, the figures are the dry step's, and a note says so. Raises CostmodelError
-    for a bad request.
+    cuda[,channels_last] or none[,threads=N][,channels_last]. dtype: of the whole network, float32, bfloat16 or float16,
+    by default its own. accumulate: number of micro-steps of `batch` images whose gradients are added up before an
+    update; the last one is priced. check: whether a module's estimate is held against a dry step of the module, which
+    runs its forward and backward without data; where they differ, the figures are the dry step's, and a note says so.
+    Raises CostmodelError for a bad request.
     """
     network, asked = request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate)
     if network.untraceable:

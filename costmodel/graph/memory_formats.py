@@ -9,35 +9,45 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..targets.memory_order import MemoryOrder, contiguous, dense
+from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, dense
 from .graph import Graph
 
 
 class Layouts(NamedTuple):
     """The memory orders of all values, and of their gradients; None for a value without one."""
 
+    channels_last: bool  # whether the images are
     values: tuple[MemoryOrder, ...]
     gradients: tuple[MemoryOrder | None, ...]
 
     def around(self, i: int, reads: tuple[int, ...]) -> tuple[tuple[MemoryOrder, ...], MemoryOrder | None]:
-        """Layouts of node i's inputs and of its output's gradient; ((), None) if all of them are contiguous."""
+        """Layouts of node i's inputs and of its output's gradient; ((), None) if all of them are plain.
+
+        Plain are tensors of four axes that lie as the images do, and other tensors if they are contiguous.
+        """
         inputs, gradient = tuple(self.values[v] for v in reads), self.gradients[i + 1]
-        if all(map(_plain, inputs)) and (gradient is None or _plain(gradient)):
+        if all(map(self._plain, inputs)) and (gradient is None or self._plain(gradient)):
             return (), None
         return inputs, gradient
 
+    def _plain(self, layout: MemoryOrder) -> bool:
+        return layout == plain(len(layout.order), self.channels_last)
 
-def _plain(layout: MemoryOrder) -> bool:
-    return layout == contiguous(len(layout.order))
+
+def plain(axes: int, channels_last: bool) -> MemoryOrder:
+    """The order of a tensor with this number of axes in a network whose images are contiguous, or channels_last."""
+    return CHANNELS_LAST if channels_last and axes == 4 else contiguous(axes)
 
 
 @lru_cache(maxsize=512)
-def layouts_of(graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[int, str]]) -> Layouts:
-    """The layouts in a graph whose images are contiguous.
+def layouts_of(
+    graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[int, str]], channels_last: bool
+) -> Layouts:
+    """The layouts in a graph whose images are contiguous, or channels_last.
 
     axes: the number of axes of every value; broadcast: (node, input) of inputs that are smaller than the output.
     """
-    values = [contiguous(axes[0])]
+    values = [plain(axes[0], channels_last)]
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
         named = zip(node.op.inputs, reads)
         values.append(node.op.layout(axes[i + 1], *[values[v] for name, v in named if (i, name) not in broadcast]))
@@ -51,4 +61,4 @@ def layouts_of(graph: Graph, axes: tuple[int, ...], broadcast: frozenset[tuple[i
                     made = node.op.gradient_layout(gradients[i + 1], values[i + 1], values[v])
                 # Later gradients are added to the first one; where that is a view, into a new tensor.
                 gradients[v] = dense(gradients[v]) if v in gradients else made
-    return Layouts(tuple(values), tuple(gradients.get(v) for v in range(len(axes))))
+    return Layouts(channels_last, tuple(values), tuple(gradients.get(v) for v in range(len(axes))))

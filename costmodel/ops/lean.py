@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..graph.op import Op, Result, Scratch, Stock, op
 from ..sizes.size import Shape, maximum, numel
+from ..targets.memory_order import MemoryOrder, dense, of_images
 from ..targets.setting import Setting
 from .activation import Activation
 from .conv import Conv2d
@@ -151,6 +152,9 @@ class ShiftNorm(BatchNorm):
     def passes(self) -> tuple[str, ...]:
         return ("x",) if self.owns else ()
 
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return dense(gradient)  # a product with the scale
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # Forward: the stock kernel's folded scale and shift, in float32. Backward: the scale.
         forward = 8 * self.channels if setting.kernels else 0
@@ -219,6 +223,11 @@ class MaskedActivation(Activation):
     def carriers(self) -> dict[str, str]:
         return {}
 
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        if self.keep == "mask":
+            return of_images(x)  # in which the bits are packed
+        return dense(gradient if self.of == "relu6" and not self.signed else y)  # as the stock kernels
+
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         return super().modelled(setting, y, x) and setting.is_regular(x)  # others are copied before they are packed
 
@@ -253,6 +262,9 @@ class PackedDropout(Dropout):
 
     def saves_late(self, operands: Set[str]) -> bool:
         return True
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return of_images(x)
 
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return self.needs()

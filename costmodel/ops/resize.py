@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.op import Factors, Op, Pair, Scratch, Work, check, op, pair, two
 from ..sizes.size import Shape, Size, numel, require, where
-from ..targets.memory_order import MemoryOrder, contiguous, of_images
+from ..targets.memory_order import MemoryOrder, contiguous, copy_of, of_images
 from ..targets.setting import NUMBER_BYTES, Setting
 
 
@@ -57,7 +57,7 @@ class Upsample(Op):
         return super().modelled(setting, y, x) and (not setting.is_mixed or x[2] * x[3] > 1)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, like: Shape | None = None) -> Scratch:
-        return Scratch(resizing(setting, "bilinear", y, x), setting.copy_of_gradient(y) if setting.kernels else 0)
+        return Scratch(resizing(setting, "bilinear", y, x), gradient_copy(setting, "bilinear", y))
 
     def module(self, library: Any) -> Callable:
         interpolate = library.torch.nn.functional.interpolate
@@ -108,7 +108,7 @@ class Interpolate(Op):
         return super().modelled(setting, y, x) and known and (not setting.is_mixed or x[2] * x[3] > 1)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(resizing(setting, self.mode, y, x), setting.copy_of_gradient(y) if setting.kernels else 0)
+        return Scratch(resizing(setting, self.mode, y, x), gradient_copy(setting, self.mode, y))
 
     def module(self, library: Any) -> Callable:
         more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": False}
@@ -144,6 +144,17 @@ def resizing(setting: Setting, mode: str, y: Shape, x: Shape) -> Size:
     image = mode == "bilinear" and setting.target.threads == 1 and channels == 3
     by_pixel = (height + width <= 128) | (last & (channels > 3)) | image
     return where(by_pixel, setting.item * copies, tables)
+
+
+def gradient_copy(setting: Setting, mode: str, y: Shape) -> Size:
+    """Bytes of the copy that the backward pass of a resize makes of a gradient.
+
+    Bicubic takes contiguous ones, the others channels_last ones too, whatever the format of the maps.
+    """
+    if not setting.kernels or setting.gradient is None:
+        return 0
+    order = (contiguous(4) if mode == "bicubic" else of_images(setting.gradient)).order
+    return copy_of(setting.gradient, y, order, setting.item * numel(y))
 
 
 _TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours read for one output

@@ -98,7 +98,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     finally:
         allocated = {address for address, size in blocks(recording.stop()) if size > 0}
     step.prepare()
-    counter = step.dispatched()
+    counter, loss = step.dispatched()
     trained = sum(p.numel() for p in parameters if p.grad is not None)
     step.prepare()
     if step.images.is_cuda:
@@ -111,7 +111,6 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
         if step.trains:
             made = sum(size for pointer, size in saved.items() if pointer in allocated)
-            loss = step.images.element_size()
             if after_forward != made + loss:
                 raise CostmodelError(
                     f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
@@ -144,7 +143,9 @@ class _Step:
         accumulate: int,
     ) -> None:
         memory_format = torch.channels_last if place.channels_last else torch.contiguous_format
-        self.module = copy.deepcopy(module).to(place.device, dtype, memory_format=memory_format)
+        # A module in its own data type may hold tensors of others too.
+        cast = None if str(dtype) == f"torch.{dtype_of(module)}" else dtype
+        self.module = copy.deepcopy(module).to(place.device, cast, memory_format=memory_format)
         images = torch.randn(batch, channels, resolution, resolution)
         self.images = images.to(place.device, dtype, memory_format=memory_format)
         self.loss = usual_loss()
@@ -178,15 +179,15 @@ class _Step:
         if self.trains and self.accumulate > 1:
             self.forward().backward()
 
-    def dispatched(self) -> FlopCounter:
-        """The FLOPs and ops that the dispatcher sees during one step."""
+    def dispatched(self) -> tuple[FlopCounter, int]:
+        """The FLOPs and ops that the dispatcher sees during one step, and the bytes of its result."""
         with FlopCounter() as counter:
             result = self.forward()
             counter.phase = "backward"
             if self.optimizer is not None:
                 result.backward()
                 self.optimizer.step()
-        return counter
+        return counter, result.nbytes
 
     def cuda_levels(self) -> tuple[int, int]:
         """The peak of one step and the level after it, in bytes of CUDA's caching allocator above the level before."""

@@ -57,6 +57,12 @@ def here(target: str) -> str:
     return f"{target},threads={torch.get_num_threads()}"
 
 
+def tensors_alone(target: str) -> str:
+    """The target that counts the tensors of a step alone, as they are on a target."""
+    found = parse(target)
+    return f"none,threads={found.threads}{',channels_last' if found.channels_last else ''}"
+
+
 def validate(
     network: Network,
     strategy: str,
@@ -71,7 +77,7 @@ def validate(
     request: `optimizer`, `dtype` and `accumulate`, for the estimate and the run.
     """
     run = {**request, "target": here(target)}
-    tensors = {**request, "target": f"none,threads={parse(run['target']).threads}"}
+    tensors = {**request, "target": tensors_alone(run["target"])}
     predicted = estimate(network, strategy, batch, resolution, convention, **run)
     alone = estimate(network, strategy, batch, resolution, convention, **tensors)
     refuse_crashes(predicted)

@@ -8,7 +8,6 @@ from ..errors import CostmodelError
 from ..graph.dry import DryStep, RunDry, Setting
 from ..graph.network import Network
 from ..strategies import apply, setting_of
-from ..targets import parse
 from .certainty import CHECKED, LOWER_BOUND, Certainty
 from .dry_estimate import of_dry_step
 from .estimate import Estimate
@@ -16,6 +15,7 @@ from .optimizer import find
 from .other_steps import of_other_steps, unsettled
 from .parting import differences, held_beside, where_they_part
 from .request import Request
+from .scratch import tensors_of
 from .walk import analyze
 
 #: Stands for all parameters.
@@ -139,6 +139,5 @@ def setting_of_request(network: Network, request: Request) -> Setting | None:
 def on_tensors(estimate: Estimate, network: Network) -> Estimate:
     """The same step under `torch` on tensors alone and without an update, as a dry step counts it."""
     request = estimate.request
-    target = parse(f"none,threads={request.target.threads}")
-    plain = request._replace(convention=STOCK, target=target, accumulate=1, optimizer=find("sgd"))
+    plain = request._replace(convention=STOCK, target=tensors_of(request.target), accumulate=1, optimizer=find("sgd"))
     return analyze(network, plain)

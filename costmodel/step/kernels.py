@@ -20,9 +20,9 @@ def settings_of(
 ) -> list[Setting]:
     """The setting of each node's kernels. joins: (node, input) of broadcast inputs."""
     target, item = request.target, request.dtype.bits // 8
-    layouts = None if target.channels_last else layouts_of(graph, tuple(map(len, shapes)), joins)
+    layouts = layouts_of(graph, tuple(map(len, shapes)), joins, target.channels_last)
     return [
-        Setting(target, item, bool(demanded), demanded, *(layouts.around(i, reads) if layouts else ()))
+        Setting(target, item, bool(demanded), demanded, *layouts.around(i, reads))
         for i, (demanded, reads) in enumerate(zip(graph.demanded, graph.reads))
     ]
 
@@ -32,12 +32,10 @@ def unmodelled(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> tup
     if not request.target.counts_kernels:
         return ()
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
-    spread, numbers = spread_gradients(graph), other_numbers(graph)
+    numbers = other_numbers(graph)
     found = []
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         known = node.op.modelled(setting, shapes[i + 1], *[shapes[v] for v in reads])
-        if request.target.channels_last and i + 1 in spread and graph.demanded[i]:
-            known = False
         if any(v in numbers for name, v in zip(node.op.inputs, reads) if name not in node.op.shape_only):
             known = False  # the op converts them
         if not (known is True or np.all(known)):
@@ -49,18 +47,6 @@ def other_numbers(graph: Graph) -> frozenset[int]:
     """The constants in another data type than the network's."""
     constants = {i + 1: node.op for i, node in enumerate(graph.nodes) if isinstance(node.op, Constant)}
     return frozenset(v for v, op in constants.items() if op.bits)
-
-
-def spread_gradients(graph: Graph) -> frozenset[int]:
-    """The convolutions' and norms' values whose gradient is one number for a whole map, spread over it without memory.
-
-    Which kernels make it a map of channels_last first is not known.
-    """
-    made = {i + 1 for i, node in enumerate(graph.nodes) if node.op.kind in ("conv2d", "batch_norm")}
-    ends = ("mean", "sum", "adaptive_avg_pool2d")
-    return frozenset(
-        v for node, reads in zip(graph.nodes, graph.reads) if node.op.kind in ends for v in reads if v in made
-    )
 
 
 def in_words(nodes: tuple[Node, ...]) -> str:

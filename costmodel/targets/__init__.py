@@ -15,7 +15,8 @@ __all__ = ["DEVICES", "Target", "parse"]
 
 @lru_cache(maxsize=64)
 def parse(text: str) -> Target:
-    """The target of `cpu[,threads=N][,isa=ISA][,channels_last]`, `cuda[,channels_last]` or `none[,threads=N]`.
+    """The target of `cpu[,threads=N][,isa=ISA][,channels_last]`, `cuda[,channels_last]`
+    or `none[,threads=N][,channels_last]`.
 
     What is left out is found out of this machine. Raises CostmodelError for anything else.
     """

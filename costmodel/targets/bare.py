@@ -8,7 +8,7 @@ from typing import Any
 from ..sizes.size import Shape, Size, where
 from .onednn import in_onednn
 from .setting import NUMBER_BYTES, Setting
-from .target import THREADS, ConvolutionKernels, Target, device
+from .target import CHANNELS_LAST, THREADS, ConvolutionKernels, Target, device
 
 
 class BiasAlone(ConvolutionKernels):
@@ -27,7 +27,7 @@ class Bare(Target):
     """The tensors that PyTorch's dispatcher sees. With several threads there may be more of them on a CPU: a gradient
     that nobody asked for."""
 
-    options = {"threads": THREADS}
+    options = {"threads": THREADS, "channels_last": CHANNELS_LAST}
     counts_unseen = False
 
     def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
@@ -39,7 +39,8 @@ class Bare(Target):
         return NUMBER_BYTES
 
     def to_dict(self) -> dict[str, Any]:
-        return {"device": "none", **({"threads": self.threads} if self.threads > 1 else {})}
+        threads = {"threads": self.threads} if self.threads > 1 else {}
+        return {"device": "none", **threads, **({"memory_format": self.memory_format} if self.channels_last else {})}
 
     def __str__(self) -> str:
-        return "tensors alone, on no device"
+        return "tensors alone, on no device" + (", channels_last" if self.channels_last else "")

@@ -19,7 +19,7 @@ from ...errors import CostmodelError
 from ...graph.checkpointing import reruns
 from ...graph.graph import INPUT, Graph, Node
 from ...graph.lifetimes import frame_ends
-from ...graph.memory_formats import layouts_of
+from ...graph.memory_formats import layouts_of, plain
 from ...graph.network import Network
 from ...graph.op import Result
 from ...sizes.size import nbytes, numel
@@ -179,14 +179,15 @@ class PartCosts:
     @cached_property
     def layouts(self) -> tuple[tuple[MemoryOrder, ...], tuple[MemoryOrder, ...]]:
         """The memory order of each value, and the memory order of its gradient."""
-        plain = tuple(contiguous(len(shape)) for shape in self.shapes)
+        channels_last = self.request.target.channels_last
+        usual = tuple(plain(len(shape), channels_last) for shape in self.shapes)
         everything = self._uniform(FULL.letter)
-        if everything is None or self.request.target.channels_last:
-            return plain, plain
+        if everything is None:
+            return usual, usual
         graph = with_loss(everything)
         shapes = (*self.shapes, ())
-        found = layouts_of(graph, tuple(map(len, shapes)), broadcast_inputs(graph, shapes))
-        return found.values, tuple(one or other for one, other in zip(found.gradients, (*plain, contiguous(0))))
+        found = layouts_of(graph, tuple(map(len, shapes)), broadcast_inputs(graph, shapes), channels_last)
+        return found.values, tuple(one or other for one, other in zip(found.gradients, (*usual, contiguous(0))))
 
     # -- one part --------------------------------------------------------------------------------------------
 
