@@ -30,6 +30,7 @@ class Leaf(Op):
     bits: int = 0
     kind = "leaf"
     examples = ()
+    follows_weight = True  # in channels_last the tests make it so
 
     def params(self):
         return {"value": ()}

@@ -9,11 +9,21 @@ from typing import TypeVar
 from ..graph.graph import INPUT, Graph, Node, prefixes
 from ..graph.op import Op
 
-#: Batch size of a trace, and while a file is read. It is a prime that no layer has as its width, kernel size or number
-#: of heads, so an axis of 13 or a multiple of 13 grows with the batch, and every other number belongs to the network.
+#: Batch size while a file is read. It is a prime that no layer has as its width, kernel size or number of heads, so an
+#: axis of 13 or a multiple of 13 grows with the batch, and every other number belongs to the network.
 BATCH = 13
+#: Batch sizes for a trace, whose maps may have such sides: one that is no side of a map is taken.
+BATCHES = (BATCH, 17, 19, 23, 29, 31, 37, 41, 43)
 #: Side of the images if neither the network nor the request gives one.
 RESOLUTION = 224
+
+
+def batch_for(resolution: int) -> int:
+    """The batch size of a trace of images of this side, which is no side of a map that layers of stride 2 make."""
+    sides = {resolution}
+    for _ in range(8):
+        sides |= {half for side in sides for half in (side // 2 - 1, side // 2, (side + 1) // 2, side // 2 + 1)}
+    return next((batch for batch in BATCHES if batch not in sides), BATCH)
 
 
 @dataclass(eq=False)

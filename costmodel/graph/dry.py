@@ -14,6 +14,17 @@ class Saved(NamedTuple):
     saved_bytes: int
 
 
+class KernelCall(NamedTuple):
+    """The maps that the kernel of an op takes. x, gradient: whether the input, and in the backward pass the output's
+    gradient, is contiguous, and whether it is channels_last. shape: of the input.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    x: tuple[bool, bool]
+    gradient: tuple[bool, bool] | None
+
+
 class DryStep(NamedTuple):
     """The cost of one training step of a module as PyTorch itself runs it, without data.
 
@@ -25,7 +36,7 @@ class DryStep(NamedTuple):
     step, at the highest and at the end. is_random: whether the step runs other ops when chance falls otherwise.
     first: (saved bytes, tensors' peak, bytes left) of the first step where later ones, to which the rest applies,
     differ from it. is_unsteady: whether later ones differ from each other too. counters: paths of numbers that the
-    module changes in each step.
+    module changes in each step. calls: the maps that the kernels of convolutions, norms and poolings took.
     """
 
     saved: tuple[Saved, ...]
@@ -42,6 +53,7 @@ class DryStep(NamedTuple):
     first: tuple[int, int, int] | None = None
     is_unsteady: bool = False
     counters: tuple[str, ...] = ()
+    calls: frozenset[KernelCall] = frozenset()
 
     @property
     def levels(self) -> tuple[int, int, int]:

@@ -50,7 +50,8 @@ def layouts_of(
     values = [plain(axes[0], channels_last)]
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
         named = zip(node.op.inputs, reads)
-        values.append(node.op.layout(axes[i + 1], *[values[v] for name, v in named if (i, name) not in broadcast]))
+        found = node.op.layout(axes[i + 1], *[values[v] for name, v in named if (i, name) not in broadcast])
+        values.append(plain(axes[i + 1], True) if channels_last and node.op.follows_weight else found)
     gradients: dict[int, MemoryOrder] = {len(graph): contiguous(axes[-1])}
     for i in range(len(graph) - 1, -1, -1):
         node, reads, demanded = graph.nodes[i], graph.reads[i], graph.demanded[i]
@@ -59,6 +60,7 @@ def layouts_of(
                 made = contiguous(axes[v])  # as a sum over broadcast axes is
                 if (i, name) not in broadcast:
                     made = node.op.gradient_layout(gradients[i + 1], values[i + 1], values[v])
+                    made = plain(axes[v], True) if channels_last and node.op.follows_weight else made
                 # Later gradients are added to the first one; where that is a view, into a new tensor.
                 gradients[v] = dense(gradients[v]) if v in gradients else made
     return Layouts(channels_last, tuple(values), tuple(gradients.get(v) for v in range(len(axes))))

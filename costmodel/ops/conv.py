@@ -93,6 +93,7 @@ class Conv2d(ConvolutionLayer):
     fixed: bool = False
 
     grid = "strided"
+    follows_weight = True
 
     def __post_init__(self) -> None:
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
@@ -187,7 +188,7 @@ class Conv2d(ConvolutionLayer):
     def relays(self, setting: Setting) -> bool:
         """Whether the weight has to be brought into channels_last, since the input is; the format of 1x1 is both."""
         one, area = self.in_channels == self.groups, self.kernel == (1, 1)
-        return bool(setting.layouts) and setting.channels_last and not one and not area
+        return setting.is_mixed and not setting.target.channels_last and not one and not area
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward, backward = self.kernels(setting, y, x)
@@ -200,6 +201,8 @@ class Conv2d(ConvolutionLayer):
 
     def kernels_in(self, setting: Setting) -> ConvolutionKernels:
         """The kernels that run in a setting."""
+        if setting.target.channels_last:  # then the weight is too, and decides
+            setting = setting._replace(layouts=(), gradient=None)
         kernels = self._kernels.get(setting)
         if kernels is None:
             kernels = self._kernels[setting] = setting.target.convolution(self, setting)
@@ -223,7 +226,8 @@ class Conv2d(ConvolutionLayer):
         if not (setting.kernels and setting.layouts):
             return forward, backward
         # Tensors in another order than the kernel's are copied first, and freed last.
-        order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
+        channels_last = setting.target.channels_last or setting.channels_last
+        order = (CHANNELS_LAST if channels_last else contiguous(4)).order
         more = setting.item * numel(self.params()["weight"]) if self.relays(setting) else 0
         return forward + more + setting.copies(order, None, x), backward + more + setting.copies(order, y, x)
 
@@ -335,7 +339,7 @@ class Convolve(Convolution):
     def bounded(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Any:
         return _layer(self, weight).bounded(setting._replace(layouts=setting.layouts[:1]), y, x)
 
-    layout, gradient_layout = Conv2d.layout, Conv2d.gradient_layout
+    layout, gradient_layout, follows_weight = Conv2d.layout, Conv2d.gradient_layout, True
 
     def module(self, library: Any) -> Callable:
         conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..graph.op import Axes, Extra, Op, Result, Work, op
 from ..sizes.size import Shape
+from ..targets.memory_order import MemoryOrder, contiguous
 
 
 class Resident(Op):
@@ -48,11 +49,18 @@ class Constant(Resident):
     """A tensor without a gradient. In `size` 0 stands for the batch.
 
     buffer: its name if the module holds it; without a name it is made anew in each step. bits: 0 for the network's own.
+    order: of its axes, from the largest stride to the smallest, if it is not contiguous.
     """
 
     size: Axes
     buffer: str = ""
     bits: int = 0
+    order: Axes = ()
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        if self.buffer:
+            return super().layout(axes, *xs)
+        return MemoryOrder(self.order) if self.order else contiguous(axes)
 
     @property
     def result(self) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..graph.dry import DryStep, Saved
 from ..sizes.units import show_count, show_size
 from .estimate import Estimate
+from .formats import other_formats
 
 
 def differences(estimate: Estimate, dry: DryStep) -> list[str]:
@@ -24,7 +25,7 @@ def differences(estimate: Estimate, dry: DryStep) -> list[str]:
         other = sorted(trained ^ dry.trained)
         which = "gets a gradient in one alone" if len(other) == 1 else "get a gradient in one alone"
         found.append(f"{', '.join(other[:3])}{' and more' if len(other) > 3 else ''} {which}")
-    return found + held_beside(dry)
+    return found + other_formats(estimate, dry) + held_beside(dry)
 
 
 def held_beside(dry: DryStep) -> list[str]:

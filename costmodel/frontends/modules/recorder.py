@@ -16,7 +16,7 @@ from torch import nn
 
 from ...errors import CostmodelError
 from ...graph.op import OPS, Op, Result
-from ..draft import BATCH, Draft, Names
+from ..draft import Draft, Names
 from .storages import Shared
 
 
@@ -65,7 +65,7 @@ class Recorder:
     def __init__(self, root: nn.Module) -> None:
         super().__init__()
         self.torch = torch
-        self.root, self.batch = root, BATCH
+        self.root, self.batch = root, 0  # images in the run
         self.holders = Holders(root)
         self.drafts: list[Draft] = []
         self.names = Names()
@@ -195,7 +195,11 @@ class Recorder:
             def gone(_: Any) -> None:
                 life.drafts[-1].died = len(drafts) - 1
 
-            self.shared.add(output, gone)
+            if draft.op.kind == "constant":  # it was made before it became a node, and views of it may live longer
+                self.shared.add(output, lambda _: None)
+                finalize(output.untyped_storage(), gone, None)
+            else:
+                self.shared.add(output, gone)
         elif life.drafts:
             life.drafts[-1].died = len(self.drafts) - 1  # overwritten
         life.drafts.append(draft)
@@ -259,7 +263,11 @@ class Recorder:
             op, trains = OPS["parameter"](name, size), frozenset({name} if x.requires_grad else ())
         else:
             bits = 0 if x.is_floating_point() else 8 * x.element_size()
-            op, trains = OPS["constant"](tuple(0 if s == self.batch else s for s in size), name, bits), frozenset()
+            order = () if name or x.is_contiguous() else tuple(sorted(range(x.dim()), key=lambda i: -x.stride(i)))
+            op, trains = (
+                OPS["constant"](tuple(0 if s == self.batch else s for s in size), name, bits, order),
+                frozenset(),
+            )
         base = f"{owner}.{name}".lstrip(".") or "constant"
         wants = id(x) in self.holders.parameters and x.requires_grad
         draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None, wants=wants)

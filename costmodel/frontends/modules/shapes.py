@@ -18,11 +18,16 @@ def reshape(t, x, *args, **named):
     y = t.call(x, *args, **named)
     if y is x:
         return x
-    if tuple(y.shape) == tuple(x.shape) and t.shares(y, x):
-        return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
+    if y.shape == x.shape and t.shares(y, x):
+        return _same_shape(t, x, y)
     if x.dim() >= 2 and y.dim() == 2 and y.shape[0] == x.shape[0] and t.shares(y, x):
         return t.emit(OPS["flatten"](), [x], y)
     return t.emit(OPS["reshape"](reshape_pattern(x.shape, y.shape, t.batch), not t.shares(y, x)), [x], y)
+
+
+def _same_shape(t, x, y):
+    """A view y in the shape of x, as a node."""
+    return t.emit(OPS["reshape"](" ".join(f"x{i}" for i in range(x.dim()))), [x], y)
 
 
 @function("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT")
@@ -51,6 +56,8 @@ def expand(t, x, *args, **named):
     added = y.dim() - x.dim()
     if added:
         raise t.error("expand to more axes")
+    if y.shape == x.shape:
+        return _same_shape(t, x, y)
     return t.emit(OPS["expand"](expand_pattern(x.shape, y.shape, t.batch)), [x, t.images], y)
 
 

@@ -26,7 +26,7 @@ from ...graph.graph import INPUT, Graph, Node
 from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Op
 from ..block_paths import block_paths, classifier_path
-from ..draft import BATCH, RESOLUTION, graph_of, nodes_of
+from ..draft import RESOLUTION, batch_for, graph_of, nodes_of
 from . import own_autograd, shapes  # noqa: F401  (registers its functions)
 from .asked import ASKED
 from .blame import RAISED, in_words
@@ -71,15 +71,15 @@ def trace(
     name: str | None = None,
     blocks_are: str = "",
     allow_unknown: bool = False,
-    batch: int = BATCH,
+    batch: int | None = None,
 ) -> Network:
     """The network of a module, for square images (N, channels, resolution, resolution).
 
     The module is traced in training mode and left unchanged; its own flags and modes are kept for the strategy `as_is`.
     blocks_are: class or path pattern of the blocks, if they are not found automatically. allow_unknown: an unknown op
-    becomes a node that costs nothing. batch: images in the run. A trace holds for every batch except a single image:
-    there torch sees more tensors as contiguous, and copies less. Raises CostmodelError, with the source line that
-    causes it, for an unknown op and for control flow that depends on data.
+    becomes a node that costs nothing. batch: images in the run, by default a number that is nobody's size. A trace
+    holds for every batch except a single image: there torch sees more tensors as contiguous, and copies less. Raises
+    CostmodelError, with the source line that causes it, for an unknown op and for control flow that depends on data.
     """
     check(module)
     module, notes = uncompiled(module)
@@ -89,7 +89,8 @@ def trace(
         with untouched(module), same_generators(), as_written(notes):
             if training is not None:
                 module.train(training)
-            return _Tracer(module, allow_unknown).graph((batch, images, resolution, resolution), blocks_are)
+            several = batch or batch_for(resolution)
+            return _Tracer(module, allow_unknown).graph((several, images, resolution, resolution), blocks_are)
 
     @lru_cache(maxsize=64)
     def dry(
@@ -113,7 +114,7 @@ def trace(
 
     @lru_cache(maxsize=8)
     def again(size: int, single: bool) -> Network:
-        return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else BATCH)
+        return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else None)
 
     notes += other_channels(module, channels, lambda other: run(None, other))
     return Network(called, graph, resolution, **known, retrace=again, notes=tuple(notes))

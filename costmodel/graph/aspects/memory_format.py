@@ -22,6 +22,8 @@ class MemoryFormat(Autograd):
 
     #: Whether the op reads channels_last images in place; if not, it makes a contiguous copy first.
     reads_channels_last: ClassVar[bool] = True
+    #: Whether a channels_last weight makes the output and the input's gradient channels_last, whatever the input is.
+    follows_weight: ClassVar[bool] = False
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         """Layout of the output, which has `axes` axes. xs: layouts of the inputs, without broadcast ones.

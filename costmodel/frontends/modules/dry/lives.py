@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ....errors import CostmodelError
+from ....graph.dry import KernelCall
+from .calls import call_of
 from .flops import FlopCounter, is_composed
 from .on_the_cpu import on_the_cpu
 
@@ -48,6 +50,7 @@ class Lives(TorchDispatchMode):
     """The level of the bytes that ops have allocated and nobody has freed, and its highest value after an op.
 
     there: tensors that are there before the step. flops: counts the ops too. ops: name and output shapes of each op.
+    calls: of kernels whose memory formats matter.
 
     Autograd adds a second gradient of a value into the first one if nobody else holds that, and some of its nodes write
     into what they have made: the gradient of an indexed part into zeros, say. It does neither for tensors without data,
@@ -63,6 +66,7 @@ class Lives(TorchDispatchMode):
         self.level = self._peak = 0
         self.in_backward = False
         self.ops: list[tuple[Any, ...]] = []
+        self.calls: set[KernelCall] = set()
         self._numbers = 0  # bytes of Python numbers that products of the forward pass keep
         self._alive: dict[int, Any] = {}  # by address: a storage's weak reference, or one that nothing has made
         self._before: set[int] = set()  # addresses of storages that earlier steps have made
@@ -91,6 +95,9 @@ class Lives(TorchDispatchMode):
         by_engine = self.in_backward and by_autograd()
         if by_engine:
             func = self._as_written(func, args)
+        call = call_of(func, args)
+        if call is not None:
+            self.calls.add(call)
         result = on_the_cpu(func, args, kwargs or {})
         if self.flops is not None:
             self.flops.count(func, args, result)
@@ -174,7 +181,7 @@ class Lives(TorchDispatchMode):
         """Begin another step. What earlier ones have left is there before it."""
         self.flops = flops
         self.level = self._peak = self._numbers = 0
-        self.in_backward, self.ops, self._sum = False, [], None
+        self.in_backward, self.ops, self.calls, self._sum = False, [], set(), None
         self._before = {*self._alive}
 
     def follow(self, tensor: torch.Tensor) -> None:

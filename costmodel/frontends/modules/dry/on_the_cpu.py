@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._prims_common import suggest_memory_format
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._pytree import tree_map_only
 
-batch_norm = torch.ops.aten.native_batch_norm.default
-batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
-convolution = torch.ops.aten.convolution.default
-convolution_backward = torch.ops.aten.convolution_backward.default
+aten = torch.ops.aten
+batch_norm = aten.native_batch_norm.default
+batch_norm_backward = aten.native_batch_norm_backward.default
+convolution = aten.convolution.default
+convolution_backward = aten.convolution_backward.default
 
 #: Ops with results of their own storages, which torch finds out in milliseconds.
 SLOW = {convolution, convolution_backward, batch_norm, batch_norm_backward}
@@ -19,19 +22,30 @@ _RESULTS: dict[tuple, list[tuple | None]] = {}
 MOST_RESULTS = 4096
 
 
-#: Ops whose kernels make a result as large as their first operands and then cut it down, which leaves its storage.
-CUT_DOWN = {
-    getattr(torch.ops.aten, name).default for name in ("mse_loss", "smooth_l1_loss", "binary_cross_entropy", "col2im")
-}
+#: Kernels that make a result as large as their operands, broadcast, and then cut it down, which leaves its storage.
+CUT_DOWN = {aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1}
+#: Kernels that copy the whole storage of their first operand, and write into the copy.
+COPYING_STORAGES = {aten.select_scatter, aten.slice_scatter, aten.diagonal_scatter, aten.as_strided_scatter}
+#: Kernels whose results are contiguous, whatever their operands are.
+CONTIGUOUS = {
+    aten.log_sigmoid_forward, aten.rrelu_with_noise, aten.native_layer_norm_backward, aten.glu_backward,
+    aten.mse_loss_backward, aten.smooth_l1_loss_backward, aten.huber_loss_backward, aten._log_softmax_backward_data,
+}  # fmt: skip
+#: Kernels whose results are contiguous, or channels_last if an operand is, by its place.
+AS_IMAGES = {
+    aten.native_batch_norm: 0, aten.native_batch_norm_backward: 1, aten.replication_pad2d_backward: 1,
+    aten.reflection_pad2d_backward: 1, aten.max_unpool2d: 0, aten.channel_shuffle: 0, aten.roll: 0,
+}  # fmt: skip
+#: Kernels whose result lies as their first operand does.
+AS_THE_FIRST = {aten.elu_backward, aten.softplus_backward, aten.hardswish_backward, aten.hardsigmoid_backward,
+                aten.hardtanh_backward, aten.xlogy, aten.index_fill}  # fmt: skip
 
 
 def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The result of an op."""
-    if func in CUT_DOWN:
-        return _cut_down(func(*args, **kwargs), *args[: 1 if func.overloadpacket is torch.ops.aten.col2im else 2])
     fake = next((one for one in args if isinstance(one, FakeTensor)), None) if func in SLOW else None
     if fake is None:
-        return func(*args, **kwargs)
+        return _as_the_kernel_makes_it(func.overloadpacket, args, func(*args, **kwargs))
     key = (func, torch.get_num_threads(), *map(_seen, args))
     if key not in _RESULTS:
         result = _exactly(func, args, func(*args, **kwargs))
@@ -45,13 +59,38 @@ def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     return made[0] if func is convolution else made
 
 
-def _cut_down(result: Any, *operands: torch.Tensor) -> Any:
-    """A result in a storage that is as large as the operands, broadcast."""
-    whole = torch.broadcast_shapes(*(one.shape for one in operands)).numel()
-    if not isinstance(result, FakeTensor) or whole <= result.numel():
+def _as_the_kernel_makes_it(op: Any, args: tuple, result: Any) -> Any:
+    """A result with the strides and the storage that the CPU's kernel gives it."""
+    if op in CUT_DOWN:
+        whole = torch.broadcast_shapes(*(one.shape for one in args[: CUT_DOWN[op]])).numel()
+        return _in_storage(result, result.stride(), whole)
+    if op in COPYING_STORAGES:
+        return _in_storage(result, result.stride(), args[0].untyped_storage().nbytes() // args[0].element_size())
+    if op in CONTIGUOUS or op in AS_IMAGES:
+        like = args[AS_IMAGES[op]] if op in AS_IMAGES else None
+        last = like is not None and suggest_memory_format(like) is torch.channels_last
+        return tree_map_only(FakeTensor, lambda one: _in_format(one, last), result)
+    if op in AS_THE_FIRST and isinstance(result, FakeTensor) and result.shape == args[0].shape:
+        with result.fake_mode:
+            return torch.empty_like(args[0], dtype=result.dtype)
+    return result
+
+
+def _in_format(result: FakeTensor, channels_last: bool) -> torch.Tensor:
+    """A result in one of the two memory formats."""
+    last = torch.channels_last if channels_last and result.dim() == 4 else torch.contiguous_format
+    if result.is_contiguous(memory_format=last):
         return result
     with result.fake_mode:
-        return torch.empty(whole, dtype=result.dtype).as_strided(result.shape, result.stride())
+        return torch.empty(result.shape, dtype=result.dtype, memory_format=last)
+
+
+def _in_storage(result: Any, strides: tuple[int, ...], elements: int) -> Any:
+    """A result in a storage of this size."""
+    if not isinstance(result, FakeTensor) or elements <= result.untyped_storage().nbytes() // result.element_size():
+        return result
+    with result.fake_mode:
+        return torch.empty(elements, dtype=result.dtype).as_strided(result.shape, strides)
 
 
 def _exactly(func: Any, args: tuple, result: Any) -> tuple:
@@ -60,6 +99,7 @@ def _exactly(func: Any, args: tuple, result: Any) -> tuple:
         return (result,)
     if func is convolution_backward:
         return _with_the_weights_gradient(args, result)
+    result = _as_the_kernel_makes_it(func.overloadpacket, args, result)
     if func is batch_norm_backward:  # the last argument says which gradients are wanted
         return tuple(one if wanted else None for one, wanted in zip(result, args[-1]))
     return _with_exact_statistics(args[1], result)

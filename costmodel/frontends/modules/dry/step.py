@@ -205,6 +205,7 @@ class _Run:
             frozenset(trained),
             self.lives.peak,
             self.lives.level,
+            calls=frozenset(self.lives.calls),
         )
 
     @contextmanager

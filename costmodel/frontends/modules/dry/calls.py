@@ -1,0 +1,34 @@
+"""Records in which memory formats the kernels of convolutions, norms and poolings take their maps in a dry step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ....graph.dry import KernelCall
+
+aten = torch.ops.aten
+#: Kernel -> (its op, place of the input, place of the output's gradient, None in the forward pass).
+WATCHED: dict[Any, tuple[str, int, int | None]] = {
+    aten.convolution: ("convolution", 0, None),
+    aten.convolution_backward: ("convolution", 1, 0),
+    aten.native_batch_norm: ("batch_norm", 0, None),
+    aten.native_batch_norm_backward: ("batch_norm", 1, 0),
+    aten.max_pool2d_with_indices: ("max_pool2d", 0, None),
+    aten.max_pool2d_with_indices_backward: ("max_pool2d", 1, 0),
+}
+
+
+def call_of(func: Any, args: tuple) -> KernelCall | None:
+    """What a kernel is called with; None for a kernel that is not watched, and for other tensors than maps."""
+    watched = WATCHED.get(func.overloadpacket)
+    if watched is None or args[watched[1]].dim() != 4:
+        return None
+    kind, x, gradient = watched
+    seen = None if gradient is None else _formats(args[gradient])
+    return KernelCall(kind, tuple(args[x].shape), _formats(args[x]), seen)
+
+
+def _formats(tensor: torch.Tensor) -> tuple[bool, bool]:
+    return tensor.is_contiguous(), tensor.is_contiguous(memory_format=torch.channels_last)
