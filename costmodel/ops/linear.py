@@ -66,6 +66,7 @@ class Linear(ContiguousOnly, Affine):
     strided: bool = False
 
     grid = "none"
+    parameter_gradient_views = True  # of a transposed matrix, and of a sum
 
     def __post_init__(self) -> None:
         for name in ("in_features", "out_features"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from ..graph.graph import Graph
@@ -30,8 +31,9 @@ class Backward:
 
     trained: number of each parameter that trains, by (owner, name). accumulate: gradients of earlier micro-batches
     exist. arrived: value -> storage of its gradient so far; views: values whose gradient is a view. pieces: gradients
-    of the pieces of a split, held until the gradient of the split tensor is assembled. given: parameters that have a
-    gradient already, to which the gradient of another use is added.
+    of the pieces of a split, held until the gradient of the split tensor is assembled. uses: how many nodes have yet to
+    make a gradient of a parameter. of_uses: the sum of those that have, which the parameter gets when all have, and
+    whether it is a view.
     """
 
     def __init__(self, forward: Forward, trained: dict[tuple[str, str], int], accumulate: bool, moves: Moves) -> None:
@@ -42,7 +44,13 @@ class Backward:
         self.arrived: dict[int, int] = {}
         self.views: set[int] = set()
         self.pieces: list[int] = []
-        self.given: set[tuple[str, str]] = set()
+        self.of_uses: dict[tuple[str, str], tuple[int, bool]] = {}
+        self.uses = Counter(
+            (node.owner, name)
+            for node, demanded in zip(self.graph.nodes, self.graph.demanded)
+            for name in node.op.params()
+            if name in demanded
+        )
         self.first_piece: dict[int, int] = {}  # value -> the first node that splits it
         for i, (node, reads) in enumerate(zip(self.graph.nodes, self.graph.reads)):
             if node.op.result is Result.PIECE and self.graph.demanded[i]:
@@ -79,7 +87,7 @@ class Backward:
         rebased = self._is_rebased(i)
         gradient = self._regular(i, gradient, rebased)
         handed = self._input_gradients(i, gradient)
-        transient = self._parameter_gradients(i, gradient)
+        made = self._parameter_gradients(i, gradient)
         if rebased:
             self._written_back(i)
         scratch = storages.new(self.slots.backward(i), SCRATCH, "scratch")
@@ -92,7 +100,7 @@ class Backward:
         for v, storage in handed:
             # A view that is passed on is a view still.
             self._deliver(v, storage, node.op.gradient_views or viewed and storage == arrived)
-        self._finish(i, transient)
+        self._finish(i, made)
 
     def _is_rebased(self, i: int) -> bool:
         """Whether a node writes in place on a view, so that its gradient is a part of the base's gradient."""
@@ -154,22 +162,34 @@ class Backward:
     def _gradient_of(self, v: int, name: str) -> int:
         return self.storages.new(self.slots.value(v), ACTIVATION_GRADIENTS, f"of {name}")
 
-    def _parameter_gradients(self, i: int, gradient: int | None) -> list[int]:
-        """Make the gradients of a node's parameters. Returns the ones that are only added to an existing gradient."""
-        node, transient = self.graph.nodes[i], []
+    def _parameter_gradients(self, i: int, gradient: int | None) -> dict[tuple[str, str], int]:
+        """Make the gradients of a node's parameters. Returns their storages."""
+        node, found = self.graph.nodes[i], {}
         for name in node.op.params():
             if name not in self.graph.demanded[i]:
                 continue
             key = node.owner, name
             if name in node.op.passes:
                 assert gradient is not None, "a piece has no parameters"
-                made = self.storages.hold(gradient)
+                found[key] = self.storages.hold(gradient)
             else:
-                made = self.storages.new(self.slots.parameter(self.trained[key]), GRADIENTS, f"of {name}")
-            if self.accumulate or key in self.given:
-                transient.append(made)
-            self.given.add(key)
-        return transient
+                found[key] = self.storages.new(self.slots.parameter(self.trained[key]), GRADIENTS, f"of {name}")
+        return found
+
+    def _collect(self, key: tuple[str, str], made: int, view: bool) -> None:
+        """Add a parameter's gradient to those of its other uses, and to an earlier micro-batch's when all have come."""
+        if key not in self.of_uses:
+            self.of_uses[key] = made, view or self.storages.is_shared(made)
+        else:
+            first, is_view = self.of_uses[key]
+            if is_view:
+                total = self.storages.new(self.slots.parameter(self.trained[key]), GRADIENTS, "a sum")
+                self.storages.drop(first, "added up")
+                self.of_uses[key] = total, False
+            self.storages.drop(made, "added to the gradient of another use")
+        self.uses[key] -= 1
+        if self.accumulate and not self.uses[key]:
+            self.storages.drop(self.of_uses[key][0], "added to the gradient that is there")
 
     def _release(self, i: int) -> None:
         """Free what a node kept."""
@@ -195,8 +215,11 @@ class Backward:
             self.storages.drop(first, "added up")
             self.storages.drop(storage, "added up")
 
-    def _finish(self, i: int, transient: list[int]) -> None:
-        """Do what follows after a node has passed on its gradients: recast copies, epilogue, accumulation."""
+    def _finish(self, i: int, made: dict[tuple[str, str], int]) -> None:
+        """Do what follows after a node has passed on its gradients: recast copies, epilogue, accumulation.
+
+        made: the gradients of its parameters.
+        """
         node = self.graph.nodes[i]
         for name in node.op.params():
             if (i, name) in self.moves.recast and not self.accumulate:
@@ -204,5 +227,5 @@ class Backward:
                 self.storages.passing(slot, "copied to the parameter's strides")
         if node.op.has_epilogue:
             self.storages.passing(self.slots.after(i), "scratch of the nodes behind the gradient of the weight")
-        while transient:
-            self.storages.drop(transient.pop(), "added to the gradient that is there")
+        for key, storage in reversed(made.items()):
+            self._collect(key, storage, node.op.parameter_gradient_views)

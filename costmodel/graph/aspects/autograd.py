@@ -65,6 +65,8 @@ class Autograd(Formula):
     #: The input gradients alias the output gradient. Autograd never adds into a view, so a second gradient of the same
     #: value allocates a new tensor.
     gradient_views: ClassVar[bool] = False
+    #: The parameters' gradients are views, so that those of several uses are added into a new tensor.
+    parameter_gradient_views: ClassVar[bool] = False
     #: The inputs broadcast: the gradient of a smaller input is summed over the axes along which it was broadcast.
     broadcasts: ClassVar[bool] = False
 
