@@ -180,6 +180,18 @@ def test_a_network_for_grey_and_for_coloured_images_says_for_which_its_figures_a
         costmodel.load(Grey(), resolution=12, strict=True)
 
 
+def test_the_convolution_that_was_made_first_may_not_be_the_one_that_sees_the_images():
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.second, self.first = nn.Conv2d(16, 4, 1), nn.Conv2d(3, 16, 1)
+
+        def forward(self, x):
+            return self.second(self.first(x)).mean((2, 3))
+
+    assert costmodel.estimate(Late(), "full", 2, 8).input_shape == (3, 8, 8)
+
+
 def test_parameters_that_no_node_uses_are_counted():
     module = Net()
     module.spare = nn.Linear(10, 10)

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from ...errors import CostmodelError
-from ...graph.network import Network
+from ...graph.network import Network, Untraceable
 
 
 def is_module(network: Any) -> bool:
@@ -91,4 +91,15 @@ def _traced(module: Any, resolution: int, name: str | None, blocks_are: str, all
     from .sources import channels_of
     from .trace import trace
 
-    return trace(module, resolution, channels_of(module), name, blocks_are, allow_unknown)
+    usual = 3
+    channels = channels_of(module)
+    try:
+        return trace(module, resolution, channels, name, blocks_are, allow_unknown)
+    except Untraceable:
+        if channels in (1, usual):
+            raise
+        try:  # the convolution that the module made first may not be the one that sees the images
+            return trace(module, resolution, usual, name, blocks_are, allow_unknown)
+        except CostmodelError:
+            pass
+        raise
