@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from ..errors import CostmodelError
 from ..graph.dry import DryStep, RunDry, Setting
@@ -26,6 +27,9 @@ SETTINGS = {
     "as_is": Setting(None, None, True),
     "inference": Setting(frozenset(), frozenset(), False),
 }
+#: Batches at which a module is held against its graph beside the one that was asked for: the first, or if it was that one,
+#: the second.
+OTHER_BATCHES = (5, 3)
 #: The convention of stock PyTorch, which a dry step follows.
 STOCK = "torch"
 
@@ -44,9 +48,9 @@ def held(estimate: Estimate, network: Network) -> Estimate:
     tensors = on_tensors(estimate, network)
     parted = differences(tensors, found) + unsettled(found)
     if not parted:
+        said = (*estimate.said, *of_other_steps(found), *at_another_batch(network, request))
         if request.convention != STOCK:
-            return estimate
-        said = (*estimate.said, *of_other_steps(found))
+            return replace(estimate, said=said)
         return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED), said=said)
     note = reason(tensors, found, parted)
     if request.convention != STOCK:
@@ -94,6 +98,24 @@ def refuse_differences(network: Network, request: Request, what: str) -> None:
         raise CostmodelError(
             f"{network.name}, {request.strategy}: {reason(tensors, found, parted)}; {what} needs the graph"
         )
+
+
+@lru_cache(maxsize=64)
+def at_another_batch(network: Network, request: Request) -> tuple[str, ...]:
+    """A sentence for people if a module does at another batch what its graph does not describe: it may ask for it."""
+    batch = OTHER_BATCHES[request.batch in OTHER_BATCHES[:1]]
+    several = network
+    if request.batch == 1:
+        if network.retrace is None:
+            return ()
+        several = network.retrace(request.resolution, False)
+    other = request._replace(batch=batch)
+    try:
+        found = dry_step(several, other)
+        parted = differences(on_tensors(analyze(several, other), several), found) if found is not None else []
+    except CostmodelError as error:
+        parted = [str(error)]
+    return (f"The layer graph does not hold at every batch; at {batch}: {'; '.join(parted)}.",) if parted else ()
 
 
 def reason(tensors: Estimate, dry: DryStep, parted: list[str]) -> str:

@@ -33,6 +33,24 @@ def test_an_estimate_that_equals_the_dry_step_is_checked():
     assert set(by_rule.certainty) == {RULE} and by_rule.saved_bytes == found.saved_bytes
 
 
+class LargerThanEight(Base):
+    """Does more on more than eight images; a graph has a single answer."""
+
+    def middle(self, x):
+        return x.sigmoid() * x if x.size(0) > 8 else x
+
+
+@pytest.mark.parametrize("convention", ["torch", "lean"])
+def test_a_module_is_held_against_its_graph_at_another_batch_too(convention):
+    found = costmodel.estimate(LargerThanEight(), "full", 20, 10, convention, target="none")
+    (note,) = found.notes
+    assert note.startswith("The layer graph does not hold at every batch; at 5: saved bytes ")
+    assert convention == "lean" or found.certainty.saved == CHECKED
+    assert costmodel.estimate(LargerThanEight(), "full", 5, 10, target="none").certainty.saved == DRY
+    for batch in (1, 5, 20):
+        assert costmodel.estimate(Base(), "full", batch, 10, convention, target="none").notes == ()
+
+
 def test_what_no_module_is_behind_is_by_rule():
     assert set(costmodel.estimate("mcunet_5fps").certainty) == {RULE}
     assert set(costmodel.estimate(Base(), "full", convention="lean", **TENSORS).certainty) == {RULE}
