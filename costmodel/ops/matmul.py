@@ -54,6 +54,7 @@ class Attention(Op):
     """
 
     by_token: bool = False
+    of_cpus = True
 
     inputs = ("q", "k", "v")
 

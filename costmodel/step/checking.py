@@ -27,8 +27,7 @@ SETTINGS = {
     "as_is": Setting(None, None, True),
     "inference": Setting(frozenset(), frozenset(), False),
 }
-#: Batches at which a module is held against its graph beside the one that was asked for: the first, or if it was that one,
-#: the second.
+#: Batches at which a module is held against its graph beside the one that was asked for: the first that is another.
 OTHER_BATCHES = (5, 3)
 #: The convention of stock PyTorch, which a dry step follows.
 STOCK = "torch"
@@ -47,9 +46,10 @@ def held(estimate: Estimate, network: Network) -> Estimate:
         return estimate
     tensors = on_tensors(estimate, network)
     parted = differences(tensors, found) + unsettled(found)
+    on_cuda = request.target.device == "cuda"
     if not parted:
         said = (*estimate.said, *of_other_steps(found), *at_another_batch(network, request))
-        if request.convention != STOCK:
+        if request.convention != STOCK or on_cuda:  # the dry step ran on the CPU
             return replace(estimate, said=said)
         return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED), said=said)
     note = reason(tensors, found, parted)
@@ -57,6 +57,8 @@ def held(estimate: Estimate, network: Network) -> Estimate:
         raise CostmodelError(
             f"{network.name}: {note}; convention {request.convention!r} needs the graph; allowed: torch"
         )
+    if on_cuda:
+        raise CostmodelError(f"{network.name}: {note}; target 'cuda' needs the graph; allowed: cpu, none")
     return of_dry_step(estimate, found, f"From a dry step: {note}.")
 
 
@@ -67,7 +69,7 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     """
     setting = setting_of_request(network, request) if request.convention == STOCK else None
     if not check or setting is None or network.dry is None or request.target.device == "cuda":
-        allowed = f"--convention torch with --strategy {', '.join(SETTINGS)}, which a dry step answers"
+        allowed = f"--convention torch, --target cpu or none, --strategy {', '.join(SETTINGS)}: a dry step answers them"
         raise CostmodelError(f"{network.name}: {network.untraceable}; allowed: {allowed}")
     try:
         found = run(network.dry, setting, network, request)
@@ -103,7 +105,7 @@ def refuse_differences(network: Network, request: Request, what: str) -> None:
 @lru_cache(maxsize=64)
 def at_another_batch(network: Network, request: Request) -> tuple[str, ...]:
     """A sentence for people if a module does at another batch what its graph does not describe: it may ask for it."""
-    batch = OTHER_BATCHES[request.batch in OTHER_BATCHES[:1]]
+    batch = next(one for one in OTHER_BATCHES if one != request.batch)
     several = network
     if request.batch == 1:
         if network.retrace is None:
@@ -127,7 +129,7 @@ def reason(tensors: Estimate, dry: DryStep, parted: list[str]) -> str:
 
 def dry_step(network: Network, request: Request) -> DryStep | None:
     """The dry step of a request; None if there is no module, or if the step is more than its flags and modes."""
-    if network.dry is None or request.target.device == "cuda":
+    if network.dry is None:
         return None
     setting = setting_of_request(network, request)
     if setting is None:

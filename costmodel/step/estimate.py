@@ -18,7 +18,7 @@ from ..notebook import Shown
 from ..sizes.size import Shape, Size
 from .certainty import CHECKED, NOT_MODELLED, RULE, Certainty
 from .events import UPDATE, Event
-from .kernels import in_words, unmodelled
+from .kernels import in_words, in_words_on_cuda, unmodelled
 from .peak import Grid, peak_of
 from .request import Request
 from .resident import Resident, images_bytes, resident
@@ -88,13 +88,17 @@ class Estimate(Shown):
     @property
     def certainty(self) -> Certainty:
         """How certain each figure is."""
-        known = self.degrees.step_peak not in (CHECKED, RULE) or not self.unmodelled
-        return self.degrees if known else self.degrees._replace(step_peak=NOT_MODELLED)
+        on_cuda = self.request.target.device == "cuda"  # where cuDNN's workspaces are left out
+        if self.degrees.step_peak not in (CHECKED, RULE) or not (self.unmodelled or on_cuda):
+            return self.degrees
+        found = self.degrees._replace(step_peak=NOT_MODELLED)
+        return found._replace(saved=NOT_MODELLED, tensor_peak=NOT_MODELLED) if on_cuda and self.unmodelled else found
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for people."""
-        return (*self.said, in_words(self.unmodelled)) if self.unmodelled else self.said
+        words = in_words_on_cuda if self.request.target.device == "cuda" else in_words
+        return (*self.said, words(self.unmodelled)) if self.unmodelled else self.said
 
     @property
     def strategy(self) -> str:

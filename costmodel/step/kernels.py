@@ -29,6 +29,8 @@ def settings_of(
 
 def unmodelled(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> tuple[Node, ...]:
     """The nodes whose kernels allocate what no rule tells, at one size of the request at least."""
+    if request.target.device == "cuda":
+        return tuple(node for node in graph.nodes if node.op.of_cpus)
     if not request.target.counts_kernels:
         return ()
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
@@ -54,3 +56,9 @@ def in_words(nodes: tuple[Node, ...]) -> str:
     named = ", ".join(f"{node.name} ({node.op.kind})" for node in nodes[:NAMED])
     more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
     return f"The allocator's peak is at least this: what kernels allocate inside is not modelled for {named}{more}."
+
+
+def in_words_on_cuda(nodes: tuple[Node, ...]) -> str:
+    """A sentence that names nodes which keep something else on CUDA."""
+    named = ", ".join(f"{node.name} ({node.op.kind})" for node in nodes[:NAMED])
+    return f"On CUDA other kernels run, which keep and allocate something else, for {named}."

@@ -6,7 +6,7 @@ import pytest
 import torch
 from commandline import CliRunner
 from real import seldom
-from strange import CASES, Base, LargeBatch, PythonChance
+from strange import CASES, Attention, Base, LargeBatch, PythonChance
 from torch import nn
 
 import costmodel
@@ -54,7 +54,16 @@ def test_a_module_is_held_against_its_graph_at_another_batch_too(convention):
 def test_what_no_module_is_behind_is_by_rule():
     assert set(costmodel.estimate("mcunet_5fps").certainty) == {RULE}
     assert set(costmodel.estimate(Base(), "full", convention="lean", **TENSORS).certainty) == {RULE}
-    assert set(costmodel.estimate(Base(), "full", target="cuda", **SIZE).certainty) == {RULE}
+
+
+def test_on_cuda_the_step_of_a_module_on_the_cpu_tells_whether_its_graph_holds():
+    found = costmodel.estimate(Base(), "full", target="cuda", **SIZE)
+    assert found.certainty == Certainty(RULE, RULE, RULE, NOT_MODELLED)  # without cuDNN's workspaces
+    with pytest.raises(CostmodelError, match="target 'cuda' needs the graph; allowed: cpu, none"):
+        costmodel.estimate(LargerThanEight(), "full", target="cuda", **SIZE)
+    attention = costmodel.estimate(Base(Attention(8)), "full", target="cuda", **SIZE)
+    assert attention.certainty == Certainty(NOT_MODELLED, RULE, NOT_MODELLED, NOT_MODELLED)
+    assert attention.notes[-1].startswith("On CUDA other kernels run")
 
 
 CERTAIN = sorted(CASES.keys() - {"Chance", "PythonChance", "OnContext", "view_written"})
@@ -143,7 +152,7 @@ def test_a_module_without_a_layer_graph_is_answered_by_a_dry_step():
         {"strategy": "full", "convention": "lean"},
         {"strategy": "full", "check": False},
     ):
-        with pytest.raises(CostmodelError, match="unknown op 'pixel_shuffle'.*; allowed: .*which a dry step answers"):
+        with pytest.raises(CostmodelError, match="unknown op 'pixel_shuffle'.*; allowed: .*a dry step answers"):
             costmodel.estimate(Untraced(), **refused, **TENSORS)
 
 

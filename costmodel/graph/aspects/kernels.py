@@ -42,6 +42,8 @@ class Kernels:
 
     #: Whether the op is modelled in 16 bits too, where many kernels sum in 32 bits.
     in_16_bits: ClassVar[bool] = False
+    #: Whether its rules, and what it keeps, are those of the CPU's kernels alone.
+    of_cpus: ClassVar[bool] = False
 
     def modelled(self, setting: Setting, y: Shape, *xs: Shape) -> Any:
         """Whether the op is modelled in a setting; an array of bools over a grid. y, xs: as for `scratch`."""
