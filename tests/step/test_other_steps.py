@@ -47,6 +47,14 @@ class CountsInABuffer(nn.Module):
         return x
 
 
+class Replaces(Base):
+    """Replaces the data of a weight in each step: the old ones are freed, and the new ones are nobody's parameter."""
+
+    def middle(self, x):
+        self.fc.weight.data = self.fc.weight.data / 2
+        return x
+
+
 def estimated(module):
     return costmodel.estimate(module, "as_is", 3, 10, target="none")
 
@@ -57,6 +65,12 @@ def test_a_first_step_that_differs_is_told():
     assert found.left_bytes == real.left_bytes
     left = real.left_bytes + 4 * 8 * 10 * 10  # the zeros of width 8 stay
     assert sum(f"it leaves {show_size(left)}" in note for note in found.notes) == 1
+
+
+def test_what_a_step_replaces_is_freed_in_the_next_one():
+    found, real = estimated(Replaces()), measure(Replaces(), 3, 10)
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+    assert found.left_bytes == real.left_bytes and found.notes[1].startswith("The first step differs")
 
 
 @pytest.mark.parametrize("does", [lambda n: n % 2 == 0, lambda n: n == 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,10 @@ def same_generators() -> Iterator[None]:
 
 
 class State:
-    """What the code of a module may change in it: attributes, the contents of collections, buffers' data."""
+    """What the code of a module may change in it: attributes, the contents of collections, tensors and their data.
+
+    It does not keep tensors alive.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self.values = dict(_state(module))
@@ -67,35 +71,44 @@ class State:
 
     def counters_changed_since(self, before: State) -> list[str]:
         """Paths of the numbers that are no longer the same: what runs may depend on them."""
-        return [path for path in self.changed_since(before) if isinstance(self.values[path], (int, float, _Counter))]
+        return [path for path in self.changed_since(before) if isinstance(self.values[path], (int, float, _Integers))]
 
 
-class _Counter(NamedTuple):
-    """A buffer of integers."""
+class _Data(NamedTuple):
+    """A tensor, its storage, and how often it was written to."""
 
-    tensor: torch.Tensor
+    tensor: weakref.ref[torch.Tensor]
+    storage: weakref.ref[torch.UntypedStorage]
     version: int
+
+
+class _Integers(_Data):
+    """A buffer of integers."""
 
 
 def _state(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """(path, value) of what the code of a module may change; the statistics of norms, which count steps, left out."""
     for path, child in module.named_modules():
         for name, value in child.__dict__.items():
-            if name == "_buffers":
-                if not isinstance(child, nn.modules.batchnorm._NormBase):
-                    yield from ((f"{path}.{key}".lstrip("."), _of_buffer(buffer)) for key, buffer in value.items())
+            if name in ("_buffers", "_parameters"):
+                if name == "_parameters" or not isinstance(child, nn.modules.batchnorm._NormBase):
+                    yield from ((f"{path}.{key}".lstrip("."), _seen(tensor)) for key, tensor in value.items())
             elif isinstance(value, (dict, set, list, deque)):
-                yield f"{path}.{name}".lstrip("."), tuple(value.items() if isinstance(value, dict) else value)
+                held = value.items() if isinstance(value, dict) else value
+                yield f"{path}.{name}".lstrip("."), tuple(map(_seen, held))
             else:
-                yield f"{path}.{name}".lstrip("."), value
+                yield f"{path}.{name}".lstrip("."), _seen(value)
 
 
-def _of_buffer(buffer: torch.Tensor | None) -> Any:
-    """What tells whether a buffer has changed."""
-    if buffer is None or buffer.is_inference():
-        return buffer
-    of_numbers = not buffer.is_floating_point() and not buffer.is_complex()
-    return _Counter(buffer, buffer._version) if of_numbers else (buffer, buffer._version)
+def _seen(value: Any) -> Any:
+    """What tells whether a value has changed."""
+    if isinstance(value, tuple):
+        return tuple(map(_seen, value))
+    if not isinstance(value, torch.Tensor):
+        return value
+    of_numbers = not value.is_floating_point() and not value.is_complex()
+    version = 0 if value.is_inference() else value._version
+    return (_Integers if of_numbers else _Data)(weakref.ref(value), weakref.ref(value.untyped_storage()), version)
 
 
 def _same(value: Any, other: Any) -> bool:
@@ -104,6 +117,8 @@ def _same(value: Any, other: Any) -> bool:
         return True
     if type(value) is not type(other):
         return False
+    if isinstance(value, weakref.ref):
+        return value() is not None and value() is other()
     if isinstance(value, tuple):
         return len(value) == len(other) and all(map(_same, value, other))
     return isinstance(value, (int, float, str, bytes)) and value == other

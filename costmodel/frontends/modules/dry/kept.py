@@ -92,7 +92,7 @@ class SavedStorages:
         storage = tensor.untyped_storage()
         address = self.address(storage)
         kept = _Kept(tensor.detach())  # without detach, the tensor would hold the graph that holds it
-        if address not in self.own and not self._is_off:
+        if not self._is_off and not self.is_own(address):
             kept.saved, kept.address = self, address
             self._times[address] = self._times.get(address, 0) + 1
             if self._times[address] == 1:  # while it is kept, no other storage has its address
@@ -101,6 +101,10 @@ class SavedStorages:
                 self.highest = max(self.highest, self.level)
                 self.kept_first(address, tensor)
         return kept
+
+    def is_own(self, address: int) -> bool:
+        """Whether the storage at an address does not count."""
+        return address in self.own
 
     def kept_first(self, address: int, tensor: torch.Tensor) -> None:
         """Called when a storage begins to be kept; for subclasses that ask more of it."""

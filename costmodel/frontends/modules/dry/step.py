@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from types import SimpleNamespace
 from typing import Any
@@ -98,10 +99,16 @@ def _fake_tensors_silent() -> Iterator[None]:
 class _Kept(SavedStorages):
     """What autograd keeps, and where it was kept first. where: names the place."""
 
-    def __init__(self, own: set[int], where: Callable[[], str]) -> None:
-        super().__init__(own, address_of)
+    def __init__(self, own: Iterable[torch.Tensor], where: Callable[[], str]) -> None:
+        super().__init__(set(), address_of)
+        storages = [tensor.untyped_storage() for tensor in own]
+        self.alive = {address_of(storage): weakref.ref(storage) for storage in storages}
         self.where = where
         self.places: dict[int, tuple[str, tuple[int, ...]]] = {}
+
+    def is_own(self, address: int) -> bool:
+        """Whether one of the module's own storages has an address, and not another one since that was freed."""
+        return address in self.alive and self.alive[address]() is not None
 
     def kept_first(self, address: int, tensor: torch.Tensor) -> None:
         self.places[address] = self.where(), tuple(tensor.shape)
@@ -152,7 +159,7 @@ class _Run:
 
     def step(self, has_loss: bool) -> DryStep:
         """Forward, and with a loss backward."""
-        kept = _Kept({address_of(tensor.untyped_storage()) for tensor in self.tensors.values()}, self.where)
+        kept = _Kept(self.tensors.values(), self.where)
         with self.lives, self.entered(), self.states_followed():
             if not has_loss:
                 with torch.no_grad():
