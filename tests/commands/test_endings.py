@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from commandline import CliRunner
@@ -18,9 +19,10 @@ COMMAND = [sys.executable, "-m", "costmodel"]
 
 
 def start(*arguments, **more):
-    """A real process of the command line."""
+    """A real process of the command line, which can be interrupted also where the tests run in the background."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
-    return subprocess.Popen([*COMMAND, *arguments], **pipes)
+    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen([*COMMAND, *arguments], preexec_fn=interruptible, **pipes)
 
 
 def test_an_interrupted_sweep_says_that_it_goes_on(tmp_path):
