@@ -90,17 +90,21 @@ class DryEstimate(Estimate):
             Row(self.part_of(s.where), s.where, "tensor", s.shape, s.saved_bytes, True, ()) for s in self.step.saved
         ]
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the blocks, and of the classifier if there is one."""
+        return [*self.graph.blocks, *([self.graph.classifier] if self.graph.classifier else [])]
+
     def part_of(self, path: str) -> str:
         """The part in which a module stands: a block, the classifier, or the rest."""
-        names = [*self.graph.blocks, *([self.graph.classifier] if self.graph.classifier else [])]
-        return next((name for name in names if within(path, name)), "rest")
+        return next((name for name in self.names if within(path, name)), "rest")
 
     @cached_property
     def blocks(self) -> list[dict[str, Any]]:
         """The parts, with what stands in none of them as `rest`; the backward FLOPs of a part are not known."""
         shapes, step = self.step.shapes, self.step
         found = []
-        for name in [*self.graph.blocks, *([self.graph.classifier] if self.graph.classifier else []), "rest"]:
+        for name in [*self.names, "rest"]:
             mine = [path for path in shapes if self.part_of(path.rpartition(".")[0]) == name]
             found.append({
                 "name": name,
