@@ -18,9 +18,11 @@ def test_a_value_that_was_handed_into_a_module_lives_until_the_module_returns():
 def test_a_copy_is_contiguous_and_elementwise_ops_take_after_their_input():
     turn, act, copy = build("permute", {"axes": [0, 2, 3, 1]}), build("relu", {}), build("copy", {})
     graph = Graph((Node("turned", turn, (INPUT,)), Node("act", act, ("turned",)), Node("copy", copy, ("act",))))
-    layouts = layouts_of(graph, (4, 4, 4, 4), frozenset())
+    layouts = layouts_of(graph, (4, 4, 4, 4), frozenset(), False)
     assert layouts.values[0] == layouts.values[3] == contiguous(4)
     assert layouts.values[1].order == layouts.values[2].order == (0, 3, 1, 2)
     assert layouts.around(2, graph.reads[2])[0] == (layouts.values[2],)
     assert layouts.around(0, graph.reads[0]) == ((), None)
-    assert CHANNELS_LAST.order == (0, 2, 3, 1)
+    last = layouts_of(graph, (4, 4, 4, 4), frozenset(), True)
+    assert last.values[0] == CHANNELS_LAST and last.values[1].order == last.values[2].order == (0, 1, 2, 3)
+    assert last.around(0, graph.reads[0]) == ((), None) and last.around(2, graph.reads[2])[0] == (last.values[2],)

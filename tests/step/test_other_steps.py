@@ -68,9 +68,10 @@ def test_a_first_step_that_differs_is_told():
 
 
 def test_what_a_step_replaces_is_freed_in_the_next_one():
-    found, real = estimated(Replaces()), measure(Replaces(), 3, 10)
-    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
-    assert found.left_bytes == real.left_bytes and found.notes[1].startswith("The first step differs")
+    found, other = estimated(Replaces()), estimated(Base())
+    new = 4 * 8 * 5  # the weight of fc, which is nobody's parameter when autograd keeps it
+    assert found.saved_bytes == other.saved_bytes + new and found.left_bytes == other.left_bytes
+    assert f"it leaves {show_size(other.left_bytes + new)}" in found.notes[1]
 
 
 @pytest.mark.parametrize("does", [lambda n: n % 2 == 0, lambda n: n == 2])

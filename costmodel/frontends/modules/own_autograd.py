@@ -35,7 +35,7 @@ def followed(t: Recorder) -> Iterator[list[Checkpoint]]:
     seen: list[Checkpoint] = []
     with ExitStack() as patches:
         apply = torch.autograd.Function.__dict__["apply"]
-        patches.enter_context(patch.object(torch.autograd.Function, "apply", classmethod(_applied(t, apply.__func__))))
+        patches.enter_context(patch.object(torch.autograd.Function, "apply", classmethod(_applied(t, apply))))
         real = checkpoint._checkpoint_without_reentrant_generator
         patches.enter_context(
             patch.object(checkpoint, "_checkpoint_without_reentrant_generator", _checkpointed(t, real, seen))
@@ -43,13 +43,13 @@ def followed(t: Recorder) -> Iterator[list[Checkpoint]]:
         yield seen
 
 
-def _applied(t: Recorder, real: Callable) -> Callable:
+def _applied(t: Recorder, real: Any) -> Callable:
     """A stand-in for torch.autograd.Function.apply, whose backward a trace cannot see."""
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if torch.is_grad_enabled() and any(wants_gradient(t, x) for x in tensors_in((args, kwargs))):
             raise t.error(f"{cls.__name__}, which has a backward of its own (torch.autograd.Function),")
-        return real(cls, *args, **kwargs)
+        return real.__get__(None, cls)(*args, **kwargs)
 
     return apply
 

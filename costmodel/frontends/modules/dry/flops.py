@@ -16,7 +16,7 @@ aten = torch.ops.aten
 def is_composed(func: Any) -> bool:
     """Whether an op is nothing but a function of others, which reach the dispatcher instead but for inference mode."""
     has_kernel, name = torch._C._dispatch_has_kernel_for_dispatch_key, func.name()
-    return func._can_decompose() and has_kernel(name, COMPOSED) and not has_kernel(name, "CPU")
+    return has_kernel(name, COMPOSED) and not has_kernel(name, "CPU")
 
 
 COMPOSED = "CompositeImplicitAutograd"

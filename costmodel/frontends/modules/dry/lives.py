@@ -124,7 +124,7 @@ class Lives(TorchDispatchMode):
         name = node.name().rstrip(digits) if node is not None else ""
         if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW:
             return func
-        if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made:
+        if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made or _outgrows(*args[:2]):
             return func
         return getattr(getattr(aten, f"{func.overloadpacket.__name__}_"), func._overloadname)
 
@@ -216,6 +216,11 @@ def address_of(storage: torch.UntypedStorage) -> int:
 
 def _storage_of(tensor: torch.Tensor) -> int:
     return address_of(tensor.untyped_storage())
+
+
+def _outgrows(first: torch.Tensor, second: Any = None, *_: Any) -> bool:
+    """Whether an elementwise result of two operands does not fit into the first."""
+    return isinstance(second, torch.Tensor) and torch.broadcast_shapes(first.shape, second.shape) != first.shape
 
 
 def _is_its_own(first: Any, *others: Any) -> bool:
