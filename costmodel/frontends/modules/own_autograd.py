@@ -29,6 +29,10 @@ class Checkpoint(NamedTuple):
     keeps_state: bool
 
 
+#: Names of the generator in which torch.utils.checkpoint runs a function: since torch 2.14, and before.
+GENERATORS = ("_checkpoint_without_reentrant_generator_impl", "_checkpoint_without_reentrant_generator")
+
+
 @contextmanager
 def followed(t: Recorder) -> Iterator[list[Checkpoint]]:
     """Within this, a tracer sees functions of autograd, and gives a list to which each call of checkpoint is added."""
@@ -36,10 +40,8 @@ def followed(t: Recorder) -> Iterator[list[Checkpoint]]:
     with ExitStack() as patches:
         apply = torch.autograd.Function.__dict__["apply"]
         patches.enter_context(patch.object(torch.autograd.Function, "apply", classmethod(_applied(t, apply))))
-        real = checkpoint._checkpoint_without_reentrant_generator
-        patches.enter_context(
-            patch.object(checkpoint, "_checkpoint_without_reentrant_generator", _checkpointed(t, real, seen))
-        )
+        name = next(name for name in GENERATORS if hasattr(checkpoint, name))
+        patches.enter_context(patch.object(checkpoint, name, _checkpointed(t, getattr(checkpoint, name), seen)))
         yield seen
 
 
@@ -58,9 +60,10 @@ def _checkpointed(t: Recorder, real: Callable, seen: list[Checkpoint]) -> Callab
     """A stand-in for the generator in which torch.utils.checkpoint runs a function."""
     parameters = inspect.signature(real).parameters
     names = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    keywords = {name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
 
     def run(*args: Any, **kwargs: Any) -> Iterator[None]:
-        options = dict(zip(names, args))
+        options = {**dict(zip(names, args)), **{name: kwargs[name] for name in keywords & kwargs.keys()}}
         first = len(t.drafts)
         if options["context_fn"] is not checkpoint.noop_context_fn or not options.get("early_stop", True):
             raise t.error("checkpoint with context_fn or without early_stop")
