@@ -55,6 +55,9 @@ class Repeat(Op):
         given = bool(times) and all(t == "n" or t.isdecimal() and int(t) >= 1 for t in times)
         check(given, f"times is {self.times!r}; allowed: numbers >= 1 or n, as in 'n 1 2'")
 
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return contiguous(len(x.order))  # a sum
+
     def shape(self, x: Shape, images: Shape) -> Shape:
         times = [images[0] if t == "n" else int(t) for t in self.times.split()]
         require(len(times) >= len(x), "repeat takes a number for each axis of {}", x)
