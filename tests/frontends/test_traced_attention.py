@@ -8,6 +8,7 @@ from torch.nn import functional
 import costmodel
 from costmodel.frontends.modules.trace import trace
 from costmodel.pytorch import measure, realize
+from costmodel.step.certainty import NOT_MODELLED
 
 
 class Attending(nn.Module):
@@ -82,7 +83,9 @@ def test_attention_costs_what_is_predicted(heads):
         whole, alone = (costmodel.estimate(network, "as_is", 3, 16, target=target) for target in ("cpu", "none"))
         assert whole.saved_bytes == measured.saved_bytes
         # If attention is made of several ops, the prediction lacks the mask that its softmax makes.
-        if any(node.op.kind == "attention" for node in network.graph.nodes):
+        if whole.certainty.step_peak == NOT_MODELLED:  # of one head since torch 2.14
+            assert whole.step_peak_bytes <= measured.step_peak_bytes
+        elif any(node.op.kind == "attention" for node in network.graph.nodes):
             assert whole.step_peak_bytes == measured.step_peak_bytes
         assert alone.step_peak_bytes == measured.tensor_peak_bytes
         assert whole.flops["forward"] == measured.forward_flops
