@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 import costmodel
 from costmodel import CostmodelError
 from costmodel.pytorch import measure
+from costmodel.pytorch.validate import PEAK_TOLERANCE
+from costmodel.step.certainty import NOT_MODELLED
 
 WIDTH = 8
 
@@ -49,6 +51,12 @@ def half(module, x):
 def on_a_slice(x):
     y = x * 1.5
     y[:, :4].sigmoid_()
+    return y
+
+
+def masked(x):
+    y = x * 1.5
+    y[y < 0] = 0
     return y
 
 
@@ -108,6 +116,10 @@ STAGES = [
     function("channels_last", lambda x: x.contiguous(memory_format=torch.channels_last)),
     function("maximum", lambda x: torch.maximum(x, x.mean((2, 3), keepdim=True))),
     function("where", lambda x: torch.where(x > 0, x, x * 0.1)),
+    function("contiguous", lambda x: x.contiguous()),
+    function("masked", masked),
+    function("unfold", lambda x: F.unfold(x, 3, padding=1).unflatten(1, (WIDTH, -1)).mean(2).view(x.shape)),
+    function("pooled", lambda x: x * F.adaptive_avg_pool2d(x, 1)),
     function("roll", lambda x: x.roll(1, 2)),
     function("normalised", lambda x: F.normalize(x, dim=1)),
 ]
@@ -143,9 +155,10 @@ def outcome(seed):
     draw = random.Random(seed)
     torch.manual_seed(seed)
     module, size = Drawn(draw), (draw.randint(2, 5), draw.choice((8, 9, 12)))
-    case = f"seed {seed}: {module.names}, {size}"
+    last = draw.choice(("", ",channels_last"))
+    case = f"seed {seed}: {module.names}, {size}{last}"
     try:
-        found = costmodel.estimate(module, "as_is", *size, target="none")
+        found = costmodel.estimate(module, "as_is", *size, target=f"none{last}")
     except CostmodelError as refused:
         if "overwritten in place" in str(refused):
             with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -153,13 +166,17 @@ def outcome(seed):
             return "does not train"
         return "refused"
     try:
-        real = measure(module, *size)
+        real = measure(module, *size, target=f"cpu,threads=1{last}")
     except CostmodelError as error:  # something is held beside autograd
         assert "still allocated" in str(error) and any("beside autograd" in note for note in found.notes), case
         return "beside autograd"
     mine = (found.saved_bytes, found.step_peak_bytes, found.flops["forward"], found.flops["backward"])
     assert mine == (real.saved_bytes, real.tensor_peak_bytes, real.forward_flops, real.backward_flops), case
     assert found.trainable_parameters == real.trainable_parameters, case
+    whole = costmodel.estimate(module, "as_is", *size, target=f"cpu,threads=1{last}")
+    difference = whole.step_peak_bytes - real.step_peak_bytes
+    least = whole.certainty.step_peak == NOT_MODELLED
+    assert (difference if least else abs(difference)) <= PEAK_TOLERANCE * real.step_peak_bytes, case
     return found.certainty.saved
 
 
