@@ -116,7 +116,7 @@ STRATEGIES = ("last", "blocks:3", "mobiletl:3", "tinytl-lb", *seldom("bias", "ti
 
 
 @pytest.mark.parametrize("strategy, accuracy", [
-    ("blocks:3", 0.93), ("mobiletl:3", 0.93), ("tinytl-lb", 0.93), *seldom(("tinytl-l", 0.93), ("bias", 0.79)),
+    ("blocks:3", 0.93), ("mobiletl:3", 0.93), *seldom(("tinytl-lb", 0.93), ("tinytl-l", 0.93), ("bias", 0.79)),
 ])  # fmt: skip
 def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, strategy, accuracy):
     """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.973 to 0.991, bias 0.857 to

@@ -38,7 +38,7 @@ def test_memory_of_a_chunked_sweep_does_not_grow():
     assert does_not_grow(*(cells_and_memory(["full", "last"], batches) for batches in (1024, 4096)))
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_memory_of_a_written_sweep_does_not_grow(tmp_path, suffix):
     if suffix == "parquet":
         pytest.importorskip("pyarrow")
