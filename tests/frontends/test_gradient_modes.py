@@ -348,3 +348,14 @@ def test_the_networks_fault_is_told_from_the_tracers():
 class Picky(nn.Module):
     def forward(self, x):
         raise ValueError("no")
+
+
+LOOKED_UP_BEFORE = Swish.apply
+
+
+def test_a_function_of_ones_own_that_was_looked_up_before_is_seen_too():
+    module = made(lambda net, x: net.head(LOOKED_UP_BEFORE(net.first(x))))
+    with pytest.raises(CostmodelError, match="Swish, which has a backward of its own"):
+        realize(module)
+    frozen_before = made(lambda net, x: net.head(net.first(LOOKED_UP_BEFORE(x))))
+    assert costmodel.estimate(frozen_before, "as_is", **SIZE).certainty.saved == CHECKED

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
+from torch.autograd.function import BackwardCFunction
 from torch.utils import checkpoint
 
+from ...errors import CostmodelError
 from ...graph.checkpointing import SPAN
 from ...graph.graph import Node, prefixes, within
 from ..draft import Draft
@@ -38,22 +40,41 @@ def followed(t: Recorder) -> Iterator[list[Checkpoint]]:
     """Within this, a tracer sees functions of autograd, and gives a list to which each call of checkpoint is added."""
     seen: list[Checkpoint] = []
     with ExitStack() as patches:
-        apply = torch.autograd.Function.__dict__["apply"]
-        patches.enter_context(patch.object(torch.autograd.Function, "apply", classmethod(_applied(t, apply))))
+        apply, inside = torch.autograd.Function.__dict__["apply"], list[bool]()
+        patches.enter_context(patch.object(torch.autograd.Function, "apply", classmethod(_applied(t, apply, inside))))
+        patches.enter_context(patch.object(BackwardCFunction, "__init__", _begun(t, inside)))
         name = next(name for name in GENERATORS if hasattr(checkpoint, name))
         patches.enter_context(patch.object(checkpoint, name, _checkpointed(t, getattr(checkpoint, name), seen)))
         yield seen
 
 
-def _applied(t: Recorder, real: Any) -> Callable:
-    """A stand-in for torch.autograd.Function.apply, whose backward a trace cannot see."""
+def _applied(t: Recorder, real: Any, inside: list[bool]) -> Callable:
+    """A stand-in for torch.autograd.Function.apply, whose backward a trace cannot see. inside: not empty within it."""
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if torch.is_grad_enabled() and any(wants_gradient(t, x) for x in tensors_in((args, kwargs))):
-            raise t.error(f"{cls.__name__}, which has a backward of its own (torch.autograd.Function),")
-        return real.__get__(None, cls)(*args, **kwargs)
+            raise _own_backward(t, cls.__name__)
+        inside.append(True)
+        try:
+            return real.__get__(None, cls)(*args, **kwargs)
+        finally:
+            inside.pop()
 
     return apply
+
+
+def _begun(t: Recorder, inside: list[bool]) -> Callable:
+    """What happens when the context of such a function is made by an `apply` that was looked up before the trace."""
+
+    def begun(context: Any) -> None:
+        if not inside and torch.is_grad_enabled() and any(draft.wants for draft in t.drafts):
+            raise _own_backward(t, type(context).__name__.removesuffix("Backward"))
+
+    return begun
+
+
+def _own_backward(t: Recorder, name: str) -> CostmodelError:
+    return t.error(f"{name}, which has a backward of its own (torch.autograd.Function),")
 
 
 def _checkpointed(t: Recorder, real: Callable, seen: list[Checkpoint]) -> Callable:
