@@ -15,14 +15,17 @@ class Saved(NamedTuple):
 
 
 class KernelCall(NamedTuple):
-    """The maps that the kernel of an op takes. x, gradient: whether the input, and in the backward pass the output's
-    gradient, is contiguous, and whether it is channels_last. shape: of the input.
+    """The maps that the kernel of an op takes.
+
+    shape: of the input. x, gradient, weight: whether the input, in the backward pass the output's gradient, and of a
+    convolution the weight is contiguous, and whether it is channels_last.
     """
 
     kind: str
     shape: tuple[int, ...]
     x: tuple[bool, bool]
     gradient: tuple[bool, bool] | None
+    weight: tuple[bool, bool] | None = None
 
 
 class DryStep(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from ..step.request import find_dtype
 from ..targets import Target, parse
 from . import library
 from .allocations import Recording, blocks, trace
+from .copies import copy_of, gradients_of
 from .saved import saved_storages
 
 RUNNABLE = ("cpu", "cuda")  # devices on which a step can run
@@ -107,6 +107,8 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     else:
         after_forward = trace(step.forward).left
         step.prepare()
+        step()  # what the module holds from the step before is that of a whole one
+        step.prepare()
         whole = trace(step, counter.ops)
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
         if step.trains:
@@ -142,10 +144,10 @@ class _Step:
         dtype: torch.dtype,
         accumulate: int,
     ) -> None:
-        memory_format = torch.channels_last if place.channels_last else torch.contiguous_format
+        memory_format = torch.channels_last if place.channels_last else torch.preserve_format
         # A module in its own data type may hold tensors of others too.
         cast = None if str(dtype) == f"torch.{dtype_of(module)}" else dtype
-        self.module = copy.deepcopy(module).to(place.device, cast, memory_format=memory_format)
+        self.module = copy_of(module).to(place.device, cast, memory_format=memory_format)
         images = torch.randn(batch, channels, resolution, resolution)
         self.images = images.to(place.device, dtype, memory_format=memory_format)
         self.loss = usual_loss()
@@ -156,8 +158,14 @@ class _Step:
         make = getattr(torch.optim, chosen.torch_class)
         self.optimizer = make(trained, **dict(chosen.torch_options)) if trained else None
         self.accumulate = accumulate
+        before = gradients_of(module)
         if self.trains:  # the first update creates the optimizer's state
             self()
+        if gradients_of(module) != before:
+            raise CostmodelError(
+                f"a copy of {type(module).__name__} trains parameters of the module itself: a function that it holds, a"
+                " lambda say, reads them there, so that its copy cannot be measured"
+            )
 
     def forward(self) -> torch.Tensor:
         """The loss, or the logits if nothing trains."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from torch import nn
 from ..errors import CostmodelError
 from ..frontends.modules.blame import in_words
 from ..frontends.modules.dry.stand_ins import same_chance, stand_ins
+from ..frontends.modules.untouched import State
 from ..graph.dry import Setting
 from ..graph.graph import Graph
 from ..graph.network import Network
@@ -22,6 +23,8 @@ IMAGES = 2
 #: whole number of pixels.
 SMALL = (33, 65)
 SEEDS = (0, 1)
+#: All modules evaluate, and nothing trains.
+EVALUATED = Setting(frozenset(), frozenset(), False)
 #: Kernels have constants in single precision, in double precision, too: the sixth of hard sigmoid.
 KERNELS = 1e-5
 #: Gradients may be sums that cancel out to nothing but rounding: this many roundings of the largest gradient are equal.
@@ -29,11 +32,15 @@ ROUNDINGS = 1e4
 
 
 class _Run(NamedTuple):
-    """What a module makes of a batch: its output, gradients by parameter's path, outputs of layers by their path."""
+    """What a module makes of a batch: its output, gradients by parameter's path, outputs of layers by their path.
+
+    changed: paths of the numbers and buffers that the module changed.
+    """
 
     output: torch.Tensor
     gradients: dict[str, torch.Tensor]
     layers: dict[str, torch.Tensor]
+    changed: Sequence[str] = ()
 
 
 def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], nn.Module], exact: bool) -> None:
@@ -52,7 +59,11 @@ def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], n
     sides = [side for side in SMALL if side < network.resolution and _fits(graph, network.channels, side)]
     for side in (*sides, network.resolution):
         try:
-            problem = _difference(network, setting, make, compared, (IMAGES, network.channels, side, side))
+            images = (IMAGES, network.channels, side, side)
+            problem = _difference(network, setting, make, compared, images)
+            if not problem and setting.has_loss:
+                problem = _difference(network, EVALUATED, make, compared, images)
+                problem = problem and f"in evaluation mode {problem}"
         except Exception as error:  # the network's own code, which may run at its own size alone
             problem = f"cannot be held against it, which fails at {side}x{side}: {in_words(error)}"
         if not problem:
@@ -114,6 +125,8 @@ def _difference_in(
 
 
 def _compare(first: _Run, second: _Run, compared: frozenset[str] | None, eps: float) -> str:
+    if first.changed:
+        return f"it changes {first.changed[0]} in its forward, which the realised module does not"
     close = max(eps**0.5, KERNELS)
     if not _equal(first.output, second.output, close, 0.0):
         place = next((path for path in first.layers if not _is_same_layer(path, first, second, close)), "")
@@ -149,7 +162,7 @@ def _both(
 
     The last value says whether the original draws random numbers.
     """
-    own = Setting(None, None, setting.has_loss)
+    own = Setting(None, None, True) if setting.has_loss else EVALUATED
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     with stand_ins(module, None, setting, dtype, torch.preserve_format):
         with same_chance(seed):
@@ -157,9 +170,18 @@ def _both(
             realised = make()
         with stand_ins(realised, None, own, dtype, torch.preserve_format):
             with same_chance(seed) as drawn:
+                before = State(module)
                 first = _run(module, x, setting.has_loss)
+                first = first._replace(changed=_changed(module, before))
             with same_chance(seed):
                 return first, _run(realised, x, setting.has_loss), drawn[0]
+
+
+def _changed(module: nn.Module, before: State) -> list[str]:
+    """Paths of the numbers and of the buffers that a run has changed, the statistics of norms left out."""
+    now = State(module)
+    buffers = dict(module.named_buffers())
+    return [*now.counters_changed_since(before), *(path for path in now.changed_since(before) if path in buffers)]
 
 
 def _run(module: nn.Module, x: torch.Tensor, has_loss: bool) -> _Run:

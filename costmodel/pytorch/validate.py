@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from ..step.checking import STOCK, setting_of_request
 from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate
 from ..targets import parse
+from .copies import copy_of
 from .measure import measure
 from .realize import realize
 
@@ -119,7 +119,7 @@ def own_module(network: Network, predicted: Estimate) -> nn.Module | None:
     setting = setting_of_request(network, request) if request.convention == STOCK else None
     if network.module is None or setting is None:
         return None
-    module = copy.deepcopy(network.module)
+    module = copy_of(network.module)
     if setting.trains is not None:
         for path, parameter in module.named_parameters():
             parameter.requires_grad_(path in setting.trains)

@@ -57,6 +57,7 @@ def held(estimate: Estimate, network: Network) -> Estimate:
         raise CostmodelError(
             f"{network.name}: {note}; convention {request.convention!r} needs the graph; allowed: torch"
         )
+    refuse_accumulation(network, request, note)
     if on_cuda:
         raise CostmodelError(f"{network.name}: {note}; target 'cuda' needs the graph; allowed: cpu, none")
     return of_dry_step(estimate, found, f"From a dry step: {note}.")
@@ -71,6 +72,7 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     if not check or setting is None or network.dry is None or request.target.device == "cuda":
         allowed = f"--convention torch, --target cpu or none, --strategy {', '.join(SETTINGS)}: a dry step answers them"
         raise CostmodelError(f"{network.name}: {network.untraceable}; allowed: {allowed}")
+    refuse_accumulation(network, request, network.untraceable)
     try:
         found = run(network.dry, setting, network, request)
     except CostmodelError as error:
@@ -79,6 +81,12 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     bare = Estimate(network.name, request, network.graph, (images,), (), (), (), tuple, None, None, network.notes)
     beside = "".join(f"; {said}" for said in [*held_beside(found), *unsettled(found)])
     return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}{beside}.")
+
+
+def refuse_accumulation(network: Network, request: Request, why: str) -> None:
+    """Raise CostmodelError if gradients of earlier micro-batches are there, which a dry step has not."""
+    if request.accumulate > 1:
+        raise CostmodelError(f"{network.name}: {why}; accumulate needs the graph; allowed: 1")
 
 
 def instead(error: CostmodelError, network: Network, request: Request) -> Estimate:

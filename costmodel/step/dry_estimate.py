@@ -11,6 +11,7 @@ from ..graph.dry import DryStep
 from ..graph.graph import Node, within
 from ..ops.loss import TARGET_BITS
 from ..sizes.size import Size
+from ..targets.setting import Setting
 from .certainty import DRY, NOT_MODELLED, Certainty
 from .estimate import Estimate, Memory, Row
 from .other_steps import of_other_steps
@@ -67,7 +68,15 @@ class DryEstimate(Estimate):
 
     @cached_property
     def step_peak_bytes(self) -> Size:
-        return self.step.tensor_peak_bytes
+        """Peak bytes of the tensors above the level before the step: of the dry step, or of the update after it."""
+        item, before, highest = self.request.dtype.bits // 8, 0, 0
+        number = Setting(self.request.target, item, True, ()).python_number
+        for path, shape in self.step.shapes.items():
+            if path in self.step.trained:
+                size = item * prod(shape)
+                highest = max(highest, self.request.optimizer.update_bytes(size, before, number))
+                before = size
+        return max(self.step.tensor_peak_bytes, self.step.left_bytes + highest)
 
     @property
     def left_bytes(self) -> int:

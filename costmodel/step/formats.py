@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.dry import DryStep, KernelCall
 from ..graph.graph import Node
-from ..graph.memory_formats import layouts_of
+from ..graph.memory_formats import layouts_of, plain
 from ..ops.conv import Conv2d, Convolve
 from ..ops.norm import BatchNorm
 from ..ops.pool import MaxPool2d
@@ -35,7 +35,7 @@ def _by_shape(calls: frozenset[KernelCall]) -> dict[tuple, set[tuple]]:
     """The formats of the calls of each op, with maps of each shape, in each of the two passes."""
     found: dict[tuple, set[tuple]] = defaultdict(set)
     for call in calls:
-        found[call.kind, call.shape, call.gradient is None].add((call.x, call.gradient))
+        found[call.kind, call.shape, call.gradient is None].add((call.x, call.gradient, call.weight))
     return found
 
 
@@ -51,9 +51,15 @@ def _calls(estimate: Estimate) -> frozenset[KernelCall]:
             continue
         x, gradient = shapes[reads[0]], layouts.gradients[i + 1]
         seen = _formats(layouts.values[reads[0]], x)
-        found.add(KernelCall(kind, x, seen, None))
+        weight = None
+        if isinstance(node.op, Conv2d):
+            usual = plain(4, estimate.request.target.channels_last)
+            weight = _formats(usual, node.op.params()["weight"])
+        elif isinstance(node.op, Convolve):
+            weight = _formats(layouts.values[reads[1]], shapes[reads[1]])
+        found.add(KernelCall(kind, x, seen, None, weight))
         if demanded and gradient is not None:
-            found.add(KernelCall(kind, x, seen, _formats(gradient, shapes[i + 1])))
+            found.add(KernelCall(kind, x, seen, _formats(gradient, shapes[i + 1]), weight))
     return frozenset(found)
 
 

@@ -75,6 +75,7 @@ class Recorder:
         self.shared = Shared()
         self.fixed: set[Draft | None] = set()  # drafts that depend on constants only
         self.called: set[str] = set()  # paths of the modules whose forward was called
+        self.first_error: CostmodelError | None = None
         self.function: Callable = print
         self.name = ""
 
@@ -135,7 +136,12 @@ class Recorder:
 
     def error(self, what: str) -> CostmodelError:
         """The error for something that no op can express, with its place in the source."""
-        return not_supported(what, self.place())
+        return self.noted(not_supported(what, self.place()))
+
+    def noted(self, error: CostmodelError) -> CostmodelError:
+        """An error that ends the trace, also if the network catches it."""
+        self.first_error = self.first_error or error
+        return error
 
     def place(self) -> str:
         """Module path and source line of the call that is being traced."""

@@ -158,6 +158,9 @@ def check(module: nn.Module) -> None:
     for path, child in module.named_modules():
         if child._backward_hooks or child._backward_pre_hooks:
             raise CostmodelError(f"{path or 'the network'} ({type(child).__name__}) has backward hooks: remove them")
+    for path, parameter in module.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise CostmodelError(f"parameter {path!r} has a hook for its gradient: remove it")
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for path, tensor in tensors:
             if tensor.layout is not torch.strided:
@@ -206,7 +209,8 @@ class _Tracer(Recorder, TorchFunctionMode):
                     return y
         self.function, self.name = function, name
         if name in DATA:
-            raise CostmodelError(f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})")
+            said = f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})"
+            raise self.noted(CostmodelError(said))
         if name in FACTORIES:
             return function(*self.without_data(args), **kwargs)
         if name in IN_PYTHON:
@@ -246,7 +250,7 @@ class _Tracer(Recorder, TorchFunctionMode):
     def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.allow_unknown:
             hint = "allow_unknown (--allow-unknown) lets it through as a lower bound"
-            raise CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint}")
+            raise self.noted(CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint}"))
         tensors = [x for x in tensors_in((args, kwargs))]
         self.as_values(*tensors)
         y = function(*self.without_data(args), **self.without_data(kwargs))
@@ -304,6 +308,8 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise CostmodelError(said) from error
         finally:
             nn.Module.__call__ = real_call
+        if self.first_error is not None:  # the network has caught it
+            raise self.first_error
         if not isinstance(result, torch.Tensor):
             raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
         last = self.value(result)

@@ -27,7 +27,8 @@ def call_of(func: Any, args: tuple) -> KernelCall | None:
         return None
     kind, x, gradient = watched
     seen = None if gradient is None else _formats(args[gradient])
-    return KernelCall(kind, tuple(args[x].shape), _formats(args[x]), seen)
+    weight = _formats(args[x + 1]) if kind == "convolution" else None
+    return KernelCall(kind, tuple(args[x].shape), _formats(args[x]), seen, weight)
 
 
 def _formats(tensor: torch.Tensor) -> tuple[bool, bool]:

@@ -49,11 +49,12 @@ class FlopCounter(TorchDispatchMode):
         packet = func.overloadpacket
         self.ops.add(func._schema.name)
         if packet is aten.convolution:
-            self._add(_convolution(result, args[1]))
+            is_transposed = args[6]
+            self._add(_convolution(args[0] if is_transposed else result, args[1]))
         elif packet is aten.convolution_backward:
             # Each of the two gradients, like the output, uses each pair of output position and weight once.
-            gradient, _, weight = args[:3]
-            self._add(_convolution(gradient, weight) * sum(args[-1][:2]))
+            gradient, x, weight, is_transposed = *args[:3], args[7]
+            self._add(_convolution(x if is_transposed else gradient, weight) * sum(args[-1][:2]))
         elif packet is aten.mm or packet is aten.bmm:
             self._add(result.numel() * args[0].shape[-1])
         elif packet is aten._scaled_dot_product_flash_attention_for_cpu:
@@ -80,5 +81,6 @@ def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> i
     return query.shape[:-1].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-def _convolution(output: torch.Tensor, weight: torch.Tensor) -> int:
-    return output.numel() * prod(weight.shape[1:])
+def _convolution(positions: torch.Tensor, weight: torch.Tensor) -> int:
+    """Multiply-adds of a convolution. positions: its output, or the input of a transposed one."""
+    return positions.numel() * prod(weight.shape[1:])

@@ -63,7 +63,8 @@ class SavedStorages:
         numbers = numbers_kept(result) if result is not None else ()
         for tensor in [*(state for state in (ref() for ref in self._states) if state is not None), *numbers]:
             storage = tensor.untyped_storage()
-            self.beside[self.address(storage)] = storage.nbytes()
+            if not self.is_own(self.address(storage)):
+                self.beside[self.address(storage)] = storage.nbytes()
 
     def shrink(self, tensor: torch.Tensor) -> None:
         """Count no more of a tensor's storage than the tensor itself: it may be a piece of a whole data set."""

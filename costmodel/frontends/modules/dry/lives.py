@@ -9,6 +9,11 @@ from string import digits
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -39,6 +44,8 @@ WRITING = frozenset({aten.index_put, aten.index_add, aten.index_fill, aten.scatt
 WRITING_IN = {"BinaryCrossEntropyWithLogitsBackward": WRITING | {aten.sub, aten.mul}}
 #: The node of an in-place op on a view. It makes a copy of the gradient for the formula, which writes into a copy too.
 ON_A_VIEW = "torch::autograd::CopySlices"
+#: What an op raises that cannot run without data.
+NEED_DATA = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 SCALED = (aten.mul.Tensor, aten.div.Tensor)
 WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor}
 WRAPPERS = ("eval_frame.py", "_compile.py", "lives.py")  # of a dispatch mode
@@ -50,7 +57,8 @@ class Lives(TorchDispatchMode):
     """The level of the bytes that ops have allocated and nobody has freed, and its highest value after an op.
 
     there: tensors that are there before the step. flops: counts the ops too. ops: name and output shapes of each op.
-    calls: of kernels whose memory formats matter.
+    calls: of kernels whose memory formats matter. asked: what asked for data that is not there, whoever caught the
+    error.
 
     Autograd adds a second gradient of a value into the first one if nobody else holds that, and some of its nodes write
     into what they have made: the gradient of an indexed part into zeros, say. It does neither for tensors without data,
@@ -67,6 +75,7 @@ class Lives(TorchDispatchMode):
         self.in_backward = False
         self.ops: list[tuple[Any, ...]] = []
         self.calls: set[KernelCall] = set()
+        self.asked = ""
         self._numbers = 0  # bytes of Python numbers that products of the forward pass keep
         self._alive: dict[int, Any] = {}  # by address: a storage's weak reference, or one that nothing has made
         self._before: set[int] = set()  # addresses of storages that earlier steps have made
@@ -98,7 +107,11 @@ class Lives(TorchDispatchMode):
         call = call_of(func, args)
         if call is not None:
             self.calls.add(call)
-        result = on_the_cpu(func, args, kwargs or {})
+        try:
+            result = on_the_cpu(func, args, kwargs or {})
+        except NEED_DATA as error:
+            self.asked = f"{func.overloadpacket} asks for data ({type(error).__name__})"
+            raise
         if self.flops is not None:
             self.flops.count(func, args, result)
         made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]

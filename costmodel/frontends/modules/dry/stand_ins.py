@@ -30,7 +30,7 @@ def stand_ins(
     made: dict[int, torch.Tensor] = {}
     tensors: dict[str, torch.Tensor] = {}
     with untouched(module):
-        for path, child in module.named_modules(remove_duplicate=False):
+        for path, child in module.named_modules():
             if setting.evaluates is not None:
                 child.training = setting.has_loss and path not in setting.evaluates
             for kind in ("_parameters", "_buffers"):

@@ -170,6 +170,8 @@ class _Run:
                 result = self.loss.of(LIBRARY, self.logits(self.module(self.x)), self.y)
             finally:
                 kept.stop()
+        if self.lives.asked:
+            raise CostmodelError(f"the network catches an error of the dry step: {self.lives.asked}")
         kept.settle(result)
         saved = tuple(kept.rows())
         self.lives.go_back(numbers_kept(result))
