@@ -73,6 +73,10 @@ def ending() -> Iterator[None]:
             raise
         _abandon_stdout()
         raise BadRequest(f"stdout cannot be written: {error.strerror or error}") from None
+    except BaseException as error:
+        if isinstance(error, (Exception, SystemExit, GeneratorExit)):
+            raise
+        raise BadRequest(f"the network's own code ends with {type(error).__name__}: {error}") from None
 
 
 def ready_streams() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..cli import FORMATS, check_budget, echo_json, estimate_options, options, request
+from ..errors import CostmodelError
 from ._output import figure_file, show, show_what_fits
 
 
@@ -76,7 +77,10 @@ def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str,
     from ..sizes.units import show_size
 
     target = asked["target"] + ",channels_last"
-    peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
+    try:
+        peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
+    except CostmodelError:  # there the module does something else
+        return []
     if peak >= here.peak_bytes or show_size(peak) == show_size(here.peak_bytes):
         return []
     return [

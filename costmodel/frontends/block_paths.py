@@ -65,8 +65,8 @@ def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
     candidates = []
     if _is_timm(module) and hasattr(module, "get_classifier"):
         candidates.append(module.get_classifier())
-    elif hasattr(module, "classifier"):
-        candidates.append(module.classifier)
+    else:
+        candidates += [child for name, child in module.named_children() if name == "classifier"]
     for candidate in candidates:
         path = own.get(id(candidate), "")
         if path and any(True for _ in candidate.parameters()):

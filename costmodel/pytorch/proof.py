@@ -23,8 +23,6 @@ IMAGES = 2
 #: whole number of pixels.
 SMALL = (33, 65)
 SEEDS = (0, 1)
-#: All modules evaluate, and nothing trains.
-EVALUATED = Setting(frozenset(), frozenset(), False)
 #: Kernels have constants in single precision, in double precision, too: the sixth of hard sigmoid.
 KERNELS = 1e-5
 #: Gradients may be sums that cancel out to nothing but rounding: this many roundings of the largest gradient are equal.
@@ -62,7 +60,8 @@ def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], n
             images = (IMAGES, network.channels, side, side)
             problem = _difference(network, setting, make, compared, images)
             if not problem and setting.has_loss:
-                problem = _difference(network, EVALUATED, make, compared, images)
+                evaluated = setting._replace(evaluates=_paths(network.module))
+                problem = _difference(network, evaluated, make, frozenset(), images)
                 problem = problem and f"in evaluation mode {problem}"
         except Exception as error:  # the network's own code, which may run at its own size alone
             problem = f"cannot be held against it, which fails at {side}x{side}: {in_words(error)}"
@@ -118,6 +117,8 @@ def _difference_in(
 ) -> str:
     for seed in SEEDS:
         first, second, is_random = _both(module, setting, make, images, dtype, seed)
+        if is_random and setting.evaluates == _paths(module):
+            return ""  # dropout that is never switched off: outputs are never the same
         problem = _compare(first, second, compared, torch.finfo(dtype).eps)
         if problem or not is_random:
             return problem
@@ -162,12 +163,13 @@ def _both(
 
     The last value says whether the original draws random numbers.
     """
-    own = Setting(None, None, True) if setting.has_loss else EVALUATED
+    evaluates = setting.evaluates == _paths(module)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     with stand_ins(module, None, setting, dtype, torch.preserve_format):
         with same_chance(seed):
             x = torch.randn(images, dtype=torch.float64).to(device, dtype)
             realised = make()
+        own = Setting(None, _paths(realised) if evaluates else None, setting.has_loss)
         with stand_ins(realised, None, own, dtype, torch.preserve_format):
             with same_chance(seed) as drawn:
                 before = State(module)
@@ -175,6 +177,11 @@ def _both(
                 first = first._replace(changed=_changed(module, before))
             with same_chance(seed):
                 return first, _run(realised, x, setting.has_loss), drawn[0]
+
+
+def _paths(module: nn.Module) -> frozenset[str]:
+    """Paths of all modules."""
+    return frozenset(path for path, _ in module.named_modules())
 
 
 def _changed(module: nn.Module, before: State) -> list[str]:

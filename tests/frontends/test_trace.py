@@ -233,7 +233,7 @@ def test_as_is_takes_the_modules_own_flags_and_modes():
     assert estimate.saved_bytes == measured.saved_bytes
     assert estimate.step_peak_bytes == measured.tensor_peak_bytes
     assert estimate.trainable_parameters == measured.trainable_parameters
-    with pytest.raises(CostmodelError, match="the network comes from a spec"):
+    with pytest.raises(CostmodelError, match="the network has none, as one from a spec"):
         costmodel.estimate("mobilenet_v2", "as_is")
 
 

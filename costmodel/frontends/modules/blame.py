@@ -6,7 +6,7 @@ import inspect
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...errors import CostmodelError
 
@@ -28,6 +28,14 @@ def run(text: str, call: Callable[[], T]) -> T:
         raise
     except RAISED as error:
         raise failed(text, error) from None
+
+
+def said_by(thing: Any, name: str) -> Any:
+    """What a thing says of itself under a name; None if nothing, whatever its own `__getattr__` raises."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None
 
 
 def failed(text: str, error: BaseException) -> CostmodelError:

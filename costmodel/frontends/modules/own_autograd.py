@@ -81,14 +81,19 @@ def _checkpointed(t: Recorder, real: Callable, seen: list[Checkpoint]) -> Callab
     """A stand-in for the generator in which torch.utils.checkpoint runs a function."""
     parameters = inspect.signature(real).parameters
     names = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    inside: list[bool] = []
     keywords = {name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
 
     def run(*args: Any, **kwargs: Any) -> Iterator[None]:
+        if inside:
+            raise t.error("a checkpoint within a checkpoint")
         options = {**dict(zip(names, args)), **{name: kwargs[name] for name in keywords & kwargs.keys()}}
         first = len(t.drafts)
         if options["context_fn"] is not checkpoint.noop_context_fn or not options.get("early_stop", True):
             raise t.error("checkpoint with context_fn or without early_stop")
+        inside.append(True)
         yield
+        inside.pop()
         seen.append(Checkpoint(t.drafts[first:], torch.is_grad_enabled(), bool(options["preserve_rng_state"])))
 
     return run

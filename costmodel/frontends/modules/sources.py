@@ -11,6 +11,7 @@ from torch import nn
 from ...errors import CostmodelError
 from ...sizes.size import is_int
 from ..draft import RESOLUTION
+from .blame import said_by
 from .imports import imported, what_is_wrong
 from .own_code import made, near
 
@@ -67,7 +68,7 @@ def _torchvision_make(name: str, classes: int | None) -> nn.Module:
 
 def _torchvision_resolution(name: str, module: nn.Module) -> int:
     weights = _library("torchvision.models").get_model_weights(name).DEFAULT
-    return int(getattr(module, "image_size", None) or weights.transforms().crop_size[0])
+    return int(said_by(module, "image_size") or weights.transforms().crop_size[0])
 
 
 def _timm_make(name: str, classes: int | None) -> nn.Module:
@@ -81,13 +82,13 @@ def _timm_resolution(name: str, module: nn.Module) -> int:
 
 def _timm_input(module: nn.Module) -> tuple[int, ...]:
     """(channels, height, width) of the images that a module is for, if it says so as timm's do."""
-    config = getattr(module, "pretrained_cfg", None)
+    config = said_by(module, "pretrained_cfg")
     return (isinstance(config, Mapping) and config.get("input_size")) or (3, RESOLUTION, RESOLUTION)
 
 
 def resolution_of(module: nn.Module) -> int:
     """The resolution that a module gives as its own, else 224. Raises CostmodelError if its images are not square."""
-    size = getattr(module, "image_size", None)
+    size = said_by(module, "image_size")
     if not size:
         return _timm_resolution("", module)
     sides = list(size) if isinstance(size, (tuple, list)) else [size]
@@ -98,7 +99,7 @@ def resolution_of(module: nn.Module) -> int:
 
 def channels_of(module: nn.Module) -> int:
     """Channels of the images that a module takes: what it gives itself, else those of its first convolution, else 3."""
-    if getattr(module, "pretrained_cfg", None):
+    if said_by(module, "pretrained_cfg"):
         return int(_timm_input(module)[0])
     first = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
     return first.in_channels if first is not None else 3

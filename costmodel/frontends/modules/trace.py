@@ -29,7 +29,7 @@ from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, batch_for, graph_of, nodes_of
 from . import own_autograd, shapes  # noqa: F401  (registers its functions)
 from .asked import ASKED
-from .blame import RAISED, in_words
+from .blame import RAISED, in_words, said_by
 from .compiled import as_written, refuse_torchscript, uncompiled
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
@@ -126,7 +126,7 @@ def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], Any
     run_on: runs it on images of some channels; raises CostmodelError if it does not run.
     """
     other = 1 if channels == 3 else 3
-    if getattr(module, "pretrained_cfg", None):
+    if said_by(module, "pretrained_cfg"):
         return ()
     try:
         run_on(other)
@@ -167,6 +167,8 @@ def check(module: nn.Module) -> None:
                 raise CostmodelError(f"{kind} {path!r} is sparse ({tensor.layout}); allowed: dense tensors")
             if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
                 raise CostmodelError(f"{kind} {path!r} has no shape yet; run the module once")
+            if tensor.is_inference():
+                raise CostmodelError(f"{kind} {path!r} was made in inference mode: make it outside")
             if type(tensor) not in (torch.Tensor, nn.Parameter, getattr(nn, "Buffer", torch.Tensor)):
                 raise CostmodelError(f"{kind} {path!r} is a {type(tensor).__name__}; allowed: plain torch.Tensor")
 
@@ -198,7 +200,8 @@ class _Tracer(Recorder, TorchFunctionMode):
         if all(self.is_constant(x) for x in tensors):
             writes = name.endswith("_") and not name.endswith("__") or name in WRITES
             if writes and tensors and tensors[0].untyped_storage()._cdata in self.holders.storages:
-                return tensors[0]  # counting batches, say: the module stays unchanged
+                # Counting batches, say. A single number is written, and put back after the trace.
+                return function(*args, **kwargs) if tensors[0].numel() == 1 else tensors[0]
             real = not any(x.device.type == "meta" for x in tensors)
             if name in DATA and real:
                 return function(*args, **kwargs)
@@ -266,7 +269,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         self.stack.append(module)
         self.called.add(self.holders.paths.get(id(module), ""))
         try:
-            if type(module).__name__ in TAKEN_FOR_NODES:
+            if type(module).__name__ in TAKEN_FOR_NODES and (hasattr(module, "p") or hasattr(module, "drop_prob")):
                 return self.noise(module, *args)
             return call(module, *args, **kwargs)
         except Exception:
@@ -305,7 +308,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         except RAISED as error:  # the network's own code may raise anything on these images
             inside = f" (in {self.ended_in})" if self.ended_in else ""
             said = f"tracing the network on {shape[1:]} images ends in {in_words(error)}{inside}"
-            raise CostmodelError(said) from error
+            raise CostmodelError(f"{said}; resolution= takes others") from error
         finally:
             nn.Module.__call__ = real_call
         if self.first_error is not None:  # the network has caught it

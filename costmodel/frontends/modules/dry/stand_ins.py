@@ -54,8 +54,11 @@ def _stand_in(
 ) -> torch.Tensor:
     is_parameter = isinstance(tensor, nn.Parameter)
     with torch.no_grad():
-        if mode is None:
-            made: torch.Tensor = tensor.detach() if is_parameter else tensor.detach().clone()
+        if mode is not None and tensor.is_meta:
+            with mode:
+                made: torch.Tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+        elif mode is None:
+            made = tensor.detach() if is_parameter else tensor.detach().clone()
         elif is_parameter or tensor.nbytes > MOST_COPIED_BYTES:
             made = mode.from_tensor(tensor.detach())
         else:

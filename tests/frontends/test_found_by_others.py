@@ -1,0 +1,206 @@
+"""What people who had not seen the code found: small modules of which something wrong was said, or nothing."""
+
+import threading
+
+import pytest
+import torch
+from strange import Base
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+import costmodel
+from costmodel import CostmodelError
+from costmodel.frontends.modules.dry.kept import SavedStorages
+from costmodel.pytorch import measure, realize
+from costmodel.pytorch.copies import copy_of
+
+SIZE = {"batch": 3, "resolution": 10}
+
+
+def middle(call, **held):
+    """A module whose middle is a function of itself and its map. held: what it has besides."""
+
+    class Own(Base):
+        def middle(self, x):
+            return call(self, x)
+
+    module = Own()
+    for name, value in held.items():
+        setattr(module, name, value)
+    return module
+
+
+@pytest.mark.parametrize("hook", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_of_parameters_are_refused(hook):
+    module = Base()
+    getattr(module.first.weight, hook)(lambda gradient: None)
+    for call in (costmodel.estimate, realize):
+        with pytest.raises(CostmodelError, match="parameter 'first.weight' has a hook for its gradient"):
+            call(module)
+
+
+def test_a_question_for_data_whose_error_is_caught_is_told():
+    def careful(module, x):
+        try:
+            fine = bool((x * 2).sum() > 0)
+        except Exception:
+            return x
+        return x.sigmoid() if fine else x
+
+    def by_number(module, x):
+        try:
+            return x * float(x.sum())
+        except Exception:
+            return x
+
+    for call in (careful, by_number):
+        with pytest.raises(CostmodelError, match="the network catches an error of the dry step"):
+            costmodel.estimate(middle(call), "as_is", **SIZE)
+
+
+@pytest.mark.parametrize("kernel, stride", [(2, 2), (4, 2), (3, 1)])
+def test_flops_of_transposed_convolutions(kernel, stride):
+    module = middle(lambda self, x: self.up(x), up=nn.ConvTranspose2d(8, 8, kernel, stride))
+    found = costmodel.estimate(module, "as_is", **SIZE)
+    with FlopCounterMode(display=False) as forward:
+        loss = F.cross_entropy(module(torch.randn(3, 3, 10, 10)), torch.zeros(3, dtype=torch.int64))
+    with FlopCounterMode(display=False) as backward:
+        loss.backward()
+    assert found.flops["forward"] == forward.get_total_flops()
+    assert found.flops["backward"] == backward.get_total_flops()
+
+
+def test_a_weight_alone_in_channels_last():
+    module = Base()
+    module.second.weight.data = module.second.weight.data.contiguous(memory_format=torch.channels_last)
+    found = costmodel.estimate(module, "as_is", target="cpu,threads=1", **SIZE)
+    assert found.certainty.step_peak == "not_modelled"
+    assert found.step_peak_bytes <= measure(module, **SIZE, target="cpu,threads=1").step_peak_bytes
+
+
+@pytest.mark.parametrize("held", [{"scale": nn.Parameter(torch.tensor(2.0))}, {}])
+def test_a_single_number_of_the_module_is_not_saved(held):
+    module = middle(lambda self, x: x * self.scale, **held)
+    if not held:
+        module.register_buffer("scale", torch.tensor(2.0))
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*module.parameters(), *module.buffers()]}
+    saved = SavedStorages(own)
+    saved.start()
+    loss = module(torch.randn(3, 3, 10, 10)).sum()
+    saved.stop()
+    hooks = dict(saved.storages)
+    saved.settle(loss)
+    assert saved.beside == {} and sum(hooks.values()) > 0
+    assert costmodel.estimate(module, "as_is", **SIZE).saved_bytes == measure(module, **SIZE).saved_bytes
+
+
+def in_double(module, x):
+    return x.double().sigmoid().float()
+
+
+def test_gradients_of_earlier_micro_batches_are_not_in_a_dry_step():
+    with pytest.raises(CostmodelError, match="accumulate needs the graph; allowed: 1"):
+        costmodel.estimate(middle(in_double), "as_is", accumulate=2, **SIZE)
+
+
+class Wide(Base):
+    """So wide behind the maps that the update takes more than the backward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Sequential(nn.Linear(8, 400), nn.Linear(400, 8))
+
+    def head(self, x):
+        return self.fc(self.wide(in_double(self, x.mean((2, 3)))))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_the_update_may_be_the_peak_of_a_dry_step(optimizer):
+    found = costmodel.estimate(Wide(), "as_is", 1, 4, target="none", optimizer=optimizer)
+    real = measure(Wide(), 1, 4, optimizer=optimizer)
+    assert found.certainty.saved == "dry" and real.tensor_peak_bytes == found.step_peak_bytes
+    if optimizer == "adam":  # two temporary tensors in the size of a weight, above the gradients
+        assert found.step_peak_bytes > costmodel.estimate(Wide(), "as_is", 1, 4, target="none").step_peak_bytes
+
+
+def softmax_in_evaluation(module, x):
+    return x if module.training else x.softmax(1)
+
+
+def counted(module, x):
+    module.steps += 1
+    return x * 1.0
+
+
+def buffered(module, x):
+    module.ema.mul_(0.9)
+    return x * 1.0
+
+
+def test_a_realised_module_is_the_same_in_evaluation_mode_and_keeps_no_state():
+    with pytest.raises(CostmodelError, match="in evaluation mode outputs differ"):
+        realize(costmodel.load(middle(softmax_in_evaluation), resolution=10))
+    with pytest.raises(CostmodelError, match="it changes steps in its forward, which the realised module does not"):
+        realize(costmodel.load(middle(counted, steps=0), resolution=10))
+    module = middle(buffered)
+    module.register_buffer("ema", torch.zeros(3))
+    with pytest.raises(CostmodelError, match="it changes ema in its forward"):
+        realize(costmodel.load(module, resolution=10))
+    dropped = middle(lambda self, x: F.dropout(x, 0.5))  # always: the original's outputs are never the same
+    realize(costmodel.load(dropped, resolution=10))
+
+
+def test_a_module_that_cannot_be_measured_says_why():
+    locked = middle(lambda self, x: x, lock=threading.Lock())
+    with pytest.raises(CostmodelError, match="Own cannot be copied"):
+        copy_of(locked)
+    with pytest.raises(CostmodelError, match="Own cannot be copied"):
+        measure(locked, **SIZE)
+    assert costmodel.estimate(locked, "as_is", **SIZE).certainty.saved == "checked"
+    outside = middle(lambda self, x: self.call(x), scale=nn.Parameter(torch.ones(8, 1, 1)))
+    outside.call = lambda x: x * outside.scale
+    with pytest.raises(CostmodelError, match="trains parameters of the module itself"):
+        measure(outside, **SIZE)
+
+
+def test_one_block_at_two_places():
+    block = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU())
+    module = Base(nn.Sequential(block, nn.Conv2d(8, 8, 1), block))
+    found = costmodel.estimate(module, "full", target="none", **SIZE)
+    real = measure(module, **SIZE)
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+    assert found.certainty.saved == "checked" and found.trainable_parameters == real.trainable_parameters
+
+
+def test_modules_in_odd_states():
+    with torch.device("meta"):
+        nowhere = Base()
+    assert costmodel.estimate(nowhere, "as_is", **SIZE).certainty.saved == "checked"
+    averaged = Base()
+    averaged.norm.momentum = None
+    assert costmodel.estimate(averaged, "as_is", **SIZE).certainty.saved == "checked"
+    assert averaged.norm.num_batches_tracked == 0
+    with torch.inference_mode():
+        made = Base()
+    with pytest.raises(CostmodelError, match="was made in inference mode"):
+        costmodel.estimate(made)
+
+
+def test_a_checkpoint_within_a_checkpoint_is_a_dry_steps():
+    def nested(module, x):
+        return checkpoint(lambda y: checkpoint(module.second, y.relu(), use_reentrant=False).sigmoid(), x,
+                          use_reentrant=False)  # fmt: skip
+
+    found, real = costmodel.estimate(middle(nested), "as_is", target="none", **SIZE), measure(middle(nested), **SIZE)
+    assert found.certainty.saved == "dry" and found.saved_bytes == real.saved_bytes
+
+
+def test_a_class_that_is_called_like_a_librarys_drop_path_is_ones_own():
+    class DropPath(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    module = middle(lambda self, x: self.drop(x), drop=DropPath())
+    assert "mul_number" in [node.op.kind for node in costmodel.load(module, resolution=10).graph.nodes]
