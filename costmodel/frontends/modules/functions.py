@@ -262,7 +262,7 @@ def _binary(kind: str) -> Entry:
     def entry(t, a, b, alpha=1, inplace=False):
         if alpha != 1:
             raise t.error(f"{kind} with alpha")
-        if not t.is_tensor(a) or not t.is_tensor(b):
+        if not isinstance(a, t.torch.Tensor) or not isinstance(b, t.torch.Tensor):
             return _with_number(t, kind, a, b, inplace)
         y = a if inplace else t.run(getattr(t.torch, kind), a, b)
         return t.emit(OPS[kind](inplace), [a, b], y)
@@ -271,7 +271,7 @@ def _binary(kind: str) -> Entry:
 
 
 def _with_number(t, kind: str, a, b, inplace: bool):
-    if not t.is_tensor(a):
+    if not isinstance(a, t.torch.Tensor):
         a, b = b, a
         if kind == "div":
             raise t.error("a number divided by a tensor")
@@ -319,7 +319,7 @@ def addcmul(t, a, b, c, value=1):
 
 @function("pow")
 def power(t, x, exponent):
-    if t.is_tensor(exponent) or not t.is_tensor(x):
+    if isinstance(exponent, t.torch.Tensor) or not isinstance(x, t.torch.Tensor):
         raise t.error("a power that is a tensor")
     return t.emit(OPS["pow_number"](float(exponent)), [x], t.like(x))
 

@@ -84,9 +84,6 @@ class Recorder:
         """The module whose forward is running."""
         return self.stack[-1] if self.stack else self.root
 
-    def is_tensor(self, value: Any) -> bool:
-        return isinstance(value, torch.Tensor)
-
     def are_one_layers(self, **given: torch.Tensor | None) -> bool:
         """Whether the tensors are parameters or buffers of a single module, under these names. None is ignored."""
         return self.holders.are_one_layers({name: x for name, x in given.items() if x is not None})
@@ -134,14 +131,14 @@ class Recorder:
         """Whether two tensors share a storage."""
         return y.untyped_storage()._cdata == self.without_data([x])[0].untyped_storage()._cdata
 
-    def error(self, what: str) -> CostmodelError:
-        """The error for something that no op can express, with its place in the source."""
-        return self.noted(not_supported(what, self.place()))
+    def error(self, what: str | CostmodelError) -> CostmodelError:
+        """The error for something that no op can express, with its place in the source, or an error as it is.
 
-    def noted(self, error: CostmodelError) -> CostmodelError:
-        """An error that ends the trace, also if the network catches it."""
-        self.first_error = self.first_error or error
-        return error
+        It ends the trace, also if the network catches it.
+        """
+        found = not_supported(what, self.place()) if isinstance(what, str) else what
+        self.first_error = self.first_error or found
+        return found
 
     def place(self) -> str:
         """Module path and source line of the call that is being traced."""

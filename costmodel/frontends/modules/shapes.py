@@ -96,7 +96,7 @@ def select(t, x, dim, index):
 def getitem(t, x, index):
     alone = not isinstance(index, tuple)
     index = [index] if alone else list(index)
-    if any(isinstance(i, (list, bool)) for i in index) or sum(map(t.is_tensor, index)) > 1:
+    if any(isinstance(i, (list, bool)) for i in index) or sum(isinstance(i, t.torch.Tensor) for i in index) > 1:
         raise t.error("indexing by a list or by several tensors")
     at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
     if at is not None:
@@ -109,7 +109,7 @@ def getitem(t, x, index):
         elif isinstance(i, slice):
             if alone or not passes_over(i, x.shape[axis]):
                 x = piece(t, x, axis, i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
-        elif t.is_tensor(i):
+        elif isinstance(i, t.torch.Tensor):
             picked = (axis, i)  # torch applies a tensor of indices last
         elif i is not Ellipsis:
             x = piece(t, x, axis, int(i), drop=True)

@@ -213,7 +213,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         self.function, self.name = function, name
         if name in DATA:
             said = f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})"
-            raise self.noted(CostmodelError(said))
+            raise self.error(CostmodelError(said))
         if name in FACTORIES:
             return function(*self.without_data(args), **kwargs)
         if name in IN_PYTHON:
@@ -253,7 +253,7 @@ class _Tracer(Recorder, TorchFunctionMode):
     def unknown(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.allow_unknown:
             hint = "allow_unknown (--allow-unknown) lets it through as a lower bound"
-            raise self.noted(CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint}"))
+            raise self.error(CostmodelError(f"unknown op {name!r} (in {self.place()}); {hint}"))
         tensors = [x for x in tensors_in((args, kwargs))]
         self.as_values(*tensors)
         y = function(*self.without_data(args), **self.without_data(kwargs))
