@@ -12,6 +12,7 @@ from ..errors import CostmodelError
 from ..frontends.draft import RESOLUTION
 from ..frontends.modules.compiled import as_written
 from ..frontends.modules.dry.flops import FlopCounter
+from ..frontends.modules.dry.step import recorded
 from ..frontends.modules.trace import dtype_of
 from ..ops.loss import usual_loss
 from ..sizes.size import as_int, is_int
@@ -82,7 +83,7 @@ def measure(
     threads = torch.get_num_threads()
     torch.set_num_threads(place.threads if place.device == "cpu" else threads)
     try:
-        with torch.random.fork_rng(), as_written():
+        with torch.random.fork_rng(), recorded(), as_written():
             step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
             return _measured(step, list(step.module.parameters()), repeats)
     finally:

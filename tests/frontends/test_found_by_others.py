@@ -204,3 +204,11 @@ def test_a_class_that_is_called_like_a_librarys_drop_path_is_ones_own():
 
     module = middle(lambda self, x: self.drop(x), drop=DropPath())
     assert "mul_number" in [node.op.kind for node in costmodel.load(module, resolution=10).graph.nodes]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_mode_of_the_caller_does_not_matter(mode):
+    module, found = Base(), costmodel.estimate(Base(), "full", **SIZE)
+    with mode():
+        again, real = costmodel.estimate(module, "full", **SIZE), measure(module, **SIZE)
+    assert again.saved_bytes == found.saved_bytes == real.saved_bytes and again.certainty == found.certainty

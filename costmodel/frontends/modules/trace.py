@@ -300,7 +300,7 @@ class _Tracer(Recorder, TorchFunctionMode):
         nn.Module.__call__ = call
         try:
             # What the network prints must not get among what is said to stdout.
-            with torch.enable_grad(), redirect_stdout(sys.stderr):
+            with torch.inference_mode(False), torch.enable_grad(), redirect_stdout(sys.stderr):
                 with own_autograd.followed(self) as again, self:
                     result = self.root(self.images)
         except CostmodelError:

@@ -67,7 +67,7 @@ def _seeded(
     """A dry step, whether something was drawn at random, and the ops that ran."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    with same_chance(seed) as drawn, stand_ins(module, mode, setting, dtype, memory_format) as tensors:
+    with same_chance(seed) as drawn, recorded(), stand_ins(module, mode, setting, dtype, memory_format) as tensors:
         of_images = dtype or next((t.dtype for t in module.parameters() if t.is_floating_point()), torch.float32)
         with mode:
             x = torch.empty(images, dtype=of_images).to(memory_format=memory_format)
@@ -83,6 +83,13 @@ def _seeded(
         except RAISED as error:  # the network's own code may raise anything
             raise CostmodelError(f"a dry step on {images[1:]} images fails: {in_words(error)}") from error
     return step, drawn[0], run.lives.ops
+
+
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Within this autograd is on, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 @contextmanager
