@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from ..graph.dry import DryStep, Saved
 from ..sizes.units import show_count, show_size
 from .estimate import Estimate
@@ -17,15 +20,19 @@ def differences(estimate: Estimate, dry: DryStep) -> list[str]:
         ("the tensors' peak", estimate.step_peak_bytes, dry.tensor_peak_bytes, show_size),
         ("bytes left after the step", estimate.left_bytes, dry.left_bytes, show_size),
     ]
-    found = [
-        f"{what} {show(mine)}, in the dry step {show(other)}" for what, mine, other, show in pairs if mine != other
-    ]
+    found = [f"{what} {_two(show, mine, other)}" for what, mine, other, show in pairs if mine != other]
     trained = {".".join(key).lstrip(".") for key, (_, trains) in estimate.graph.parameters.items() if trains}
     if estimate.graph.has_loss and trained != dry.trained:
         other = sorted(trained ^ dry.trained)
         which = "gets a gradient in one alone" if len(other) == 1 else "get a gradient in one alone"
         found.append(f"{', '.join(other[:3])}{' and more' if len(other) > 3 else ''} {which}")
     return found + other_formats(estimate, dry) + held_beside(dry)
+
+
+def _two(show: Callable[[int], str], mine: Any, other: int) -> str:
+    """Both numbers, to the last digit if they look the same without."""
+    said = show(mine), show(other)
+    return "{}, in the dry step {}".format(*(said if said[0] != said[1] else (mine, other)))
 
 
 def held_beside(dry: DryStep) -> list[str]:
