@@ -32,7 +32,8 @@ def differences(estimate: Estimate, dry: DryStep) -> list[str]:
 def _two(show: Callable[[int], str], mine: Any, other: int) -> str:
     """Both numbers, to the last digit if they look the same without."""
     said = show(mine), show(other)
-    return "{}, in the dry step {}".format(*(said if said[0] != said[1] else (mine, other)))
+    unit = " bytes" if show is show_size else ""
+    return "{}, in the dry step {}".format(*(said if said[0] != said[1] else (f"{mine}{unit}", f"{other}{unit}")))
 
 
 def held_beside(dry: DryStep) -> list[str]:
