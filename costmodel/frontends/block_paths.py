@@ -66,7 +66,10 @@ def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
     if _is_timm(module) and hasattr(module, "get_classifier"):
         candidates.append(module.get_classifier())
     else:
-        candidates += [child for name, child in module.named_children() if name == "classifier"]
+        try:
+            candidates.append(module.classifier)
+        except Exception:  # there is none; the module's own __getattr__ may raise anything
+            pass
     for candidate in candidates:
         path = own.get(id(candidate), "")
         if path and any(True for _ in candidate.parameters()):
