@@ -39,7 +39,8 @@ class DryStep(NamedTuple):
     step, at the highest and at the end. is_random: whether the step runs other ops when chance falls otherwise.
     first: (saved bytes, tensors' peak, bytes left) of the first step where later ones, to which the rest applies,
     differ from it. is_unsteady: whether later ones differ from each other too. counters: paths of numbers that the
-    module changes in each step. calls: the maps that the kernels of convolutions, norms and poolings took.
+    module changes in each step. calls: the maps that the kernels of convolutions, norms and poolings took. crashes:
+    whether torch ends the process in a real step (a group norm of channels_last images that need no gradient).
     """
 
     saved: tuple[Saved, ...]
@@ -57,6 +58,7 @@ class DryStep(NamedTuple):
     is_unsteady: bool = False
     counters: tuple[str, ...] = ()
     calls: frozenset[KernelCall] = frozenset()
+    crashes: bool = False
 
     @property
     def levels(self) -> tuple[int, int, int]:

@@ -142,6 +142,11 @@ def realised(network: Network, strategy: str, convention: str, predicted: Estima
 
 def refuse_crashes(predicted: Estimate) -> None:
     """Raise CostmodelError for a step in which torch 2.13 ends the process with a segmentation fault."""
+    if isinstance(predicted, DryEstimate) and predicted.step.crashes:
+        raise CostmodelError(
+            f"{predicted.network}: torch crashes in the backward pass of a group norm of channels_last images that need"
+            " no gradient; allowed: contiguous tensors"
+        )
     if not predicted.request.target.channels_last:
         return
     for node, demanded in zip(predicted.graph.nodes, predicted.graph.demanded):

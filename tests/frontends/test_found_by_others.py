@@ -12,9 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import costmodel
 from costmodel import CostmodelError
+from costmodel.frontends import load_or_dry
 from costmodel.frontends.modules.dry.kept import SavedStorages
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.copies import copy_of
+from costmodel.pytorch.validate import validate
 
 SIZE = {"batch": 3, "resolution": 10}
 
@@ -212,3 +214,9 @@ def test_the_mode_of_the_caller_does_not_matter(mode):
     with mode():
         again, real = costmodel.estimate(module, "full", **SIZE), measure(module, **SIZE)
     assert again.saved_bytes == found.saved_bytes == real.saved_bytes and again.certainty == found.certainty
+
+
+def test_a_step_that_ends_the_process_is_told_and_not_run():
+    module = middle(lambda self, x: in_double(self, self.group(x.detach())), group=nn.GroupNorm(2, 8))
+    with pytest.raises(CostmodelError, match="torch crashes in the backward pass of a group norm"):
+        validate(load_or_dry(module), "as_is", 3, 10, target="cpu,threads=1,channels_last")

@@ -156,6 +156,8 @@ def outcome(seed):
     torch.manual_seed(seed)
     module, size = Drawn(draw), (draw.randint(2, 5), draw.choice((8, 9, 12)))
     last = draw.choice(("", ",channels_last"))
+    if "group norm" in module.names:  # torch crashes in channels_last if its input needs no gradient
+        last = ""
     case = f"seed {seed}: {module.names}, {size}{last}"
     try:
         found = costmodel.estimate(module, "as_is", *size, target=f"none{last}")

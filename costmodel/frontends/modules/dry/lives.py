@@ -58,7 +58,7 @@ class Lives(TorchDispatchMode):
 
     there: tensors that are there before the step. flops: counts the ops too. ops: name and output shapes of each op.
     calls: of kernels whose memory formats matter. asked: what asked for data that is not there, whoever caught the
-    error.
+    error. crashes: whether a real step ends the process.
 
     Autograd adds a second gradient of a value into the first one if nobody else holds that, and some of its nodes write
     into what they have made: the gradient of an indexed part into zeros, say. It does neither for tensors without data,
@@ -75,7 +75,7 @@ class Lives(TorchDispatchMode):
         self.in_backward = False
         self.ops: list[tuple[Any, ...]] = []
         self.calls: set[KernelCall] = set()
-        self.asked = ""
+        self.asked, self.crashes = "", False
         self._numbers = 0  # bytes of Python numbers that products of the forward pass keep
         self._alive: dict[int, Any] = {}  # by address: a storage's weak reference, or one that nothing has made
         self._before: set[int] = set()  # addresses of storages that earlier steps have made
@@ -104,6 +104,8 @@ class Lives(TorchDispatchMode):
         by_engine = self.in_backward and by_autograd()
         if by_engine:
             func = self._as_written(func, args)
+        if func.overloadpacket is aten.native_group_norm_backward and args[1].dim() == 4:
+            self.crashes |= not args[-1][0] and not args[1].is_contiguous()
         call = call_of(func, args)
         if call is not None:
             self.calls.add(call)

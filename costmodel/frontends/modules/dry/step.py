@@ -222,6 +222,7 @@ class _Run:
             self.lives.peak,
             self.lives.level,
             calls=frozenset(self.lives.calls),
+            crashes=self.lives.crashes,
         )
 
     @contextmanager
