@@ -41,8 +41,10 @@ class _Run(NamedTuple):
     changed: Sequence[str] = ()
 
 
-def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], nn.Module], exact: bool) -> None:
+def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], nn.Module], exact: bool) -> bool:
     """Raise CostmodelError unless a realised module gives its original's outputs and gradients, for two small images.
+
+    Returns whether it does for images of another size than the network's own, too.
 
     graph: what is realised; setting: what the strategy sets in the original, which is left as it is. make: makes the
     realised module anew, of the original's present tensors. exact: whether its gradients are exact; if not, those that
@@ -52,21 +54,28 @@ def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], n
     are equal if they differ by no more than half of the digits of their largest number, or by `KERNELS`.
     """
     if any(p.device.type == "meta" for p in network.module.parameters()):
-        return
+        return True
     compared = None if exact else _exact_parameters(graph)
     sides = [side for side in SMALL if side < network.resolution and _fits(graph, network.channels, side)]
-    for side in (*sides, network.resolution):
+
+    def problem_at(side: int) -> str:
+        images = (IMAGES, network.channels, side, side)
         try:
-            images = (IMAGES, network.channels, side, side)
             problem = _difference(network, setting, make, compared, images)
-            if not problem and setting.has_loss:
-                evaluated = setting._replace(evaluates=_paths(network.module))
-                problem = _difference(network, evaluated, make, frozenset(), images)
-                problem = problem and f"in evaluation mode {problem}"
+            if problem or not setting.has_loss:
+                return problem
+            evaluated = setting._replace(evaluates=_paths(network.module))
+            problem = _difference(network, evaluated, make, frozenset(), images)
+            return problem and f"in evaluation mode {problem}"
         except Exception as error:  # the network's own code, which may run at its own size alone
-            problem = f"cannot be held against it, which fails at {side}x{side}: {in_words(error)}"
-        if not problem:
-            return
+            return f"cannot be held against it, which fails at {side}x{side}: {in_words(error)}"
+
+    if any(not problem_at(side) for side in sides):
+        return True
+    problem = problem_at(network.resolution)
+    if not problem:
+        larger = 2 * network.resolution
+        return not sides and _fits(graph, network.channels, larger) and not problem_at(larger)
     raise CostmodelError(
         f"{network.name}: the realised module does not train as the original: {problem}; check=False realises it anyhow"
     )

@@ -41,7 +41,8 @@ def realize(
     network's own resolution on this machine's CPU. The result's `memory_format` attribute says which it is; give the
     images the same. (If `network` is a module, both share the weights: they take this format there too, and keep their
     values.) check: whether a module that is made of another one is held against it: outputs and gradients of two small
-    images, which must be equal. Raises CostmodelError for a bad request, a convention that no module follows, or a
+    images, which must be equal. If they are equal at the network's own resolution alone, the result refuses images of
+    other sizes with a ValueError. Raises CostmodelError for a bad request, a convention that no module follows, or a
     module that would not train as its original.
     """
     chosen = find(convention)
@@ -58,14 +59,29 @@ def realize(
 
     module = make()
     setting = proof_setting(network, rewritten, strategy) if check else None
-    if setting is not None:
-        prove(network, rewritten, setting, make, convention == "torch")
+    if setting is not None and not prove(network, rewritten, setting, make, convention == "torch"):
+        module.register_forward_pre_hook(OnlyFor(network.resolution))
     if memory_format == "best":
         peaks = {name: estimate(network, strategy, convention=convention, target=target).step_peak_bytes
                  for name, target in MEMORY_FORMATS.items() if target}  # fmt: skip
         memory_format = min(peaks, key=peaks.__getitem__)
     module.memory_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
     return module.to(memory_format=torch.channels_last) if memory_format == "channels_last" else module
+
+
+class OnlyFor:
+    """A hook before the forward pass of a module that is its original for images of one size alone."""
+
+    def __init__(self, resolution: int) -> None:
+        self.resolution = resolution
+
+    def __call__(self, module: nn.Module, args: tuple) -> None:
+        size = tuple(args[0].shape[2:])
+        if size != (self.resolution, self.resolution):
+            raise ValueError(
+                f"realised for images of {self.resolution}x{self.resolution}, found {size[0]}x{size[1]}: for others the"
+                " original does something else; realize(costmodel.load(module, resolution=...)) takes another size"
+            )
 
 
 def _build(network: Network, graph: Graph) -> nn.Module:

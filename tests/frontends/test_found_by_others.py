@@ -220,3 +220,15 @@ def test_a_step_that_ends_the_process_is_told_and_not_run():
     module = middle(lambda self, x: in_double(self, self.group(x.detach())), group=nn.GroupNorm(2, 8))
     with pytest.raises(CostmodelError, match="torch crashes in the backward pass of a group norm"):
         validate(load_or_dry(module), "as_is", 3, 10, target="cpu,threads=1,channels_last")
+
+
+def test_a_module_that_depends_on_the_size_is_realised_for_one_size():
+    by_size = middle(lambda self, x: x / x.shape[-1])
+    realised = realize(costmodel.load(by_size, resolution=32)).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(realised(images), by_size.eval()(images))
+    with pytest.raises(ValueError, match="realised for images of 32x32, found 64x64"):
+        realised(torch.randn(2, 3, 64, 64))
+    for resolution in (32, 100):
+        anywhere = realize(costmodel.load(Base(), resolution=resolution))
+        anywhere(torch.randn(2, 3, 64, 64)), anywhere(torch.randn(2, 3, 40, 50))
