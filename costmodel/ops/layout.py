@@ -14,14 +14,17 @@ from ..targets.setting import NUMBER_BYTES, Setting
 
 @op("copy")
 class Copy(Op):
-    """x.clone(), or x.contiguous() where x is not. channels_last: the copy is in that memory format."""
+    """x.contiguous() where x is not. channels_last: the copy is in that memory format. keeps: it lies as x (x.clone())."""
 
     channels_last: bool = False
+    keeps: bool = False
 
     passes = ("x",)
     in_16_bits = True
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        if self.keeps:
+            return dense(xs[0])
         return CHANNELS_LAST if self.channels_last else contiguous(axes)
 
     def shape(self, x: Shape) -> Shape:
@@ -34,6 +37,8 @@ class Copy(Op):
         return {"forward": Work(), "x": Work()}
 
     def module(self, library: Any) -> Callable:
+        if self.keeps:
+            return library.torch.clone
         to = library.torch.channels_last if self.channels_last else library.torch.contiguous_format
         return lambda x: x.clone(memory_format=to)
 
@@ -267,7 +272,7 @@ Repeat.examples = (
     (Repeat("2 1 3"), (3, 4), (2, 5)),
     (Repeat("2 3 1 1"), (3, 4), (2, 5)),
 )
-Copy.examples = ((Copy(), (2, 3, 4)), (Copy(channels_last=True), (2, 3, 4, 5)))
+Copy.examples = ((Copy(), (2, 3, 4)), (Copy(channels_last=True), (2, 3, 4, 5)), (Copy(keeps=True), (2, 3, 4, 5)))
 Cat.examples = ((Cat(2), (2, 3, 4, 5), (2, 6, 4, 5)), (Cat(3, axis=2), (2, 3, 1), (2, 3, 4), (2, 3, 2)))
 Pad.examples = ((Pad((0, 1, 0, 1)), (2, 3, 4, 5)), (Pad((1, 2)), (2, 3, 4)), (Pad((-1, 0)), (2, 3, 4)),
                 (Pad((1, 1, 1, 1), mode="reflect"), (2, 3, 4, 5)),

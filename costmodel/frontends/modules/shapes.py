@@ -41,6 +41,8 @@ def permute(t, x, *args, **named):
 @function("contiguous", "clone")
 def contiguous(t, x, *args, **named):
     y = t.call(x, *args, **named)
+    if t.name == "clone" and named.get("memory_format", t.torch.preserve_format) is t.torch.preserve_format:
+        return t.emit(OPS["copy"](keeps=True), [x], y)
     return y if y is x else copy(t, x, y)
 
 
