@@ -14,7 +14,10 @@ from ..targets.setting import NUMBER_BYTES, Setting
 
 @op("copy")
 class Copy(Op):
-    """x.contiguous() where x is not. channels_last: the copy is in that memory format. keeps: it lies as x (x.clone())."""
+    """x.contiguous() where x is not, or x.clone().
+
+    channels_last: the copy is in that memory format. keeps: it lies as x does, as a clone.
+    """
 
     channels_last: bool = False
     keeps: bool = False
