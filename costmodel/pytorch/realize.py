@@ -41,9 +41,10 @@ def realize(
     network's own resolution on this machine's CPU. The result's `memory_format` attribute says which it is; give the
     images the same. (If `network` is a module, both share the weights: they take this format there too, and keep their
     values.) check: whether a module that is made of another one is held against it: outputs and gradients of two small
-    images, which must be equal. If they are equal at the network's own resolution alone, the result refuses images of
-    other sizes with a ValueError. Raises CostmodelError for a bad request, a convention that no module follows, or a
-    module that would not train as its original.
+    images, which must be equal in training and in evaluation mode. (Attributes that the original sets in its forward
+    are not set. An original that runs at its own size alone runs there, for real.) If they are equal at the network's
+    own resolution alone, the result refuses images of other sizes with a ValueError. Raises CostmodelError for a bad
+    request, a convention that no module follows, or a module that would not train as its original.
     """
     chosen = find(convention)
     if not chosen.measurable:
