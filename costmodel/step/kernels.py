@@ -53,12 +53,14 @@ def other_numbers(graph: Graph) -> frozenset[int]:
 
 def in_words(nodes: tuple[Node, ...]) -> str:
     """A sentence that names nodes without a rule."""
-    named = ", ".join(f"{node.name} ({node.op.kind})" for node in nodes[:NAMED])
-    more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
-    return f"The allocator's peak is at least this: what kernels allocate inside is not modelled for {named}{more}."
+    return f"The allocator's peak is at least this: what kernels allocate inside is not modelled for {_named(nodes)}."
 
 
 def in_words_on_cuda(nodes: tuple[Node, ...]) -> str:
     """A sentence that names nodes which keep something else on CUDA."""
+    return f"On CUDA other kernels run, which keep and allocate something else, for {_named(nodes)}."
+
+
+def _named(nodes: tuple[Node, ...]) -> str:
     named = ", ".join(f"{node.name} ({node.op.kind})" for node in nodes[:NAMED])
-    return f"On CUDA other kernels run, which keep and allocate something else, for {named}."
+    return f"{named} and {len(nodes) - NAMED} more" if len(nodes) > NAMED else named

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from typing import Any
 
 from ...errors import CostmodelError
@@ -98,8 +99,6 @@ def _traced(module: Any, resolution: int, name: str | None, blocks_are: str, all
     except Untraceable:
         if channels in (1, usual):
             raise
-        try:  # the convolution that the module made first may not be the one that sees the images
+        with suppress(CostmodelError):  # the convolution made first may not be the one that sees the images
             return trace(module, resolution, usual, name, blocks_are, allow_unknown)
-        except CostmodelError:
-            pass
         raise

@@ -155,7 +155,7 @@ class _Run:
         self.begin()
         third = self.step(has_loss)
         steady = second.levels == third.levels and second.flops == third.flops
-        return second._replace(first=first.levels, is_unsteady=not steady)
+        return second._replace(first=first.levels if steady else None, is_unsteady=not steady)
 
     def begin(self) -> None:
         """Make ready for another step."""
@@ -177,8 +177,6 @@ class _Run:
                 result = self.loss.of(LIBRARY, self.logits(self.module(self.x)), self.y)
             finally:
                 kept.stop()
-        if self.lives.asked:
-            raise CostmodelError(f"the network catches an error of the dry step: {self.lives.asked}")
         kept.settle(result)
         saved = tuple(kept.rows())
         self.lives.go_back(numbers_kept(result))
@@ -209,6 +207,8 @@ class _Run:
         return result
 
     def result(self, saved: tuple[Saved, ...], unseen_bytes: int) -> DryStep:
+        if self.lives.asked:
+            raise CostmodelError(f"the network catches an error of the dry step: {self.lives.asked}")
         trained = (path for path, tensor in self.tensors.items() if tensor.grad is not None)
         return DryStep(
             saved,
