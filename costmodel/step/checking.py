@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from ..errors import CostmodelError
 from ..graph.dry import DryStep, RunDry, Setting
@@ -29,6 +29,8 @@ SETTINGS = {
 }
 #: Batches at which a module is held against its graph beside the one that was asked for: the first that is another.
 OTHER_BATCHES = (5, 3)
+#: What `at_another_batch` finds, kept for as long as a network lives.
+FOUND: WeakKeyDictionary[Network, dict[Request, tuple[str, ...]]] = WeakKeyDictionary()
 #: The convention of stock PyTorch, which a dry step follows.
 STOCK = "torch"
 
@@ -48,7 +50,7 @@ def held(estimate: Estimate, network: Network) -> Estimate:
     parted = differences(tensors, found) + unsettled(found)
     on_cuda = request.target.device == "cuda"
     if not parted:
-        said = (*estimate.said, *of_other_steps(found), *at_another_batch(network, request))
+        said = (*estimate.said, *of_other_steps(found), *found_at_another_batch(network, request))
         if request.convention != STOCK or on_cuda:  # the dry step ran on the CPU
             return replace(estimate, said=said)
         return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED), said=said)
@@ -110,7 +112,14 @@ def refuse_differences(network: Network, request: Request, what: str) -> None:
         )
 
 
-@lru_cache(maxsize=64)
+def found_at_another_batch(network: Network, request: Request) -> tuple[str, ...]:
+    """`at_another_batch`, asked once for each request."""
+    found = FOUND.setdefault(network, {})
+    if request not in found:
+        found[request] = at_another_batch(network, request)
+    return found[request]
+
+
 def at_another_batch(network: Network, request: Request) -> tuple[str, ...]:
     """A sentence for people if a module does at another batch what its graph does not describe: it may ask for it."""
     batch = next(one for one in OTHER_BATCHES if one != request.batch)

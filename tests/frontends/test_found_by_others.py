@@ -43,7 +43,8 @@ def test_hooks_of_parameters_are_refused(hook):
             call(module)
 
 
-def test_a_question_for_data_whose_error_is_caught_is_told():
+@pytest.mark.parametrize("strategy", ["as_is", "inference"])
+def test_a_question_for_data_whose_error_is_caught_is_told(strategy):
     def careful(module, x):
         try:
             fine = bool((x * 2).sum() > 0)
@@ -59,7 +60,7 @@ def test_a_question_for_data_whose_error_is_caught_is_told():
 
     for call in (careful, by_number):
         with pytest.raises(CostmodelError, match="the network catches an error of the dry step"):
-            costmodel.estimate(middle(call), "as_is", **SIZE)
+            costmodel.estimate(middle(call), strategy, **SIZE)
 
 
 @pytest.mark.parametrize("kernel, stride", [(2, 2), (4, 2), (3, 1)])
