@@ -7,11 +7,12 @@ from typing import Any
 from .errors import CostmodelError, unknown
 from .frontends import load_or_dry
 from .graph.network import Network
+from .sizes.dtype import find_dtype
 from .sizes.size import as_int, is_int
 from .step.checking import dry_alone, held, instead
 from .step.estimate import Estimate
 from .step.optimizer import find
-from .step.request import Request, find_dtype
+from .step.request import Request
 from .step.shapes import DoesNotFit
 from .step.walk import analyze
 from .strategies import STRATEGIES, StrategyText, read_text

@@ -12,8 +12,9 @@ import click
 from .completion import COMPLETE
 from .endings import BadRequest, ending, ready_streams
 from .errors import CostmodelError, unknown
+from .sizes.dtype import DTYPE_ALIASES, DTYPES
 from .step.optimizer import OPTIMIZERS
-from .step.request import DEFAULTS, DTYPE_ALIASES, DTYPES
+from .step.request import DEFAULTS
 from .version import __version__
 
 COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "explain", "export", "list", "check")

@@ -115,7 +115,7 @@ def optimizers() -> Iterable[str]:
 
 def dtypes() -> Iterable[str]:
     """Names of the data types."""
-    from .step.request import DTYPE_ALIASES, DTYPES
+    from .sizes.dtype import DTYPE_ALIASES, DTYPES
 
     return (*DTYPES, *DTYPE_ALIASES)
 

@@ -11,10 +11,11 @@ from costmodel.graph.op import Op, Work
 from costmodel.ops.view import Permute
 from costmodel.pytorch import library
 from costmodel.pytorch.allocations import trace
+from costmodel.sizes.dtype import DTYPES
 from costmodel.step.kernels import unmodelled
 from costmodel.step.memory import memory_of
 from costmodel.step.optimizer import find
-from costmodel.step.request import DTYPES, Request
+from costmodel.step.request import Request
 from costmodel.step.shapes import shapes_of
 from costmodel.step.walk import price
 from costmodel.strategies import read_text

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from ..cli import network_options, options
 
+BATCH = 2  # images of the step for which a module is held against the layers that are written
+
 
 @click.command("export")
-@options("network", *network_options, "resolution")
+@options("network", *network_options, "resolution", "check")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The YAML file to write. [stdout]")
-def command(network: str, resolution: int | None, output: str | None, **asked: Any) -> None:
+def command(network: str, resolution: int | None, check: bool, output: str | None, **asked: Any) -> None:
     """Write NETWORK as a spec, node by node; costmodel reads it back and estimates the same.
 
-    What a module chose by its images' size, such as padding, is written as chosen at --resolution.
+    What a module chose by its images' size, such as padding, is written as chosen at --resolution. A module that does
+    what its layers do not describe is refused; --no-check writes the layers all the same.
     """
+    from ..api import request
     from ..files.whole import write_text
     from ..frontends import load
     from ..frontends.spec.export import to_yaml
+    from ..step.checking import refuse_differences
+    from ._output import warn
 
     loaded = load(network, **asked)
-    text = to_yaml(loaded if resolution is None else loaded.at(resolution))
+    loaded = loaded if resolution is None else loaded.at(resolution)
+    if check:
+        refuse_differences(*request(loaded, "full", BATCH), "a spec")
+    text = to_yaml(loaded)
     if output is None:
         click.echo(text, nl=False)
-        return
-    write_text(output, text)
+    else:
+        write_text(output, text)
+    warn([*loaded.notes, *_left_out(loaded)])
+
+
+def _left_out(network: Any) -> Iterator[str]:
+    """Sentences on what a network does that its spec does not say."""
+    if network.graph.as_is is not None:
+        yield "Some modules evaluate; the spec has all of them in training mode, and no strategy as_is."
+    alone = network.at(network.resolution, 1)
+    if alone.graph.nodes != network.graph.nodes:
+        yield "For a single image torch runs other layers; the spec has those for several images."

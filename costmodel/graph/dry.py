@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import NamedTuple
 
 
@@ -12,6 +13,23 @@ class Saved(NamedTuple):
     where: str
     shape: tuple[int, ...]
     saved_bytes: int
+
+
+class Parameter(NamedTuple):
+    """A parameter of the module. item_bytes: of each of its numbers."""
+
+    shape: tuple[int, ...]
+    item_bytes: int
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it has."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes."""
+        return self.item_bytes * self.elements
 
 
 class KernelCall(NamedTuple):
@@ -34,9 +52,10 @@ class DryStep(NamedTuple):
     saved: every distinct storage that is kept, parameters and buffers left out. unseen_bytes: what is alive after the
     forward pass besides these and the loss: a custom function keeps it beside autograd, or the module keeps it.
     flops: by the keys of an estimate's `flops` that a run can tell. forward_flops_of: the forward FLOPs by path of the
-    module. paths: of all modules. shapes: of all parameters, by path. buffers_bytes: of all buffers. trained: paths of
+    module. paths: of all modules. parameters: all of them, by path. buffers_bytes: of all buffers. trained: paths of
     the parameters that get a gradient. tensor_peak_bytes, left_bytes: levels of the tensors above the level before the
-    step, at the highest and at the end. is_random: whether the step runs other ops when chance falls otherwise.
+    step, at the highest and at the end. has_loss: whether there was a backward pass. is_random: whether the step runs
+    other ops when chance falls otherwise.
     first: (saved bytes, tensors' peak, bytes left) of the first step where later ones, to which the rest applies,
     differ from it. is_unsteady: whether later ones differ from each other too. counters: paths of numbers that the
     module changes in each step. calls: the maps that the kernels of convolutions, norms and poolings took. crashes:
@@ -48,11 +67,12 @@ class DryStep(NamedTuple):
     flops: dict[str, int]
     forward_flops_of: dict[str, int]
     paths: frozenset[str]
-    shapes: dict[str, tuple[int, ...]]
+    parameters: dict[str, Parameter]
     buffers_bytes: int
     trained: frozenset[str]
     tensor_peak_bytes: int
     left_bytes: int
+    has_loss: bool = True
     is_random: bool = False
     first: tuple[int, int, int] | None = None
     is_unsteady: bool = False
@@ -64,6 +84,11 @@ class DryStep(NamedTuple):
     def levels(self) -> tuple[int, int, int]:
         """Saved bytes, the tensors' peak and the bytes left."""
         return self.saved_bytes, self.tensor_peak_bytes, self.left_bytes
+
+    @property
+    def parameters_bytes(self) -> int:
+        """Bytes of all parameters."""
+        return sum(one.nbytes for one in self.parameters.values())
 
     @property
     def saved_bytes(self) -> int:

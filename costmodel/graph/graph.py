@@ -61,7 +61,8 @@ class Graph:
     Values are numbered: 0 is the image batch, i + 1 the output of node i.
     blocks: scopes of the blocks, in order; classifier: scope of the module that the network calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
-    idle: (owner, name, shape) of parameters that the module holds but no node uses; they never train.
+    idle: (owner, name, shape) of parameters that the module holds but no node uses; they never train. idle_buffers:
+        (owner, name) of such buffers, with shape and bits.
     as_is: the graph with every module in its own mode, if one is not in training mode. `trains` has the module's own
         flags in both graphs.
     checkpointed: scopes that keep only their inputs, and run again in the backward pass, or parts that are no module,
@@ -81,6 +82,7 @@ class Graph:
     stateful: frozenset[str] = frozenset()
     as_is: Graph | None = None
     idle: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    idle_buffers: tuple[tuple[str, str, Extra], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -282,7 +284,8 @@ class Graph:
     @cached_property
     def buffers(self) -> dict[tuple[str, str], Extra]:
         """(owner, name) -> shape and bits of a buffer."""
-        return {(n.owner, name): extra for n in self.nodes for name, extra in n.op.buffers().items()}
+        found = {(n.owner, name): extra for n in self.nodes for name, extra in n.op.buffers().items()}
+        return {**found, **{(owner, name): extra for owner, name, extra in self.idle_buffers}}
 
 
 def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> str:

@@ -10,6 +10,8 @@ from ..errors import CostmodelError
 from .dry import RunDry
 from .graph import Graph
 
+DTYPE = "float32"  # the data type of a network's parameters if it does not say
+
 
 class Untraceable(CostmodelError):
     """A module whose layer graph cannot be found. `network` can still run dry steps; its graph is one unknown node."""
@@ -42,7 +44,7 @@ class Network:
     weights: Callable[[], Mapping[str, Any]] | None = None
     notes: tuple[str, ...] = ()
     dry: RunDry | None = None
-    dtype: str = "float32"
+    dtype: str = DTYPE
     untraceable: str = ""
 
     def at(self, resolution: int, batch: int = 0) -> Network:

@@ -13,11 +13,11 @@ from ..frontends.draft import RESOLUTION
 from ..frontends.modules.compiled import as_written
 from ..frontends.modules.dry.flops import FlopCounter
 from ..frontends.modules.dry.step import recorded
-from ..frontends.modules.trace import dtype_of
+from ..frontends.modules.dtypes import dtype_of
 from ..ops.loss import usual_loss
+from ..sizes.dtype import find_dtype
 from ..sizes.size import as_int, is_int
 from ..step.optimizer import find
-from ..step.request import find_dtype
 from ..targets import Target, parse
 from . import library
 from .allocations import Recording, blocks, trace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from math import prod
 from typing import Any
 
 from ..graph.dry import DryStep
@@ -15,7 +14,7 @@ from ..targets.setting import Setting
 from .certainty import DRY, NOT_MODELLED, Certainty
 from .estimate import Estimate, Memory, Row
 from .other_steps import of_other_steps
-from .resident import Resident, images_bytes, resident
+from .resident import Resident, images_bytes, resident_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,20 +48,19 @@ class DryEstimate(Estimate):
 
     @cached_property
     def trainable_parameters(self) -> int:
-        return sum(prod(shape) for path, shape in self.step.shapes.items() if path in self.step.trained)
+        return sum(one.elements for path, one in self.step.parameters.items() if path in self.step.trained)
 
     @cached_property
     def parameters(self) -> int:
-        return sum(map(prod, self.step.shapes.values()))
+        return sum(one.elements for one in self.step.parameters.values())
 
     @cached_property
     def resident(self) -> Resident:
-        parameters = [(shape, path in self.step.trained) for path, shape in self.step.shapes.items()]
-        return resident(parameters, (), self.request)._replace(buffers=self.step.buffers_bytes)
+        return resident_of(self.step, self.request)
 
     @property
     def resident_bytes(self) -> Size:
-        targets = self.batch * TARGET_BITS // 8
+        targets = self.batch * TARGET_BITS // 8 if self.step.has_loss else 0
         images = images_bytes(self.shapes[0], self.request)
         return self.resident.parameters + self.resident.beside_parameters + images + targets
 
@@ -71,11 +69,10 @@ class DryEstimate(Estimate):
         """Peak bytes of the tensors above the level before the step: of the dry step, or of the update after it."""
         item, before, highest = self.request.dtype.bits // 8, 0, 0
         number = Setting(self.request.target, item, True, ()).python_number
-        for path, shape in self.step.shapes.items():
+        for path, one in self.step.parameters.items():
             if path in self.step.trained:
-                size = item * prod(shape)
-                highest = max(highest, self.request.optimizer.update_bytes(size, before, number))
-                before = size
+                highest = max(highest, self.request.optimizer.update_bytes(one.nbytes, before, number))
+                before = one.nbytes
         return max(self.step.tensor_peak_bytes, self.step.left_bytes + highest)
 
     @property
@@ -111,15 +108,15 @@ class DryEstimate(Estimate):
     @cached_property
     def blocks(self) -> list[dict[str, Any]]:
         """The parts, with what stands in none of them as `rest`; the backward FLOPs of a part are not known."""
-        shapes, step = self.step.shapes, self.step
+        step, parameters = self.step, self.step.parameters
         found = []
         for name in [*self.names, "rest"]:
-            mine = [path for path in shapes if self.part_of(path.rpartition(".")[0]) == name]
+            mine = [path for path in parameters if self.part_of(path.rpartition(".")[0]) == name]
             found.append({
                 "name": name,
                 "output_shape": [],
-                "parameters": sum(prod(shapes[path]) for path in mine),
-                "trainable_parameters": sum(prod(shapes[path]) for path in mine if path in step.trained),
+                "parameters": sum(parameters[path].elements for path in mine),
+                "trainable_parameters": sum(parameters[path].elements for path in mine if path in step.trained),
                 "saved": sum(row.saved_bytes for row in self.rows if row.part == name),
                 "forward_flops": sum(n for path, n in step.forward_flops_of.items() if self.part_of(path) == name),
                 "backward_flops": None,

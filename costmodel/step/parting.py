@@ -14,6 +14,8 @@ from .formats import other_formats
 def differences(estimate: Estimate, dry: DryStep) -> list[str]:
     """What a dry step does other than an estimate under `torch` on tensors alone says, in words; empty if nothing."""
     pairs = [
+        ("parameters", estimate.resident.parameters, dry.parameters_bytes, show_size),
+        ("buffers", estimate.resident.buffers, dry.buffers_bytes, show_size),
         ("saved bytes", estimate.saved_bytes, dry.saved_bytes, show_size),
         ("forward FLOPs", estimate.flops["forward"], dry.flops["forward"], show_count),
         ("backward FLOPs", estimate.flops["backward"], dry.flops["backward"], show_count),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..graph.dry import DryStep
 from ..graph.op import Extra
 from ..sizes.size import Shape, Size, nbytes, numel
 from .request import Request
@@ -37,6 +38,18 @@ def resident(parameters: Iterable[tuple[Shape, bool]], buffers: Iterable[Extra],
         buffers=sum(nbytes(numel(buffer.shape), buffer.bits or 8 * item) for buffer in buffers),
         gradients=item * sum(trained),
         optimizer=request.optimizer.state_bytes(sum(trained), len(trained), 8 * item),
+        accumulates=request.accumulate > 1,
+    )
+
+
+def resident_of(dry: DryStep, request: Request) -> Resident:
+    """The Resident of a module whose parameters may be of several data types."""
+    trained = [one for path, one in dry.parameters.items() if path in dry.trained]
+    return Resident(
+        parameters=dry.parameters_bytes,
+        buffers=dry.buffers_bytes,
+        gradients=sum(one.nbytes for one in trained),
+        optimizer=sum(request.optimizer.state_bytes(one.elements, 1, 8 * one.item_bytes) for one in trained),
         accumulates=request.accumulate > 1,
     )
 

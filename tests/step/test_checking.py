@@ -181,6 +181,39 @@ def test_the_data_type_is_the_modules_own():
     assert costmodel.sweep(half, resolution=10).fixed["dtype"] == "bfloat16"
 
 
+class Mixed(nn.Module):
+    """A convolution in one data type, and a classifier in another."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 16, 3).to(first), nn.Linear(16, 10).to(second)
+
+    def forward(self, x):
+        return self.fc(self.conv(x.to(self.conv.weight.dtype)).relu().mean((2, 3)).to(self.fc.weight.dtype))
+
+
+@pytest.mark.parametrize("strategy, states", [("full", 2), ("inference", 0)])
+@pytest.mark.parametrize("first, second", [(torch.bfloat16, torch.float32), (torch.float32, torch.float64)])
+def test_parameters_of_several_data_types_count_as_they_are(first, second, strategy, states):
+    module = Mixed(first, second)
+    bytes_of = 448 * first.itemsize + 170 * second.itemsize  # 16 x 3 x 3 x 3 + 16, and 16 x 10 + 10 numbers
+    found = costmodel.estimate(module, strategy, 4, 10, target="none", optimizer="adam")
+    memory, counts = found.memory_bytes, 4 * 4 * (states > 0)  # Adam counts the steps of each of the four
+    assert memory["parameters"] == sum(one.nbytes for one in module.parameters()) == bytes_of
+    assert memory["gradients"] == bytes_of * (states > 0) and memory["optimizer"] == states * bytes_of + counts
+    given = 4 * 3 * 10 * 10 * first.itemsize + 4 * 8 * (states > 0)  # images, and with a loss the targets
+    assert memory["peak"] == bytes_of + memory["optimizer"] + given + memory["step_peak"]
+    assert found.parameters == 618 and found.certainty.saved == DRY
+
+
+def test_a_parameter_of_another_data_type_is_never_checked():
+    module = Base()
+    module.fc.beside = nn.Parameter(torch.zeros(5, dtype=torch.float64))  # which no op reads
+    found = costmodel.estimate(module, "full", **TENSORS)
+    assert found.certainty.saved == DRY and "parameters" in found.notes[0]
+    assert found.memory_bytes["parameters"] == sum(one.nbytes for one in module.parameters())
+
+
 def test_what_a_strategy_sets_in_a_module():
     network = costmodel.load(Base(), resolution=10)
 

@@ -24,13 +24,14 @@ from ...errors import CostmodelError
 from ...graph.dry import DryStep, Setting
 from ...graph.graph import INPUT, Graph, Node
 from ...graph.network import Network, Untraceable
-from ...graph.op import OPS, Op
+from ...graph.op import OPS, Extra, Op
 from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, batch_for, graph_of, nodes_of
 from . import own_autograd, shapes  # noqa: F401  (registers its functions)
 from .asked import ASKED
 from .blame import RAISED, in_words, said_by
 from .compiled import as_written, refuse_torchscript, uncompiled
+from .dtypes import dtype_of
 from .functions import FUNCTIONS
 from .recorder import Life, Recorder, tensors_in
 from .untouched import same_generators, untouched
@@ -138,18 +139,21 @@ def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], Any
 def not_traced(module: nn.Module) -> Graph:
     """The graph of a module whose layers cannot be found: one unknown node."""
     node = Node("network", OPS["unknown"]("network", (0, 1)), (INPUT,))
-    return Graph((node,), idle=parameters_of(module))
-
-
-def dtype_of(module: nn.Module) -> str:
-    """The data type of a module's first floating point parameter; float32 without one."""
-    first = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    return str(first).removeprefix("torch.")
+    return Graph((node,), idle=parameters_of(module), idle_buffers=buffers_of(module))
 
 
 def parameters_of(module: nn.Module) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
     """(owner, name, shape) of a module's parameters."""
     return tuple((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in module.named_parameters())
+
+
+def buffers_of(module: nn.Module) -> tuple[tuple[str, str, Extra], ...]:
+    """(owner, name) of a module's buffers, with shape and bits."""
+    own = getattr(torch, dtype_of(module))
+    return tuple(
+        (*path.rpartition(".")[::2], Extra(tuple(b.shape), None if b.dtype == own else 8 * b.itemsize))
+        for path, b in module.named_buffers()
+    )
 
 
 def check(module: nn.Module) -> None:
@@ -327,5 +331,8 @@ class _Tracer(Recorder, TorchFunctionMode):
             checkpointed=tuple(scope for scope, call in scopes.items() if call.runs_again),
             stateful=frozenset(scope for scope, call in scopes.items() if call.keeps_state),
         )
-        own = parameters_of(self.root)
-        return replace(graph, idle=tuple(one for one in own if one[:2] not in graph.parameters))
+        return replace(
+            graph,
+            idle=tuple(one for one in parameters_of(self.root) if one[:2] not in graph.parameters),
+            idle_buffers=tuple(one for one in buffers_of(self.root) if one[:2] not in graph.buffers),
+        )

@@ -7,8 +7,9 @@ from typing import Any
 
 from ...files.document import write
 from ...graph.graph import Node
-from ...graph.network import Network
+from ...graph.network import DTYPE, Network
 from ...ops.linear import Linear
+from . import idle
 
 
 def to_yaml(network: Network) -> str:
@@ -29,9 +30,18 @@ def to_yaml(network: Network) -> str:
         "blocks": list(graph.blocks),
         "containers": sorted(graph.containers),
     }
-    if network.reference:
-        head["reference"] = network.reference
-    lines = [write(head), "nodes:"]
+    beside = {
+        "reference": network.reference,
+        "dtype": network.dtype if network.dtype != DTYPE else "",
+        "checkpointed": list(graph.checkpointed),
+        "stateful": sorted(graph.stateful),
+    }
+    lines = [write(head | {key: value for key, value in beside.items() if value})]
+    if graph.idle:
+        lines += ["idle:", *(idle.row_of(*one) for one in graph.idle)]
+    if graph.idle_buffers:
+        lines += ["idle_buffers:", *(idle.row_of(*one[:2], *one[2]) for one in graph.idle_buffers)]
+    lines += ["nodes:"]
     for node in graph.nodes:
         row = row_of(node)
         if node is last and node.op.kind == "linear":

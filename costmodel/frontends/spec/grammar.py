@@ -8,12 +8,15 @@ from typing import Any
 
 from ...errors import CostmodelError, unknown
 from ...files.document import Block, Field, read
+from ...graph.checkpointing import nodes_in, reruns
 from ...graph.graph import INPUT, Graph, why_not_yet
-from ...graph.network import Network
+from ...graph.network import DTYPE, Network
+from ...sizes.dtype import find_dtype
 from ...strategies._lite_residual import insert
 from ..draft import last_linear
 from .blocks import BLOCKS, BlockBuilder, block_keys, block_naming
 from .builder import Builder
+from .idle import buffer_of, parameter_of
 
 MOST_BLOCKS = 10_000
 
@@ -40,6 +43,11 @@ NETWORK = {
     "blocks": Field((list,), []),
     "classifier": Field((str,), ""),
     "containers": Field((list,), []),
+    "dtype": Field((str,), DTYPE),
+    "checkpointed": Field((list,), []),
+    "stateful": Field((list,), []),
+    "idle": Field((list,), []),
+    "idle_buffers": Field((list,), []),
 }
 LAYER = {  # a layer of the stem or the tail: a convolution with its norm and activation
     "conv": Field((int,), required=True, least=1),
@@ -92,46 +100,70 @@ class Spec:
     def network(self) -> Network:
         """The network that the spec describes."""
         values = self.values
-        if values["nodes"] is not None:
-            others = [key for key in ("stem", "stages", "tail") if self.block.get(key)]
-            if others:
-                raise self.block.error(f"'nodes' stands beside {others[0]!r}; allowed: one of the two")
-            if self.width != 1.0:
-                raise self.block.error("a list of nodes has no width multiplier; allowed: width 1")
-            self.reads = _reads(values["nodes"])
-            self._each("nodes", values["nodes"], self._node)
-            blocks = values["blocks"]
-            if not all(isinstance(scope, str) for scope in blocks):
-                raise self.block.error(f"found {blocks!r}; allowed: a list of scopes", "blocks")
-        else:
-            if values["blocks"]:
-                raise self.block.error("blocks are named by the stages; allowed only beside 'nodes'", "blocks")
-            self._each("stem", values["stem"], self._layer)
-            blocks = self._stages()
-            self._each("tail", values["tail"], self._layer)
+        blocks = self._nodes() if values["nodes"] is not None else self._page()
         nodes = self.builder.nodes
         if not nodes:
             raise self.block.error("the network has no layers; allowed: 'stem', 'stages' and 'tail', or 'nodes'")
-        containers = values["containers"]
-        if not all(isinstance(scope, str) for scope in containers):
-            raise self.block.error(f"found {containers!r}; allowed: a list of scopes", "containers")
         last = last_linear(nodes)
         classifier = values["classifier"] or (last.name if last else "")
+        beside: dict[str, Any] = {
+            "checkpointed": tuple(self._scopes("checkpointed")),
+            "stateful": frozenset(self._scopes("stateful")),
+            "idle": tuple(self._each("idle", values["idle"], parameter_of)),
+            "idle_buffers": tuple(self._each("idle_buffers", values["idle_buffers"], buffer_of)),
+        }
         try:
-            graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(containers))
+            graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(self._scopes("containers")), **beside)
             graph = insert(graph) if values["lite_residual"] else graph
+            for scope in (*graph.checkpointed, *graph.stateful):
+                if not nodes_in(graph, scope):
+                    raise CostmodelError(f"no node stands in {scope!r}, which runs again or keeps a random state")
+            reruns(graph)
+            dtype = find_dtype(values["dtype"]).name
         except CostmodelError as error:
             raise self.block.error(error) from None
-        return Network(values["network"], graph, values["resolution"], values["channels"], values["reference"])
+        size = values["resolution"], values["channels"]
+        return Network(values["network"], graph, *size, values["reference"], dtype=dtype)
 
-    def _each(self, key: str, items: list[Any], append: Callable[[Block], None]) -> None:
+    def _nodes(self) -> list[str]:
+        """Append the nodes of a list. Gives the scopes of the blocks."""
+        nodes = self.values["nodes"]
+        others = [key for key in ("stem", "stages", "tail") if self.block.get(key)]
+        if others:
+            raise self.block.error(f"'nodes' stands beside {others[0]!r}; allowed: one of the two")
+        if self.width != 1.0:
+            raise self.block.error("a list of nodes has no width multiplier; allowed: width 1")
+        self.reads = _reads(nodes)
+        self._each("nodes", nodes, self._node)
+        return self._scopes("blocks")
+
+    def _page(self) -> list[str]:
+        """Append the nodes of a page of stages. Gives the scopes of the blocks."""
+        if self.values["blocks"]:
+            raise self.block.error("blocks are named by the stages; allowed only beside 'nodes'", "blocks")
+        self._each("stem", self.values["stem"], self._layer)
+        blocks = self._stages()
+        self._each("tail", self.values["tail"], self._layer)
+        return blocks
+
+    def _scopes(self, key: str) -> list[str]:
+        """A list of paths of modules."""
+        scopes = self.values[key]
+        if not all(isinstance(scope, str) for scope in scopes):
+            raise self.block.error(f"found {scopes!r}; allowed: a list of scopes", key)
+        return scopes
+
+    def _each(self, key: str, items: list[Any], read_item: Callable[[Block], Any]) -> list[Any]:
+        """What each mapping of a list is read as."""
+        found = []
         for i, item in enumerate(items):
             if not isinstance(item, Block):
                 raise self.block.error(f"found {item!r}; allowed: a mapping", f"{key}[{i}]")
             try:
-                append(item)
+                found.append(read_item(item))
             except CostmodelError as error:
                 raise error if str(error).startswith(item.source) else item.error(error) from None
+        return found
 
     def _node(self, item: Block) -> None:
         own = read(item.only(NODE), NODE)

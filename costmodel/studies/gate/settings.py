@@ -15,9 +15,10 @@ from ... import conventions, targets
 from ...errors import CostmodelError
 from ...files.document import Block, Field, read
 from ...files.toml import lines_of, located, read_toml
+from ...sizes.dtype import find_dtype
 from ...sizes.units import parse_size
 from ...step import optimizer
-from ...step.request import DEFAULTS, find_dtype
+from ...step.request import DEFAULTS
 
 FILE = "pyproject.toml"
 TOOL = "tool.costmodel"

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import CostmodelError, unknown
+from ...sizes.dtype import find_dtype
 from ...sizes.size import as_int, is_int
-from ...step.request import DEFAULTS, find_dtype
+from ...step.request import DEFAULTS
 from ...strategies import read_text, split_list
 
 #: Every axis, the outermost first: a grid's cells are in the order of nested loops, with the batch innermost.

@@ -16,9 +16,10 @@ from ...files import parquet
 from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
+from ...sizes.dtype import find_dtype
 from ...step.checking import refuse_differences
 from ...step.optimizer import find
-from ...step.request import Request, find_dtype
+from ...step.request import Request
 from ...strategies import read
 from ...targets import parse
 from .axes import AXES, USUAL, spelled_out

@@ -245,7 +245,9 @@ class _Planner:
 
     def search(self, costs: PartCosts, budget: int, flops: int | None, value: Value) -> Search:
         """The search for choices of parts within a budget."""
-        fixed = resident(costs.graph.parameters.values(), (), costs.request).parameters
+        idle = (extra for _, _, extra in costs.graph.idle_buffers)
+        stays = resident(costs.graph.parameters.values(), idle, costs.request)
+        fixed = stays.parameters + stays.buffers
         loss = with_loss(costs.graph).nodes[-1].op
         fixed += images_bytes(costs.shapes[0], costs.request) + loss.given_bytes(costs.request.batch)
         return Search(costs, value, budget, fixed, flops, self.contiguous)

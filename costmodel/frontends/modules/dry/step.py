@@ -21,10 +21,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ....errors import CostmodelError
-from ....graph.dry import DryStep, Saved, Setting
+from ....graph.dry import DryStep, Parameter, Saved, Setting
 from ....ops.loss import usual_loss
 from ..blame import RAISED, in_words
 from ..compiled import as_written
+from ..dtypes import dtype_of
 from ..untouched import State
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
@@ -68,9 +69,8 @@ def _seeded(
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     with same_chance(seed) as drawn, recorded(), stand_ins(module, mode, setting, dtype, memory_format) as tensors:
-        of_images = dtype or next((t.dtype for t in module.parameters() if t.is_floating_point()), torch.float32)
         with mode:
-            x = torch.empty(images, dtype=of_images).to(memory_format=memory_format)
+            x = torch.empty(images, dtype=dtype or getattr(torch, dtype_of(module))).to(memory_format=memory_format)
             y = torch.zeros(images[0], dtype=torch.int64)
         run = _Run(module, x, y, tensors)
         try:
@@ -171,7 +171,7 @@ class _Run:
             if not has_loss:
                 with torch.no_grad():
                     result = self.module(self.x)
-                return self.result((), 0)
+                return self.result((), 0, has_loss=False)
             kept.start()
             try:
                 result = self.loss.of(LIBRARY, self.logits(self.module(self.x)), self.y)
@@ -186,7 +186,7 @@ class _Run:
             self.flops.phase = "backward"
             with self.lives, self.states_followed():
                 result.backward()
-        return self.result(saved, unseen)
+        return self.result(saved, unseen, has_loss=True)
 
     @contextmanager
     def states_followed(self) -> Iterator[None]:
@@ -206,7 +206,7 @@ class _Run:
             raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
         return result
 
-    def result(self, saved: tuple[Saved, ...], unseen_bytes: int) -> DryStep:
+    def result(self, saved: tuple[Saved, ...], unseen_bytes: int, has_loss: bool) -> DryStep:
         if self.lives.asked:
             raise CostmodelError(f"the network catches an error of the dry step: {self.lives.asked}")
         trained = (path for path, tensor in self.tensors.items() if tensor.grad is not None)
@@ -216,11 +216,12 @@ class _Run:
             {key: self.flops.flops[key] for key in ("forward", "backward")},
             dict(self.flops.forward_of),
             frozenset(self.paths.values()),
-            {path: tuple(t.shape) for path, t in self.tensors.items() if isinstance(t, nn.Parameter)},
+            {p: Parameter(tuple(t.shape), t.itemsize) for p, t in self.tensors.items() if isinstance(t, nn.Parameter)},
             sum(t.nbytes for t in self.tensors.values() if not isinstance(t, nn.Parameter)),
             frozenset(trained),
             self.lives.peak,
             self.lives.level,
+            has_loss,
             calls=frozenset(self.lives.calls),
             crashes=self.lives.crashes,
         )
