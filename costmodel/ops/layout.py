@@ -149,6 +149,10 @@ def _same(m: Size, n: Size) -> bool:
     return same if isinstance(same, bool) else bool(same.all())
 
 
+#: Pixels that a side has at least beside its padding, in modes that fill that with pixels of other places.
+WRAPPED = {"circular": 0, "reflect": 1}
+
+
 @op("pad")
 class Pad(Op):
     """torch.nn.functional.pad. pads: before and after each axis, the last axis first; below 0 they crop (constant).
@@ -176,6 +180,10 @@ class Pad(Op):
         require(2 * len(x) >= len(self.pads), "pads {} are more than {} has axes", self.pads, x)
         y = list(x)
         for i in range(len(self.pads) // 2):
+            widest = max(self.pads[2 * i : 2 * i + 2])
+            if self.mode in WRAPPED:
+                fits = x[-1 - i] >= widest + WRAPPED[self.mode]
+                require(fits, "pads {} are wider than what {} has to " + self.mode, self.pads, x)
             y[-1 - i] = y[-1 - i] + self.pads[2 * i] + self.pads[2 * i + 1]
             require(y[-1 - i] >= 1, "pads {} cut all of {}", self.pads, x)
         return tuple(y)

@@ -180,6 +180,9 @@ class LeanGroupNorm(GroupNorm):
 
     stock = Stock(in_python=True)
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and not setting.channels_last
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # Mean and deviation of the groups are freed when the forward ends; the shift's gradient is a sum.
         if setting.demanded != ("bias",):

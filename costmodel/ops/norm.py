@@ -333,11 +333,15 @@ class RmsNorm(Op):
         forward = (0 if trains or not self.affine else n) + (0 if wants else rows)
         if not self.affine:  # the mean's square is alive beside its root
             forward = forward + rows
+        # Before that the squares and their mean are alive while eps is added.
+        number = setting.python_number if setting.kernels else 0
+        early = setting.item * ((0 if wants else rows) - (n if trains else 0)) + number
+        forward = maximum(setting.item * forward, early)
         if not wants:
-            return Scratch(setting.item * forward, setting.item * n)
+            return Scratch(forward, setting.item * n)
         # The peak is at the squares: the gradient's first part, the mean's, x, 2 * x and their product are alive; the
         # incoming gradient has been freed.
-        return Scratch(setting.item * forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
+        return Scratch(forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
 
     def module(self, library: Any) -> Callable:
         return library.nn.RMSNorm(self.size, self.eps, self.affine)

@@ -6,10 +6,11 @@ images and weights into blocks of 16 or 8 channels, padded, and copies the resul
 in place and copies only the weights. Sizes may be arrays; channels, kernels and the target are plain numbers.
 
 Checked against the allocator's events in real calls (torch 2.13, oneDNN 3.12). Of 7991 calls of all convolutions of
-nine networks the model is exact to the byte in 7991 with one thread or with AVX2, 7988 with two threads, 7970 with
-four; with channels_last in 95 of 100 (with one thread in all). What is not exact is marked "estimated": there oneDNN
-searches for the fastest of several ways that differ little. tests/targets/test_onednn.py holds the bounds for single
-calls, tests/pytorch/test_peaks.py those for steps.
+nine networks the model is exact to the byte in all with one thread or with AVX2; with channels_last in 95 of 100 (with
+one thread in all). What is not exact is marked "estimated": there oneDNN searches for the fastest of several ways that
+differ little. How threads divide a weight gradient is in onednn_split.py, and where these rules hold in
+onednn_limits.py. tests/targets/test_onednn.py holds the bounds for single calls, tests/pytorch/test_peaks.py those for
+steps.
 """
 
 from __future__ import annotations
@@ -24,18 +25,17 @@ from .onednn_formulas import (
     PAGE,
     More,
     Sizes,
-    Steps,
     dense_sums,
     depthwise_sums,
     gather,
     gather_and_sum,
     picked_pixels,
-    steps_of,
     strided_copies,
     thin,
     up,
 )
 from .onednn_limits import bounded, within
+from .onednn_split import Split
 from .setting import Setting
 
 THRESHOLDS = (2, 16)  # numbers of images from which on in_onednn follows other rules
@@ -231,7 +231,7 @@ class ConvolutionScratch(Facts):
 
     def weight_kernel(self) -> Kernel:
         lanes, threads, bias = self.lanes, self.threads, "bias" in self.demanded
-        (kh, kw), (ph, pw), (sh, sw) = self.kernel, self.padding, self.stride
+        (kh, kw), (ph, pw), (_, sw) = self.kernel, self.padding, self.stride
         # oneDNN books each thread's sums of the weights with their bytes as their number: four times too much.
         image = self.item * self.c if self.flat else 0
         more: More | None
@@ -243,7 +243,7 @@ class ConvolutionScratch(Facts):
             sharing = threads if self.flat else threads // min(threads, -(-self.outputs // lanes))
             parts = max(1, self.outputs // (4 * lanes)) if self.flat else 0
             more = partial(depthwise_sums, own, BOOKED * (1 + bias), sharing, parts) if sharing > 1 else None
-            return Kernel(*self.blocked(lanes), self.vectors(), more=more, least=kh + -ph % sh, small=columns)
+            return Kernel(*self.blocked(lanes), self.vectors(), more=more, least=self.least_height(), small=columns)
         if self.product:
             return self.summing(lanes, first=False)
         # There is no kernel for windows wider than 14 (AVX512) or 13 (AVX2), as a vision transformer's patches are.
@@ -274,11 +274,13 @@ class ConvolutionScratch(Facts):
             return None
         inputs, outputs = -(-self.c // block), -(-self.k // block)
         jobs = [(self.groups * outputs, self.item * block, False)] if self.biases else []
-        steps: Steps = ()
+        split = None
         own, many = weight, 0
         if block == 16:
-            factor = 12 if self.product else 8 * self.area
-            steps = steps_of(max(1, self.threads // self.groups), inputs, outputs, width, factor, not self.product)
+            by_rows = not self.flat and self.conv.dilation[0] == 1
+            split = Split(
+                self.threads, self.groups, inputs, outputs, width, self.area, self.stride, self.product, by_rows
+            )
             own += 0 if self.product else self.item * self.groups * up(self.k, 16)
             many = next(d for d in range(min(5, inputs), inputs + 1) if inputs % d == 0)
         elif self.product:
@@ -288,8 +290,7 @@ class ConvolutionScratch(Facts):
             jobs.append((self.groups * inputs * outputs, self.item * self.area * width * block, False))
         copy = self.threads * self.item * (self.inputs if self.flat else many * block)
         pick = partial(picked_pixels, self, copy) if self.picked else None
-        rows = 16 if self.product else 0 if self.flat else -9
-        return partial(dense_sums, self.threads, steps, own, rows, tuple(jobs), pick)
+        return partial(dense_sums, self.threads, split, own, tuple(jobs), pick)
 
 
 def in_onednn(conv: Any, threads: int, n: Size, pixels: Size) -> Any:

@@ -32,6 +32,10 @@ class Facts(ConvolutionKernels):
         self.biases = item * self.outputs if "bias" in setting.demanded else 0
         self.kept = self.biases + (self.weights if "weight" in setting.demanded else 0)
 
+    def least_height(self) -> int:
+        """The height of the lowest map that the depthwise kernel of the weight gradient takes."""
+        return self.kernel[0] + -self.padding[0] % self.stride[0]
+
     def block(self) -> int:
         """Channels in a block. Without groups they are padded; with groups each must fill its blocks. 0: none fits."""
         if self.groups == 1:

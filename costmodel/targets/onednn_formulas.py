@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
-from functools import cache
-from math import ceil
 from typing import Any
 
 from ..sizes.size import Size, maximum, minimum, where
+from .onednn_split import Split, sharing
 
 PAGE = 4096
 BOOKED = 128  # bytes added to every buffer of a kernel's scratch for its alignment
@@ -16,7 +14,6 @@ BOOKED = 128  # bytes added to every buffer of a kernel's scratch for its alignm
 Sizes = tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output
 Job = tuple[int, int, bool]  # number of jobs, bytes of one, whether it sums over all positions rather than images
 More = Callable[[Sizes], Size]
-Steps = tuple[tuple[int, int], ...]  # (least number of output positions, threads that share the images), ascending
 
 
 def up(number: Size, multiple: int) -> Size:
@@ -66,47 +63,20 @@ def depthwise_sums(own: int, booked: int, sharing: int, parts: int, sizes: Sizes
 
 
 def dense_sums(
-    threads: int, steps: Steps, own: int, rows: int, jobs: tuple[Job, ...], pick: More | None, sizes: Sizes
+    threads: int, split: Split | None, own: int, jobs: tuple[Job, ...], pick: More | None, sizes: Sizes
 ) -> Size:
     """Own sums of the threads that share a dense convolution's images, and of those that share its jobs.
 
-    rows: threads share images by 16 pixels (16), by 9 rows (-9), or whole (0).
+    split: how threads divide it; None: by jobs alone.
     """
     n, _, _, oh, ow = sizes
-    pixels, sharing, total = n * oh * ow, 1, 0
-    for least, share in steps:
-        sharing = where(pixels >= least, share, sharing)
-    if steps:
-        units = -(-oh * ow // rows) if rows > 0 else maximum(oh // -rows, 1) if rows else 1
-        others = minimum(sharing, n * units) - 1
+    pixels, total = n * oh * ow, 0
+    if split:
+        others = sharing(split, sizes) - 1
         total = where(others > 0, others * own + (BOOKED + 2 * PAGE), 0)
     for count, job, flat in jobs:
         total = total + teams(threads, count, job, pixels if flat else n, flat)
     return total + pick(sizes) if pick else total
-
-
-@cache
-def steps_of(threads: int, inputs: int, outputs: int, width: int, factor: int, inclined: bool) -> Steps:
-    """How many threads share images rather than channels, as a step function of the number of output positions.
-
-    oneDNN chooses the split into (images, outputs, inputs) in which a thread touches the least data: its part of both
-    images, and `factor` times its part of the weights. inclined: it prefers to share images alone if that touches at
-    most a tenth more. inputs, outputs: blocks of channels; width: channels of a block of inputs. Estimated: all parts
-    are taken to be equal.
-    """
-    splits = []
-    for images in range(1, threads + 1):
-        for k in range(1, min(threads // images, outputs) + 1):
-            a, b = -(-inputs // min(threads // images // k, inputs)), -(-outputs // k)
-            less = Fraction(10, 11) if inclined and images == threads else Fraction(1)
-            splits.append((less * (a * width + b * 16) / images, less * a * b * factor * width * 16, images))
-    best, at, steps = min(splits, key=lambda s: (s[1], s[0])), Fraction(0), []
-    while True:  # from each split to the next one that becomes cheaper as the positions grow
-        steps.append((ceil(at), threads if best[2] > threads // 2 else best[2]))
-        later = [((s[1] - best[1]) / (best[0] - s[0]), s) for s in splits if s[0] < best[0]]
-        if not later:
-            return tuple(steps)
-        at, best = min(later)
 
 
 def thin(blocks: int, most: int) -> int:

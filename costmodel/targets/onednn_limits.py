@@ -1,9 +1,7 @@
 """Where the rules for oneDNN's convolutions (onednn.py) hold: found by measuring random convolutions.
 
 Outside, kernels search among ways that differ little, or PyTorch takes other paths. Where kernels only pad further than
-the rule says, what the rule gives is the least that they allocate. Of 15,796 random calls with one and two threads,
-AVX512, AVX2 and channels_last, none was wrong inside the limits, and none took less than what is counted outside
-(tests/ops/test_kernels.py draws some).
+the rule says, what the rule gives is the least that they allocate. COUNTS
 """
 
 from __future__ import annotations
@@ -15,34 +13,50 @@ from .onednn_facts import Facts
 
 WIDEST = 7  # kernels up to this width were studied
 WIDEST_PATCH = 16  # and patches, kernels as wide as their stride without padding, up to this one
-STUDIED = 2  # threads; of more, only depthwise convolutions and plain products always share their work as estimated
+STUDIED = 2  # threads; of more, how many copy an image of a strided convolution is estimated
+MANY = 256  # products of more channels may take blocks of 3 vectors too, if strided or on several threads
+MANYS_WHOLE = 192
 FEW = 3  # depthwise convolutions of so few channels take the kernels for images
 
 
 def within(facts: Facts, y: Shape, x: Shape) -> Any:
     """Whether the rules hold for a convolution, with an output and an input of these shapes."""
-    return False if pads_further(facts) else bounded(facts, y, x)
+    if pads_further(facts):
+        return False
+    if facts.flat and facts.kernel[0] != facts.kernel[1]:  # a map of one line is in several memory formats
+        return bounded(facts, y, x) & (y[2] > 1) & (y[3] > 1)
+    return bounded(facts, y, x)
 
 
 def bounded(facts: Facts, y: Shape, x: Shape) -> Any:
     """Whether a convolution allocates at least what the rules say."""
     if not _of_known_form(facts):
         return False
+    if max(facts.padding) > 1 and not facts.depthwise:  # what lies beside a map narrower than that is passed over
+        wide = (y[2] >= facts.padding[0]) & (y[3] >= facts.padding[1])
+        return _bounded(facts, y, x) & wide
+    return _bounded(facts, y, x)
+
+
+def _bounded(facts: Facts, y: Shape, x: Shape) -> Any:
     gradient = "x" in facts.demanded
     # A map of one pixel is in both memory formats at once.
     maps, maps_out = x[2] * x[3] > 1, y[2] * y[3] > 1
     if facts.depthwise:
         same = all(k % 2 == 1 and p in (0, k // 2) for k, p in zip(facts.kernel, facts.padding))
         known = not facts.kept or (facts.inputs > FEW and same and facts.kernel[0] == facts.kernel[1])
-        # On channels_last maps of 2x2 kernels of 3x3 allocate many times more.
-        return known & (x[2] > 2) & (x[3] > 2) if facts.flat else known
+        # On smaller channels_last maps kernels of 3x3 allocate many times more.
+        return known & (x[2] >= facts.least_height()) & (x[3] > 2) if facts.flat else known
     if facts.groups > 1:
         known = facts.block() > 0 and not (facts.strided and gradient)
         return known and maps if facts.flat else known
     if min(facts.inputs, facts.outputs) == 1 and (facts.flat or facts.strided and gradient):
         return False  # one channel is in both memory formats too
     if facts.strided and gradient:
-        return maps & maps_out
+        whole_lines = True
+        if min(facts.kernel) == 1 or facts.threads > 1:  # lines that the stride does not divide may be copied in parts
+            whole_lines = x[3] % facts.stride[1] == 0
+        return maps & maps_out & whole_lines
     return True if facts.area == 1 and not facts.flat else maps
 
 
@@ -56,6 +70,9 @@ def pads_further(facts: Facts) -> bool:
     gradient = "x" in facts.demanded
     written = [facts.k] * facts.flat + [facts.c] * (gradient and (facts.flat or facts.strided))
     whole = 64 if facts.lanes == 16 else 96
+    searched = facts.pixelwise and facts.groups == 1 and (facts.strided or facts.threads > 1)
+    if searched and any(channels > MANY for channels in written):
+        whole = MANYS_WHOLE
     return any(channels > 2 * facts.lanes and channels % whole for channels in written)
 
 
@@ -65,11 +82,11 @@ def _of_known_form(facts: Facts) -> bool:
         return False
     if facts.area == 1 and facts.groups > 1 and (facts.threads == 1 or facts.flat):
         return False  # products of groups, one after the other
-    if facts.threads > STUDIED and "weight" in facts.demanded and not facts.depthwise:
-        if not facts.product or facts.strided or facts.inputs <= FEW:
-            return False  # how threads share images and channels is estimated
+    if facts.threads > STUDIED and facts.strided and not facts.depthwise:
+        if "x" in facts.demanded or facts.pixelwise:
+            return False  # how many threads copy an image, or its pixels, is estimated
     even = any(k % 2 == 0 for k in facts.kernel) and not _patch(facts)
-    if facts.threads > 1 and "weight" in facts.demanded and (even or facts.flat and not facts.depthwise):
+    if facts.threads > 1 and "weight" in facts.demanded and even:
         return False
     return max(facts.kernel) <= (WIDEST_PATCH if _patch(facts) else WIDEST)
 

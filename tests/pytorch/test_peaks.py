@@ -1,7 +1,7 @@
 """The peak of a whole step: predicted, and measured at the CPU's allocator.
 
-Tensors alone must agree to the byte. What kernels allocate inside is estimated in few places (onednn.py), and the peak
-of all is held to a thousandth.
+Both the tensors alone and what kernels allocate inside must agree to the byte; where a kernel has no rule, what is said
+must be the least.
 """
 
 import pytest
@@ -12,6 +12,7 @@ from real import rotated
 from costmodel import estimate, load
 from costmodel.errors import CostmodelError
 from costmodel.pytorch import measure, realize
+from costmodel.step.certainty import NOT_MODELLED
 
 STRATEGIES = ("full", "norm+last", "bias", "last", "blocks:1", "blocks:3", "blocks:5", "inference")
 TORCHVISION = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet_b1", "efficientnet_b0")
@@ -28,7 +29,8 @@ def check(network, module, strategy, batch, resolution):
     alone = estimate(network, strategy, batch, resolution, target=f"none,threads={threads}")
     assert alone.step_peak_bytes == measured.tensor_peak_bytes
     assert predicted.left_bytes == alone.left_bytes == measured.left_bytes
-    assert abs(predicted.step_peak_bytes - measured.step_peak_bytes) <= 0.001 * measured.step_peak_bytes
+    assert predicted.step_peak_bytes <= measured.step_peak_bytes
+    assert predicted.step_peak_bytes == measured.step_peak_bytes or predicted.certainty.step_peak == NOT_MODELLED
 
 
 @pytest.mark.parametrize("name, strategy", rotated(references.NAMES, lambda name: STRATEGIES, 1))
