@@ -12,7 +12,7 @@ from costmodel.ops.view import Permute
 from costmodel.pytorch import library
 from costmodel.pytorch.allocations import trace
 from costmodel.sizes.dtype import DTYPES
-from costmodel.step.kernels import unmodelled
+from costmodel.step.kernels import without_rule
 from costmodel.step.memory import memory_of
 from costmodel.step.optimizer import find
 from costmodel.step.request import Request
@@ -120,7 +120,7 @@ def said(op, shapes, wants, trains, target, dtype="float32", convention="torch",
     timeline, slots = memory_of(graph, kept, sizes, found, request)
     levels = timeline.levels(slots)
     n = timeline.after_forward
-    return (int(levels[:n].max(initial=0)), int(levels[n:].max(initial=0))), unmodelled(graph, found, request)
+    return (int(levels[:n].max(initial=0)), int(levels[n:].max(initial=0))), tuple(without_rule(graph, found, request))
 
 
 def measured(op, shapes, wants, trains, channels_last=False, dtype="float32", cast=None, after=None):

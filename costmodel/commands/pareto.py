@@ -94,6 +94,7 @@ def table_of(
     """A title, the columns to compare, and notes: the rows of tables one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
     from ..files.table import is_table
+    from ..studies.grid.sweep import least_notes
 
     if not any(map(is_table, sources)):
         if len(sources) > 1:
@@ -101,13 +102,15 @@ def table_of(
         return swept(sources[0], check, axes)
     if axes:
         raise CostmodelError(f"--{next(iter(axes))} beside a table; allowed: with a network")
-    return ", ".join(sources), joined(sources), ()
+    columns = joined(sources)
+    return ", ".join(sources), columns, list(least_notes(columns))
 
 
 def swept(network: str, check: bool, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
     """A sweep of a network, by default over all strategies that train: a title of its fixed values, columns, notes."""
     from ..frontends import load
     from ..strategies import possible
+    from ..studies.grid.columns import CERTAINTIES
     from ..studies.grid.sweep import sweep
     from ..views.shared import shared
 
@@ -117,7 +120,8 @@ def swept(network: str, check: bool, axes: dict[str, Any]) -> tuple[str, dict[st
         axes["strategy"] = [f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in trained]
     grid = sweep(network, check=check, **axes)
     columns = grid.to_dict()
-    values = {**{name: [value] for name, value in grid.fixed.items()}, **columns}
+    values = {name: [value] for name, value in grid.fixed.items()}
+    values |= {name: given for name, given in columns.items() if name not in CERTAINTIES}
     same = {name: given[0] for name, given in values.items() if given[0] is not None and len(set(given)) == 1}
     return shared(same), columns, grid.notes
 

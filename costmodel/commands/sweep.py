@@ -85,7 +85,7 @@ def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
     Raises CostmodelError if other formats would have more than MOST_ROWS rows.
     """
     from ..errors import CostmodelError
-    from ..studies.grid.sweep import write_rows
+    from ..studies.grid.sweep import least_notes, write_rows
     from ..views.sweep import MOST_ROWS, SHOWN, table
 
     chunks = plan.chunks(part)
@@ -102,10 +102,11 @@ def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
         allowed = f"{MOST_ROWS:,}, --format csv, or -o FILE"
         raise CostmodelError(f"{cells:,} cells are too many for {form}; allowed: {allowed}")
     columns = columns_of(plan, chunks)
+    notes = [*plan.notes, *least_notes(columns)]
     if form == "json":
-        echo_json({**plan.fixed, "notes": list(plan.notes), "columns": columns})
+        echo_json({**plan.fixed, "notes": notes, "columns": columns})
     else:
-        show([table(columns, plan.fixed, cells)], [], form, plan.notes)
+        show([table(columns, plan.fixed, cells)], [], form, notes)
 
 
 def columns_of(plan: Any, chunks: Any) -> dict[str, list[Any]]:

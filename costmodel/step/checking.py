@@ -51,7 +51,7 @@ def held(estimate: Estimate, network: Network) -> Estimate:
     on_cuda = request.target.device == "cuda"
     if not parted:
         said = (*estimate.said, *of_other_steps(found), *found_at_another_batch(network, request))
-        if request.convention != STOCK or on_cuda:  # the dry step ran on the CPU
+        if not checks(request):
             return replace(estimate, said=said)
         return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED), said=said)
     note = reason(tensors, found, parted)
@@ -99,17 +99,26 @@ def instead(error: CostmodelError, network: Network, request: Request) -> Estima
         raise error from None
 
 
-def refuse_differences(network: Network, request: Request, what: str) -> None:
-    """Raise CostmodelError if the graph differs from a dry step of the module. what: what needs the graph."""
+def refuse_differences(network: Network, request: Request, what: str) -> bool:
+    """Whether there is a dry step of the module. Raises CostmodelError if the graph differs from it.
+
+    what: what needs the graph.
+    """
     found = dry_step(network, request)
     if found is None:
-        return
+        return False
     tensors = on_tensors(analyze(network, request), network)
     parted = differences(tensors, found) + unsettled(found)
     if parted:
         raise CostmodelError(
             f"{network.name}, {request.strategy}: {reason(tensors, found, parted)}; {what} needs the graph"
         )
+    return True
+
+
+def checks(request: Request) -> bool:
+    """Whether a dry step that agrees checks the figures of a request: it ran on the CPU, under `torch`."""
+    return request.convention == STOCK and request.target.device != "cuda"
 
 
 def found_at_another_batch(network: Network, request: Request) -> tuple[str, ...]:

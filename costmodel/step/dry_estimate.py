@@ -27,9 +27,9 @@ class DryEstimate(Estimate):
     dry: DryStep | None = None
 
     @property
-    def unmodelled(self) -> tuple[Node, ...]:
+    def without_rule(self) -> dict[Node, Any]:
         """None is named: a dry step knows no kernels, and its certainty says so."""
-        return ()
+        return {}
 
     @cached_property
     def memory(self) -> Memory | None:

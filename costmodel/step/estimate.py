@@ -18,7 +18,7 @@ from ..notebook import Shown
 from ..sizes.size import Shape, Size
 from .certainty import CHECKED, NOT_MODELLED, RULE, Certainty
 from .events import UPDATE, Event
-from .kernels import in_words, in_words_on_cuda, unmodelled
+from .kernels import in_words, in_words_on_cuda, without_rule
 from .peak import Grid, peak_of
 from .request import Request
 from .resident import Resident, images_bytes, resident
@@ -81,9 +81,14 @@ class Estimate(Shown):
     degrees: Certainty = Certainty()  # how certain each figure is, kernels left out of account
 
     @cached_property
+    def without_rule(self) -> dict[Node, Any]:
+        """The nodes whose kernels allocate what no rule tells -> where in a grid of sizes."""
+        return without_rule(self.graph, self.shapes, self.request) if self.find_memory else {}
+
+    @property
     def unmodelled(self) -> tuple[Node, ...]:
         """The nodes whose kernels allocate what no rule tells: the step's peak is at least `step_peak_bytes`."""
-        return unmodelled(self.graph, self.shapes, self.request) if self.find_memory else ()
+        return tuple(self.without_rule)
 
     @property
     def certainty(self) -> Certainty:

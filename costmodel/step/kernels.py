@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..graph.graph import Graph, Node
@@ -27,22 +29,22 @@ def settings_of(
     ]
 
 
-def unmodelled(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> tuple[Node, ...]:
-    """The nodes whose kernels allocate what no rule tells, at one size of the request at least."""
+def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> dict[Node, Any]:
+    """Nodes whose kernels allocate what no rule tells -> where: one bool, or one for each cell of a grid of sizes."""
     if request.target.device == "cuda":
-        return tuple(node for node in graph.nodes if node.op.of_cpus)
+        return {node: True for node in graph.nodes if node.op.of_cpus}
     if not request.target.counts_kernels:
-        return ()
+        return {}
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
     numbers = other_numbers(graph)
-    found = []
+    found = {}
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         known = node.op.modelled(setting, shapes[i + 1], *[shapes[v] for v in reads])
         if any(v in numbers for name, v in zip(node.op.inputs, reads) if name not in node.op.shape_only):
             known = False  # the op converts them
         if not (known is True or np.all(known)):
-            found.append(node)
-    return tuple(found)
+            found[node] = np.logical_not(known)
+    return found
 
 
 def other_numbers(graph: Graph) -> frozenset[int]:

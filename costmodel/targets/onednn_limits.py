@@ -13,7 +13,7 @@ from .onednn_facts import Facts
 
 WIDEST = 7  # kernels up to this width were studied
 WIDEST_PATCH = 16  # and patches, kernels as wide as their stride without padding, up to this one
-STUDIED = 2  # threads; of more, how many copy an image of a strided convolution is estimated
+STUDIED = 2  # threads; of more, how many copy an image of a strided convolution, say, is estimated
 MANY = 256  # products of more channels may take blocks of 3 vectors too, if strided or on several threads
 MANYS_WHOLE = 192
 FEW = 3  # depthwise convolutions of so few channels take the kernels for images
@@ -45,6 +45,8 @@ def _bounded(facts: Facts, y: Shape, x: Shape) -> Any:
     if facts.depthwise:
         same = all(k % 2 == 1 and p in (0, k // 2) for k, p in zip(facts.kernel, facts.padding))
         known = not facts.kept or (facts.inputs > FEW and same and facts.kernel[0] == facts.kernel[1])
+        if facts.flat and facts.kept and facts.threads > STUDIED:
+            return False  # how many of them share a channels_last image is estimated
         # On smaller channels_last maps kernels of 3x3 allocate many times more.
         return known & (x[2] >= facts.least_height()) & (x[3] > 2) if facts.flat else known
     if facts.groups > 1:

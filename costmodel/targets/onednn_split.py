@@ -70,16 +70,19 @@ def sharing(split: Split, sizes: tuple[Size, ...]) -> Size:
         """Blocks that one thread computes."""
         return _up(units[1], images) * -(-split.outputs // k) * -(-split.inputs // c)
 
-    found, least, least_work = 1, data(1, 1, 1), work(1, 1, 1)
-    for one in split.candidates():
-        better = (one[0] <= most) & (data(*one) <= least)
-        least, least_work = where(better, data(*one), least), where(better, work(*one), least_work)
-        found = where(better, one[0], found)
-    for one in split.candidates() if not split.product else ():
-        mine = work(*one)
-        better = (mine <= least_work) & (data(*one) < MORE * least) | (4 * mine <= 3 * least_work)
-        better = better & (one[0] <= most)
-        least_work, found = where(better, mine, least_work), where(better, one[0], found)
+    candidates = [(one[0], data(*one), work(*one)) for one in split.candidates()]
+    found, least, least_work = candidates[0]  # all channels to one thread each, as far as there are threads
+    for images, mine, mine_work in candidates[1:]:
+        better = (images <= most) & (mine <= least)
+        found, least, least_work = (
+            where(better, images, found),
+            where(better, mine, least),
+            where(better, mine_work, least_work),
+        )
+    for images, mine, mine_work in candidates if not split.product else ():
+        better = (mine_work <= least_work) & (mine < MORE * least) | (4 * mine_work <= 3 * least_work)
+        better = better & (images <= most)
+        least_work, found = where(better, mine_work, least_work), where(better, images, found)
     all_of_them = n if split.product else most
     nearly_all = (found > split.threads // 2) & (found < split.threads)
     return where(nearly_all, minimum(all_of_them, split.threads), found)

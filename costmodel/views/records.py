@@ -35,6 +35,8 @@ def step_record(estimate: Estimate) -> dict[str, Any]:
         "dtype": request.dtype.name,
         "accumulate": request.accumulate,
         **{name: cost.value(estimate) for name, cost in COLUMNS.items()},
+        "certainty": estimate.certainty.saved,
+        "step_peak_certainty": estimate.certainty.step_peak if runs else None,
         "step_flops": flops["total"],
         "parameters": estimate.parameters,
         **{name: memory[key] for name, key in _MEMORY.items()},

@@ -27,6 +27,8 @@ _COSTS = {
     "backward_flops": "likewise, with what is run again",
     "trainable_parameters": "parameters that train",
     "trained_blocks": "blocks in which something trains",
+    "certainty": "how certain saved bytes and FLOPs are: a degree as in an estimate's `certainty`",
+    "step_peak_certainty": "how certain `step_peak_bytes` and `peak_bytes` are",
     "step_flops": "`forward_flops` + `backward_flops`",
     "accuracy": "your own results, from `--accuracy`",
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..sizes.units import in_unit, show_count, unit_of
-from ..studies.grid.columns import BYTES, FLOPS, PARAMETERS, UNITS
-from .table import Column, Table
+from ..step.certainty import CHECKED, RULE
+from ..studies.grid.columns import BYTES, CERTAINTIES, FLOPS, PARAMETERS, UNITS
+from .table import Column, Table, hidden
 
 MOST_ROWS = 10_000
 SHOWN = 40  # most rows of the table that people read
@@ -38,5 +39,8 @@ def table(columns: dict[str, list[Any]], fixed: dict[str, Any], total: int | Non
     title = ", ".join(
         f"{value}" if name == "network" else f"{name} {value}" for name, value in fixed.items() if value is not None
     )
-    heads = [column(name, values) for name, values in columns.items()]
+    heads = [
+        hidden(name) if name in CERTAINTIES and {None, RULE, CHECKED}.issuperset(values) else column(name, values)
+        for name, values in columns.items()
+    ]
     return Table(title, heads, list(zip(*columns.values())), most=SHOWN, rest="-o FILE writes all", total=total)

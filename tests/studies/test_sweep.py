@@ -7,12 +7,14 @@ import random
 import numpy as np
 import pytest
 from real import seldom
+from strange import Base
 
 import costmodel
 from costmodel import CostmodelError
 from costmodel.files.shipped import shipped_names
 from costmodel.graph.graph import Graph, Node
 from costmodel.ops.arithmetic import Add
+from costmodel.ops.conv import Conv2d
 from costmodel.ops.linear import Linear
 from costmodel.ops.pool import AvgPool2d
 from costmodel.ops.reduce import Mean
@@ -23,7 +25,7 @@ from costmodel.step.peak import Grid, peak_of, running
 from costmodel.strategies import _file as strategyfile
 from costmodel.strategies import usual
 from costmodel.studies.grid.axes import spelled_out
-from costmodel.studies.grid.columns import COLUMNS
+from costmodel.studies.grid.columns import CERTAINTIES, COLUMNS
 from costmodel.studies.grid.resumable import fingerprint
 from costmodel.studies.grid.sweep import SweepPlan
 
@@ -44,16 +46,19 @@ def expected(network, cell):
         "backward_flops": one.flops["backward"],
         "trainable_parameters": one.trainable_parameters,
         "trained_blocks": one.trained_blocks,
+        "certainty": one.certainty.saved,
+        "step_peak_certainty": None if memory["step_peak"] is None else one.certainty.step_peak,
     }
 
 
 def check_cells(network, sweep, rows=None):
     columns = sweep.to_dict()
-    axes = [name for name in columns if name not in COLUMNS]
+    costs = (*COLUMNS, *CERTAINTIES)
+    axes = [name for name in columns if name not in costs]
     rest = {key: value for key, value in sweep.fixed.items() if key not in ("network", "width", "classes")}
     for row in range(len(sweep)) if rows is None else rows:
         cell = {name: columns[name][row] for name in axes}
-        assert {name: columns[name][row] for name in COLUMNS} == expected(network, {**rest, **cell}), (cell, rest)
+        assert {name: columns[name][row] for name in costs} == expected(network, {**rest, **cell}), (cell, rest)
 
 
 # -- cells -------------------------------------------------------------------------------------------------------
@@ -282,7 +287,7 @@ def test_peaks_are_those_of_all_events(target):
 
 def test_columns_and_views_of_a_sweep():
     sweep = costmodel.sweep("mobilenet_v2", strategy="full,blocks:1..2", batch="1..4:2", convention=["torch", "ideal"])
-    assert list(sweep.columns) == ["strategy", "batch", "resolution", "convention", *COLUMNS]
+    assert list(sweep.columns) == ["strategy", "batch", "resolution", "convention", *COLUMNS, *CERTAINTIES]
     assert sweep.saved_bytes is sweep["saved_bytes"]
     assert sweep.to_dict()["peak_bytes"][6:] == [None] * 6  # ideal has no peak
     rows = list(csv.reader(io.StringIO(sweep.to_csv())))
@@ -294,6 +299,30 @@ def test_columns_and_views_of_a_sweep():
         sweep["saved_byte"]
     with pytest.raises(AttributeError, match="columns are strategy"):
         getattr(sweep, "memory")  # noqa: B009
+
+
+def test_each_cell_says_how_certain_it_is():
+    grid = {"batch": "1,2,8", "resolution": "33,40", "target": "cpu,threads=1,isa=avx512"}
+    of_module = costmodel.sweep(Base(), convention="torch,lean", **grid)
+    for convention in ("torch", "lean"):
+        mine = [word for word, one in zip(of_module.certainty, of_module.convention) if one == convention]
+        ends = ["checked" if convention == "torch" else "rule"]
+        assert mine == [*ends, "rule", "rule", "rule", "rule", *ends]
+    assert of_module.certainty.tolist() == of_module.step_peak_certainty.tolist() and of_module.notes == ()
+    assert set(costmodel.sweep(Base(), check=False, **grid).certainty) == {"rule"}
+    halves = costmodel.sweep(Base(), dtype="float32,bfloat16", **grid)
+    assert set(halves.certainty[halves.dtype == "bfloat16"]) == {"checked", "rule"}
+    assert (halves.step_peak_certainty == "not_modelled").tolist() == (halves.dtype == "bfloat16").tolist()
+    assert halves.notes == ("The allocator's peak is at least this in 6 of 12 cells (step_peak_certainty).",)
+
+
+def test_a_kernel_may_have_a_rule_in_some_cells_only():
+    """A 5x5 window with a padding of 2 is modelled where the map is at least two pixels wide."""
+    conv = Node("conv", Conv2d(3, 8, 5, stride=4, padding=2), ("input",), frozenset({"weight"}))
+    nodes = conv, Node("mean", Mean(), ("conv",)), Node("fc", Linear(8, 2), ("mean",))
+    network = costmodel.Network("net", Graph(nodes, classifier="fc"), 16)
+    found = costmodel.sweep(network, "full", "1,2", "4,5,8", target="cpu,threads=1,isa=avx512")
+    assert found.step_peak_certainty.tolist() == ["not_modelled"] * 2 + ["rule"] * 4
 
 
 def test_to_dataframe_and_parquet(tmp_path, monkeypatch):

@@ -16,8 +16,11 @@ from ...step.memo import Memo
 from ...step.request import Request
 from ...step.walk import analyze
 from ...strategies import apply
-from .columns import COLUMNS
+from .columns import CERTAINTIES, COLUMNS
 
+#: What a cell has, by name; in BROKEN are the costs that are linear between some batches only.
+VALUES = {**{name: cost.value for name, cost in COLUMNS.items()}, **CERTAINTIES}
+BROKEN = frozenset(name for name, cost in COLUMNS.items() if cost.has_thresholds)
 KEPT_MEMOS = 8  # most grids whose formulas' results are remembered
 MOST_BYTES = 2**27  # of arrays in these memos
 ONE_BY_ONE = 3  # up to this many cells are cheaper priced one by one
@@ -56,9 +59,9 @@ class Pricer:
                     _fill({name: column[i : i + 1, j : j + 1] for name, column in out.items()}, cell)
             return
         order = np.argsort(batches, kind="stable")
-        whole = {name: column for name, column in out.items() if not COLUMNS[name].has_thresholds}
+        whole = {name: column for name, column in out.items() if name not in BROKEN}
         self._part(network, request, resolutions, batches, order, whole)
-        others = {name: column for name, column in out.items() if COLUMNS[name].has_thresholds}
+        others = {name: column for name, column in out.items() if name in BROKEN}
         for run in runs(np.asarray(batches)[order], request.target.thresholds, period(network, request)):
             self._part(network, request, resolutions, batches, order[run], others)
 
@@ -174,5 +177,5 @@ def runs(batches: np.ndarray, thresholds: Sequence[int], period: int) -> list[np
 
 def _fill(out: dict[str, np.ndarray], estimate: Estimate) -> None:
     for name, column in out.items():
-        value = COLUMNS[name].value(estimate)
+        value = VALUES[name](estimate)
         column[...] = -1 if value is None else dense(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -17,17 +18,20 @@ from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.dtype import find_dtype
-from ...step.checking import refuse_differences
+from ...step.certainty import CHECKED, RULE
+from ...step.checking import checks, refuse_differences
 from ...step.optimizer import find
 from ...step.request import Request
 from ...strategies import read
 from ...targets import parse
 from .axes import AXES, USUAL, spelled_out
-from .columns import COLUMNS, TYPES
+from .columns import CERTAINTIES, COLUMNS, DEGREES, LEAST, TYPES
 from .plane import Pricer
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
 ROWS, CELLS = 128, 2**17  # most resolutions and most cells of a chunk
+WORDS = np.array([*DEGREES, None], dtype=object)  # of a degree's number, None of -1
+AT_LEAST = frozenset(DEGREES[LEAST:])
 MOST_IN_MEMORY = 2**26  # cells: 5 GB of columns
 
 
@@ -64,17 +68,21 @@ class SweepPlan:
         self.pricer = Pricer()
         for number in range(len(self.outer)):
             self.pricer.check(*self.request(number), self.axes["resolution"], self.axes["batch"])
-        if check:
-            self.refuse_differences()
+        self.ends = {(end(self.axes["resolution"]), end(self.axes["batch"])) for end in (min, max)}
+        self.checked = {number for number in range(len(self.outer)) if check and self.hold(number)}
 
-    def refuse_differences(self) -> None:
-        """Raise CostmodelError if a module does something else than its graph at the smallest or the largest images."""
-        for number in range(len(self.outer)):
-            network, request = self.request(number)
-            for end in (min, max):
-                batch, side = end(self.axes["batch"]), end(self.axes["resolution"])
-                one = request._replace(batch=batch, resolution=side)
-                refuse_differences(network.at(side, batch), one, "a sweep")
+    def hold(self, outer: int) -> bool:
+        """Hold a module against its dry steps at the smallest and the largest images, for a choice of the outer axes.
+
+        Returns whether the figures there are checked by it. Raises CostmodelError if the module does something else
+        than its graph.
+        """
+        network, request = self.request(outer)
+        held = [
+            refuse_differences(network.at(side, batch), request._replace(batch=batch, resolution=side), "a sweep")
+            for side, batch in sorted(self.ends)
+        ]
+        return all(held) and checks(request)
 
     @property
     def named(self) -> list[str]:
@@ -89,7 +97,7 @@ class SweepPlan:
     @property
     def column_names(self) -> list[str]:
         """The axes, then the costs."""
-        return [*self.named, *COLUMNS]
+        return [*self.named, *COLUMNS, *CERTAINTIES]
 
     @property
     def header(self) -> dict[str, np.ndarray]:
@@ -138,6 +146,12 @@ class SweepPlan:
         """Fill the columns `out` with a chunk's numbers: int64 arrays of shape (resolutions, batches)."""
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
         self.pricer.plane(*self.request(chunk.outer), sides, batches, out)
+        for side, batch in self.ends if chunk.outer in self.checked else ():
+            if side in sides and batch in batches:
+                cell = sides.index(side), batches.index(batch)
+                for name in CERTAINTIES:
+                    if out[name][cell] == DEGREES.index(RULE):
+                        out[name][cell] = DEGREES.index(CHECKED)
 
     def columns(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """All columns of a chunk: its axes' values and its costs, each of shape (cells,)."""
@@ -147,9 +161,14 @@ class SweepPlan:
         found = {name: np.full(chunk.cells, one.get(name), dtype=object) for name in self.named}
         found["resolution"] = np.repeat(np.array(sides, dtype=np.int64), len(batches))
         found["batch"] = np.tile(np.array(batches, dtype=np.int64), len(sides))
-        numbers = {name: np.empty(shape, dtype=np.int64) for name in COLUMNS}
+        numbers = {name: np.empty(shape, dtype=np.int64) for name in (*COLUMNS, *CERTAINTIES)}
         self.price(chunk, numbers)
-        return {**found, **{name: there(column.reshape(-1)) for name, column in numbers.items()}}
+        return {**found, **{name: told(name, column.reshape(-1)) for name, column in numbers.items()}}
+
+
+def told(name: str, column: np.ndarray) -> np.ndarray:
+    """A column of priced numbers as people get it: masked where there is none, degrees of certainty as words."""
+    return WORDS[column] if name in CERTAINTIES else there(column)
 
 
 def there(column: np.ndarray) -> np.ndarray:
@@ -173,8 +192,9 @@ def sweep(
     "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"). axes: width, classes, dtype,
     optimizer, target and accumulate, as in `estimate` and `load`. Every number equals the one that `estimate` gives for
     its cell. check: whether a module is held against dry steps of itself, for each strategy at the smallest and the
-    largest images; the cells between follow by rule. Raises CostmodelError for a bad request, for an axis without
-    values, for a cell without a cost, which the message names, and for a module that does what its graph does not say.
+    largest images, whose cells then say "checked"; the cells between follow by rule, and say so. Raises CostmodelError
+    for a bad request, for an axis without values, for a cell without a cost, which the message names, and for a module
+    that does what its graph does not say.
     """
     given = {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
     plan = SweepPlan(network, given, check)
@@ -183,7 +203,7 @@ def sweep(
             f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."
             " costmodel sweep -o writes it in chunks"
         )
-    numbers = {name: np.empty(plan.cells, dtype=np.int64) for name in COLUMNS}
+    numbers = {name: np.empty(plan.cells, dtype=np.int64) for name in (*COLUMNS, *CERTAINTIES)}
     for chunk in plan.chunks():
         shape = (chunk.resolutions.stop - chunk.resolutions.start, -1)
         run = slice(chunk.start, chunk.start + chunk.cells)
@@ -194,7 +214,22 @@ def sweep(
         values = np.array(plan.axes[name], dtype=np.int64 if name in FIRST[1:] else object)
         values = values.reshape([-1 if k == place else 1 for k in range(len(AXES))])
         columns[name] = np.broadcast_to(values, plan.shape).reshape(-1)
-    return Sweep(plan.fixed, {**columns, **{name: there(column) for name, column in numbers.items()}}, plan.notes)
+    some = np.count_nonzero(numbers["step_peak_certainty"] >= LEAST)
+    columns |= {name: told(name, column) for name, column in numbers.items()}
+    return Sweep(plan.fixed, columns, (*plan.notes, *at_least(some, plan.cells)))
+
+
+def least_notes(columns: dict[str, Any]) -> Iterator[str]:
+    """A sentence if the allocator's peak of some rows is at least that much, if they say so."""
+    degrees = columns.get("step_peak_certainty", [])
+    yield from at_least(sum(map(degrees.count, AT_LEAST)), len(degrees))
+
+
+def at_least(some: int, cells: int) -> Iterator[str]:
+    """A sentence if the allocator's peak of some cells is at least what is said."""
+    if some:
+        which = "all cells" if some == cells else f"{some:,} of {cells:,} cells"
+        yield f"The allocator's peak is at least this in {which} (step_peak_certainty)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +237,8 @@ class Sweep(Shown):
     """A table of costs: columns of equal length, with one row for each cell of a grid.
 
     fixed: the network and the axes with one value for all cells. columns: the axes, then the costs (see
-    studies/grid/columns.py) as int64, masked where the convention has no such number. Each column is also an attribute.
+    studies/grid/columns.py) as int64, masked where the convention has no such number, then how certain they are, as
+    words. Each column is also an attribute.
     notes: sentences that say why figures may be understated.
     """
 
