@@ -94,7 +94,7 @@ def table_of(
     """A title, the columns to compare, and notes: the rows of tables one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
     from ..files.table import is_table
-    from ..studies.grid.sweep import least_notes
+    from ..studies.grid.certainties import least_notes
 
     if not any(map(is_table, sources)):
         if len(sources) > 1:
@@ -110,7 +110,7 @@ def swept(network: str, check: bool, axes: dict[str, Any]) -> tuple[str, dict[st
     """A sweep of a network, by default over all strategies that train: a title of its fixed values, columns, notes."""
     from ..frontends import load
     from ..strategies import possible
-    from ..studies.grid.columns import CERTAINTIES
+    from ..studies.grid.certainties import CERTAINTIES
     from ..studies.grid.sweep import sweep
     from ..views.shared import shared
 

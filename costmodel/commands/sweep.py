@@ -85,7 +85,8 @@ def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
     Raises CostmodelError if other formats would have more than MOST_ROWS rows.
     """
     from ..errors import CostmodelError
-    from ..studies.grid.sweep import least_notes, write_rows
+    from ..studies.grid.certainties import least_notes
+    from ..studies.grid.sweep import write_rows
     from ..views.sweep import MOST_ROWS, SHOWN, table
 
     chunks = plan.chunks(part)

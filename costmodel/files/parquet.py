@@ -60,7 +60,7 @@ def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
     with open(table, encoding="utf-8") as file:
         fields = schema(file.readline().strip().split(","), types)
     reading = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK)
-    kinds = pa.csv.ConvertOptions(column_types=fields, null_values=[""])
+    kinds = pa.csv.ConvertOptions(column_types=fields, null_values=[""], strings_can_be_null=True)
     with pa.csv.open_csv(table, reading, convert_options=kinds) as rows, pa.parquet.ParquetWriter(path, fields) as file:
         group = []
         for block in rows:

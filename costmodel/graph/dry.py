@@ -6,6 +6,9 @@ from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
+#: What a KernelCall is of.
+CONVOLUTION, BATCH_NORM, MAX_POOL = "convolution", "batch_norm", "max_pool2d"
+
 
 class Saved(NamedTuple):
     """A storage that autograd keeps for the backward pass. where: path of the module that kept it first."""
@@ -35,8 +38,8 @@ class Parameter(NamedTuple):
 class KernelCall(NamedTuple):
     """The maps that the kernel of an op takes.
 
-    shape: of the input. x, gradient, weight: whether the input, in the backward pass the output's gradient, and of a
-    convolution the weight is contiguous, and whether it is channels_last.
+    kind: CONVOLUTION, BATCH_NORM or MAX_POOL. shape: of the input. x, gradient, weight: whether the input, in the
+    backward pass the output's gradient, and of a convolution the weight is contiguous, and whether it is channels_last.
     """
 
     kind: str

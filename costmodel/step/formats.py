@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from ..graph.dry import DryStep, KernelCall
+from ..graph.dry import BATCH_NORM, CONVOLUTION, MAX_POOL, DryStep, KernelCall
 from ..graph.graph import Node
 from ..graph.memory_formats import layouts_of, plain
 from ..ops.conv import Conv2d, Convolve
@@ -16,12 +16,7 @@ from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, diffe
 from .estimate import Estimate
 from .shapes import broadcast_inputs
 
-KERNELS: dict[type, str] = {
-    Conv2d: "convolution",
-    Convolve: "convolution",
-    BatchNorm: "batch_norm",
-    MaxPool2d: "max_pool2d",
-}
+KERNELS: dict[type, str] = {Conv2d: CONVOLUTION, Convolve: CONVOLUTION, BatchNorm: BATCH_NORM, MaxPool2d: MAX_POOL}
 
 
 def other_formats(estimate: Estimate, dry: DryStep) -> list[str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..sizes.units import in_unit, show_count, unit_of
 from ..step.certainty import CHECKED, RULE
-from ..studies.grid.columns import BYTES, CERTAINTIES, FLOPS, PARAMETERS, UNITS
+from ..studies.grid.certainties import CERTAINTIES
+from ..studies.grid.columns import BYTES, FLOPS, PARAMETERS, UNITS
 from .table import Column, Table, hidden
 
 MOST_ROWS = 10_000

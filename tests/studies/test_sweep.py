@@ -7,14 +7,12 @@ import random
 import numpy as np
 import pytest
 from real import seldom
-from strange import Base
 
 import costmodel
 from costmodel import CostmodelError
 from costmodel.files.shipped import shipped_names
 from costmodel.graph.graph import Graph, Node
 from costmodel.ops.arithmetic import Add
-from costmodel.ops.conv import Conv2d
 from costmodel.ops.linear import Linear
 from costmodel.ops.pool import AvgPool2d
 from costmodel.ops.reduce import Mean
@@ -25,7 +23,8 @@ from costmodel.step.peak import Grid, peak_of, running
 from costmodel.strategies import _file as strategyfile
 from costmodel.strategies import usual
 from costmodel.studies.grid.axes import spelled_out
-from costmodel.studies.grid.columns import CERTAINTIES, COLUMNS
+from costmodel.studies.grid.certainties import CERTAINTIES
+from costmodel.studies.grid.columns import COLUMNS
 from costmodel.studies.grid.resumable import fingerprint
 from costmodel.studies.grid.sweep import SweepPlan
 
@@ -299,30 +298,6 @@ def test_columns_and_views_of_a_sweep():
         sweep["saved_byte"]
     with pytest.raises(AttributeError, match="columns are strategy"):
         getattr(sweep, "memory")  # noqa: B009
-
-
-def test_each_cell_says_how_certain_it_is():
-    grid = {"batch": "1,2,8", "resolution": "33,40", "target": "cpu,threads=1,isa=avx512"}
-    of_module = costmodel.sweep(Base(), convention="torch,lean", **grid)
-    for convention in ("torch", "lean"):
-        mine = [word for word, one in zip(of_module.certainty, of_module.convention) if one == convention]
-        ends = ["checked" if convention == "torch" else "rule"]
-        assert mine == [*ends, "rule", "rule", "rule", "rule", *ends]
-    assert of_module.certainty.tolist() == of_module.step_peak_certainty.tolist() and of_module.notes == ()
-    assert set(costmodel.sweep(Base(), check=False, **grid).certainty) == {"rule"}
-    halves = costmodel.sweep(Base(), dtype="float32,bfloat16", **grid)
-    assert set(halves.certainty[halves.dtype == "bfloat16"]) == {"checked", "rule"}
-    assert (halves.step_peak_certainty == "not_modelled").tolist() == (halves.dtype == "bfloat16").tolist()
-    assert halves.notes == ("The allocator's peak is at least this in 6 of 12 cells (step_peak_certainty).",)
-
-
-def test_a_kernel_may_have_a_rule_in_some_cells_only():
-    """A 5x5 window with a padding of 2 is modelled where the map is at least two pixels wide."""
-    conv = Node("conv", Conv2d(3, 8, 5, stride=4, padding=2), ("input",), frozenset({"weight"}))
-    nodes = conv, Node("mean", Mean(), ("conv",)), Node("fc", Linear(8, 2), ("mean",))
-    network = costmodel.Network("net", Graph(nodes, classifier="fc"), 16)
-    found = costmodel.sweep(network, "full", "1,2", "4,5,8", target="cpu,threads=1,isa=avx512")
-    assert found.step_peak_certainty.tolist() == ["not_modelled"] * 2 + ["rule"] * 4
 
 
 def test_to_dataframe_and_parquet(tmp_path, monkeypatch):

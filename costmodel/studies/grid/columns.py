@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from ...sizes.size import Size
-from ...step.certainty import CHECKED, LOWER_BOUND, NOT_MODELLED, RULE
 from ...step.estimate import Estimate
 from .axes import AXIS_TYPES
+from .certainties import CERTAINTIES
 
 # Units of columns; views print each unit in its own way.
 BYTES, FLOPS, PARAMETERS, BLOCKS, SHARE, TEXT = "bytes", "FLOPs", "parameters", "blocks", "share", "text"
@@ -44,28 +41,6 @@ COLUMNS: dict[str, Cost] = {
         Cost("trained_blocks", BLOCKS, lambda estimate: estimate.trained_blocks),
     )
 }
-#: Degrees of certainty by the numbers that stand for them while a grid is priced.
-DEGREES = (RULE, CHECKED, NOT_MODELLED, LOWER_BOUND)
-LEAST = DEGREES.index(NOT_MODELLED)  # from here on a figure is at least what is said
-
-
-def _of_saved(estimate: Estimate) -> int:
-    return DEGREES.index(LOWER_BOUND if estimate.unknown_ops else estimate.certainty.saved)
-
-
-def _of_step_peak(estimate: Estimate) -> Any:
-    """Of each cell: somewhere in the grid a kernel may have no rule."""
-    if estimate.find_memory is None:
-        return None
-    if estimate.unknown_ops:
-        return DEGREES.index(LOWER_BOUND)
-    if estimate.request.target.device == "cuda":
-        return DEGREES.index(NOT_MODELLED)
-    return reduce(np.logical_or, estimate.without_rule.values(), np.False_) * DEGREES.index(NOT_MODELLED)
-
-
-#: How certain the figures of a cell are, by the names of the columns. They are numbers of DEGREES.
-CERTAINTIES: dict[str, Callable[[Estimate], Any]] = {"certainty": _of_saved, "step_peak_certainty": _of_step_peak}
 #: Units by column name, for sweeps and for tables of `pareto`.
 UNITS = {
     **{cost.name: cost.unit for cost in COLUMNS.values()},

@@ -16,7 +16,8 @@ from ...step.memo import Memo
 from ...step.request import Request
 from ...step.walk import analyze
 from ...strategies import apply
-from .columns import CERTAINTIES, COLUMNS
+from .certainties import CERTAINTIES
+from .columns import COLUMNS
 
 #: What a cell has, by name; in BROKEN are the costs that are linear between some batches only.
 VALUES = {**{name: cost.value for name, cost in COLUMNS.items()}, **CERTAINTIES}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -18,20 +17,18 @@ from ...frontends import load
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.dtype import find_dtype
-from ...step.certainty import CHECKED, RULE
 from ...step.checking import checks, refuse_differences
 from ...step.optimizer import find
 from ...step.request import Request
 from ...strategies import read
 from ...targets import parse
 from .axes import AXES, USUAL, spelled_out
-from .columns import CERTAINTIES, COLUMNS, DEGREES, LEAST, TYPES
+from .certainties import CERTAINTIES, WORDS, at_least, if_held, is_least
+from .columns import COLUMNS, TYPES
 from .plane import Pricer
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
 ROWS, CELLS = 128, 2**17  # most resolutions and most cells of a chunk
-WORDS = np.array([*DEGREES, None], dtype=object)  # of a degree's number, None of -1
-AT_LEAST = frozenset(DEGREES[LEAST:])
 MOST_IN_MEMORY = 2**26  # cells: 5 GB of columns
 
 
@@ -150,8 +147,7 @@ class SweepPlan:
             if side in sides and batch in batches:
                 cell = sides.index(side), batches.index(batch)
                 for name in CERTAINTIES:
-                    if out[name][cell] == DEGREES.index(RULE):
-                        out[name][cell] = DEGREES.index(CHECKED)
+                    out[name][cell] = if_held(out[name][cell])
 
     def columns(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """All columns of a chunk: its axes' values and its costs, each of shape (cells,)."""
@@ -214,22 +210,9 @@ def sweep(
         values = np.array(plan.axes[name], dtype=np.int64 if name in FIRST[1:] else object)
         values = values.reshape([-1 if k == place else 1 for k in range(len(AXES))])
         columns[name] = np.broadcast_to(values, plan.shape).reshape(-1)
-    some = np.count_nonzero(numbers["step_peak_certainty"] >= LEAST)
+    some = int(np.count_nonzero(is_least(numbers["step_peak_certainty"])))
     columns |= {name: told(name, column) for name, column in numbers.items()}
     return Sweep(plan.fixed, columns, (*plan.notes, *at_least(some, plan.cells)))
-
-
-def least_notes(columns: dict[str, Any]) -> Iterator[str]:
-    """A sentence if the allocator's peak of some rows is at least that much, if they say so."""
-    degrees = columns.get("step_peak_certainty", [])
-    yield from at_least(sum(map(degrees.count, AT_LEAST)), len(degrees))
-
-
-def at_least(some: int, cells: int) -> Iterator[str]:
-    """A sentence if the allocator's peak of some cells is at least what is said."""
-    if some:
-        which = "all cells" if some == cells else f"{some:,} of {cells:,} cells"
-        yield f"The allocator's peak is at least this in {which} (step_peak_certainty)."
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 
-from ....graph.dry import KernelCall
+from ....graph.dry import BATCH_NORM, CONVOLUTION, MAX_POOL, KernelCall
 
 aten = torch.ops.aten
 #: Kernel -> (its op, place of the input, place of the output's gradient, None in the forward pass).
 WATCHED: dict[Any, tuple[str, int, int | None]] = {
-    aten.convolution: ("convolution", 0, None),
-    aten.convolution_backward: ("convolution", 1, 0),
-    aten.native_batch_norm: ("batch_norm", 0, None),
-    aten.native_batch_norm_backward: ("batch_norm", 1, 0),
-    aten.max_pool2d_with_indices: ("max_pool2d", 0, None),
-    aten.max_pool2d_with_indices_backward: ("max_pool2d", 1, 0),
+    aten.convolution: (CONVOLUTION, 0, None),
+    aten.convolution_backward: (CONVOLUTION, 1, 0),
+    aten.native_batch_norm: (BATCH_NORM, 0, None),
+    aten.native_batch_norm_backward: (BATCH_NORM, 1, 0),
+    aten.max_pool2d_with_indices: (MAX_POOL, 0, None),
+    aten.max_pool2d_with_indices_backward: (MAX_POOL, 1, 0),
 }
 
 
@@ -27,7 +27,7 @@ def call_of(func: Any, args: tuple) -> KernelCall | None:
         return None
     kind, x, gradient = watched
     seen = None if gradient is None else _formats(args[gradient])
-    weight = _formats(args[x + 1]) if kind == "convolution" else None
+    weight = _formats(args[x + 1]) if kind == CONVOLUTION else None
     return KernelCall(kind, tuple(args[x].shape), _formats(args[x]), seen, weight)
 
 
