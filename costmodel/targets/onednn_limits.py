@@ -14,6 +14,7 @@ from .onednn_facts import Facts
 WIDEST = 7  # kernels up to this width were studied
 WIDEST_PATCH = 16  # and patches, kernels as wide as their stride without padding, up to this one
 STUDIED = 2  # threads; of more, how many copy an image of a strided convolution, say, is estimated
+MOST = 1536  # channels of a convolution in channels_last that were studied
 MANY = 256  # products of more channels may take blocks of 3 vectors too, if strided or on several threads
 MANYS_WHOLE = 192
 FEW = 3  # depthwise convolutions of so few channels take the kernels for images
@@ -30,7 +31,7 @@ def within(facts: Facts, y: Shape, x: Shape) -> Any:
 
 def bounded(facts: Facts, y: Shape, x: Shape) -> Any:
     """Whether a convolution allocates at least what the rules say."""
-    if not _of_known_form(facts):
+    if not _of_known_form(facts) or facts.flat and max(facts.inputs, facts.outputs) > MOST:
         return False
     if max(facts.padding) > 1 and not facts.depthwise:  # what lies beside a map narrower than that is passed over
         wide = (y[2] >= facts.padding[0]) & (y[3] >= facts.padding[1])

@@ -148,7 +148,8 @@ def test_types_are_exact_and_a_missing_number_is_null(small_chunks, tmp_path):
     list(write(SweepPlan("mobilenet_v2", MIXED), str(tmp_path / "chunks.parquet")))
     whole, chunks = (parquet.read_table(tmp_path / f"{name}.parquet") for name in ("whole", "chunks"))
     assert whole.equals(chunks) and whole.to_pydict() == sweep.to_dict()
-    kinds = {"strategy": "string", "convention": "string", "target": "string", "width": "double"}
+    texts = ("strategy", "convention", "target", "certainty", "step_peak_certainty")
+    kinds = {**dict.fromkeys(texts, "string"), "width": "double"}
     assert {field.name: str(field.type) for field in whole.schema} == {n: kinds.get(n, "int64") for n in sweep.columns}
     assert whole["peak_bytes"].null_count == whole.num_rows // 2  # ideal has none
 
