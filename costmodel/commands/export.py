@@ -43,7 +43,7 @@ def command(network: str, resolution: int | None, check: bool, output: str | Non
 def _left_out(network: Any) -> Iterator[str]:
     """Sentences on what a network does that its spec does not say."""
     if network.graph.as_is is not None:
-        yield "Some modules evaluate; the spec has all of them in training mode, and no strategy as_is."
+        yield "Some modules evaluate; the spec has all of them in training mode, under the strategy as_is too."
     alone = network.at(network.resolution, 1)
     if alone.graph.nodes != network.graph.nodes:
         yield "For a single image torch runs other layers; the spec has those for several images."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -118,6 +119,10 @@ class Graph:
         unread = reads.keys() - {name for node in self.nodes for name in node.inputs} - {self.nodes[-1].name}
         if unread:
             raise CostmodelError(f"no node reads {', '.join(map(repr, sorted(unread)))}, and it is not the result")
+        beside = Counter((owner, name) for owner, name, _ in (*self.idle, *self.idle_buffers))
+        for (owner, name), times in beside.items():
+            if times > 1 or (owner, name) in shapes:
+                raise CostmodelError(f"{owner}.{name} stands twice among what nodes hold and what none uses")
         for scope in (*self.blocks, *([self.classifier] if self.classifier else [])):
             if scope not in scopes:
                 raise CostmodelError(f"no node stands in {scope!r}, which is named as a block or the classifier")

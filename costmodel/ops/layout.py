@@ -183,7 +183,7 @@ class Pad(Op):
             widest = max(self.pads[2 * i : 2 * i + 2])
             if self.mode in WRAPPED:
                 fits = x[-1 - i] >= widest + WRAPPED[self.mode]
-                require(fits, "pads {} are wider than what {} has to " + self.mode, self.pads, x)
+                require(fits, f"{self.mode} padding by {{}} takes more than {{}} has", self.pads, x)
             y[-1 - i] = y[-1 - i] + self.pads[2 * i] + self.pads[2 * i + 1]
             require(y[-1 - i] >= 1, "pads {} cut all of {}", self.pads, x)
         return tuple(y)

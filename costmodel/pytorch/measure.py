@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import CostmodelError
 from ..frontends.draft import RESOLUTION
+from ..frontends.modules.blame import run
 from ..frontends.modules.compiled import as_written
 from ..frontends.modules.dry.flops import FlopCounter
 from ..frontends.modules.dry.step import recorded
@@ -66,8 +67,9 @@ def measure(
 
     The module's own flags and modes hold, and what torch.compile compiled runs as it was written; if nothing trains, a
     step is the forward pass under no_grad. target: cpu or cuda, either with channels_last; its `threads=N` is set while
-    the steps run. Raises CostmodelError for a bad request, for CUDA without a GPU, and if the saved bytes disagree with
-    the allocator's level after the forward pass: then something is kept that autograd does not know of.
+    the steps run. Raises CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, and
+    if the saved bytes disagree with the allocator's level after the forward pass: then something is kept that autograd
+    does not know of.
     """
     batch, resolution, channels, accumulate = map(as_int, (batch, resolution, channels, accumulate))
     counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
@@ -84,8 +86,13 @@ def measure(
     torch.set_num_threads(place.threads if place.device == "cpu" else threads)
     try:
         with torch.random.fork_rng(), recorded(), as_written():
-            step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
-            return _measured(step, list(step.module.parameters()), repeats)
+
+            def steps() -> Measurement:
+                step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
+                return _measured(step, list(step.module.parameters()), repeats)
+
+            images = f"{(batch, channels, resolution, resolution)} images"
+            return run(f"a real step of {type(module).__name__} on {images}", steps)
     finally:
         torch.set_num_threads(threads)
 

@@ -24,7 +24,7 @@ def settings_of(
     target, item = request.target, request.dtype.bits // 8
     layouts = layouts_of(graph, tuple(map(len, shapes)), joins, target.channels_last)
     return [
-        Setting(target, item, bool(demanded), demanded, *layouts.around(i, reads))
+        Setting(target, item, bool(demanded), demanded, *layouts.around(i, reads), dtype=request.dtype.name)
         for i, (demanded, reads) in enumerate(zip(graph.demanded, graph.reads))
     ]
 

@@ -16,7 +16,7 @@ class Setting(NamedTuple):
 
     item: bytes of a number of the network's data type. recorded: autograd records the op for a backward pass.
     demanded: the gradients that its backward computes. layouts: how its inputs lie in memory, and gradient: how its
-    output's gradient does, where they are not all in the target's format.
+    output's gradient does, where they are not all in the target's format. dtype: the name of the network's data type.
     """
 
     target: Target
@@ -25,6 +25,7 @@ class Setting(NamedTuple):
     demanded: tuple[str, ...]
     layouts: tuple[MemoryOrder, ...] = ()
     gradient: MemoryOrder | None = None
+    dtype: str = "float32"
 
     @property
     def channels_last(self) -> bool:

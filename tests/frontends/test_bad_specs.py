@@ -66,7 +66,9 @@ IN_BLOCKS = [
         "(allowed: mit_han_lab, ",
     ),
     ("classes: 10", "classes: 10\ndtype: float31", "line 1", "unknown dtype 'float31'", "did you mean 'float32'?"),
-    ("classes: 10", "classes: 10\ncheckpointed: [head]", "line 1", "no node stands in 'head'", ""),
+    ("classes: 10", "classes: 10\nidle: [{name: classifier.weight, size: [5]}]", "line 1", "weight stands twice", ""),
+    ("classes: 10", "classes: 10\nidle: [{name: w, size: [5]}, {name: w, size: [5]}]", "line 1", ".w stands twice", ""),
+    ("classes: 10", "classes: 10\ncheckpointed: [head]", "line 4, checkpointed", "no node stands in 'head'", ""),
     ("classes: 10", "classes: 10\ncheckpointed: [a..b]", "line 1", "'a', where a part that runs again begins", ""),
     ("classes: 10", "classes: 10\nstateful: [1]", "stateful", "[1]", "allowed: a list of scopes"),
     ("classes: 10", "classes: 10\nidle: [{name: w}]", "line 4, idle[0]", "'size' is missing", ""),
@@ -77,7 +79,7 @@ IN_BLOCKS = [
         "classes: 10\nidle_buffers: [{name: w, size: [1], bits: 0}]",
         "line 4, idle_buffers[0].bits",
         "found 0",
-        "an integer >= 1",
+        "an integer >= 8",
     ),
     ("classes: 10", "classes: 10\nclassifier: head", "line 1", "no node stands in 'head'", ""),
     ("classes: 10", "classes: 10\nwidth: 0", "width", "width is 0", "allowed: a number > 0, at most 1000"),
@@ -118,6 +120,8 @@ IN_BLOCKS = [
 
 
 IN_NODES = [
+    ("op: mean", "op: mean, until: nope", "nodes", "'nope'", "allowed: it or a later node"),
+    ("op: mean", "op: mean, until: conv", "nodes", "'conv'", "allowed: it or a later node"),
     (
         "op: mean",
         "op: mean, inputs: [cnv]",

@@ -92,5 +92,5 @@ def test_a_module_that_does_something_else_than_its_layers_is_refused(file, tmp_
 
 def test_what_a_spec_leaves_out_is_said(file):
     told = run("export", f"{file}:part", "--resolution", 10)
-    assert told.exit_code == 0 and "no strategy as_is" in told.stderr and told.stdout.startswith("network:")
+    assert told.exit_code == 0 and "under the strategy as_is too" in told.stderr and told.stdout.startswith("network:")
     assert run("export", f"{file}:same", "--resolution", 10).stderr == ""

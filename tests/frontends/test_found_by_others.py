@@ -233,3 +233,59 @@ def test_a_module_that_depends_on_the_size_is_realised_for_one_size():
     for resolution in (32, 100):
         anywhere = realize(costmodel.load(Base(), resolution=resolution))
         anywhere(torch.randn(2, 3, 64, 64)), anywhere(torch.randn(2, 3, 40, 50))
+
+
+class OfBuffer(Base):
+    """A head that multiplies by a buffer."""
+
+    def __init__(self, buffer):
+        super().__init__()
+        self.register_buffer("factor", buffer)
+
+    def head(self, x):
+        return self.fc(x.mean((2, 3)) * self.factor)
+
+
+def test_a_buffer_that_gets_a_gradient_is_a_dry_steps():
+    made = OfBuffer(torch.ones(8, requires_grad=True))
+    found = costmodel.estimate(made, "as_is", **SIZE)
+    assert found.certainty.saved == "dry" and found.saved_bytes == measure(made, **SIZE).saved_bytes
+
+
+def test_a_module_with_an_expanded_buffer_is_left_as_it_was():
+    made = OfBuffer(torch.ones(1).expand(8))
+    made.norm = nn.BatchNorm2d(8)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    assert costmodel.estimate(made, "full", **SIZE).saved_bytes == measure(made, **SIZE).saved_bytes
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+def test_storages_that_are_shared_or_larger_are_told():
+    whole = torch.ones(1000)
+    (note,) = costmodel.estimate(OfBuffer(whole[:8]), "full", **SIZE).notes
+    assert "parts of larger ones" in note
+    assert costmodel.estimate(OfBuffer(torch.ones(8)), "full", **SIZE).notes == ()
+
+
+def test_integers_do_not_train_and_most_numbers_say_the_data_type():
+    made = Base()
+    made.table = nn.Parameter(torch.arange(3, dtype=torch.int32), requires_grad=False)
+    assert costmodel.estimate(made, "full", **SIZE).saved_bytes == measure(made, **SIZE).saved_bytes
+    made.scale = nn.Parameter(torch.ones(2, dtype=torch.float64))
+    made._parameters.move_to_end("scale", last=False) if hasattr(made._parameters, "move_to_end") else None
+    assert costmodel.estimate(made, "full", **SIZE).request.dtype.name == "float32"
+
+
+def test_a_module_whose_real_step_fails_says_so():
+    made = Base()
+    made.norm.double()  # the statistics too: torch refuses them beside float32 maps
+    with pytest.raises(CostmodelError, match="a real step of Base on .* images fails"):
+        measure(made, 4, 10)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_bias_alone_of_16_bits(dtype):
+    """oneDNN makes the weight's gradient with the bias's in bfloat16; float16 runs elsewhere."""
+    made = Base()
+    graph, dry = (costmodel.estimate(made, "bias", 1, 10, dtype=dtype, target="none", check=c) for c in (False, True))
+    assert dry.certainty.tensor_peak == "checked" and graph.step_peak_bytes == dry.step_peak_bytes

@@ -162,7 +162,7 @@ def outcome(seed):
         found = costmodel.estimate(module, "as_is", *size, target=f"none{last}")
     except CostmodelError as refused:
         if "overwritten in place" in str(refused):
-            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            with pytest.raises(CostmodelError, match="modified by an inplace operation"):
                 measure(module, *size)
             return "does not train"
         return "refused"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import nn
 
 
 def dtype_of(module: nn.Module) -> str:
-    """The data type of a module's first floating point parameter; float32 without one."""
-    first = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    return str(first).removeprefix("torch.")
+    """The data type of most of a module's floating point parameters, by their numbers; float32 without any."""
+    numbers = Counter({torch.float32: 0})
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            numbers[parameter.dtype] += parameter.numel()
+    return str(max(numbers, key=numbers.__getitem__)).removeprefix("torch.")

@@ -9,6 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
+from torch import nn
+
+from ...sizes.units import show_size
+
+
+def of_a_module(module: nn.Module) -> tuple[str, ...]:
+    """A note if a module's parameters and buffers take other memory than the sum of their bytes."""
+    tensors = [*module.parameters(), *module.buffers()]
+    tensors = [x for x in tensors if x.layout is torch.strided and not torch.nn.parameter.is_lazy(x)]
+    storages = {storage._cdata: storage.nbytes() for storage in (x.untyped_storage() for x in tensors)}
+    counted, held = sum(x.nbytes for x in tensors), sum(storages.values())
+    if counted == held:
+        return ()
+    return (
+        f"Parameters and buffers share storages or are parts of larger ones: they hold {show_size(held)}, and count as "
+        f"{show_size(counted)}, each by itself.",
+    )
 
 
 class Shared:

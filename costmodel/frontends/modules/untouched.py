@@ -41,7 +41,7 @@ def untouched(module: nn.Module) -> Iterator[None]:
             parameter.grad = gradient
         with torch.no_grad():
             for tensor, value in copies:
-                tensor.data.copy_(value)
+                _put_back(tensor.data, value)
 
 
 @contextmanager
@@ -129,6 +129,12 @@ def _held(module: nn.Module) -> tuple[dict[str, Any], list[tuple[Any, Any]]]:
     attributes = dict(module.__dict__)
     collections = (value for value in attributes.values() if isinstance(value, (dict, set, list, deque)))
     return attributes, [(value, value.copy()) for value in collections]
+
+
+def _put_back(tensor: torch.Tensor, value: torch.Tensor) -> None:
+    """Give a tensor its values again. Of an expanded one, whose elements are one in memory, each is written once."""
+    once = tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())
+    tensor[once].copy_(value[once])
 
 
 def _attributes(module: nn.Module) -> Iterator[torch.Tensor]:

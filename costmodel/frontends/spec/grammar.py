@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from ...errors import CostmodelError, unknown
 from ...files.document import Block, Field, read
 from ...graph.checkpointing import nodes_in, reruns
-from ...graph.graph import INPUT, Graph, why_not_yet
+from ...graph.graph import INPUT, Graph, prefixes, why_not_yet
 from ...graph.network import DTYPE, Network
 from ...sizes.dtype import find_dtype
 from ...strategies._lite_residual import insert
@@ -115,15 +116,30 @@ class Spec:
         try:
             graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(self._scopes("containers")), **beside)
             graph = insert(graph) if values["lite_residual"] else graph
-            for scope in (*graph.checkpointed, *graph.stateful):
-                if not nodes_in(graph, scope):
-                    raise CostmodelError(f"no node stands in {scope!r}, which runs again or keeps a random state")
+            self._check_places(graph)
             reruns(graph)
             dtype = find_dtype(values["dtype"]).name
         except CostmodelError as error:
-            raise self.block.error(error) from None
+            raise error if str(error).startswith(self.block.source) else self.block.error(error) from None
         size = values["resolution"], values["channels"]
         return Network(values["network"], graph, *size, values["reference"], dtype=dtype)
+
+    def _check_places(self, graph: Graph) -> None:
+        """Raise CostmodelError for names of nodes and modules that are not where they have to be."""
+        for key in ("checkpointed", "stateful"):
+            for scope in self.values[key]:
+                if not nodes_in(graph, scope):
+                    raise self.block.error(f"no node stands in {scope!r}", key)
+        number = {node.name: i for i, node in enumerate(graph.nodes)}
+        for i, node in enumerate(graph.nodes):
+            if node.until and number.get(node.until, -1) < i:
+                raise self.block.error(
+                    f"{node.name!r} is held until {node.until!r}; allowed: it or a later node", "nodes"
+                )
+        blocks = Counter(graph.blocks)
+        for scope in graph.blocks:
+            if blocks[scope] > 1 or any(above in blocks for above in prefixes(scope) if above != scope):
+                raise self.block.error(f"{scope!r} is named twice, or is part of another block", "blocks")
 
     def _nodes(self) -> list[str]:
         """Append the nodes of a list. Gives the scopes of the blocks."""

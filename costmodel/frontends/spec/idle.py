@@ -9,7 +9,7 @@ from ...graph.op import Extra
 from ...sizes.size import Shape, is_int
 
 PARAMETER = {"name": Field((str,), required=True), "size": Field((list,), required=True)}
-BUFFER = PARAMETER | {"bits": Field((int,), least=1)}
+BUFFER = PARAMETER | {"bits": Field((int,), least=8)}
 
 
 def row_of(owner: str, name: str, size: Shape, bits: int | None = None) -> str:

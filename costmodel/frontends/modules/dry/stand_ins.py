@@ -40,12 +40,13 @@ def stand_ins(
                     where = f"{path}.{name}".lstrip(".")
                     if id(tensor) not in made:
                         trains = tensor.requires_grad if setting.trains is None else where in setting.trains
+                        trains = trains and (tensor.is_floating_point() or tensor.is_complex())
                         made[id(tensor)] = _stand_in(tensor, mode, dtype, memory_format, trains)
                         tensors[where] = made[id(tensor)]
                     getattr(child, kind)[name] = made[id(tensor)]
         if setting.trains is not None:
             for path, parameter in real.items():  # code may hold a parameter elsewhere, in a list say
-                parameter.requires_grad_(path in setting.trains)
+                parameter.requires_grad_(path in setting.trains and parameter.is_floating_point())
         yield tensors
 
 
@@ -68,7 +69,7 @@ def _stand_in(
         if made.dim() == 4 and memory_format is torch.channels_last:
             made = made.to(memory_format=memory_format)
         if not is_parameter:
-            return made
+            return made.requires_grad_(tensor.requires_grad)
     return nn.Parameter(made, requires_grad=trains)
 
 
