@@ -15,6 +15,9 @@ def check_name(what: str, name: object, allowed: Iterable[str]) -> None:
         raise unknown(what, name, allowed)
 
 
+MOST_NAMES, NEAREST = 80, 40  # of more names, as many that are like the unknown one are said
+
+
 def unknown(what: str, found: object, allowed: Iterable[str]) -> CostmodelError:
     """The error for a name that is not allowed; it suggests the nearest allowed name."""
     from difflib import get_close_matches
@@ -22,4 +25,8 @@ def unknown(what: str, found: object, allowed: Iterable[str]) -> CostmodelError:
     names = sorted(allowed)
     near = get_close_matches(str(found), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return CostmodelError(f"unknown {what} {found!r}{hint} (allowed: {', '.join(names) or 'none'})")
+    said, more = names, ""
+    if len(names) > MOST_NAMES:
+        said = sorted(get_close_matches(str(found), names, n=NEAREST, cutoff=0.0))
+        more = f" and {len(names) - NEAREST} more"
+    return CostmodelError(f"unknown {what} {found!r}{hint} (allowed: {', '.join(said) or 'none'}{more})")

@@ -11,7 +11,7 @@ def reshape_pattern(x: Sequence[int], y: Sequence[int], batch: int) -> str:
 
     Axes are matched from the left, in the smallest groups of equal products. In each group one output axis is not
     written as a number but takes what the others leave: an axis as long as the first input axis of the group, else one
-    as long as the batch, else the first.
+    as long as the batch, else a multiple of a batch in the group, else the first.
     """
     tokens, i, j = [], 0, 0
     while i < len(x) and j < len(y):
@@ -24,7 +24,10 @@ def reshape_pattern(x: Sequence[int], y: Sequence[int], batch: int) -> str:
                 j += 1
                 outs.append(j)
         i, j = i + 1, j + 1
-        rest = next((k for length in (x[ins[0]], batch) for k in outs if y[k] == length), outs[0])
+        likely = [k for length in (x[ins[0]], batch) for k in outs if y[k] == length]
+        if batch in (x[k] for k in ins):
+            likely += [k for k in outs if y[k] % batch == 0]
+        rest = (likely or outs)[0]
         divisor = prod(y[k] for k in outs if k != rest)
         whole = "*".join(f"x{k}" for k in ins) + (f"/{divisor}" if divisor != 1 else "")
         tokens += [whole if k == rest else str(y[k]) for k in outs]

@@ -176,15 +176,6 @@ class Tanh(InPlace):
     operations = (4, 3)
 
 
-@op("softplus")
-class Softplus(Activation):
-    """log(1 + exp(x))."""
-
-    torch_name = "Softplus"
-    torch_inplace = False
-    operations = (3, 3)
-
-
 @op("gelu")
 class GELU(Activation):
     """x * Phi(x), with the error function or its tanh approximation.
@@ -272,25 +263,6 @@ class LeakyReLU(Activation):
 
     def module(self, library: Any) -> Callable:
         return library.nn.LeakyReLU(self.slope, self.inplace)
-
-
-@op("elu")
-class ELU(Activation):
-    """x where x > 0, else alpha * (exp(x) - 1). In place torch's derivative reads the output."""
-
-    alpha: float = 1.0
-    inplace: bool = False
-
-    operations = (3, 3)
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ("y" if self.alpha >= 0 else "x",)}  # if alpha < 0, y > 0 on both sides of x = 0
-
-    def torch_needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ("y" if self.inplace else "x",)}
-
-    def module(self, library: Any) -> Callable:
-        return library.nn.ELU(self.alpha, self.inplace)
 
 
 @op("prelu")

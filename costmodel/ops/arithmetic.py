@@ -86,14 +86,6 @@ class RsubNumber(WithNumber):
         return lambda x: self.number - x
 
 
-@op("neg")
-class Neg(WithNumber):
-    """-x."""
-
-    def module(self, library: Any) -> Callable:
-        return library.torch.neg
-
-
 @op("pow_number")
 class PowNumber(WithNumber):
     """x ** number."""
@@ -108,43 +100,6 @@ class PowNumber(WithNumber):
 
     def module(self, library: Any) -> Callable:
         return lambda x: x**self.number
-
-
-class OfResult(WithNumber):
-    """An elementwise function whose gradient reads the output."""
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ("y",)}
-
-
-@op("sqrt")
-class Sqrt(OfResult):
-    """The square root: dx = g / (2 * y)."""
-
-    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(backward=setting.item * numel(x))
-
-    def module(self, library: Any) -> Callable:
-        return library.torch.sqrt
-
-
-@op("rsqrt")
-class Rsqrt(OfResult):
-    """One over the square root: dx = -g / 2 * y ** 3."""
-
-    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(backward=2 * setting.item * numel(x))
-
-    def module(self, library: Any) -> Callable:
-        return library.torch.rsqrt
-
-
-@op("exp")
-class Exp(OfResult):
-    """e to the x: dx = g * y."""
-
-    def module(self, library: Any) -> Callable:
-        return library.torch.exp
 
 
 class Join(Op):
@@ -312,8 +267,6 @@ def reduction(y: Shape, operand: Shape) -> Work:
     return Work(0, where(numel(operand) == n, 0, n))
 
 
-for _cls in (Sqrt, Rsqrt, Exp, Neg):
-    _cls.examples = ((_cls(), (2, 5)),)
 Addcmul.examples = ((Addcmul(), (8, 1, 1), (8, 1, 1), (2, 8, 5, 3)), (Addcmul(), (2, 5), (2, 5), (2, 5)))
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
 MulNumber.examples = tuple((op, (2, 5)) for op in (MulNumber(0.5), MulNumber(0.5, bare=True), MulNumber(6.0, True)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..graph.op import Axes, Op, Scratch, Work, check, op
 from ..sizes.size import Shape, numel, require
+from ..targets.memory_order import MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
 
 
@@ -69,5 +70,101 @@ class Roll(Op):
         return lambda x: library.torch.roll(x, self.shifts, self.axes)
 
 
+@op("flip")
+class Flip(Op):
+    """torch.flip: the elements along some axes in reverse order."""
+
+    axes: Axes
+
+    def __post_init__(self) -> None:
+        check(bool(self.axes) and min(self.axes) >= 0, f"axes is {self.axes}; allowed: a list of axes >= 0")
+
+    def shape(self, x: Shape) -> Shape:
+        require(max(self.axes) < len(x), "axes {} are not all there in the input {}", self.axes, x)
+        return x
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ()}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        return {"forward": Work(), "x": Work()}
+
+    def module(self, library: Any) -> Callable:
+        return lambda x: library.torch.flip(x, self.axes)
+
+
+@op("cumsum")
+class Cumsum(Op):
+    """torch.cumsum: the sum of all elements up to each one along an axis. The gradient is summed from the other end."""
+
+    axis: int
+
+    def shape(self, x: Shape) -> Shape:
+        require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
+        return x
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ()}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        n = Work(0, numel(y))
+        return {"forward": n, "x": n}
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(backward=2 * setting.item * numel(y))  # flipped, summed, flipped back
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return contiguous(axes)
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and not setting.layouts and not setting.channels_last
+
+    def module(self, library: Any) -> Callable:
+        return lambda x: library.torch.cumsum(x, self.axis)
+
+
+@op("pixel_shuffle")
+class PixelShuffle(Op):
+    """torch.pixel_shuffle: (N, C * factor ** 2, H, W) -> (N, C, H * factor, W * factor); with `back` the way back."""
+
+    factor: int
+    back: bool = False
+
+    def __post_init__(self) -> None:
+        check(self.factor >= 1, f"factor is {self.factor}; allowed: >= 1")
+
+    def shape(self, x: Shape) -> Shape:
+        f = self.factor
+        require(len(x) == 4, "pixel_shuffle takes (N, C, H, W), the input is {}", x)
+        n, c, h, w = x
+        if self.back:
+            require((h % f == 0) & (w % f == 0), "sides of {} are no multiples of {}", x, (f,))
+            return (n, c * f * f, h // f, w // f)
+        require(c % (f * f) == 0, "channels of {} are no multiple of {}", x, (f * f,))
+        return (n, c // (f * f), h * f, w * f)
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ()}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        return {"forward": Work(), "x": Work()}
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and not setting.layouts
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return of_images(gradient)
+
+    def module(self, library: Any) -> Callable:
+        layer = library.nn.PixelUnshuffle if self.back else library.nn.PixelShuffle
+        return layer(self.factor)
+
+
+Flip.examples = ((Flip((1,)), (2, 5, 4)), (Flip((2, 3)), (2, 5, 4, 3)))
+Cumsum.examples = ((Cumsum(1), (2, 5, 4)), (Cumsum(-1), (2, 5, 4, 3)))
+PixelShuffle.examples = ((PixelShuffle(2), (2, 8, 5, 3)),)
 Index.examples = ((Index(), (9, 3), (20,)), (Index(1), (4, 9), (5, 5)))
 Roll.examples = ((Roll((1,), (1,)), (2, 5, 4)), (Roll((-1, 2), (1, 2)), (2, 5, 4, 3)))

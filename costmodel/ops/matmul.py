@@ -143,6 +143,34 @@ class Softmax(ContiguousOnly, Op):
         return library.nn.Softmax(self.axis)
 
 
+@op("log_softmax")
+class LogSoftmax(ContiguousOnly, Op):
+    """torch.log_softmax along an axis. Its gradient, dx = g - exp(y) * sum(g), reads the output."""
+
+    axis: int = -1
+
+    def shape(self, x: Shape) -> Shape:
+        require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
+        return x
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("y",)}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        n = numel(y)  # max, subtract, exp, sum, subtract the logarithm
+        return {"forward": Work(0, 5 * n), "x": Work(0, 4 * n)}
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and not (setting.channels_last and len(x) == 4)
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(setting.copy_of_input(x), setting.copy_of_gradient(y)) if setting.kernels else Scratch()
+
+    def module(self, library: Any) -> Callable:
+        return library.nn.LogSoftmax(self.axis)
+
+
+LogSoftmax.examples = ((LogSoftmax(), (2, 3, 5)), (LogSoftmax(1), (2, 4, 3, 3)))
 Matmul.examples = ((Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)), (Matmul(), (2, 5, 4), (2, 4, 6)))
 Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))

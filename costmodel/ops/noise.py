@@ -100,6 +100,33 @@ class Dropout(Noise):
         return library.nn.Dropout(self.p, self.inplace) if self.active else library.nn.Identity()
 
 
+@op("feature_dropout")
+class FeatureDropout(Noise):
+    """torch.nn.Dropout2d and its kin: each channel of each image kept as a whole with probability 1 - p.
+
+    axes: beside batch and channels.
+    """
+
+    p: float = 0.5
+    inplace: bool = False
+    active: bool = True
+    axes: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(1 <= self.axes <= 3, f"axes is {self.axes}; allowed: 1, 2, 3")
+
+    def divisor(self, setting: Setting) -> Size:
+        return setting.scalar
+
+    def noise_shape(self, x: Shape) -> Shape:
+        return () if self.p == 1 else (*x[:2], *(1 for _ in x[2:]))
+
+    def module(self, library: Any) -> Callable:
+        layer = getattr(library.nn, f"Dropout{self.axes}d")
+        return layer(self.p, self.inplace) if self.active else library.nn.Identity()
+
+
 @op("stochastic_depth")
 class StochasticDepth(Noise):
     """torchvision.ops.StochasticDepth: drops the whole residual branch, of single images ("row") or of the batch."""
@@ -127,6 +154,12 @@ Dropout.examples = (
     (Dropout(0.0), (2, 9)),
     (Dropout(1.0), (2, 9)),
     (Dropout(0.5, active=False), (2, 9)),
+)
+FeatureDropout.examples = (
+    (FeatureDropout(0.2), (2, 3, 5, 4)),
+    (FeatureDropout(0.2, inplace=True), (2, 3, 5, 4)),
+    (FeatureDropout(0.3, axes=1), (2, 3, 5)),
+    (FeatureDropout(0.5, active=False), (2, 3, 5)),
 )
 StochasticDepth.examples = (
     (StochasticDepth(0.3), (4, 3, 5, 5)),

@@ -116,6 +116,48 @@ class MaxPool2d(WindowPool):
         return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
 
 
+@op("adaptive_max_pool2d")
+class AdaptiveMaxPool2d(Op):
+    """torch.nn.AdaptiveMaxPool2d: (N, C, H, W) -> (N, C, *output). The gradient reads which element won."""
+
+    output: Pair = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", pair(self.output, "output"))
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return of_images(xs[0])
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return of_images(x)
+
+    def shape(self, x: Shape) -> Shape:
+        require(len(x) == 4, "adaptive_max_pool2d takes (N, C, H, W), the input is {}", x)
+        return (x[0], x[1], *two(self.output))
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("indices",)}
+
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("x", "indices")}
+
+    def extras(self, x: Shape) -> dict[str, Extra]:
+        return {"indices": Extra(self.shape(x), 64)}
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and takes(setting)
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        forward, backward, *_ = copies(setting, y, x)
+        return Scratch(forward + (0 if setting.recorded else 8 * numel(y)), backward)
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        return {"forward": Work(0, numel(x)), "x": Work(0, numel(y))}
+
+    def module(self, library: Any) -> Callable:
+        return library.nn.AdaptiveMaxPool2d(self.output)
+
+
 @op("adaptive_avg_pool2d")
 class AdaptiveAvgPool2d(Op):
     """torch.nn.AdaptiveAvgPool2d: (N, C, H, W) -> (N, C, *output).
@@ -164,4 +206,5 @@ class AdaptiveAvgPool2d(Op):
 
 AvgPool2d.examples = ((AvgPool2d(2), (2, 4, 6, 7)), (AvgPool2d(3, stride=2, padding=1, ceil=True), (2, 4, 6, 6)))
 MaxPool2d.examples = ((MaxPool2d(3, stride=2, padding=1), (2, 4, 7, 9)), (MaxPool2d(2, ceil=True), (1, 3, 5, 5)))
+AdaptiveMaxPool2d.examples = ((AdaptiveMaxPool2d(), (2, 3, 7, 7)), (AdaptiveMaxPool2d((3, 2)), (2, 3, 7, 7)))
 AdaptiveAvgPool2d.examples = ((AdaptiveAvgPool2d(), (2, 4, 5, 7)), (AdaptiveAvgPool2d((2, 3)), (2, 4, 5, 7)))

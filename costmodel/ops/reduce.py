@@ -128,6 +128,33 @@ class Variance(Reduction):
         return lambda x: x.var(self.axes, correction=self.correction, keepdim=self.keepdim)
 
 
+@op("std")
+class Deviation(Reduction):
+    """x.std(axes): the square root of the variance. Its gradient reads the output too."""
+
+    axes: Axes
+    correction: int = 1
+    keepdim: bool = False
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return dense(x)
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("x", "y")}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        n = numel(x)
+        return {"forward": Work(0, 4 * n + numel(y)), "x": Work(0, 3 * n + 2 * numel(y))}
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        # FunctionsManual.cpp: std_backward: the variance's gradient, then as var_backward.
+        return Scratch(backward=setting.item * (numel(x) + 3 * numel(y)))
+
+    def module(self, library: Any) -> Callable:
+        return lambda x: x.std(self.axes, correction=self.correction, keepdim=self.keepdim)
+
+
+Deviation.examples = ((Deviation((2, 3), 0, keepdim=True), (2, 4, 5, 7)), (Deviation((1,)), (2, 4, 5)))
 Mean.examples = ((Mean(), (2, 4, 5, 7)), (Mean(keepdim=True), (2, 4, 5, 7)), (Mean((3,)), (2, 4, 5, 7)))
 Sum.examples = ((Sum((1,)), (2, 4, 5)), (Sum((2, 3), keepdim=True), (2, 4, 5, 7)))
 VectorNorm.examples = ((VectorNorm((2,), keepdim=True), (2, 4, 5)), (VectorNorm((2, 3)), (2, 4, 5, 7)))

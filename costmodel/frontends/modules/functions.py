@@ -7,13 +7,11 @@ no data.
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 from ...graph.op import OPS
 from ...ops.activation import Activation
 from ..registry import Entry, ops_that_name, registrar
-from . import installed
 
 FUNCTIONS: dict[str, Entry] = {}
 function = registrar(FUNCTIONS)  # called with names of functions and methods, without a trailing "_"
@@ -80,6 +78,21 @@ def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training
     return t.emit(op, [x], t.like(x), running_mean=running_mean, weight=weight, bias=bias)
 
 
+@function("instance_norm")
+def instance_norm(
+    t, x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5, *_
+):
+    """torch takes each channel of each image as a channel of one image, and repeats the layer's scales and shifts."""
+    if running_mean is not None or not use_input_stats:
+        raise t.error("an instance norm with running statistics")
+    n, c = x.shape[:2]
+    rows = FUNCTIONS["contiguous"](t.named("contiguous"), x)
+    rows = FUNCTIONS["view"](t.named("view"), rows, (1, n * c, *x.shape[2:]))
+    both = [FUNCTIONS["repeat"](t.named("repeat"), one, n) for one in (weight, bias)] if weight is not None else []
+    y = t.emit(OPS["standardise"](bool(both), eps, bool(both)), [rows, *both], t.like(rows))
+    return FUNCTIONS["view"](t.named("view"), y, x.shape)
+
+
 @function("group_norm")
 def group_norm(t, x, num_groups, weight=None, bias=None, eps=1e-5, *_):
     y = t.run(t.torch.nn.functional.group_norm, x, num_groups, weight, bias)
@@ -113,16 +126,20 @@ def prelu(t, x, weight):
 
 
 def plain(cls: type[Activation]) -> Entry:
-    """The entry of an activation whose only option is `inplace`."""
+    """The entry of an activation whose only option is `inplace`, or that has none."""
 
     def entry(t, x, inplace=False):
         return t.emit(cls(inplace=inplace), [x], x if inplace else t.like(x))
 
-    return entry
+    def alone(t, x):
+        return t.emit(cls(), [x], t.like(x))
+
+    return entry if "inplace" in cls.__dataclass_fields__ else alone
 
 
 for _cls in ops_that_name("torch_name"):
     FUNCTIONS[_cls.kind] = plain(_cls)
+FUNCTIONS["log_sigmoid"] = FUNCTIONS["logsigmoid"]
 
 
 @function("gelu")
@@ -153,22 +170,32 @@ def leaky_relu(t, x, negative_slope=0.01, inplace=False):
     return t.emit(OPS["leaky_relu"](float(negative_slope), inplace), [x], x if inplace else t.like(x))
 
 
-@function("elu")
+@function("elu", "celu")
 def elu(t, x, alpha=1.0, inplace=False):
-    return t.emit(OPS["elu"](float(alpha), inplace), [x], x if inplace else t.like(x))
+    return t.emit(OPS[t.name](float(alpha), inplace), [x], x if inplace else t.like(x))
 
 
 @function("softplus")
 def softplus(t, x, beta=1, threshold=20):
-    if (beta, threshold) != (1, 20):
-        raise t.error("softplus with its own beta or threshold")
-    return t.emit(OPS["softplus"](), [x], t.like(x))
+    return t.emit(OPS["softplus"](float(beta), float(threshold)), [x], t.like(x))
+
+
+def keep_dtype(t, x, dtype) -> None:
+    """Raise CostmodelError for a call that asks for another data type than its input's."""
+    if dtype not in (None, x.dtype):
+        raise t.error(f"{t.name} in another data type ({dtype})")
 
 
 @function("softmax")
 def softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
     return t.emit(OPS["softmax"](dim), [x], t.like(x))
+
+
+@function("log_softmax")
+def log_softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
+    keep_dtype(t, x, dtype)
+    return t.emit(OPS["log_softmax"](dim), [x], t.like(x))
 
 
 # Noise.
@@ -181,192 +208,10 @@ def dropout(t, x, p=0.5, training=True, inplace=False):
     return t.emit(OPS["dropout"](float(p), inplace), [x], x if inplace else t.like(x))
 
 
-# Pooling.
-
-
-@function("adaptive_avg_pool2d")
-def adaptive_avg_pool2d(t, x, output_size):
-    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
-    output = tuple(size if want is None else want for want, size in zip(given, x.shape[2:]))
-    y = t.run(t.torch.nn.functional.adaptive_avg_pool2d, x, output)
-    return t.emit(OPS["adaptive_avg_pool2d"](output), [x], y)
-
-
-@function("avg_pool2d")
-def avg_pool2d(
-    t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
-    if divisor_override is not None:
-        raise t.error("avg_pool2d with divisor_override")
-    y = t.run(t.torch.nn.functional.avg_pool2d, x, kernel_size, stride, padding, ceil_mode)
-    op = OPS["avg_pool2d"](two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode, count_include_pad)
-    return t.emit(op, [x], y)
-
-
-@function("max_pool2d")
-def max_pool2d(t, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    if two(dilation) != (1, 1) or return_indices:
-        raise t.error("max_pool2d with dilation or return_indices")
-    y = t.run(t.torch.max_pool2d, x, kernel_size, stride or kernel_size, padding, 1, ceil_mode)
-    return t.emit(OPS["max_pool2d"](two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode), [x], y)
-
-
-@function("mean")
-def mean(t, x, dim=None, keepdim=False, dtype=None):
-    keep_dtype(t, x, dtype)
-    axes = axes_of(t, x, dim)
-    return t.emit(OPS["mean"](axes, keepdim), [x], t.run(t.torch.mean, x, axes, keepdim))
-
-
-def keep_dtype(t, x, dtype) -> None:
-    """Raise CostmodelError for a call that asks for another data type than its input's."""
-    if dtype not in (None, x.dtype):
-        raise t.error(f"{t.name} in another data type ({dtype})")
-
-
-def axes_of(t, x, dim) -> tuple[int, ...]:
-    """The axes of a reduction, counted from 0, in order. Raises CostmodelError if the batch is among them."""
-    axes = tuple(sorted(d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim or range(x.dim()))))
-    if 0 in axes and x.shape[0] == t.batch:
-        raise t.error(f"{t.name} over the batch")
-    return axes
-
-
-@function("sum")
-def sum_(t, x, dim=None, keepdim=False, dtype=None):
-    keep_dtype(t, x, dtype)
-    axes = axes_of(t, x, dim)
-    return t.emit(OPS["sum"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
-
-
-@function("norm", "linalg_vector_norm", "vector_norm")
-def norm(t, x, p="fro", dim=None, keepdim=False, dtype=None, ord=2):
-    keep_dtype(t, x, dtype)
-    if p not in ("fro", 2) or ord != 2:
-        raise t.error("a norm that is not Euclidean")
-    axes = axes_of(t, x, dim)
-    return t.emit(OPS["vector_norm"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
-
-
-@function("var")
-def variance(t, x, dim=None, unbiased=True, keepdim=False, correction=None):
-    axes = axes_of(t, x, dim)
-    correction = int(unbiased) if correction is None else correction
-    return t.emit(OPS["var"](axes, correction, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
-
-
-# Arithmetic.
-
-
-def _binary(kind: str) -> Entry:
-    def entry(t, a, b, alpha=1, inplace=False):
-        if alpha != 1:
-            raise t.error(f"{kind} with alpha")
-        if not isinstance(a, t.torch.Tensor) or not isinstance(b, t.torch.Tensor):
-            return _with_number(t, kind, a, b, inplace)
-        y = a if inplace else t.run(getattr(t.torch, kind), a, b)
-        return t.emit(OPS[kind](inplace), [a, b], y)
-
-    return entry
-
-
-def _with_number(t, kind: str, a, b, inplace: bool):
-    if not isinstance(a, t.torch.Tensor):
-        a, b = b, a
-        if kind == "div":
-            raise t.error("a number divided by a tensor")
-        if kind == "sub":
-            return t.emit(OPS["rsub_number"](float(b)), [a], t.like(a))
-    number = float(b)
-    if kind in ("add", "sub"):
-        op = OPS["add_number"](number if kind == "add" else -number, inplace)
-    else:
-        op = OPS["mul_number"](number, kind == "div", inplace)
-    return t.emit(op, [a], a if inplace else t.like(a))
-
-
-for _kind in ("add", "mul", "sub", "div"):
-    FUNCTIONS[_kind] = _binary(_kind)
-FUNCTIONS["multiply"], FUNCTIONS["truediv"] = FUNCTIONS["mul"], FUNCTIONS["div"]
-
-
-@function("__radd__", "__rmul__")
-def _swapped(t, a, b):  # torch calls these only for a number on the left; a tensor's own operator comes first
-    raise t.error("an operator of a number and a tensor")
-
-
-@function("__rsub__", "rsub")
-def rsub(t, a, b):
-    return FUNCTIONS["sub"](t, b, a)
-
-
-@function("sqrt", "rsqrt", "exp", "neg")
-def elementwise(t, x):
-    return t.emit(OPS[t.name](), [x], t.like(x))
-
-
-@function("square")
-def square(t, x):
-    return power(t, x, 2)
-
-
-@function("addcmul")
-def addcmul(t, a, b, c, value=1):
-    if value != 1:
-        raise t.error("addcmul with a value")
-    return t.emit(OPS["addcmul"](), [a, b, c], t.run(t.torch.addcmul, a, b, c))
-
-
-@function("pow")
-def power(t, x, exponent):
-    if isinstance(exponent, t.torch.Tensor) or not isinstance(x, t.torch.Tensor):
-        raise t.error("a power that is a tensor")
-    return t.emit(OPS["pow_number"](float(exponent)), [x], t.like(x))
-
-
-@function("matmul", "bmm", "__matmul__")
-def matmul(t, a, b):
-    # The strides of matmul's own result on the meta device may differ from a real run's.
-    y = t.torch.empty(t.run(t.torch.matmul, a, b).shape, device="meta")
-    a, b = (_as_batch(t, operand, y) if max(a.dim(), b.dim()) > 2 else operand for operand in (a, b))
-    return t.emit(OPS["matmul"](), [a, b], y)
-
-
-def _as_batch(t, x, y):
-    """An operand of matmul, copied if need be: torch.matmul views operands as (batch, L, K) or else copies them."""
-    batch = y.shape[:-2]
-    expanded = t.run(t.torch.Tensor.expand, x, (*batch, *x.shape[-2:]))
-    folded = t.run(t.torch.Tensor.reshape, expanded, (prod(batch), *x.shape[-2:]))
-    if t.shares(folded, x):
+@function("dropout1d", "dropout2d", "dropout3d", "feature_dropout")
+def feature_dropout(t, x, p=0.5, training=True, inplace=False):
+    if not training or p == 0:
         return x
-    if tuple(expanded.shape) != tuple(x.shape):
-        x = FUNCTIONS["expand"](t.named("broadcast_to"), x, expanded.shape)
-    return t.emit(OPS["copy"](), [x], t.torch.empty(x.shape, device="meta"))
-
-
-@function("scaled_dot_product_attention")
-def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    if attn_mask is not None or is_causal or enable_gqa:
-        raise t.error("attention with a mask or grouped queries")
-    if query.dim() == 3 and installed.attention_takes_batches_of_one_head():
-        heads = [FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, 0) for x in (query, key, value)]
-        return FUNCTIONS["squeeze"](t.named("squeeze"), attention(t, *heads, None, dropout_p, scale=scale), 0)
-    one = key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
-    shared = query.shape[0] == key.shape[0] and key.shape[1] == 1 and installed.attention_shares_keys()
-    fits = query.dim() == 4 and one and (shared or query.shape[:-2] == key.shape[:-2])
-    if not fits or dropout_p or any(x.stride(-1) != 1 for x in t.without_data([query, key, value])):
-        return attention_by_parts(t, query, key, value, dropout_p, scale)
-    by_token = not installed.attention_lies_as_queries()
-    n, heads, tokens, features = query.shape
-    y = t.torch.empty(n, tokens, heads, features, device="meta").transpose(1, 2) if by_token else t.like(query)
-    return t.emit(OPS["attention"](by_token), [query, key, value], y)
-
-
-def attention_by_parts(t, query, key, value, dropout_p, scale):
-    """Attention by torch's "math" implementation, for inputs that its kernel refuses, as one key for several heads."""
-    root = float((query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5)
-    query = t.emit(OPS["mul_number"](root, bare=True), [query], t.like(query))
-    key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)
-    key = t.emit(OPS["mul_number"](root, bare=True), [key], t.like(key))
-    weights = FUNCTIONS["softmax"](t, FUNCTIONS["matmul"](t, query, key))
-    return FUNCTIONS["matmul"](t, FUNCTIONS["dropout"](t, weights, dropout_p), value)
+    if x.dim() < 3:
+        raise t.error(f"{t.name} of a tensor without axes beside batch and channels")
+    return t.emit(OPS["feature_dropout"](float(p), inplace, axes=x.dim() - 2), [x], x if inplace else t.like(x))

@@ -11,6 +11,7 @@ from ...sizes.size import LARGEST
 from ..patterns import expand_pattern, reshape_pattern
 from . import installed
 from .functions import FUNCTIONS, function, two
+from .reductions import axes_of
 
 
 @function("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "reshape_as", "view_as")
@@ -151,6 +152,39 @@ def repeat(t, x, *times):
     times = tuple(times[0]) if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
     y = t.run(t.torch.Tensor.repeat, x, times)
     return t.emit(OPS["repeat"](" ".join("n" if n == t.batch else str(n) for n in times)), [x, t.images], y)
+
+
+@function("tile")
+def tile(t, x, *times):
+    times = tuple(times[0]) if len(times) == 1 and isinstance(times[0], (tuple, list)) else times
+    return repeat(t.named("repeat"), x, (1,) * (x.dim() - len(times)) + times)
+
+
+@function("repeat_interleave")
+def repeat_interleave(t, x, repeats, dim=None, output_size=None):
+    """torch expands a new axis, copies, and flattens the two."""
+    if not isinstance(repeats, int) or dim is None:
+        raise t.error("repeat_interleave by several numbers, or of a flat tensor")
+    axis = dim % x.dim()
+    if axis == 0 and x.shape[0] == t.batch:
+        raise t.error("repeat_interleave of the batch")
+    rows = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis + 1)
+    sizes = [-1] * (axis + 1) + [repeats] + [-1] * (x.dim() - axis - 1)
+    rows = expand(t.named("expand"), rows, *sizes)
+    rows = copy(t, rows, t.torch.empty(rows.shape, dtype=rows.dtype, device="meta"))
+    return FUNCTIONS["flatten"](t.named("flatten"), rows, axis, axis + 1)
+
+
+@function("flip")
+def flip(t, x, *dims):
+    given = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    return t.emit(OPS["flip"](axes_of(t, x, tuple(given))), [x], t.like(x))
+
+
+@function("pixel_shuffle", "pixel_unshuffle")
+def pixel_shuffle(t, x, factor):
+    y = t.run(getattr(t.torch, t.name), x, factor)
+    return t.emit(OPS["pixel_shuffle"](int(factor), t.name == "pixel_unshuffle"), [x], y)
 
 
 @function("cat", "concat", "concatenate")

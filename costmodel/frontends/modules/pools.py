@@ -1,0 +1,53 @@
+"""Translates torch's pooling functions into ops."""
+
+from __future__ import annotations
+
+from ...graph.op import OPS
+from .functions import FUNCTIONS, function, two
+
+
+@function("adaptive_max_pool2d")
+def adaptive_max_pool2d(t, x, output_size, return_indices=False):
+    if return_indices:
+        raise t.error("adaptive_max_pool2d with return_indices")
+    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    output = tuple(size if want is None else want for want, size in zip(given, x.shape[2:]))
+    y = t.run(t.torch.nn.functional.adaptive_max_pool2d, x, output)
+    return t.emit(OPS["adaptive_max_pool2d"](output), [x], y)
+
+
+@function("avg_pool1d")
+def avg_pool1d(t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """torch runs it as a pooling of one row."""
+    one = [v[0] if isinstance(v, (tuple, list)) else v for v in (kernel_size, stride or kernel_size, padding)]
+    kernel, stride, padding = ((1, one[0]), (1, one[1]), (0, one[2]))
+    rows = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, -2)
+    y = avg_pool2d(t, rows, kernel, stride, padding, ceil_mode, count_include_pad)
+    return FUNCTIONS["squeeze"](t.named("squeeze"), y, -2)
+
+
+@function("adaptive_avg_pool2d")
+def adaptive_avg_pool2d(t, x, output_size):
+    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    output = tuple(size if want is None else want for want, size in zip(given, x.shape[2:]))
+    y = t.run(t.torch.nn.functional.adaptive_avg_pool2d, x, output)
+    return t.emit(OPS["adaptive_avg_pool2d"](output), [x], y)
+
+
+@function("avg_pool2d")
+def avg_pool2d(
+    t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
+    if divisor_override is not None:
+        raise t.error("avg_pool2d with divisor_override")
+    y = t.run(t.torch.nn.functional.avg_pool2d, x, kernel_size, stride, padding, ceil_mode)
+    op = OPS["avg_pool2d"](two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode, count_include_pad)
+    return t.emit(op, [x], y)
+
+
+@function("max_pool2d")
+def max_pool2d(t, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    if two(dilation) != (1, 1) or return_indices:
+        raise t.error("max_pool2d with dilation or return_indices")
+    y = t.run(t.torch.max_pool2d, x, kernel_size, stride or kernel_size, padding, 1, ceil_mode)
+    return t.emit(OPS["max_pool2d"](two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode), [x], y)

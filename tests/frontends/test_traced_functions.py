@@ -1,0 +1,94 @@
+"""Functions in the middle of a network: the layer graph equals a dry step and a real step, and is realised."""
+
+import pytest
+import torch
+from real import seldom
+from strange import Base, of
+from torch import nn
+from torch.nn import functional
+
+import costmodel
+from costmodel import CostmodelError
+from costmodel.frontends.modules import arithmetic, pools, products, reductions
+from costmodel.frontends.modules.functions import FUNCTIONS
+from costmodel.pytorch import measure, realize
+from costmodel.step.certainty import CHECKED, NOT_MODELLED
+
+most = functional.adaptive_max_pool2d
+
+
+class DroppedRows(nn.Dropout1d):
+    """A dropout of channels on maps that are flat."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(2)).view_as(x)
+
+
+CASES = {
+    "abs": torch.abs,
+    "log": lambda x: (x.abs() + 1).log(),
+    "log1p": lambda x: torch.log1p(x.abs()),
+    "expm1": torch.expm1,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "reciprocal": lambda x: (x.exp() + 1).reciprocal(),
+    "a number over a map": lambda x: 3 / (x.exp() + 1),
+    "selu": functional.selu,
+    "selu in place": lambda x: functional.selu(x, inplace=True),
+    "celu": lambda x: functional.celu(x, 0.7),
+    "softplus": lambda x: functional.softplus(x, 2.0, 5.0),
+    "logsigmoid": functional.logsigmoid,
+    "log_softmax": lambda x: functional.log_softmax(x, 1),
+    "maximum": lambda x: torch.maximum(x, x.sigmoid()),
+    "minimum of a smaller one": lambda x: torch.minimum(x, x.mean((2, 3), keepdim=True)),
+    "max of two": lambda x: torch.max(x, x * 0.5),
+    "max along an axis": lambda x: x * x.max(1, keepdim=True)[0],
+    "min along an axis": lambda x: x * torch.min(x, dim=2, keepdim=True).values,
+    "amax": lambda x: x * x.amax((2, 3), keepdim=True),
+    "amin": lambda x: x + x.amin(1, keepdim=True),
+    "std": lambda x: x / (x.std((2, 3), keepdim=True) + 1),
+    "cumsum": lambda x: x.cumsum(1),
+    "flip": lambda x: x.flip(3) + x,
+    "pixel shuffle": lambda x: functional.pixel_unshuffle(functional.pixel_shuffle(x, 2), 2),
+    "tile": lambda x: x.tile((2, 1)),
+    "repeat_interleave": lambda x: x.repeat_interleave(2, dim=2),
+    "dropout of channels": nn.Dropout2d(0.3),
+    "dropout of rows": DroppedRows(),
+    "adaptive max pooling": lambda x: most(x, 3),
+    "pooling of an axis": lambda x: functional.avg_pool1d(x.flatten(2), 2, 2)[..., None],
+    "CBAM's channels": lambda x: x * (most(x, 1) + functional.adaptive_avg_pool2d(x, 1)).sigmoid(),
+    "CBAM's places": lambda x: x * torch.cat([x.max(1, True)[0], x.mean(1, True)], 1).sum(1, keepdim=True).sigmoid(),
+    "instance norm": nn.InstanceNorm2d(8),
+    "instance norm with scales": nn.InstanceNorm2d(8, affine=True),
+}
+
+
+@pytest.mark.parametrize("strategy", ["full", *seldom("inference", "last")])
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_predicted_is_what_happens(name, strategy):
+    made = CASES[name]
+    module = Base(made) if isinstance(made, nn.Module) else of(made)()
+    found = costmodel.estimate(module, strategy, 4, 10, target="cpu,threads=1")
+    assert found.certainty.saved == CHECKED, found.notes
+    if strategy != "full":
+        return
+    real = measure(module, 4, 10, target="cpu,threads=1")
+    mine = (found.saved_bytes, found.flops["forward"], found.flops["backward"])
+    assert mine == (real.saved_bytes, real.forward_flops, real.backward_flops)
+    alone = costmodel.estimate(module, strategy, 4, 10, target="none")
+    assert alone.step_peak_bytes == real.tensor_peak_bytes
+    assert found.step_peak_bytes == real.step_peak_bytes or (
+        found.certainty.step_peak == NOT_MODELLED and found.step_peak_bytes < real.step_peak_bytes
+    )
+    realize(module, strategy)  # proves itself
+
+
+def test_indices_of_extremes_are_not_followed():
+    with pytest.raises(CostmodelError, match="the indices of max is not supported|ends in"):
+        costmodel.load(of(lambda x: x * x.max(1, keepdim=True)[1])(), resolution=10)
+
+
+def test_every_function_is_found_by_torchs_name():
+    for module in (arithmetic, pools, products, reductions):
+        assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())
