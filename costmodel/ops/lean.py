@@ -296,7 +296,8 @@ class LeanAvgPool2d(AvgPool2d):
         return self.needs()
 
     def module(self, library: Any) -> Callable:
-        return library.lean.LeanAvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad)
+        more = (self.ceil, self.count_include_pad, self.divisor or None)
+        return library.lean.LeanAvgPool2d(self.kernel, self.stride, self.padding, *more)
 
 
 @op("lean_adaptive_avg_pool2d")
@@ -324,7 +325,7 @@ class LeanMaxPool2d(MaxPool2d):
     torch_needs = needs
 
     def module(self, library: Any) -> Callable:
-        return library.lean.LeanMaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
+        return library.lean.LeanMaxPool2d(self.kernel, self.stride, self.padding, self.dilation, ceil_mode=self.ceil)
 
 
 @stands_for(AvgPool2d, AdaptiveAvgPool2d, MaxPool2d)

@@ -20,6 +20,8 @@ class WindowPool(Op):
     padding: Pair
     ceil: bool
 
+    dilation: Pair = (1, 1)
+
     grid = "strided"
     in_16_bits = True
 
@@ -41,8 +43,8 @@ class WindowPool(Op):
         require(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {{}}", x)
         kernel = two(self.kernel)
         h, w = (
-            window(size, k, s, p, 1, self.ceil)
-            for size, k, s, p in zip(x[2:], kernel, two(self.stride), two(self.padding))
+            window(size, k, s, p, d, self.ceil)
+            for size, k, s, p, d in zip(x[2:], kernel, two(self.stride), two(self.padding), two(self.dilation))
         )
         require((h >= 1) & (w >= 1), "no output: the window {} does not fit into {}", kernel, x)
         return (x[0], x[1], h, w)
@@ -70,13 +72,17 @@ def takes(setting: Setting) -> bool:
 
 @op("avg_pool2d")
 class AvgPool2d(WindowPool):
-    """torch.nn.AvgPool2d. torch's backward keeps the input, only for its shape. Stride 0: the kernel's size."""
+    """torch.nn.AvgPool2d. torch's backward keeps the input, only for its shape. Stride 0: the kernel's size.
+
+    divisor: by which windows' sums are divided, 0 for the number of their elements.
+    """
 
     kernel: Pair
     stride: Pair = 0
     padding: Pair = 0
     ceil: bool = False
     count_include_pad: bool = True
+    divisor: int = 0
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}
@@ -85,7 +91,8 @@ class AvgPool2d(WindowPool):
         return {"x": ("x",)}
 
     def module(self, library: Any) -> Callable:
-        return library.nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_include_pad)
+        more = (self.ceil, self.count_include_pad, self.divisor or None)
+        return library.nn.AvgPool2d(self.kernel, self.stride, self.padding, *more)
 
 
 @op("max_pool2d")
@@ -96,6 +103,11 @@ class MaxPool2d(WindowPool):
     stride: Pair = 0
     padding: Pair = 0
     ceil: bool = False
+    dilation: Pair = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "dilation", pair(self.dilation, "dilation"))
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("winner",)}
@@ -113,7 +125,7 @@ class MaxPool2d(WindowPool):
         return Scratch(forward + (0 if setting.recorded else 8 * numel(y)), backward)  # the indices
 
     def module(self, library: Any) -> Callable:
-        return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
+        return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, self.dilation, ceil_mode=self.ceil)
 
 
 @op("adaptive_max_pool2d")
@@ -204,7 +216,15 @@ class AdaptiveAvgPool2d(Op):
         return library.nn.AdaptiveAvgPool2d(self.output)
 
 
-AvgPool2d.examples = ((AvgPool2d(2), (2, 4, 6, 7)), (AvgPool2d(3, stride=2, padding=1, ceil=True), (2, 4, 6, 6)))
-MaxPool2d.examples = ((MaxPool2d(3, stride=2, padding=1), (2, 4, 7, 9)), (MaxPool2d(2, ceil=True), (1, 3, 5, 5)))
+AvgPool2d.examples = (
+    (AvgPool2d(2), (2, 4, 6, 7)),
+    (AvgPool2d(3, stride=2, padding=1, ceil=True), (2, 4, 6, 6)),
+    (AvgPool2d(2, divisor=3), (2, 4, 6, 7)),
+)
+MaxPool2d.examples = (
+    (MaxPool2d(3, stride=2, padding=1), (2, 4, 7, 9)),
+    (MaxPool2d(2, ceil=True), (1, 3, 5, 5)),
+    (MaxPool2d(2, stride=1, dilation=2), (1, 3, 5, 5)),
+)
 AdaptiveMaxPool2d.examples = ((AdaptiveMaxPool2d(), (2, 3, 7, 7)), (AdaptiveMaxPool2d((3, 2)), (2, 3, 7, 7)))
 AdaptiveAvgPool2d.examples = ((AdaptiveAvgPool2d(), (2, 4, 5, 7)), (AdaptiveAvgPool2d((2, 3)), (2, 4, 5, 7)))

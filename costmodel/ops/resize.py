@@ -71,17 +71,20 @@ class Interpolate(Op):
     """torch.nn.functional.interpolate to a fixed height and width, or by a factor of each. It keeps nothing.
 
     scales: the factors; torch reads the input at multiples of 1 / factor, also where the output's size is rounded down.
+    corners: corners of the output are corners of the input (align_corners).
     """
 
     size: Pair = 0
     mode: str = "nearest"
     scales: Factors = ()
+    corners: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", pair(self.size, "size", 0))
         object.__setattr__(self, "scales", tuple(map(float, self.scales)))
         by_factor = len(self.scales) == 2 and min(self.scales) > 0 and two(self.size) == (0, 0)
         check(by_factor or not self.scales and min(two(self.size)) > 0, "interpolate takes a size or two factors > 0")
+        check(not self.corners or self.mode in ("bilinear", "bicubic"), "corners belong to bilinear and bicubic")
         check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
 
     layout = Upsample.layout
@@ -111,7 +114,7 @@ class Interpolate(Op):
         return Scratch(resizing(setting, self.mode, y, x), gradient_copy(setting, self.mode, y))
 
     def module(self, library: Any) -> Callable:
-        more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": False}
+        more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": self.corners}
         size: dict[str, Any] = {"scale_factor": self.scales} if self.scales else {"size": self.size}
         return lambda x: library.torch.nn.functional.interpolate(x, **size, mode=self.mode, **more)
 
@@ -159,6 +162,8 @@ def gradient_copy(setting: Setting, mode: str, y: Shape) -> Size:
 
 _TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours read for one output
 Interpolate.examples = (
+    (Interpolate((9, 4), "bilinear", corners=True), (2, 3, 5, 7)),
+    (Interpolate(mode="bicubic", scales=(2.0, 2.0), corners=True), (2, 3, 5, 7)),
     (Interpolate((5, 7)), (2, 4, 3, 3)),
     (Interpolate(6, "bilinear"), (2, 4, 3, 3)),
     (Interpolate((100, 29), "nearest-exact"), (1, 3, 5, 5)),

@@ -38,16 +38,16 @@ def adaptive_avg_pool2d(t, x, output_size):
 def avg_pool2d(
     t, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
-    if divisor_override is not None:
-        raise t.error("avg_pool2d with divisor_override")
     y = t.run(t.torch.nn.functional.avg_pool2d, x, kernel_size, stride, padding, ceil_mode)
-    op = OPS["avg_pool2d"](two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode, count_include_pad)
+    more = (ceil_mode, count_include_pad, divisor_override or 0)
+    op = OPS["avg_pool2d"](two(kernel_size), two(stride or kernel_size), two(padding), *more)
     return t.emit(op, [x], y)
 
 
 @function("max_pool2d")
 def max_pool2d(t, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    if two(dilation) != (1, 1) or return_indices:
-        raise t.error("max_pool2d with dilation or return_indices")
-    y = t.run(t.torch.max_pool2d, x, kernel_size, stride or kernel_size, padding, 1, ceil_mode)
-    return t.emit(OPS["max_pool2d"](two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode), [x], y)
+    if return_indices:
+        raise t.error("max_pool2d with return_indices")
+    y = t.run(t.torch.max_pool2d, x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
+    windows = (two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode, two(dilation))
+    return t.emit(OPS["max_pool2d"](*windows), [x], y)

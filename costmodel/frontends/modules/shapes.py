@@ -224,15 +224,16 @@ def twice(value: Any) -> tuple[Any, ...]:
 def interpolate(
     t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False
 ):
-    if align_corners or antialias or x.dim() != 4:
-        raise t.error("interpolation with align_corners or antialiasing, or not of images")
-    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode, None, recompute_scale_factor)
+    if antialias or x.dim() != 4:
+        raise t.error("interpolation with antialiasing, or not of images")
+    corners = bool(align_corners)
+    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode, align_corners, recompute_scale_factor)
     if scale_factor is None or recompute_scale_factor:
-        return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode), [x], y)
+        return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode, corners=corners), [x], y)
     scales = tuple(map(float, twice(scale_factor)))
-    if mode == "bilinear" and scales[0] == scales[1] and scales[0].is_integer():
+    if mode == "bilinear" and scales[0] == scales[1] and scales[0].is_integer() and not corners:
         return t.emit(OPS["upsample"](int(scales[0])), [x], y)
-    return t.emit(OPS["interpolate"](mode=mode, scales=scales), [x], y)
+    return t.emit(OPS["interpolate"](mode=mode, scales=scales, corners=corners), [x], y)
 
 
 @function("detach", "data")
