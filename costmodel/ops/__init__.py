@@ -20,5 +20,6 @@ from . import (  # noqa: F401
     reduce,
     resize,
     standardise,
+    transposed,
     view,
 )

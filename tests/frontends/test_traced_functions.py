@@ -56,6 +56,8 @@ CASES = {
     "dropout of channels": nn.Dropout2d(0.3),
     "dropout of rows": DroppedRows(),
     "adaptive max pooling": lambda x: most(x, 3),
+    "a transposed convolution": nn.ConvTranspose2d(8, 8, 2, 2),
+    "one of groups": nn.ConvTranspose2d(8, 8, 3, 2, 1, 1, groups=2),
     "dilated max pooling": lambda x: functional.max_pool2d(x, 2, 1, dilation=3),
     "average pooling by a divisor": lambda x: functional.avg_pool2d(x, 2, divisor_override=3),
     "bilinear with corners": lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),

@@ -184,7 +184,16 @@ def test_forward_multiply_adds_equal_fvcores(op, shapes):
 @each_example
 def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes):
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
-    products = ("conv1d", "linear", "linear_by", "matmul", "attention", "biased_attention", "convolve")
+    products = (
+        "conv1d",
+        "conv_transpose2d",
+        "linear",
+        "linear_by",
+        "matmul",
+        "attention",
+        "biased_attention",
+        "convolve",
+    )
     assert matrix == (isinstance(op, Conv2d) or op.kind in products)
 
 

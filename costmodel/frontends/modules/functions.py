@@ -56,6 +56,17 @@ def conv1d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
+@function("conv_transpose2d")
+def conv_transpose2d(t, x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    if not t.are_one_layers(weight=weight, bias=bias):
+        raise t.error("a transposed convolution by a weight that is computed")
+    inputs, per_group, *kernel = weight.shape
+    sizes = (two(stride), two(padding), two(output_padding), groups, bias is not None, two(dilation))
+    y = t.run(t.torch.conv_transpose2d, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    op = OPS["conv_transpose2d"](inputs, per_group * groups, tuple(kernel), *sizes)
+    return t.emit(op, [x], y, weight=weight, bias=bias)
+
+
 @function("linear")
 def linear(t, x, weight, bias=None):
     y = t.run(t.torch.nn.functional.linear, x, weight, bias)
