@@ -57,6 +57,30 @@ def total(r, first, *others):
     return first
 
 
+def elementwise(kind: str) -> Callable[..., Any]:
+    def entry(r, x):
+        return r.emit(kind, {}, [r.live(x)], kept(r.live(x)))
+
+    return entry
+
+
+for _operator in ("Abs", "Log", "Sin", "Cos", "Reciprocal"):
+    OPERATORS[_operator] = elementwise(_operator.lower())
+
+
+def larger(kind: str) -> Callable[..., Any]:
+    def entry(r, *inputs):
+        found, *others = map(r.live, inputs)
+        for other in others:
+            found = r.emit(kind, {}, [found, other], kept(found if len(found.shape) >= len(other.shape) else other))
+        return found
+
+    return entry
+
+
+OPERATORS["Max"], OPERATORS["Min"] = larger("maximum"), larger("minimum")
+
+
 @operator("Neg")
 def negative(r, x):
     return with_number(r, "sub", r.live(x), 0.0, False)

@@ -57,6 +57,30 @@ def conv(r, x, weight, bias=None):
     return r.emit("conv2d", fields, [x], kept(x), weight=weight, bias=bias)
 
 
+@operator("ConvTranspose")
+def conv_transpose(r, x, weight, bias=None):
+    refuse(len(weight.shape) != 4, f"a transposed convolution of {len(weight.shape) - 2} axes")
+    computed = not is_stored(weight) or bias is not None and not is_stored(bias)
+    refuse(computed, "a transposed convolution by a weight that is computed")
+    refuse(r.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"), "a transposed convolution with auto_pad")
+    refuse(r.attribute("output_shape", None) is not None, "a transposed convolution with output_shape")
+    x, pads, groups = r.live(x), list(r.attribute("pads", [0] * 4)), r.attribute("group", 1)
+    refuse(pads[:2] != pads[2:], "a transposed convolution with uneven padding")
+    inputs, per_group, *kernel = weight.shape
+    fields = {
+        "in_channels": inputs,
+        "out_channels": per_group * groups,
+        "kernel": kernel,
+        "stride": r.attribute("strides", [1, 1]),
+        "padding": pads[:2],
+        "more": r.attribute("output_padding", [0, 0]),
+        "dilation": r.attribute("dilations", [1, 1]),
+        "groups": groups,
+        "bias": bias is not None,
+    }
+    return r.emit("conv_transpose2d", fields, [x], kept(x), weight=weight, bias=bias)
+
+
 def padded(
     r, x, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], fill: float = 0.0, pad: bool = True
 ) -> tuple[Any, list[int]]:
@@ -232,17 +256,17 @@ def leaky_relu(r, x):
     return activation(r, x, "leaky_relu", slope=as_decimal(r.attribute("alpha", 0.01)))
 
 
-@operator("Elu")
+@operator("Elu", "Celu")
 def elu(r, x):
-    return activation(r, x, "elu", alpha=as_decimal(r.attribute("alpha", 1.0)))
+    return activation(r, x, r.node.op_type.lower(), alpha=as_decimal(r.attribute("alpha", 1.0)))
 
 
-@operator("Softmax")
+@operator("Softmax", "LogSoftmax")
 def softmax(r, x):
     x = r.live(x)
     axis = r.attribute("axis", -1 if r.opset >= 13 else 1) % len(x.shape)
-    refuse(r.opset < 13 and axis != len(x.shape) - 1, "Softmax of several axes, as before opset 13,")
-    return r.emit("softmax", {"axis": axis}, [x])
+    refuse(r.opset < 13 and axis != len(x.shape) - 1, f"{r.node.op_type} of several axes, as before opset 13,")
+    return r.emit("softmax" if r.node.op_type == "Softmax" else "log_softmax", {"axis": axis}, [x])
 
 
 @operator("Dropout")
@@ -274,12 +298,14 @@ def pool(kind: str, fill: float) -> Entry:
         kernel = r.attribute("kernel_shape")
         refuse(len(kernel) != 2, f"pooling of {len(kernel)} axes")
         stride, dilation = r.attribute("strides", [1, 1]), r.attribute("dilations", [1, 1])
-        refuse(list(dilation) != [1, 1], f"pooling with dilations {dilation}")
+        refuse(kind == "avg_pool2d" and list(dilation) != [1, 1], f"an average pooling with dilations {dilation}")
         include = bool(r.attribute("count_include_pad", 0))
         x, padding = padded(r, r.live(x), kernel, stride, dilation, fill, kind == "max_pool2d" or include)
         fields = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": bool(r.attribute("ceil_mode", 0))}
         if kind == "avg_pool2d":
             fields["count_include_pad"] = include or padding == [0, 0]
+        else:
+            fields["dilation"] = dilation
         return r.emit(kind, fields, [x], kept(x))
 
     return entry
@@ -294,9 +320,18 @@ def global_average_pool(r, x):
     return r.emit("adaptive_avg_pool2d", {}, [x])
 
 
-@operator("ReduceMean")
-def mean(r, x, axes=None):
+@operator("GlobalMaxPool")
+def global_max_pool(r, x):
+    return r.emit("adaptive_max_pool2d", {}, [x])
+
+
+#: Operators that reduce axes -> their ops.
+REDUCTIONS = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "amax", "ReduceMin": "amin"}
+
+
+@operator(*REDUCTIONS)
+def reduced(r, x, axes=None):
     x, axes = r.live(x), r.integers("axes", axes)
     axes = sorted(a % len(x.shape) for a in axes or range(len(x.shape)))
-    refuse(0 in axes, "a mean over the batch")
-    return r.emit("mean", {"axes": axes, "keepdim": bool(r.attribute("keepdims", 1))}, [x])
+    refuse(0 in axes, f"{r.node.op_type} over the batch")
+    return r.emit(REDUCTIONS[r.node.op_type], {"axes": axes, "keepdim": bool(r.attribute("keepdims", 1))}, [x])
