@@ -166,8 +166,6 @@ def repeat_interleave(t, x, repeats, dim=None, output_size=None):
     if not isinstance(repeats, int) or dim is None:
         raise t.error("repeat_interleave by several numbers, or of a flat tensor")
     axis = dim % x.dim()
-    if axis == 0 and x.shape[0] == t.batch:
-        raise t.error("repeat_interleave of the batch")
     rows = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis + 1)
     sizes = [-1] * (axis + 1) + [repeats] + [-1] * (x.dim() - axis - 1)
     rows = expand(t.named("expand"), rows, *sizes)
