@@ -136,8 +136,8 @@ class MaxAlong(Op):
         return lambda x: function(x, self.axis, self.keepdim)[0]
 
 
-for _cls in (Maximum, Minimum):
-    _cls.examples = ((_cls(), (2, 8, 5, 3), (2, 8, 5, 3)), (_cls(), (2, 8, 5, 3), (8, 1, 1)))
-for _cls in (Amax, Amin):
-    _cls.examples = ((_cls((2, 3), True), (2, 4, 5, 7)), (_cls((1,)), (2, 4, 5)))
+for _of_two in (Maximum, Minimum):
+    _of_two.examples = ((_of_two(), (2, 8, 5, 3), (2, 8, 5, 3)), (_of_two(), (2, 8, 5, 3), (8, 1, 1)))
+for _along in (Amax, Amin):
+    _along.examples = ((_along((2, 3), True), (2, 4, 5, 7)), (_along((1,)), (2, 4, 5)))
 MaxAlong.examples = ((MaxAlong(1, True), (2, 4, 5, 7)), (MaxAlong(2, least=True), (2, 4, 5)))
