@@ -101,6 +101,8 @@ class Cumsum(Op):
 
     def shape(self, x: Shape) -> Shape:
         require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
+        # torch's backward then hands on the gradient itself.
+        require(x[self.axis] > 1, "axis {} of {} has one element: nothing to sum", (self.axis,), x)
         return x
 
     def needs(self) -> dict[str, tuple[str, ...]]:

@@ -51,7 +51,8 @@ def _bounded(facts: Facts, y: Shape, x: Shape) -> Any:
         if facts.flat and facts.kept and facts.threads > STUDIED:
             return False  # how many of them share a channels_last image is estimated
         # On smaller channels_last maps kernels of 3x3 allocate many times more.
-        return known & (x[2] >= facts.least_height()) & (x[3] > 2) if facts.flat else known
+        lowest = facts.least_height() if facts.kept and max(facts.kernel) <= 3 else 3
+        return known & (x[2] >= lowest) & (x[3] > 2) if facts.flat else known
     if facts.groups > 1:
         known = facts.block() > 0 and not (facts.strided and gradient)
         return known and maps if facts.flat else known
