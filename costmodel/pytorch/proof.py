@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ..errors import CostmodelError
 from ..frontends.modules.blame import in_words
@@ -32,12 +33,14 @@ ROUNDINGS = 1e4
 class _Run(NamedTuple):
     """What a module makes of a batch: its output, gradients by parameter's path, outputs of layers by their path.
 
+    eps: of the narrowest numbers that autograd kept: a module may compute a part in float32 whatever it is given.
     changed: paths of the numbers and buffers that the module changed.
     """
 
     output: torch.Tensor
     gradients: dict[str, torch.Tensor]
     layers: dict[str, torch.Tensor]
+    eps: float
     changed: Sequence[str] = ()
 
 
@@ -70,15 +73,27 @@ def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], n
         except Exception as error:  # the network's own code, which may run at its own size alone
             return f"cannot be held against it, which fails at {side}x{side}: {in_words(error)}"
 
-    if any(not problem_at(side) for side in sides):
-        return True
-    problem = problem_at(network.resolution)
-    if not problem:
-        larger = 2 * network.resolution
-        return not sides and _fits(graph, network.channels, larger) and not problem_at(larger)
+    with _one_thread():
+        if any(not problem_at(side) for side in sides):
+            return True
+        problem = problem_at(network.resolution)
+        if not problem:
+            larger = 2 * network.resolution
+            return not sides and _fits(graph, network.channels, larger) and not problem_at(larger)
     raise CostmodelError(
         f"{network.name}: the realised module does not train as the original: {problem}; check=False realises it anyhow"
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within this torch runs on one thread: several add in another order each time, and gradients differ."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _fits(graph: Graph, channels: int, side: int) -> bool:
@@ -137,13 +152,14 @@ def _difference_in(
         first, second, is_random = _both(module, setting, make, images, dtype, seed)
         if is_random and may_draw:
             return ""  # dropout that is never switched off: outputs are never the same
-        problem = _compare(first, second, compared, torch.finfo(dtype).eps)
+        problem = _compare(first, second, compared)
         if problem or not is_random:
             return problem
     return ""
 
 
-def _compare(first: _Run, second: _Run, compared: frozenset[str] | None, eps: float) -> str:
+def _compare(first: _Run, second: _Run, compared: frozenset[str] | None) -> str:
+    eps = first.eps
     if first.changed:
         return f"it changes {first.changed[0]} in its forward, which the realised module does not"
     close = max(eps**0.5, KERNELS)
@@ -223,10 +239,18 @@ def _run(module: nn.Module, x: torch.Tensor, has_loss: bool) -> _Run:
     for path, child in module.named_modules():
         if path and not child._modules:
             child.register_forward_hook(seen(path))
+    coarsest = [torch.finfo(x.dtype).eps]
+
+    def noted(kept: torch.Tensor) -> torch.Tensor:
+        if kept.is_floating_point():
+            coarsest[0] = max(coarsest[0], torch.finfo(kept.dtype).eps)
+        return kept
+
     with nullcontext() if has_loss else torch.no_grad():
-        y = module(x)
+        with saved_tensors_hooks(noted, lambda kept: kept):
+            y = module(x)
         if y.requires_grad:
             y.backward(torch.arange(y.numel(), dtype=y.dtype, device=y.device).add(1).sin().view_as(y))
     pairs = module.named_parameters(remove_duplicate=False)
     gradients = {path: torch.zeros(()) if p.grad is None else p.grad for path, p in pairs}
-    return _Run(y.detach(), gradients, layers)
+    return _Run(y.detach(), gradients, layers, coarsest[0])
