@@ -24,7 +24,7 @@ FEW = 3  # depthwise convolutions of so few channels take the kernels for images
 
 def within(facts: Facts, y: Shape, x: Shape) -> Any:
     """Whether the rules hold for a convolution, with an output and an input of these shapes."""
-    if pads_further(facts):
+    if pads_further(facts) or _has_many(facts):
         return False
     if facts.flat and facts.kernel[0] != facts.kernel[1]:  # a map of one line is in several memory formats
         return bounded(facts, y, x) & (y[2] > 1) & (y[3] > 1)
@@ -33,7 +33,7 @@ def within(facts: Facts, y: Shape, x: Shape) -> Any:
 
 def bounded(facts: Facts, y: Shape, x: Shape) -> Any:
     """Whether a convolution allocates at least what the rules say."""
-    if not _of_known_form(facts) or facts.flat and max(facts.inputs, facts.outputs) > MOST:
+    if not _of_known_form(facts) or facts.area > 1 and _has_many(facts):
         return False
     if max(facts.padding) > 1 and not facts.depthwise:  # what lies beside a map narrower than that is passed over
         wide = (y[2] >= facts.padding[0]) & (y[3] >= facts.padding[1])
@@ -64,6 +64,11 @@ def _bounded(facts: Facts, y: Shape, x: Shape) -> Any:
             whole_lines = x[3] % facts.stride[1] == 0
         return maps & maps_out & whole_lines
     return True if facts.area == 1 and not facts.flat else maps
+
+
+def _has_many(facts: Facts) -> bool:
+    """Whether a convolution in channels_last has more channels than were studied."""
+    return facts.flat and max(facts.inputs, facts.outputs) > MOST
 
 
 def pads_further(facts: Facts) -> bool:
