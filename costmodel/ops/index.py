@@ -41,8 +41,18 @@ class Index(Op):
         return lambda x, at: index(x, [None] * self.axis + [at])
 
 
+class Move(Op):
+    """Copies elements to other places. The gradient is copied back."""
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ()}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        return {"forward": Work(), "x": Work()}
+
+
 @op("roll")
-class Roll(Op):
+class Roll(Move):
     """torch.roll: elements that leave at one end of an axis come in at the other. Several axes take a further copy."""
 
     shifts: Axes
@@ -56,12 +66,6 @@ class Roll(Op):
         require(max(self.axes) < len(x), "axes {} are not all there in the input {}", self.axes, x)
         return x
 
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ()}
-
-    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        return {"forward": Work(), "x": Work()}
-
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         further = setting.item * numel(x) if setting.kernels and len(self.axes) > 1 else 0
         return Scratch(further, further)
@@ -71,7 +75,7 @@ class Roll(Op):
 
 
 @op("flip")
-class Flip(Op):
+class Flip(Move):
     """torch.flip: the elements along some axes in reverse order."""
 
     axes: Axes
@@ -82,12 +86,6 @@ class Flip(Op):
     def shape(self, x: Shape) -> Shape:
         require(max(self.axes) < len(x), "axes {} are not all there in the input {}", self.axes, x)
         return x
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ()}
-
-    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        return {"forward": Work(), "x": Work()}
 
     def module(self, library: Any) -> Callable:
         return lambda x: library.torch.flip(x, self.axes)
@@ -126,7 +124,7 @@ class Cumsum(Op):
 
 
 @op("pixel_shuffle")
-class PixelShuffle(Op):
+class PixelShuffle(Move):
     """torch.pixel_shuffle: (N, C * factor ** 2, H, W) -> (N, C, H * factor, W * factor); with `back` the way back."""
 
     factor: int
@@ -144,12 +142,6 @@ class PixelShuffle(Op):
             return (n, c * f * f, h // f, w // f)
         require(c % (f * f) == 0, "channels of {} are no multiple of {}", x, (f * f,))
         return (n, c // (f * f), h * f, w * f)
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ()}
-
-    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        return {"forward": Work(), "x": Work()}
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         return super().modelled(setting, y, x) and not setting.layouts

@@ -144,27 +144,8 @@ class Softmax(ContiguousOnly, Op):
 
 
 @op("log_softmax")
-class LogSoftmax(ContiguousOnly, Op):
-    """torch.log_softmax along an axis. Its gradient, dx = g - exp(y) * sum(g), reads the output."""
-
-    axis: int = -1
-
-    def shape(self, x: Shape) -> Shape:
-        require(-len(x) <= self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
-        return x
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ("y",)}
-
-    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        n = numel(y)  # max, subtract, exp, sum, subtract the logarithm
-        return {"forward": Work(0, 5 * n), "x": Work(0, 4 * n)}
-
-    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        return super().modelled(setting, y, x) and not (setting.channels_last and len(x) == 4)
-
-    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(setting.copy_of_input(x), setting.copy_of_gradient(y)) if setting.kernels else Scratch()
+class LogSoftmax(Softmax):
+    """torch.log_softmax along an axis. Its gradient, dx = g - exp(y) * sum(g), reads the output as softmax's does."""
 
     def module(self, library: Any) -> Callable:
         return library.nn.LogSoftmax(self.axis)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair, two
+from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair, shared_fields, two
 from ..sizes.size import Shape, numel, require, window
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
@@ -128,9 +128,9 @@ class MaxPool2d(WindowPool):
         return library.nn.MaxPool2d(self.kernel, self.stride, self.padding, self.dilation, ceil_mode=self.ceil)
 
 
-@op("adaptive_max_pool2d")
-class AdaptiveMaxPool2d(Op):
-    """torch.nn.AdaptiveMaxPool2d: (N, C, H, W) -> (N, C, *output). The gradient reads which element won."""
+@shared_fields
+class AdaptivePool(Op):
+    """Base class of adaptive pooling: (N, C, H, W) -> (N, C, *output)."""
 
     output: Pair = 1
 
@@ -144,8 +144,13 @@ class AdaptiveMaxPool2d(Op):
         return of_images(x)
 
     def shape(self, x: Shape) -> Shape:
-        require(len(x) == 4, "adaptive_max_pool2d takes (N, C, H, W), the input is {}", x)
+        require(len(x) == 4, f"{self.kind} takes (N, C, H, W), the input is {{}}", x)
         return (x[0], x[1], *two(self.output))
+
+
+@op("adaptive_max_pool2d")
+class AdaptiveMaxPool2d(AdaptivePool):
+    """torch.nn.AdaptiveMaxPool2d: (N, C, H, W) -> (N, C, *output). The gradient reads which element won."""
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("indices",)}
@@ -171,28 +176,16 @@ class AdaptiveMaxPool2d(Op):
 
 
 @op("adaptive_avg_pool2d")
-class AdaptiveAvgPool2d(Op):
+class AdaptiveAvgPool2d(AdaptivePool):
     """torch.nn.AdaptiveAvgPool2d: (N, C, H, W) -> (N, C, *output).
 
     For a 1x1 output torch takes a mean, which keeps nothing. For others backward keeps the input, only for its shape.
     """
 
-    output: Pair = 1
-
     grid = "none"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "output", pair(self.output, "output"))
-
-    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return of_images(xs[0])
-
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return contiguous(4) if self.output == (1, 1) else of_images(x)
-
-    def shape(self, x: Shape) -> Shape:
-        require(len(x) == 4, "adaptive_avg_pool2d takes (N, C, H, W), the input is {}", x)
-        return (x[0], x[1], *two(self.output))
+        return contiguous(4) if self.output == (1, 1) else super().gradient_layout(gradient, y, x)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}

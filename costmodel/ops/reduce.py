@@ -129,15 +129,8 @@ class Variance(Reduction):
 
 
 @op("std")
-class Deviation(Reduction):
+class Deviation(Variance):
     """x.std(axes): the square root of the variance. Its gradient reads the output too."""
-
-    axes: Axes
-    correction: int = 1
-    keepdim: bool = False
-
-    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return dense(x)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x", "y")}

@@ -40,18 +40,11 @@ def norm(t, x, p="fro", dim=None, keepdim=False, dtype=None, ord=2):
     return t.emit(OPS["vector_norm"](axes, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
 
 
-@function("var")
-def variance(t, x, dim=None, unbiased=True, keepdim=False, correction=None):
+@function("var", "std")
+def spread(t, x, dim=None, unbiased=True, keepdim=False, correction=None):
     axes = axes_of(t, x, dim)
     correction = int(unbiased) if correction is None else correction
-    return t.emit(OPS["var"](axes, correction, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
-
-
-@function("std")
-def deviation(t, x, dim=None, unbiased=True, keepdim=False, correction=None):
-    axes = axes_of(t, x, dim)
-    correction = int(unbiased) if correction is None else correction
-    return t.emit(OPS["std"](axes, correction, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
+    return t.emit(OPS[t.name](axes, correction, keepdim), [x], t.run(t.torch.sum, x, axes, keepdim))
 
 
 @function("amax", "amin")
