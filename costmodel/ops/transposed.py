@@ -5,45 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Pair, Scratch, Work, check, op, pair, two
+from ..graph.op import Pair, Scratch, Work, op, pair, two
 from ..sizes.size import Shape, numel, require
 from ..targets.memory_order import MemoryOrder, of_images
 from ..targets.setting import Setting
-from .conv import Convolution
+from .conv import ConvolutionLayer
 
 
 @op("conv_transpose2d")
-class ConvTranspose2d(Convolution):
+class ConvTranspose2d(ConvolutionLayer):
     """torch.nn.ConvTranspose2d: (N, in_channels, H, W) -> (N, out_channels, H', W').
 
     Each element of the input adds a window to the output. more: rows and columns that the output has besides
     (output_padding). What its kernels allocate inside is not modelled.
     """
 
-    in_channels: int
-    out_channels: int
-    kernel: Pair
-    stride: Pair = 1
-    padding: Pair = 0
     more: Pair = 0
-    groups: int = 1
-    bias: bool = False
-    dilation: Pair = 1
 
     follows_weight = True
 
     def __post_init__(self) -> None:
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("more", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(getattr(self, name), name, least))
-        for name in ("in_channels", "out_channels"):
-            channels = getattr(self, name)
-            check(
-                channels >= 1 and channels % self.groups == 0, f"groups {self.groups} does not divide {name} {channels}"
-            )
-
-    @classmethod
-    def infer(cls, x: Shape) -> dict[str, int]:
-        return {"in_channels": x[1]}
+        super().__post_init__()
 
     def params(self) -> dict[str, tuple[int, ...]]:
         weight = (self.in_channels, self.out_channels // self.groups, *two(self.kernel))
@@ -61,9 +45,9 @@ class ConvTranspose2d(Convolution):
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         per_input = numel(self.params()["weight"][1:])
         work = {name: Work(numel(x) * per_input) for name in ("forward", "x", "weight")}
-        return (
-            {**work, "forward": Work(work["forward"].macs, numel(y)), "bias": Work(0, numel(y))} if self.bias else work
-        )
+        if not self.bias:
+            return work
+        return {**work, "forward": Work(work["forward"].macs, numel(y)), "bias": Work(0, numel(y))}
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])

@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from ..errors import CostmodelError
 from ..frontends.modules.blame import in_words
 from ..frontends.modules.dry.stand_ins import same_chance, stand_ins
+from ..frontends.modules.dtypes import dtype_of
 from ..frontends.modules.untouched import State
 from ..graph.dry import Setting
 from ..graph.graph import Graph
@@ -130,7 +131,7 @@ def _difference(
 
     may_draw: whether outputs that are drawn at random are let pass.
     """
-    own = next((p.dtype for p in network.module.parameters() if p.is_floating_point()), torch.float32)
+    own = getattr(torch, dtype_of(network.module))
     if own is torch.float32:
         try:
             return _difference_in(torch.float64, network.module, setting, make, compared, images, may_draw)

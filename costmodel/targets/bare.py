@@ -12,19 +12,13 @@ from .target import CHANNELS_LAST, THREADS, ConvolutionKernels, Target, device
 
 
 class BiasAlone(ConvolutionKernels):
-    """oneDNN makes the weight's gradient too, where the bias's alone is wanted: a tensor of `made` bytes.
-
-    dtype: bfloat16 always runs in oneDNN, float16 never does (with AVX512, but not AVX512-FP16:
-    mkldnn_bf16_device_check and mkldnn_fp16_device_check).
-    """
+    """oneDNN makes the weight's gradient too, where the bias's alone is wanted: a tensor of `made` bytes."""
 
     def __init__(self, conv: Any, threads: int, made: int, dtype: str) -> None:
         self.conv, self.threads, self.made, self.dtype = conv, threads, made, dtype
 
     def __call__(self, y: Shape, x: Shape) -> tuple[Size, Size]:
-        if self.dtype != "float32":
-            return 0, self.made if self.dtype == "bfloat16" else 0
-        return 0, where(in_onednn(self.conv, self.threads, x[0], x[2] * x[3]), self.made, 0)
+        return 0, where(in_onednn(self.conv, self.threads, x[0], x[2] * x[3], self.dtype), self.made, 0)
 
 
 @device("none")

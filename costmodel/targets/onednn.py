@@ -293,11 +293,15 @@ class ConvolutionScratch(Facts):
         return partial(dense_sums, self.threads, split, own, tuple(jobs), pick)
 
 
-def in_onednn(conv: Any, threads: int, n: Size, pixels: Size) -> Any:
+def in_onednn(conv: Any, threads: int, n: Size, pixels: Size, dtype: str = "float32") -> Any:
     """Whether a convolution of n images runs in oneDNN (ATen/native/Convolution.cpp: use_mkldnn).
 
     Small single images do not, nor do products on one thread. (Grouped products then loop over groups: not modelled.)
+    bfloat16 always does, float16 never does: with AVX512, but not AVX512-FP16 (mkldnn_bf16_device_check and
+    mkldnn_fp16_device_check).
     """
+    if dtype != "float32":
+        return dtype == "bfloat16"
     area = conv.kernel[0] * conv.kernel[1]
     busy = threads > 1 or area > 1 or max(*conv.stride, *conv.dilation) > 1 or (n >= 16)
     if conv.groups > 1 or min(conv.kernel) > 3:

@@ -1,9 +1,8 @@
 """Where the rules for oneDNN's convolutions (onednn.py) hold: found by measuring random convolutions.
 
 Outside, kernels search among ways that differ little, or PyTorch takes other paths. Where kernels only pad further than
-the rule says, what the rule gives is the least that they allocate. Of 28,200 random calls (1, 2 and 4 threads, AVX512
-and AVX2, both memory formats, maps of any sides), 16,006 were inside the limits and 3 of them wrong, which are outside
-now; one outside took less than is counted (tests/ops/test_kernels.py draws some).
+the rule says, what the rule gives is the least that they allocate. tests/ops/test_kernels.py draws random calls on 1, 2
+and 4 threads and in both memory formats, and holds both.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def conv_transpose2d(t, x, weight, bias=None, stride=1, padding=0, output_paddin
     if not t.are_one_layers(weight=weight, bias=bias):
         raise t.error("a transposed convolution by a weight that is computed")
     inputs, per_group, *kernel = weight.shape
-    sizes = (two(stride), two(padding), two(output_padding), groups, bias is not None, two(dilation))
+    sizes = (two(stride), two(padding), two(dilation), groups, bias is not None, two(output_padding))
     y = t.run(t.torch.conv_transpose2d, x, weight, bias, stride, padding, output_padding, groups, dilation)
     op = OPS["conv_transpose2d"](inputs, per_group * groups, tuple(kernel), *sizes)
     return t.emit(op, [x], y, weight=weight, bias=bias)

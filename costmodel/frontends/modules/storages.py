@@ -1,4 +1,4 @@
-"""Which tensors of a trace share a storage: an op that overwrites one of them changes the others."""
+"""Which tensors share a storage: of a module, which count more than once; of a trace, which an op in place changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from ...sizes.units import show_size
 
 
-def of_a_module(module: nn.Module) -> tuple[str, ...]:
+def note_on_shared(module: nn.Module) -> tuple[str, ...]:
     """A note if a module's parameters and buffers take other memory than the sum of their bytes."""
     tensors = [*module.parameters(), *module.buffers()]
     tensors = [x for x in tensors if x.layout is torch.strided and not torch.nn.parameter.is_lazy(x)]

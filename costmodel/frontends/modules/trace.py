@@ -27,7 +27,8 @@ from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Extra, Op
 from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, batch_for, graph_of, nodes_of
-from . import arithmetic, own_autograd, pools, products, reductions, shapes, storages  # noqa: F401
+from . import arithmetic, pools, products, reductions, shapes  # noqa: F401, I001  (they register their functions)
+from . import own_autograd, storages
 from .asked import ASKED
 from .blame import RAISED, in_words, said_by
 from .compiled import as_written, refuse_torchscript, uncompiled
@@ -84,7 +85,7 @@ def trace(
     """
     check(module)
     module, notes = uncompiled(module)
-    notes += storages.of_a_module(module)
+    notes += storages.note_on_shared(module)
     modes = [child.training for child in module.modules()]
 
     def run(training: bool | None, images: int = channels) -> Graph:
