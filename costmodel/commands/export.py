@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -28,10 +29,10 @@ def command(network: str, resolution: int | None, check: bool, output: str | Non
     from ..step.checking import refuse_differences
     from ._output import warn
 
-    loaded = load(network, **asked)
-    loaded = loaded if resolution is None else loaded.at(resolution)
+    loaded, step = request(load(network, **asked), "full", BATCH, resolution)
+    loaded = replace(loaded, resolution=step.resolution)
     if check:
-        refuse_differences(*request(loaded, "full", BATCH), "a spec")
+        refuse_differences(loaded, step, "a spec")
     text = to_yaml(loaded)
     if output is None:
         click.echo(text, nl=False)

@@ -90,6 +90,12 @@ def test_a_module_that_does_something_else_than_its_layers_is_refused(file, tmp_
     assert run("export", f"{file}:other", "--resolution", 10, "-o", out, "--no-check").exit_code == 0 and out.exists()
 
 
+def test_the_resolution_that_was_asked_for_is_written():
+    assert "\nresolution: 96\n" in run("export", "mobilenet_v2", "--resolution", 96).stdout
+    told = run("export", "mobilenet_v2", "--resolution", -3)
+    assert told.exit_code == 2 and "resolution is -3" in told.stderr and told.stdout == ""
+
+
 def test_what_a_spec_leaves_out_is_said(file):
     told = run("export", f"{file}:part", "--resolution", 10)
     assert told.exit_code == 0 and "under the strategy as_is too" in told.stderr and told.stdout.startswith("network:")
