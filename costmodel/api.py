@@ -6,13 +6,14 @@ from typing import Any
 
 from .errors import CostmodelError, unknown
 from .frontends import load_or_dry
+from .graph.inputs import read_resolution
 from .graph.network import Network
 from .sizes.dtype import find_dtype
 from .sizes.size import as_int, is_int
 from .step.checking import dry_alone, held, instead
 from .step.estimate import Estimate
 from .step.optimizer import find
-from .step.request import Request
+from .step.request import Request, loss_of
 from .step.shapes import DoesNotFit
 from .step.walk import analyze
 from .strategies import STRATEGIES, StrategyText, read_text
@@ -23,25 +24,30 @@ def estimate(
     network: str | Network | Any,
     strategy: str = "full",
     batch: int = 8,
-    resolution: int | None = None,
+    resolution: Any = None,
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
     dtype: str | None = None,
     accumulate: int = 1,
     check: bool = True,
+    inputs: Any = None,
+    loss: Any = None,
+    targets: Any = None,
 ) -> Estimate:
     """The cost of one training step, from the layer graph alone.
 
-    network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: height and
-    width of the images, by default the network's own. target: cpu[,threads=N][,isa=ISA][,channels_last],
-    cuda[,channels_last] or none[,threads=N][,channels_last]. dtype: of the whole network, float32, bfloat16 or float16,
-    by default its own. accumulate: number of micro-steps of `batch` images whose gradients are added up before an
-    update; the last one is priced. check: whether a module's estimate is held against a dry step of the module, which
-    runs its forward and backward without data; where they differ, the figures are the dry step's, and a note says so.
-    Raises CostmodelError for a bad request.
+    network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: of the
+    images, one side or (height, width), by default the network's own. target:
+    cpu[,threads=N][,isa=ISA][,channels_last], cuda[,channels_last] or none[,threads=N][,channels_last]. dtype: of the
+    whole network, float32, bfloat16 or float16, by default its own. accumulate: number of micro-steps of `batch` images
+    whose gradients are added up before an update; the last one is priced. check: whether a module's estimate is held
+    against a dry step of the module, which runs its forward and backward without data; where they differ, the figures
+    are the dry step's, and a note says so. inputs, loss, targets: see `load`. Raises CostmodelError for a bad request.
     """
-    network, asked = request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate)
+    network, asked = request(
+        network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate, inputs, loss, targets
+    )
     if network.untraceable:
         return dry_alone(network, asked, check)
     try:
@@ -57,18 +63,25 @@ def request(
     network: str | Network | Any,
     strategy: str | StrategyText = "full",
     batch: int = 8,
-    resolution: int | None = None,
+    resolution: Any = None,
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
     dtype: str | None = None,
     accumulate: int = 1,
+    inputs: Any = None,
+    loss: Any = None,
+    targets: Any = None,
 ) -> tuple[Network, Request]:
     """The arguments of `estimate`, checked and parsed: the network at this image size, and the Request to price."""
-    network = load_or_dry(network, resolution=as_int(resolution))
-    resolution = network.resolution if resolution is None else resolution
-    batch, resolution, accumulate = as_int(batch), as_int(resolution), as_int(accumulate)
-    for name, value in (("batch", batch), ("resolution", resolution), ("accumulate", accumulate)):
+    side = read_resolution(resolution)
+    network = load_or_dry(network, resolution=side, inputs=inputs, loss=loss, targets=targets)
+    if side is not None and network.resolution is None:
+        raise CostmodelError(
+            f"{network.name} takes {', '.join(map(str, network.inputs))}, no images: give no resolution"
+        )
+    batch, accumulate = as_int(batch), as_int(accumulate)
+    for name, value in (("batch", batch), ("accumulate", accumulate)):
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
     if not isinstance(strategy, (str, StrategyText)):
@@ -76,6 +89,7 @@ def request(
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)
     numbers = find_dtype(dtype, network.dtype)
-    return network.at(resolution, batch), Request(
-        read_text(strategy), batch, resolution, convention, find(optimizer), parse(target), numbers, accumulate
-    )
+    side = network.resolution if side is None else side
+    text, place, loss = read_text(strategy), parse(target), loss_of(network)
+    asked = Request(text, batch, side, convention, find(optimizer), place, numbers, accumulate, loss)
+    return network.at(side, batch), asked

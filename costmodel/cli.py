@@ -12,6 +12,7 @@ import click
 from .completion import COMPLETE
 from .endings import BadRequest, ending, ready_streams
 from .errors import CostmodelError, unknown
+from .ops.loss import LOSSES
 from .sizes.dtype import DTYPE_ALIASES, DTYPES
 from .step.optimizer import OPTIMIZERS
 from .step.request import DEFAULTS
@@ -64,6 +65,10 @@ def options(*names: str) -> Callable[[Callable], Callable]:
     return add
 
 
+#: Losses and their options.
+LOSSES_IN_WORDS = ", ".join(
+    kind + "".join(f"[,{option}=...]" for option in loss.__match_args__) for kind, loss in LOSSES.items()
+)
 #: Data types and their other names.
 DTYPES_IN_WORDS = ", ".join(
     f"{name} ({', '.join(other for other, one in DTYPE_ALIASES.items() if one == name)})" for name in DTYPES
@@ -88,7 +93,7 @@ _INTEGERS = "N, a..b or a..b:step, joined by commas."
 AXIS_HELP = {
     "strategy": "NAME[:K][,key=value...], K also a range; joined by commas.",
     "batch": f"Images in a step: {_INTEGERS}",
-    "resolution": f"Height and width of the images: {_INTEGERS}",
+    "resolution": f"Of the images, one side or HEIGHTxWIDTH: {_INTEGERS}",
     "classes": f"Outputs of the classifier: {_INTEGERS}",
     "width": "Width multipliers, joined by commas.",
     "convention": "Who counts; joined by commas.",
@@ -112,6 +117,13 @@ def one_strategy(context: click.Context, parameter: click.Parameter, value: str)
             " `costmodel sweep`"
         )
     return found[0]
+
+
+def one_resolution(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Callback that turns an option's text, 224 or 192x256, into a resolution."""
+    from .graph.inputs import read_resolution
+
+    return read_resolution(value)
 
 
 def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -172,11 +184,12 @@ def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
 
 #: The options on which an estimate depends, beside the network.
 estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-                    "accumulate", "blocks_are", "allow_unknown", "strict", "check")  # fmt: skip
+                    "accumulate", "inputs", "loss", "targets", "blocks_are", "allow_unknown", "strict",
+                    "check")  # fmt: skip
 
 
 #: The options on which a network depends, beside its name.
-network_options = ("classes", "width", "blocks_are", "allow_unknown", "strict")
+network_options = ("classes", "width", "blocks_are", "allow_unknown", "strict", "inputs", "loss", "targets")
 
 
 def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +221,25 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "network": click.argument("network", shell_complete=COMPLETE["network"]),
     "strategy": defaulted("strategy", "NAME[:K][,key=value...]"),
     "batch": defaulted("batch", "Images in a step."),
-    "resolution": click.option("--resolution", type=int, help="Height and width of the images [the network's own]."),
+    "resolution": click.option(
+        "--resolution", callback=one_resolution, metavar="SIDE|HEIGHTxWIDTH", help="Of the images [the network's own]."
+    ),
+    "inputs": click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="SIZE",
+        help="Of one example, for a module that takes no images: 1x40x96, 77:int64 or NAME=77:int64; once for each.",
+    ),
+    "loss": click.option(
+        "--loss",
+        metavar="NAME|FILE.py:FUNCTION",
+        help=f"{LOSSES_IN_WORDS}, or for a module a function of what it returns and of the targets.",
+        shell_complete=COMPLETE["loss"],
+    ),
+    "targets": click.option(
+        "--targets", metavar="FILE.py:FUNCTION", help="Of a loss of one's own: a function of the batch that makes them."
+    ),
     "classes": click.option("--classes", type=int, help="Outputs of the classifier [the network's own]."),
     "width": click.option("--width", type=float, help="Width multiplier [1]."),
     "convention": defaulted("convention", "Who counts."),

@@ -120,6 +120,13 @@ def dtypes() -> Iterable[str]:
     return (*DTYPES, *DTYPE_ALIASES)
 
 
+def losses() -> Iterable[str]:
+    """Names of the losses."""
+    from .ops.loss import LOSSES
+
+    return LOSSES
+
+
 def targets(start: str, given: Sequence[str], several: bool) -> list[str]:
     """Devices, and behind a device and a comma its options."""
     from .targets import DEVICES
@@ -158,5 +165,6 @@ COMPLETE = {
     "convention": completing(names(conventions)),
     "optimizer": completing(names(optimizers)),
     "dtype": completing(names(dtypes)),
+    "loss": completing(names(losses)),
     "target": completing(targets),
 }

@@ -51,7 +51,6 @@ class Total(Op):
     """A loss of any tensor, whose gradient is a new tensor that lies in memory as the tensor does."""
 
     kind = "total"
-    is_loss = True
     examples = ()
 
     def shape(self, x):
@@ -106,7 +105,7 @@ def graph_of(op, shapes, wants, trains, cast=None, after=None):
     nodes.append(Node("op", op, tuple(reads), frozenset(trains)))
     if after:
         nodes.append(Node("after", after, ("op",)))
-    return Graph((*nodes, Node("total", Total(), (nodes[-1].name,))))
+    return Graph((*nodes, Node("total", Total(), (nodes[-1].name,))), loss="total")
 
 
 def said(op, shapes, wants, trains, target, dtype="float32", convention="torch", cast=None, after=None):

@@ -22,7 +22,7 @@ from costmodel.testing import assert_fits
 network = costmodel.load("mobilenet_v2", classes=10)
 assert_type(network, costmodel.Network)
 assert_type(network.name, str)
-assert_type(network.resolution, int)
+assert_type(network.channels, int)
 assert_type(network.at(96), costmodel.Network)
 
 cost = costmodel.estimate(network, strategy="blocks:3", batch=4, resolution=96, optimizer="adam", accumulate=2)

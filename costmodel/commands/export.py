@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..cli import network_options, options
+from ..graph.inputs import resized
 
 BATCH = 2  # images of the step for which a module is held against the layers that are written
 
@@ -16,7 +17,7 @@ BATCH = 2  # images of the step for which a module is held against the layers th
 @click.command("export")
 @options("network", *network_options, "resolution", "check")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The YAML file to write. [stdout]")
-def command(network: str, resolution: int | None, check: bool, output: str | None, **asked: Any) -> None:
+def command(network: str, resolution: Any, check: bool, output: str | None, **asked: Any) -> None:
     """Write NETWORK as a spec, node by node; costmodel reads it back and estimates the same.
 
     What a module chose by its images' size, such as padding, is written as chosen at --resolution. A module that does
@@ -29,8 +30,8 @@ def command(network: str, resolution: int | None, check: bool, output: str | Non
     from ..step.checking import refuse_differences
     from ._output import warn
 
-    loaded, step = request(load(network, **asked), "full", BATCH, resolution)
-    loaded = replace(loaded, resolution=step.resolution)
+    loaded, step = request(load(network, resolution=resolution, **asked), "full", BATCH, resolution)
+    loaded = replace(loaded, inputs=resized(loaded.inputs, step.resolution))
     if check:
         refuse_differences(loaded, step, "a spec")
     text = to_yaml(loaded)

@@ -22,7 +22,7 @@ from ._output import check_budget_is_drawn, figure_file, show, warn
     help="A .csv or .parquet file, written in chunks; if interrupted, run it again.",
 )
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
-@options("budget", "figure", "force", "check", "format")
+@options("inputs", "loss", "targets", "budget", "figure", "force", "check", "format")
 def command(
     network: str,
     output: str | None,
@@ -45,13 +45,14 @@ def command(
     from ..studies.grid.sweep import SweepPlan
 
     part = shard_of(shard)
-    given: dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
     file = figure_file(figure, force)
     if budget is not None:
         check_budget_is_drawn(file)
     if output is not None:
         check_output(output, force)
-    plan = SweepPlan(network, given, check)
+    of_network = {name: axes.pop(name) for name in ("inputs", "loss", "targets")}
+    given: dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
+    plan = SweepPlan(network, given, check, **of_network)
     if file is not None:
         from ..views.figures.sweep import lines_of, sweep_figure
 

@@ -92,7 +92,8 @@ def cases_of(
     from ..frontends import load_or_dry
 
     find(convention)
-    loaded = [load_or_dry(name, **of_network) for name in networks or shipped_names("networks")]
+    first = axes.get("resolution", (None,))[0]
+    loaded = [load_or_dry(name, resolution=first, **of_network) for name in networks or shipped_names("networks")]
     cases = [
         (network, strategy, batch, resolution)
         for network in loaded
@@ -122,7 +123,10 @@ def possible(network: Any, strategies: Sequence[str], convention: str) -> list[s
 
 def entry(network: str, strategy: str, batch: int, resolution: int, checks: Any) -> dict[str, Any]:
     """A case for JSON."""
-    case = {"network": network, "strategy": strategy, "batch": batch, "resolution": resolution}
+    from ..graph.inputs import shown_resolution
+
+    shown = shown_resolution(resolution)
+    case = {"network": network, "strategy": strategy, "batch": batch, "resolution": shown}
     pairs = {check.quantity: {"predicted": check.predicted, "measured": check.measured} for check in checks}
     bound = {"lower_bound": True} if any(check.bound for check in checks) else {}
     return {**case, **pairs, **bound, "holds": all(check.holds for check in checks)}

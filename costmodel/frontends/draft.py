@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..graph.graph import INPUT, Graph, Node, prefixes
 from ..graph.op import Op
@@ -18,9 +18,9 @@ BATCHES = (BATCH, 17, 19, 23, 29, 31, 37, 41, 43)
 RESOLUTION = 224
 
 
-def batch_for(resolution: int) -> int:
-    """The batch size of a trace of images of this side, which is no side of a map that layers of stride 2 make."""
-    sides = {resolution}
+def batch_for(*given: int) -> int:
+    """The batch size of a trace of inputs of these sides, which is no side of a map that layers of stride 2 make."""
+    sides = {*given}
     for _ in range(8):
         sides |= {half for side in sides for half in (side // 2 - 1, side // 2, (side + 1) // 2, side // 2 + 1)}
     return next((batch for batch in BATCHES if batch not in sides), BATCH)
@@ -51,10 +51,11 @@ SomeDraft = TypeVar("SomeDraft", bound=Draft)
 
 
 class Names:
-    """Hands out names, each of them once."""
+    """Hands out names, each of them once. scope: in which the nodes stand from now on, "" for the network itself."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self.taken = set(taken)
+        self.scope = ""
 
     def take(self, name: str) -> bool:
         """Take a name; returns whether it was still free."""
@@ -74,21 +75,21 @@ class Names:
         return base if self.take(base) else self.numbered(base)
 
 
-def needed(drafts: Sequence[SomeDraft], result: Draft) -> list[SomeDraft]:
-    """The drafts that a result depends on, in their original order."""
-    found: set[Draft | None] = {result}
+def needed(drafts: Sequence[SomeDraft], *results: Draft) -> list[SomeDraft]:
+    """The drafts that results depend on, in their original order."""
+    found: set[Draft | None] = {*results}
     for draft in reversed(drafts):
         if draft in found:
             found.update(draft.inputs)
     return [draft for draft in drafts if draft in found]
 
 
-def nodes_of(drafts: Sequence[Draft], result: Draft) -> tuple[Node, ...]:
-    """The nodes that a result depends on, in their original order.
+def nodes_of(drafts: Sequence[Draft], result: Draft, *others: Draft) -> tuple[Node, ...]:
+    """The nodes that a result and others beside it depend on, in their original order.
 
     `Node.until` names the last of these nodes that runs before the output dies.
     """
-    kept = set(needed(drafts, result))
+    kept = set(needed(drafts, result, *others))
     last, name = [], ""  # last[i]: name of the last kept draft up to and including draft i
     for draft in drafts:
         name = draft.name if draft in kept else name
@@ -105,10 +106,13 @@ def nodes_of(drafts: Sequence[Draft], result: Draft) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def graph_of(nodes: tuple[Node, ...], blocks: Iterable[str], classifier: str, called: Iterable[str] = ()) -> Graph:
+def graph_of(
+    nodes: tuple[Node, ...], blocks: Iterable[str], classifier: str, called: Iterable[str] = (), **more: Any
+) -> Graph:
     """The graph of these nodes. A block or a classifier without nodes is left out.
 
     blocks: paths in any order; called: paths of the modules whose forward is called. Other modules are mere containers.
+    more: further fields of the graph.
     """
     first: dict[str, int] = {}
     holders: set[str] = set()
@@ -118,7 +122,8 @@ def graph_of(nodes: tuple[Node, ...], blocks: Iterable[str], classifier: str, ca
         for path in (*above, own):
             first.setdefault(path, i)
     ordered = sorted((path for path in blocks if path in first), key=first.__getitem__)
-    return Graph(nodes, tuple(ordered), classifier if classifier in first else "", frozenset(holders - set(called)))
+    own = classifier if classifier in first else ""
+    return Graph(nodes, tuple(ordered), own, frozenset(holders - set(called)), **more)
 
 
 def last_linear(nodes: Sequence[Node]) -> Node | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from .inputs import Inputs
 
 #: What a KernelCall is of.
 CONVOLUTION, BATCH_NORM, MAX_POOL = "convolution", "batch_norm", "max_pool2d"
@@ -55,10 +57,10 @@ class DryStep(NamedTuple):
     saved: every distinct storage that is kept, parameters and buffers left out. unseen_bytes: what is alive after the
     forward pass besides these and the loss: a custom function keeps it beside autograd, or the module keeps it.
     flops: by the keys of an estimate's `flops` that a run can tell. forward_flops_of: the forward FLOPs by path of the
-    module. paths: of all modules. parameters: all of them, by path. buffers_bytes: of all buffers. trained: paths of
-    the parameters that get a gradient. tensor_peak_bytes, left_bytes: levels of the tensors above the level before the
-    step, at the highest and at the end. has_loss: whether there was a backward pass. is_random: whether the step runs
-    other ops when chance falls otherwise.
+    module. paths: of all modules. parameters: all of them, by path. buffers_bytes: of all buffers. targets_bytes: of
+    the loss's targets. trained: paths of the parameters that get a gradient. tensor_peak_bytes, left_bytes: levels of
+    the tensors above the level before the step, at the highest and at the end. has_loss: whether there was a backward
+    pass. is_random: whether the step runs other ops when chance falls otherwise.
     first: (saved bytes, tensors' peak, bytes left) of the first step where later ones, to which the rest applies,
     differ from it. is_unsteady: whether later ones differ from each other too. counters: paths of numbers that the
     module changes in each step. calls: the maps that the kernels of convolutions, norms and poolings took. crashes:
@@ -72,6 +74,7 @@ class DryStep(NamedTuple):
     paths: frozenset[str]
     parameters: dict[str, Parameter]
     buffers_bytes: int
+    targets_bytes: int
     trained: frozenset[str]
     tensor_peak_bytes: int
     left_bytes: int
@@ -99,9 +102,9 @@ class DryStep(NamedTuple):
         return sum(one.saved_bytes for one in self.saved)
 
 
-#: Runs a dry step: setting, images (N, C, H, W), data type or "" for the module's own, whether images are in
-#: channels_last, and the number of threads.
-RunDry = Callable[["Setting", tuple[int, int, int, int], str, bool, int], DryStep]
+#: Runs a dry step: setting, loss (unless the network has its own), inputs, batch, data type or "" for the module's own,
+#: whether images are in channels_last, and the number of threads.
+RunDry = Callable[["Setting", Any, Inputs, int, str, bool, int], DryStep]
 
 
 class Setting(NamedTuple):

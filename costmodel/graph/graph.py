@@ -11,7 +11,8 @@ from math import prod
 from ..errors import CostmodelError, unknown
 from .op import Extra, Op, Result
 
-INPUT = "input"  # the name of the image batch
+INPUT = "input"  # the name of the first input, the image batch
+LOSS = "loss"  # the usual scope of the nodes of a loss
 
 
 def within(name: str, scope: str) -> bool:
@@ -70,6 +71,9 @@ class Graph:
         from one node to another ("first..last", graph/checkpointing.py). stateful: those that keep the state of random
         numbers even if they draw none, as torch.utils.checkpoint does unless told otherwise, also where nothing trains.
     prefix_slices: the number of slices of the batch on which the frozen prefix may run one after another.
+    loss: scope of the last nodes, which compute the loss; "" if the graph does not train. outputs: names of the values
+    that the network returns if there are several, first the one that a loss takes. input_bits: bits of a number of the
+    first input, 0 for the network's own data type.
     Raises CostmodelError if a name is used twice, a value is read before it is made or not at all, an op has the wrong
     number of inputs, or a node trains a parameter that it does not have.
     """
@@ -84,6 +88,9 @@ class Graph:
     as_is: Graph | None = None
     idle: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     idle_buffers: tuple[tuple[str, str, Extra], ...] = ()
+    loss: str = ""
+    outputs: tuple[str, ...] = ()
+    input_bits: int = 0
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -116,7 +123,8 @@ class Graph:
             missing = node.trains - node.op.params().keys()
             if missing:
                 raise CostmodelError(f"node {node.name!r} has no parameter {', '.join(sorted(missing))} to train")
-        unread = reads.keys() - {name for node in self.nodes for name in node.inputs} - {self.nodes[-1].name}
+        results = {self.nodes[-1].name, *self.outputs}
+        unread = reads.keys() - {name for node in self.nodes for name in node.inputs} - results
         if unread:
             raise CostmodelError(f"no node reads {', '.join(map(repr, sorted(unread)))}, and it is not the result")
         beside = Counter((owner, name) for owner, name, _ in (*self.idle, *self.idle_buffers))
@@ -160,7 +168,7 @@ class Graph:
     @cached_property
     def bits(self) -> tuple[int, ...]:
         """For each value, bits per element; 0 stands for the network's own data type."""
-        own = (0, *(node.op.bits for node in self.nodes))
+        own = (self.input_bits, *(node.op.bits for node in self.nodes))
         return tuple(own[first] for first in self.content)
 
     @cached_property
@@ -241,8 +249,28 @@ class Graph:
 
     @property
     def has_loss(self) -> bool:
-        """Whether the last node is the loss, which means that the graph trains."""
-        return self.nodes[-1].op.is_loss
+        """Whether the last nodes compute a loss, which means that the graph trains."""
+        return bool(self.loss)
+
+    @property
+    def result(self) -> str:
+        """The name of the value that a loss takes."""
+        return self.outputs[0] if self.outputs else self.nodes[-1].name
+
+    @cached_property
+    def body(self) -> tuple[Node, ...]:
+        """The nodes of the network itself, without the loss."""
+        return tuple(node for node in self.nodes if not (self.loss and within(node.name, self.loss)))
+
+    def without_loss(self) -> Graph:
+        """The graph of the network itself, whose results are then the caller's."""
+        if not self.loss:
+            return self
+        wanted = {*self.outputs}
+        for node in reversed(self.body):
+            if node.name in wanted or not self.outputs:
+                wanted.update((node.name, *node.inputs))
+        return replace(self, nodes=tuple(node for node in self.body if node.name in wanted), loss="")
 
     @cached_property
     def parts(self) -> tuple[tuple[str, range], ...]:
@@ -253,8 +281,8 @@ class Graph:
         for i, (node, k) in enumerate(zip(self.nodes, blocks)):
             if k is not None:
                 name = self.blocks[k]
-            elif node.op.is_loss:
-                name = "loss"
+            elif self.loss and within(node.name, self.loss):
+                name = self.loss
             elif self.classifier and within(node.name, self.classifier):
                 name = "classifier"
             elif not inside:

@@ -59,6 +59,8 @@ def frame_ends(graph: Graph) -> dict[int, list[int]]:
         for i in rerun.run[:-1]:
             death[i] = min(death[i], rerun.run.stop - 1)
     death[-1] = len(graph)  # the result is the caller's
+    for name in graph.outputs if not graph.has_loss else ():
+        death[number[name]] = len(graph)
     ends: dict[int, list[int]] = {}
     for i, end in enumerate(death):
         ends.setdefault(end, []).append(i + 1)

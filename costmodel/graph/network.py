@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import CostmodelError
 from .dry import RunDry
 from .graph import Graph
+from .inputs import Inputs, Resolution, resized, resolution_of
 
 DTYPE = "float32"  # the data type of a network's parameters if it does not say
 
@@ -23,12 +24,14 @@ class Untraceable(CostmodelError):
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A graph with a name. `resolution` is its own input size, `channels` the number of channels of the input.
+    """A graph with a name. `inputs` are those that it was made for.
 
     module: the torch.nn.Module that the graph was traced from, if any.
-    retrace: makes the network anew from its module or file, at a resolution and for a single image (True) or several.
+    retrace: makes the network anew from its module or file, for other inputs and for a single image (True) or several.
     weights: reads arrays, keyed by path in a state dict, if there are weights but no module (ONNX).
     dry: runs a dry step of the module, if there is one. dtype: the data type of its parameters.
+    loss: with which it trains: a Loss, or people's own with its targets, in which the graph then ends; None: the usual
+    one.
     untraceable: why there is no layer graph, if there is none.
     notes: sentences that say why figures may be understated.
     reference: the implementation that a spec follows ("torchvision.models.mobilenet_v2"), if it names one.
@@ -36,26 +39,37 @@ class Network:
 
     name: str
     graph: Graph
-    resolution: int
-    channels: int = 3
+    inputs: Inputs
     reference: str | None = None
     module: Any = None
-    retrace: Callable[[int, bool], Network] | None = None
+    retrace: Callable[[Inputs, bool], Network] | None = None
     weights: Callable[[], Mapping[str, Any]] | None = None
     notes: tuple[str, ...] = ()
     dry: RunDry | None = None
     dtype: str = DTYPE
+    loss: Any = None
     untraceable: str = ""
 
-    def at(self, resolution: int, batch: int = 0) -> Network:
+    @property
+    def resolution(self) -> Resolution | None:
+        """The resolution of its images; None if its first input is not images (channels, height, width)."""
+        return resolution_of(self.inputs)
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return self.inputs[0].shape[0]
+
+    def at(self, resolution: Resolution | None, batch: int = 0) -> Network:
         """The network for images of another size, made anew if it can be: a module's code may pad or pool otherwise.
 
         A batch of a single image has a network of its own too: torch may take a tensor as contiguous that it would copy
         for several images.
         """
-        if self.retrace is None or resolution == self.resolution and batch != 1:
+        inputs = resized(self.inputs, resolution)
+        if self.retrace is None or inputs == self.inputs and batch != 1:
             return self
-        found = self.retrace(resolution, batch == 1)
+        found = replace(self.retrace(inputs, batch == 1), loss=self.loss)
         return found if self.dry else found.unchecked()
 
     def unchecked(self) -> Network:
@@ -63,4 +77,4 @@ class Network:
         return replace(self, dry=None)
 
     def __str__(self) -> str:
-        return f"{self.name} at {self.channels}x{self.resolution}x{self.resolution}\n{self.graph}"
+        return f"{self.name} at {', '.join(map(str, self.inputs))}\n{self.graph}"

@@ -7,6 +7,7 @@ from . import (  # noqa: F401
     elementwise,
     exponential,
     extreme,
+    given,
     index,
     layout,
     lean,

@@ -20,15 +20,21 @@ from .modules import Again, Frame, Owned, Pieces, Silent, Step, Tensors
 
 
 def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Frame:
-    """A module that runs a graph's nodes, with the parameters and buffers of `source`. nodes: all but the loss."""
+    """A module that runs a graph's nodes, with the parameters and buffers of `source`. nodes: all but the loss.
+
+    It takes its inputs by position.
+    """
     if source is not None:
         refuse_hooks(source)
     root = Frame()
-    leaves = [node.op.module(library) for node in nodes]
+    given = [node.name for node in nodes if node.op.result is Result.GIVEN]
+    leaves = [None if node.name in given else node.op.module(library) for node in nodes]
     paths = _place_all(root, nodes, leaves)
     ends = frame_ends(graph)
     steps: list[Step] = []
     for i, (node, leaf) in enumerate(zip(nodes, leaves)):
+        if leaf is None:
+            continue
         call: Any = paths.get(i, leaf)
         if isinstance(leaf, Tensors):
             call = Owned(node.owner, leaf.name)
@@ -38,20 +44,22 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
             call = Silent(call)
         done = [nodes[v - 1].name for v in ends.get(i, ()) if v < len(nodes)]
         steps.append((call, node.inputs, node.name, done))
+    number = {output: k for k, (_, _, output, _) in enumerate(steps)}
     for rerun in reversed(reruns(graph)):
-        run = slice(rerun.run.start, rerun.run.stop)
-        again, given = steps[run], [nodes[v - 1].name if v else INPUT for v in rerun.given]
+        inside = [number[nodes[i].name] for i in rerun.run if nodes[i].name in number]
+        run = slice(inside[0], inside[-1] + 1)
+        again, read = steps[run], [nodes[v - 1].name if v else INPUT for v in rerun.given]
         ours = {name for _, _, name, _ in again}
         inner: list[Step] = [
             (call, reads, output, [name for name in done if name in ours]) for call, reads, output, done in again
         ]
         done = [name for *_, done in again for name in done if name not in ours]
-        steps[run] = [(Again(tuple(given), at_once(inner), rerun.is_random), given, again[-1][2], done)]
+        steps[run] = [(Again(tuple(read), at_once(inner), rerun.is_random), read, again[-1][2], done)]
     for first, last in passing_states(graph).items():  # torch.utils.checkpoint holds one while it runs
         at = {output: k for k, (_, _, output, _) in enumerate(steps)}
         steps[at[nodes[last].name]][3].append(f"{nodes[first].name} {RNG_STATE}")
         steps.insert(at[nodes[first].name], (torch.get_rng_state, (), f"{nodes[first].name} {RNG_STATE}", []))
-    root.set_steps((INPUT,), at_once(steps), nodes[-1].name)
+    root.set_steps((INPUT, *given), at_once(steps), nodes[-1].name)
     if source is not None:
         share(root, source)
         in_order(root, source)

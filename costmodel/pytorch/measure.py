@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,15 +13,18 @@ from ..errors import CostmodelError
 from ..frontends.draft import RESOLUTION
 from ..frontends.modules.blame import run
 from ..frontends.modules.compiled import as_written
+from ..frontends.modules.criterion import Criterion
 from ..frontends.modules.dry.flops import FlopCounter
 from ..frontends.modules.dry.step import recorded
 from ..frontends.modules.dtypes import dtype_of
-from ..ops.loss import usual_loss
+from ..frontends.modules.given import Objective, arguments, in_format, real
+from ..frontends.modules.recorder import tensors_in
+from ..graph.inputs import Inputs, images, read_inputs, read_resolution
+from ..ops.loss import USUAL_LOSS, Loss, find_loss
 from ..sizes.dtype import find_dtype
 from ..sizes.size import as_int, is_int
 from ..step.optimizer import find
 from ..targets import Target, parse
-from . import library
 from .allocations import Recording, blocks, trace
 from .copies import copy_of, gradients_of
 from .saved import saved_storages
@@ -55,27 +59,35 @@ class Measurement:
 def measure(
     module: nn.Module,
     batch: int = 8,
-    resolution: int = RESOLUTION,
+    resolution: Any = RESOLUTION,
     channels: int = 3,
     optimizer: str = "sgd",
     target: str = "cpu",
     dtype: str | None = None,
     accumulate: int = 1,
     repeats: int = 1,
+    inputs: Any = None,
+    loss: Any = None,
+    targets: Any = None,
 ) -> Measurement:
-    """Measure real steps of cross_entropy(module(x), y) on a copy of the module, in the steady state.
+    """Measure real steps of loss(module(x), y) on a copy of the module, in the steady state.
 
+    resolution, channels: of images; inputs: instead of images; loss, targets: as in `costmodel.estimate`.
     The module's own flags and modes hold, and what torch.compile compiled runs as it was written; if nothing trains, a
     step is the forward pass under no_grad. target: cpu or cuda, either with channels_last; its `threads=N` is set while
     the steps run. Raises CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, and
     if the saved bytes disagree with the allocator's level after the forward pass: then something is kept that autograd
     does not know of.
     """
-    batch, resolution, channels, accumulate = map(as_int, (batch, resolution, channels, accumulate))
-    counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
+    batch, channels, accumulate = map(as_int, (batch, channels, accumulate))
+    counts = {"batch": batch, "channels": channels, "accumulate": accumulate}
     for name, value in {**counts, "repeats": repeats}.items():
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
+    given = images(read_resolution(resolution) or RESOLUTION, channels) if inputs is None else read_inputs(inputs)
+    minimised = find_loss(loss) if isinstance(loss, str) else loss or USUAL_LOSS
+    if not isinstance(minimised, (Loss, Objective)):
+        minimised = Objective(minimised, targets)
     numbers = getattr(torch, find_dtype(dtype, dtype_of(module)).name)
     place = parse(target)
     if place.device not in RUNNABLE:
@@ -88,11 +100,11 @@ def measure(
         with torch.random.fork_rng(), recorded(), as_written():
 
             def steps() -> Measurement:
-                step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
+                step = _Step(module, given, batch, minimised, optimizer, place, numbers, accumulate)
                 return _measured(step, list(step.module.parameters()), repeats)
 
-            images = f"{(batch, channels, resolution, resolution)} images"
-            return run(f"a real step of {type(module).__name__} on {images}", steps)
+            shown = f"a batch of {batch} of {', '.join(map(str, given))}"
+            return run(f"a real step of {type(module).__name__} on {shown}", steps)
     finally:
         torch.set_num_threads(threads)
 
@@ -109,7 +121,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     counter, loss = step.dispatched()
     trained = sum(p.numel() for p in parameters if p.grad is not None)
     step.prepare()
-    if step.images.is_cuda:
+    if step.on_cuda:
         peak, left = step.cuda_levels()
         tensor_peak = None
     else:
@@ -139,14 +151,14 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
 
 
 class _Step:
-    """A training step of a copy of a module on random images. Calling it runs the step, update included."""
+    """A training step of a copy of a module on random inputs. Calling it runs the step, update included."""
 
     def __init__(
         self,
         module: nn.Module,
+        inputs: Inputs,
         batch: int,
-        channels: int,
-        resolution: int,
+        loss: Loss | Objective,
         optimizer: str,
         place: Target,
         dtype: torch.dtype,
@@ -156,10 +168,10 @@ class _Step:
         # A module in its own data type may hold tensors of others too.
         cast = None if str(dtype) == f"torch.{dtype_of(module)}" else dtype
         self.module = copy_of(module).to(place.device, cast, memory_format=memory_format)
-        images = torch.randn(batch, channels, resolution, resolution)
-        self.images = images.to(place.device, dtype, memory_format=memory_format)
-        self.loss = usual_loss()
-        self.targets = self.loss.targets(library, batch, place.device)
+        args, named = in_format(arguments(inputs, batch, dtype, real), memory_format)
+        self.args, self.named = [x.to(place.device) for x in args], {n: x.to(place.device) for n, x in named.items()}
+        self.on_cuda = place.device == "cuda"
+        self.loss = Criterion(loss, batch, torch.device(place.device), dtype)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         self.trains = bool(trained)
         chosen = find(optimizer)
@@ -175,14 +187,14 @@ class _Step:
                 " lambda say, reads them there, so that its copy cannot be measured"
             )
 
-    def forward(self) -> torch.Tensor:
-        """The loss, or the logits if nothing trains."""
+    def forward(self) -> Any:
+        """The loss, or what the module returns if nothing trains."""
         if not self.trains:
             with torch.no_grad():
-                return self.module(self.images)
-        return self.loss.of(library, self.module(self.images), self.targets)
+                return self.module(*self.args, **self.named)
+        return self.loss.of([self.module(*self.args, **self.named)])
 
-    def __call__(self) -> torch.Tensor:
+    def __call__(self) -> Any:
         result = self.forward()
         if self.optimizer is not None:
             result.backward()
@@ -203,7 +215,7 @@ class _Step:
             if self.optimizer is not None:
                 result.backward()
                 self.optimizer.step()
-        return counter, result.nbytes
+        return counter, sum(x.untyped_storage().nbytes() for x in tensors_in(result))
 
     def cuda_levels(self) -> tuple[int, int]:
         """The peak of one step and the level after it, in bytes of CUDA's caching allocator above the level before."""
@@ -221,6 +233,6 @@ class _Step:
         self.prepare()
         start = time.perf_counter()
         self()
-        if self.images.is_cuda:
+        if self.on_cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - start

@@ -12,6 +12,7 @@ from torch import nn
 from ..api import estimate
 from ..errors import CostmodelError
 from ..frontends.modules.trace import trace
+from ..graph.inputs import Input
 from ..step.estimate import Estimate
 from ..step.events import ACTIVATIONS
 from ..step.optimizer import OPTIMIZERS
@@ -24,11 +25,8 @@ from .watched_step import Measured, logits_of
 def predict(module: nn.Module, measured: Measured, optimizer: str) -> Estimate:
     """The estimate of a module as it is, for the images that it was called with. Raises CostmodelError."""
     call = measured.call
-    if len(call.shape) != 4 or call.shape[2] != call.shape[3]:
-        raise CostmodelError(
-            f"{type(module).__name__} took {[*call.shape]}; costmodel prices square images (N, C, H, W)"
-        )
-    batch, channels, resolution, _ = call.shape
+    whole = "" if call.dtype.is_floating_point else str(call.dtype).removeprefix("torch.")
+    batch, inputs = call.shape[0], (Input(call.shape[1:], whole),)
     dtypes = {p.dtype for p in module.parameters()}
     if len(dtypes) > 1:
         raise CostmodelError(f"parameters of several data types: {', '.join(sorted(map(str, dtypes)))}")
@@ -36,11 +34,11 @@ def predict(module: nn.Module, measured: Measured, optimizer: str) -> Estimate:
     if call.argument or not call.returns_tensor:
         copied = Logits(copied, call.argument)
     with torch.autocast(measured.device.type, enabled=False):  # the loop's own, in which this may run
-        network = trace(copied, resolution, channels, type(module).__name__)
+        network = trace(copied, inputs, type(module).__name__)
     device = "cuda" if measured.device.type == "cuda" else here("cpu" if here_isa() else "none")
     target = f"{device},channels_last" if call.channels_last and not device.startswith("none") else device
     dtype = str(dtypes.pop()).removeprefix("torch.")
-    return estimate(network, "as_is", batch, resolution, optimizer=optimizer, target=target, dtype=dtype,
+    return estimate(network, "as_is", batch, optimizer=optimizer, target=target, dtype=dtype,
                     accumulate=1 + measured.accumulates)  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from ..errors import CostmodelError
 from ..frontends.modules.blame import in_words
 from ..frontends.modules.dry.stand_ins import same_chance, stand_ins
 from ..frontends.modules.dtypes import dtype_of
+from ..frontends.modules.given import arguments, real
 from ..frontends.modules.untouched import State
 from ..graph.dry import Setting
 from ..graph.graph import Graph
+from ..graph.inputs import Inputs, Sides, resized, sides_of
 from ..graph.network import Network
 from ..step.shapes import Misfit, shapes_of
 
@@ -60,10 +62,12 @@ def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], n
     if any(p.device.type == "meta" for p in network.module.parameters()):
         return True
     compared = None if exact else _exact_parameters(graph)
-    sides = [side for side in SMALL if side < network.resolution and _fits(graph, network.channels, side)]
+    own = network.inputs
+    least = min(sides_of(network.resolution)) if network.resolution is not None else 0
+    small = [resized(own, side) for side in SMALL if side < least]
+    small = [inputs for inputs in small if _fits(graph, inputs)]
 
-    def problem_at(side: int) -> str:
-        images = (IMAGES, network.channels, side, side)
+    def problem_at(images: Inputs) -> str:
         try:
             problem = _difference(network, setting, make, compared, images, not setting.has_loss)
             if problem or not setting.has_loss:
@@ -72,15 +76,17 @@ def prove(network: Network, graph: Graph, setting: Setting, make: Callable[[], n
             problem = _difference(network, evaluated, make, frozenset(), images, True)
             return problem and f"in evaluation mode {problem}"
         except Exception as error:  # the network's own code, which may run at its own size alone
-            return f"cannot be held against it, which fails at {side}x{side}: {in_words(error)}"
+            return f"cannot be held against it, which fails at {', '.join(map(str, images))}: {in_words(error)}"
 
     with _one_thread():
-        if any(not problem_at(side) for side in sides):
+        if any(not problem_at(inputs) for inputs in small):
             return True
-        problem = problem_at(network.resolution)
+        problem = problem_at(own)
         if not problem:
-            larger = 2 * network.resolution
-            return not sides and _fits(graph, network.channels, larger) and not problem_at(larger)
+            if network.resolution is None:
+                return True
+            larger = resized(own, Sides(*(2 * side for side in sides_of(network.resolution))))
+            return not small and _fits(graph, larger) and not problem_at(larger)
     raise CostmodelError(
         f"{network.name}: the realised module does not train as the original: {problem}; check=False realises it anyhow"
     )
@@ -97,9 +103,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fits(graph: Graph, channels: int, side: int) -> bool:
+def _fits(graph: Graph, inputs: Inputs) -> bool:
     try:
-        shapes_of(graph, (IMAGES, channels, side, side))
+        shapes_of(graph, (IMAGES, *inputs[0].shape))
     except Misfit:
         return False
     return True
@@ -124,7 +130,7 @@ def _difference(
     setting: Setting,
     make: Callable[[], nn.Module],
     compared: frozenset[str] | None,
-    images: tuple,
+    images: Inputs,
     may_draw: bool,
 ) -> str:
     """What differs between the original and the realised module, in words; "" if nothing does.
@@ -146,7 +152,7 @@ def _difference_in(
     setting: Setting,
     make: Callable[[], nn.Module],
     compared: frozenset[str] | None,
-    images: tuple,
+    images: Inputs,
     may_draw: bool,
 ) -> str:
     for seed in SEEDS:
@@ -192,7 +198,7 @@ def _is_same_layer(path: str, first: _Run, second: _Run, close: float) -> bool:
 
 
 def _both(
-    module: nn.Module, setting: Setting, make: Callable[[], nn.Module], images: tuple, dtype: torch.dtype, seed: int
+    module: nn.Module, setting: Setting, make: Callable[[], nn.Module], images: Inputs, dtype: torch.dtype, seed: int
 ) -> tuple[_Run, _Run, bool]:
     """Runs of the original and of the realised module, on the same weights, images and random numbers.
 
@@ -202,16 +208,17 @@ def _both(
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     with stand_ins(module, None, setting, dtype, torch.preserve_format):
         with same_chance(seed):
-            x = torch.randn(images, dtype=torch.float64).to(device, dtype)
+            args, named = arguments(images, IMAGES, dtype, real)
+            args, named = [x.to(device) for x in args], {name: x.to(device) for name, x in named.items()}
             realised = make()
         own = Setting(None, _paths(realised) if evaluates else None, setting.has_loss)
         with stand_ins(realised, None, own, dtype, torch.preserve_format):
             with same_chance(seed) as drawn:
                 before = State(module)
-                first = _run(module, x, setting.has_loss)
+                first = _run(module, args, named, setting.has_loss)
                 first = first._replace(changed=_changed(module, before))
             with same_chance(seed):
-                return first, _run(realised, x, setting.has_loss), drawn[0]
+                return first, _run(realised, [*args, *named.values()], {}, setting.has_loss), drawn[0]
 
 
 def _paths(module: nn.Module) -> frozenset[str]:
@@ -226,7 +233,7 @@ def _changed(module: nn.Module, before: State) -> list[str]:
     return [*now.counters_changed_since(before), *(path for path in now.changed_since(before) if path in buffers)]
 
 
-def _run(module: nn.Module, x: torch.Tensor, has_loss: bool) -> _Run:
+def _run(module: nn.Module, args: list[torch.Tensor], named: dict[str, torch.Tensor], has_loss: bool) -> _Run:
     """Forward and, if there is a loss, backward from a gradient of the output that looks random."""
     layers: dict[str, torch.Tensor] = {}
 
@@ -240,7 +247,8 @@ def _run(module: nn.Module, x: torch.Tensor, has_loss: bool) -> _Run:
     for path, child in module.named_modules():
         if path and not child._modules:
             child.register_forward_hook(seen(path))
-    coarsest = [torch.finfo(x.dtype).eps]
+    floats = [x.dtype for x in (*args, *named.values(), *module.parameters()) if x.is_floating_point()]
+    coarsest = [torch.finfo(floats[0]).eps if floats else 0.0]
 
     def noted(kept: torch.Tensor) -> torch.Tensor:
         if kept.is_floating_point():
@@ -249,7 +257,7 @@ def _run(module: nn.Module, x: torch.Tensor, has_loss: bool) -> _Run:
 
     with nullcontext() if has_loss else torch.no_grad():
         with saved_tensors_hooks(noted, lambda kept: kept):
-            y = module(x)
+            y = module(*args, **named)
         if y.requires_grad:
             y.backward(torch.arange(y.numel(), dtype=y.dtype, device=y.device).add(1).sin().view_as(y))
     pairs = module.named_parameters(remove_duplicate=False)

@@ -16,8 +16,11 @@ from ..frontends import load
 from ..graph.checkpointing import reruns
 from ..graph.dry import Setting
 from ..graph.graph import Graph, Node
+from ..graph.inputs import Inputs
 from ..graph.network import Network
+from ..graph.op import Result
 from ..ops.lean import FoldedConv2d
+from ..sizes.size import show
 from ..strategies import apply, read, setting_of
 from . import library
 from .flat import flat
@@ -61,7 +64,7 @@ def realize(
     module = make()
     setting = proof_setting(network, rewritten, strategy) if check else None
     if setting is not None and not prove(network, rewritten, setting, make, convention == "torch"):
-        module.register_forward_pre_hook(OnlyFor(network.resolution))
+        module.register_forward_pre_hook(OnlyFor(network.inputs))
     if memory_format == "best":
         peaks = {name: estimate(network, strategy, convention=convention, target=target).step_peak_bytes
                  for name, target in MEMORY_FORMATS.items() if target}  # fmt: skip
@@ -71,17 +74,17 @@ def realize(
 
 
 class OnlyFor:
-    """A hook before the forward pass of a module that is its original for images of one size alone."""
+    """A hook before the forward pass of a module that is its original for inputs of one size alone."""
 
-    def __init__(self, resolution: int) -> None:
-        self.resolution = resolution
+    def __init__(self, inputs: Inputs) -> None:
+        self.shape = inputs[0].shape
 
     def __call__(self, module: nn.Module, args: tuple) -> None:
-        size = tuple(args[0].shape[2:])
-        if size != (self.resolution, self.resolution):
+        found = tuple(args[0].shape[1:])
+        if found != self.shape:
             raise ValueError(
-                f"realised for images of {self.resolution}x{self.resolution}, found {size[0]}x{size[1]}: for others the"
-                " original does something else; realize(costmodel.load(module, resolution=...)) takes another size"
+                f"realised for inputs of {show(self.shape)}, found {show(found)}: for others the original does"
+                " something else; realize(costmodel.load(module, resolution=... or inputs=...)) takes another size"
             )
 
 
@@ -111,8 +114,10 @@ def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, A
 
     source: the module whose parameters and buffers it shares; weights: arrays that it copies, by state dict key.
     """
-    nodes = graph.nodes[:-1] if graph.has_loss else graph.nodes
-    if source is not None or any(node.until for node in nodes):
+    if graph.outputs:
+        raise CostmodelError(f"the network returns {len(graph.outputs)} tensors; allowed: one, a realised module's")
+    nodes = graph.without_loss().nodes
+    if source is not None or any(node.until or node.op.result is Result.GIVEN for node in nodes):
         root = flat(graph, nodes, source)
     else:
         root = _Builder(graph).frame("", list(enumerate(nodes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ def own_storages(module: nn.Module) -> set[int]:
     return {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
 
 
-def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> dict[int, int]:
+def saved_storages(module: nn.Module, forward: Callable[[], Any]) -> dict[int, int]:
     """Bytes, by address, of the distinct storages that autograd keeps after one forward pass of a module.
 
     The module's own parameters and buffers are left out.
@@ -26,5 +27,5 @@ def saved_storages(module: nn.Module, forward: Callable[[], torch.Tensor]) -> di
         result = forward()
     finally:
         saved.stop()
-    saved.settle(result)
+    saved.settle(result if isinstance(result, torch.Tensor) else None)
     return {**saved.storages, **saved.beside}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from ..api import estimate
 from ..errors import CostmodelError
+from ..graph.inputs import resized
 from ..graph.network import Network
 from ..step.certainty import NOT_MODELLED
 from ..step.checking import STOCK, setting_of_request
@@ -62,14 +64,14 @@ def validate(
     network: Network,
     strategy: str,
     batch: int,
-    resolution: int,
+    resolution: Any,
     convention: str = "torch",
     target: str = "cpu",
     **request: Any,
 ) -> list[Check]:
     """Estimate a step, run it, and compare both. Raises CostmodelError for a bad request.
 
-    request: `optimizer`, `dtype` and `accumulate`, for the estimate and the run.
+    request: `optimizer`, `dtype`, and `accumulate`, for the estimate and the run.
     """
     run = {**request, "target": here(target)}
     tensors = {**request, "target": tensors_alone(run["target"])}
@@ -79,19 +81,20 @@ def validate(
     checks: list[Check] = []
     own = own_module(network.at(resolution, batch), predicted)
     if own is not None:
-        checks += compared(own, predicted, alone, network.channels, run)
-    if own is None or not (strategy == "as_is" or isinstance(predicted, DryEstimate)):
+        checks += compared(own, predicted, alone, network, run)
+    if own is None or not (strategy == "as_is" or isinstance(predicted, DryEstimate) or network.graph.outputs):
         module = realised(network.at(resolution, batch), strategy, convention, predicted)
-        found = compared(module, predicted, alone, network.channels, run)
+        found = compared(module, predicted, alone, by_position(network), run)
         checks += [one._replace(quantity=f"realised_{one.quantity}") for one in found] if checks else found
     return checks
 
 
 def compared(
-    module: nn.Module, predicted: Estimate, alone: Estimate, channels: int, run: dict[str, Any]
+    module: nn.Module, predicted: Estimate, alone: Estimate, network: Network, run: dict[str, Any]
 ) -> list[Check]:
-    """The prediction beside a real step of a module. alone: the prediction of tensors alone."""
-    measured = measure(module, int(predicted.batch), int(predicted.request.resolution), channels, **run)
+    """The prediction beside a real step of a module, on a network's inputs. alone: the prediction of tensors alone."""
+    inputs = resized(network.inputs, predicted.request.resolution)
+    measured = measure(module, int(predicted.batch), inputs=inputs, **{"loss": network.loss, **run})
     del module
     gc.collect()  # modules are cyclic, and with the many objects of graphs alive Python collects cycles too rarely
     bound = bool(predicted.unknown_ops)
@@ -106,6 +109,11 @@ def compared(
         Check("forward_flops", predicted.flops["forward"], measured.forward_flops, bound=bound),
         Check("backward_flops", predicted.flops["backward"], measured.backward_flops, bound=bound),
     ]
+
+
+def by_position(network: Network) -> Network:
+    """A network whose inputs are given by position alone, as a realised module takes them."""
+    return replace(network, inputs=tuple(replace(one, keyword="") for one in network.inputs))
 
 
 def own_module(network: Network, predicted: Estimate) -> nn.Module | None:

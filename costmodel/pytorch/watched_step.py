@@ -17,12 +17,13 @@ from .saved import own_storages
 class Call(NamedTuple):
     """How a module was called.
 
-    shape, channels_last: of its images; argument: the name that they were given by, "" without one. others: number of
-    further tensors, but for labels. returns_tensor: whether the result is one tensor.
+    shape, dtype, channels_last: of its images; argument: the name that they were given by, "" without one. others:
+    number of further tensors, but for labels. returns_tensor: whether the result is one tensor.
     """
 
     module: nn.Module
     shape: tuple[int, ...]
+    dtype: torch.dtype
     channels_last: bool
     argument: str
     others: int
@@ -102,7 +103,7 @@ class WatchedStep:
             images.ndim == 4 and not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
         )
         is_tensor = isinstance(result, torch.Tensor)
-        self.call = Call(module, tuple(images.shape), last, name, len(given) - 1, is_tensor)
+        self.call = Call(module, tuple(images.shape), images.dtype, last, name, len(given) - 1, is_tensor)
         output = result if is_tensor else next((x for x in logits_of(result) if x.requires_grad), None)
         if self.saved is not None:
             self.saved.settle(None if self.saved.nested else output)

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from ..errors import CostmodelError
 from ..graph.dry import DryStep, RunDry, Setting
+from ..graph.inputs import resized
 from ..graph.network import Network
 from ..strategies import apply, setting_of
 from .certainty import CHECKED, LOWER_BOUND, Certainty
@@ -78,9 +79,12 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     try:
         found = run(network.dry, setting, network, request)
     except CostmodelError as error:
-        raise CostmodelError(f"{network.name}: {network.untraceable}; {error}") from error
-    images = images_shape(network, request)
-    bare = Estimate(network.name, request, network.graph, (images,), (), (), (), tuple, None, None, network.notes)
+        beside = "" if str(error) == network.untraceable else f"; {error}"
+        raise CostmodelError(f"{network.name}: {network.untraceable}{beside}") from error
+    images = (request.batch, *resized(network.inputs, request.resolution)[0].shape)
+    bare = Estimate(
+        network.name, request, network.graph, network.inputs, (images,), (), (), (), tuple, None, None, network.notes
+    )
     beside = "".join(f"; {said}" for said in [*held_beside(found), *unsettled(found)])
     return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}{beside}.")
 
@@ -136,7 +140,7 @@ def at_another_batch(network: Network, request: Request) -> tuple[str, ...]:
     if request.batch == 1:
         if network.retrace is None:
             return ()
-        several = network.retrace(request.resolution, False)
+        several = network.retrace(network.inputs, False)
     other = request._replace(batch=batch)
     try:
         found = dry_step(several, other)
@@ -164,14 +168,10 @@ def dry_step(network: Network, request: Request) -> DryStep | None:
 
 
 def run(dry: RunDry, setting: Setting, network: Network, request: Request) -> DryStep:
-    """One dry step on the images, dtype, memory format and threads of a request."""
+    """One dry step on the inputs, dtype, memory format and threads of a request."""
     dtype = "" if request.dtype.name == network.dtype else request.dtype.name
-    return dry(setting, images_shape(network, request), dtype, request.target.channels_last, request.target.threads)
-
-
-def images_shape(network: Network, request: Request) -> tuple[int, int, int, int]:
-    """The shape of a request's images, [N, C, H, W]."""
-    return (request.batch, network.channels, request.resolution, request.resolution)
+    inputs, target = resized(network.inputs, request.resolution), request.target
+    return dry(setting, request.loss, inputs, request.batch, dtype, target.channels_last, target.threads)
 
 
 def setting_of_request(network: Network, request: Request) -> Setting | None:
@@ -183,7 +183,7 @@ def setting_of_request(network: Network, request: Request) -> Setting | None:
         keys = [*network.graph.parameters, *((owner, name) for owner, name, _ in network.graph.idle)]
         return setting._replace(trains=frozenset(".".join(key).lstrip(".") for key in keys))
     as_is = request.strategy.name == "as_is"
-    return setting_of(network.graph, apply(request.strategy, network.graph), as_is)
+    return setting_of(network.graph, apply(request.strategy, network.graph, request.loss), as_is)
 
 
 def on_tensors(estimate: Estimate, network: Network) -> Estimate:

@@ -8,13 +8,12 @@ from typing import Any
 
 from ..graph.dry import DryStep
 from ..graph.graph import Node, within
-from ..ops.loss import TARGET_BITS
 from ..sizes.size import Size
 from ..targets.setting import Setting
 from .certainty import DRY, NOT_MODELLED, Certainty
 from .estimate import Estimate, Memory, Row
 from .other_steps import of_other_steps
-from .resident import Resident, images_bytes, resident_of
+from .resident import Resident, inputs_bytes, resident_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,9 +59,8 @@ class DryEstimate(Estimate):
 
     @property
     def resident_bytes(self) -> Size:
-        targets = self.batch * TARGET_BITS // 8 if self.step.has_loss else 0
-        images = images_bytes(self.shapes[0], self.request)
-        return self.resident.parameters + self.resident.beside_parameters + images + targets
+        given = inputs_bytes(self.shapes[0], self.inputs, self.request) + self.step.targets_bytes
+        return self.resident.parameters + self.resident.beside_parameters + given
 
     @cached_property
     def step_peak_bytes(self) -> Size:

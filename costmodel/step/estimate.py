@@ -14,6 +14,7 @@ from ..conventions import CONVENTIONS, Kept
 from ..errors import CostmodelError
 from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph, Node
+from ..graph.inputs import Inputs
 from ..notebook import Shown
 from ..sizes.size import Shape, Size
 from .certainty import CHECKED, NOT_MODELLED, RULE, Certainty
@@ -21,7 +22,7 @@ from .events import UPDATE, Event
 from .kernels import in_words, in_words_on_cuda, without_rule
 from .peak import Grid, peak_of
 from .request import Request
-from .resident import Resident, images_bytes, resident
+from .resident import Resident, inputs_bytes, resident, targets_bytes
 from .timeline import Timeline
 
 
@@ -70,6 +71,7 @@ class Estimate(Shown):
     network: str
     request: Request
     graph: Graph
+    inputs: Inputs
     shapes: tuple[Shape, ...]  # of each value
     kept: tuple[Kept, ...]
     kept_shapes: tuple[Shape, ...]
@@ -122,7 +124,7 @@ class Estimate(Shown):
 
     @property
     def input_shape(self) -> tuple[Size, ...]:
-        """(C, H, W) of one image."""
+        """The shape of the first input, (C, H, W) for images, of one example."""
         return self.shapes[0][1:]
 
     @cached_property
@@ -178,7 +180,7 @@ class Estimate(Shown):
             "buffers": resident.buffers,
             "gradients": resident.gradients,
             "optimizer": resident.optimizer,
-            "input": images_bytes(self.shapes[0], self.request),
+            "input": inputs_bytes(self.shapes[0], self.inputs, self.request),
             "saved": self.saved_bytes,
             "step_peak": None,
             "peak": None,
@@ -195,8 +197,9 @@ class Estimate(Shown):
 
     @property
     def resident_bytes(self) -> Size:
-        """Bytes before the step: parameters, buffers, optimizer state, images, targets, earlier gradients."""
-        given = images_bytes(self.shapes[0], self.request) + self.graph.nodes[-1].op.given_bytes(self.batch)
+        """Bytes before the step: parameters, buffers, optimizer state, inputs, targets, earlier gradients."""
+        given = inputs_bytes(self.shapes[0], self.inputs, self.request)
+        given += targets_bytes(self.graph, self.shapes, self.request)
         return self.resident.parameters + self.resident.beside_parameters + given
 
     @cached_property
@@ -315,6 +318,7 @@ class Estimate(Shown):
             "convention": self.convention,
             "batch": self.batch,
             "input_shape": list(self.input_shape),
+            "inputs": [list(self.input_shape), *(list(one.shape) for one in self.inputs[1:])],
             "parameters": self.parameters,
             "trainable_parameters": self.trainable_parameters,
             "memory_bytes": dict(self.memory_bytes),
@@ -324,6 +328,7 @@ class Estimate(Shown):
             **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,
             "accumulate": self.request.accumulate,
+            "loss": str(self.request.loss),
             "certainty": self.certainty._asdict(),
             "notes": list(self.notes),
             "blocks": self.blocks,

@@ -151,8 +151,7 @@ class Forward:
             self.of[i + 1] = self._output(i, again)
         for k in self.keeping.extras.get(i, ()):
             operand = self.keeping.kept[k].operand
-            if operand not in node.op.stock.given:
-                held.append(self.storages.new(self.slots.kept(k), keeping, operand))
+            held.append(self.storages.new(self.slots.kept(k), keeping, operand))
         scratch = self.slots.forward(i, self.part) if whole else self.slots.stopped(self.reruns.index(again))
         self.storages.passing(scratch, "scratch")
         return held + self._holding(values, i, keeping, cloned)
@@ -160,14 +159,18 @@ class Forward:
     def _output(self, i: int, again: Rerun | None) -> int | None:
         """The storage of a node's output."""
         op = self.graph.nodes[i].op
-        if op.result is Result.RESIDENT:
+        if op.result in (Result.RESIDENT, Result.GIVEN):
             return None
         if op.result.is_view or op.result is Result.INPLACE:
             return self.storages.hold(self.of[self.graph.reads[i][0]])
-        slot = self.slots.value(i + 1, self.part)
+        slot = self.slots.output(i + 1, self.part)
         if again and i == again.last and not op.stock.in_python and i + 1 not in self.keeping.second_run:
             slot = self.slots.stopped(self.reruns.index(again))  # the op stops before it returns the output
-        return self.storages.new(slot, LOSS if op.is_loss else ACTIVATIONS, "output")
+        return self.storages.new(slot, LOSS if self._is_loss(i) else ACTIVATIONS, "output")
+
+    def _is_loss(self, i: int) -> bool:
+        """Whether a node makes the loss."""
+        return self.graph.has_loss and i == len(self.graph) - 1
 
     def _make_unseen(self, i: int, category: str) -> list[int]:
         """Storages of the extras that hooks do not see: each run makes them for its own autograd node."""

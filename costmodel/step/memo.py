@@ -14,9 +14,9 @@ from .scratch import scratch_of
 class Formulas:
     """Evaluates ops' formulas anew in every call."""
 
-    def images(self, batch: Size, channels: int, side: Size) -> Shape:
-        """The shape of a batch of square images."""
-        return (batch, channels, side, side)
+    def images(self, batch: Size, shape: Shape) -> Shape:
+        """The shape of a batch of images, or of other inputs. shape: of one."""
+        return (batch, *shape)
 
     def shape(self, op: Op, *xs: Shape) -> Shape:
         """See Op.shape; the other methods likewise."""
@@ -48,12 +48,12 @@ class Memo(Formulas):
         self._alive: list[Any] = []  # objects whose ids are keys
         self.bytes = 0  # bytes of the arrays that are remembered
 
-    def images(self, batch: Size, channels: int, side: Size) -> Shape:
+    def images(self, batch: Size, shape: Shape) -> Shape:
         size = (batch.base, batch.slope) if isinstance(batch, Line) else id(batch)
-        key = ("images", size, channels, id(side))
+        key = ("images", size, *(side if isinstance(side, int) else id(side) for side in shape))
         if key not in self._found:
-            self._alive.append((batch, side))
-            self._found[key] = (batch, channels, side, side)
+            self._alive.append((batch, shape))
+            self._found[key] = super().images(batch, shape)
         return self._found[key]
 
     def shape(self, op: Op, *xs: Shape) -> Shape:

@@ -15,7 +15,7 @@ from .kernels import settings_of
 from .memo import Formulas
 from .peak import stack
 from .request import Request
-from .shapes import broadcast_inputs, shapes_of
+from .shapes import broadcast_inputs, shapes_of, stored
 
 Shapes = tuple[Shape, ...]
 
@@ -55,6 +55,9 @@ def memory_of(
             "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
             "item": [bits // 8],
             "number": [Setting(target, bits // 8, True, ()).python_number],
+            "storages": [
+                formulas.nbytes(stored(graph, shapes, v), graph.bits[v] or bits) for v in compiled.slots.cut_down
+            ],
             "whole": [formulas.nbytes(shapes[graph.prefix], bits)],
         }
     )
@@ -73,7 +76,7 @@ def slices_of(graph: Graph, shapes: Shapes, request: Request, formulas: Formulas
         last = dense(batch) - dense(images) * (-(-dense(batch) // dense(images)) - 1)
     second = images if uniform(batch >= 2 * images) else batch - images
     sizes = (images, second, last)
-    return [shapes_of(graph, formulas.images(size, *shapes[0][1:3]), formulas, graph.prefix) for size in sizes]
+    return [shapes_of(graph, formulas.images(size, shapes[0][1:]), formulas, graph.prefix) for size in sizes]
 
 
 def scratches_of(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..graph.network import Network
+from ..ops.loss import USUAL_LOSS, Loss, OwnLoss
 from ..sizes.dtype import DType
 from ..sizes.size import Size
 from ..strategies import StrategyText
@@ -26,17 +28,25 @@ DEFAULTS = MappingProxyType(
 )
 
 
+def loss_of(network: Network) -> Loss | OwnLoss:
+    """What a network trains to make small."""
+    own = network.loss or USUAL_LOSS
+    return own if isinstance(own, Loss) else OwnLoss(own.name)
+
+
 class Request(NamedTuple):
     """A request for an estimate, checked and parsed.
 
-    batch: images in a (micro-)step; resolution: their height and width; accumulate: micro-steps between updates.
+    batch: images in a (micro-)step; resolution: of the images, None if the network takes something else; accumulate:
+    micro-steps between updates; loss: what training makes small.
     """
 
     strategy: StrategyText
     batch: Size
-    resolution: Size
+    resolution: Any
     convention: str
     optimizer: Optimizer
     target: Target
     dtype: DType
     accumulate: int
+    loss: Loss | OwnLoss = USUAL_LOSS

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..graph.dry import DryStep
-from ..graph.op import Extra
+from ..graph.graph import Graph
+from ..graph.inputs import Inputs
+from ..graph.op import Extra, Result
 from ..sizes.size import Shape, Size, nbytes, numel
 from .request import Request
 
@@ -54,6 +56,13 @@ def resident_of(dry: DryStep, request: Request) -> Resident:
     )
 
 
-def images_bytes(images: Shape, request: Request) -> Size:
-    """Bytes of the images (N, C, H, W)."""
-    return request.dtype.bits // 8 * numel(images)
+def inputs_bytes(first: Shape, inputs: Inputs, request: Request) -> Size:
+    """Bytes of the inputs. first: the shape of the first one, (N, ...)."""
+    shapes = [first, *((first[0], *one.shape) for one in inputs[1:])]
+    return sum(nbytes(numel(shape), one.bits or request.dtype.bits) for shape, one in zip(shapes, inputs))
+
+
+def targets_bytes(graph: Graph, shapes: Sequence[Shape], request: Request) -> Size:
+    """Bytes of the targets with which a graph's loss compares. shapes: of each value."""
+    given = [v for v, node in enumerate(graph.nodes, 1) if node.op.result is Result.GIVEN and node not in graph.body]
+    return sum(nbytes(numel(shapes[v]), graph.bits[v] or request.dtype.bits) for v in given)

@@ -36,6 +36,12 @@ def shapes_of(
     return tuple(shapes)
 
 
+def stored(graph: Graph, shapes: tuple[Shape, ...], v: int) -> Shape:
+    """Shape of the storage of a value, which is larger than the value where a kernel cuts its output down."""
+    v = graph.content[v]
+    return graph.nodes[v - 1].op.storage(shapes[v], *(shapes[x] for x in graph.reads[v - 1])) if v else shapes[0]
+
+
 def broadcast_inputs(graph: Graph, shapes: tuple[Shape, ...]) -> frozenset[tuple[int, str]]:
     """(node, input) of all inputs that are broadcast, thus smaller than the output."""
     return frozenset(

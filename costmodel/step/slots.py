@@ -16,20 +16,31 @@ class Slots:
     node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: one
     number of the network's data type. number: a Python number in arithmetic with a tensor. whole: the frozen prefix's
     result for the whole batch, if the prefix runs on slices. later, later_forward: the prefix's values and their nodes'
-    scratch in the second slice, then in the last one, both of which may be smaller than the first.
+    scratch in the second slice, then in the last one, both of which may be smaller than the first. storages: of each
+    output that is cut down (Op.cuts_down).
     """
 
     #: The order of the groups is arbitrary, but the groups of scratch must be neighbours.
     GROUPS = (
         "values", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "stopped", "item",
-        "number", "whole",
+        "number", "whole", "storages",
     )  # fmt: skip
 
-    def __init__(self, values: int, kept: int, parameters: int, nodes: int, reruns: int, sliced: int = 0) -> None:
-        """sliced: nodes of the frozen prefix if it runs on slices."""
+    def __init__(
+        self,
+        values: int,
+        kept: int,
+        parameters: int,
+        nodes: int,
+        reruns: int,
+        sliced: int = 0,
+        cut_down: Sequence[int] = (),
+    ) -> None:
+        """sliced: nodes of the frozen prefix if it runs on slices. cut_down: values whose storages are larger."""
         counts = {"values": values, "kept": kept, "parameters": parameters, "forward": nodes, "backward": nodes,
                   "after": nodes, "stopped": reruns, "item": 1, "number": 1, "whole": 1,
-                  "later": 2 * sliced, "later_forward": 2 * sliced}  # fmt: skip
+                  "later": 2 * sliced, "later_forward": 2 * sliced, "storages": len(cut_down)}  # fmt: skip
+        self.cut_down = {v: k for k, v in enumerate(cut_down)}
         self.sliced = sliced
         self.counts = {name: counts[name] for name in self.GROUPS}
         self._first = dict(zip(self.counts, accumulate(self.counts.values(), initial=0)))
@@ -39,6 +50,10 @@ class Slots:
     def value(self, v: int, part: int = 0) -> int:
         """Slot of a value and of its gradient. part: 0 the first slice or the whole batch, 1 the second, 2 the last."""
         return self._first["later"] + (part - 1) * self.sliced + v - 1 if part else self._first["values"] + v
+
+    def output(self, v: int, part: int = 0) -> int:
+        """Slot of the storage in which a value is made. part: as in `value`."""
+        return self._first["storages"] + self.cut_down[v] if v in self.cut_down else self.value(v, part)
 
     def kept(self, k: int) -> int:
         """Slot of the k-th tensor that is kept."""

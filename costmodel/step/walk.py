@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from types import NoneType
 
 from ..conventions import Elementwise, Kept, find
 from ..errors import CostmodelError
 from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
 from ..graph.graph import Graph
+from ..graph.inputs import at_resolution, sides_of
 from ..graph.network import Network
 from ..graph.op import Extra
 from ..sizes.size import LARGEST, Shape
@@ -16,7 +18,7 @@ from .estimate import Estimate, NodeWork
 from .memo import Formulas
 from .memory import memory_of
 from .request import Request
-from .shapes import DoesNotFit, Misfit, shapes_of
+from .shapes import DoesNotFit, Misfit, shapes_of, stored
 
 
 def analyze(network: Network, request: Request, formulas: Formulas = Formulas()) -> Estimate:
@@ -32,14 +34,15 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
         raise CostmodelError(f"{network.name}: {network.untraceable}")
     try:
         text = read(request.strategy, network.graph)
-        graph = chosen.lower(apply(text, network.graph))
+        graph = chosen.lower(apply(text, network.graph, request.loss))
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {error}") from None
     batch, side = request.batch, request.resolution
-    single = isinstance(batch, int) and isinstance(side, int)
-    where = f"{network.name}, batch {batch}, resolution {side}" if single else network.name
+    single = isinstance(batch, int) and all(isinstance(size, (int, NoneType)) for size in sides_of(side))
+    at = f"resolution {side}" if side is not None else f"inputs {', '.join(map(str, network.inputs))}"
+    where = f"{network.name}, batch {batch}, {at}" if single else network.name
     try:
-        shapes = shapes_of(graph, formulas.images(batch, network.channels, side), formulas)
+        shapes = shapes_of(graph, formulas.images(batch, at_resolution(network.inputs[0].shape, side)), formulas)
     except Misfit as error:
         raise DoesNotFit(f"{where}: {error}{STRATEGIES[text.name].advice(error.node)}") from None
     kept = chosen.kept(graph)
@@ -52,7 +55,10 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     count = chosen.memory
     own = partial(count, graph, shapes, kept, kept_bytes, request.dtype.bits // 8) if count else None
     notes = (*network.notes, *STRATEGIES[text.name].notes(graph))
-    estimate = Estimate(network.name, request, graph, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes)
+    inputs = network.inputs
+    estimate = Estimate(
+        network.name, request, graph, inputs, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes
+    )
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     return estimate
@@ -69,7 +75,7 @@ def price(
     for one in kept:
         node, operand, value = one.node, one.operand, one.value
         if value is not None:
-            shape, bits = shapes[value], graph.bits[value]
+            shape, bits = stored(graph, shapes, value), graph.bits[value]
         elif operand == RNG_STATE:
             shape, bits = STATE
         else:

@@ -10,20 +10,22 @@ from typing import Any
 
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
-from ..graph.graph import Graph, Node
-from ..ops.loss import usual_loss
+from ..graph.graph import LOSS, Graph, Node, within
+from ..ops.given import Targets
+from ..ops.loss import USUAL_LOSS, Loss, OwnLoss
 from ._registry import STRATEGIES, Option
 from ._text import StrategyText, read_text
 
 
-def apply(strategy: str | StrategyText, graph: Graph) -> Graph:
+def apply(strategy: str | StrategyText, graph: Graph, loss: Loss | OwnLoss = USUAL_LOSS) -> Graph:
     """The graph that a strategy trains, loss included.
 
-    strategy: text, or a parsed text; its name may be a file that `costmodel plan` wrote. Raises CostmodelError for an
+    strategy: text, or a parsed text; its name may be a file that `costmodel plan` wrote. loss: put after the result,
+    unless the graph ends in one of its own. Raises CostmodelError for an
     unknown name or option, a K that is missing, not taken or larger than the number of blocks, or a network that lacks
     what the strategy needs.
     """
-    return _apply(read(strategy, graph), graph)
+    return _apply(read(strategy, graph), graph, loss)
 
 
 def read(strategy: str | StrategyText, graph: Graph) -> StrategyText:
@@ -38,7 +40,7 @@ def read(strategy: str | StrategyText, graph: Graph) -> StrategyText:
 
 
 @lru_cache(maxsize=512)
-def _apply(text: StrategyText, graph: Graph) -> Graph:
+def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
     name = text.name
     check_name("strategy", name, STRATEGIES)
     chosen = STRATEGIES[name]
@@ -63,7 +65,7 @@ def _apply(text: StrategyText, graph: Graph) -> Graph:
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
     try:
         rewritten = chosen.rewrite(graph, **options)
-        rewritten = with_loss(rewritten) if chosen.trains else rewritten
+        rewritten = with_loss(rewritten, loss) if chosen.trains else rewritten.without_loss()
         if slices > 1 and not rewritten.prefix:
             raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
         rewritten = replace(rewritten, prefix_slices=slices)
@@ -73,10 +75,16 @@ def _apply(text: StrategyText, graph: Graph) -> Graph:
         raise CostmodelError(f"strategy {str(text)!r}: {error}") from None
 
 
-def with_loss(graph: Graph) -> Graph:
-    """The graph with the loss after its result."""
-    loss = Node("loss", usual_loss(), (graph.nodes[-1].name,))
-    return replace(graph, nodes=(*graph.nodes, loss))
+def with_loss(graph: Graph, loss: Loss | OwnLoss = USUAL_LOSS) -> Graph:
+    """The graph with the loss after its result; people's own loss it has already."""
+    if isinstance(loss, OwnLoss):  # the graph ends in it
+        return graph
+    scope, result = LOSS, graph.result
+    while any(within(node.name, scope) for node in graph.nodes):
+        scope += "_"
+    targets = Node(f"{scope}.targets", Targets(loss.of), (result,))
+    own = Node(scope, loss, (result, targets.name))
+    return replace(graph, nodes=(*graph.nodes, targets, own), loss=scope)
 
 
 def slices(text: str) -> int:

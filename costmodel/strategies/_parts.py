@@ -90,10 +90,10 @@ def part_names(graph: Graph) -> list[str]:
 
 @lru_cache(maxsize=64)
 def parts(graph: Graph) -> tuple[Part, ...]:
-    """The parts of a graph without loss, from the images up, without the classifier, which always trains."""
+    """The parts of a graph, from the images up, without the classifier, which always trains, and without the loss."""
     found: list[Part] = []
     for name, (own, run) in zip(part_names(graph), graph.parts):
-        if own == "classifier":
+        if own in ("classifier", graph.loss):
             continue
         is_block = own in graph.blocks
         if is_block and name != own:

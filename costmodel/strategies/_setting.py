@@ -13,13 +13,13 @@ def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
     """
     if as_is:
         return Setting(None, None, True)
-    nodes = rewritten.nodes[: len(base.nodes)]
+    nodes, before = rewritten.body, base.body
     # The network itself runs again what is checkpointed in it; without a backward pass, that means nothing.
     again = set(rewritten.checkpointed) <= set(base.checkpointed)
-    same = len(rewritten) - rewritten.has_loss == len(base) and again
+    same = len(nodes) == len(before) and again
     if not same or any(
         (one.name, type(one.op), one.inputs) != (other.name, type(other.op), other.inputs)
-        for one, other in zip(nodes, base.nodes)
+        for one, other in zip(nodes, before)
     ):
         return None
     if not rewritten.has_loss:
@@ -30,7 +30,7 @@ def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
         trains |= {f"{owner}.{name}".lstrip(".") for owner, name, _ in base.idle}
     evaluates = {
         one.owner
-        for one, other in zip(nodes, base.nodes)
+        for one, other in zip(nodes, before)
         if getattr(one.op, "statistics", "") == "frozen" != getattr(other.op, "statistics", "")
     }
     return Setting(frozenset(trains), frozenset(evaluates), True)

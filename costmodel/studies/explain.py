@@ -12,6 +12,7 @@ from ..conventions import Kept
 from ..errors import CostmodelError
 from ..graph.graph import INPUT, Graph, within
 from ..graph.network import Network
+from ..graph.op import Result
 from ..step.estimate import Estimate, Row
 from ..strategies import Strategy, possible, read_text
 
@@ -77,7 +78,7 @@ def kept_tensors(one: Estimate, name: str) -> list[KeptTensor]:
         roles = {KEEPS: kept.node in chosen, READS: bool(readers & chosen), MAKES: made in chosen}
         role = next((role for role, holds in roles.items() if holds), None)
         if role is not None:
-            given = made < 0 or kept.value is None and kept.operand in graph.nodes[made].op.stock.given
+            given = made < 0 or kept.value is not None and graph.nodes[made].op.result is Result.GIVEN
             by = GIVEN if given else graph.nodes[made].name
             last = None if given else graph.nodes[min(readers)].name
             found.append(KeptTensor(one.convention, role, row, by, last))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..graph.inputs import shown_resolution
 from ..sizes.size import show
 from ..sizes.units import show_size
 from ..step.estimate import Estimate
@@ -122,7 +123,7 @@ def document(first: Estimate, name: str, tables: Sequence[Table]) -> dict[str, A
         "network": first.network,
         "strategy": first.strategy,
         "batch": first.batch,
-        "resolution": first.request.resolution,
+        "resolution": shown_resolution(first.request.resolution),
         "convention": first.convention,
         "explained": name,
         "layers": [first.graph.nodes[i].name for i in layers_named(first.graph, name)],

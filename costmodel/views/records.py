@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..graph.inputs import shown_resolution
 from ..step.estimate import Estimate
 from ..step.events import CATEGORIES
 from ..studies.grid.columns import COLUMNS
@@ -28,12 +29,13 @@ def step_record(estimate: Estimate) -> dict[str, Any]:
         "network": estimate.network,
         "strategy": estimate.strategy,
         "batch": estimate.batch,
-        "resolution": request.resolution,
+        "resolution": shown_resolution(request.resolution),
         "convention": estimate.convention,
         "optimizer": request.optimizer.name,
         "target": request.target.text,
         "dtype": request.dtype.name,
         "accumulate": request.accumulate,
+        "loss": str(request.loss),
         **{name: cost.value(estimate) for name, cost in COLUMNS.items()},
         "certainty": estimate.certainty.saved,
         "step_peak_certainty": estimate.certainty.step_peak if runs else None,

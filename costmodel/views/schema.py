@@ -39,7 +39,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "network": Key(TEXT, "its name, or the path that was given"),
         "strategy": Key(TEXT, "what trains: NAME[:K][,key=value...]"),
         "batch": Key(COUNT, "images in a (micro-)step"),
-        "resolution": Key(COUNT, "height and width of the images"),
+        "resolution": Key(COUNT, "height and width of the images; 192x256 if they differ; empty if the input is none"),
         "classes": Key(COUNT, "outputs of the classifier"),
         "width": Key(NUMBER, "width multiplier"),
         "convention": Key(TEXT, "who counts"),
@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "target": Key(TEXT, "where the step runs"),
         "dtype": Key(TEXT, "data type of the whole network"),
         "accumulate": Key(COUNT, "micro-steps in an update"),
+        "loss": Key(TEXT, "what training makes small: its name and options, or the name of one's own function"),
     },
     "The cost of a step": {name: Key(UNITS[name], meaning) for name, meaning in _COSTS.items()},
     "Memory": {

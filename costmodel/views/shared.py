@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..graph.inputs import sides_of
 from ..targets import parse
 
 SHOWN = ("network", "strategy", "batch", "resolution", "convention", "target")
@@ -19,5 +20,5 @@ def _words(name: str, value: Any) -> str:
     if name == "batch":
         return f"batch {value}"
     if name == "resolution":
-        return f"{value}x{value}"
+        return "x".join(map(str, sides_of(value))) if not isinstance(value, str) else value
     return str(parse(value) if name == "target" else value)

@@ -15,6 +15,8 @@ def command_line(command: str, network: str, options: Mapping[str, Any], *more: 
     for key, value in options.items():
         if key == "check":
             words += [] if value else ["--no-check"]
+        elif key == "inputs":
+            words += [word for one in value or () for word in ("--input", str(one))]
         elif value not in (DEFAULTS.get(key), None, "", False):
             words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join([*words, *more])

@@ -27,7 +27,7 @@ def test_a_dry_step_takes_no_longer_than_a_real_one(record_property):
         cross_entropy(module(images), targets).backward()
 
     def dry():
-        dry_step(module, (8, 3, 224, 224), SETTING)
+        dry_step(module, images(224), 8, SETTING)
 
     first, _ = seconds(dry), real()
     pairs = [(seconds(dry), seconds(real)) for _ in range(3)]

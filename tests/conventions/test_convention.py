@@ -13,7 +13,7 @@ from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.exponential import ELU
 from costmodel.ops.linear import Linear
-from costmodel.ops.loss import CrossEntropy
+from costmodel.ops.loss import CrossEntropy, Loss
 from costmodel.ops.noise import Dropout
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
@@ -21,15 +21,18 @@ from costmodel.ops.view import Flatten
 from costmodel.pytorch.realize import build
 from costmodel.step.shapes import shapes_of
 from costmodel.step.walk import price
+from costmodel.strategies import with_loss
 
 IMAGES = (2, 3, 5, 3)  # 90 elements: 360 bytes; with 4 channels 120 elements, 480 bytes, 15 bytes at one bit each
 X, Y, BITS = 360, 480, 15
 
 
 def chain(*steps):
-    """A graph of steps (op, what trains[, inputs]); by default a step reads the step before it."""
+    """A graph of steps (op, what trains[, inputs]), by default each reads the one before it; a loss comes last."""
     nodes = []
     for op, trains, *inputs in steps:
+        if isinstance(op, Loss):
+            return with_loss(Graph(tuple(nodes)), op)
         name = f"n{len(nodes)}"
         before = nodes[-1].name if nodes else "input"
         nodes.append(Node(name, op, tuple(inputs[0]) if inputs else (before,), frozenset(trains)))
@@ -231,8 +234,8 @@ CASES = {
     # 2 images of 2 classes: 16 bytes of log-probabilities, 16 of int64 targets, and torch's 4 of total weight.
     "the loss": (
         [(Flatten(), ()), (Linear(45, 2), ("weight", "bias")), (CrossEntropy(), ())],
-        {("n1", "x"): X, ("n2", "log_probabilities"): 16, ("n2", "targets"): 16, ("n2", "total_weight"): 4},
-        {("n1", "x"): X, ("n2", "log_probabilities"): 16, ("n2", "targets"): 16},
+        {("n1", "x"): X, ("loss", "log_probabilities"): 16, ("loss", "targets"): 16, ("loss", "total_weight"): 4},
+        {("n1", "x"): X, ("loss", "log_probabilities"): 16, ("loss", "targets"): 16},
     ),
 }
 

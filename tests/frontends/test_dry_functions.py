@@ -13,6 +13,7 @@ from costmodel.frontends.modules.dry.flops import is_composed
 from costmodel.frontends.modules.dry.on_the_cpu import on_the_cpu
 from costmodel.frontends.modules.dry.step import dry_step
 from costmodel.graph.dry import KernelCall, Setting
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure
 
 FUNCTIONS = {**UNLIKE, **ALIKE}
@@ -32,7 +33,7 @@ LIES = {
 def test_a_function_at_the_peak(name):
     torch.manual_seed(0)
     module = Wide(FUNCTIONS[name])
-    dry = dry_step(module, (BATCH, 3, SIDE, SIDE), Setting(None, None, True))
+    dry = dry_step(module, images(SIDE), BATCH, Setting(None, None, True))
     real = measure(module, BATCH, SIDE)
     assert dry.levels == (real.saved_bytes, real.tensor_peak_bytes, real.left_bytes)
     assert (dry.flops["forward"], dry.flops["backward"]) == (real.forward_flops, real.backward_flops)

@@ -19,6 +19,7 @@ from costmodel.frontends.modules.dry.stand_ins import MOST_COPIED_BYTES, same_ch
 from costmodel.frontends.modules.dry.step import dry_step
 from costmodel.frontends.modules.untouched import same_generators, untouched
 from costmodel.graph.dry import Setting
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure
 
 LIBRARIES = [
@@ -47,7 +48,7 @@ def made(name):
 @pytest.mark.parametrize("name", CASES.keys() - CHANCE - BESIDE_AUTOGRAD - HIDDEN_NUMBER)
 def test_a_dry_step_equals_a_real_one(name):
     module = made(name)
-    dry = dry_step(module, (4, 3, 10, 10), OWN, None, False)
+    dry = dry_step(module, images(10), 4, OWN)
     real = measure(module, 4, 10)
     assert dry.saved_bytes == real.saved_bytes
     assert dry.tensor_peak_bytes == real.tensor_peak_bytes
@@ -64,7 +65,7 @@ def test_a_dry_step_equals_a_real_one(name):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_in_other_sizes_formats_and_data_types(batch, channels_last, dtype):
     module = made("Checkpointed")
-    dry = dry_step(module, (batch, 3, 9, 9), OWN, getattr(torch, dtype), channels_last)
+    dry = dry_step(module, images(9), batch, OWN, dtype=getattr(torch, dtype), channels_last=channels_last)
     target = "cpu,channels_last" if channels_last else "cpu"
     real = measure(module, batch, 9, target=target, dtype=dtype)
     assert (dry.saved_bytes, dry.tensor_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
@@ -72,16 +73,16 @@ def test_in_other_sizes_formats_and_data_types(batch, channels_last, dtype):
 
 def test_what_is_held_beside_autograd_is_found():
     # ctx.x of a custom function: a map of 4 x 8 x 10 x 10 numbers that no hook sees
-    assert dry_step(made("OnContext"), (4, 3, 10, 10), OWN, None, False).unseen_bytes == 4 * 8 * 10 * 10 * 4
+    assert dry_step(made("OnContext"), images(10), 4, OWN).unseen_bytes == 4 * 8 * 10 * 10 * 4
     with pytest.raises(CostmodelError, match="are still allocated"):
         measure(made("OnContext"), 4, 10)
 
 
 @pytest.mark.parametrize("name", sorted(CHANCE))
 def test_what_depends_on_chance_is_found(name):
-    assert dry_step(made(name), (4, 3, 10, 10), OWN, None, False).is_random
+    assert dry_step(made(name), images(10), 4, OWN).is_random
     # noise that only fills tensors is none: the same ops run
-    assert not dry_step(Base(nn.Dropout(0.5)).train(), (4, 3, 10, 10), OWN, None, False).is_random
+    assert not dry_step(Base(nn.Dropout(0.5)).train(), images(10), 4, OWN).is_random
 
 
 def held(module):
@@ -122,7 +123,7 @@ def test_the_module_is_left_as_it_was(setting):
     module.first.weight.requires_grad_(False)
     module.fc.weight.grad = torch.ones_like(module.fc.weight)
     before, states = held(module), (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy())
-    dry_step(module, (2, 3, 8, 8), setting, None, False)
+    dry_step(module, images(8), 2, setting)
     after = held(module)
     for path, (training, parameters, buffers, attributes, hooks) in before.items():
         assert after[path][0] == training and after[path][1] == parameters and after[path][4] == hooks
@@ -157,7 +158,7 @@ class Careless(Base):
 @pytest.mark.parametrize("run", [
     lambda module: costmodel.estimate(module, "as_is", 2, 8),
     lambda module: costmodel.estimate(module, "as_is", 2, 8, check=False),
-    lambda module: dry_step(module, (2, 3, 8, 8), OWN),
+    lambda module: dry_step(module, images(8), 2, OWN),
 ])  # fmt: skip
 def test_a_module_that_changes_itself_is_left_as_it_was(run):
     module = Careless()
@@ -216,7 +217,7 @@ def test_flops_under_inference_mode_count():
     # convolutions 3 -> 8 and 8 -> 8 of 3x3 on 2 maps of 8x8, and 8 -> 5
     macs = 2 * 64 * 8 * 9 * (3 + 8) + 2 * 8 * 5
     assert (
-        dry_step(Inferred(), (2, 3, 8, 8), OWN).flops["forward"] == 2 * macs == measure(Inferred(), 2, 8).forward_flops
+        dry_step(Inferred(), images(8), 2, OWN).flops["forward"] == 2 * macs == measure(Inferred(), 2, 8).forward_flops
     )
 
 
@@ -237,8 +238,8 @@ def test_also_after_a_failure():
 
     module = Fails()
     before = held(module)
-    with pytest.raises(CostmodelError, match=r"a dry step on \(3, 8, 8\) images fails: .*test_dry_step.py.*not today"):
-        dry_step(module, (2, 3, 8, 8), OWN, None, False)
+    with pytest.raises(CostmodelError, match=r"a dry step on 3x8x8 fails: .*test_dry_step.py.*not today"):
+        dry_step(module, images(8), 2, OWN)
     assert held(module).keys() == before.keys() and not hasattr(module, "count")
     assert torch.get_rng_state() is not None and nn.Module.__call__ is type(module).__call__
 
@@ -253,14 +254,14 @@ def test_code_may_read_what_depends_neither_on_images_nor_on_parameters():
         def middle(self, x):
             return torch.sigmoid(x) if self.scale.item() > 2 and torch.arange(5).sum().item() == 10 else x
 
-    assert dry_step(Reads(), (2, 3, 8, 8), OWN, None, False).saved_bytes == measure(Reads(), 2, 8).saved_bytes
+    assert dry_step(Reads(), images(8), 2, OWN).saved_bytes == measure(Reads(), 2, 8).saved_bytes
 
     class Looks(Base):
         def middle(self, x):
             return x if x.sum().item() > 0 else x * 2
 
     with pytest.raises(CostmodelError, match="a dry step .* fails"):
-        dry_step(Looks(), (2, 3, 8, 8), OWN, None, False)
+        dry_step(Looks(), images(8), 2, OWN)
 
 
 def test_a_network_that_returns_no_tensor_is_refused():
@@ -269,7 +270,7 @@ def test_a_network_that_returns_no_tensor_is_refused():
             return super().forward(x), x
 
     with pytest.raises(CostmodelError, match="the network returns a tuple"):
-        dry_step(Pair(), (2, 3, 8, 8), OWN, None, False)
+        dry_step(Pair(), images(8), 2, OWN)
 
 
 def test_lives_follow_storages_until_they_are_freed():
@@ -318,8 +319,8 @@ def test_kept_storages_are_called_once_each():
 
 def test_a_shared_module_and_a_deep_copy_are_the_same_to_a_dry_step():
     net = nn.Sequential(shared := conv(3, 3), nn.ReLU(), shared, nn.Flatten(), nn.Linear(3 * 64, 4))
-    dry = dry_step(net, (2, 3, 8, 8), OWN, None, False)
-    assert dry == dry_step(copy.deepcopy(net), (2, 3, 8, 8), OWN, None, False)
+    dry = dry_step(net, images(8), 2, OWN)
+    assert dry == dry_step(copy.deepcopy(net), images(8), 2, OWN)
     real = measure(net, 2, 8)
     assert (dry.saved_bytes, dry.tensor_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
 

@@ -92,7 +92,7 @@ def test_classes_are_handed_to_a_factory(folder):
     ("net.py:exits", "net.py:exits fails: net.py, line 24: it exits (SystemExit: 3)"),
     ("net.py:raises", "net.py:raises fails: net.py, line 25: ValueError: "),
     ("net.py:nothing", "net.py:nothing returned a NoneType; allowed: a torch.nn.Module"),
-    ("net.py:Bad", "tracing the network on (3, 224, 224) images ends in net.py, line 30: RuntimeError: two lines"),
+    ("net.py:Bad", "tracing the network on 3x224x224 ends in net.py, line 30: RuntimeError: two lines"),
     ("no_such_package:Net", "cannot import 'no_such_package'"),
     ("net.yaml.py:Net", "cannot read 'net.yaml.py'"),
 ])  # fmt: skip
@@ -135,11 +135,13 @@ def test_whose_line_it_was():
     assert in_words(KeyError("raised nowhere")) == "KeyError: 'raised nowhere'"
 
 
-@pytest.mark.parametrize("size, told", [((64, 32), "(64, 32)"), ("64", "'64'"), ([[1]], "[[1]]")])
+@pytest.mark.parametrize("size, told", [((64, 0), "(64, 0)"), ("64", "'64'"), ([[1]], "[[1]]")])
 def test_the_size_of_a_modules_images(size, told):
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
     module.image_size = (64, 64)
     assert costmodel.load(module).resolution == 64
+    module.image_size = (64, 32)
+    assert costmodel.load(module).inputs[0].shape == (3, 64, 32)
     module.image_size = size
     with pytest.raises(CostmodelError) as error:
         costmodel.load(module)

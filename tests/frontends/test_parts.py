@@ -65,7 +65,7 @@ def test_who_holds_a_tensor():
 
 
 def test_a_builder_fills_in_what_shapes_tell():
-    builder = Builder(3, 8)
+    builder = Builder((3, 8, 8))
     builder.conv(["conv", "norm", "act"], 8, 3, 2, norm={"op": "batch_norm"}, activation={"op": "relu"})
     builder.add("again@norm", "batch_norm")
     assert [node.op.kind for node in builder.nodes] == ["conv2d", "batch_norm", "relu", "batch_norm"]

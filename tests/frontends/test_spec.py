@@ -1,5 +1,7 @@
 """Specs: the networks that the grammar describes, and one message with the place for each error."""
 
+import re
+
 import pytest
 
 import costmodel
@@ -159,10 +161,10 @@ def test_a_network_whose_cost_is_beyond_64_bits_is_no_number(spec_file):
             costmodel.estimate("mobilenet_v2", **size)
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "8", 10**30, float("nan")])
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, [8], 10**30, float("nan")])
 @pytest.mark.parametrize("name", ["batch", "resolution"])
 def test_bad_batch_or_resolution(name, value):
-    with pytest.raises(CostmodelError, match=f"^{name} is {value!r}; allowed: an integer ".replace("+", r"\+")):
+    with pytest.raises(CostmodelError, match=re.escape(f"{name} is {value!r}; allowed: an integer ")):
         costmodel.estimate("mobilenet_v2", **{name: value})
 
 

@@ -15,6 +15,7 @@ from costmodel.errors import CostmodelError
 from costmodel.frontends.modules.dry.flops import FlopCounter
 from costmodel.frontends.modules.trace import trace
 from costmodel.frontends.spec.export import to_yaml
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.allocations import trace as allocations
 
@@ -102,7 +103,7 @@ def test_tracing_leaves_the_module_as_it_is():
     module.features[0].requires_grad_(False)
     before = copy.deepcopy(module)
     state = torch.random.get_rng_state()
-    trace(module, 224)
+    trace(module, images(224))
     assert torch.equal(state, torch.random.get_rng_state())
     for part, other in zip(module.modules(), before.modules()):
         assert part.training == other.training and vars(part).keys() == vars(other).keys()
@@ -156,7 +157,7 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES)
 def test_functions_and_methods_are_understood(body):
     module = Net(nn.Conv1d(1, 1, 3, padding=1), nn.BatchNorm1d(8), body=BODIES[body])
-    network = trace(module, 12)
+    network = trace(module, images(12))
     estimate = costmodel.estimate(network, "as_is", 2, 12, target="none")
     runs = [module] if body == "a constant" else [module, realize(network, "as_is")]
     for run in runs:
@@ -172,10 +173,12 @@ def test_a_network_for_grey_and_for_coloured_images_says_for_which_its_figures_a
         def forward(self, x):
             return super().forward(x.expand(-1, 3, -1, -1))
 
-    (note,) = trace(Grey(), 12).notes
+    (note,) = trace(Grey(), images(12)).notes
     assert note == "The network runs on images of 3 and of 1 channels; the figures are for 3."
-    assert trace(Grey(), 12).at(16).notes == (note,) and costmodel.estimate(Grey(), "as_is", 2, 12).notes == (note,)
-    assert trace(Net(), 12).notes == ()
+    assert trace(Grey(), images(12)).at(16).notes == (note,) and costmodel.estimate(Grey(), "as_is", 2, 12).notes == (
+        note,
+    )
+    assert trace(Net(), images(12)).notes == ()
     with pytest.raises(CostmodelError, match="3 and of 1 channels"):
         costmodel.load(Grey(), resolution=12, strict=True)
 
@@ -195,7 +198,7 @@ def test_the_convolution_that_was_made_first_may_not_be_the_one_that_sees_the_im
 def test_parameters_that_no_node_uses_are_counted():
     module = Net()
     module.spare = nn.Linear(10, 10)
-    network = trace(module, 12)
+    network = trace(module, images(12))
     estimate = costmodel.estimate(network, "full", 2, 12)
     used = 8 * 3 * 9 + 8 + 8 * 5 + 5
     assert estimate.trainable_parameters == used
@@ -214,7 +217,7 @@ def test_a_layer_that_is_used_a_hundred_times_has_one_weight_and_does_a_hundred_
                 x = self.fc(x)
             return x
 
-    estimate = costmodel.estimate(trace(Shared(), 3), "as_is", batch=2, check=False)
+    estimate = costmodel.estimate(trace(Shared(), images(3)), "as_is", batch=2, check=False)
     assert estimate.parameters == estimate.trainable_parameters == 27 * 27 + 27
     assert estimate.flops["forward"] == 100 * 2 * 2 * 27 * 27
     assert estimate.flops["backward_weight"] == 100 * 2 * 2 * 27 * 27

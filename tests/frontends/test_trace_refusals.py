@@ -11,12 +11,13 @@ from torch import nn
 import costmodel
 from costmodel.errors import CostmodelError
 from costmodel.frontends.modules.trace import trace
+from costmodel.graph.inputs import images
 from costmodel.pytorch import realize
 
 
 def refused(body, *parts):
     with pytest.raises(CostmodelError) as caught:
-        trace(Net(*parts, body=body), 12)
+        trace(Net(*parts, body=body), images(12))
     return str(caught.value)
 
 
@@ -27,7 +28,7 @@ def test_an_unknown_op_names_itself_its_module_and_its_line():
 
 
 def test_an_unknown_op_that_is_let_through_is_listed_as_a_lower_bound():
-    network = trace(Net(body=lambda net, x: torch.erfinv(x.sigmoid())), 12, allow_unknown=True)
+    network = trace(Net(body=lambda net, x: torch.erfinv(x.sigmoid())), images(12), allow_unknown=True)
     assert [node.op.of for node in network.graph.nodes if node.op.kind == "unknown"] == ["erfinv"]
     assert costmodel.estimate(network).to_dict()["unknown_ops"] == ["unknown"]
     assert "unknown_ops" not in costmodel.estimate("mobilenet_v2").to_dict()
@@ -49,14 +50,14 @@ def test_tensor_subclasses_and_scripts_are_refused():
     net = Net()
     net.stem.register_buffer("table", torch.zeros(3).as_subclass(Special))
     with pytest.raises(CostmodelError, match="buffer 'stem.table' is a Special; allowed: plain torch.Tensor"):
-        trace(net, 12)
+        trace(net, images(12))
     with pytest.raises(CostmodelError, match="compiled by TorchScript"):
-        trace(torch.jit.script(nn.Sequential(nn.ReLU())), 12)
+        trace(torch.jit.script(nn.Sequential(nn.ReLU())), images(12))
 
 
-def test_several_outputs_are_refused():
-    with pytest.raises(CostmodelError, match="returns a tuple; allowed: one tensor of logits"):
-        trace(nn.Sequential(Net(), Pair()), 12)
+def test_several_outputs_of_which_none_is_the_main_one_are_refused():
+    with pytest.raises(CostmodelError, match="returns a tuple of 2 tensors; allowed: one tensor, or several of which"):
+        trace(nn.Sequential(Net(), Pair()), images(12))
 
 
 class Pair(nn.Module):

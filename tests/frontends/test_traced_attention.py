@@ -7,6 +7,7 @@ from torch.nn import functional
 
 import costmodel
 from costmodel.frontends.modules.trace import trace
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import NOT_MODELLED
 
@@ -32,7 +33,7 @@ class Attending(nn.Module):
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_multi_head_attention_costs_what_is_predicted(need_weights, options):
     module = Attending(need_weights, **options)
-    network = trace(module, 16)
+    network = trace(module, images(16))
     for strategy in ("full", "last", "bias"):
         estimate, alone = (costmodel.estimate(network, strategy, 3, 16, target=to) for to in ("cpu", "none"))
         measured = measure(configure(module, strategy, estimate.graph), 3, 16)
@@ -77,7 +78,7 @@ HEADS = {
 @pytest.mark.parametrize("heads", HEADS)
 def test_attention_costs_what_is_predicted(heads):
     module = Patches(HEADS[heads])
-    network = trace(module, 16)
+    network = trace(module, images(16))
     for run in (module, realize(network, "as_is")):
         measured = measure(run, 3, 16)
         whole, alone = (costmodel.estimate(network, "as_is", 3, 16, target=target) for target in ("cpu", "none"))

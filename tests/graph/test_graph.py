@@ -10,6 +10,7 @@ from costmodel.graph.graph import Graph, Node, within
 from costmodel.ops.activation import ReLU, ReLU6
 from costmodel.ops.arithmetic import Add
 from costmodel.ops.conv import Conv2d
+from costmodel.ops.given import Targets
 from costmodel.ops.linear import Linear
 from costmodel.ops.loss import CrossEntropy
 from costmodel.ops.noise import Dropout
@@ -35,10 +36,12 @@ def small(trains=("weight",)):
             node("flat", Flatten(), ["pool"]),
             node("fc.drop", Dropout(0.0), ["flat"]),
             node("fc.linear", Linear(4, 2), ["fc.drop"]),
-            node("loss", CrossEntropy(), ["fc.linear"]),
+            node("loss.targets", Targets(), ["fc.linear"]),
+            node("loss", CrossEntropy(), ["fc.linear", "loss.targets"]),
         ),
         blocks=("b.1", "b.10"),
         classifier="fc",
+        loss="loss",
     )
 
 
@@ -95,7 +98,7 @@ def test_prints_a_line_per_node():
         "b.10 = Conv2d(in_channels=4, out_channels=4, kernel=(1, 1), stride=(1, 1), padding=(0, 0), "
         "dilation=(1, 1), groups=1, bias=False, standardise=False, fixed=False)(b.1.add)",
     ]
-    assert len(small()) == len(str(small()).splitlines()) == 10
+    assert len(small()) == len(str(small()).splitlines()) == 11
 
 
 def test_is_immutable():
@@ -109,12 +112,12 @@ def test_is_immutable():
 
 def test_views_are_their_inputs_again():
     # Values: 0 images, 1 stem, 2 conv, 3 norm, 4 add, 5 b.10, 6 pool; the flattened pool and a dropout that drops
-    # nothing are the pool's value; 9 linear, 10 loss.
-    assert small().content == (0, 1, 2, 3, 4, 5, 6, 6, 6, 9, 10)
+    # nothing are the pool's value; 9 linear, 10 targets, 11 loss.
+    assert small().content == (0, 1, 2, 3, 4, 5, 6, 6, 6, 9, 10, 11)
 
 
 def test_reads_by_number():
-    assert small().reads == ((0,), (1,), (2,), (3, 1), (4,), (5,), (6,), (7,), (8,), (9,))
+    assert small().reads == ((0,), (1,), (2,), (3, 1), (4,), (5,), (6,), (7,), (8,), (9,), (9, 10))
 
 
 def test_gradients_are_demanded_only_above_what_trains():
@@ -142,7 +145,7 @@ def test_parts_are_stem_blocks_head_classifier_loss():
         ("b.10", range(4, 5)),
         ("head", range(5, 7)),
         ("classifier", range(7, 9)),
-        ("loss", range(9, 10)),
+        ("loss", range(9, 11)),
     )
 
 
@@ -162,7 +165,7 @@ def test_parts_of_a_network_cover_each_node_once(name):
 def test_a_scope_holds_whole_path_parts():
     assert within("b.1.conv", "b.1") and within("b.1", "b.1")
     assert not within("b.10", "b.1")
-    assert [small().block_of(n) for n in small().nodes] == [None, 0, 0, 0, 1, *[None] * 5]
+    assert [small().block_of(n) for n in small().nodes] == [None, 0, 0, 0, 1, *[None] * 6]
 
 
 def test_frames_are_the_called_modules_around_a_node():

@@ -6,6 +6,7 @@ from torch import nn
 
 import costmodel
 from costmodel.frontends.modules.trace import trace
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure, realize
 
 
@@ -66,7 +67,7 @@ CASES += [(name, *case, "") for name, case in COPYING.items()]
 @pytest.mark.parametrize("strategy", ["bias", "full"])
 @pytest.mark.parametrize("name, head, overwrites, memory_format", CASES, ids=lambda value: str(value).split("(")[0])
 def test_a_gradient_is_overwritten_where_it_is_handed_over(name, head, overwrites, memory_format, strategy):
-    network, target = trace(Net(head), 16), f"cpu,threads=1{memory_format}"
+    network, target = trace(Net(head), images(16)), f"cpu,threads=1{memory_format}"
     predicted = costmodel.estimate(network, strategy, 2, 16, "lean", target=target)
     (activation,) = (node.op for node in predicted.graph.nodes if node.name == "body.2")
     assert activation.owns == overwrites

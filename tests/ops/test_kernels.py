@@ -29,12 +29,12 @@ from costmodel.targets.onednn_limits import bounded, within
 from costmodel.targets.setting import Setting
 
 #: Ops that are no layers of a step, and layers whose module runs otherwise outside a network.
-NOT_ALONE = (*WITHOUT_BACKWARD, "cross_entropy", "packed_dropout")
+NOT_ALONE = (*WITHOUT_BACKWARD, "cross_entropy", "packed_dropout", "input", "targets")
 #: torch ends the process in the backward pass of such a norm whose input needs no gradient, in channels_last.
 CRASH = ("group_norm", "lean_group_norm")
 ALONE = [example for example in EXAMPLES if example[0].kind not in NOT_ALONE]
 #: These are traced with inputs in the order that they need.
-REGULAR = ("group_norm", "lean_group_norm", "linear", "linear_by", "attention", "flatten", "reshape")
+REGULAR = ("group_norm", "lean_group_norm", "linear", "linear_by", "attention", "flatten", "reshape", "nll")
 
 
 def here(more=""):

@@ -220,11 +220,11 @@ def test_measure_fails_where_autograd_does_not_know_of_a_kept_tensor():
         measure(module, batch=2, resolution=4)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "8", None])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "8.0", [8]])
 def test_measure_refuses_a_bad_size(value):
     module = realize("mcunet_5fps", "last")
     for name in ("batch", "resolution"):
-        with pytest.raises(CostmodelError, match=f"^{name} is {value!r}; allowed: an integer >= 1$"):
+        with pytest.raises(CostmodelError, match=f"^{name} is .*{str(value).strip('[]')}.*; allowed: an integer "):
             measure(module, **{"batch": 2, "resolution": 64, name: value})
 
 

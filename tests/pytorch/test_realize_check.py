@@ -28,7 +28,7 @@ def load(module):
     ("LargeBatch", "outputs differ"),
     ("Chance", "outputs differ"),
     ("PythonChance", "outputs differ"),
-    ("ForImages", "cannot be held against it, which fails at 10x10"),
+    ("ForImages", "cannot be held against it, which fails at 3x10x10"),
 ])  # fmt: skip
 def test_what_does_something_else_is_refused(name, said):
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ import costmodel
 from costmodel.errors import CostmodelError
 from costmodel.frontends.modules.dry.flops import FlopCounter
 from costmodel.frontends.modules.trace import trace
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.allocations import trace as allocations
 from costmodel.pytorch.validate import Check, validate
@@ -108,14 +109,14 @@ def test_peaks_where_formats_mix(body, batch):
     parts = (nn.LayerNorm(8), nn.Linear(8, 8), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 7, padding=3, groups=8),
              nn.BatchNorm2d(8), nn.Conv2d(4, 4, 3, padding=1, groups=4))  # fmt: skip
     module = Net(*parts, body=BODIES[body])
-    assert_holds(validate(trace(module, 33), "as_is", batch, 33))
+    assert_holds(validate(trace(module, images(33)), "as_is", batch, 33))
 
 
 @pytest.mark.parametrize("size", [4, 14, 15, 16])
 def test_patches_of_a_vision_transformer(size):
     """A kernel as wide as its stride. From 15 pixels on (AVX2: 14) the weight's gradient is made another way."""
     module = nn.Sequential(nn.Conv2d(3, 24, size, size), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5))
-    assert_holds(validate(trace(module, 8 * size), "full", 2, 8 * size))
+    assert_holds(validate(trace(module, images(8 * size)), "full", 2, 8 * size))
 
 
 def assert_holds(checks):
@@ -133,7 +134,7 @@ def one_key_for_both_heads(net, x):
 
 def test_a_single_image_is_traced_by_itself():
     """A product with one key for all heads expands the key; for a single image torch makes this a view, not a copy."""
-    network = trace(Net(body=one_key_for_both_heads), 12)
+    network = trace(Net(body=one_key_for_both_heads), images(12))
     kinds = [{node.op.kind for node in network.at(12, batch).graph.nodes} for batch in (1, 2)]
     assert "copy" not in kinds[0] and "copy" in kinds[1]
     for batch in (1, 2):
@@ -147,17 +148,17 @@ def test_a_copy_of_a_realised_module_has_parameters_of_its_own():
             super().__init__(body=lambda net, x: x * net.scale.view(1, -1, 1, 1))
             self.scale = nn.Parameter(torch.ones(8))
 
-    module = realize(trace(Scaled(), 12), "full")
+    module = realize(trace(Scaled(), images(12)), "full")
     other = copy.deepcopy(module)
-    images = torch.randn(2, 3, 12, 12)
-    before = module(images)
+    batch = torch.randn(2, 3, 12, 12)
+    before = module(batch)
     with torch.no_grad():
         other.scale.zero_()
-    assert torch.equal(module(images), before) and not torch.equal(other(images), before)
+    assert torch.equal(module(batch), before) and not torch.equal(other(batch), before)
 
 
 def test_validate_runs_unknown_ops_as_they_are_and_calls_it_a_lower_bound():
-    network = trace(Net(body=lambda net, x: torch.erfinv(x.sigmoid()).sigmoid()), 12, allow_unknown=True)
+    network = trace(Net(body=lambda net, x: torch.erfinv(x.sigmoid()).sigmoid()), images(12), allow_unknown=True)
     checks = validate(network, "as_is", 2, 12)
     assert_holds(checks)
     assert all(check.bound for check in checks) and any(check.error < 0 for check in checks)
@@ -168,7 +169,9 @@ def test_validate_runs_unknown_ops_as_they_are_and_calls_it_a_lower_bound():
 
 def test_numbers_that_autograd_keeps_are_no_error_of_measure():
     module = Net(body=BODIES["numbers"])
-    assert measure(module, 2, 12).saved_bytes == costmodel.estimate(trace(module, 12), "as_is", 2, 12).saved_bytes
+    assert (
+        measure(module, 2, 12).saved_bytes == costmodel.estimate(trace(module, images(12)), "as_is", 2, 12).saved_bytes
+    )
 
 
 @pytest.mark.parametrize("body", [
@@ -176,4 +179,4 @@ def test_numbers_that_autograd_keeps_are_no_error_of_measure():
     lambda net, x: net.parts[0](x.to(memory_format=torch.channels_last).contiguous()),
 ])  # fmt: skip
 def test_copies_in_another_memory_format_are_traced_as_such(body):
-    assert_holds(validate(trace(Net(nn.Conv2d(8, 8, 3, padding=1), body=body), 33), "as_is", 2, 33))
+    assert_holds(validate(trace(Net(nn.Conv2d(8, 8, 3, padding=1), body=body), images(33)), "as_is", 2, 33))

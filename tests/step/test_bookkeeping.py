@@ -3,6 +3,7 @@
 import numpy as np
 
 import costmodel
+from costmodel.graph.inputs import Input
 from costmodel.graph.op import Extra
 from costmodel.ops.conv import Conv2d
 from costmodel.step.backward import Backward
@@ -10,7 +11,7 @@ from costmodel.step.compile import compile
 from costmodel.step.events import SCRATCH
 from costmodel.step.forward import Forward
 from costmodel.step.memo import Formulas, Memo
-from costmodel.step.resident import images_bytes, resident
+from costmodel.step.resident import inputs_bytes, resident
 from costmodel.step.storages import Storages
 
 
@@ -37,8 +38,8 @@ def test_a_memo_asks_equal_ops_once_and_gives_what_they_answer():
             return super().shape(x)
 
     memo, plain = Memo(), Formulas()
-    images = memo.images(2, 3, 9)
-    assert memo.images(2, 3, 9) == plain.images(2, 3, 9) == (2, 3, 9, 9)
+    images = memo.images(2, (3, 9, 9))
+    assert memo.images(2, (3, 9, 9)) is images and images == plain.images(2, (3, 9, 9)) == (2, 3, 9, 9)
     answers = [memo.shape(Counted(3, 8, 3), images) for _ in range(4)]
     assert Counted.asked == 1 and all(answer is answers[0] for answer in answers)
     op, y = Conv2d(3, 8, 3), answers[0]
@@ -51,7 +52,7 @@ def test_a_memo_asks_equal_ops_once_and_gives_what_they_answer():
 def test_a_memo_counts_the_bytes_of_the_arrays_that_it_keeps():
     memo = Memo()
     side = np.arange(8, 16, dtype=np.int64)[:, None]
-    y = memo.shape(Conv2d(3, 8, 3), memo.images(2, 3, side))
+    y = memo.shape(Conv2d(3, 8, 3), memo.images(2, (3, side, side)))
     assert memo.bytes == sum(part.nbytes for part in y if isinstance(part, np.ndarray)) == 2 * 8 * 8
 
 
@@ -60,7 +61,8 @@ def test_what_is_there_before_a_step():
     found = resident([((8, 3, 3, 3), True), ((8,), False), ((5,), True)], [Extra((8,)), Extra((), 64)], request)
     assert found == (4 * (216 + 8 + 5), 32 + 8, 4 * 221, 2 * 4 * 221 + 2 * 4, True)
     assert found.beside_parameters == 40 + 884 + 1776
-    assert images_bytes((2, 3, 8, 8), request) == 1536
+    given = (Input((3, 8, 8)), Input((7,), "int64"))
+    assert inputs_bytes((2, 3, 8, 8), given, request) == 1536 + 2 * 7 * 8
 
 
 def test_a_step_that_trains_nothing_has_no_backward_pass(monkeypatch):

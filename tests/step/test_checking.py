@@ -17,7 +17,7 @@ from costmodel.frontends import load_or_dry
 from costmodel.graph.network import Untraceable
 from costmodel.pytorch import measure
 from costmodel.step.certainty import CHECKED, DRY, NOT_MODELLED, RULE, Certainty
-from costmodel.step.checking import setting_of_request
+from costmodel.step.checking import dry_step, setting_of_request
 from costmodel.step.dry_estimate import DryEstimate
 from costmodel.step.parting import differences, where_they_part
 
@@ -232,12 +232,12 @@ def test_what_a_strategy_sets_in_a_module():
 def test_where_a_graph_and_a_dry_step_part():
     network = costmodel.load(LargeBatch(), resolution=10)
     tensors = costmodel.estimate(network, "as_is", check=False, **TENSORS)
-    dry = network.dry(setting_of_request(network, tensors.request), (4, 3, 10, 10), "", False, 1)
+    dry = dry_step(network, tensors.request)
     assert where_they_part(tensors, dry) == "the network itself"
     assert any("get a gradient in one alone" in said for said in differences(tensors, dry))
     fine = costmodel.load(Base(), resolution=10)
     tensors = costmodel.estimate(fine, "as_is", check=False, **TENSORS)
-    assert differences(tensors, fine.dry(setting_of_request(fine, tensors.request), (4, 3, 10, 10), "", False, 1)) == []
+    assert differences(tensors, dry_step(fine, tensors.request)) == []
 
 
 # -- the command line ----------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_channels_last(name, layer):
 def test_a_map_in_another_format_is_found():
     module = Mixed(F.relu, nn.Identity())
     estimate = costmodel.estimate(module, "full", 2, SIDE, target="none,threads=1,channels_last")
-    step = DryStep((), 0, {}, {}, frozenset(), {}, 0, frozenset(), 0, 0)
+    step = DryStep((), 0, {}, {}, frozenset(), {}, 0, 0, frozenset(), 0, 0)
     shape = (2, WIDTH, SIDE, SIDE)
     as_said, other = ((KernelCall("batch_norm", shape, x, None)) for x in ((False, True), (True, False)))
     assert other_formats(estimate, step._replace(calls=frozenset({as_said}))) == []

@@ -92,7 +92,7 @@ def test_a_step_like_the_others_has_nothing_to_tell():
 
 
 def test_many_numbers_are_not_all_named():
-    step = DryStep((), 0, {}, {}, frozenset(), {}, 0, frozenset(), 0, 0)
+    step = DryStep((), 0, {}, {}, frozenset(), {}, 0, 0, frozenset(), 0, 0)
     assert unsettled(step) == [] and of_other_steps(step) == ()
     named = of_other_steps(step._replace(counters=("a", "b", "c", "d")))
     assert len(named) == 1 and "a, b, c and more" in named[0]

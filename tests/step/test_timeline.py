@@ -7,8 +7,9 @@ from networks import STRATEGIES, block_networks, loaded, node_networks
 
 import costmodel
 from costmodel.graph.graph import Graph, Node
+from costmodel.graph.inputs import images
 from costmodel.graph.network import Network
-from costmodel.graph.op import build
+from costmodel.graph.op import Result, build
 from costmodel.step.events import FORWARD, SAVED, Event
 from costmodel.step.slots import Slots
 from costmodel.step.timeline import timeline_of
@@ -20,7 +21,7 @@ def network(*nodes, **more):
     for name, kind, fields, *inputs in nodes:
         made.append(Node(name, build(kind, fields), tuple(*inputs) or (before,)))
         before = name
-    return Network("tiny", Graph(tuple(made), **more), 8)
+    return Network("tiny", Graph(tuple(made), **more), images(8))
 
 
 def check_balance(estimate):
@@ -46,7 +47,7 @@ def check_what_is_saved(estimate):
     outside = sum(  # the images and the targets are there before the step
         size
         for one, size in zip(estimate.kept, estimate.kept_bytes)
-        if one.value == 0 or one.operand in nodes[one.node].op.stock.given
+        if one.value == 0 or one.value and nodes[one.value - 1].op.result is Result.GIVEN
     )
     changes = [event.sign * int(sizes[event.slot]) * (event.category == SAVED) for event in timeline.events]
     assert sum(changes[: timeline.after_forward]) == estimate.saved_bytes - outside

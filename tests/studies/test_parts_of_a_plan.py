@@ -75,7 +75,7 @@ def test_stand_ins_hand_on_and_keep_what_they_are_told_to():
     below, above = Below(True, CHANNELS_LAST), Above(False, True, contiguous(4))
     assert below.shape((2, 3, 4, 4)) == (2, 3, 4, 4) and below.layout(4) is CHANNELS_LAST
     assert below.needs() == {"x": (), "value": ("y",)} and above.needs() == {"x": ()}
-    assert above.is_loss and not above.hands_over("x") and above.shape((2, 3)) == ()
+    assert not above.hands_over("x") and above.shape((2, 3)) == ()
 
 
 def test_values_of_blocks(tmp_path):

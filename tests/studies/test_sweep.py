@@ -12,6 +12,7 @@ import costmodel
 from costmodel import CostmodelError
 from costmodel.files.shipped import shipped_names
 from costmodel.graph.graph import Graph, Node
+from costmodel.graph.inputs import images
 from costmodel.ops.arithmetic import Add
 from costmodel.ops.linear import Linear
 from costmodel.ops.pool import AvgPool2d
@@ -383,7 +384,7 @@ def test_a_cell_inside_the_grid_without_a_cost_is_named():
         Node("mean", Mean(), ("sum",)),
         Node("classifier", Linear(3, 2), ("mean",)),
     ]
-    network = costmodel.Network("halved", Graph(tuple(nodes), classifier="classifier"), 32)
+    network = costmodel.Network("halved", Graph(tuple(nodes), classifier="classifier"), images(32))
     sweep = costmodel.sweep(network, resolution="8..64:2", batch="1..9")
     check_cells(network, sweep)
     with pytest.raises(CostmodelError, match="halved, batch 9, resolution 33: node 'sum' .* do not broadcast"):

@@ -4,6 +4,7 @@ from strange import Base
 
 import costmodel
 from costmodel.graph.graph import Graph, Node
+from costmodel.graph.inputs import images
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.linear import Linear
 from costmodel.ops.reduce import Mean
@@ -29,7 +30,7 @@ def test_a_kernel_may_have_a_rule_in_some_cells_only():
     """A 5x5 window with a padding of 2 is modelled where the map is at least two pixels wide."""
     conv = Node("conv", Conv2d(3, 8, 5, stride=4, padding=2), ("input",), frozenset({"weight"}))
     nodes = conv, Node("mean", Mean(), ("conv",)), Node("fc", Linear(8, 2), ("mean",))
-    network = costmodel.Network("net", Graph(nodes, classifier="fc"), 16)
+    network = costmodel.Network("net", Graph(nodes, classifier="fc"), images(16))
     found = costmodel.sweep(network, "full", "1,2", "4,5,8", target="cpu,threads=1,isa=avx512")
     assert found.step_peak_certainty.tolist() == ["not_modelled"] * 2 + ["rule"] * 4
 

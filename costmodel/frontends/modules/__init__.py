@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...errors import CostmodelError
+from ...graph.inputs import CHANNELS, Inputs, Resolution, images, resized
 from ...graph.network import Network, Untraceable
 
 
@@ -21,10 +22,9 @@ def is_module(network: Any) -> bool:
     return torch is not None and isinstance(network, torch.nn.Module)
 
 
-def from_object(module: Any, blocks_are: str, allow_unknown: bool, resolution: int | None) -> Network:
-    """The network of a module, by default at the resolution and with the channels that it names as its own."""
-    sources = _sources(module)
-    return _traced(module, resolution or sources.resolution_of(module), None, blocks_are, allow_unknown)
+def from_object(module: Any, **options: Any) -> Network:
+    """The network of a module, by default for images of the size that it names as its own. options: as in `_traced`."""
+    return _traced(module, None, None, **options)
 
 
 def ways() -> list[str]:
@@ -48,24 +48,17 @@ def is_name(network: Any) -> bool:
 _IN_FILE = re.compile(r"(.+\.py)(?::([^:/\\]*))?", re.DOTALL)
 
 
-def from_name(
-    name: str,
-    classes: int | None,
-    blocks_are: str,
-    allow_unknown: bool,
-    resolution: int | None = None,
-    device: str = "cpu",
-) -> Network:
-    """The network of a module made by a library or by people's own code."""
+def from_name(name: str, classes: int | None, device: str = "cpu", **options: Any) -> Network:
+    """The network of a module made by a library or by people's own code. options: as in `_traced`."""
     match = _IN_FILE.fullmatch(name)
     home, _, own = (match[1], "", match[2] or "") if match else name.partition(":")
     module, usual = _sources(name).build(home, own, classes, device)
-    return _traced(module, resolution or usual, name, blocks_are, allow_unknown)
+    return _traced(module, usual, name, **options)
 
 
 def outline(name: str) -> Network:
     """The network behind a library's name, made without weights: it can be priced but not trained."""
-    return from_name(name, None, "", False, device="meta")
+    return from_name(name, None, device="meta")
 
 
 def names_of(source: str) -> list[str]:
@@ -88,17 +81,37 @@ def _sources(network: Any) -> Any:
     return sources
 
 
-def _traced(module: Any, resolution: int, name: str | None, blocks_are: str, allow_unknown: bool) -> Network:
-    from .sources import channels_of
+def _traced(
+    module: Any,
+    usual: Resolution | None,
+    name: str | None,
+    blocks_are: str = "",
+    allow_unknown: bool = False,
+    resolution: Resolution | None = None,
+    inputs: Inputs | None = None,
+    loss: Any = None,
+    targets: Any = None,
+) -> Network:
+    """The network of a module. usual: its own resolution, if that is known already."""
+    from .given import Objective
+    from .own_code import function
+    from .sources import channels_of, resolution_of
     from .trace import trace
 
-    usual = 3
-    channels = channels_of(module)
+    loss, targets = (function(one) if isinstance(one, str) else one for one in (loss, targets))
+    objective = None if loss is None else Objective(loss, targets)
+
+    def traced(inputs: Inputs) -> Network:
+        return trace(module, inputs, name, blocks_are, allow_unknown, objective=objective)
+
+    if inputs is not None:
+        return traced(resized(inputs, resolution))
+    side, channels = resolution or usual or resolution_of(module), channels_of(module)
     try:
-        return trace(module, resolution, channels, name, blocks_are, allow_unknown)
+        return traced(images(side, channels))
     except Untraceable:
-        if channels in (1, usual):
+        if channels in (1, CHANNELS):
             raise
         with suppress(CostmodelError):  # the convolution made first may not be the one that sees the images
-            return trace(module, resolution, usual, name, blocks_are, allow_unknown)
+            return traced(images(side))
         raise

@@ -49,6 +49,17 @@ def made(home: str, name: str, classes: int | None) -> nn.Module:
     return module
 
 
+def function(text: str) -> Callable[..., Any]:
+    """The function that a text such as path/to/file.py:NAME or package.module:NAME names. Raises CostmodelError."""
+    home, _, name = text.rpartition(":")
+    is_file = home.endswith(".py")
+    with _importable(_root_of(Path(home)) if is_file else Path.cwd()), redirect_stdout(sys.stderr):
+        found = _named(_of_file(home) if is_file else _of_package(home), home, name)
+    if not callable(found):
+        raise CostmodelError(f"{text} is a {type(found).__name__}; allowed: a function")
+    return found
+
+
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     """Lets code import what stands in a folder."""

@@ -212,7 +212,9 @@ class Recorder:
         module = self.module
         path = self.holders.paths.get(id(module), "")
         layer = type(module).__module__.startswith("torch.nn.modules") and not module._modules
-        base = path if layer and path else f"{path}.{op.kind}".lstrip(".")
+        scope = self.names.scope
+        path = f"{scope}.{path}".strip(".")
+        base = path if layer and path != scope else f"{path}.{op.kind}".lstrip(".")
         if self.names.take(base):
             return base
         return self.names.numbered(base if not layer else f"{base}.{op.kind}")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...errors import CostmodelError
+from ...graph.inputs import Resolution, Sides
 from ...sizes.size import is_int
 from ..draft import RESOLUTION
 from .blame import said_by
@@ -21,11 +22,11 @@ class Source(NamedTuple):
 
     names: Callable[[], list[str]]
     make: Callable[[str, int | None], nn.Module]
-    resolution: Callable[[str, nn.Module], int]
+    resolution: Callable[[str, nn.Module], Resolution]
     home: Callable[[str], str]  # name of the Python module that defines the network
 
 
-def build(kind: str, name: str, classes: int | None, device: str = "cpu") -> tuple[nn.Module, int]:
+def build(kind: str, name: str, classes: int | None, device: str = "cpu") -> tuple[nn.Module, Resolution]:
     """The module called `name` in a library or in people's own code, and its own resolution.
 
     kind: "torchvision", "timm", or a Python module or file. A library's weights are random; on the device "meta" there
@@ -76,8 +77,8 @@ def _timm_make(name: str, classes: int | None) -> nn.Module:
     return _library("timm").create_model(name, pretrained=False, **more)
 
 
-def _timm_resolution(name: str, module: nn.Module) -> int:
-    return int(_timm_input(module)[-1])
+def _timm_resolution(name: str, module: nn.Module) -> Resolution:
+    return resolution_of(module)
 
 
 def _timm_input(module: nn.Module) -> tuple[int, ...]:
@@ -86,15 +87,13 @@ def _timm_input(module: nn.Module) -> tuple[int, ...]:
     return (isinstance(config, Mapping) and config.get("input_size")) or (3, RESOLUTION, RESOLUTION)
 
 
-def resolution_of(module: nn.Module) -> int:
-    """The resolution that a module gives as its own, else 224. Raises CostmodelError if its images are not square."""
-    size = said_by(module, "image_size")
-    if not size:
-        return _timm_resolution("", module)
+def resolution_of(module: nn.Module) -> Resolution:
+    """The resolution that a module gives as its own, else 224. Raises CostmodelError for what is none."""
+    size = said_by(module, "image_size") or tuple(map(int, _timm_input(module)[1:]))
     sides = list(size) if isinstance(size, (tuple, list)) else [size]
-    if not is_int(sides[0]) or sides[0] < 1 or any(side != sides[0] for side in sides):
-        raise CostmodelError(f"the network's image_size is {size!r}; allowed: an integer >= 1, or equal ones")
-    return sides[0]
+    if len(sides) > 2 or not all(is_int(side) and side >= 1 for side in sides):
+        raise CostmodelError(f"the network's image_size is {size!r}; allowed: an integer >= 1, or two of them")
+    return sides[0] if sides[0] == sides[-1] else Sides(*sides)
 
 
 def channels_of(module: nn.Module) -> int:

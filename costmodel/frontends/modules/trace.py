@@ -22,17 +22,21 @@ from torch.overrides import TorchFunctionMode
 
 from ...errors import CostmodelError
 from ...graph.dry import DryStep, Setting
-from ...graph.graph import INPUT, Graph, Node
+from ...graph.graph import INPUT, LOSS, Graph, Node
+from ...graph.inputs import Input, Inputs, images, resolution_of
 from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Extra, Op
+from ...sizes.size import is_int
 from ..block_paths import block_paths, classifier_path
-from ..draft import RESOLUTION, batch_for, graph_of, nodes_of
-from . import arithmetic, own_autograd, pools, products, reductions, shapes, storages  # noqa: F401  (some register)
+from ..draft import RESOLUTION, Draft, batch_for, graph_of, nodes_of
+from . import arithmetic, losses, own_autograd, pools, products, reductions, shapes, storages  # noqa: F401
 from .asked import ASKED
 from .blame import RAISED, in_words, said_by
 from .compiled import as_written, refuse_torchscript, uncompiled
 from .dtypes import dtype_of
 from .functions import FUNCTIONS
+from .given import Objective, arguments
+from .outputs import main_of
 from .recorder import Life, Recorder, tensors_in
 from .untouched import same_generators, untouched
 
@@ -67,19 +71,20 @@ INPLACE = frozenset(name for name, entry in FUNCTIONS.items() if "inplace" in si
 
 def trace(
     module: nn.Module,
-    resolution: int = RESOLUTION,
-    channels: int = 3,
+    inputs: Inputs = images(RESOLUTION),
     name: str | None = None,
     blocks_are: str = "",
     allow_unknown: bool = False,
     batch: int | None = None,
+    objective: Objective | None = None,
 ) -> Network:
-    """The network of a module, for square images (N, channels, resolution, resolution).
+    """The network of a module, for inputs of these sizes.
 
     The module is traced in training mode and left unchanged; its own flags and modes are kept for the strategy `as_is`.
     blocks_are: class or path pattern of the blocks, if they are not found automatically. allow_unknown: an unknown op
     becomes a node that costs nothing. batch: images in the run, by default a number that is nobody's size. A trace
-    holds for every batch except a single image: there torch sees more tensors as contiguous, and copies less. Raises
+    holds for every batch except a single image: there torch sees more tensors as contiguous, and copies less.
+    objective: a loss of people's own, which is traced with the module. Raises
     CostmodelError, with the source line that causes it, for an unknown op and for control flow that depends on data.
     """
     check(module)
@@ -87,39 +92,42 @@ def trace(
     notes += storages.note_on_shared(module)
     modes = [child.training for child in module.modules()]
 
-    def run(training: bool | None, images: int = channels) -> Graph:
+    def run(training: bool | None, given: Inputs = inputs) -> Graph:
         with untouched(module), same_generators(), as_written(notes):
             if training is not None:
                 module.train(training)
-            several = batch or batch_for(resolution)
-            return _Tracer(module, allow_unknown).graph((several, images, resolution, resolution), blocks_are)
+            several = batch or batch_for(*(side for one in given for side in one.shape))
+            return _Tracer(module, allow_unknown).graph(given, several, blocks_are, objective)
 
     @lru_cache(maxsize=64)
     def dry(
-        setting: Setting, images: tuple[int, int, int, int], dtype: str, channels_last: bool, threads: int
+        setting: Setting, loss: Any, given: Inputs, batch: int, dtype: str, channels_last: bool, threads: int
     ) -> DryStep:
         from .dry.step import dry_step
 
-        return dry_step(module, images, setting, getattr(torch, dtype) if dtype else None, channels_last, threads)
+        numbers = getattr(torch, dtype) if dtype else None
+        return dry_step(module, given, batch, setting, objective or loss, numbers, channels_last, threads)
 
     if blocks_are:
         block_paths(module, blocks_are)  # a wrong pattern is a bad request, whatever the trace finds
+    channels = inputs[0].shape[0] if len(inputs) == 1 and is_int(resolution_of(inputs)) else None
     called, dtype = name or type(module).__name__, dtype_of(module)
-    known = {"channels": channels, "module": module, "dry": dry, "dtype": dtype}
+    known = {"module": module, "dry": dry, "dtype": dtype, "loss": objective}
     try:
         graph = run(True)
     except CostmodelError as error:
-        bare = Network(called, not_traced(module), resolution, **known, notes=tuple(notes), untraceable=str(error))
+        bare = Network(called, not_traced(module), inputs, **known, notes=tuple(notes), untraceable=str(error))
         raise Untraceable(str(error), bare) from error.__cause__
     if not all(modes):
         graph = replace(graph, as_is=run(None))
 
     @lru_cache(maxsize=8)
-    def again(size: int, single: bool) -> Network:
-        return trace(module, size, channels, name, blocks_are, allow_unknown, 1 if single else None)
+    def again(given: Inputs, single: bool) -> Network:
+        return trace(module, given, name, blocks_are, allow_unknown, 1 if single else None, objective)
 
-    notes += other_channels(module, channels, lambda other: run(None, other))
-    return Network(called, graph, resolution, **known, retrace=again, notes=tuple(notes))
+    if channels is not None:
+        notes += other_channels(module, channels, lambda other: run(None, images(inputs[0].shape[1], other)))
+    return Network(called, graph, inputs, **known, retrace=again, notes=tuple(notes))
 
 
 def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], Any]) -> tuple[str, ...]:
@@ -292,11 +300,46 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise self.error("drop path without scaling")
         return self.emit(OPS["stochastic_depth"](p, getattr(module, "mode", "row")), [x], self.like(x))
 
-    def graph(self, shape: tuple[int, ...], blocks_are: str) -> Graph:
-        """The graph of one run of the module, on images of this shape."""
-        self.images = torch.empty(shape, device="meta", dtype=getattr(torch, dtype_of(self.root)))
-        self.batch = shape[0]
-        self.images._traced = Life()
+    def given(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """Append the node of a tensor that the caller gives beside the first input."""
+        meta = torch.empty(x.shape, dtype=x.dtype, device="meta")
+        bits = 0 if x.is_floating_point() else 8 * x.element_size()
+        draft = Draft(OPS["input"](tuple(x.shape[1:]), bits), (None,), self.names.unique(name))
+        self.append(draft, meta)
+        draft.died = -1  # it takes no storage during the step
+        return meta
+
+    def call_of(self, inputs: Inputs, batch: int) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments of a call of the module: tensors without data, the first of which is no node."""
+        self.batch = batch
+
+        def given(one: Input, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+            x = torch.empty(shape, dtype=dtype, device="meta")
+            if one is not inputs[0]:
+                return self.given(x, one.keyword or "input_1")
+            x._traced, self.images = Life(), x
+            return x
+
+        return arguments(inputs, batch, getattr(torch, dtype_of(self.root)), given)
+
+    def result_of(self, outputs: list[Any], batch: int, objective: Objective | None) -> tuple[Any, list[Any]]:
+        """The value that the step ends in, and all that the module returned, the main one first.
+
+        outputs: what the module returned, as a list that only this function's caller holds.
+        """
+        returned = outputs.pop()
+        if objective is None:
+            found = main_of(returned)
+            others = [x for x in tensors_in(returned) if x is not found]
+            return found, [self.value(x) for x in (found, *others)]
+        values = [self.value(x) for x in tensors_in(returned)]
+        self.names.scope = LOSS + "_" * any(name.partition(".")[0] == LOSS for name in self.names.taken)
+        targets = objective.targets_of(batch, lambda x: self.given(x, f"{self.names.scope}.targets"))
+        return objective(returned, targets), values
+
+    def graph(self, inputs: Inputs, batch: int, blocks_are: str, objective: Objective | None = None) -> Graph:
+        """The graph of one run of the module on a batch of inputs, and of a loss of people's own after it."""
+        args, named = self.call_of(inputs, batch)
         real_call, tracer = nn.Module.__call__, self
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -307,25 +350,34 @@ class _Tracer(Recorder, TorchFunctionMode):
             # What the network prints must not get among what is said to stdout.
             with torch.inference_mode(False), torch.enable_grad(), redirect_stdout(sys.stderr):
                 with own_autograd.followed(self) as again, self:
-                    result = self.root(self.images)
+                    result, values = self.result_of([self.root(*args, **named)], batch, objective)
         except CostmodelError:
             raise
         except RAISED as error:  # the network's own code may raise anything on these images
             inside = f" (in {self.ended_in})" if self.ended_in else ""
-            said = f"tracing the network on {shape[1:]} images ends in {in_words(error)}{inside}"
-            raise CostmodelError(f"{said}; resolution= takes others") from error
+            if self.names.scope:
+                raise CostmodelError(f"the loss {objective and objective.name} ends in {in_words(error)}") from error
+            said = f"tracing the network on {', '.join(map(str, inputs))} ends in {in_words(error)}{inside}"
+            raise CostmodelError(f"{said}; resolution= or inputs= takes others") from error
         finally:
             nn.Module.__call__ = real_call
         if self.first_error is not None:  # the network has caught it
             raise self.first_error
-        if not isinstance(result, torch.Tensor):
-            raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
         last = self.value(result)
         if last is None:
             raise CostmodelError("the network returns its input")
-        nodes = nodes_of(self.drafts, last)
+        returned = list(dict.fromkeys(value for value in values if value is not None))
+        nodes = nodes_of(self.drafts, last, *returned)
         blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, nodes)
-        graph = graph_of(nodes, blocks, classifier, self.called)
+        graph = graph_of(
+            nodes,
+            blocks,
+            classifier,
+            self.called,
+            loss=self.names.scope,
+            outputs=tuple(draft.name for draft in returned) if returned != [last] else (),
+            input_bits=inputs[0].bits,
+        )
         scopes = own_autograd.scopes_of(again, nodes)
         graph = replace(
             graph,

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...errors import CostmodelError
 from ...graph.graph import Graph
+from ...graph.inputs import Input, Inputs
 from ...graph.network import Network
 from ...ops.conv import Convolution
 from ...ops.norm import BatchNorm, GroupNorm, LayerNorm, RmsNorm
@@ -32,7 +33,7 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
     """
     model = _model(path)
     with _reading(path):
-        channels, side, fixed = _images(model, path)
+        own, fixed = _images(model, path)
     name = os.path.splitext(os.path.basename(path))[0]
     from .reader import Reader
 
@@ -40,17 +41,17 @@ def load(path: str, blocks_are: str = "", allow_unknown: bool = False) -> Networ
         return _numbers(tensor, path)
 
     @lru_cache(maxsize=8)
-    def at(resolution: int, single: bool = False) -> Network:
-        with _reading(path, "" if resolution == side else f" (the file is made for {side}x{side} images)"):
-            reader = Reader(model, path, numbers, (channels, resolution, resolution), fixed, allow_unknown)
+    def at(inputs: Inputs, single: bool = False) -> Network:
+        with _reading(path, "" if inputs == own else f" (the file is made for {own[0]} images)"):
+            reader = Reader(model, path, numbers, inputs[0].shape, fixed, allow_unknown)
             graph = reader.read(blocks_are)
 
         def weights() -> dict[str, Any]:
             return {where: tensor.load() for where, tensor in reader.weights.items()}
 
-        return Network(name, graph, resolution, channels, retrace=at, weights=weights, notes=without_norms(graph))
+        return Network(name, graph, inputs, retrace=at, weights=weights, notes=without_norms(graph))
 
-    return at(side)
+    return at(own)
 
 
 def without_norms(graph: Graph) -> tuple[str, ...]:
@@ -105,8 +106,8 @@ def _model(path: str) -> Any:
         return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 
-def _images(model: Any, path: str) -> tuple[int, int, int | None]:
-    """Channels and side of the images, and the batch size if the file fixes it, else None."""
+def _images(model: Any, path: str) -> tuple[Inputs, int | None]:
+    """The images, and the batch size if the file fixes it, else None."""
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     for what, values in (("inputs", inputs), ("outputs", model.graph.output)):
@@ -124,10 +125,10 @@ def _images(model: Any, path: str) -> tuple[int, int, int | None]:
     if len(sizes) != 4 or sizes[1] is None:
         raise CostmodelError(f"{path}: the input is {shown}; allowed: images (N, channels, height, width)")
     batch, _, height, width = sizes
-    if height != width:
-        hint = "; channels stand last?" if width in (1, 3) else ""
-        raise CostmodelError(f"{path}: the input is {shown}{hint}; allowed: square images (N, channels, side, side)")
-    return sizes[1], height or RESOLUTION, batch
+    if height != width and width in (1, 3):
+        hint = "; channels stand last?"
+        raise CostmodelError(f"{path}: the input is {shown}{hint}; allowed: images (N, channels, height, width)")
+    return (Input((sizes[1], height or width or RESOLUTION, width or height or RESOLUTION)),), batch
 
 
 def _numbers(tensor: Any, path: str) -> Any:

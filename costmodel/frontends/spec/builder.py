@@ -16,11 +16,11 @@ from ...sizes.size import Shape
 class Builder:
     """The nodes so far, and the shape of each value at the network's own resolution."""
 
-    def __init__(self, channels: int, resolution: int, convolution: Mapping[str, Any] = {}) -> None:
-        """convolution: fields of every convolution that `conv` appends."""
+    def __init__(self, shape: Shape, convolution: Mapping[str, Any] = {}) -> None:
+        """shape: of the first input, of one example. convolution: fields of every convolution that `conv` appends."""
         self.convolution = convolution
         # Two images, so that batch statistics of a 1x1 map average more than one value.
-        self.shapes: dict[str, Shape] = {INPUT: (2, channels, resolution, resolution)}
+        self.shapes: dict[str, Shape] = {INPUT: (2, *shape)}
         self.nodes: list[Node] = []
         self.last = INPUT
 

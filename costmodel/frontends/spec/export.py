@@ -7,8 +7,10 @@ from typing import Any
 
 from ...files.document import write
 from ...graph.graph import Node
+from ...graph.inputs import images
 from ...graph.network import DTYPE, Network
 from ...ops.linear import Linear
+from ...sizes.size import is_int
 from . import idle
 
 
@@ -23,8 +25,7 @@ def to_yaml(network: Network) -> str:
     classes = last.op.out_features if isinstance(last.op, Linear) else 1
     head = {
         "network": network.name,
-        "resolution": network.resolution,
-        "channels": network.channels,
+        **_inputs(network),
         "classes": classes,
         "classifier": graph.classifier,
         "blocks": list(graph.blocks),
@@ -35,6 +36,8 @@ def to_yaml(network: Network) -> str:
         "dtype": network.dtype if network.dtype != DTYPE else "",
         "checkpointed": list(graph.checkpointed),
         "stateful": sorted(graph.stateful),
+        "outputs": list(graph.outputs),
+        "loss": graph.loss,
     }
     lines = [write(head | {key: value for key, value in beside.items() if value})]
     if graph.idle:
@@ -48,6 +51,13 @@ def to_yaml(network: Network) -> str:
             row["out_features"] = "classes"
         lines.append("- " + write(row, flow=True))
     return "\n".join(lines) + "\n"
+
+
+def _inputs(network: Network) -> dict[str, Any]:
+    """The keys that say what the network takes."""
+    if network.inputs == images(network.resolution or 1, network.inputs[0].shape[0]) and is_int(network.resolution):
+        return {"resolution": network.resolution, "channels": network.inputs[0].shape[0]}
+    return {"inputs": [str(one) for one in network.inputs]}
 
 
 def row_of(node: Node) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ...errors import CostmodelError, unknown
 from ...files.document import Block, Field, read
 from ...graph.checkpointing import nodes_in, reruns
 from ...graph.graph import INPUT, Graph, prefixes, why_not_yet
+from ...graph.inputs import Inputs, images, read_inputs
 from ...graph.network import DTYPE, Network
 from ...sizes.dtype import find_dtype
 from ...strategies._lite_residual import insert
@@ -24,7 +25,8 @@ MOST_BLOCKS = 10_000
 NETWORK = {
     "network": Field((str,), required=True),
     "reference": Field((str,)),
-    "resolution": Field((int,), required=True, least=1),
+    "resolution": Field((int,), least=1),
+    "inputs": Field((list,), []),
     "classes": Field((int,), required=True, least=1),
     "channels": Field((int,), 3, least=1),
     "width": Field((int, float), 1.0),
@@ -49,6 +51,8 @@ NETWORK = {
     "stateful": Field((list,), []),
     "idle": Field((list,), []),
     "idle_buffers": Field((list,), []),
+    "outputs": Field((list,), []),
+    "loss": Field((str,), ""),
 }
 LAYER = {  # a layer of the stem or the tail: a convolution with its norm and activation
     "conv": Field((int,), required=True, least=1),
@@ -85,7 +89,8 @@ class Spec:
             raise block.error(f"found {found!r}; allowed: a probability from 0 to 1", "stochastic_depth")
         if not 0 < self.width <= 1000:
             raise block.error(f"width is {self.width!r}; allowed: a number > 0, at most 1000")
-        self.builder = Builder(self.values["channels"], self.values["resolution"], self.values["convolution"])
+        self.inputs = self._inputs()
+        self.builder = Builder(self.inputs[0].shape, self.values["convolution"])
 
     def scaled(self, channels: int, scale: str = "width") -> int:
         """Channels under the width multiplier, rounded as the reference implementations round them."""
@@ -112,6 +117,9 @@ class Spec:
             "stateful": frozenset(self._scopes("stateful")),
             "idle": tuple(self._each("idle", values["idle"], parameter_of)),
             "idle_buffers": tuple(self._each("idle_buffers", values["idle_buffers"], buffer_of)),
+            "outputs": tuple(map(str, values["outputs"])),
+            "loss": values["loss"],
+            "input_bits": self.inputs[0].bits,
         }
         try:
             graph = Graph(tuple(nodes), tuple(blocks), classifier, frozenset(self._scopes("containers")), **beside)
@@ -121,8 +129,17 @@ class Spec:
             dtype = find_dtype(values["dtype"]).name
         except CostmodelError as error:
             raise error if str(error).startswith(self.block.source) else self.block.error(error) from None
-        size = values["resolution"], values["channels"]
-        return Network(values["network"], graph, *size, values["reference"], dtype=dtype)
+        return Network(values["network"], graph, self.inputs, values["reference"], dtype=dtype)
+
+    def _inputs(self) -> Inputs:
+        """The inputs for which the network is made: images of its resolution, unless it says otherwise."""
+        size, given = self.values["resolution"], self.values["inputs"]
+        if (size is None) == (not given):
+            raise self.block.error("the input's size is missing or given twice; allowed: 'resolution' or 'inputs'")
+        try:
+            return read_inputs([str(one) for one in given]) if given else images(size, self.values["channels"])
+        except CostmodelError as error:
+            raise self.block.error(error, "inputs") from None
 
     def _check_places(self, graph: Graph) -> None:
         """Raise CostmodelError for names of nodes and modules that are not where they have to be."""

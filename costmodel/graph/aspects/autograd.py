@@ -29,6 +29,7 @@ class Result(Enum):
     PIECE = "one of several views that torch.split, torch.chunk or torch.unbind make at once"
     INPLACE = "the first input's memory, which the op overwrites"
     RESIDENT = "the memory of a parameter or buffer of the network, which exists before the step"
+    GIVEN = "the caller's memory, which exists before the step: a further input, the targets of a loss"
 
     @property
     def is_view(self) -> bool:
@@ -41,7 +42,6 @@ class Stock(NamedTuple):
 
     joint: one backward call computes all gradients, so what any of them reads is saved.
     unseen: extras that saved-tensor hooks do not see, so that checkpointing keeps those of the first run.
-    given: extras that the caller provides (the targets of a loss), so that the op does not allocate them.
     in_python: the layer is a torch.autograd.Function, which saves after its forward has returned; others save while
         they run.
     excuse: why more is saved than the gradients need, as the end of a sentence with "because".
@@ -49,7 +49,6 @@ class Stock(NamedTuple):
 
     joint: bool = False
     unseen: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
     in_python: bool = False
     excuse: str = ""
 

@@ -39,8 +39,6 @@ class Formula:
     inputs: ClassVar[tuple[str, ...]]
 
     is_norm: ClassVar[bool] = False
-    #: Whether the op is a loss, the number that training minimises: a graph that ends in a loss trains.
-    is_loss: ClassVar[bool] = False
     #: The output's grid of pixels: the "same" as the input's, "strided" by the field `stride`, or "none": not a map.
     grid: ClassVar[str] = "same"
     #: Bits per element of the output; 0 stands for the network's own data type.
@@ -73,10 +71,6 @@ class Formula:
     def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
         """Work of the forward pass ("forward") and of each gradient. y, xs: shapes of the output and the inputs."""
         raise NotImplementedError
-
-    def given_bytes(self, batch: Size) -> Size:
-        """Bytes of what the caller provides besides the inputs before the step: the targets of a loss."""
-        return 0
 
     @property
     def is_random(self) -> bool:

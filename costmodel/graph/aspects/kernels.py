@@ -45,6 +45,13 @@ class Kernels:
     #: Whether its rules, and what it keeps, are those of the CPU's kernels alone.
     of_cpus: ClassVar[bool] = False
 
+    #: Whether the kernel makes the output in a larger storage, and cuts it down afterwards: see `storage`.
+    cuts_down: ClassVar[bool] = False
+
+    def storage(self, y: Shape, *xs: Shape) -> Shape:
+        """Shape of the storage in which a kernel that cuts its output down makes it."""
+        return y
+
     def modelled(self, setting: Setting, y: Shape, *xs: Shape) -> Any:
         """Whether the op is modelled in a setting; an array of bools over a grid. y, xs: as for `scratch`."""
         return self.in_16_bits or setting.item >= 4

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import CostmodelError, unknown
+from ...graph.inputs import Sides, read_resolution
 from ...sizes.dtype import find_dtype
 from ...sizes.size import as_int, is_int
 from ...step.request import DEFAULTS
@@ -33,7 +34,7 @@ def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
     """
     if name not in AXES:
         raise unknown("axis", name, AXES)
-    one = given is None or isinstance(given, (str, int, float)) or not isinstance(given, Iterable)
+    one = given is None or isinstance(given, (str, int, float, Sides)) or not isinstance(given, Iterable)
     values = [given] if one else list(given)
     read = {"strategy": _strategies, "width": _widths, "dtype": _dtypes}.get(
         name, _integers if name in INTEGERS else _names
@@ -50,20 +51,25 @@ def _integers(name: str, item: Any) -> Sequence[Any]:
     if item is None and name in ("resolution", "classes"):
         return [None]  # the network's own
     if isinstance(item, str):
-        found: list[int] = []
+        found: list[Any] = []
         for part in item.split(","):
             match = RANGE.fullmatch(part.strip())
             if match:
                 found += _range(f"{name} {part.strip()!r}", match)
             elif re.fullmatch(r"\d{1,18}", part.strip()):
                 found.append(int(part))
+            elif name == "resolution" and "x" in part:
+                found.append(read_resolution(part))
             else:
-                raise CostmodelError(f"{name} is {item!r}; allowed: integers, a..b or a..b:step, joined by commas")
+                sides = ", HEIGHTxWIDTH" if name == "resolution" else ""
+                raise CostmodelError(
+                    f"{name} is {item!r}; allowed: integers, a..b or a..b:step{sides}, joined by commas"
+                )
         item = found
     values = [item] if not isinstance(item, list) else item
     plain = [as_int(value) for value in values]
     for value in plain:
-        if not is_int(value) or value < 1:
+        if not isinstance(value, Sides) and (not is_int(value) or value < 1):
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
     return plain
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...sizes.size import Size
 from ...step.estimate import Estimate
@@ -48,5 +50,12 @@ UNITS = {
     "step_flops": FLOPS,
     "accuracy": SHARE,
 }
-#: The type of every column of a sweep, the axes' included.
+
+
+def types_of(resolutions: Iterable[Any]) -> dict[str, type]:
+    """The type of every column of a sweep with these resolutions, the axes' included."""
+    sides = all(isinstance(one, (int, np.integer)) for one in resolutions)
+    return TYPES if sides else {**TYPES, "resolution": str}
+
+
 TYPES = {**AXIS_TYPES, **{cost.name: cost.type for cost in COLUMNS.values()}, **dict.fromkeys(CERTAINTIES, str)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import lcm
+from math import lcm, prod
+from typing import Any
 
 import numpy as np
 
 from ...errors import CostmodelError
+from ...graph.inputs import Resolution, Sides, sides_of
 from ...graph.network import Network
 from ...sizes.by_batch import Batches, dense
 from ...sizes.size import Size, Uneven
@@ -33,19 +35,20 @@ class Pricer:
     def __init__(self) -> None:
         self._memos: dict[tuple, tuple[Memo, tuple]] = {}
 
-    def check(self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]) -> None:
+    def check(self, network: Network, request: Request, resolutions: Sequence[Any], batches: Sequence[int]) -> None:
         """Raise CostmodelError if the smallest cell has no cost, or if the largest cell's cost exceeds 64 bits.
 
         Costs grow with the resolution and the batch, so all other cells fit too.
         """
         for pick in (min, max):
-            self._single(network, request._replace(batch=pick(batches), resolution=pick(resolutions)))
+            side = pick(resolutions, key=pixels)
+            self._single(network, request._replace(batch=pick(batches), resolution=side))
 
     def plane(
         self,
         network: Network,
         request: Request,
-        resolutions: Sequence[int],
+        resolutions: Sequence[Any],
         batches: Sequence[int],
         out: dict[str, np.ndarray],
     ) -> None:
@@ -70,7 +73,7 @@ class Pricer:
         self,
         network: Network,
         request: Request,
-        resolutions: Sequence[int],
+        resolutions: Sequence[Any],
         batches: Sequence[int],
         where: np.ndarray,
         out: dict[str, np.ndarray],
@@ -90,7 +93,7 @@ class Pricer:
         self,
         network: Network,
         request: Request,
-        resolutions: Sequence[int],
+        resolutions: Sequence[Any],
         batches: Sequence[int],
         out: dict[str, np.ndarray],
     ) -> None:
@@ -116,13 +119,13 @@ class Pricer:
             raise
 
     def _memo_of(
-        self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]
+        self, network: Network, request: Request, resolutions: Sequence[Any], batches: Sequence[int]
     ) -> tuple[Memo, tuple[Size, Size]]:
         key = (network, tuple(resolutions), tuple(batches))
         while len(self._memos) > KEPT_MEMOS or sum(kept.bytes for kept, _ in self._memos.values()) > MOST_BYTES:
             del self._memos[next(iter(self._memos))]
         if key not in self._memos:
-            side = np.array(resolutions, dtype=np.int64)[:, None]
+            side = stacked(resolutions)
             self._memos[key] = (Memo(), (Batches(batches).size if len(batches) > 1 else batches[0], side))
         return self._memos[key]
 
@@ -133,12 +136,12 @@ class Pricer:
             raise CostmodelError(f"strategy {str(request.strategy)!r}, {request.convention}: {error}") from None
 
     def _name_cell(
-        self, network: Network, request: Request, resolutions: Sequence[int], batches: Sequence[int]
+        self, network: Network, request: Request, resolutions: Sequence[Any], batches: Sequence[int]
     ) -> None:
         """Raise the error of one cell of a grid that has an error, found by bisection."""
 
-        def fails(sides: Sequence[int], sizes: Sequence[int]) -> bool:
-            side = np.array(sides, dtype=np.int64)[:, None]
+        def fails(sides: Sequence[Any], sizes: Sequence[int]) -> bool:
+            side = stacked(sides)
             try:
                 analyze(network, request._replace(batch=Batches(sizes).size, resolution=side))
             except CostmodelError:
@@ -154,6 +157,24 @@ class Pricer:
             half = batches[: len(batches) // 2]
             batches = half if fails(resolutions, half) else batches[len(half) :]
         self._single(network, request._replace(batch=batches[0], resolution=resolutions[0]))
+
+
+def pixels(resolution: Resolution | None) -> int:
+    """Pixels of an image of a resolution, by which resolutions are ordered; 0 for none."""
+    return 0 if resolution is None else prod(sides_of(resolution))
+
+
+def stacked(resolutions: Sequence[Resolution | None]) -> Any:
+    """Resolutions as one: its sides are int64 arrays (R, 1), one array if all are square; None for none."""
+    if resolutions[0] is None:
+        return None
+
+    def column(sides: Sequence[Size]) -> np.ndarray:
+        return np.array(sides, dtype=np.int64)[:, None]
+
+    if not any(isinstance(one, Sides) for one in resolutions):
+        return column(resolutions)
+    return Sides(*map(column, zip(*map(sides_of, resolutions))))
 
 
 def _split(holds: np.ndarray) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from ...errors import CostmodelError
 from ...files import parquet
 from ...files.parquet import is_parquet
 from ...version import __version__
-from .columns import TYPES
+from .columns import types_of
 from .sweep import SweepPlan, write_rows
 
 
@@ -48,7 +48,7 @@ def write(plan: SweepPlan, path: str, shard: tuple[int, int] = (1, 1), force: bo
                 _book(file, state, request, number)
                 yield chunk.cells
         if is_parquet(path):
-            parquet.convert(unfinished, made, TYPES)
+            parquet.convert(unfinished, made, types_of(plan.axes["resolution"]))
             os.replace(made, target)
             unfinished.unlink()
         else:
@@ -77,10 +77,10 @@ def check_free(target: Path, force: bool) -> None:
 
 def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
     """A hash of everything that determines the output's bytes."""
-    graphs = [f"{network.channels} {network.graph}" for network in plan.networks.values()]
+    graphs = [str(network) for network in plan.networks.values()]
     requests = [plan.request(number)[1] for number in range(len(plan.outer))]
     # The contents of strategies, since a strategy file may have changed.
-    read = [[str(request.target), str(request.strategy)] for request in requests]
+    read = [[str(request.target), str(request.strategy), str(request.loss)] for request in requests]
     asked = [__version__, plan.network, graphs, plan.axes, read, shard, plan.column_names, len(plan.chunks(shard))]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 

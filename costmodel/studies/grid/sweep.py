@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -14,18 +15,20 @@ import numpy as np
 from ...errors import CostmodelError, check_name
 from ...files import parquet
 from ...frontends import load
+from ...graph.inputs import shown_resolution
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.dtype import find_dtype
 from ...step.checking import checks, refuse_differences
 from ...step.optimizer import find
-from ...step.request import Request
+from ...step.request import Request, loss_of
 from ...strategies import read
 from ...targets import parse
 from .axes import AXES, USUAL, spelled_out
 from .certainties import CERTAINTIES, WORDS, at_least, if_held, is_least
-from .columns import COLUMNS, TYPES
-from .plane import Pricer
+from .columns import COLUMNS, types_of
+from .plane import Pricer, pixels
+from .sides import networks_at
 
 FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
 ROWS, CELLS = 128, 2**17  # most resolutions and most cells of a chunk
@@ -45,11 +48,14 @@ class Chunk(NamedTuple):
 class SweepPlan:
     """A grid that is checked but not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
-    def __init__(self, network: str | Network | Any, axes: dict[str, Any], check: bool = True) -> None:
-        """check: whether a module is held against its dry steps."""
+    def __init__(
+        self, network: str | Network | Any, axes: dict[str, Any], check: bool = True, **of_network: Any
+    ) -> None:
+        """check: whether a module is held against its dry steps. of_network: further arguments of `load`."""
         self.axes = {name: spelled_out(name, {**USUAL, **axes}[name]) for name in (*AXES, *axes)}
         sizes = product(self.axes["width"], self.axes["classes"])
-        self.networks = {(width, classes): load(network, classes, width) for width, classes in sizes}
+        of_network = {"resolution": self.axes["resolution"][0], **of_network}
+        self.networks = {(width, classes): load(network, classes, width, **of_network) for width, classes in sizes}
         first = next(iter(self.networks.values()))
         self.network, self.notes = first.name, first.notes
         own = [first.resolution if side is None else side for side in self.axes["resolution"]]
@@ -63,9 +69,13 @@ class SweepPlan:
         self.shape = tuple(len(self.axes[name]) for name in AXES)
         self.cells = prod(self.shape)
         self.pricer = Pricer()
+        self.at = {size: networks_at(one, self.axes["resolution"]) for size, one in self.networks.items()}
         for number in range(len(self.outer)):
-            self.pricer.check(*self.request(number), self.axes["resolution"], self.axes["batch"])
-        self.ends = {(end(self.axes["resolution"]), end(self.axes["batch"])) for end in (min, max)}
+            for network, rows in self.planes(number, self.axes["resolution"]):
+                sides = [self.axes["resolution"][row] for row in rows]
+                self.pricer.check(network, self.request(number)[1], sides, self.axes["batch"])
+        ends = [(end(self.axes["resolution"], key=pixels), end(self.axes["batch"])) for end in (min, max)]
+        self.ends = tuple(dict.fromkeys(ends))
         self.checked = {number for number in range(len(self.outer)) if check and self.hold(number)}
 
     def hold(self, outer: int) -> bool:
@@ -77,9 +87,16 @@ class SweepPlan:
         network, request = self.request(outer)
         held = [
             refuse_differences(network.at(side, batch), request._replace(batch=batch, resolution=side), "a sweep")
-            for side, batch in sorted(self.ends)
+            for side, batch in self.ends
         ]
         return all(held) and checks(request)
+
+    def planes(self, outer: int, sides: Sequence[Any]) -> Iterator[tuple[Network, list[int]]]:
+        """The networks for some resolutions, each with the numbers of its own, for a choice of the outer axes."""
+        one = dict(zip(AXES, self.outer[outer]))
+        at = self.at[one["width"], one["classes"]]
+        for network in {id(at[side]): at[side] for side in sides}.values():
+            yield network, [row for row, side in enumerate(sides) if at[side] is network]
 
     @property
     def named(self) -> list[str]:
@@ -104,7 +121,9 @@ class SweepPlan:
     @property
     def fixed(self) -> dict[str, Any]:
         """The network's name, and the values of the axes that have no column."""
-        return {"network": self.network, **{n: self.axes[n][0] for n in AXES if n not in self.named}}
+        loss = loss_of(next(iter(self.networks.values())))
+        fixed = {n: self.axes[n][0] for n in AXES if n not in self.named}
+        return {"network": self.network, **fixed, "loss": str(loss)}
 
     def request(self, outer: int) -> tuple[Network, Request]:
         """The network and the request of one choice of the outer axes; batch and resolution are 0, to be filled in."""
@@ -120,6 +139,7 @@ class SweepPlan:
             parse(one["target"]),
             find_dtype(one["dtype"], self.networks[size].dtype),
             one["accumulate"],
+            loss_of(self.networks[size]),
         )
 
     def chunks(self, shard: tuple[int, int] = (1, 1)) -> list[Chunk]:
@@ -142,7 +162,11 @@ class SweepPlan:
     def price(self, chunk: Chunk, out: dict[str, np.ndarray]) -> None:
         """Fill the columns `out` with a chunk's numbers: int64 arrays of shape (resolutions, batches)."""
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
-        self.pricer.plane(*self.request(chunk.outer), sides, batches, out)
+        for network, rows in self.planes(chunk.outer, sides):
+            own = {name: column[rows] for name, column in out.items()}
+            self.pricer.plane(network, self.request(chunk.outer)[1], [sides[row] for row in rows], batches, own)
+            for name, column in out.items():
+                column[rows] = own[name]
         for side, batch in self.ends if chunk.outer in self.checked else ():
             if side in sides and batch in batches:
                 cell = sides.index(side), batches.index(batch)
@@ -155,11 +179,20 @@ class SweepPlan:
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
         shape = (len(sides), len(batches))
         found = {name: np.full(chunk.cells, one.get(name), dtype=object) for name in self.named}
-        found["resolution"] = np.repeat(np.array(sides, dtype=np.int64), len(batches))
+        found["resolution"] = np.repeat(column_of(sides), len(batches))
         found["batch"] = np.tile(np.array(batches, dtype=np.int64), len(sides))
         numbers = {name: np.empty(shape, dtype=np.int64) for name in (*COLUMNS, *CERTAINTIES)}
         self.price(chunk, numbers)
         return {**found, **{name: told(name, column.reshape(-1)) for name, column in numbers.items()}}
+
+
+def column_of(values: Sequence[Any]) -> np.ndarray:
+    """A column of an axis' values: int64 if they are integers, else as people write them."""
+    if all(isinstance(value, int) for value in values):
+        return np.array(values, dtype=np.int64)
+    found = np.empty(len(values), dtype=object)
+    found[:] = [value if value is None else str(shown_resolution(value)) for value in values]
+    return found
 
 
 def told(name: str, column: np.ndarray) -> np.ndarray:
@@ -180,20 +213,23 @@ def sweep(
     resolution: Any = None,
     convention: Any = "torch",
     check: bool = True,
+    inputs: Any = None,
+    loss: Any = None,
+    targets: Any = None,
     **axes: Any,
 ) -> Sweep:
     """The costs of every combination of some strategies, batches, resolutions and more.
 
     network: anything that `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
-    "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"). axes: width, classes, dtype,
-    optimizer, target and accumulate, as in `estimate` and `load`. Every number equals the one that `estimate` gives for
-    its cell. check: whether a module is held against dry steps of itself, for each strategy at the smallest and the
-    largest images, whose cells then say "checked"; the cells between follow by rule, and say so. Raises CostmodelError
-    for a bad request, for an axis without values, for a cell without a cost, which the message names, and for a module
-    that does what its graph does not say.
+    "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"), and resolutions may be HEIGHTxWIDTH.
+    inputs, loss, targets: see `load`. axes: width, classes, dtype, optimizer, target and accumulate, as in `estimate`
+    and `load`. Every number equals the one that `estimate` gives for its cell. check: whether a module is held against
+    dry steps of itself, for each strategy at the smallest and the largest images, whose cells then say "checked"; the
+    cells between follow by rule, and say so. Raises CostmodelError for a bad request, for an axis without values, for a
+    cell without a cost, which the message names, and for a module that does what its graph does not say.
     """
     given = {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
-    plan = SweepPlan(network, given, check)
+    plan = SweepPlan(network, given, check, inputs=inputs, loss=loss, targets=targets)
     if plan.cells > MOST_IN_MEMORY:
         raise CostmodelError(
             f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."
@@ -207,7 +243,7 @@ def sweep(
     columns = {}
     for name in plan.named:
         place = AXES.index(name)
-        values = np.array(plan.axes[name], dtype=np.int64 if name in FIRST[1:] else object)
+        values = column_of(plan.axes[name]) if name in FIRST[1:] else np.array(plan.axes[name], dtype=object)
         values = values.reshape([-1 if k == place else 1 for k in range(len(AXES))])
         columns[name] = np.broadcast_to(values, plan.shape).reshape(-1)
     some = int(np.count_nonzero(is_least(numbers["step_peak_certainty"])))
@@ -269,7 +305,7 @@ class Sweep(Shown):
 
     def to_parquet(self, path: str) -> None:
         """Write the table to a Parquet file. Raises CostmodelError if pyarrow is not installed."""
-        parquet.write(self.columns, path, TYPES)
+        parquet.write(self.columns, path, types_of(self.columns["resolution"]))
 
 
 def write_rows(file: Any, columns: dict[str, np.ndarray], header: bool) -> None:

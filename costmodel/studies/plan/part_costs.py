@@ -18,6 +18,7 @@ from ...conventions import find
 from ...errors import CostmodelError
 from ...graph.checkpointing import reruns
 from ...graph.graph import INPUT, Graph, Node
+from ...graph.inputs import at_resolution
 from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of, plain
 from ...graph.network import Network
@@ -104,7 +105,8 @@ class PartCosts:
         if not self.convention.measurable:
             name = request.convention
             raise CostmodelError(f"convention {name!r} has no peaks of parts to plan with; allowed: torch, lean")
-        self.shapes = shapes_of(self.graph, (request.batch, network.channels, request.resolution, request.resolution))
+        images = at_resolution(network.inputs[0].shape, request.resolution)
+        self.shapes = shapes_of(self.graph, (request.batch, *images))
         self.units = self._units()
         self._check_cuts()
         self._found: dict[tuple, PartCost | None] = {}
@@ -139,7 +141,8 @@ class PartCosts:
             for i in unit.run:
                 node = self.graph.nodes[i]
                 for name, v in zip(node.inputs, self.graph.reads[i]):
-                    if v < unit.run.start and not (v == 0 and node.op.result is Result.RESIDENT):
+                    there = node.op.result in (Result.RESIDENT, Result.GIVEN)
+                    if v < unit.run.start and not (v == 0 and there):
                         raise CostmodelError(
                             f"{node.name} reads {name} past {self.graph.nodes[unit.run.start - 1].name}, which alone"
                             " should be handed on there; a plan wants parts that touch in one value"
@@ -150,7 +153,8 @@ class PartCosts:
     @cached_property
     def death(self) -> dict[int, int]:
         """For each value, the node after which no call frame holds it any more."""
-        return {value: i for i, values in frame_ends(with_loss(self.graph)).items() for value in values}
+        ends = frame_ends(with_loss(self.graph, self.request.loss))
+        return {value: i for i, values in ends.items() for value in values}
 
     @cached_property
     def held_until(self) -> list[int]:
@@ -184,10 +188,11 @@ class PartCosts:
         everything = self._uniform(FULL.letter)
         if everything is None:
             return usual, usual
-        graph = with_loss(everything)
-        shapes = (*self.shapes, ())
+        graph = with_loss(everything, self.request.loss)
+        shapes = shapes_of(graph, self.shapes[0])
         found = layouts_of(graph, tuple(map(len, shapes)), broadcast_inputs(graph, shapes), channels_last)
-        return found.values, tuple(one or other for one, other in zip(found.gradients, (*usual, contiguous(0))))
+        others = (*usual, *(contiguous(len(shape)) for shape in shapes[len(usual) :]))
+        return found.values, tuple(one or other for one, other in zip(found.gradients, others))
 
     # -- one part --------------------------------------------------------------------------------------------
 
@@ -288,13 +293,13 @@ class PartCosts:
             last = until.get(below.name, "") if below.until else ""
             lies = self.layouts[0][unit.run.start]
             window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
-        whole = Graph(tuple(window), containers=graph.containers)
+        whole = Graph(tuple(window), containers=graph.containers, input_bits=graph.input_bits)
         if unit is self.units[-1]:
-            whole = with_loss(whole)
+            whole = with_loss(replace(whole, loss=graph.loss), self.request.loss)
         else:
             lies = self.layouts[1][unit.run.stop]
             above = Node("above", Above(around.above_keeps, self._shared(u), lies), (nodes[-1].name,))
-            whole = replace(whole, nodes=(*whole.nodes, above))
+            whole = replace(whole, nodes=(*whole.nodes, above), loss=above.name)
         return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
 
     def _until(self, unit: Unit, nodes: tuple[Node, ...]) -> dict[str, str]:
@@ -319,7 +324,7 @@ class PartCosts:
         memory = memory_of(graph, kept, kept_bytes, shapes, request)
         timeline, sizes = memory.timeline, memory.sizes
         assert isinstance(sizes, np.ndarray)
-        mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
+        mine = range(offset, len(graph) if unit is self.units[-1] else offset + len(nodes))
         result = graph.content[offset + len(nodes)]
         first_run = [one for one in kept if one.is_saved]
         readers: dict[int | None, set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}

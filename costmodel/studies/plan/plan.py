@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ...api import estimate, request
 from ...errors import CostmodelError
 from ...files.whole import write_text
 from ...frontends import load
+from ...graph.inputs import read_resolution, shown_resolution
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.size import as_int, is_int
 from ...sizes.units import in_bytes
 from ...step.checking import refuse_differences
 from ...step.estimate import Estimate
-from ...step.resident import images_bytes, resident
+from ...step.resident import inputs_bytes, resident, targets_bytes
+from ...step.shapes import shapes_of
 from ...step.walk import analyze
 from ...strategies import (
     FROZEN,
@@ -92,8 +95,8 @@ class Plan(Shown):
         request = self.estimate.request
         note = {
             "budget_bytes": self.budget_bytes, "peak_bytes": self.estimate.peak_bytes, "batch": request.batch,
-            "micro_batches": self.micro_batches, "resolution": request.resolution, "convention": request.convention,
-            "optimizer": request.optimizer.name, "dtype": request.dtype.name,
+            "micro_batches": self.micro_batches, "resolution": shown_resolution(request.resolution),
+            "convention": request.convention, "optimizer": request.optimizer.name, "dtype": request.dtype.name,
         }  # fmt: skip
         write_text(path, text(self.network.name, self.strategy, self.network.graph, note))
 
@@ -103,7 +106,7 @@ def plan(
     budget: int | str,
     maximise: str | Mapping[str, Any] = "parameters",
     batch: int = 8,
-    resolution: int | None = None,
+    resolution: Any = None,
     convention: str = "torch",
     optimizer: str = "sgd",
     target: str = "cpu",
@@ -112,6 +115,9 @@ def plan(
     contiguous: bool = False,
     checkpoint: bool = True,
     effective_batch: int | None = None,
+    inputs: Any = None,
+    loss: Any = None,
+    targets: Any = None,
 ) -> Plan:
     """The best plan whose step peaks at no more than `budget`, in bytes or as "256MiB": a choice for each part.
 
@@ -121,14 +127,16 @@ def plan(
     each block, or for each block and choice (bias, mobiletl, full), as a mapping or a CSV file; the values of what
     trains are summed. Of equally good plans, the one with the fewest FLOPs found is chosen. max_flops: FLOPs of a step,
     all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
-    images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. Raises
+    images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. inputs,
+    loss, targets: see `load`. Raises
     CostmodelError for a bad request, and its subclass NothingFits if nothing fits: the message names the least budget.
     """
     budget, batch, effective_batch, max_flops = map(as_int, (budget, batch, effective_batch, max_flops))
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
         raise CostmodelError(f"effective_batch is {effective_batch!r}; allowed: an integer >= 1")
     asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
-    planner = _planner(network, in_bytes(budget), batch, maximise, max_flops, contiguous, checkpoint, asked)
+    of_network = dict(inputs=inputs, loss=loss, targets=targets)
+    planner = _planner(network, in_bytes(budget), batch, maximise, max_flops, contiguous, checkpoint, asked, of_network)
     return planner.required(batch, 1) if effective_batch is None else planner.accumulated(effective_batch)
 
 
@@ -149,10 +157,11 @@ def _planner(
     contiguous: bool,
     checkpoint: bool,
     asked: dict[str, Any],
+    of_network: Mapping[str, Any] = MappingProxyType({}),
 ) -> _Planner:
     """The planner for a request, whose numbers are checked."""
-    network = load(network)
-    resolution = network.resolution if asked["resolution"] is None else asked["resolution"]
+    network = load(network, resolution=asked["resolution"], **of_network)
+    resolution = read_resolution(asked["resolution"]) or network.resolution
     for name, number in (("budget", budget), ("batch", batch), ("max_flops", max_flops)):
         if number is not None and (not is_int(number) or number < 1):
             raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
@@ -248,8 +257,9 @@ class _Planner:
         idle = (extra for _, _, extra in costs.graph.idle_buffers)
         stays = resident(costs.graph.parameters.values(), idle, costs.request)
         fixed = stays.parameters + stays.buffers
-        loss = with_loss(costs.graph).nodes[-1].op
-        fixed += images_bytes(costs.shapes[0], costs.request) + loss.given_bytes(costs.request.batch)
+        trained = with_loss(costs.graph, costs.request.loss)
+        fixed += inputs_bytes(costs.shapes[0], costs.network.inputs, costs.request)
+        fixed += targets_bytes(trained, shapes_of(trained, costs.shapes[0]), costs.request)
         return Search(costs, value, budget, fixed, flops, self.contiguous)
 
     def searched(self, batch: int, micro_batches: int) -> Found | None:

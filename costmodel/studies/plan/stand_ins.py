@@ -48,7 +48,6 @@ class Above(Op):
     shared: bool
     lies: MemoryOrder
     kind = "above"
-    is_loss = True
 
     def hands_over(self, name: str) -> bool:
         return not self.shared

@@ -83,8 +83,7 @@ class Lives(TorchDispatchMode):
         self._made: set[int] = set()  # addresses of the storages of its results
         self._sum: tuple[int, int] | None = None  # (address of the first operand, level) after the last op, if a sum
         for tensor in there:
-            storage = tensor.untyped_storage()
-            self._alive[address_of(storage)] = storage
+            self.there(tensor)
 
     @property
     def peak(self) -> int:
@@ -191,6 +190,11 @@ class Lives(TorchDispatchMode):
     def has_made(self, address: int) -> bool:
         """Whether the storage of an address was made in the step and is alive."""
         return isinstance(self._alive.get(address), weakref.ref) and address not in self._before
+
+    def there(self, tensor: torch.Tensor) -> None:
+        """Leave out the storage of a tensor that the caller gives."""
+        storage = tensor.untyped_storage()
+        self._alive[address_of(storage)] = storage
 
     def begin(self, flops: FlopCounter) -> None:
         """Begin another step. What earlier ones have left is there before it."""

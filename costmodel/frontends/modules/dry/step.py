@@ -11,7 +11,6 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from warnings import catch_warnings, simplefilter
@@ -22,10 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ....errors import CostmodelError
 from ....graph.dry import DryStep, Parameter, Saved, Setting
-from ....ops.loss import usual_loss
+from ....graph.inputs import Inputs
+from ....ops.loss import USUAL_LOSS, Loss
 from ..blame import RAISED, in_words
 from ..compiled import as_written
+from ..criterion import Criterion
 from ..dtypes import dtype_of
+from ..given import Objective, arguments, empty, in_format
 from ..untouched import State
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
@@ -33,18 +35,19 @@ from .lives import Lives, address_of
 from .stand_ins import same_chance, stand_ins
 
 SEEDS = (0, 1)
-LIBRARY = SimpleNamespace(torch=torch)  # what a loss asks its library for
 
 
 def dry_step(
     module: nn.Module,
-    images: tuple[int, ...],
+    inputs: Inputs,
+    batch: int,
     setting: Setting,
+    loss: Loss | Objective = USUAL_LOSS,
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
     threads: int | None = None,
 ) -> DryStep:
-    """A dry step of a module on the CPU, for images (N, C, H, W) in a data type and memory format.
+    """A dry step of a module on the CPU, for a batch of inputs in a data type and memory format.
 
     setting: what the strategy sets in the module, which is left as it was. dtype: None for the module's own. threads:
     None for torch's. If something is drawn at random, the step runs twice. Raises CostmodelError if the module does not
@@ -53,9 +56,10 @@ def dry_step(
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)  # torch chooses kernels by it
     try:
-        first, drawn, ops = _seeded(module, images, setting, dtype, channels_last, SEEDS[0])
+        asked = inputs, batch, setting, loss, dtype, channels_last
+        first, drawn, ops = _seeded(module, *asked, SEEDS[0])
         if drawn:
-            _, _, again = _seeded(module, images, setting, dtype, channels_last, SEEDS[1])
+            _, _, again = _seeded(module, *asked, SEEDS[1])
             return first._replace(is_random=ops != again)
         return first
     finally:
@@ -63,16 +67,24 @@ def dry_step(
 
 
 def _seeded(
-    module: nn.Module, images: tuple[int, ...], setting: Setting, dtype: Any, channels_last: bool, seed: int
+    module: nn.Module,
+    inputs: Inputs,
+    batch: int,
+    setting: Setting,
+    loss: Loss | Objective,
+    dtype: torch.dtype | None,
+    channels_last: bool,
+    seed: int,
 ) -> tuple[DryStep, bool, list[Any]]:
     """A dry step, whether something was drawn at random, and the ops that ran."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     with same_chance(seed) as drawn, recorded(), stand_ins(module, mode, setting, dtype, memory_format) as tensors:
+        own = dtype or getattr(torch, dtype_of(module))
+        criterion = Criterion(loss, batch, torch.device("cpu"), own)
         with mode:
-            x = torch.empty(images, dtype=dtype or getattr(torch, dtype_of(module))).to(memory_format=memory_format)
-            y = torch.zeros(images[0], dtype=torch.int64)
-        run = _Run(module, x, y, tensors)
+            args, named = in_format(arguments(inputs, batch, own, empty), memory_format)
+        run = _Run(module, args, named, criterion, tensors)
         try:
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
             with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
@@ -81,7 +93,8 @@ def _seeded(
         except CostmodelError:
             raise
         except RAISED as error:  # the network's own code may raise anything
-            raise CostmodelError(f"a dry step on {images[1:]} images fails: {in_words(error)}") from error
+            shown = ", ".join(map(str, inputs))
+            raise CostmodelError(f"a dry step on {shown} fails: {in_words(error)}") from error
     return step, drawn[0], run.lives.ops
 
 
@@ -127,15 +140,22 @@ class _Kept(SavedStorages):
 
 
 class _Run:
-    """One run of a module that holds stand-ins. x: images; y: targets."""
+    """One run of a module that holds stand-ins. args, named: what it is called with; loss: of what it returns."""
 
-    def __init__(self, module: nn.Module, x: torch.Tensor, y: torch.Tensor, tensors: dict[str, torch.Tensor]) -> None:
-        self.module, self.x, self.y, self.tensors = module, x, y, tensors
-        self.loss = usual_loss()
+    def __init__(
+        self,
+        module: nn.Module,
+        args: list[torch.Tensor],
+        named: dict[str, torch.Tensor],
+        loss: Criterion,
+        tensors: dict[str, torch.Tensor],
+    ) -> None:
+        self.module, self.args, self.named, self.loss, self.tensors = module, args, named, loss, tensors
         self.stack: list[str] = []
         self.paths = {id(child): path for path, child in module.named_modules()}
         self.flops = FlopCounter(self.where)
-        self.lives = Lives([x, y, *tensors.values()], self.flops)
+        self.lives = Lives([*args, *named.values(), *loss.targets, *tensors.values()], self.flops)
+        loss.given = self.lives.there
 
     def where(self) -> str:
         """The path of the module whose forward runs."""
@@ -170,18 +190,18 @@ class _Run:
         with self.lives, self.entered(), self.states_followed():
             if not has_loss:
                 with torch.no_grad():
-                    result = self.module(self.x)
+                    result = self.module(*self.args, **self.named)
                 return self.result((), 0, has_loss=False)
             kept.start()
             try:
-                result = self.loss.of(LIBRARY, self.logits(self.module(self.x)), self.y)
+                result = self.loss.of([self.module(*self.args, **self.named)])
             finally:
                 kept.stop()
         kept.settle(result)
         saved = tuple(kept.rows())
         self.lives.go_back(numbers_kept(result))
         made = sum(size for address, size in (kept.storages | kept.beside).items() if self.lives.has_made(address))
-        unseen = self.lives.level - made - result.element_size()
+        unseen = self.lives.level - made - result.untyped_storage().nbytes()
         if result.requires_grad:
             self.flops.phase = "backward"
             with self.lives, self.states_followed():
@@ -201,11 +221,6 @@ class _Run:
         with patch.object(torch, "get_rng_state", followed):
             yield
 
-    def logits(self, result: Any) -> torch.Tensor:
-        if not isinstance(result, torch.Tensor):
-            raise CostmodelError(f"the network returns a {type(result).__name__}; allowed: one tensor of logits")
-        return result
-
     def result(self, saved: tuple[Saved, ...], unseen_bytes: int, has_loss: bool) -> DryStep:
         if self.lives.asked:
             raise CostmodelError(f"the network catches an error of the dry step: {self.lives.asked}")
@@ -218,6 +233,7 @@ class _Run:
             frozenset(self.paths.values()),
             {p: Parameter(tuple(t.shape), t.itemsize) for p, t in self.tensors.items() if isinstance(t, nn.Parameter)},
             sum(t.nbytes for t in self.tensors.values() if not isinstance(t, nn.Parameter)),
+            sum(x.nbytes for x in self.loss.targets),
             frozenset(trained),
             self.lives.peak,
             self.lives.level,
