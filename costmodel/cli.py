@@ -14,7 +14,7 @@ from .endings import BadRequest, ending, ready_streams
 from .errors import CostmodelError, unknown
 from .ops.loss import LOSSES
 from .sizes.dtype import DTYPE_ALIASES, DTYPES
-from .step.optimizer import OPTIMIZERS
+from .step.optimizer import OPTIMIZERS, OPTIONS
 from .step.request import DEFAULTS
 from .version import __version__
 
@@ -73,6 +73,8 @@ LOSSES_IN_WORDS = ", ".join(
 DTYPES_IN_WORDS = ", ".join(
     f"{name} ({', '.join(other for other, one in DTYPE_ALIASES.items() if one == name)})" for name in DTYPES
 )
+#: Optimizers and what may be added to them.
+OPTIMIZERS_IN_WORDS = f"NAME[,{'|,'.join(OPTIONS)}], NAME one of {', '.join(OPTIMIZERS)}"
 
 
 def several(*names: str, **texts: str) -> Callable[[Callable], Callable]:
@@ -97,7 +99,7 @@ AXIS_HELP = {
     "classes": f"Outputs of the classifier: {_INTEGERS}",
     "width": "Width multipliers, joined by commas.",
     "convention": "Who counts; joined by commas.",
-    "optimizer": f"{', '.join(OPTIMIZERS)}; joined by commas.",
+    "optimizer": f"{OPTIMIZERS_IN_WORDS}; joined by commas.",
     "target": "Where the step runs; give the option several times.",
     "dtype": f"Of the whole network: {DTYPES_IN_WORDS}; joined by commas.",
     "accumulate": f"Micro-steps per update: {_INTEGERS}",
@@ -243,7 +245,7 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "classes": click.option("--classes", type=int, help="Outputs of the classifier [the network's own]."),
     "width": click.option("--width", type=float, help="Width multiplier [1]."),
     "convention": defaulted("convention", "Who counts."),
-    "optimizer": defaulted("optimizer", f"{', '.join([*OPTIMIZERS][:-1])} or {[*OPTIMIZERS][-1]}."),
+    "optimizer": defaulted("optimizer", f"{OPTIMIZERS_IN_WORDS}."),
     "target": defaulted("target", "cpu[,threads=N][,isa=ISA][,channels_last], cuda or none."),
     "dtype": click.option(
         "--dtype",

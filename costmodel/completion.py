@@ -106,11 +106,14 @@ def conventions() -> Iterable[str]:
     return CONVENTIONS
 
 
-def optimizers() -> Iterable[str]:
-    """Names of the optimizers."""
-    from .step.optimizer import OPTIMIZERS
+def optimizers(start: str, given: Sequence[str], several: bool) -> list[str]:
+    """Optimizers; and behind an optimizer and a comma its options."""
+    from .step.optimizer import OPTIMIZERS, split_list
 
-    return OPTIMIZERS
+    before, comma, _ = start.rpartition(",")
+    last = OPTIMIZERS.get(split_list(before)[-1])  # None behind an option
+    found = [*(last.options if last else ()), *(OPTIMIZERS if several or not comma else ())]
+    return [f"{before}{comma}{one}" for one in found]
 
 
 def dtypes() -> Iterable[str]:
@@ -163,7 +166,7 @@ COMPLETE = {
     "layer": completing(layers),
     "strategy": completing(strategies),
     "convention": completing(names(conventions)),
-    "optimizer": completing(names(optimizers)),
+    "optimizer": completing(optimizers),
     "dtype": completing(names(dtypes)),
     "loss": completing(names(losses)),
     "target": completing(targets),

@@ -95,9 +95,10 @@ def target():
 
 
 def optimizer():
-    found = costmodel.estimate(module, optimizer="adagrad", target="none", **step)
-    real = measure(module, optimizer="adagrad", **step)
-    torchs = torch.optim.Adagrad(module.parameters())
+    found = costmodel.estimate(module, optimizer="adamax", target="none", **step)
+    real = measure(module, optimizer="adamax", **step)
+    at_once = costmodel.estimate(module, optimizer="adamax,foreach", **step)
+    torchs = torch.optim.Adamax(module.parameters())
     module(torch.randn(2, 3, 8, 8)).sum().backward()
     torchs.step()
     state = [value for values in torchs.state.values() for value in values.values()]
@@ -105,6 +106,7 @@ def optimizer():
         "state": [found.memory_bytes["optimizer"], sum(tensor.nbytes for tensor in state)],
         "where": [found.peak_at["phase"], "update"],
         "peak": [found.step_peak_bytes, real.tensor_peak_bytes],
+        "peak at once": [at_once.step_peak_bytes, measure(module, optimizer="adamax,foreach", **step).step_peak_bytes],
         "left": [found.left_bytes, real.left_bytes],
     }
 

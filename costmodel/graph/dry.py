@@ -21,9 +21,10 @@ class Saved(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """A parameter of the module. item_bytes: of each of its numbers."""
+    """A parameter of the module. dtype: its data type by name. item_bytes: of each of its numbers."""
 
     shape: tuple[int, ...]
+    dtype: str
     item_bytes: int
 
     @property

@@ -179,7 +179,7 @@ class _Step:
         self.optimizer = make(trained, **dict(chosen.torch_options)) if trained else None
         self.accumulate = accumulate
         before = gradients_of(module)
-        if self.trains:  # the first update creates the optimizer's state
+        for _ in range(chosen.settled_after if self.trains else 0):  # the first update makes the optimizer's state
             self()
         if gradients_of(module) != before:
             raise CostmodelError(

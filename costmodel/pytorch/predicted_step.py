@@ -15,7 +15,7 @@ from ..frontends.modules.trace import trace
 from ..graph.inputs import Input
 from ..step.estimate import Estimate
 from ..step.events import ACTIVATIONS
-from ..step.optimizer import OPTIMIZERS
+from ..step.optimizer import OPTIMIZERS, OPTIONS, find
 from ..targets.cpu import here_isa
 from .flat import HOOKS
 from .validate import here
@@ -84,20 +84,35 @@ def peak_in_this_loop(priced: Estimate, measured: Measured) -> int:
     return int(levels.max())
 
 
+#: Options that change no number of bytes, whatever their value.
+FREE = {"lr", "betas", "eps", "momentum", "dampening", "alpha", "rho", "lr_decay", "initial_accumulator_value",
+        "momentum_decay"}  # fmt: skip
+
+
 def priced_as(optimizer: Any) -> tuple[str | None, list[str]]:
-    """The name under which an optimizer is priced, None if it is not, and the options that are not priced."""
+    """The text for which an optimizer is priced, None if it is not, and in words what is not priced of it."""
+    groups = optimizer.param_groups
     for name, entry in OPTIMIZERS.items():
         kind = getattr(torch.optim, entry.torch_class)
         if type(optimizer) is not kind or any(bool(group.get("momentum")) != ("momentum" in dict(entry.torch_options))
-                                              for group in optimizer.param_groups):  # fmt: skip
+                                              for group in groups):  # fmt: skip
             continue
         usual = kind([nn.Parameter(torch.zeros(()))], **dict(entry.torch_options)).defaults
-        free = {"lr", "betas", "eps", "momentum", "dampening"} | ({"weight_decay"} if usual["weight_decay"] else set())
-        options = {
-            f"{key}={group[key]}"
-            for group in optimizer.param_groups
-            for key in usual.keys() - free
-            if group.get(key) != usual[key]
+        free = FREE | ({"weight_decay"} if usual["weight_decay"] else set())
+        free -= {"betas"} if entry.settled_after > 1 else set()  # when it settles depends on them
+        asked = [option for option in OPTIONS if groups[0].get(option)]
+        usual.update(dict.fromkeys(asked, True))
+        if not any(p.is_cuda for group in groups for p in group["params"]):  # without an option torch takes the loop
+            free |= {option for option in OPTIONS if all(group.get(option) is False for group in groups)}
+        differs = {
+            f"{key}={group[key]}" for group in groups for key in usual.keys() - free if group.get(key) != usual[key]
         }
-        return name, sorted(options)
+        apart = [f"{len(groups)} groups of parameters"] * (len(groups) > 1)  # which it updates one by one
+        return ",".join([name, *asked]), sorted(differs) + apart
     return None, []
+
+
+def settled_after(optimizer: Any) -> int:
+    """Updates after which each one is like the last; of an optimizer that is not priced, one makes its state."""
+    name, _ = priced_as(optimizer)
+    return (find(name).settled_after if name else 1) if optimizer.state else 0

@@ -16,6 +16,7 @@ from torch.optim import optimizer as optimizers
 from ..errors import CostmodelError
 from ..step.estimate import Estimate
 from .beside import Comparison, compare
+from .predicted_step import settled_after
 from .watched_step import WatchedStep
 
 #: torch 2.4 does not tell what a module was given by keyword.
@@ -30,8 +31,9 @@ def watch(
     """Print what the first step of a training loop costs, as predicted and as measured; call it before the loop.
 
     The loop and its numbers stay as they are, and after that step nothing is left in it. With an optimizer that keeps
-    state the second step is shown, since the first one makes the state. Batch, resolution, device and optimizer are
-    those of the step; the module's own flags and modes are priced (`as_is`). Whatever goes wrong is one printed line.
+    state the second step is shown, since the first one makes the state; RAdam's sixth, since it then changes its rule.
+    Batch, resolution, device and optimizer are those of the step; the module's own flags and modes are priced
+    (`as_is`). Whatever goes wrong is one printed line.
 
     estimate: what to compare with instead, for modules that cannot be traced, such as lean ones. peak: whether to
     measure it: on the CPU torch's profiler is on during a step, on CUDA the peak statistic starts anew. show: prints.
@@ -64,6 +66,7 @@ class Watch:
         self.module, self.estimate, self.peak, self.show = module, estimate, peak, show
         self.comparison: Comparison | None = None
         self.steps = 0
+        self._settled = 0  # steps before the one that is shown
         self._step: WatchedStep | None = None
         self._inside: nn.Module | None = None
         self._optimizer: Any = None
@@ -96,8 +99,8 @@ class Watch:
     def close(self) -> None:
         """Take everything off at the end of a loop, and say so if no step could be shown."""
         if self._handles:
-            least = "one, or two where the optimizer keeps state" if self.steps else "one"
-            self.show(f"costmodel: {self.steps} training steps were seen (forward, backward, update); it takes {least}")
+            seen = f"{self.steps} training steps were seen (forward, backward, update)"
+            self.show(f"costmodel: {seen}; it takes {self._settled + 1}")
         self.remove()
 
     def remove(self) -> None:
@@ -169,8 +172,10 @@ class Watch:
             if step is not None:
                 self.give_up(CostmodelError("the module was given no tensors that can be seen"))
             return
-        if self.steps == 1 and (optimizer.state or measured.stale_bytes):
-            return  # the first step makes the state; and nothing tells when gradients from before it were freed
+        # The first step makes the state; and nothing tells when gradients from before it were freed.
+        self._settled = max(settled_after(optimizer), measured.stale_bytes > 0, self._settled)
+        if self.steps <= self._settled:
+            return
         self.remove()
         self.comparison = compare(self.steps, self.module, measured, optimizer, self.estimate)
         self.show(str(self.comparison))

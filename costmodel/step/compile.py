@@ -24,15 +24,15 @@ from ..graph.graph import Graph
 from .backward import Backward, Moves
 from .events import SCRATCH, UPDATE
 from .forward import Forward
-from .optimizer import AT_ONCE, WITH_NEXT, Optimizer
 from .slots import Slots
 from .storages import Storages
 from .timeline import Timeline, timeline_of
+from .update import FREED, MADE, PASSED, Update
 
 
 @lru_cache(maxsize=512)
 def compile(
-    graph: Graph, kept: tuple[Kept, ...], optimizer: Optimizer, accumulate: bool, moves: Moves, sliced: bool
+    graph: Graph, kept: tuple[Kept, ...], update: Update, accumulate: bool, moves: Moves, sliced: bool
 ) -> Timeline:
     """The events of a step.
 
@@ -49,27 +49,26 @@ def compile(
     after_forward = len(storages)
     if graph.has_loss and graph.wants_gradient[-1]:
         Backward(forward, {key: p for p, key in enumerate(trained)}, accumulate, moves).run()
-        update(optimizer, len(trained), slots, storages)
+        write_update(update, len(trained), slots, storages)
     return timeline_of(storages.events, slots, after_forward)
 
 
-def update(optimizer: Optimizer, parameters: int, slots: Slots, storages: Storages) -> None:
-    """Write down what the optimizer makes for each parameter that trains, and when it frees that."""
+def write_update(update: Update, parameters: int, slots: Slots, storages: Storages) -> None:
+    """Write down what the optimizer makes for the parameters that train, and when it frees that."""
     storages.phase = UPDATE
-    previous: list[tuple[int, str]] = []
-    for p in range(parameters):
-        storages.node = p
-        own: list[tuple[int, str]] = []
-        following: list[tuple[int, str]] = []
-        for made in optimizer.update:
-            slot = slots.number if made.is_number else slots.parameter(p)
-            if made.let_go == AT_ONCE:
-                storages.passing(slot, made.why)
+    left: dict[str, list[int]] = {}
+    for turn in update.turns(range(parameters)):
+        before, left = left, {}
+        for verb, what in update.moves:
+            storages.node = turn[-1]
+            if verb == PASSED:
+                storages.passing(slots.number(what), what)
+            elif verb == MADE:
+                left[what] = []
+                for storages.node in turn:
+                    left[what].append(storages.new(slots.parameter(storages.node), SCRATCH, what))
             else:
-                kept = following if made.let_go == WITH_NEXT else own
-                kept.append((storages.new(slot, SCRATCH, made.why), made.gone))
-        for storage, why in own + previous:
-            storages.drop(storage, why)
-        previous = following
-    for storage, _ in previous:
+                for storage in (left if verb == FREED else before).pop(what, []):
+                    storages.drop(storage, verb)
+    for storage in (one for some in left.values() for one in some):
         storages.drop(storage, "the update has ended")

@@ -6,14 +6,14 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from ..graph.dry import DryStep
+from ..graph.dry import DryStep, Parameter
 from ..graph.graph import Node, within
 from ..sizes.size import Size
-from ..targets.setting import Setting
 from .certainty import DRY, NOT_MODELLED, Certainty
 from .estimate import Estimate, Memory, Row
 from .other_steps import of_other_steps
 from .resident import Resident, inputs_bytes, resident_of
+from .update import numbers_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,12 +42,17 @@ class DryEstimate(Estimate):
         return self.dry
 
     @property
+    def trained(self) -> list[Parameter]:
+        """The parameters that get a gradient."""
+        return [one for path, one in self.step.parameters.items() if path in self.step.trained]
+
+    @property
     def saved_bytes(self) -> Size:
         return self.step.saved_bytes
 
     @cached_property
     def trainable_parameters(self) -> int:
-        return sum(one.elements for path, one in self.step.parameters.items() if path in self.step.trained)
+        return sum(one.elements for one in self.trained)
 
     @cached_property
     def parameters(self) -> int:
@@ -65,12 +70,9 @@ class DryEstimate(Estimate):
     @cached_property
     def step_peak_bytes(self) -> Size:
         """Peak bytes of the tensors above the level before the step: of the dry step, or of the update after it."""
-        item, before, highest = self.request.dtype.bits // 8, 0, 0
-        number = Setting(self.request.target, item, True, ()).python_number
-        for path, one in self.step.parameters.items():
-            if path in self.step.trained:
-                highest = max(highest, self.request.optimizer.update_bytes(one.nbytes, before, number))
-                before = one.nbytes
+        numbers = numbers_of(self.request.target, self.request.dtype.bits // 8)
+        turns = self.request.update.turns(self.trained, [one.dtype for one in self.trained])
+        highest = self.request.update.peak([sum(one.nbytes for one in turn) for turn in turns], numbers)
         return max(self.step.tensor_peak_bytes, self.step.left_bytes + highest)
 
     @property

@@ -16,6 +16,7 @@ from .memo import Formulas
 from .peak import stack
 from .request import Request
 from .shapes import broadcast_inputs, shapes_of, stored
+from .update import numbers_of
 
 Shapes = tuple[Shape, ...]
 
@@ -36,7 +37,7 @@ def memory_of(
     settings = settings_of(graph, shapes, joins, request)
     scratches = scratches_of(graph, here, shapes, settings, formulas)
     moves = Moves(joins, *moved(graph, shapes, settings))
-    compiled = compile(graph, kept, request.optimizer, request.accumulate > 1, moves, bool(parts))
+    compiled = compile(graph, kept, request.update, request.accumulate > 1, moves, bool(parts))
 
     def values(shapes: Shapes, first: int) -> list[Size]:
         return [formulas.nbytes(shape, own or bits) for shape, own in zip(shapes[first:], graph.bits[first:])]
@@ -54,7 +55,7 @@ def memory_of(
             "after": [scratch.after for scratch in scratches],
             "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
             "item": [bits // 8],
-            "number": [Setting(target, bits // 8, True, ()).python_number],
+            "numbers": [*numbers_of(target, bits // 8).values()],
             "storages": [
                 formulas.nbytes(stored(graph, shapes, v), graph.bits[v] or bits) for v in compiled.slots.cut_down
             ],

@@ -12,6 +12,7 @@ from ..sizes.size import Size
 from ..strategies import StrategyText
 from ..targets.target import Target
 from .optimizer import Optimizer
+from .update import Update
 
 #: Defaults of the arguments of public calls, by name. None: the network's own value.
 DEFAULTS = MappingProxyType(
@@ -50,3 +51,8 @@ class Request(NamedTuple):
     dtype: DType
     accumulate: int
     loss: Loss | OwnLoss = USUAL_LOSS
+
+    @property
+    def update(self) -> Update:
+        """How the optimizer updates parameters on the target."""
+        return self.optimizer.update_on(self.target)

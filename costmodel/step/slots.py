@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from ..sizes.size import Size
+from .update import NUMBERS
 
 
 class Slots:
@@ -14,16 +15,16 @@ class Slots:
     values: one for each value and its gradient. kept: for each kept tensor. parameters: for each parameter that trains
     and its gradient. forward, backward: for each node's scratch in the two passes. after: for the scratch of each
     node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: one
-    number of the network's data type. number: a Python number in arithmetic with a tensor. whole: the frozen prefix's
-    result for the whole batch, if the prefix runs on slices. later, later_forward: the prefix's values and their nodes'
-    scratch in the second slice, then in the last one, both of which may be smaller than the first. storages: of each
-    output that is cut down (Op.cuts_down).
+    number of the network's data type. numbers: NUMBERS of the update. whole: the frozen prefix's result for the whole
+    batch, if the prefix runs on slices. later, later_forward: the prefix's values and their nodes' scratch in the
+    second slice, then in the last one, both of which may be smaller than the first. storages: of each output that is
+    cut down (Op.cuts_down).
     """
 
     #: The order of the groups is arbitrary, but the groups of scratch must be neighbours.
     GROUPS = (
         "values", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "stopped", "item",
-        "number", "whole", "storages",
+        "numbers", "whole", "storages",
     )  # fmt: skip
 
     def __init__(
@@ -38,14 +39,14 @@ class Slots:
     ) -> None:
         """sliced: nodes of the frozen prefix if it runs on slices. cut_down: values whose storages are larger."""
         counts = {"values": values, "kept": kept, "parameters": parameters, "forward": nodes, "backward": nodes,
-                  "after": nodes, "stopped": reruns, "item": 1, "number": 1, "whole": 1,
+                  "after": nodes, "stopped": reruns, "item": 1, "numbers": len(NUMBERS), "whole": 1,
                   "later": 2 * sliced, "later_forward": 2 * sliced, "storages": len(cut_down)}  # fmt: skip
         self.cut_down = {v: k for k, v in enumerate(cut_down)}
         self.sliced = sliced
         self.counts = {name: counts[name] for name in self.GROUPS}
         self._first = dict(zip(self.counts, accumulate(self.counts.values(), initial=0)))
         self.scratch = range(self._first["forward"], self._first["stopped"] + reruns)
-        self.item, self.number, self.whole = (self._first[name] for name in ("item", "number", "whole"))
+        self.item, self.whole = self._first["item"], self._first["whole"]
 
     def value(self, v: int, part: int = 0) -> int:
         """Slot of a value and of its gradient. part: 0 the first slice or the whole batch, 1 the second, 2 the last."""
@@ -62,6 +63,10 @@ class Slots:
     def parameter(self, p: int) -> int:
         """Slot of the p-th parameter that trains, and of its gradient."""
         return self._first["parameters"] + p
+
+    def number(self, name: str) -> int:
+        """Slot of one of NUMBERS of the update."""
+        return self._first["numbers"] + list(NUMBERS).index(name)
 
     def forward(self, node: int, part: int = 0) -> int:
         """Slot of a node's scratch in the forward pass. part: as in `value`."""

@@ -15,6 +15,7 @@ class Cuda(Target):
 
     options = {"channels_last": CHANNELS_LAST}
     block_bytes = 512
+    takes_foreach = True  # torch/optim/optimizer.py: _default_to_fused_or_foreach
 
     def to_dict(self) -> dict[str, Any]:
         return {"device": "cuda", "memory_format": self.memory_format, "block_bytes": self.block_bytes}

@@ -102,8 +102,10 @@ def convention_table() -> Table:
 
 def optimizer_table() -> Table:
     """Table of the optimizers."""
-    rows = [[o.name, o.summary] for o in OPTIMIZERS.values()]
-    return Table("", [words("optimizer", "optimizer"), words("summary", "what it keeps")], rows)
+    rows = [[o.name, o.summary, ", ".join(o.options)] for o in OPTIMIZERS.values()]
+    columns = [words("optimizer", "optimizer"), words("summary", "what it keeps"),
+               words("options", "may be added, with a comma")]  # fmt: skip
+    return Table("", columns, rows)
 
 
 def target_table() -> Table:

@@ -245,6 +245,12 @@ BAD = [
     (("report", "mobilenet_v2", "--target", "gpu"), "unknown device 'gpu'; did you mean 'cpu'?"),
     (("report", "mobilenet_v2", "--target", "cpu,threads=0"), "found 'threads=0'; allowed: threads=1 to threads=1024"),
     (("report", "mobilenet_v2", "--optimizer", "lion"), "unknown optimizer 'lion'"),
+    (
+        ("report", "mobilenet_v2", "--optimizer", "rmsprop,fused"),
+        "optimizer 'rmsprop,fused' has 'fused' behind its name; allowed: foreach",
+    ),
+    (("report", "mobilenet_v2", "--optimizer", "adam,sgd"), "has 'sgd' behind its name; allowed: foreach or fused"),
+    (("sweep", "mobilenet_v2", "--optimizer", "adam,foreach,fused"), "has 'foreach,fused' behind its name"),
     (("report", "mobilenet_v2", "--dtype", "int8"), "unknown dtype 'int8'"),
     (
         ("report", "mobilenet_v2", "--budget", "64 parsecs"),

@@ -83,6 +83,11 @@ def test_other_options():
     assert offered("report", "x", "--convention", "") == list(CONVENTIONS)
     assert offered("sweep", "x", "--convention", "torch,le") == ["torch,lean"]
     assert offered("report", "x", "--optimizer", "mo") == ["momentum"]
+    assert offered("report", "x", "--optimizer", "adam,") == ["adam,foreach", "adam,fused"]
+    assert offered("report", "x", "--optimizer", "rmsprop,f") == ["rmsprop,foreach"]
+    assert offered("report", "x", "--optimizer", "adam,foreach,") == []
+    assert offered("sweep", "x", "--optimizer", "adam,s") == ["adam,sgd"]
+    assert offered("sweep", "x", "--optimizer", "sgd,adam,foreach,m") == ["sgd,adam,foreach,momentum"]
     assert offered("report", "x", "--dtype", "f") == ["float32", "float16", "fp32", "float", "fp16"]
     assert offered("report", "x", "--target", "c") == ["cpu", "cuda"]
     assert offered("report", "x", "--target", "cpu,threads=2,") == ["cpu,threads=2,isa=", "cpu,threads=2,channels_last"]

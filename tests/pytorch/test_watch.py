@@ -100,11 +100,14 @@ def test_the_training_is_bit_equal_and_nothing_is_left():
 
 @pytest.mark.parametrize("kind, options, name", [
     (torch.optim.SGD, {"momentum": 0.9}, "momentum"), (torch.optim.Adam, {}, "adam"), (torch.optim.AdamW, {}, "adamw"),
+    (torch.optim.Adam, {"foreach": True}, "adam,foreach"), (torch.optim.AdamW, {"fused": True}, "adamw,fused"),
+    (torch.optim.RMSprop, {"foreach": False}, "rmsprop"), (torch.optim.RAdam, {}, "radam"),
 ])  # fmt: skip
-def test_with_state_the_second_step_is_told(kind, options, name):
+def test_with_state_the_second_step_is_told_and_the_sixth_of_radam(kind, options, name):
     module = network()
-    found = watched(module, kind(module.parameters(), lr=0.1, **options), 3)
-    assert found.comparison.step == 2 and found.comparison.holds
+    found = watched(module, kind(module.parameters(), lr=0.1, **options), 7)
+    assert found.comparison.step == (6 if name == "radam" else 2) and found.comparison.holds
+    assert found.comparison.peak_reasons == ()
     assert found.comparison.predicted.request.optimizer.name == name
     assert found.comparison.measured.peak_bytes == found.comparison.predicted.step_peak_bytes
     assert len(found.show) == 1
@@ -285,13 +288,14 @@ def test_without_a_whole_step_it_says_so():
     module, told = network(), Told()
     with watch(module, show=told), torch.no_grad():
         module(batches(1)[0][0])
-    assert told == ["costmodel: 0 training steps were seen (forward, backward, update); it takes one"]
-    with watch(module, show=told):
-        train(module, torch.optim.Adam(module.parameters()), batches(1))
-    assert told[1] == (
-        "costmodel: 1 training steps were seen (forward, backward, update);"
-        " it takes one, or two where the optimizer keeps state"
-    )
+    assert told == ["costmodel: 0 training steps were seen (forward, backward, update); it takes 1"]
+    for kind in (torch.optim.Adam, torch.optim.RAdam):
+        with watch(module, show=told):
+            train(module, kind(module.parameters()), batches(1))
+    assert [line.partition(" (")[0] + line.partition(");")[2] for line in told[1:]] == [
+        "costmodel: 1 training steps were seen it takes 2",
+        "costmodel: 1 training steps were seen it takes 6",
+    ]
     assert_nothing_is_left()
 
 
@@ -333,8 +337,13 @@ def test_which_optimizers_are_priced():
     assert priced_as(torch.optim.SGD(parameters, 0.3, momentum=0.5, nesterov=True)) == ("momentum", ["nesterov=True"])
     assert priced_as(torch.optim.AdamW(parameters, weight_decay=0.3, betas=(0.8, 0.9))) == ("adamw", [])
     assert priced_as(torch.optim.Adam(parameters, weight_decay=0.3)) == ("adam", ["weight_decay=0.3"])
-    assert priced_as(torch.optim.RMSprop(parameters)) == (None, [])
-    told = watched(module := network(), torch.optim.RMSprop(module.parameters()), 3).comparison
+    assert priced_as(torch.optim.RMSprop(parameters, alpha=0.9, foreach=True)) == ("rmsprop,foreach", [])
+    assert priced_as(torch.optim.Adagrad(parameters, fused=True, lr_decay=0.1)) == ("adagrad,fused", [])
+    assert priced_as(torch.optim.RAdam(parameters, betas=(0.9, 0.5))) == ("radam", ["betas=(0.9, 0.5)"])
+    groups = [{"params": parameters}, {"params": [nn.Parameter(torch.zeros(2))], "lr": 0.1}]
+    assert priced_as(torch.optim.Adam(groups)) == ("adam", ["2 groups of parameters"])
+    assert priced_as(torch.optim.RMSprop(parameters, momentum=0.9)) == (None, [])
+    told = watched(module := network(), torch.optim.RMSprop(module.parameters(), momentum=0.9), 3).comparison
     assert told.peak_reasons == ("RMSprop's own memory",) and told.step == 2
 
 

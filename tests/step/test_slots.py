@@ -5,6 +5,7 @@ import pytest
 import costmodel
 from costmodel.step.compile import compile
 from costmodel.step.slots import Slots
+from costmodel.step.update import NUMBERS
 
 
 def test_every_number_stands_where_its_size_is_filled_in():
@@ -21,7 +22,7 @@ def test_every_number_stands_where_its_size_is_filled_in():
             "after": ["a0", "a1"],
             "stopped": ["s0"],
             "item": ["i"],
-            "number": ["n"],
+            "numbers": [f"n{k}" for k in range(len(NUMBERS))],
             "whole": ["w"],
             "storages": ["m"],
         }
@@ -34,7 +35,8 @@ def test_every_number_stands_where_its_size_is_filled_in():
     assert [filled[slots.forward(0, part)] for part in (1, 2)] == ["second f0", "last f0"]
     assert [filled[slots.backward(i)] for i in range(2)] == ["b0", "b1"]
     assert [filled[slots.after(i)] for i in range(2)] == ["a0", "a1"] and filled[slots.stopped(0)] == "s0"
-    assert [filled[n] for n in (slots.item, slots.number, slots.whole)] == ["i", "n", "w"]
+    assert [filled[n] for n in (slots.item, slots.whole)] == ["i", "w"]
+    assert [filled[slots.number(name)] for name in NUMBERS] == [f"n{k}" for k in range(len(NUMBERS))]
     inside = ["f0", "f1", "second f0", "last f0", "b0", "b1", "a0", "a1", "s0"]
     assert [filled[n] for n in slots.scratch] == inside
     assert len(set(filled)) == len(filled)
@@ -44,7 +46,7 @@ def test_a_group_of_another_length_is_refused():
     slots = Slots(values=1, kept=0, parameters=0, nodes=0, reruns=0)
     sizes = dict.fromkeys(slots.counts, [])
     with pytest.raises(ValueError, match="'values': 1"):
-        slots.filled({**sizes, "item": [1], "number": [1], "whole": [1]})
+        slots.filled({**sizes, "item": [1], "numbers": [1] * len(NUMBERS), "whole": [1]})
 
 
 def test_another_order_of_the_groups_gives_the_same_step(monkeypatch):

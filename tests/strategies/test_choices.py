@@ -1,14 +1,12 @@
-"""Facts that are stated once: choices for parts, defaults of a request, optimizers, columns, rounding to blocks."""
+"""Facts that are stated once: choices for parts, defaults of a request, columns, rounding to blocks."""
 
 import inspect
 
 import pytest
-import torch
 
 import costmodel
 from costmodel.errors import CostmodelError
 from costmodel.pytorch.validate import validate
-from costmodel.step.optimizer import OPTIMIZERS
 from costmodel.step.request import DEFAULTS
 from costmodel.strategies import CHOICES, FROZEN, all_frozen, apply, choices_of, chosen_parts, of_code, parts
 from costmodel.studies.grid.axes import AXES, USUAL
@@ -61,25 +59,6 @@ def test_the_defaults_of_public_calls(call):
 
 def test_the_usual_value_of_every_axis():
     assert list(USUAL) == list(AXES) and DEFAULTS.keys() <= USUAL.keys()
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_is_torchs(name):
-    """Its state, after a step, is what the table says."""
-    optimizer = OPTIMIZERS[name]
-    parameter = torch.nn.Parameter(torch.ones(7, 3))
-    real = getattr(torch.optim, optimizer.torch_class)([parameter], **dict(optimizer.torch_options))
-    parameter.sum().backward()
-    real.step()
-    state = [value for value in real.state[parameter].values() if isinstance(value, torch.Tensor)]
-    assert sum(value.nbytes for value in state) == optimizer.state_bytes(21, 1)
-
-
-def test_the_highest_level_of_an_update():
-    """Adam's: the denominator before, the square root, the denominator and a number; momentum's: a number."""
-    assert OPTIMIZERS["sgd"].update_bytes(100, 30, 8) == 0
-    assert OPTIMIZERS["momentum"].update_bytes(100, 30, 8) == 8
-    assert OPTIMIZERS["adam"].update_bytes(100, 30, 8) == 30 + 100 + 100 + 8
 
 
 @pytest.mark.parametrize("convention", ["torch", "ideal"])

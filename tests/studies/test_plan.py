@@ -76,12 +76,14 @@ def named(network, **request):
 BRUTE = [
     (ROWS, "relu6", False, "sgd"), (ROWS, "hardswish", False, "adam"), (ROWS[1:], "relu", True, "sgd"),
     ([CONV, ROWS[0]], "relu6", True, "momentum"), ([*ROWS[:1], CONV, CONV], "relu", False, "sgd"),
+    ([CONV, ROWS[0]], "relu", True, "adagrad,foreach"), (ROWS[1:], "relu6", False, "rmsprop"),
+    (ROWS, "relu", False, "radam"), (ROWS, "relu6", False, "adam,foreach"),
 ]  # fmt: skip
 SELDOM = [(*case, convention, 9) for case in BRUTE for convention in ("torch", "lean")]
 
 
 @pytest.mark.parametrize("rows, activation, checkpoint, optimizer, convention, budgets", [
-    (*BRUTE[3], "torch", 3), (*BRUTE[4], "lean", 3), *seldom(*SELDOM),
+    (*BRUTE[3], "torch", 3), (*BRUTE[4], "lean", 3), (*BRUTE[5], "lean", 3), *seldom(*SELDOM),
 ])  # fmt: skip
 def test_a_plan_equals_brute_force(tiny, rows, activation, checkpoint, optimizer, convention, budgets):
     network = tiny(rows, activation)

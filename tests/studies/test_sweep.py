@@ -336,6 +336,8 @@ def test_to_dataframe_has_the_same_numbers():
         ("strategy", "plan:ffMt,prefix_slices=2,last", ("plan:ffMt,prefix_slices=2", "last")),
         ("strategy", ["blocks:1..5:2"], ("blocks:1", "blocks:3", "blocks:5")),
         ("target", "cpu,threads=2", ("cpu,threads=2",)),
+        ("optimizer", "adam,foreach,sgd", ("adam,foreach", "sgd")),
+        ("optimizer", ["sgd,adam", "adamw,fused,adam,foreach"], ("sgd", "adam", "adamw,fused", "adam,foreach")),
         ("width", "0.5,1", (0.5, 1.0)),
     ],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from ...errors import CostmodelError, unknown
 from ...graph.inputs import Sides, read_resolution
 from ...sizes.dtype import find_dtype
 from ...sizes.size import as_int, is_int
+from ...step import optimizer
 from ...step.request import DEFAULTS
 from ...strategies import read_text, split_list
 
@@ -36,7 +37,7 @@ def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
         raise unknown("axis", name, AXES)
     one = given is None or isinstance(given, (str, int, float, Sides)) or not isinstance(given, Iterable)
     values = [given] if one else list(given)
-    read = {"strategy": _strategies, "width": _widths, "dtype": _dtypes}.get(
+    read = {"strategy": _strategies, "width": _widths, "dtype": _dtypes, "optimizer": _optimizers}.get(
         name, _integers if name in INTEGERS else _names
     )
     found = tuple(dict.fromkeys(value for item in values for value in read(name, item)))
@@ -108,6 +109,10 @@ def _widths(name: str, item: Any) -> Sequence[Any]:
 
 def _dtypes(name: str, item: Any) -> Sequence[Any]:
     return [None] if item is None else _names(name, item)  # the network's own
+
+
+def _optimizers(name: str, item: Any) -> Sequence[str]:
+    return optimizer.split_list(item) if isinstance(item, str) else _names(name, item)
 
 
 def _names(name: str, item: Any) -> Sequence[str]:

@@ -19,8 +19,9 @@ class Labels(NamedTuple):
     need: bytes, shape (labels, depths). need[:, k] is the least budget, not counting what the units below save, for the
     forward passes above during which k call frames hold a value from below (need[:, 0] counts backward passes too).
     gradients: bytes of parameters' gradients. resident: bytes that stay from step to step. first: bytes of the lowest
-    trained parameter so far, which is updated right after those of the units below. update: bytes of the highest level
-    within the update. flops: of a step. value: of the choices. choice: number of the latest choice in the History.
+    trained parameter so far, which is updated right after those of the units below; of all trained so far where they
+    are updated together. update: bytes of the highest level within the update. flops: of a step. value: of the choices.
+    choice: number of the latest choice in the History.
     """
 
     need: np.ndarray

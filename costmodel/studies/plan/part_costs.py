@@ -30,10 +30,10 @@ from ...step.memory import memory_of
 from ...step.request import Request
 from ...step.resident import resident
 from ...step.shapes import broadcast_inputs, shapes_of
+from ...step.update import numbers_of
 from ...step.walk import price, work_of
 from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
 from ...targets.memory_order import MemoryOrder, contiguous
-from ...targets.setting import Setting
 from .stand_ins import Above, Below
 
 
@@ -60,9 +60,9 @@ class PartCost(NamedTuple):
     its forward pass above what the parts below keep, input included. backward: the highest level of its backward pass,
     above what the parts below keep and the gradients of the parts above; 0 if it has no backward pass. gradients: the
     gradients of its parameters that stay until the update. update: the highest level of their update above the level
-    before it. first, last: the gradients of the parameters that are updated first and last, 0 if none trains. resident:
-    optimizer state, buffers and earlier gradients. keeps_input, keeps_output: whether it saves its input and its
-    output. flops: of a step. parameters: number of those that train.
+    before it. first, last: the gradients of the parameters that are updated first and last, of all where these are
+    updated together, 0 if none trains. resident: optimizer state, buffers and earlier gradients. keeps_input,
+    keeps_output: whether it saves its input and its output. flops: of a step. parameters: number of those that train.
     """
 
     saved: int
@@ -175,10 +175,10 @@ class PartCosts:
         """Bytes of the loss, which the caller holds until the step ends."""
         return self.request.target.rounded(self.request.dtype.bits // 8)
 
-    @property
-    def number_bytes(self) -> int:
-        """Bytes of a Python number that the update uses."""
-        return Setting(self.request.target, self.request.dtype.bits // 8, True, ()).python_number
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Bytes of the numbers that the update uses."""
+        return numbers_of(self.request.target, self.request.dtype.bits // 8)
 
     @cached_property
     def layouts(self) -> tuple[tuple[MemoryOrder, ...], tuple[MemoryOrder, ...]]:
@@ -343,19 +343,16 @@ class PartCosts:
         gradients = [int(sizes[timeline.slots.parameter(p)]) for p in own]
         parameters = [graph.parameters[trained[p]] for p in own]
         stays = resident(parameters, graph.buffers.values(), request)
-        updates = (
-            request.optimizer.update_bytes(size, before, self.number_bytes)
-            for before, size in zip([0, *gradients], gradients)
-        )
+        turns = [sum(turn) for turn in request.update.turns(gradients)]
         work = flops(work_of(graph, shapes, reruns(graph))[offset : offset + len(nodes)])
         return PartCost(
             saved=saved,
             forward=highest[FORWARD],
             backward=highest[BACKWARD],
             gradients=sum(gradients) * (not stays.accumulates),
-            update=max(updates, default=0),
-            first=gradients[0] if gradients else 0,
-            last=gradients[-1] if gradients else 0,
+            update=request.update.peak(turns, self.numbers),
+            first=turns[0] if turns else 0,
+            last=turns[-1] if turns else 0,
             resident=stays.beside_parameters,
             keeps_input=keeps_input,
             keeps_output=keeps_output,

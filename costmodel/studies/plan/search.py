@@ -135,12 +135,15 @@ class _Pass:
 
     def updated(self, labels: Labels, cost: PartCost) -> tuple[np.ndarray, np.ndarray]:
         """The columns `first` and `update` with one more unit, whose parameters are updated before those above."""
-        optimizer = self.costs.request.optimizer
+        optimizer, numbers = self.costs.request.update, self.costs.numbers
         first, update = labels.first, labels.update
-        if not optimizer.update or not cost.first:
+        if not optimizer.moves or not cost.first:
             return first, update
+        if optimizer.together:
+            first = first + cost.first
+            return first, np.maximum(update, optimizer.peak([first], numbers))
         if optimizer.overlaps:
-            across = optimizer.update_bytes(first, cost.last, self.costs.number_bytes)
+            across = optimizer.peak([cost.last, first], numbers)
             update = np.maximum(update, np.where(first > 0, across, 0))
             first = np.full_like(first, cost.first)
         return first, np.maximum(update, cost.update)

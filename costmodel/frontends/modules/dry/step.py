@@ -231,7 +231,7 @@ class _Run:
             {key: self.flops.flops[key] for key in ("forward", "backward")},
             dict(self.flops.forward_of),
             frozenset(self.paths.values()),
-            {p: Parameter(tuple(t.shape), t.itemsize) for p, t in self.tensors.items() if isinstance(t, nn.Parameter)},
+            {path: _parameter(one) for path, one in self.tensors.items() if isinstance(one, nn.Parameter)},
             sum(t.nbytes for t in self.tensors.values() if not isinstance(t, nn.Parameter)),
             sum(x.nbytes for x in self.loss.targets),
             frozenset(trained),
@@ -259,3 +259,7 @@ class _Run:
             yield
         finally:
             nn.Module.__call__ = real_call
+
+
+def _parameter(tensor: torch.Tensor) -> Parameter:
+    return Parameter(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), tensor.itemsize)

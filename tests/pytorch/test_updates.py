@@ -1,0 +1,156 @@
+"""Updates of every optimizer: what a real one keeps, makes and frees, against its row in the table."""
+
+import pytest
+import torch
+from real import seldom
+from torch import nn
+
+import costmodel
+from costmodel.errors import CostmodelError
+from costmodel.frontends.modules.dry.flops import FlopCounter
+from costmodel.pytorch.allocations import trace
+from costmodel.pytorch.measure import measure
+from costmodel.step.optimizer import OPTIMIZERS, find, split_list
+from costmodel.step.update import COUNT, FREED, INNER_NUMBER, MADE, NUMBER, PASSED, REPLACED, Update, numbers_of
+from costmodel.targets import parse
+
+TEXTS = [text for o in OPTIMIZERS.values() for text in (o.name, *(f"{o.name},{option}" for option in o.options))]
+#: Numbers in the parameters of a network: single ones, falling and rising, and one without any.
+SIZES = ([1], [1, 1, 1], [1001, 103, 1, 57], [1, 57, 1001], [4, 0, 9, 2])
+
+
+def real(text, parameters):
+    """The optimizer of torch, with gradients, after the updates that it takes to settle."""
+    chosen = find(text)
+    made = getattr(torch.optim, chosen.torch_class)(parameters, **dict(chosen.torch_options))
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    for _ in range(chosen.settled_after):
+        made.step()
+    return made
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", *seldom("float16")])
+@pytest.mark.parametrize("text", TEXTS)
+def test_an_update_is_torchs(text, dtype):
+    """Its state and both its peaks, at three updates in a row."""
+    chosen = find(text)
+    for sizes in SIZES:
+        parameters = [nn.Parameter(torch.randn(size, dtype=getattr(torch, dtype))) for size in sizes]
+        optimizer, item = real(text, parameters), parameters[0].itemsize
+        state = [one for kept in optimizer.state.values() for one in kept.values() if isinstance(one, torch.Tensor)]
+        kept = chosen.state_bytes(sum(sizes), len(sizes), 8 * item)
+        assert sum(one.nbytes for one in state) == kept
+        with FlopCounter() as counter:
+            optimizer.step()
+        peaks = []
+        for target in ("cpu", "none"):
+            update = chosen.update_on(parse(target))
+            turns = [item * sum(turn) for turn in update.turns(sizes)]
+            peaks.append(update.peak(turns, numbers_of(parse(target), item)))
+        for _ in range(3):
+            found = trace(optimizer.step, counter.ops)
+            assert [found.peak, found.tensor_peak] == peaks and found.left == 0, sizes
+
+
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 151), nn.ReLU(), nn.Linear(151, 7, bias=False))
+
+
+def bias_only():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(27, 10))
+    module[1].weight.requires_grad_(False)
+    return module
+
+
+def many():
+    return nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(5)], nn.Flatten(), nn.Linear(3, 401), nn.Linear(401, 1))
+
+
+@pytest.mark.parametrize("module, batch, side", [(wide, 1, 8), *seldom((bias_only, 3, 3), (many, 1, 1))])
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_step_with_it_is_torchs(text, module, batch, side):
+    found = measure(module(), batch, side, optimizer=text)
+    tensors = costmodel.estimate(module(), "as_is", batch, side, optimizer=text, target="none")
+    kernels = costmodel.estimate(module(), "as_is", batch, side, optimizer=text)
+    assert (tensors.step_peak_bytes, tensors.left_bytes) == (found.tensor_peak_bytes, found.left_bytes)
+    assert kernels.step_peak_bytes == found.step_peak_bytes and kernels.certainty.step_peak != "not_modelled"
+    assert tensors.to_dict()["optimizer"] == text == find(text).name
+    if module is wide and find(text).slots and "fused" not in text and "momentum" not in text:
+        assert tensors.peak_at["phase"] == "update"
+
+
+def test_moves_by_hand():
+    """The parameter before has 30 bytes, this one 100, a number 8."""
+    numbers = dict.fromkeys(numbers_of(parse("none"), 4), 8)
+
+    def peak(text, target="none"):
+        update = find(text).update_on(parse(target))
+        return update.peak([sum(turn) for turn in update.turns([30, 100])], numbers)
+
+    assert peak("sgd") == peak("sgd,foreach") == peak("sgd,fused") == 0
+    assert peak("momentum") == 8 and peak("momentum,fused") == 0
+    assert peak("adam") == peak("adamw") == 30 + 100 + 100 + 8
+    assert peak("nadam") == 30 + 100 + 100  # no number is handed to a square root
+    assert peak("rmsprop") == 30 + 100  # the root before is gone when the number comes
+    assert peak("adagrad") == 30 + 100 + 8
+    assert peak("radam") == 5 * 100 + 8
+    assert peak("adadelta") == 30 + 100 + 100 + 8
+    assert peak("adam,foreach") == 130 + 8 and peak("adagrad,foreach") == 130 + 130 + 8
+    assert peak("adam", "cuda") == peak("adam,foreach")  # torch takes it by itself there
+    assert peak("adam,fused", "cuda") == peak("adam,fused") == 8
+
+
+@pytest.mark.parametrize("moves", {moves for o in OPTIMIZERS.values() for moves in (o.loop, o.foreach, o.fused or ())})
+def test_what_is_made_is_freed_once_or_replaced_by_the_next_one(moves):
+    assert {verb for verb, _ in moves} <= {MADE, FREED, REPLACED, PASSED}
+    names = [what for verb, what in moves if verb == MADE]
+    assert len({*names}) == len(names)
+    assert sorted(names) == sorted(what for verb, what in moves if verb in (FREED, REPLACED))
+
+
+def test_an_update_of_two_data_types_takes_one_after_the_other_and_of_three_no_rule_tells():
+    update = find("adam,foreach").update_on(parse("none"))
+    assert update.turns("abcd", ["float32", "bfloat16", "float32", "float32"]) == [("b",), ("a", "c", "d")]
+    three = ["float32", "bfloat16", "float16"]
+    with pytest.raises(CostmodelError, match="float32, bfloat16, float16; allowed: two data types"):
+        update.turns("abc", three)
+    assert find("adam,fused").update_on(parse("none")).turns("abc", three) == [("c",), ("b",), ("a",)]
+    assert Update((COUNT, NUMBER)).turns("ab", three) == [("a",), ("b",)]
+    assert Update((INNER_NUMBER,), together=True).turns([]) == []
+
+
+class Halves(nn.Module):
+    """Parameters of two data types, in turns."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(12, 301), nn.Linear(301, 203).bfloat16()
+        self.third, self.fourth = nn.Linear(203, 51), nn.Linear(51, 5).bfloat16()
+
+    def forward(self, x):
+        x = self.second(self.first(x.flatten(1).float()).bfloat16())
+        return self.fourth(self.third(x.float()).bfloat16()).float()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_dry_step_of_two_data_types(text):
+    found = costmodel.estimate(Halves(), "as_is", 1, 2, optimizer=text, target="none")
+    assert found.certainty.saved == "dry"
+    assert found.step_peak_bytes == measure(Halves(), 1, 2, optimizer=text).tensor_peak_bytes
+
+
+def test_texts():
+    assert [find(text).name for text in TEXTS] == TEXTS
+    assert split_list("adam,foreach,sgd") == ["adam,foreach", "sgd"]
+    assert split_list("foreach,adam") == ["foreach", "adam"]
+    for text, said in [
+        ("nadam,fused", "optimizer 'nadam,fused' has 'fused' behind its name; allowed: foreach"),
+        ("adam,foreach,fused", "has 'foreach,fused' behind its name; allowed: foreach or fused"),
+        ("adam,", "has '' behind its name; allowed: foreach or fused"),
+        ("adam, foreach", "has ' foreach' behind its name"),
+        ("foreach", "unknown optimizer 'foreach'"),
+        (["adam"], r"unknown optimizer \['adam'\]"),
+    ]:
+        with pytest.raises(CostmodelError, match=said):
+            find(text)
