@@ -12,6 +12,7 @@ from . import (  # noqa: F401
     lean,
     linear,
     loss,
+    mask,
     matmul,
     noise,
     norm,

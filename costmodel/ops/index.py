@@ -22,6 +22,7 @@ class Index(Op):
 
     inputs = ("x", "at")
     shape_only = ("at",)
+    input_bits = {"at": 64}
 
     def __post_init__(self) -> None:
         check(self.axis >= 0, f"axis is {self.axis}; allowed: >= 0")

@@ -144,6 +144,8 @@ _TOKEN = re.compile(r"((?:x\d|\d{1,9})(?:\*(?:x\d|\d{1,9}))*)(?:/([1-9]\d{0,8}))
 class Detach(View):
     """x.detach(): the same memory, without a way back for gradients."""
 
+    differentiable = False
+
     def shape(self, x: Shape) -> Shape:
         return x
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import CostmodelError
+from ..graph.op import Extra
 
 
 def recorded(*tensors: torch.Tensor | None) -> bool:
@@ -98,14 +99,14 @@ class StochasticDepth(nn.Module):
 
 
 class Tensors(nn.Module):
-    """Holds a parameter or buffer that a network uses outside a layer."""
+    """Holds a parameter or buffer that a network uses outside a layer. A buffer of single bytes is a mask."""
 
-    def __init__(self, parameters: dict[str, tuple], buffers: dict[str, tuple]) -> None:
+    def __init__(self, parameters: dict[str, tuple], buffers: dict[str, Extra]) -> None:
         super().__init__()
         for name, shape in parameters.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
-        for name, shape in buffers.items():
-            self.register_buffer(name, torch.zeros(shape))
+        for name, extra in buffers.items():
+            self.register_buffer(name, torch.zeros(extra.shape, dtype=torch.bool if extra.bits == 8 else None))
         self.name = next(iter((*parameters, *buffers)), "")
 
 

@@ -10,6 +10,7 @@ from real import saved_bytes
 from torch.nn.functional import cross_entropy
 
 import costmodel
+from costmodel.frontends.onnxfiles.masks import RELATIONS, TURNED
 from costmodel.pytorch import measure, realize
 
 GROUPED = [node("Reshape", "x to_groups", "grouped"), node("InstanceNormalization", "grouped ones zeros", "n"),
@@ -112,6 +113,18 @@ BODIES = {
                    "conv_transpose2d"),
     "nothing": ([node("Identity", "x", "i"), node("Cast", "i", "c", to=FLOAT), node("Dropout", "c", "d"),
                  node("Relu", "d", "y")], [], "dropout relu"),
+    "gate by a number": ([node("Greater", "x zero", "m"), node("Cast", "m", "c", to=FLOAT), node("Mul", "x c", "y")],
+                         [number("zero", 0)], "compare_number mask_as_numbers mul"),
+    "masks": ([node("Less", "zero x", "a"), node("LessOrEqual", "x one", "b"), node("And", "a b", "c"),
+               node("Not", "c", "d"), node("Where", "d x zero", "y")], [number("zero", 0), number("one", 1)],
+              "compare_number compare_number combine_masks not_mask where_number"),
+    "where": ([node("Sigmoid", "x", "s"), node("Equal", "x s", "m"), node("Where", "m x s", "y")], [],
+              "sigmoid compare where"),
+    "where of a constant mask": ([node("Where", "mask x zero", "y")],
+                                 [numpy_helper.from_array(np.eye(8, dtype=bool), "mask"), number("zero", 0)],
+                                 "constant where_number"),
+    "steps": ([node("Floor", "x", "a"), node("Sign", "a", "b"), node("Ceil", "b", "c"), node("Round", "c", "y")], [],
+              "floor sign ceil round"),
     "unused": ([node("Relu", "x", "y"), node("Erf", "x", "z")], [], "relu"),
 }  # fmt: skip
 
@@ -170,3 +183,11 @@ def test_noise_that_an_exporter_wrote_out_is_stochastic_depth(onnx_file):
     tensors = [integers("zero", 0), integers("one", 1), number("keep", 0.8)]
     noise = costmodel.load(onnx_file(around(body, tensors))).graph.nodes[1].op
     assert (noise.kind, noise.p, noise.mode) == ("stochastic_depth", 0.2, "row")
+
+
+def test_a_relation_turned_twice_is_the_same():
+    a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0])
+    assert set(RELATIONS.values()) == set(TURNED)
+    for relation, turned in TURNED.items():
+        assert TURNED[turned] == relation
+        assert getattr(torch, relation)(a, b).equal(getattr(torch, turned)(b, a))

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import costmodel
 from costmodel import CostmodelError
-from costmodel.frontends.modules import arithmetic, pools, products, reductions
+from costmodel.frontends.modules import arithmetic, masks, pools, products, reductions
 from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import CHECKED, NOT_MODELLED
@@ -22,6 +22,17 @@ class DroppedRows(nn.Dropout1d):
 
     def forward(self, x):
         return super().forward(x.flatten(2)).view_as(x)
+
+
+class Blinded(nn.Module):
+    """Fills every other channel with a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", (torch.arange(8) % 2 > 0).view(8, 1, 1))
+
+    def forward(self, x):
+        return x.masked_fill(self.mask, 0.5)
 
 
 CASES = {
@@ -51,6 +62,22 @@ CASES = {
     "cumsum": lambda x: x.cumsum(1),
     "flip": lambda x: x.flip(3) + x,
     "pixel shuffle": lambda x: functional.pixel_unshuffle(functional.pixel_shuffle(x, 2), 2),
+    "times a mask": lambda x: x * (x > 0),
+    "a mask in place": lambda x: (2 * x).mul_(x >= 0),
+    "times a mask of places": lambda x: (x.mean(1, keepdim=True) > 0) * x,
+    "a mask as numbers": lambda x: x * (x > 0).float() * (x <= 1).to(x.dtype) * (x != 0).type_as(x),
+    "where": lambda x: torch.where(x > x.mean((2, 3), keepdim=True), x, 0.1 * x),
+    "where of smaller ones": lambda x: torch.where(x > 0, x.mean((2, 3), keepdim=True), x.mean(1, keepdim=True)),
+    "where of a number": lambda x: torch.where(x > 0, x, 0.0) + torch.where(x < 0, 1.0, x),
+    "where as a method": lambda x: x.where(x.abs() < 1, x.sign()),
+    "masked_fill": lambda x: x.masked_fill(x < 0, 0),
+    "masked_fill in place": lambda x: (2 * x).masked_fill_(x.mean(1, keepdim=True) < 0, -1),
+    "masked_fill by a constant": Blinded(),
+    "logic": lambda x: x * ((x > 0) & (x < 1) | ~(x > -1)) * torch.logical_xor(x > 2, x > 3),
+    "steps": lambda x: x + torch.sign(x) + x.floor() + x.ceil() + x.round() + x.trunc(),
+    "a straight way through": lambda x: x + (torch.round(x) - x).detach(),
+    "noise": lambda x: x + 0.1 * torch.randn_like(x),
+    "noise that drops": lambda x: x * (torch.rand_like(x) < 0.5),
     "tile": lambda x: x.tile((2, 1)),
     "repeat_interleave": lambda x: x.repeat_interleave(2, dim=2),
     "dropout of channels": nn.Dropout2d(0.3),
@@ -96,5 +123,5 @@ def test_indices_of_extremes_are_not_followed():
 
 
 def test_every_function_is_found_by_torchs_name():
-    for module in (arithmetic, pools, products, reductions):
+    for module in (arithmetic, masks, pools, products, reductions):
         assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from onestep import measured, said
-from opcases import EXAMPLES, WITHOUT_BACKWARD, demands, name_of
+from opcases import EXAMPLES, WITHOUT_BACKWARD, demands, differentiated, name_of
 from real import seldom
 
 import costmodel
@@ -81,7 +81,7 @@ def test_kernels_of_channels_last_allocate_what_is_said(op, shapes):
 @pytest.mark.parametrize("op, shapes", [one for one in ALONE if len(one[0].shape(*one[1])) > 1], ids=name_of)
 def test_kernels_copy_an_expanded_gradient_as_said(op, shapes):
     """Sum gives a gradient that repeats its elements, which some kernels copy first."""
-    wants = frozenset(op.inputs) - frozenset(op.shape_only)
+    wants = differentiated(op)
     hold(op, shapes, wants, frozenset(), here(), after=Sum(tuple(range(1, len(op.shape(*shapes))))))
 
 
@@ -89,7 +89,7 @@ def test_kernels_copy_an_expanded_gradient_as_said(op, shapes):
 @pytest.mark.parametrize("cast", [(0, 1, 3, 2), (0, 3, 1, 2)])
 def test_kernels_copy_a_permuted_input_as_said(op, shapes, cast):
     if len(shapes[0]) == 4 and not getattr(op, "inplace", False):
-        wants = frozenset(op.inputs) - frozenset(op.shape_only)
+        wants = differentiated(op)
         hold(op, shapes, wants, frozenset(), here(), cast=cast)
 
 

@@ -219,6 +219,15 @@ def dropout(t, x, p=0.5, training=True, inplace=False):
     return t.emit(OPS["dropout"](float(p), inplace), [x], x if inplace else t.like(x))
 
 
+@function("randn_like", "rand_like")
+def random(t, x, **named):
+    """Of what depends on the images; like a constant, a constant is made."""
+    y = t.call(x, **named)
+    if (y.dtype, y.stride()) != (x.dtype, t.like(x).stride()):
+        raise t.error(f"{t.name} in another data type or memory format")
+    return t.emit(OPS["random"](t.name == "rand_like"), [x], y)
+
+
 @function("dropout1d", "dropout2d", "dropout3d", "feature_dropout")
 def feature_dropout(t, x, p=0.5, training=True, inplace=False):
     if not training or p == 0:

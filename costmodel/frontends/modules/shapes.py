@@ -11,6 +11,7 @@ from ...sizes.size import LARGEST
 from ..patterns import expand_pattern, reshape_pattern
 from . import installed
 from .functions import FUNCTIONS, function, two
+from .masks import as_numbers
 from .reductions import axes_of
 
 
@@ -236,7 +237,7 @@ def interpolate(
 
 @function("detach", "data")
 def detach(t, x):
-    return t.emit(OPS["detach"](), [x], t.run(t.torch.Tensor.detach, x), records=False)
+    return t.emit(OPS["detach"](), [x], t.run(t.torch.Tensor.detach, x))
 
 
 @function("to", "type", "type_as", "float", "cpu")
@@ -246,6 +247,8 @@ def same(t, x, *args, **named):
     here = [value for value in args if not is_device(value)]
     more = {name: value for name, value in named.items() if not is_device(value)}
     y = t.call(x, *here, **more) if here or more or t.name == "float" else x
+    if x.dtype is t.torch.bool and y.dtype is t.images.dtype:
+        return as_numbers(t, x, y)
     if y.dtype != x.dtype:
         raise t.error(f"a change of data type from {x.dtype} to {y.dtype}")
     return x if t.shares(y, x) else copy(t, x, y)

@@ -284,12 +284,6 @@ def identity(r, x):
     return x
 
 
-@operator("Cast", "CastLike")
-def cast(r, x, like=None):
-    refuse(like is None and r.attribute("to") != 1, "a change of data type, other than to float32,")
-    return x.as_float() if is_stored(x) else x
-
-
 # Pooling.
 
 

@@ -38,6 +38,8 @@ class Formula:
 
     inputs: ClassVar[tuple[str, ...]]
 
+    #: Whether gradients go through the op: not through a comparison.
+    differentiable: ClassVar[bool] = True
     is_norm: ClassVar[bool] = False
     #: Whether the op is a loss, the number that training minimises: a graph that ends in a loss trains.
     is_loss: ClassVar[bool] = False
