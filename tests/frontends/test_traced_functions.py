@@ -35,6 +35,27 @@ class Blinded(nn.Module):
         return x.masked_fill(self.mask, 0.5)
 
 
+class Chunked(nn.Module):
+    """A norm of parts of the batch by themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return torch.cat([self.norm(one) for one in x.chunk(2)])
+
+
+def of_two_views(x):
+    one, other = torch.cat([x, 0.9 * x]).chunk(2)
+    both = torch.cat([x, x.flip(0)])
+    return one * other.sigmoid() + both[: len(x)] + both[len(x) :] + x[:1] + x[1::2].mean(0) + x.roll(1, 0)
+
+
+def spread_of_the_batch(x):
+    return torch.cat([x[:, 1:], x.std(0).mean().expand(len(x), 1, *x.shape[2:])], 1)
+
+
 CASES = {
     "abs": torch.abs,
     "log": lambda x: (x.abs() + 1).log(),
@@ -78,6 +99,11 @@ CASES = {
     "a straight way through": lambda x: x + (torch.round(x) - x).detach(),
     "noise": lambda x: x + 0.1 * torch.randn_like(x),
     "noise that drops": lambda x: x * (torch.rand_like(x) < 0.5),
+    "a norm of chunks": Chunked(),
+    "two views of the images": of_two_views,
+    "the spread of a batch": spread_of_the_batch,
+    "stacked batches": lambda x: torch.stack([x, 2 * x]).amax(0) - x.mean(0, keepdim=True),
+    "itself twice": lambda x: torch.cat([x, x], 1)[:, 4:12],
     "tile": lambda x: x.tile((2, 1)),
     "repeat_interleave": lambda x: x.repeat_interleave(2, dim=2),
     "dropout of channels": nn.Dropout2d(0.3),
@@ -125,3 +151,14 @@ def test_indices_of_extremes_are_not_followed():
 def test_every_function_is_found_by_torchs_name():
     for module in (arithmetic, masks, pools, products, reductions):
         assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())
+
+
+def test_parts_of_any_batch():
+    module = Base(Chunked())
+    grid = costmodel.sweep(module, "full", [2, 3, 5, 6], 10, target="none")
+    found = dict(zip(grid.batch.tolist(), grid.saved_bytes.tolist()))
+    for batch in (1, 2, 3):
+        one, real = costmodel.estimate(module, "full", batch, 10, target="none"), measure(module, batch, 10)
+        assert one.certainty.saved == CHECKED
+        assert (one.saved_bytes, one.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+        assert found.get(batch, one.saved_bytes) == one.saved_bytes

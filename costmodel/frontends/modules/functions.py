@@ -167,6 +167,8 @@ def hardtanh(t, x, min_val=-1.0, max_val=1.0, inplace=False):
 
 @function("clamp", "clip")
 def clamp(t, x, min=None, max=None, inplace=False):
+    if any(isinstance(bound, t.torch.Tensor) for bound in (min, max)):
+        raise t.error("clamp by tensors")
     low, high = (float(bound) if bound is not None else other for bound, other in ((min, -1e38), (max, 1e38)))
     return t.emit(OPS["hardtanh"](low, high, inplace, clamp=True), [x], x if inplace else t.like(x))
 
