@@ -10,6 +10,8 @@ from real import saved_bytes
 from torch.nn.functional import cross_entropy
 
 import costmodel
+from costmodel.frontends.onnxfiles import volumes
+from costmodel.frontends.onnxfiles.layers import OPERATORS
 from costmodel.frontends.onnxfiles.masks import RELATIONS, TURNED
 from costmodel.pytorch import measure, realize
 
@@ -123,6 +125,12 @@ BODIES = {
     "where of a constant mask": ([node("Where", "mask x zero", "y")],
                                  [numpy_helper.from_array(np.eye(8, dtype=bool), "mask"), number("zero", 0)],
                                  "constant where_number"),
+    "volumes": ([node("Reshape", "x to_volume", "v"), node("Conv", "v c.weight c.bias", "a", pads=[1, 0, 1, 1, 0, 1]),
+                 node("MaxPool", "a", "b", kernel_shape=[1, 2, 2], strides=[1, 2, 2]),
+                 node("AveragePool", "b", "c", kernel_shape=[2, 1, 1], strides=[2, 1, 1]),
+                 node("Reshape", "c to_map", "y")],
+                [integers("to_volume", 0, 2, 4, 8, 8), integers("to_map", 0, 8, 4, 4), tensor("c.bias", 4),
+                 tensor("c.weight", 4, 2, 3, 1, 3)], "reshape conv3d max_pool3d avg_pool3d reshape"),
     "steps": ([node("Floor", "x", "a"), node("Sign", "a", "b"), node("Ceil", "b", "c"), node("Round", "c", "y")], [],
               "floor sign ceil round"),
     "unused": ([node("Relu", "x", "y"), node("Erf", "x", "z")], [], "relu"),
@@ -191,3 +199,21 @@ def test_a_relation_turned_twice_is_the_same():
     for relation, turned in TURNED.items():
         assert TURNED[turned] == relation
         assert getattr(torch, relation)(a, b).equal(getattr(torch, turned)(b, a))
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_local_response_norm(size, onnx_file):
+    made = around([node("LRN", "x", "y", size=size, alpha=0.5, beta=0.6, bias=2.0)])
+    network = costmodel.load(onnx_file(made))
+    kinds = [n.op.kind for n in network.graph.nodes]
+    assert kinds[1:-3] == "mul reshape pad avg_pool3d reshape mul_number add_number pow_number div".split()
+    images = torch.randn(8, 3, 8, 8)  # onnx's reference takes the batch for the channels, of which there are 8
+    with torch.no_grad():
+        found = realize(network, "inference")(images)
+    (expected,) = ReferenceEvaluator(made).run(None, {"images": images.numpy()})
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_operators_of_volumes_take_images_too():
+    assert {entry.__module__ for entry in (OPERATORS["Conv"], OPERATORS["MaxPool"])} == {volumes.__name__}
+    assert volumes.of_images.__module__ != volumes.__name__

@@ -6,10 +6,11 @@ from real import seldom
 from strange import Base, of
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 
 import costmodel
 from costmodel import CostmodelError
-from costmodel.frontends.modules import arithmetic, masks, pools, products, reductions
+from costmodel.frontends.modules import arithmetic, masks, pools, products, reductions, volumes
 from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import CHECKED, NOT_MODELLED
@@ -104,6 +105,22 @@ CASES = {
     "the spread of a batch": spread_of_the_batch,
     "stacked batches": lambda x: torch.stack([x, 2 * x]).amax(0) - x.mean(0, keepdim=True),
     "itself twice": lambda x: torch.cat([x, x], 1)[:, 4:12],
+    "channel shuffle": nn.ChannelShuffle(4),
+    "local response norm": nn.LocalResponseNorm(5),
+    "weight norm": weight_norm(nn.Conv2d(8, 8, 3)),
+    "weight norm of a linear layer": nn.Sequential(
+        nn.AdaptiveMaxPool2d(1), nn.Flatten(), weight_norm(nn.Linear(8, 8)), nn.Unflatten(1, (8, 1, 1))
+    ),
+    "volumes": nn.Sequential(
+        nn.Unflatten(1, (2, 4)),
+        nn.Conv3d(2, 4, 3, (2, 1, 1), 1),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        nn.MaxPool3d((1, 3, 3), 1),
+        nn.AvgPool3d((1, 2, 2)),
+        nn.Flatten(1, 2),
+    ),
+    "a mean of volumes": nn.Sequential(nn.Unflatten(1, (8, 1)), nn.AdaptiveAvgPool3d(1), nn.Flatten(2, 3)),
     "tile": lambda x: x.tile((2, 1)),
     "repeat_interleave": lambda x: x.repeat_interleave(2, dim=2),
     "dropout of channels": nn.Dropout2d(0.3),
@@ -149,7 +166,7 @@ def test_indices_of_extremes_are_not_followed():
 
 
 def test_every_function_is_found_by_torchs_name():
-    for module in (arithmetic, masks, pools, products, reductions):
+    for module in (arithmetic, masks, pools, products, reductions, volumes):
         assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())
 
 

@@ -189,6 +189,7 @@ def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes)
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
     products = (
         "conv1d",
+        "conv3d",
         "conv_transpose2d",
         "linear",
         "linear_by",

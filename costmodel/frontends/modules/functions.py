@@ -128,6 +128,14 @@ def rms_norm(t, x, normalized_shape, weight=None, eps=None):
     return t.emit(op, [x], t.like(x), weight=weight)
 
 
+@function("_weight_norm")
+def weight_norm(t, v, g, dim=0):
+    if dim != 0:
+        raise t.error("a weight norm for each element of another axis than the first")
+    y = t.torch.empty(v.shape, dtype=v.dtype, device="meta")
+    return t.emit(OPS["weight_norm"](), t.as_values(v, g), y)
+
+
 @function("prelu")
 def prelu(t, x, weight):
     return t.emit(OPS["prelu"](weight.numel()), [x], t.like(x), weight=weight)

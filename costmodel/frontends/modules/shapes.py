@@ -201,6 +201,14 @@ def pixel_shuffle(t, x, factor):
     return t.emit(OPS["pixel_shuffle"](int(factor), t.name == "pixel_unshuffle"), [x], y)
 
 
+@function("channel_shuffle")
+def channel_shuffle(t, x, groups):
+    n, channels = x.shape[:2]
+    seen = reshape(t.named("view"), x, (n, groups, channels // groups, -1))
+    seen = permute(t.named("permute"), seen, (0, 2, 1, 3))
+    return reshape(t.named("reshape"), seen, x.shape)
+
+
 @function("cat", "concat", "concatenate")
 def cat(t, tensors, dim=0, axis=None):
     dim = (dim if axis is None else axis) % tensors[0].dim()
