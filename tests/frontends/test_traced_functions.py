@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import costmodel
 from costmodel import CostmodelError
-from costmodel.frontends.modules import arithmetic, masks, pools, products, reductions, volumes
+from costmodel.frontends.modules import arithmetic, masks, pools, products, reductions, volumes, writes
 from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import CHECKED, NOT_MODELLED
@@ -51,6 +51,29 @@ def of_two_views(x):
     one, other = torch.cat([x, 0.9 * x]).chunk(2)
     both = torch.cat([x, x.flip(0)])
     return one * other.sigmoid() + both[: len(x)] + both[len(x) :] + x[:1] + x[1::2].mean(0) + x.roll(1, 0)
+
+
+def written(x):
+    """Parts are set to numbers, or to parts of another map."""
+    y, swapped = 2 * x, 0 * x
+    y[:, 0] = 0
+    y[..., 1:3, -2:] = 0.5
+    y[:, 2, :, 0] = x[:, 1, :, -1]
+    swapped[:, :4] = x[:, 4:]
+    swapped[:, 4:] = x[:, :4]
+    return y + swapped
+
+
+class AtIndices(nn.Module):
+    """Reads and adds at the indices of a buffer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.register_buffer("order", torch.arange(7, -1, -1))
+
+    def forward(self, x):
+        return self.function(x, self.order)
 
 
 def spread_of_the_batch(x):
@@ -121,6 +144,12 @@ CASES = {
         nn.Flatten(1, 2),
     ),
     "a mean of volumes": nn.Sequential(nn.Unflatten(1, (8, 1)), nn.AdaptiveAvgPool3d(1), nn.Flatten(2, 3)),
+    "written parts": written,
+    "gather": lambda x: x * x.gather(1, x.argmax(1, keepdim=True)) + x.gather(2, x.argmin(2, keepdim=True)),
+    "gather at a buffer": AtIndices(lambda x, at: x.gather(1, at[None, :, None, None].expand_as(x))),
+    "index_add": AtIndices(lambda x, at: x.index_add(1, at, 2 * x)),
+    "index_add in place": AtIndices(lambda x, at: (3 * x).index_add_(1, at, x)),
+    "scatter_add": lambda x: x.scatter_add(1, x.argmax(1, keepdim=True), x.mean(1, keepdim=True)),
     "tile": lambda x: x.tile((2, 1)),
     "repeat_interleave": lambda x: x.repeat_interleave(2, dim=2),
     "dropout of channels": nn.Dropout2d(0.3),
@@ -166,7 +195,7 @@ def test_indices_of_extremes_are_not_followed():
 
 
 def test_every_function_is_found_by_torchs_name():
-    for module in (arithmetic, masks, pools, products, reductions, volumes):
+    for module in (arithmetic, masks, pools, products, reductions, volumes, writes):
         assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())
 
 

@@ -20,6 +20,8 @@ from .strides import contiguous
 from .tensors import Stored, as_decimal, initialiser
 
 Value = Stored | Live
+#: Bits per element of a constant, by its data type; 0 for the network's own.
+BITS = {"float32": 0, "bool": MASK, "int64": 64}
 
 
 class Recorder:
@@ -73,14 +75,14 @@ class Recorder:
         if isinstance(value, Live):
             return value
         if value not in self.lifted:
-            if value.dtype not in ("float32", "bool"):
-                raise CostmodelError(f"{value.name!r} is {value.dtype}; allowed: float32, bool")
+            if value.dtype not in BITS:
+                raise CostmodelError(f"{value.name!r} is {value.dtype}; allowed: {', '.join(BITS)}")
             owner, _, name = cleaned(value.name).rpartition(".")
             kind, fields = "constant", dict[str, Any]({"buffer": name, "size": value.shape})
             if value.computed and value.shape[:1] == (BATCH,):
                 fields["size"] = (0, *value.shape[1:])
-            if value.dtype == "bool":
-                fields["bits"] = MASK
+            if BITS[value.dtype]:
+                fields["bits"] = BITS[value.dtype]
             if value.own:
                 kind, fields = "parameter", {"parameter": name, "size": value.shape}
             path = ".".join(filter(None, (owner, name)))
