@@ -20,6 +20,7 @@ from . import (  # noqa: F401
     pool,
     reduce,
     resize,
+    shrink,
     standardise,
     transposed,
     view,

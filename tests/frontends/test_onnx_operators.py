@@ -134,6 +134,8 @@ BODIES = {
     "at indices": ([node("ArgMax", "x", "m", axis=1), node("GatherElements", "x m", "a", axis=1),
                     node("ArgMin", "x", "n", axis=2), node("GatherElements", "x n", "b", axis=2),
                     node("Add", "x a", "c"), node("Add", "c b", "y")], [], "argmax gather argmax gather add add"),
+    "shrinks": ([node("Shrink", "x", "a", lambd=0.2), node("Shrink", "a", "b", lambd=0.1, bias=0.1),
+                 node("ThresholdedRelu", "b", "y", alpha=0.3)], [], "hardshrink softshrink threshold"),
     "steps": ([node("Floor", "x", "a"), node("Sign", "a", "b"), node("Ceil", "b", "c"), node("Round", "c", "y")], [],
               "floor sign ceil round"),
     "unused": ([node("Relu", "x", "y"), node("Erf", "x", "z")], [], "relu"),

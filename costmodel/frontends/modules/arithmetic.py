@@ -59,7 +59,7 @@ def rsub(t, a, b):
     return FUNCTIONS["sub"](t, b, a)
 
 
-@function(*(kind for kind, cls in OPS.items() if issubclass(cls, Elementwise)))
+@function(*(kind for kind, cls in OPS.items() if issubclass(cls, Elementwise) and not cls.__match_args__))
 def elementwise(t, x):
     return t.emit(OPS[t.name](), [x], t.like(x))
 

@@ -201,6 +201,25 @@ def softplus(t, x, beta=1, threshold=20):
     return t.emit(OPS["softplus"](float(beta), float(threshold)), [x], t.like(x))
 
 
+@function("hardshrink", "softshrink")
+def shrink(t, x, lambd=0.5):
+    return t.emit(OPS[t.name](float(lambd)), [x], t.like(x))
+
+
+@function("threshold")
+def threshold(t, x, threshold, value, inplace=False):
+    return t.emit(OPS["threshold"](float(threshold), float(value), inplace), [x], x if inplace else t.like(x))
+
+
+FUNCTIONS["_threshold"] = FUNCTIONS["threshold"]
+
+
+@function("glu")
+def glu(t, x, dim=-1):
+    y = t.run(t.torch.nn.functional.glu, x, dim)
+    return t.emit(OPS["glu"](dim % x.dim()), [x], t.torch.empty(y.shape, dtype=y.dtype, device="meta"))
+
+
 def keep_dtype(t, x, dtype) -> None:
     """Raise CostmodelError for a call that asks for another data type than its input's."""
     if dtype not in (None, x.dtype):
