@@ -213,3 +213,25 @@ def test_parts_of_any_batch():
         assert one.certainty.saved == CHECKED
         assert (one.saved_bytes, one.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
         assert found.get(batch, one.saved_bytes) == one.saved_bytes
+
+
+class Selective(nn.Module):
+    """A residual block that keeps the larger elements of its branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return x + y * (y > 0) + torch.where(y < 1, y, 0.0)
+
+
+def test_a_plan_of_blocks_with_masks():
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), Selective(), Selective(), Selective(), *head)
+    network = costmodel.load(module, resolution=24, blocks_are="Selective")
+    for convention in ("torch", "lean"):
+        found = costmodel.plan(network, "500kB", batch=4, resolution=24, convention=convention)
+        again = costmodel.estimate(network, found.strategy, 4, 24, convention)
+        assert found.estimate.peak_bytes == again.peak_bytes <= 500_000
