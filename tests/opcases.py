@@ -52,16 +52,31 @@ def demands(op):
     """Every pair (inputs that need a gradient, parameters that train) that can occur for the op."""
     if op.kind in WITHOUT_BACKWARD:
         return [(frozenset(), frozenset())]
-    inputs = set(op.inputs) - set(op.shape_only)
+    inputs = differentiated(op)
     return product(subsets(inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
 
 
 def inputs_of(op, shapes):
-    """Input tensors for an op: integers where only the shape counts (indices, say), else random numbers."""
-    return [
-        torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape)
-        for name, shape in zip(op.inputs, shapes)
-    ]
+    """Input tensors for an op: masks, integers where only the shape counts (indices, say), else random numbers."""
+    return [input_of(op, name, shape) for name, shape in zip(op.inputs, shapes)]
+
+
+def bits_of(op, name):
+    """Bits per element of an input; 0 for the network's own data type."""
+    return op.input_bits.get(name, 64 if name in op.shape_only else 0)
+
+
+def input_of(op, name, shape, dtype=torch.float32):
+    """An input tensor for an op."""
+    bits = bits_of(op, name)
+    if bits == 8:
+        return torch.rand(shape) < 0.5
+    return torch.zeros(shape, dtype=torch.int64) if bits else torch.randn(shape).to(dtype)
+
+
+def differentiated(op):
+    """Names of the inputs that may get a gradient."""
+    return frozenset(op.inputs) - frozenset(op.shape_only) if op.differentiable else frozenset()
 
 
 def subsets(names):

@@ -30,7 +30,8 @@ class Node:
     trains: the parameters that get a gradient.
     until: the last node during which a call frame holds the output, if a trace has recorded it; if not, lifetimes
         follow from the modules' paths.
-    records: whether autograd records the op. If not, no gradient goes back through it, whatever trains (torch.no_grad).
+    records: whether autograd records the op. If not, no gradient goes back through it, whatever trains (torch.no_grad,
+        or an op without a gradient).
     """
 
     name: str
@@ -44,6 +45,8 @@ class Node:
     def __post_init__(self) -> None:
         if self.owner is None:
             object.__setattr__(self, "owner", self.name)
+        if not self.op.differentiable:
+            object.__setattr__(self, "records", False)
 
     @property
     def scope(self) -> str:

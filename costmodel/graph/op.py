@@ -43,8 +43,10 @@ class Op(MemoryFormat, Kernels):
 
     kind: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ("x",)
-    #: Inputs that get no gradient: indices, and inputs that are read only for their shape.
+    #: Inputs that get no gradient: masks, indices, and inputs that are read only for their shape.
     shape_only: ClassVar[tuple[str, ...]] = ()
+    #: Bits per element of the inputs that are no numbers: masks, indices.
+    input_bits: ClassVar[dict[str, int]] = {}
     examples: ClassVar[tuple[Any, ...]] = ()  # (op, shape of each input): small cases on which every generic test runs
 
     def __init__(self, *args: Any, **named: Any) -> None:

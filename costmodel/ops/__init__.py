@@ -13,6 +13,7 @@ from . import (  # noqa: F401
     lean,
     linear,
     loss,
+    mask,
     matmul,
     noise,
     norm,
@@ -20,7 +21,10 @@ from . import (  # noqa: F401
     pool,
     reduce,
     resize,
+    shrink,
     standardise,
     transposed,
     view,
+    volume,
+    write,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
@@ -153,7 +153,7 @@ class Mul(Join):
     inplace: bool = False
 
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
-        return Scratch(backward=summed(self, setting, y, a, b))
+        return Scratch(backward=summed(setting, y, {"a": a, "b": b}))
 
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
@@ -202,7 +202,8 @@ class Div(Join):
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
         # The divisor's gradient is computed first, from -g, a / b and (a / b) / b (FunctionsManual.cpp:
         # div_tensor_other_grad).
-        return Scratch(backward=summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
+        maps = 4 - len(setting.demanded) if "b" in setting.demanded else 0
+        return Scratch(backward=summed(setting, y, {"a": a, "b": b}, maps * setting.item * numel(y)))
 
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
@@ -246,19 +247,20 @@ class Addcmul(Op):
         return library.torch.addcmul
 
 
-def summed(op: Op, setting: Setting, y: Shape, a: Shape, b: Shape, most: int = 0) -> Size:
+def summed(setting: Setting, y: Shape, operands: Mapping[str, Shape], beside: Size = 0) -> Size:
     """Scratch of a backward that makes each gradient in the output's shape, then sums those of smaller inputs.
 
-    most: maps of the output's shape that are alive at once before the sums.
+    operands: the inputs that may get a gradient, by name. beside: bytes that are alive at once beside all gradients
+    before the sums.
     """
-    full = numel(y)
-    sizes = [numel(operand) for name, operand in zip(op.inputs, (a, b)) if name in setting.demanded]
+    full = setting.item * numel(y)
+    sizes = [setting.item * numel(operand) for name, operand in operands.items() if name in setting.demanded]
     level = full * len(sizes)
-    highest = maximum(level, most * full)
+    highest = level + beside
     for size in sizes:
         highest = maximum(highest, level + where(size == full, 0, size))
         level = level - full + size
-    return setting.item * (highest - level)
+    return highest - level
 
 
 def reduction(y: Shape, operand: Shape) -> Work:

@@ -1,4 +1,4 @@
-"""Elementwise functions of one tensor that are no activations: absolute values, logarithms, sines."""
+"""Elementwise functions of one tensor that are no activations: absolute values, logarithms, sines, rounding."""
 
 from __future__ import annotations
 
@@ -133,5 +133,37 @@ class Erf(Elementwise):
     operations = (4, 5)
 
 
-for _cls in (Sqrt, Rsqrt, Exp, Neg, Abs, Log, Log1p, Expm1, Sin, Cos, Reciprocal, Erf):
+class Steps(Elementwise):
+    """A function of steps. Its gradient is a map of zeros."""
+
+    reads = ()
+    operations = (1, 0)
+
+
+@op("sign")
+class Sign(Steps):
+    """-1, 0 or 1."""
+
+
+@op("floor")
+class Floor(Steps):
+    """The largest integer below."""
+
+
+@op("ceil")
+class Ceil(Steps):
+    """The smallest integer above."""
+
+
+@op("round")
+class Round(Steps):
+    """The nearest integer."""
+
+
+@op("trunc")
+class Trunc(Steps):
+    """The integer part."""
+
+
+for _cls in (Sqrt, Rsqrt, Exp, Neg, Abs, Log, Log1p, Expm1, Sin, Cos, Reciprocal, Erf, Sign, Floor, Ceil, Round, Trunc):
     _cls.examples = ((_cls(), (2, 5)), (_cls(), (2, 4, 3, 5)))

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.op import Axes, Extra, Op, Scratch, Work, check, op, shared_fields
-from ..sizes.size import Shape, broadcast, maximum, numel, require, where
+from ..sizes.size import Shape, broadcast, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, dense
 from ..targets.setting import Setting
-from .arithmetic import reduction
+from .arithmetic import reduction, summed
 from .reduce import Reduction
 
 
@@ -42,14 +42,7 @@ class Larger(Op):
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
         # where(a == b, g / 2, g).masked_fill_(a < b, 0): beside each result half of the gradient and two masks; then
         # gradients of smaller inputs are summed.
-        full = setting.item * numel(y)
-        sizes = [setting.item * numel(x) for name, x in zip(self.inputs, (a, b)) if name in setting.demanded]
-        level = full * len(sizes)
-        highest = level + full + 2 * numel(y)
-        for size in sizes:
-            highest = maximum(highest, level + where(size == full, 0, size))
-            level = level - full + size
-        return Scratch(backward=highest - level)
+        return Scratch(backward=summed(setting, y, {"a": a, "b": b}, (setting.item + 2) * numel(y)))
 
     def module(self, library: Any) -> Callable:
         return getattr(library.torch, self.kind)

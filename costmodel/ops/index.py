@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Axes, Op, Scratch, Work, check, op
+from ..graph.op import Axes, Op, Scratch, Stock, Work, check, op, shared_fields
 from ..sizes.size import Shape, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
@@ -22,6 +22,7 @@ class Index(Op):
 
     inputs = ("x", "at")
     shape_only = ("at",)
+    input_bits = {"at": 64}
 
     def __post_init__(self) -> None:
         check(self.axis >= 0, f"axis is {self.axis}; allowed: >= 0")
@@ -39,6 +40,134 @@ class Index(Op):
     def module(self, library: Any) -> Callable:
         index = library.torch.ops.aten.index.Tensor  # x[:, at] may be a slice of each axis to autograd
         return lambda x, at: index(x, [None] * self.axis + [at])
+
+
+@shared_fields
+class AtIndices(Op):
+    """An op along an axis whose gradient reads indices, `at`."""
+
+    axis: int
+
+    shape_only = ("at",)
+    input_bits = {"at": 64}
+
+    def __post_init__(self) -> None:
+        check(self.axis >= 0, f"axis is {self.axis}; allowed: >= 0")
+
+
+@op("gather")
+class Gather(AtIndices):
+    """x.gather(axis, at): for each place in `at`, the element along the axis that it says.
+
+    torch's backward keeps the input, only for its shape.
+    """
+
+    inputs = ("x", "at")
+    stock = Stock(excuse="stock gather keeps its input for its shape alone")
+
+    def shape(self, x: Shape, at: Shape) -> Shape:
+        require(len(x) == len(at) > self.axis, "{} at {}: not as many axes, or none to gather along", x, at)
+        return at
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("at",)}
+
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("x", "at")}
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return contiguous(len(x.order))
+
+    def work(self, y: Shape, x: Shape, at: Shape) -> dict[str, Work]:
+        return {"forward": Work(), "x": Work(0, numel(y))}
+
+    def module(self, library: Any) -> Callable:
+        return lambda x, at: library.torch.gather(x, self.axis, at)
+
+
+@shared_fields
+class AddAt(AtIndices):
+    """x, with a source added at indices along an axis. The gradient of the source is gathered there."""
+
+    inplace: bool = False
+
+    inputs = ("x", "at", "source")
+    passes = ("x",)
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": (), "source": ("at",)}
+
+    def work(self, y: Shape, x: Shape, at: Shape, source: Shape) -> dict[str, Work]:
+        return {"forward": Work(0, numel(source)), "x": Work(), "source": Work()}
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return super().layout(axes, *xs) if self.inplace else contiguous(axes)
+
+    def modelled(self, setting: Setting, y: Shape, *xs: Shape) -> Any:
+        return super().modelled(setting, y, *xs) and not setting.layouts
+
+    def module(self, library: Any) -> Callable:
+        name = self.kind + ("_" if self.inplace else "")
+        return lambda x, at, source: getattr(x, name)(self.axis, at, source)
+
+
+@op("index_add")
+class IndexAdd(AddAt):
+    """torch.index_add: each slice of the source along an axis is added to the slice of x that its index says.
+
+    torch's backward keeps the source, only for its shape.
+    """
+
+    stock = Stock(excuse="stock index_add keeps its source for its shape alone")
+
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": (), "source": ("at", "source")}
+
+    def shape(self, x: Shape, at: Shape, source: Shape) -> Shape:
+        require(len(x) == len(source) > self.axis, "{} and {} differ in axes, or lack that one", x, source)
+        require(at[0] == source[self.axis], "{} indices do not fit the source {}", at, source)
+        return x
+
+
+@op("scatter_add")
+class ScatterAdd(AddAt):
+    """torch.scatter_add: each element of the source is added to the element of x along an axis that its index says."""
+
+    def shape(self, x: Shape, at: Shape, source: Shape) -> Shape:
+        require(len(x) == len(source) == len(at) > self.axis, "{}, {} and {} differ in axes", x, at, source)
+        return x
+
+
+@op("argmax")
+class Argmax(Op):
+    """The index of the largest element along an axis, or of the smallest with `least`. It has no gradient."""
+
+    axis: int
+    keepdim: bool = False
+    least: bool = False
+
+    differentiable = False
+    bits = 64
+
+    def __post_init__(self) -> None:
+        check(self.axis >= 0, f"axis is {self.axis}; allowed: >= 0")
+
+    def shape(self, x: Shape) -> Shape:
+        require(self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
+        return (*x[: self.axis], *((1,) if self.keepdim else ()), *x[self.axis + 1 :])
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        return {"forward": Work(0, numel(x))}
+
+    def module(self, library: Any) -> Callable:
+        function = library.torch.argmin if self.least else library.torch.argmax
+        return lambda x: function(x, self.axis, self.keepdim)
 
 
 class Move(Op):
@@ -157,6 +286,14 @@ class PixelShuffle(Move):
         return layer(self.factor)
 
 
+Gather.examples = ((Gather(1), (2, 5, 4), (2, 3, 4)), (Gather(1), (2, 5, 4, 3), (2, 1, 4, 3)))
+IndexAdd.examples = ((IndexAdd(0), (5, 4), (5,), (5, 4)), (IndexAdd(1), (2, 5, 4, 3), (5,), (2, 5, 4, 3)))
+ScatterAdd.examples = (
+    (ScatterAdd(1, inplace=True), (2, 5, 4), (2, 3, 4), (2, 3, 4)),
+    (ScatterAdd(1), (2, 5, 4), (2, 3, 4), (2, 3, 4)),
+    (ScatterAdd(2), (2, 5, 4, 3), (2, 5, 1, 3), (2, 5, 1, 3)),
+)
+Argmax.examples = ((Argmax(1, True), (2, 5, 4, 3)), (Argmax(2, least=True), (2, 5, 4)))
 Flip.examples = ((Flip((1,)), (2, 5, 4)), (Flip((2, 3)), (2, 5, 4, 3)))
 Cumsum.examples = ((Cumsum(1), (2, 5, 4)), (Cumsum(-1), (2, 5, 4, 3)))
 PixelShuffle.examples = ((PixelShuffle(2), (2, 8, 5, 3)),)

@@ -1,4 +1,4 @@
-"""Ops that draw random numbers in training: dropout, stochastic depth. With p = 0, or off, they return their input."""
+"""Ops that draw random numbers: noise, and in training dropout and stochastic depth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ..targets.setting import Setting
 
 
 class Noise(Op):
-    """y = x * noise, where noise is 0 or 1 / (1 - p). Subclasses give the shape of the noise."""
+    """y = x * noise, where noise is 0 or 1 / (1 - p). Subclasses give the shape of the noise.
+
+    With p = 0, or off, it returns its input.
+    """
 
     p: float
     active: bool
@@ -148,6 +151,30 @@ class StochasticDepth(Noise):
         return library.StochasticDepth(self.p, self.mode) if self.active else library.nn.Identity()
 
 
+@op("random")
+class Random(Op):
+    """Random numbers in the shape of `like`, of the normal distribution, or from 0 to 1 with `uniform`."""
+
+    uniform: bool = False
+
+    inputs = ("like",)
+    differentiable = False
+    in_16_bits = True
+    is_random = True
+
+    def shape(self, like: Shape) -> Shape:
+        return like
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def work(self, y: Shape, like: Shape) -> dict[str, Work]:
+        return {"forward": Work(0, numel(y))}
+
+    def module(self, library: Any) -> Callable:
+        return library.torch.rand_like if self.uniform else library.torch.randn_like
+
+
 Dropout.examples = (
     (Dropout(0.2), (2, 9)),
     (Dropout(0.2, inplace=True), (2, 9)),
@@ -161,6 +188,7 @@ FeatureDropout.examples = (
     (FeatureDropout(0.3, axes=1), (2, 3, 5)),
     (FeatureDropout(0.5, active=False), (2, 3, 5)),
 )
+Random.examples = ((Random(), (2, 8, 5, 3)), (Random(uniform=True), (2, 8, 5, 3)))
 StochasticDepth.examples = (
     (StochasticDepth(0.3), (4, 3, 5, 5)),
     (StochasticDepth(0.3, mode="batch"), (4, 3, 5, 5)),

@@ -20,7 +20,7 @@ class Resident(Op):
         return {"forward": Work(), **dict.fromkeys(self.needs(), Work())}
 
     def module(self, library: Any) -> Callable:
-        return library.Tensors(self.params(), {name: extra.shape for name, extra in self.buffers().items()})
+        return library.Tensors(self.params(), self.buffers())
 
 
 @op("parameter")

@@ -1,4 +1,4 @@
-"""Normalisation by the input's own statistics alone."""
+"""Normalisation by the input's own statistics alone, and of weights by their norms."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, numel, require
+from ..targets.memory_order import MemoryOrder, contiguous
 from ..targets.setting import Setting
 from .norm import batch_norm_scratch, takes, with_statistics
 
@@ -61,6 +62,50 @@ class Standardise(Op):
         return lambda x, weight=None, bias=None: norm(x, None, None, weight, bias, True, 0.0, self.eps)
 
 
+@op("weight_norm")
+class WeightNorm(Op):
+    """torch._weight_norm: v / |v| * g, with the norms over all axes but the first.
+
+    torch.nn.utils.weight_norm computes a layer's weight by it.
+    """
+
+    inputs = ("v", "g")
+    stock = Stock(joint=True)  # aten::_weight_norm_interface_backward
+
+    def shape(self, v: Shape, g: Shape) -> Shape:
+        require((g[0] == v[0]) & (numel(g) == v[0]), "{} are not the norms of {}", g, v)
+        return v
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"v": ("v", "g", "norms"), "g": ("v", "norms")}
+
+    def extras(self, v: Shape, g: Shape) -> dict[str, Extra]:
+        return {"norms": Extra(g, 32)}
+
+    def work(self, y: Shape, v: Shape, g: Shape) -> dict[str, Work]:
+        n = numel(v)  # a sum of squares and a product; a sum of products, and v's gradient from it
+        return {"forward": Work(0, 3 * n), "v": Work(0, 4 * n), "g": Work(0, 2 * n)}
+
+    def modelled(self, setting: Setting, y: Shape, v: Shape, g: Shape) -> Any:
+        last = setting.target.channels_last and len(v) == 4
+        return super().modelled(setting, y, v, g) and not setting.layouts and not last
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return contiguous(axes)
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return contiguous(len(x.order))
+
+    def scratch(self, setting: Setting, y: Shape, v: Shape, g: Shape) -> Scratch:
+        # The call makes both gradients, and lets go of the one that nobody wants.
+        unasked = sum(setting.item * numel(x) for name, x in (("v", v), ("g", g)) if name not in setting.demanded)
+        return Scratch(0 if setting.recorded else 4 * numel(g), unasked)
+
+    def module(self, library: Any) -> Callable:
+        return library.torch._weight_norm
+
+
+WeightNorm.examples = ((WeightNorm(), (6, 4, 3, 3), (6, 1, 1, 1)), (WeightNorm(), (6, 4), (6, 1)))
 Standardise.examples = (
     (Standardise(), (1, 6, 20)),
     (Standardise(scaled=True), (1, 6, 4, 5), (6,)),

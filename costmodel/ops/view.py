@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from ..graph.op import Axes, Op, Result, Work, check, op
-from ..sizes.size import LARGEST, Shape, maximum, numel, require
+from ..sizes.size import LARGEST, Shape, Size, maximum, numel, require
 from ..targets.memory_order import MemoryOrder, around, contiguous, dense, differs
 from ..targets.setting import Setting
 
@@ -97,7 +97,7 @@ class Reshape(View):
         return found
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        if self.copy:
+        if self.copy or not xs[0].order:
             return contiguous(axes)
         place = {axis: i for i, axis in enumerate(xs[0].order)}
         sources = self.sources()
@@ -144,6 +144,8 @@ _TOKEN = re.compile(r"((?:x\d|\d{1,9})(?:\*(?:x\d|\d{1,9}))*)(?:/([1-9]\d{0,8}))
 class Detach(View):
     """x.detach(): the same memory, without a way back for gradients."""
 
+    differentiable = False
+
     def shape(self, x: Shape) -> Shape:
         return x
 
@@ -179,7 +181,8 @@ class Slice(View):
     """x[..., start:stop:step, ...] along an axis, by Python's rules. `drop` takes a single element and drops the axis.
 
     The gradient is a map of the input's size, zero elsewhere. split: a piece of torch.split, torch.chunk or
-    torch.unbind; the gradients of all pieces are assembled at once.
+    torch.unbind; the gradients of all pieces are assembled at once. parts: start and stop count parts of the axis as
+    torch.chunk makes so many of them, for an axis whose size depends on the batch.
     """
 
     axis: int
@@ -188,6 +191,7 @@ class Slice(View):
     step: int = 1
     drop: bool = False
     split: bool = False
+    parts: int = 0
 
     passes = ()
     gradient_views = False
@@ -211,11 +215,22 @@ class Slice(View):
 
     def __post_init__(self) -> None:
         check(self.axis >= 0 and self.step >= 1, f"axis {self.axis}, step {self.step}; allowed: >= 0, >= 1")
+        counted = 0 <= self.start < self.parts and self.stop > self.start and self.step == 1 and not self.drop
+        check(not self.parts or counted, f"parts is {self.parts}; allowed: more than start, without step and drop")
+
+    def bounds(self, size: Size) -> tuple[Size, Size]:
+        """Start and stop on an axis of this size, by Python's rules."""
+        if not self.parts:
+            return self.start, self.stop
+        part = -(-size // self.parts)
+        return part * self.start, size if self.stop >= self.parts else part * self.stop
 
     def shape(self, x: Shape) -> Shape:
         require(self.axis < len(x), "axis {} is not there in {}", (self.axis,), x)
         size = x[self.axis]
-        bounds = (bound if bound >= 0 else maximum(size + bound, 0 * size) for bound in (self.start, self.stop))
+        bounds = self.bounds(size)
+        if not self.parts:
+            bounds = tuple(bound if bound >= 0 else maximum(size + bound, 0 * size) for bound in bounds)
         start, stop = (-maximum(-size, -bound) for bound in bounds)
         kept = maximum(-(-(stop - start) // self.step), 0 * size)
         require(not self.drop or kept == 1, "no element {} along an axis of {}", (self.start,), (size,))
@@ -228,7 +243,7 @@ class Slice(View):
         aten = library.torch.ops.aten  # x[:, part] may be a slice of each axis to autograd
         if self.drop:
             return lambda x: aten.select.int(x, self.axis, self.start)
-        return lambda x: aten.slice.Tensor(x, self.axis, self.start, self.stop, self.step)
+        return lambda x: aten.slice.Tensor(x, self.axis, *self.bounds(x.shape[self.axis]), self.step)
 
     def cut(self, x: Any, parts: list[Slice]) -> list:
         """Several pieces of one tensor at once, as torch.split and torch.unbind make them. self: one of `parts`."""
@@ -236,6 +251,9 @@ class Slice(View):
             pieces = x.unbind(self.axis)
             return [pieces[part.start] for part in parts]
         size = x.shape[self.axis]
+        if self.parts:
+            pieces = x.chunk(self.parts, self.axis)
+            return [pieces[part.start] for part in parts]
         bounds = sorted({0, size, *(min(b, size) for part in parts for b in (part.start, part.stop))})
         pieces = dict(zip(bounds, x.split([b - a for a, b in zip(bounds, bounds[1:])], self.axis)))
         return [pieces[part.start] for part in parts]
@@ -289,4 +307,5 @@ Slice.examples = (
     (Slice(2, stop=-1), (2, 6, 4, 5)),
     (Slice(1, 0, 1, drop=True), (2, 6, 4)),
     (Slice(3, step=2), (2, 6, 4, 5)),
+    (Slice(0, 1, 2, parts=2), (5, 6, 4)),
 )

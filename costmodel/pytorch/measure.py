@@ -127,7 +127,9 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     else:
         after_forward = trace(step.forward).left
         step.prepare()
-        step()  # what the module holds from the step before is that of a whole one
+        # What the module holds from the step before is that of a whole one. The profiler notices only the release of
+        # what it has seen allocated.
+        trace(step)
         step.prepare()
         whole = trace(step, counter.ops)
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import CostmodelError
+from ..graph.op import Extra
 
 
 def recorded(*tensors: torch.Tensor | None) -> bool:
@@ -98,14 +99,15 @@ class StochasticDepth(nn.Module):
 
 
 class Tensors(nn.Module):
-    """Holds a parameter or buffer that a network uses outside a layer."""
+    """Holds a parameter or buffer that a network uses outside a layer. Buffers of 8 bits are masks, of 64 indices."""
 
-    def __init__(self, parameters: dict[str, tuple], buffers: dict[str, tuple]) -> None:
+    def __init__(self, parameters: dict[str, tuple], buffers: dict[str, Extra]) -> None:
         super().__init__()
         for name, shape in parameters.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
-        for name, shape in buffers.items():
-            self.register_buffer(name, torch.zeros(shape))
+        for name, extra in buffers.items():
+            dtype = {8: torch.bool, 64: torch.int64}.get(extra.bits or 0)
+            self.register_buffer(name, torch.zeros(extra.shape, dtype=dtype))
         self.name = next(iter((*parameters, *buffers)), "")
 
 

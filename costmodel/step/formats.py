@@ -11,12 +11,19 @@ from ..graph.memory_formats import layouts_of, plain
 from ..ops.conv import Conv2d, Convolve
 from ..ops.norm import BatchNorm
 from ..ops.pool import MaxPool2d
+from ..ops.transposed import ConvTranspose2d
 from ..sizes.size import Shape
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, differs
 from .estimate import Estimate
 from .shapes import broadcast_inputs
 
-KERNELS: dict[type, str] = {Conv2d: CONVOLUTION, Convolve: CONVOLUTION, BatchNorm: BATCH_NORM, MaxPool2d: MAX_POOL}
+KERNELS: dict[type, str] = {
+    Conv2d: CONVOLUTION,
+    ConvTranspose2d: CONVOLUTION,
+    Convolve: CONVOLUTION,
+    BatchNorm: BATCH_NORM,
+    MaxPool2d: MAX_POOL,
+}
 
 
 def other_formats(estimate: Estimate, dry: DryStep) -> list[str]:
@@ -47,7 +54,7 @@ def _calls(estimate: Estimate) -> frozenset[KernelCall]:
         x, gradient = shapes[reads[0]], layouts.gradients[i + 1]
         seen = _formats(layouts.values[reads[0]], x)
         weight = None
-        if isinstance(node.op, Conv2d):
+        if isinstance(node.op, (Conv2d, ConvTranspose2d)):
             usual = plain(4, estimate.request.target.channels_last)
             weight = _formats(usual, node.op.params()["weight"])
         elif isinstance(node.op, Convolve):

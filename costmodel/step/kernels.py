@@ -8,7 +8,6 @@ import numpy as np
 
 from ..graph.graph import Graph, Node
 from ..graph.memory_formats import layouts_of
-from ..ops.parameter import Constant
 from ..sizes.size import Shape
 from ..targets.setting import Setting
 from .request import Request
@@ -40,7 +39,8 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
     found = {}
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         known = node.op.modelled(setting, shapes[i + 1], *[shapes[v] for v in reads])
-        if any(v in numbers for name, v in zip(node.op.inputs, reads) if name not in node.op.shape_only):
+        expected = {*node.op.shape_only, *node.op.input_bits}
+        if any(v in numbers for name, v in zip(node.op.inputs, reads) if name not in expected):
             known = False  # the op converts them
         if not (known is True or np.all(known)):
             found[node] = np.logical_not(known)
@@ -48,9 +48,8 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
 
 
 def other_numbers(graph: Graph) -> frozenset[int]:
-    """The constants in another data type than the network's."""
-    constants = {i + 1: node.op for i, node in enumerate(graph.nodes) if isinstance(node.op, Constant)}
-    return frozenset(v for v, op in constants.items() if op.bits)
+    """The values in another data type than the network's: masks, and constants."""
+    return frozenset(v for v, bits in enumerate(graph.bits) if bits)
 
 
 def in_words(nodes: tuple[Node, ...]) -> str:

@@ -39,8 +39,13 @@ def plan(graph: Graph, code: str | None) -> Graph:
             planned = choice.edit(planned, scopes)
     if graph.checkpointed:
         raise CostmodelError(f"the network itself runs {graph.checkpointed[0]!r} again, which no plan can undo")
-    silent = next((node.name for node in graph.nodes if not node.records), None)
+    silent = next((node.name for node in graph.nodes if not node.records and may_stop(node)), None)
     if silent is not None:
         raise CostmodelError(f"{silent!r} runs without autograd, whatever a plan says; allowed: other strategies")
     again = tuple(part.name for part, letter in zip(parts, letters) if is_checkpointed(letter))
     return replace(planned, checkpointed=again)
+
+
+def may_stop(node: Node) -> bool:
+    """Whether a node that autograd does not record may be all that leads back from a part: not a mask, beside a map."""
+    return node.op.differentiable or node.op.result.is_view

@@ -194,19 +194,6 @@ def test_ops_that_do_something_else_without_data_are_refused(call):
         costmodel.estimate(module, "as_is", 2, 8)
 
 
-def test_a_recurrent_layer_is_refused():
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.rnn, self.fc = nn.LSTM(3, 8, batch_first=True), nn.Linear(8, 4)
-
-        def forward(self, x):
-            return self.fc(self.rnn(x.flatten(2).transpose(1, 2))[0].mean(1))
-
-    with pytest.raises(CostmodelError, match="is not known without data"):
-        costmodel.estimate(Recurrent(), "as_is", 2, 8)
-
-
 def test_flops_under_inference_mode_count():
     class Inferred(Base):
         def forward(self, x):

@@ -10,6 +10,9 @@ from real import saved_bytes
 from torch.nn.functional import cross_entropy
 
 import costmodel
+from costmodel.frontends.onnxfiles import volumes
+from costmodel.frontends.onnxfiles.layers import OPERATORS
+from costmodel.frontends.onnxfiles.masks import RELATIONS, TURNED
 from costmodel.pytorch import measure, realize
 
 GROUPED = [node("Reshape", "x to_groups", "grouped"), node("InstanceNormalization", "grouped ones zeros", "n"),
@@ -112,6 +115,29 @@ BODIES = {
                    "conv_transpose2d"),
     "nothing": ([node("Identity", "x", "i"), node("Cast", "i", "c", to=FLOAT), node("Dropout", "c", "d"),
                  node("Relu", "d", "y")], [], "dropout relu"),
+    "gate by a number": ([node("Greater", "x zero", "m"), node("Cast", "m", "c", to=FLOAT), node("Mul", "x c", "y")],
+                         [number("zero", 0)], "compare_number mask_as_numbers mul"),
+    "masks": ([node("Less", "zero x", "a"), node("LessOrEqual", "x one", "b"), node("And", "a b", "c"),
+               node("Not", "c", "d"), node("Where", "d x zero", "y")], [number("zero", 0), number("one", 1)],
+              "compare_number compare_number combine_masks not_mask where_number"),
+    "where": ([node("Sigmoid", "x", "s"), node("Equal", "x s", "m"), node("Where", "m x s", "y")], [],
+              "sigmoid compare where"),
+    "where of a constant mask": ([node("Where", "mask x zero", "y")],
+                                 [numpy_helper.from_array(np.eye(8, dtype=bool), "mask"), number("zero", 0)],
+                                 "constant where_number"),
+    "volumes": ([node("Reshape", "x to_volume", "v"), node("Conv", "v c.weight c.bias", "a", pads=[1, 0, 1, 1, 0, 1]),
+                 node("MaxPool", "a", "b", kernel_shape=[1, 2, 2], strides=[1, 2, 2]),
+                 node("AveragePool", "b", "c", kernel_shape=[2, 1, 1], strides=[2, 1, 1]),
+                 node("Reshape", "c to_map", "y")],
+                [integers("to_volume", 0, 2, 4, 8, 8), integers("to_map", 0, 8, 4, 4), tensor("c.bias", 4),
+                 tensor("c.weight", 4, 2, 3, 1, 3)], "reshape conv3d max_pool3d avg_pool3d reshape"),
+    "at indices": ([node("ArgMax", "x", "m", axis=1), node("GatherElements", "x m", "a", axis=1),
+                    node("ArgMin", "x", "n", axis=2), node("GatherElements", "x n", "b", axis=2),
+                    node("Add", "x a", "c"), node("Add", "c b", "y")], [], "argmax gather argmax gather add add"),
+    "shrinks": ([node("Shrink", "x", "a", lambd=0.2), node("Shrink", "a", "b", lambd=0.1, bias=0.1),
+                 node("ThresholdedRelu", "b", "y", alpha=0.3)], [], "hardshrink softshrink threshold"),
+    "steps": ([node("Floor", "x", "a"), node("Sign", "a", "b"), node("Ceil", "b", "c"), node("Round", "c", "y")], [],
+              "floor sign ceil round"),
     "unused": ([node("Relu", "x", "y"), node("Erf", "x", "z")], [], "relu"),
 }  # fmt: skip
 
@@ -170,3 +196,29 @@ def test_noise_that_an_exporter_wrote_out_is_stochastic_depth(onnx_file):
     tensors = [integers("zero", 0), integers("one", 1), number("keep", 0.8)]
     noise = costmodel.load(onnx_file(around(body, tensors))).graph.nodes[1].op
     assert (noise.kind, noise.p, noise.mode) == ("stochastic_depth", 0.2, "row")
+
+
+def test_a_relation_turned_twice_is_the_same():
+    a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0])
+    assert set(RELATIONS.values()) == set(TURNED)
+    for relation, turned in TURNED.items():
+        assert TURNED[turned] == relation
+        assert getattr(torch, relation)(a, b).equal(getattr(torch, turned)(b, a))
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_local_response_norm(size, onnx_file):
+    made = around([node("LRN", "x", "y", size=size, alpha=0.5, beta=0.6, bias=2.0)])
+    network = costmodel.load(onnx_file(made))
+    kinds = [n.op.kind for n in network.graph.nodes]
+    assert kinds[1:-3] == "mul reshape pad avg_pool3d reshape mul_number add_number pow_number div".split()
+    images = torch.randn(8, 3, 8, 8)  # onnx's reference takes the batch for the channels, of which there are 8
+    with torch.no_grad():
+        found = realize(network, "inference")(images)
+    (expected,) = ReferenceEvaluator(made).run(None, {"images": images.numpy()})
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_operators_of_volumes_take_images_too():
+    assert {entry.__module__ for entry in (OPERATORS["Conv"], OPERATORS["MaxPool"])} == {volumes.__name__}
+    assert volumes.of_images.__module__ != volumes.__name__

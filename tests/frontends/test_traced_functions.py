@@ -6,10 +6,11 @@ from real import seldom
 from strange import Base, of
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 
 import costmodel
 from costmodel import CostmodelError
-from costmodel.frontends.modules import arithmetic, pools, products, reductions
+from costmodel.frontends.modules import arithmetic, masks, pools, products, reductions, volumes, writes
 from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import CHECKED, NOT_MODELLED
@@ -22,6 +23,61 @@ class DroppedRows(nn.Dropout1d):
 
     def forward(self, x):
         return super().forward(x.flatten(2)).view_as(x)
+
+
+class Blinded(nn.Module):
+    """Fills every other channel with a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", (torch.arange(8) % 2 > 0).view(8, 1, 1))
+
+    def forward(self, x):
+        return x.masked_fill(self.mask, 0.5)
+
+
+class Chunked(nn.Module):
+    """A norm of parts of the batch by themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return torch.cat([self.norm(one) for one in x.chunk(2)])
+
+
+def of_two_views(x):
+    one, other = torch.cat([x, 0.9 * x]).chunk(2)
+    both = torch.cat([x, x.flip(0)])
+    return one * other.sigmoid() + both[: len(x)] + both[len(x) :] + x[:1] + x[1::2].mean(0) + x.roll(1, 0)
+
+
+def written(x):
+    """Parts are set to numbers, or to parts of another map."""
+    y, swapped = 2 * x, 0 * x
+    y[:, 0] = 0
+    y[..., 1:3, -2:] = 0.5
+    y[:, 2, :, 0] = x[:, 1, :, -1]
+    swapped[:, :4] = x[:, 4:]
+    swapped[:, 4:] = x[:, :4]
+    return y + swapped
+
+
+class AtIndices(nn.Module):
+    """Reads and adds at the indices of a buffer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.register_buffer("order", torch.arange(7, -1, -1))
+
+    def forward(self, x):
+        return self.function(x, self.order)
+
+
+def spread_of_the_batch(x):
+    return torch.cat([x[:, 1:], x.std(0).mean().expand(len(x), 1, *x.shape[2:])], 1)
 
 
 CASES = {
@@ -39,6 +95,11 @@ CASES = {
     "celu": lambda x: functional.celu(x, 0.7),
     "softplus": lambda x: functional.softplus(x, 2.0, 5.0),
     "logsigmoid": functional.logsigmoid,
+    "shrinks": lambda x: functional.softshrink(functional.hardshrink(x, 0.2), 0.1) + functional.tanhshrink(x),
+    "threshold": lambda x: functional.threshold(x, 0.1, 0.2) + functional.threshold(2 * x, 0.1, 0.0, inplace=True),
+    "glu": lambda x: functional.glu(torch.cat([x, x.sin()], 1), 1),
+    "softmin and softsign": lambda x: functional.softmin(x, 1) * functional.softsign(x),
+    "pooling of powers": nn.LPPool2d(2, 2),
     "log_softmax": lambda x: functional.log_softmax(x, 1),
     "maximum": lambda x: torch.maximum(x, x.sigmoid()),
     "minimum of a smaller one": lambda x: torch.minimum(x, x.mean((2, 3), keepdim=True)),
@@ -51,6 +112,49 @@ CASES = {
     "cumsum": lambda x: x.cumsum(1),
     "flip": lambda x: x.flip(3) + x,
     "pixel shuffle": lambda x: functional.pixel_unshuffle(functional.pixel_shuffle(x, 2), 2),
+    "times a mask": lambda x: x * (x > 0),
+    "a mask in place": lambda x: (2 * x).mul_(x >= 0),
+    "times a mask of places": lambda x: (x.mean(1, keepdim=True) > 0) * x,
+    "a mask as numbers": lambda x: x * (x > 0).float() * (x <= 1).to(x.dtype) * (x != 0).type_as(x),
+    "where": lambda x: torch.where(x > x.mean((2, 3), keepdim=True), x, 0.1 * x),
+    "where of smaller ones": lambda x: torch.where(x > 0, x.mean((2, 3), keepdim=True), x.mean(1, keepdim=True)),
+    "where of a number": lambda x: torch.where(x > 0, x, 0.0) + torch.where(x < 0, 1.0, x),
+    "where as a method": lambda x: x.where(x.abs() < 1, x.sign()),
+    "masked_fill": lambda x: x.masked_fill(x < 0, 0),
+    "masked_fill in place": lambda x: (2 * x).masked_fill_(x.mean(1, keepdim=True) < 0, -1),
+    "masked_fill by a constant": Blinded(),
+    "logic": lambda x: x * ((x > 0) & (x < 1) | ~(x > -1)) * torch.logical_xor(x > 2, x > 3),
+    "steps": lambda x: x + torch.sign(x) + x.floor() + x.ceil() + x.round() + x.trunc(),
+    "a straight way through": lambda x: x + (torch.round(x) - x).detach(),
+    "noise": lambda x: x + 0.1 * torch.randn_like(x),
+    "noise that drops": lambda x: x * (torch.rand_like(x) < 0.5),
+    "a norm of chunks": Chunked(),
+    "two views of the images": of_two_views,
+    "the spread of a batch": spread_of_the_batch,
+    "stacked batches": lambda x: torch.stack([x, 2 * x]).amax(0) - x.mean(0, keepdim=True),
+    "itself twice": lambda x: torch.cat([x, x], 1)[:, 4:12],
+    "channel shuffle": nn.ChannelShuffle(4),
+    "local response norm": nn.LocalResponseNorm(5),
+    "weight norm": weight_norm(nn.Conv2d(8, 8, 3)),
+    "weight norm of a linear layer": nn.Sequential(
+        nn.AdaptiveMaxPool2d(1), nn.Flatten(), weight_norm(nn.Linear(8, 8)), nn.Unflatten(1, (8, 1, 1))
+    ),
+    "volumes": nn.Sequential(
+        nn.Unflatten(1, (2, 4)),
+        nn.Conv3d(2, 4, 3, (2, 1, 1), 1),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        nn.MaxPool3d((1, 3, 3), 1),
+        nn.AvgPool3d((1, 2, 2)),
+        nn.Flatten(1, 2),
+    ),
+    "a mean of volumes": nn.Sequential(nn.Unflatten(1, (8, 1)), nn.AdaptiveAvgPool3d(1), nn.Flatten(2, 3)),
+    "written parts": written,
+    "gather": lambda x: x * x.gather(1, x.argmax(1, keepdim=True)) + x.gather(2, x.argmin(2, keepdim=True)),
+    "gather at a buffer": AtIndices(lambda x, at: x.gather(1, at[None, :, None, None].expand_as(x))),
+    "index_add": AtIndices(lambda x, at: x.index_add(1, at, 2 * x)),
+    "index_add in place": AtIndices(lambda x, at: (3 * x).index_add_(1, at, x)),
+    "scatter_add": lambda x: x.scatter_add(1, x.argmax(1, keepdim=True), x.mean(1, keepdim=True)),
     "tile": lambda x: x.tile((2, 1)),
     "repeat_interleave": lambda x: x.repeat_interleave(2, dim=2),
     "dropout of channels": nn.Dropout2d(0.3),
@@ -96,5 +200,38 @@ def test_indices_of_extremes_are_not_followed():
 
 
 def test_every_function_is_found_by_torchs_name():
-    for module in (arithmetic, pools, products, reductions):
+    for module in (arithmetic, masks, pools, products, reductions, volumes, writes):
         assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())
+
+
+def test_parts_of_any_batch():
+    module = Base(Chunked())
+    grid = costmodel.sweep(module, "full", [2, 3, 5, 6], 10, target="none")
+    found = dict(zip(grid.batch.tolist(), grid.saved_bytes.tolist()))
+    for batch in (1, 2, 3):
+        one, real = costmodel.estimate(module, "full", batch, 10, target="none"), measure(module, batch, 10)
+        assert one.certainty.saved == CHECKED
+        assert (one.saved_bytes, one.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+        assert found.get(batch, one.saved_bytes) == one.saved_bytes
+
+
+class Selective(nn.Module):
+    """A residual block that keeps the larger elements of its branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return x + y * (y > 0) + torch.where(y < 1, y, 0.0)
+
+
+def test_a_plan_of_blocks_with_masks():
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), Selective(), Selective(), Selective(), *head)
+    network = costmodel.load(module, resolution=24, blocks_are="Selective")
+    for convention in ("torch", "lean"):
+        found = costmodel.plan(network, "500kB", batch=4, resolution=24, convention=convention)
+        again = costmodel.estimate(network, found.strategy, 4, 24, convention)
+        assert found.estimate.peak_bytes == again.peak_bytes <= 500_000

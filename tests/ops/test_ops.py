@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
-from opcases import EXAMPLES, WITHOUT_BACKWARD, demands, inputs_of, layer_of, name_of
+from opcases import EXAMPLES, WITHOUT_BACKWARD, bits_of, demands, differentiated, inputs_of, layer_of, name_of
 from real import saved_bytes
 
 from costmodel.conventions import CONVENTIONS
@@ -54,7 +54,7 @@ def case(op, shapes, wants, trains):
     leaves = [
         Node(
             f"leaf.{name}",
-            Leaf(tuple(shape), 64 if name in op.shape_only else 0),
+            Leaf(tuple(shape), bits_of(op, name)),
             (INPUT,),
             frozenset({"value"} if name in wants else ()),
         )
@@ -102,7 +102,7 @@ def test_plain_activations_are_found_by_the_names_they_give():
 @each_example
 def test_operands_and_gradients_are_named_consistently(op, shapes):
     operands = {*op.inputs, "y", *op.params(), *op.buffers(), *op.extras(*shapes)}
-    gradients = {*op.inputs, *op.params()} - {*op.shape_only}
+    gradients = {*differentiated(op), *op.params()}
     for needs in (op.needs(), op.torch_needs()):
         assert set(needs) == gradients
         assert {operand for reads in needs.values() for operand in reads} <= operands
@@ -149,7 +149,8 @@ LIE_ANYHOW = ("attention", "reshape", *WITHOUT_BACKWARD, "input", "targets", "nl
 def test_a_result_and_the_gradient_of_the_first_input_lie_in_memory_as_said(op, shapes, memory_format):
     images = len(shapes[0]) == 4 and memory_format == torch.channels_last
     x, *others = inputs_of(op, shapes)
-    x = x.to(memory_format=memory_format if images else torch.contiguous_format).requires_grad_()
+    differentiates = op.inputs[0] in differentiated(op)
+    x = x.to(memory_format=memory_format if images else torch.contiguous_format).requires_grad_(differentiates)
     layer = layer_of(op)
     if images and isinstance(layer, torch.nn.Module):
         layer.to(memory_format=memory_format)
@@ -158,6 +159,8 @@ def test_a_result_and_the_gradient_of_the_first_input_lie_in_memory_as_said(op, 
     whole = [not op.broadcasts or value.shape == y.shape for value in (x, *others)]
     made = op.layout(y.ndim, *(layout for layout, is_whole in zip(layouts, whole) if is_whole))
     assert lies(y, made)
+    if not differentiates:
+        return
     (gradient,) = torch.autograd.grad(y, x, torch.zeros_like(y))
     assert lies(gradient, op.gradient_layout(made, made, layouts[0]) if whole[0] else contiguous(x.ndim))
 
@@ -187,6 +190,7 @@ def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes)
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
     products = (
         "conv1d",
+        "conv3d",
         "conv_transpose2d",
         "linear",
         "linear_by",

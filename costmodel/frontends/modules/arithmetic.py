@@ -6,6 +6,7 @@ from ...graph.op import OPS
 from ...ops.elementwise import Elementwise
 from ..registry import Entry
 from .functions import FUNCTIONS, function
+from .masks import mul_mask
 
 
 def _binary(kind: str) -> Entry:
@@ -14,6 +15,8 @@ def _binary(kind: str) -> Entry:
             raise t.error(f"{kind} with alpha")
         if not isinstance(a, t.torch.Tensor) or not isinstance(b, t.torch.Tensor):
             return _with_number(t, kind, a, b, inplace)
+        if kind == "mul" and a.dtype != b.dtype and t.torch.bool in (a.dtype, b.dtype):
+            return mul_mask(t, a, b, inplace)
         y = a if inplace else t.run(getattr(t.torch, kind), a, b)
         return t.emit(OPS[kind](inplace), [a, b], y)
 
@@ -56,7 +59,7 @@ def rsub(t, a, b):
     return FUNCTIONS["sub"](t, b, a)
 
 
-@function(*(kind for kind, cls in OPS.items() if issubclass(cls, Elementwise)))
+@function(*(kind for kind, cls in OPS.items() if issubclass(cls, Elementwise) and not cls.__match_args__))
 def elementwise(t, x):
     return t.emit(OPS[t.name](), [x], t.like(x))
 

@@ -128,6 +128,14 @@ def rms_norm(t, x, normalized_shape, weight=None, eps=None):
     return t.emit(op, [x], t.like(x), weight=weight)
 
 
+@function("_weight_norm")
+def weight_norm(t, v, g, dim=0):
+    if dim != 0:
+        raise t.error("a weight norm for each element of another axis than the first")
+    y = t.torch.empty(v.shape, dtype=v.dtype, device="meta")
+    return t.emit(OPS["weight_norm"](), t.as_values(v, g), y)
+
+
 @function("prelu")
 def prelu(t, x, weight):
     return t.emit(OPS["prelu"](weight.numel()), [x], t.like(x), weight=weight)
@@ -167,6 +175,8 @@ def hardtanh(t, x, min_val=-1.0, max_val=1.0, inplace=False):
 
 @function("clamp", "clip")
 def clamp(t, x, min=None, max=None, inplace=False):
+    if any(isinstance(bound, t.torch.Tensor) for bound in (min, max)):
+        raise t.error("clamp by tensors")
     low, high = (float(bound) if bound is not None else other for bound, other in ((min, -1e38), (max, 1e38)))
     return t.emit(OPS["hardtanh"](low, high, inplace, clamp=True), [x], x if inplace else t.like(x))
 
@@ -189,6 +199,25 @@ def elu(t, x, alpha=1.0, inplace=False):
 @function("softplus")
 def softplus(t, x, beta=1, threshold=20):
     return t.emit(OPS["softplus"](float(beta), float(threshold)), [x], t.like(x))
+
+
+@function("hardshrink", "softshrink")
+def shrink(t, x, lambd=0.5):
+    return t.emit(OPS[t.name](float(lambd)), [x], t.like(x))
+
+
+@function("threshold")
+def threshold(t, x, threshold, value, inplace=False):
+    return t.emit(OPS["threshold"](float(threshold), float(value), inplace), [x], x if inplace else t.like(x))
+
+
+FUNCTIONS["_threshold"] = FUNCTIONS["threshold"]
+
+
+@function("glu")
+def glu(t, x, dim=-1):
+    y = t.run(t.torch.nn.functional.glu, x, dim)
+    return t.emit(OPS["glu"](dim % x.dim()), [x], t.torch.empty(y.shape, dtype=y.dtype, device="meta"))
 
 
 def keep_dtype(t, x, dtype) -> None:
@@ -217,6 +246,15 @@ def dropout(t, x, p=0.5, training=True, inplace=False):
     if not training or p == 0:
         return x
     return t.emit(OPS["dropout"](float(p), inplace), [x], x if inplace else t.like(x))
+
+
+@function("randn_like", "rand_like")
+def random(t, x, **named):
+    """Of what depends on the images; like a constant, a constant is made."""
+    y = t.call(x, **named)
+    if (y.dtype, y.stride()) != (x.dtype, t.like(x).stride()):
+        raise t.error(f"{t.name} in another data type or memory format")
+    return t.emit(OPS["random"](t.name == "rand_like"), [x], y)
 
 
 @function("dropout1d", "dropout2d", "dropout3d", "feature_dropout")

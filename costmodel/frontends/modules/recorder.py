@@ -16,6 +16,7 @@ from torch import nn
 
 from ...errors import CostmodelError
 from ...graph.op import OPS, Op, Result
+from ...ops.mask import MASK
 from ..draft import Draft, Names
 from .storages import Shared
 
@@ -152,18 +153,10 @@ class Recorder:
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         return f"{path} ({type(self.module).__name__}), {frame.f_code.co_filename}:{frame.f_lineno}: {line}"
 
-    def emit(
-        self,
-        op: Op,
-        inputs: Sequence[torch.Tensor],
-        output: torch.Tensor,
-        records: bool | None = None,
-        **parameters: Any,
-    ) -> torch.Tensor:
+    def emit(self, op: Op, inputs: Sequence[torch.Tensor], output: torch.Tensor, **parameters: Any) -> torch.Tensor:
         """Append a node and return its output, which from now on carries the node.
 
-        records: whether autograd records the node, by default by the mode that is on. parameters: parameters and
-        buffers by the op's names for them; a single module must hold them under these names.
+        parameters: parameters and buffers by the op's names for them; a single module must hold them under these names.
         """
         if torch.is_autocast_enabled("cpu"):
             raise self.error("autocast")
@@ -171,10 +164,12 @@ class Recorder:
         # Frozen, because the strategy decides later whether there are enough values for batch statistics.
         expected = op.frozen().shape(*(tuple(x.shape) for x in inputs))
         assert expected == tuple(output.shape), f"{op}: {expected}, torch has {tuple(output.shape)} ({self.place()})"
+        if not op.result.is_view and (output.dtype is torch.bool) != (op.bits == MASK):
+            raise self.error(f"{self.name} of a mask")
         given = {name: p for name, p in parameters.items() if p is not None}
         owner = self.owner(given) if given else None
         trains = frozenset(name for name, p in given.items() if p.requires_grad)
-        records = torch.is_grad_enabled() if records is None else records
+        records = op.differentiable and torch.is_grad_enabled()
         passed = (read for read, of in zip(reads, op.inputs) if of not in op.shape_only)
         wants = records and (bool(trains) or any(read is not None and read.wants for read in passed))
         draft = Draft(op, reads, self.fresh(op), trains, owner, records=records, wants=wants)
@@ -182,7 +177,8 @@ class Recorder:
             for other in self.shared.others(output):
                 other._traced.lost = self.place()
         self.append(draft, output)
-        if not given and all(read in self.fixed for read, of in zip(reads, op.inputs) if of not in op.shape_only):
+        data = (read for read, of in zip(reads, op.inputs) if of not in op.shape_only or of in op.input_bits)
+        if not given and all(read in self.fixed for read in data):
             self.fixed.add(draft)
         return output
 

@@ -17,11 +17,8 @@ def mean(t, x, dim=None, keepdim=False, dtype=None):
 
 
 def axes_of(t, x, dim) -> tuple[int, ...]:
-    """The axes of a reduction, counted from 0, in order. Raises CostmodelError if the batch is among them."""
-    axes = tuple(sorted(d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim or range(x.dim()))))
-    if 0 in axes and x.shape[0] == t.batch and not t.names.scope:
-        raise t.error(f"{t.name} over the batch")
-    return axes
+    """The axes of a reduction, counted from 0, in order."""
+    return tuple(sorted(d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim or range(x.dim()))))
 
 
 @function("sum")

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from ...graph.op import OPS
+from ...ops.view import Slice
 from ...sizes.size import LARGEST
 from ..patterns import expand_pattern, reshape_pattern
 from . import installed
 from .functions import FUNCTIONS, function, two
+from .masks import as_numbers
 from .reductions import axes_of
 
 
@@ -56,21 +58,32 @@ def copy(t, x, y):
 @function("expand", "expand_as", "broadcast_to")
 def expand(t, x, *args, **named):
     y = t.call(x, *args, **named)
-    added = y.dim() - x.dim()
-    if added:
-        raise t.error("expand to more axes")
+    if y.dim() > x.dim():
+        x = FUNCTIONS["reshape"](t.named("reshape"), x, (1,) * (y.dim() - x.dim()) + tuple(x.shape))
     if y.shape == x.shape:
         return _same_shape(t, x, y)
     return t.emit(OPS["expand"](expand_pattern(x.shape, y.shape, t.batch)), [x, t.images], y)
 
 
 def piece(t, x, axis: int, start: int, stop: int = LARGEST, step: int = 1, drop: bool = False, split: bool = False):
-    """A slice of x along an axis, as a node."""
+    """A slice of x along an axis, as a node. Bounds that are multiples of the batch count parts of the axis."""
+    batches, rest = divmod(x.shape[axis], t.batch)
+    if axis == 0 and batches > 1 and not rest and step == 1 and not drop and start >= 0:
+        last = min(stop, x.shape[0])
+        if start % t.batch == 0 == last % t.batch and start < last:
+            return part(t, x, start // t.batch, last // t.batch, batches, split)
     if drop:
         stop = start + 1 if start != -1 else LARGEST
     where = start if drop else slice(start, None if stop == LARGEST else stop, step)
     y = t.run(t.torch.Tensor.__getitem__, x, (slice(None),) * axis + (where,))
     return t.emit(OPS["slice"](axis, start, stop, step, drop, split), [x], y)
+
+
+def part(t, x, start: int, stop: int, parts: int, split: bool):
+    """Some parts of the batch, or of several batches, as a node."""
+    op = Slice(0, start, stop, split=split, parts=parts)
+    a, b = op.bounds(x.shape[0])
+    return t.emit(op, [x], t.run(lambda x: x[a:b], x))
 
 
 @function("chunk", "split", "tensor_split", "split_with_sizes", "unbind", "__iter__")
@@ -79,6 +92,9 @@ def split(t, x, *args, **named):
         axis = (args[0] if args else named.get("dim", 0)) % x.dim()
         return tuple(piece(t, x, axis, i, drop=True, split=True) for i in range(x.shape[axis]))
     axis = (args[1] if len(args) > 1 else named.get("dim", 0)) % x.dim()
+    if t.name == "chunk" and axis == 0 and x.shape[0] % t.batch == 0:
+        parts = args[0] if args else named["chunks"]
+        return tuple(part(t, x, i, i + 1, parts, True) for i in range(len(t.call(x, *args, **named))))
     starts = [0]
     for y in t.call(x, *args, **named):
         starts.append(starts[-1] + y.shape[axis])
@@ -185,6 +201,14 @@ def pixel_shuffle(t, x, factor):
     return t.emit(OPS["pixel_shuffle"](int(factor), t.name == "pixel_unshuffle"), [x], y)
 
 
+@function("channel_shuffle")
+def channel_shuffle(t, x, groups):
+    n, channels = x.shape[:2]
+    seen = reshape(t.named("view"), x, (n, groups, channels // groups, -1))
+    seen = permute(t.named("permute"), seen, (0, 2, 1, 3))
+    return reshape(t.named("reshape"), seen, x.shape)
+
+
 @function("cat", "concat", "concatenate")
 def cat(t, tensors, dim=0, axis=None):
     dim = (dim if axis is None else axis) % tensors[0].dim()
@@ -236,7 +260,7 @@ def interpolate(
 
 @function("detach", "data")
 def detach(t, x):
-    return t.emit(OPS["detach"](), [x], t.run(t.torch.Tensor.detach, x), records=False)
+    return t.emit(OPS["detach"](), [x], t.run(t.torch.Tensor.detach, x))
 
 
 @function("to", "type", "type_as", "float", "cpu")
@@ -246,6 +270,8 @@ def same(t, x, *args, **named):
     here = [value for value in args if not is_device(value)]
     more = {name: value for name, value in named.items() if not is_device(value)}
     y = t.call(x, *here, **more) if here or more or t.name == "float" else x
+    if x.dtype is t.torch.bool and y.dtype is t.images.dtype:
+        return as_numbers(t, x, y)
     if y.dtype != x.dtype:
         raise t.error(f"a change of data type from {x.dtype} to {y.dtype}")
     return x if t.shares(y, x) else copy(t, x, y)

@@ -29,7 +29,7 @@ from ...graph.op import OPS, Extra, Op
 from ...sizes.size import is_int
 from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, Draft, batch_for, graph_of, nodes_of
-from . import arithmetic, losses, own_autograd, pools, products, reductions, shapes, storages  # noqa: F401
+from . import arithmetic, losses, masks, own_autograd, pools, products, reductions, shapes, storages, volumes, writes  # noqa: F401  (some register)
 from .asked import ASKED
 from .blame import RAISED, in_words, said_by
 from .compiled import as_written, refuse_torchscript, uncompiled
@@ -62,7 +62,8 @@ FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn e
 #: Operators that write into their first tensor.
 WRITES = frozenset("__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __idiv__".split())
 #: Functions written in Python: the functions that they call are traced in their place.
-IN_PYTHON = frozenset({"multi_head_attention_forward", "normalize"})
+IN_PYTHON = frozenset("multi_head_attention_forward normalize local_response_norm softmin softsign tanhshrink "
+                      "lp_pool2d gumbel_softmax".split())  # fmt: skip
 #: Functions of layers: the op of the same name has parameters, so tensors after the first may be the layer's own.
 LAYERS = frozenset(name for name in FUNCTIONS if name in OPS and OPS[name].params is not Op.params)
 #: Functions that may overwrite their input, as `relu_` does.

@@ -64,7 +64,7 @@ def elementwise(kind: str) -> Callable[..., Any]:
     return entry
 
 
-for _operator in ("Abs", "Log", "Sin", "Cos", "Reciprocal"):
+for _operator in ("Abs", "Log", "Sin", "Cos", "Reciprocal", "Sign", "Floor", "Ceil", "Round"):
     OPERATORS[_operator] = elementwise(_operator.lower())
 
 
@@ -126,17 +126,18 @@ class Noise(NamedTuple):
     divided: bool = False
 
 
+@operator("RandomNormalLike")
+def random_normal(r, x):
+    refuse(
+        (r.attribute("mean", 0.0), r.attribute("scale", 1.0)) != (0.0, 1.0), "random numbers of another mean or scale"
+    )
+    return r.emit("random", {}, [x], kept(r.live(x)))
+
+
 @operator("RandomUniformLike")
 def random(r, x):
     refuse((r.attribute("low", 0.0), r.attribute("high", 1.0)) != (0.0, 1.0), "random numbers but from 0 to 1")
     return Noise(x.shape)
-
-
-@operator("Less")
-def less(r, noise, number):
-    keep = r.number(number)
-    refuse(not isinstance(noise, Noise) or keep is None, "Less, but of random numbers with a constant,")
-    return Noise(noise.shape, keep)
 
 
 def noisy(r, kind: str, a, b):

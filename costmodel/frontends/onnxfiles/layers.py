@@ -261,6 +261,18 @@ def elu(r, x):
     return activation(r, x, r.node.op_type.lower(), alpha=as_decimal(r.attribute("alpha", 1.0)))
 
 
+@operator("Shrink")
+def shrink(r, x):
+    bound, bias = as_decimal(r.attribute("lambd", 0.5)), as_decimal(r.attribute("bias", 0.0))
+    refuse(bias not in (0, bound), f"Shrink with lambd {bound} and bias {bias}")
+    return activation(r, x, "softshrink" if bias else "hardshrink", bound=bound)
+
+
+@operator("ThresholdedRelu")
+def threshold(r, x):
+    return activation(r, x, "threshold", bound=as_decimal(r.attribute("alpha", 1.0)), number=0.0)
+
+
 @operator("Softmax", "LogSoftmax")
 def softmax(r, x):
     x = r.live(x)
@@ -282,12 +294,6 @@ def dropout(r, x, ratio=None, training=None):
 @operator("Identity")
 def identity(r, x):
     return x
-
-
-@operator("Cast", "CastLike")
-def cast(r, x, like=None):
-    refuse(like is None and r.attribute("to") != 1, "a change of data type, other than to float32,")
-    return x.as_float() if is_stored(x) else x
 
 
 # Pooling.

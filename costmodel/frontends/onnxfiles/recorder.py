@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import CostmodelError
 from ...graph.graph import within
 from ...graph.op import Op, Result, build
+from ...ops.mask import MASK
 from ...sizes.size import show
 from ..draft import BATCH, Names
 from .drafts import Live, Placed
@@ -19,6 +20,8 @@ from .strides import contiguous
 from .tensors import Stored, as_decimal, initialiser
 
 Value = Stored | Live
+#: Bits per element of a constant, by its data type; 0 for the network's own.
+BITS = {"float32": 0, "bool": MASK, "int64": 64}
 
 
 class Recorder:
@@ -72,12 +75,14 @@ class Recorder:
         if isinstance(value, Live):
             return value
         if value not in self.lifted:
-            if value.dtype != "float32":
-                raise CostmodelError(f"{value.name!r} is {value.dtype}; allowed: float32")
+            if value.dtype not in BITS:
+                raise CostmodelError(f"{value.name!r} is {value.dtype}; allowed: {', '.join(BITS)}")
             owner, _, name = cleaned(value.name).rpartition(".")
-            kind, fields = "constant", {"buffer": name, "size": value.shape}
+            kind, fields = "constant", dict[str, Any]({"buffer": name, "size": value.shape})
             if value.computed and value.shape[:1] == (BATCH,):
                 fields["size"] = (0, *value.shape[1:])
+            if BITS[value.dtype]:
+                fields["bits"] = BITS[value.dtype]
             if value.own:
                 kind, fields = "parameter", {"parameter": name, "size": value.shape}
             path = ".".join(filter(None, (owner, name)))

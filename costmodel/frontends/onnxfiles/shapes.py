@@ -150,6 +150,20 @@ def gather(r, x, indices):
     return x if len(found) == x.shape[axis] else piece(r, x, axis, found[0], found[-1] + 1)
 
 
+@operator("GatherElements")
+def gather_elements(r, x, indices):
+    x = r.live(x)
+    return r.emit("gather", {"axis": r.attribute("axis", 0) % len(x.shape)}, [x, indices])
+
+
+@operator("ArgMax", "ArgMin")
+def argmax(r, x):
+    refuse(r.attribute("select_last_index", 0), f"{r.node.op_type} with select_last_index")
+    x = r.live(x)
+    fields = {"axis": r.attribute("axis", 0) % len(x.shape), "keepdim": bool(r.attribute("keepdims", 1))}
+    return r.emit("argmax", {**fields, "least": r.node.op_type == "ArgMin"}, [x])
+
+
 @operator("Concat")
 def concat(r, *xs):
     values = [with_batch(r, r.live(x)) for x in xs]

@@ -73,6 +73,6 @@ def row_of(node: Node) -> dict[str, Any]:
         row["trains"] = sorted(node.trains)
     if node.until:
         row["until"] = node.until
-    if not node.records:
+    if not node.records and node.op.differentiable:
         row["records"] = False
     return row

@@ -38,6 +38,8 @@ class Formula:
 
     inputs: ClassVar[tuple[str, ...]]
 
+    #: Whether gradients go through the op: not through a comparison.
+    differentiable: ClassVar[bool] = True
     is_norm: ClassVar[bool] = False
     #: The output's grid of pixels: the "same" as the input's, "strided" by the field `stride`, or "none": not a map.
     grid: ClassVar[str] = "same"

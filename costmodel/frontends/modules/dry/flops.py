@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .recurrent import LAYERS, multiply_adds
+
 aten = torch.ops.aten
 
 
@@ -63,6 +65,8 @@ class FlopCounter(TorchDispatchMode):
             # The attention weights are computed again, then the gradients of weights, queries, keys and values.
             query, key, value = args[1:4]
             self._add(3 * _attention(query, key, value[..., :0]) + 2 * _attention(query[..., :0], key, value))
+        elif packet in LAYERS:
+            self._add(multiply_adds(func, args))
         elif packet is aten.mv:
             self._add(args[0].numel())
         elif packet is aten.addbmm:

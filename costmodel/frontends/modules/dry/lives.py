@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections.abc import Iterable
 from string import digits
+from types import FrameType
 from typing import Any
 
 import torch
@@ -26,12 +27,12 @@ from .on_the_cpu import on_the_cpu
 aten = torch.ops.aten
 device_of = torch.ops.prim.device.default
 lift_fresh = aten.lift_fresh.default  # of a tensor that Python has just made
-#: Ops that do something else without data, or whose FLOPs are not known: recurrent layers, fused Transformer layers,
+#: Ops that do something else without data, or whose FLOPs are not known: fused cells and Transformer layers,
 #: products along an axis, transforms, complex numbers.
 NOT_FOLLOWED = {
     getattr(aten, name)
     for name in (
-        "mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "_transformer_encoder_layer_fwd", "_native_multi_head_attention",
+        "_thnn_fused_lstm_cell", "_transformer_encoder_layer_fwd", "_native_multi_head_attention",
         "_trilinear", "cumprod", "prod", "xlogy", "_fft_r2c", "_fft_c2r", "_fft_c2c", "view_as_complex",
         "_embedding_bag", "_sparse_mm", "_sparse_addmm",
     )
@@ -65,7 +66,8 @@ class Lives(TorchDispatchMode):
     but makes another tensor and drops the first (can_accumulate_inplace in torch/csrc/autograd/input_buffer.cpp,
     areAnyTensorSubclassLike in FunctionsManual.cpp). So a sum counts as made in place in the backward pass if its first
     operand is gone when the next op comes, and was no view, which shares its storage with its base; and where a node
-    would write, the op in place runs.
+    would write, the op in place runs. So does the sum of a bias and the product of a linear layer that reads rows with
+    gaps (aten/src/ATen/native/Linear.cpp).
     """
 
     def __init__(self, there: Iterable[torch.Tensor], flops: FlopCounter | None = None) -> None:
@@ -82,6 +84,7 @@ class Lives(TorchDispatchMode):
         self._node: Any = None  # autograd's node that runs
         self._made: set[int] = set()  # addresses of the storages of its results
         self._sum: tuple[int, int] | None = None  # (address of the first operand, level) after the last op, if a sum
+        self._product: Any = None  # (address, place) of the last op's result, if it was a product of matrices
         for tensor in there:
             self.there(tensor)
 
@@ -123,7 +126,8 @@ class Lives(TorchDispatchMode):
             self.follow(tensor)
             self._made.add(_storage_of(tensor))
         passing = self._number(func, args)
-        if by_engine and func is aten.add.Tensor and _is_its_own(*args) and not self._is_of_the_formula(args[0]):
+        of_a_layer = not by_engine and self._is_of_a_layer(func, args)
+        if of_a_layer or self._is_of_the_engine(by_engine, func, args):
             self._sum = _storage_of(args[0]), self.level
         else:
             self._peak = max(self._peak, self.level + passing)
@@ -141,6 +145,18 @@ class Lives(TorchDispatchMode):
         if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made or _outgrows(*args[:2]):
             return func
         return getattr(getattr(aten, f"{func.overloadpacket.__name__}_"), func._overloadname)
+
+    def _is_of_a_layer(self, func: Any, args: tuple) -> bool:
+        """Whether an op adds a layer's bias: to a product of matrices, before Python goes on."""
+        before = self._product
+        self._product = None
+        if func is aten._unsafe_view.default:
+            self._product = _storage_of(args[0]), place()
+        return func is aten.add.Tensor and before == (_storage_of(args[0]), place())
+
+    def _is_of_the_engine(self, by_engine: bool, func: Any, args: tuple) -> bool:
+        """Whether an op adds a gradient to that which came first."""
+        return by_engine and func is aten.add.Tensor and _is_its_own(*args) and not self._is_of_the_formula(args[0])
 
     def _is_of_the_formula(self, first: torch.Tensor) -> bool:
         """Whether a sum is one of the running node's own: it has made the first operand, and passes no two gradients to
@@ -222,10 +238,21 @@ class Lives(TorchDispatchMode):
 
 def by_autograd() -> bool:
     """Whether autograd's engine calls the op, rather than Python code."""
+    return caller().f_code.co_name == ENGINE
+
+
+def place() -> tuple[int, int]:
+    """The place in Python code that has called torch: ops that one call makes have the same."""
+    frame = caller()
+    return id(frame), frame.f_lasti
+
+
+def caller() -> FrameType:
+    """The frame of Python code that has called torch."""
     frame = sys._getframe(2)
     while frame.f_back and frame.f_code.co_filename.endswith(WRAPPERS):
         frame = frame.f_back
-    return frame.f_code.co_name == ENGINE
+    return frame
 
 
 def address_of(storage: torch.UntypedStorage) -> int:
