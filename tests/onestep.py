@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from opcases import layer_of
+from opcases import bits_of, input_of, layer_of
 
 from costmodel.conventions import CONVENTIONS
 from costmodel.graph.graph import INPUT, Graph, Node
@@ -95,7 +95,7 @@ def graph_of(op, shapes, wants, trains, cast=None, after=None):
     """
     nodes = []
     for i, (name, shape) in enumerate(zip(op.inputs, shapes)):
-        bits, trained = 64 if name in op.shape_only else 0, frozenset({"value"} if name in wants else ())
+        bits, trained = bits_of(op, name), frozenset({"value"} if name in wants else ())
         if cast and i == 0:
             shape = tuple(shape[cast.index(axis)] for axis in range(len(shape)))
         nodes.append(Node(f"leaf_{name}", Leaf(tuple(shape), bits), (INPUT,), trained))
@@ -138,7 +138,8 @@ def measured(op, shapes, wants, trains, channels_last=False, dtype="float32", ca
     for i, (name, shape) in enumerate(zip(op.inputs, shapes)):
         if cast and i == 0:
             shape = tuple(shape[cast.index(axis)] for axis in range(len(shape)))
-        x = torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape).to(kind)
+        x = input_of(op, name, shape)
+        x = x.to(kind) if x.is_floating_point() else x
         leaves.append(x.contiguous(memory_format=torch.channels_last) if channels_last and x.dim() == 4 else x)
     numbers = [torch.zeros((), dtype=kind, requires_grad=name in wants) for name in op.inputs]
     state = {}

@@ -56,12 +56,26 @@ def demands(op):
     return product(subsets(inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
 
 
+#: Inputs without a gradient that are no indices.
+OTHER_INPUTS = {("attention", "mask"): torch.float32, ("added_mask", "mask"): torch.bool,
+                ("added_mask", "like"): torch.float32}  # fmt: skip
+
+
+def input_of(op, name, shape):
+    """An input tensor of an op: random numbers, or where they get no gradient most often indices."""
+    dtype = OTHER_INPUTS.get((op.kind, name), torch.int64) if name in op.shape_only else torch.float32
+    return torch.randn(shape) if dtype == torch.float32 else torch.zeros(shape, dtype=dtype)
+
+
+def bits_of(op, name):
+    """Bits per element of such a tensor; 0 for the network's own data type."""
+    dtype = input_of(op, name, ()).dtype
+    return 0 if dtype == torch.float32 else 8 * dtype.itemsize
+
+
 def inputs_of(op, shapes):
-    """Input tensors for an op: integers where only the shape counts (indices, say), else random numbers."""
-    return [
-        torch.zeros(shape, dtype=torch.int64) if name in op.shape_only else torch.randn(shape)
-        for name, shape in zip(op.inputs, shapes)
-    ]
+    """Input tensors for an op."""
+    return [input_of(op, name, shape) for name, shape in zip(op.inputs, shapes)]
 
 
 def subsets(names):

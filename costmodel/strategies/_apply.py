@@ -12,6 +12,7 @@ from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
 from ..graph.graph import Graph, Node
 from ..ops.loss import usual_loss
+from ._attention import in_parts_where_masks_train
 from ._registry import STRATEGIES, Option
 from ._text import StrategyText, read_text
 
@@ -62,7 +63,7 @@ def _apply(text: StrategyText, graph: Graph) -> Graph:
             raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
     try:
-        rewritten = chosen.rewrite(graph, **options)
+        rewritten = in_parts_where_masks_train(chosen.rewrite(graph, **options))
         rewritten = with_loss(rewritten) if chosen.trains else rewritten
         if slices > 1 and not rewritten.prefix:
             raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
-from opcases import EXAMPLES, WITHOUT_BACKWARD, demands, inputs_of, layer_of, name_of
+from opcases import EXAMPLES, WITHOUT_BACKWARD, bits_of, demands, inputs_of, layer_of, name_of
 from real import saved_bytes
 
 from costmodel.conventions import CONVENTIONS
@@ -54,7 +54,7 @@ def case(op, shapes, wants, trains):
     leaves = [
         Node(
             f"leaf.{name}",
-            Leaf(tuple(shape), 64 if name in op.shape_only else 0),
+            Leaf(tuple(shape), bits_of(op, name)),
             (INPUT,),
             frozenset({"value"} if name in wants else ()),
         )
@@ -139,8 +139,9 @@ def lies(tensor, layout):
     return strides == sorted(strides, reverse=True)
 
 
-#: Attention and reshapes are recorded with inputs in the order that these ops need. Folded forms have no gradients.
-LIE_ANYHOW = ("attention", "reshape", *WITHOUT_BACKWARD)
+#: Attention and reshapes are recorded with inputs in the order that these ops need. Folded forms and masks have no
+#: gradients.
+LIE_ANYHOW = ("attention", "added_mask", "reshape", *WITHOUT_BACKWARD)
 
 
 @pytest.mark.parametrize("op, shapes", [e for e in EXAMPLES if e[0].kind not in LIE_ANYHOW], ids=name_of)
@@ -184,16 +185,7 @@ def test_forward_multiply_adds_equal_fvcores(op, shapes):
 @each_example
 def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes):
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
-    products = (
-        "conv1d",
-        "conv_transpose2d",
-        "linear",
-        "linear_by",
-        "matmul",
-        "attention",
-        "biased_attention",
-        "convolve",
-    )
+    products = ("conv1d", "conv_transpose2d", "linear", "linear_by", "matmul", "attention", "convolve")
     assert matrix == (isinstance(op, Conv2d) or op.kind in products)
 
 

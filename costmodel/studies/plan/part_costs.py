@@ -30,7 +30,7 @@ from ...step.request import Request
 from ...step.resident import resident
 from ...step.shapes import broadcast_inputs, shapes_of
 from ...step.walk import price, work_of
-from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
+from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, in_parts_where_masks_train, is_checkpointed, parts, with_loss
 from ...targets.memory_order import MemoryOrder, contiguous
 from ...targets.setting import Setting
 from .stand_ins import Above, Below
@@ -288,7 +288,7 @@ class PartCosts:
             last = until.get(below.name, "") if below.until else ""
             lies = self.layouts[0][unit.run.start]
             window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
-        whole = Graph(tuple(window), containers=graph.containers)
+        whole = in_parts_where_masks_train(Graph(tuple(window), containers=graph.containers))
         if unit is self.units[-1]:
             whole = with_loss(whole)
         else:
@@ -319,8 +319,9 @@ class PartCosts:
         memory = memory_of(graph, kept, kept_bytes, shapes, request)
         timeline, sizes = memory.timeline, memory.sizes
         assert isinstance(sizes, np.ndarray)
-        mine = range(offset, offset + len(nodes) + (unit is self.units[-1]))
-        result = graph.content[offset + len(nodes)]
+        end = len(graph) - 1  # the loss, or the stand-in above
+        mine = range(offset, end + (unit is self.units[-1]))
+        result = graph.content[end]
         first_run = [one for one in kept if one.is_saved]
         readers: dict[int | None, set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
@@ -342,7 +343,7 @@ class PartCosts:
             request.optimizer.update_bytes(size, before, self.number_bytes)
             for before, size in zip([0, *gradients], gradients)
         )
-        work = flops(work_of(graph, shapes, reruns(graph))[offset : offset + len(nodes)])
+        work = flops(work_of(graph, shapes, reruns(graph))[offset:end])
         return PartCost(
             saved=saved,
             forward=highest[FORWARD],
