@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import costmodel
 from costmodel import CostmodelError
-from costmodel.frontends.modules import arithmetic, pools, products, reductions
+from costmodel.frontends.modules import arithmetic, einsum, pools, products, reductions
 from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import CHECKED, NOT_MODELLED
@@ -22,6 +22,18 @@ class DroppedRows(nn.Dropout1d):
 
     def forward(self, x):
         return super().forward(x.flatten(2)).view_as(x)
+
+
+class Summed(nn.Module):
+    """A map and a parameter in an einsum."""
+
+    def __init__(self, equation, shape):
+        super().__init__()
+        self.equation, self.table = equation, nn.Parameter(torch.randn(shape))
+
+    def forward(self, x):
+        y = torch.einsum(self.equation, x, self.table)
+        return y if y.dim() == 4 else y[:, :, None, None]
 
 
 CASES = {
@@ -65,6 +77,11 @@ CASES = {
     "pooling of an axis": lambda x: functional.avg_pool1d(x.flatten(2), 2, 2)[..., None],
     "CBAM's channels": lambda x: x * (most(x, 1) + functional.adaptive_avg_pool2d(x, 1)).sigmoid(),
     "CBAM's places": lambda x: x * torch.cat([x.max(1, True)[0], x.mean(1, True)], 1).sum(1, keepdim=True).sigmoid(),
+    "einsum of batches": lambda x: torch.einsum("bchw,bdhw->bcd", x, x.sigmoid()).mean(2)[:, :, None, None] * x,
+    "einsum with places": Summed("bchw,hkc->bkhw", (10, 8, 8)),
+    "einsum of rows": Summed("bchw, wk -> bchk", (10, 3)),
+    "einsum of letters in order": Summed("Bchw,wkch->Bk", (10, 8, 8, 10)),
+    "einsum with a sum": lambda x: torch.einsum("bchw,bcwk->bck", x, x.mT.exp()).mean(2)[:, :, None, None] * x,
     "instance norm": nn.InstanceNorm2d(8),
     "instance norm with scales": nn.InstanceNorm2d(8, affine=True),
 }
@@ -87,7 +104,13 @@ def test_what_is_predicted_is_what_happens(name, strategy):
     assert found.step_peak_bytes == real.step_peak_bytes or (
         found.certainty.step_peak == NOT_MODELLED and found.step_peak_bytes < real.step_peak_bytes
     )
-    realize(module, strategy)  # proves itself
+    realize(costmodel.load(module, resolution=10), strategy)  # proves itself
+
+
+@pytest.mark.parametrize("equation", ["bchw,bcij", "bchw,bchw->bchw", "...hw,bchw->bc", "bchw,bchh->bc", "bchw,b->c"])
+def test_other_einsums_are_refused(equation):
+    with pytest.raises(CostmodelError, match=r"einsum '.*', (other than|which sums)|ends in .*einsum"):
+        costmodel.load(of(lambda x: torch.einsum(equation, x, x))())
 
 
 def test_indices_of_extremes_are_not_followed():
@@ -96,5 +119,5 @@ def test_indices_of_extremes_are_not_followed():
 
 
 def test_every_function_is_found_by_torchs_name():
-    for module in (arithmetic, pools, products, reductions):
+    for module in (arithmetic, einsum, pools, products, reductions):
         assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())

@@ -27,7 +27,7 @@ from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Extra, Op
 from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, batch_for, graph_of, nodes_of
-from . import arithmetic, own_autograd, pools, products, reductions, shapes, storages  # noqa: F401  (some register)
+from . import arithmetic, einsum, own_autograd, pools, products, reductions, shapes, storages  # noqa: F401  (some register)
 from .asked import ASKED
 from .blame import RAISED, in_words, said_by
 from .compiled import as_written, refuse_torchscript, uncompiled
