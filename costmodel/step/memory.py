@@ -41,11 +41,21 @@ def memory_of(
     def values(shapes: Shapes, first: int) -> list[Size]:
         return [formulas.nbytes(shape, own or bits) for shape, own in zip(shapes[first:], graph.bits[first:])]
 
+    def storages(shapes: Shapes) -> list[Size]:
+        """Bytes of each node's storage if its kernels resize its output, else 0."""
+        return [
+            formulas.nbytes(formulas.storage(node.op, shapes[i + 1], *[shapes[v] for v in reads]), bits)
+            if node.op.resizes
+            else 0
+            for i, (node, reads) in enumerate(zip(graph.nodes[: len(shapes) - 1], graph.reads))
+        ]
+
     later = [scratches_of(graph, part, part, settings, formulas) for part in parts[1:]]
     sizes = compiled.slots.filled(
         {
             "values": values(here, 0),
-            "later": [size for part in parts[1:] for size in values(part, 1)],
+            "storages": storages(here),
+            "later": [stored or size for part in parts[1:] for stored, size in zip(storages(part), values(part, 1))],
             "kept": kept_bytes,
             "parameters": [formulas.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains],
             "forward": [scratch.forward for scratch in scratches],

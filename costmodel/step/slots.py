@@ -11,7 +11,8 @@ from ..sizes.size import Size
 class Slots:
     """The slots of a step, in groups of consecutive numbers.
 
-    values: one for each value and its gradient. kept: for each kept tensor. parameters: for each parameter that trains
+    values: one for each value and its gradient. storages: one for each node, for its output and the gradient of its
+    first input if its kernels resize these. kept: for each kept tensor. parameters: for each parameter that trains
     and its gradient. forward, backward: for each node's scratch in the two passes. after: for the scratch of each
     node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: one
     number of the network's data type. number: a Python number in arithmetic with a tensor. whole: the frozen prefix's
@@ -21,14 +22,14 @@ class Slots:
 
     #: The order of the groups is arbitrary, but the groups of scratch must be neighbours.
     GROUPS = (
-        "values", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "stopped", "item",
-        "number", "whole",
+        "values", "storages", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "stopped",
+        "item", "number", "whole",
     )  # fmt: skip
 
     def __init__(self, values: int, kept: int, parameters: int, nodes: int, reruns: int, sliced: int = 0) -> None:
         """sliced: nodes of the frozen prefix if it runs on slices."""
-        counts = {"values": values, "kept": kept, "parameters": parameters, "forward": nodes, "backward": nodes,
-                  "after": nodes, "stopped": reruns, "item": 1, "number": 1, "whole": 1,
+        counts = {"values": values, "storages": nodes, "kept": kept, "parameters": parameters, "forward": nodes,
+                  "backward": nodes, "after": nodes, "stopped": reruns, "item": 1, "number": 1, "whole": 1,
                   "later": 2 * sliced, "later_forward": 2 * sliced}  # fmt: skip
         self.sliced = sliced
         self.counts = {name: counts[name] for name in self.GROUPS}
@@ -39,6 +40,10 @@ class Slots:
     def value(self, v: int, part: int = 0) -> int:
         """Slot of a value and of its gradient. part: 0 the first slice or the whole batch, 1 the second, 2 the last."""
         return self._first["later"] + (part - 1) * self.sliced + v - 1 if part else self._first["values"] + v
+
+    def storage(self, node: int) -> int:
+        """Slot of a node's output, and of the gradient of its first input, where its kernels resize these."""
+        return self._first["storages"] + node
 
     def kept(self, k: int) -> int:
         """Slot of the k-th tensor that is kept."""

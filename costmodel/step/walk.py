@@ -69,7 +69,7 @@ def price(
     for one in kept:
         node, operand, value = one.node, one.operand, one.value
         if value is not None:
-            shape, bits = shapes[value], graph.bits[value]
+            shape, bits = stored_shape(graph, value, shapes, formulas), graph.bits[value]
         elif operand == RNG_STATE:
             shape, bits = STATE
         else:
@@ -79,6 +79,14 @@ def price(
         found.append(shape)
         sizes.append(formulas.nbytes(shape, bits or item_bits))
     return tuple(found), tuple(sizes)
+
+
+def stored_shape(graph: Graph, value: int, shapes: tuple[Shape, ...], formulas: Formulas) -> Shape:
+    """The shape of a value, or of its storage if its kernels have resized it."""
+    if not value or not graph.nodes[value - 1].op.resizes:
+        return shapes[value]
+    inputs = [shapes[v] for v in graph.reads[value - 1]]
+    return formulas.storage(graph.nodes[value - 1].op, shapes[value], *inputs)
 
 
 def work_of(

@@ -82,6 +82,13 @@ CASES = {
     "einsum of rows": Summed("bchw, wk -> bchk", (10, 3)),
     "einsum of letters in order": Summed("Bchw,wkch->Bk", (10, 8, 8, 10)),
     "einsum with a sum": lambda x: torch.einsum("bchw,bcwk->bck", x, x.mT.exp()).mean(2)[:, :, None, None] * x,
+    "unfold": lambda x: functional.unfold(x, 3, padding=1).unflatten(1, (8, -1)).mean(2).view_as(x),
+    "unfold of few windows": lambda x: functional.unfold(x.exp(), 2, stride=4).unflatten(1, (8, -1)).exp(),
+    "fold": lambda x: functional.fold(x.flatten(2).repeat(1, 9, 1), x.shape[2:], 3, padding=1).exp(),
+    "fold of few windows": lambda x: functional.fold(
+        x.flatten(2).repeat(1, 4, 1)[..., :9].exp(), 10, 2, stride=4
+    ).exp(),
+    "windows": lambda x: x.unfold(2, 3, 2).unfold(3, 4, 1).reshape(len(x), 8, -1, 4).exp(),
     "instance norm": nn.InstanceNorm2d(8),
     "instance norm with scales": nn.InstanceNorm2d(8, affine=True),
 }

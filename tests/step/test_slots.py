@@ -12,6 +12,7 @@ def test_every_number_stands_where_its_size_is_filled_in():
     filled = slots.filled(
         {
             "values": ["v0", "v1", "v2"],
+            "storages": ["r0", "r1"],
             "later": ["second v1", "last v1"],
             "kept": ["k0", "k1"],
             "parameters": ["p0"],
@@ -26,6 +27,7 @@ def test_every_number_stands_where_its_size_is_filled_in():
         }
     )
     assert [filled[slots.value(v)] for v in range(3)] == ["v0", "v1", "v2"]
+    assert [filled[slots.storage(i)] for i in range(2)] == ["r0", "r1"]
     assert [filled[slots.kept(k)] for k in range(2)] == ["k0", "k1"] and filled[slots.parameter(0)] == "p0"
     assert [filled[slots.forward(i)] for i in range(2)] == ["f0", "f1"]
     assert [filled[slots.value(1, part)] for part in (1, 2)] == ["second v1", "last v1"]
