@@ -51,6 +51,7 @@ CASES = {
     "celu": lambda x: functional.celu(x, 0.7),
     "softplus": lambda x: functional.softplus(x, 2.0, 5.0),
     "logsigmoid": functional.logsigmoid,
+    "softmax of a map that lies otherwise": lambda x: (x.mT.softmax(1).flatten(2) * 2).view_as(x),
     "log_softmax": lambda x: functional.log_softmax(x, 1),
     "maximum": lambda x: torch.maximum(x, x.sigmoid()),
     "minimum of a smaller one": lambda x: torch.minimum(x, x.mean((2, 3), keepdim=True)),

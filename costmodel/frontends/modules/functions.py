@@ -200,13 +200,13 @@ def keep_dtype(t, x, dtype) -> None:
 @function("softmax")
 def softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["softmax"](dim), [x], t.like(x))
+    return t.emit(OPS["softmax"](dim), [x], t.contiguous(x))
 
 
 @function("log_softmax")
 def log_softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["log_softmax"](dim), [x], t.like(x))
+    return t.emit(OPS["log_softmax"](dim), [x], t.contiguous(x))
 
 
 # Noise.

@@ -26,7 +26,7 @@ def _as_batch(t, x, y):
     size = (*y.shape[:-2], *x.shape[-2:])
     if size != tuple(x.shape):
         x = FUNCTIONS["expand"](t.named("broadcast_to"), x, size)
-    return t.emit(OPS["copy"](), [x], t.torch.empty(x.shape, device="meta"))
+    return t.emit(OPS["copy"](), [x], t.contiguous(x))
 
 
 def _is_batch(t, x, batch) -> bool:
