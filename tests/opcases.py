@@ -56,11 +56,6 @@ def demands(op):
     return product(subsets(inputs), subsets(op.params().keys() - FROZEN.get(op.kind, set())))
 
 
-def inputs_of(op, shapes):
-    """Input tensors for an op: masks, integers where only the shape counts (indices, say), else random numbers."""
-    return [input_of(op, name, shape) for name, shape in zip(op.inputs, shapes)]
-
-
 def bits_of(op, name):
     """Bits per element of an input; 0 for the network's own data type."""
     return op.input_bits.get(name, 64 if name in op.shape_only else 0)
@@ -72,6 +67,11 @@ def input_of(op, name, shape, dtype=torch.float32):
     if bits == 8:
         return torch.rand(shape) < 0.5
     return torch.zeros(shape, dtype=torch.int64) if bits else torch.randn(shape).to(dtype)
+
+
+def inputs_of(op, shapes):
+    """Input tensors for an op: masks, integers where only the shape counts (indices, say), else random numbers."""
+    return [input_of(op, name, shape) for name, shape in zip(op.inputs, shapes)]
 
 
 def differentiated(op):

@@ -3,6 +3,7 @@
 from . import (  # noqa: F401
     activation,
     arithmetic,
+    attention,
     conv,
     elementwise,
     exponential,
@@ -26,5 +27,6 @@ from . import (  # noqa: F401
     transposed,
     view,
     volume,
+    windows,
     write,
 )

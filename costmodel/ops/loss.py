@@ -158,7 +158,7 @@ class Averaged(OfValues):
 class MeanSquaredError(Averaged):
     """torch.nn.functional.mse_loss: the mean of the squared differences of two tensors of equal shapes."""
 
-    cuts_down = True
+    resizes = True
 
     def storage(self, y: Shape, x: Shape, targets: Shape) -> Shape:
         return x
@@ -183,7 +183,7 @@ class SmoothL1(MeanSquaredError):
 class Huber(SmoothL1):
     """torch.nn.functional.huber_loss: as smooth_l1, scaled."""
 
-    cuts_down = False
+    resizes = False
 
     def storage(self, y: Shape, x: Shape, targets: Shape) -> Shape:
         return y

@@ -1,4 +1,4 @@
-"""Products of two activations, and attention."""
+"""Products of two activations, and softmax."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.aspects.memory_format import ContiguousOnly
-from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import Shape, broadcast, minimum, numel, require, where
-from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
+from ..graph.op import Op, Scratch, Work, op
+from ..sizes.size import Shape, broadcast, numel, require
 from ..targets.setting import Setting
 
 
@@ -39,81 +38,6 @@ class Matmul(ContiguousOnly, Op):
 
     def module(self, library: Any) -> Callable:
         return library.torch.matmul
-
-
-BY_TOKEN = MemoryOrder((0, 2, 1, 3))  # of (N, heads, L, E)
-
-
-@op("attention")
-class Attention(Op):
-    """torch.nn.functional.scaled_dot_product_attention: softmax(q k' / sqrt(E)) v by torch's flash kernel for CPUs.
-
-    (N, heads, L, E), (N, heads, S, E), (N, heads, S, E) -> (N, heads, L, E). The output has the memory order of the
-    queries, or with by_token that of (N, L, heads, E). The attention weights are not kept: backward computes them again
-    from queries, keys and the logarithms of the softmax's sums.
-    """
-
-    by_token: bool = False
-    of_cpus = True
-
-    inputs = ("q", "k", "v")
-
-    def shape(self, q: Shape, k: Shape, v: Shape) -> Shape:
-        require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)
-        require(q[-1] == k[-1], "queries {} and keys {} do not fit", q, k)
-        return (*q[:-1], v[-1])
-
-    reads_channels_last = False
-
-    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        return BY_TOKEN if self.by_token else dense(xs[0])
-
-    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return BY_TOKEN
-
-    stock = Stock(joint=True)  # aten::_scaled_dot_product_flash_attention_for_cpu_backward
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return dict.fromkeys(self.inputs, ("q", "k", "v", "y", "logsumexp"))
-
-    def extras(self, q: Shape, k: Shape, v: Shape) -> dict[str, Extra]:
-        return {"logsumexp": Extra(q[:-1], 32)}
-
-    def modelled(self, setting: Setting, y: Shape, q: Shape, k: Shape, v: Shape) -> Any:
-        return super().modelled(setting, y, q, k, v) and not setting.target.channels_last
-
-    def scratch(self, setting: Setting, y: Shape, q: Shape, k: Shape, v: Shape) -> Scratch:
-        # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp. Forward: each thread holds the weights of a block of
-        # queries and keys, the maxima and sums of their rows, and their part of the output. Backward: each thread holds
-        # the weights and their gradients, and all share one number per row; the output's gradient is read by token.
-        given = 0 if setting.recorded else 4 * numel(q[:-1])  # the logarithms of the sums
-        # The call makes all three gradients, and lets go of those that nobody wants.
-        unasked = sum(
-            setting.item * numel(x) for name, x in zip(self.inputs, (q, k, v)) if name not in setting.demanded
-        )
-        if not setting.kernels:
-            return Scratch(given, unasked)
-        block = where(q[2] >= 768, 256, where(q[2] >= 192, 64, 32))
-        rows, columns = minimum(block, q[2]), minimum(512, k[2])
-        incoming = setting.gradient or contiguous(4)
-        copy = copy_of(incoming, y, BY_TOKEN.order, setting.item * numel(y))
-        each = rows * (columns + 2 + v[3]), 2 * rows * columns
-        forward, backward = (4 * setting.target.threads * one for one in each)
-        return Scratch(given + forward, unasked + copy + backward + 4 * rows)
-
-    def work(self, y: Shape, q: Shape, k: Shape, v: Shape) -> dict[str, Work]:
-        one, other = numel(q) * k[-2], numel(q[:-1]) * k[-2] * v[-1]
-        pairs = numel(q[:-1]) * k[-2]
-        # dv = p' g; dp = g v'; dq = ds k; dk = ds' q. p = softmax(q k') is computed again; it and dp count with dq.
-        return {
-            "forward": Work(one + other, 6 * pairs),
-            "q": Work(2 * one + other, 9 * pairs),
-            "k": Work(one),
-            "v": Work(other),
-        }
-
-    def module(self, library: Any) -> Callable:
-        return library.torch.nn.functional.scaled_dot_product_attention
 
 
 @op("softmax")
@@ -153,5 +77,4 @@ class LogSoftmax(Softmax):
 
 LogSoftmax.examples = ((LogSoftmax(), (2, 3, 5)), (LogSoftmax(1), (2, 4, 3, 3)))
 Matmul.examples = ((Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)), (Matmul(), (2, 5, 4), (2, 4, 6)))
-Attention.examples = ((Attention(), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))

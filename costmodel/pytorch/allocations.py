@@ -98,14 +98,14 @@ def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
         results = recording.stop()
         if collects:
             gc.enable()
-    deltas, calls, call, end = [], [], 0, 0
+    deltas, calls, call, end, inside = [], [], 0, 0, ""
     events = sorted(results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
     for number, event in enumerate(events):
         if event.name() == "[memory]":
             deltas.append(event.nbytes())
             calls.append(call if event.start_ns() <= end else number)
-        elif event.name() in ops and (event.start_ns() >= end or event.name() in WRAPPED):
-            call, end = number, event.start_ns() + event.duration_ns()
+        elif event.name() in ops and (event.start_ns() >= end or inside == event.name() in WRAPPED):
+            call, end, inside = number, event.start_ns() + event.duration_ns(), event.name()
     del result
     return Trace(deltas, calls)
 

@@ -146,7 +146,7 @@ class Backward:
                 assert gradient is not None, "a piece passes nothing on"
                 made.append((v, self.storages.hold(gradient)))
             else:
-                made.append((v, self._gradient_of(v, name)))
+                made.append((v, self._gradient_of(i, v, name)))
         return made
 
     def _reduced_gradients(self, i: int) -> list[tuple[int, int]]:
@@ -157,10 +157,13 @@ class Backward:
         late = [(name, v) for name, v in self._wanted(i) if self._is_summed_late(i, name)]
         if late:
             self._release(i)
-        return [(v, self._gradient_of(v, name)) for name, v in late]
+        return [(v, self._gradient_of(i, v, name)) for name, v in late]
 
-    def _gradient_of(self, v: int, name: str) -> int:
-        return self.storages.new(self.slots.value(v), ACTIVATION_GRADIENTS, f"of {name}")
+    def _gradient_of(self, i: int, v: int, name: str) -> int:
+        """The storage of the gradient that node i makes of its input `name`, the value v."""
+        resized = self.graph.nodes[i].op.resizes and name == self.graph.nodes[i].op.inputs[0]
+        slot = self.slots.storage(i) if resized else self.slots.value(v)
+        return self.storages.new(slot, ACTIVATION_GRADIENTS, f"of {name}")
 
     def _parameter_gradients(self, i: int, gradient: int | None) -> dict[tuple[str, str], int]:
         """Make the gradients of a node's parameters. Returns their storages."""

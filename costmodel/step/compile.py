@@ -41,8 +41,8 @@ def compile(
     """
     trained = [key for key, (_, trains) in graph.parameters.items() if trains]
     prefix = graph.prefix if sliced else 0
-    cut_down = [v for v, node in enumerate(graph.nodes, 1) if node.op.cuts_down]
-    slots = Slots(len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)), prefix, cut_down)
+    resized = [i for i, node in enumerate(graph.nodes) if node.op.resizes]
+    slots = Slots(len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)), prefix, resized)
     storages = Storages()
     forward = Forward(graph, kept, slots, storages)
     forward.run(sliced)

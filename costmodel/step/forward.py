@@ -163,7 +163,7 @@ class Forward:
             return None
         if op.result.is_view or op.result is Result.INPLACE:
             return self.storages.hold(self.of[self.graph.reads[i][0]])
-        slot = self.slots.output(i + 1, self.part)
+        slot = self.slots.storage(i) if op.resizes and not self.part else self.slots.value(i + 1, self.part)
         if again and i == again.last and not op.stock.in_python and i + 1 not in self.keeping.second_run:
             slot = self.slots.stopped(self.reruns.index(again))  # the op stops before it returns the output
         return self.storages.new(slot, LOSS if self._is_loss(i) else ACTIVATIONS, "output")

@@ -40,7 +40,8 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         known = node.op.modelled(setting, shapes[i + 1], *[shapes[v] for v in reads])
         expected = {*node.op.shape_only, *node.op.input_bits}
-        if any(v in numbers for name, v in zip(node.op.inputs, reads) if name not in expected):
+        read = (v for name, v in zip(node.op.inputs, reads) if name not in expected)
+        if not node.op.result.is_view and any(graph.content[v] in numbers for v in read):
             known = False  # the op converts them
         if not (known is True or np.all(known)):
             found[node] = np.logical_not(known)

@@ -31,6 +31,9 @@ class Formulas:
     def scratch(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
         return scratch_of(op, setting, y, *xs)
 
+    def storage(self, op: Op, y: Shape, *xs: Shape) -> Shape:
+        return op.storage(y, *xs)
+
     def nbytes(self, shape: Shape, bits: int) -> Size:
         """Bytes of a packed tensor of elements of `bits` bits."""
         return nbytes(numel(shape), bits)
@@ -67,6 +70,9 @@ class Memo(Formulas):
 
     def scratch(self, op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
         return self._once(("scratch", self._name(op), setting, *map(id, xs)), scratch_of, op, setting, y, *xs)
+
+    def storage(self, op: Op, y: Shape, *xs: Shape) -> Shape:
+        return self._once(("storage", self._name(op), *map(id, xs)), op.storage, y, *xs)
 
     def nbytes(self, shape: Shape, bits: int) -> Size:
         return self._once(("nbytes", id(shape), bits), super().nbytes, shape, bits)

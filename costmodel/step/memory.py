@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..conventions import Kept
 from ..graph.checkpointing import reruns
 from ..graph.graph import Graph
@@ -42,11 +44,16 @@ def memory_of(
     def values(shapes: Shapes, first: int) -> list[Size]:
         return [formulas.nbytes(shape, own or bits) for shape, own in zip(shapes[first:], graph.bits[first:])]
 
+    def storages(shapes: Shapes, nodes: Iterable[int]) -> list[Size]:
+        """Bytes of the storages of some nodes' outputs."""
+        return [formulas.nbytes(stored(graph, shapes, i + 1, formulas), graph.bits[i + 1] or bits) for i in nodes]
+
     later = [scratches_of(graph, part, part, settings, formulas) for part in parts[1:]]
     sizes = compiled.slots.filled(
         {
             "values": values(here, 0),
-            "later": [size for part in parts[1:] for size in values(part, 1)],
+            "storages": storages(here, compiled.slots.resized),
+            "later": [size for part in parts[1:] for size in storages(part, range(len(part) - 1))],
             "kept": kept_bytes,
             "parameters": [formulas.nbytes(shape, bits) for shape, trains in graph.parameters.values() if trains],
             "forward": [scratch.forward for scratch in scratches],
@@ -56,9 +63,6 @@ def memory_of(
             "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
             "item": [bits // 8],
             "numbers": [*numbers_of(target, bits // 8).values()],
-            "storages": [
-                formulas.nbytes(stored(graph, shapes, v), graph.bits[v] or bits) for v in compiled.slots.cut_down
-            ],
             "whole": [formulas.nbytes(shapes[graph.prefix], bits)],
         }
     )

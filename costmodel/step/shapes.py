@@ -36,10 +36,11 @@ def shapes_of(
     return tuple(shapes)
 
 
-def stored(graph: Graph, shapes: tuple[Shape, ...], v: int) -> Shape:
-    """Shape of the storage of a value, which is larger than the value where a kernel cuts its output down."""
-    v = graph.content[v]
-    return graph.nodes[v - 1].op.storage(shapes[v], *(shapes[x] for x in graph.reads[v - 1])) if v else shapes[0]
+def stored(graph: Graph, shapes: tuple[Shape, ...], v: int, formulas: Formulas = Formulas()) -> Shape:
+    """The shape of a value, or of its storage if its kernels have resized it."""
+    if not v or not graph.nodes[v - 1].op.resizes:
+        return shapes[v]
+    return formulas.storage(graph.nodes[v - 1].op, shapes[v], *[shapes[x] for x in graph.reads[v - 1]])
 
 
 def broadcast_inputs(graph: Graph, shapes: tuple[Shape, ...]) -> frozenset[tuple[int, str]]:

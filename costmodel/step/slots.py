@@ -12,19 +12,19 @@ from .update import NUMBERS
 class Slots:
     """The slots of a step, in groups of consecutive numbers.
 
-    values: one for each value and its gradient. kept: for each kept tensor. parameters: for each parameter that trains
+    values: one for each value and its gradient. storages: one for each node whose kernels resize its output and
+    the gradient of its first input, for these. kept: for each kept tensor. parameters: for each parameter that trains
     and its gradient. forward, backward: for each node's scratch in the two passes. after: for the scratch of each
     node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: one
     number of the network's data type. numbers: NUMBERS of the update. whole: the frozen prefix's result for the whole
     batch, if the prefix runs on slices. later, later_forward: the prefix's values and their nodes' scratch in the
-    second slice, then in the last one, both of which may be smaller than the first. storages: of each output that is
-    cut down (Op.cuts_down).
+    second slice, then in the last one, both of which may be smaller than the first.
     """
 
     #: The order of the groups is arbitrary, but the groups of scratch must be neighbours.
     GROUPS = (
-        "values", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "stopped", "item",
-        "numbers", "whole", "storages",
+        "values", "storages", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "stopped",
+        "item", "numbers", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -35,13 +35,13 @@ class Slots:
         nodes: int,
         reruns: int,
         sliced: int = 0,
-        cut_down: Sequence[int] = (),
+        resized: Sequence[int] = (),
     ) -> None:
-        """sliced: nodes of the frozen prefix if it runs on slices. cut_down: values whose storages are larger."""
-        counts = {"values": values, "kept": kept, "parameters": parameters, "forward": nodes, "backward": nodes,
-                  "after": nodes, "stopped": reruns, "item": 1, "numbers": len(NUMBERS), "whole": 1,
-                  "later": 2 * sliced, "later_forward": 2 * sliced, "storages": len(cut_down)}  # fmt: skip
-        self.cut_down = {v: k for k, v in enumerate(cut_down)}
+        """sliced: nodes of the frozen prefix if it runs on slices. resized: nodes whose kernels resize their output."""
+        counts = {"values": values, "storages": len(resized), "kept": kept, "parameters": parameters, "forward": nodes,
+                  "backward": nodes, "after": nodes, "stopped": reruns, "item": 1, "numbers": len(NUMBERS), "whole": 1,
+                  "later": 2 * sliced, "later_forward": 2 * sliced}  # fmt: skip
+        self.resized = {node: k for k, node in enumerate(resized)}
         self.sliced = sliced
         self.counts = {name: counts[name] for name in self.GROUPS}
         self._first = dict(zip(self.counts, accumulate(self.counts.values(), initial=0)))
@@ -52,9 +52,13 @@ class Slots:
         """Slot of a value and of its gradient. part: 0 the first slice or the whole batch, 1 the second, 2 the last."""
         return self._first["later"] + (part - 1) * self.sliced + v - 1 if part else self._first["values"] + v
 
-    def output(self, v: int, part: int = 0) -> int:
-        """Slot of the storage in which a value is made. part: as in `value`."""
-        return self._first["storages"] + self.cut_down[v] if v in self.cut_down else self.value(v, part)
+    def storage(self, node: int) -> int:
+        """Slot of a node's output, and of the gradient of its first input, where its kernels resize these."""
+        return self._first["storages"] + self.resized[node]
+
+    def output(self, node: int) -> int:
+        """Slot of a node's output."""
+        return self.storage(node) if node in self.resized else self.value(node + 1)
 
     def kept(self, k: int) -> int:
         """Slot of the k-th tensor that is kept."""

@@ -75,7 +75,7 @@ def price(
     for one in kept:
         node, operand, value = one.node, one.operand, one.value
         if value is not None:
-            shape, bits = stored(graph, shapes, value), graph.bits[value]
+            shape, bits = stored(graph, shapes, value, formulas), graph.bits[value]
         elif operand == RNG_STATE:
             shape, bits = STATE
         else:

@@ -15,6 +15,7 @@ from ._parts import (
     part_names,
     parts,
 )
+from ._attention import in_parts_where_masks_train
 from ._registry import STRATEGIES, Strategy, possible, usual
 from ._apply import apply, read, with_loss
 from ._setting import setting_of
@@ -24,6 +25,6 @@ from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, 
 
 __all__ = [
     "CHOICES", "FROZEN", "FULL", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText", "all_frozen",
-    "apply", "choices_of", "chosen_parts", "is_checkpointed", "of_code", "part_names", "parts", "possible", "read",
-    "read_text", "setting_of", "split_list", "usual", "with_loss",
+    "apply", "choices_of", "chosen_parts", "in_parts_where_masks_train", "is_checkpointed", "of_code", "part_names",
+    "parts", "possible", "read", "read_text", "setting_of", "split_list", "usual", "with_loss",
 ]  # fmt: skip

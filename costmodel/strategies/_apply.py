@@ -13,6 +13,7 @@ from ..graph.checkpointing import checkpointed
 from ..graph.graph import LOSS, Graph, Node, within
 from ..ops.given import Targets
 from ..ops.loss import USUAL_LOSS, Loss, OwnLoss
+from ._attention import in_parts_where_masks_train
 from ._registry import STRATEGIES, Option
 from ._text import StrategyText, read_text
 
@@ -64,7 +65,7 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
             raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
     try:
-        rewritten = chosen.rewrite(graph, **options)
+        rewritten = in_parts_where_masks_train(chosen.rewrite(graph, **options))
         rewritten = with_loss(rewritten, loss) if chosen.trains else rewritten.without_loss()
         if slices > 1 and not rewritten.prefix:
             raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..graph.dry import Setting
 from ..graph.graph import Graph
+from ._attention import as_in
 
 
 def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
@@ -13,6 +14,7 @@ def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
     """
     if as_is:
         return Setting(None, None, True)
+    base = as_in(rewritten, base)
     nodes, before = rewritten.body, base.body
     # The network itself runs again what is checkpointed in it; without a backward pass, that means nothing.
     again = set(rewritten.checkpointed) <= set(base.checkpointed)

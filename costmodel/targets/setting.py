@@ -58,6 +58,18 @@ class Setting(NamedTuple):
         """Bytes of the copy that a kernel makes of its output's gradient unless it lies as the first input should."""
         return self._copy(self.gradient, y) if self.gradient is not None else 0
 
+    def contiguous_copy_of_input(self, x: Shape) -> Size:
+        """Bytes of the copy that a kernel makes of its first input unless it is contiguous."""
+        return self._contiguous_copy(self.layouts[0] if self.layouts else None, x)
+
+    def contiguous_copy_of_gradient(self, y: Shape) -> Size:
+        """Bytes of the copy that a kernel makes of its output's gradient unless it is contiguous."""
+        return self._contiguous_copy(self.gradient, y)
+
+    def _contiguous_copy(self, layout: MemoryOrder | None, x: Shape) -> Size:
+        usual = CHANNELS_LAST if len(x) == 4 and self.target.channels_last else contiguous(len(x))
+        return copy_of(layout or usual, x, contiguous(len(x)).order, self.item * numel(x))
+
     def _copy(self, layout: MemoryOrder, x: Shape) -> Size:
         return copy_of(layout, x, self._regular(x), self.item * numel(x))
 

@@ -57,9 +57,9 @@ def test_who_holds_a_tensor():
     module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     holders = Holders(module)
     assert holders.tensors[id(module[1].running_mean)] == ("1", ".", "running_mean")
-    assert holders.are_one_layers({"weight": module[0].weight, "bias": module[0].bias})
-    assert not holders.are_one_layers({"weight": module[0].weight, "bias": module[1].bias})
-    assert not holders.are_one_layers({"bias": module[0].weight})
+    assert holders.are_one_layers(weight=module[0].weight, bias=module[0].bias)
+    assert not holders.are_one_layers(weight=module[0].weight, bias=module[1].bias)
+    assert not holders.are_one_layers(bias=module[0].weight)
     one, two = torch.zeros(1), torch.ones(1)
     assert [*tensors_in([one, {"a": (two, 3)}, "text"])] == [one, two]
 

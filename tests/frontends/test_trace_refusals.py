@@ -10,6 +10,7 @@ from torch import nn
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.frontends.modules.refused import refuse_what_no_trace_takes
 from costmodel.frontends.modules.trace import trace
 from costmodel.graph.inputs import images
 from costmodel.pytorch import realize
@@ -52,7 +53,7 @@ def test_tensor_subclasses_and_scripts_are_refused():
     with pytest.raises(CostmodelError, match="buffer 'stem.table' is a Special; allowed: plain torch.Tensor"):
         trace(net, images(12))
     with pytest.raises(CostmodelError, match="compiled by TorchScript"):
-        trace(torch.jit.script(nn.Sequential(nn.ReLU())), images(12))
+        refuse_what_no_trace_takes(torch.jit.script(nn.Sequential(nn.ReLU())))
 
 
 def test_several_outputs_of_which_none_is_the_main_one_are_refused():

@@ -1,15 +1,20 @@
 """Attention in traced modules: torch's versions differ in the kernels that run, and in what they keep and allocate."""
 
 import pytest
+import torch
 from modules import configure
+from real import seldom
 from torch import nn
 from torch.nn import functional
 
 import costmodel
+from costmodel.errors import CostmodelError
+from costmodel.frontends.modules.dry.adding import ADDING
 from costmodel.frontends.modules.trace import trace
 from costmodel.graph.inputs import images
 from costmodel.pytorch import measure, realize
-from costmodel.step.certainty import NOT_MODELLED
+from costmodel.pytorch.validate import validate
+from costmodel.step.certainty import CHECKED, NOT_MODELLED
 
 
 class Attending(nn.Module):
@@ -52,12 +57,12 @@ class Patches(nn.Module):
     def __init__(self, heads):
         super().__init__()
         self.patches = nn.Conv2d(3, 8, 4, 4)
-        self.heads = heads
+        self.heads, self.attend = heads, functional.scaled_dot_product_attention
         self.fc = nn.Linear(8, 5)
 
     def forward(self, x):
         x = self.patches(x).flatten(2).mT
-        y = functional.scaled_dot_product_attention(*self.heads(x))
+        y = self.attend(*self.heads(x))
         y = y * y.sigmoid()
         y = y.transpose(1, 2).flatten(2) if y.dim() == 4 else y
         return self.fc((y if y.shape == x.shape else y.repeat(1, 1, 2)).mean(1))
@@ -91,3 +96,83 @@ def test_attention_costs_what_is_predicted(heads):
         assert alone.step_peak_bytes == measured.tensor_peak_bytes
         assert whole.flops["forward"] == measured.forward_flops
         assert whole.flops["backward"] == measured.backward_flops
+
+
+SHARED = "the heads of a projection, side by side"
+LAID_OUT = {
+    SHARED: lambda x, n: x.unflatten(2, (3, 3, 5)).permute(2, 0, 3, 1, 4).unbind(0),
+    "copied": lambda x, n: [y.unflatten(2, (3, 5)).transpose(1, 2).contiguous() for y in x.chunk(3, -1)],
+    "without an axis of heads": lambda x, n: x.unflatten(2, (3, 3, 5)).permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0),
+}
+MASKS = {"trained": torch.float32, "fixed": torch.float32, "of bools": torch.bool}
+
+
+class Masked(nn.Module):
+    """Attention of 3 heads of 5 features between 36 patches, with a mask."""
+
+    def __init__(self, mask, shape, heads, p=0.0):
+        super().__init__()
+        self.patches, self.qkv, self.fc = nn.Conv2d(3, 16, 4, 4), nn.Linear(16, 45), nn.Linear(15, 5)
+        if mask == "trained":
+            self.mask = nn.Parameter(torch.randn(shape))
+        else:
+            self.register_buffer("mask", torch.ones(shape, dtype=MASKS[mask]))
+        self.heads, self.p = LAID_OUT[heads], p
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).mT
+        q, k, v = self.heads(self.qkv(x), len(x))
+        mask = self.mask * 2 if isinstance(self.mask, nn.Parameter) else self.mask
+        y = functional.scaled_dot_product_attention(q, k, v, mask, self.p if self.training else 0.0)
+        return self.fc(y.view(len(x), 3, 36, 5).transpose(1, 2).flatten(2).mean(1))
+
+
+def hold(module, strategy):
+    found = costmodel.estimate(trace(module, images(24)), strategy, 3, 24)
+    assert found.certainty.saved == found.certainty.tensor_peak == CHECKED, found.notes
+    checks = validate(trace(module, images(24)), strategy, 3, 24)
+    assert [check for check in checks if not check.holds] == []
+    return {node.op.kind for node in found.graph.nodes}
+
+
+@pytest.mark.parametrize("strategy", ["full", "last", *seldom("bias", "inference")])
+@pytest.mark.parametrize("shape", [(1, 3, 36, 36), *seldom(((36, 36),), ((1, 36),), ((3, 36, 36),))], ids=str)
+@pytest.mark.parametrize("heads", LAID_OUT)
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_attention_costs_what_is_predicted(mask, heads, shape, strategy):
+    if heads == "without an axis of heads":
+        shape = (1, *shape[-2:])  # of images and heads together
+    kinds = hold(Masked(mask, shape, heads), strategy)
+    has_kernel = len(shape) != 3 and not (mask == "trained" and strategy == "full")
+    assert ("attention" in kinds) == has_kernel and ("safe_softmax" in kinds) != has_kernel
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_attention_with_dropout_costs_what_is_predicted(mask):
+    assert "dropout" in hold(Masked(mask, (1, 3, 36, 36), SHARED, 0.2), "full")
+
+
+def test_causal_attention_costs_what_is_predicted_and_realises():
+    causal = Patches(HEADS["two heads"])
+    attend = functional.scaled_dot_product_attention
+    causal.attend = lambda *heads: attend(*heads, is_causal=True, scale=0.3)
+    checks = validate(trace(causal, images(16)), "as_is", 3, 16)
+    assert [check for check in checks if not check.holds] == []
+    realize(causal, "full")  # proves itself
+    causal.attend = lambda *heads: attend(*heads, None, 0.1, is_causal=True)
+    with pytest.raises(CostmodelError, match="causal attention that is no kernel's is not supported"):
+        trace(causal, images(16))
+    causal.attend = lambda *heads: attend(*heads, enable_gqa=True)
+    with pytest.raises(CostmodelError, match="attention of grouped queries is not supported"):
+        trace(causal, images(16))
+
+
+def test_a_dry_step_adds_in_place_where_torch_does():
+    """A linear layer of a map whose channels lie apart adds its bias to the product: 3 x 36 tokens of 45 features."""
+    assert {"linear", "scaled_dot_product_attention"} == ADDING
+    module = Masked("fixed", (36, 36), SHARED)
+    dry = costmodel.estimate(module, "inference", 3, 24, target="none")
+    assert dry.certainty.tensor_peak == CHECKED
+    projected = 4 * 3 * 36 * 45
+    patches, attended, logarithms = 4 * 3 * 36 * 16, 4 * 3 * 36 * 15, 4 * 3 * 3 * 36
+    assert dry.step_peak_bytes == patches + projected + attended + logarithms < patches + 2 * projected

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import costmodel
 from costmodel import CostmodelError
-from costmodel.frontends.modules import arithmetic, masks, pools, products, reductions, volumes, writes
+from costmodel.frontends.modules import arithmetic, einsum, masks, pools, products, reductions, volumes, writes
 from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import CHECKED, NOT_MODELLED
@@ -80,6 +80,18 @@ def spread_of_the_batch(x):
     return torch.cat([x[:, 1:], x.std(0).mean().expand(len(x), 1, *x.shape[2:])], 1)
 
 
+class Summed(nn.Module):
+    """A map and a parameter in an einsum."""
+
+    def __init__(self, equation, shape):
+        super().__init__()
+        self.equation, self.table = equation, nn.Parameter(torch.randn(shape))
+
+    def forward(self, x):
+        y = torch.einsum(self.equation, x, self.table)
+        return y if y.dim() == 4 else y[:, :, None, None]
+
+
 CASES = {
     "abs": torch.abs,
     "log": lambda x: (x.abs() + 1).log(),
@@ -100,6 +112,7 @@ CASES = {
     "glu": lambda x: functional.glu(torch.cat([x, x.sin()], 1), 1),
     "softmin and softsign": lambda x: functional.softmin(x, 1) * functional.softsign(x),
     "pooling of powers": nn.LPPool2d(2, 2),
+    "softmax of a map that lies otherwise": lambda x: (x.mT.softmax(1).flatten(2) * 2).view_as(x),
     "log_softmax": lambda x: functional.log_softmax(x, 1),
     "maximum": lambda x: torch.maximum(x, x.sigmoid()),
     "minimum of a smaller one": lambda x: torch.minimum(x, x.mean((2, 3), keepdim=True)),
@@ -169,6 +182,18 @@ CASES = {
     "pooling of an axis": lambda x: functional.avg_pool1d(x.flatten(2), 2, 2)[..., None],
     "CBAM's channels": lambda x: x * (most(x, 1) + functional.adaptive_avg_pool2d(x, 1)).sigmoid(),
     "CBAM's places": lambda x: x * torch.cat([x.max(1, True)[0], x.mean(1, True)], 1).sum(1, keepdim=True).sigmoid(),
+    "einsum of batches": lambda x: torch.einsum("bchw,bdhw->bcd", x, x.sigmoid()).mean(2)[:, :, None, None] * x,
+    "einsum with places": Summed("bchw,hkc->bkhw", (10, 8, 8)),
+    "einsum of rows": Summed("bchw, wk -> bchk", (10, 3)),
+    "einsum of letters in order": Summed("Bchw,wkch->Bk", (10, 8, 8, 10)),
+    "einsum with a sum": lambda x: torch.einsum("bchw,bcwk->bck", x, x.mT.exp()).mean(2)[:, :, None, None] * x,
+    "unfold": lambda x: functional.unfold(x, 3, padding=1).unflatten(1, (8, -1)).mean(2).view_as(x),
+    "unfold of few windows": lambda x: functional.unfold(x.exp(), 2, stride=4).unflatten(1, (8, -1)).exp(),
+    "fold": lambda x: functional.fold(x.flatten(2).repeat(1, 9, 1), x.shape[2:], 3, padding=1).exp(),
+    "fold of few windows": lambda x: functional.fold(
+        x.flatten(2).repeat(1, 4, 1)[..., :9].exp(), 10, 2, stride=4
+    ).exp(),
+    "windows": lambda x: x.unfold(2, 3, 2).unfold(3, 4, 1).reshape(len(x), 8, -1, 4).exp(),
     "instance norm": nn.InstanceNorm2d(8),
     "instance norm with scales": nn.InstanceNorm2d(8, affine=True),
 }
@@ -191,7 +216,13 @@ def test_what_is_predicted_is_what_happens(name, strategy):
     assert found.step_peak_bytes == real.step_peak_bytes or (
         found.certainty.step_peak == NOT_MODELLED and found.step_peak_bytes < real.step_peak_bytes
     )
-    realize(module, strategy)  # proves itself
+    realize(costmodel.load(module, resolution=10), strategy)  # proves itself
+
+
+@pytest.mark.parametrize("equation", ["bchw,bcij", "bchw,bchw->bchw", "...hw,bchw->bc", "bchw,bchh->bc", "bchw,b->c"])
+def test_other_einsums_are_refused(equation):
+    with pytest.raises(CostmodelError, match=r"einsum '.*', (other than|which sums)|ends in .*einsum"):
+        costmodel.load(of(lambda x: torch.einsum(equation, x, x))())
 
 
 def test_indices_of_extremes_are_not_followed():
@@ -200,7 +231,7 @@ def test_indices_of_extremes_are_not_followed():
 
 
 def test_every_function_is_found_by_torchs_name():
-    for module in (arithmetic, masks, pools, products, reductions, volumes, writes):
+    for module in (arithmetic, einsum, masks, pools, products, reductions, volumes, writes):
         assert any(entry.__module__ == module.__name__ for entry in FUNCTIONS.values())
 
 

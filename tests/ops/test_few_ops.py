@@ -8,12 +8,13 @@ import costmodel.ops
 from costmodel.errors import CostmodelError
 from costmodel.graph.op import OPS, Result, Work
 from costmodel.ops.activation import ReLU
+from costmodel.ops.attention import Attention
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.index import Index, Roll
 from costmodel.ops.layout import Cat, Copy, Pad, Repeat
 from costmodel.ops.lean import MaskedActivation, Place, ShiftNorm, lean
 from costmodel.ops.linear import Linear
-from costmodel.ops.matmul import Attention, Matmul, Softmax
+from costmodel.ops.matmul import Matmul, Softmax
 from costmodel.ops.norm import BatchNorm
 from costmodel.targets import parse
 from costmodel.targets.memory_order import CHANNELS_LAST, contiguous

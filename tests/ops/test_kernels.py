@@ -15,9 +15,9 @@ from costmodel.errors import CostmodelError
 from costmodel.graph.op import OPS
 from costmodel.ops.activation import PReLU
 from costmodel.ops.arithmetic import Addcmul
+from costmodel.ops.attention import Attention
 from costmodel.ops.conv import Conv1d, Conv2d
 from costmodel.ops.layout import Pad
-from costmodel.ops.matmul import Attention
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.reduce import Sum
 from costmodel.ops.resize import Interpolate

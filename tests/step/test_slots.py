@@ -9,7 +9,7 @@ from costmodel.step.update import NUMBERS
 
 
 def test_every_number_stands_where_its_size_is_filled_in():
-    slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1, sliced=1, cut_down=[2])
+    slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1, sliced=1, resized=[1])
     filled = slots.filled(
         {
             "values": ["v0", "v1", "v2"],
@@ -24,11 +24,11 @@ def test_every_number_stands_where_its_size_is_filled_in():
             "item": ["i"],
             "numbers": [f"n{k}" for k in range(len(NUMBERS))],
             "whole": ["w"],
-            "storages": ["m"],
+            "storages": ["r1"],
         }
     )
     assert [filled[slots.value(v)] for v in range(3)] == ["v0", "v1", "v2"]
-    assert [filled[slots.output(v)] for v in range(3)] == ["v0", "v1", "m"]
+    assert [filled[slots.output(i)] for i in range(2)] == ["v1", "r1"] and filled[slots.storage(1)] == "r1"
     assert [filled[slots.kept(k)] for k in range(2)] == ["k0", "k1"] and filled[slots.parameter(0)] == "p0"
     assert [filled[slots.forward(i)] for i in range(2)] == ["f0", "f1"]
     assert [filled[slots.value(1, part)] for part in (1, 2)] == ["second v1", "last v1"]

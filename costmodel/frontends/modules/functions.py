@@ -39,7 +39,7 @@ def conv2d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         padding = [p // 2 for p in total]
     padding = two(padding)
     y = t.run(t.torch.conv2d, x, weight, bias, stride, padding, dilation, groups)
-    if not t.are_one_layers(weight=weight, bias=bias):
+    if not t.holders.are_one_layers(weight=weight, bias=bias):
         op = OPS["convolve"](stride, padding, dilation, groups, bias is not None)
         return t.emit(op, [x, *t.as_values(weight, bias)], y)
     op = OPS["conv2d"](per_group * groups, out, (kh, kw), stride, padding, dilation, groups, bias is not None)
@@ -48,7 +48,7 @@ def conv2d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 @function("conv1d")
 def conv1d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    if not t.are_one_layers(weight=weight, bias=bias) or isinstance(padding, str):
+    if not t.holders.are_one_layers(weight=weight, bias=bias) or isinstance(padding, str):
         raise t.error("a convolution of one axis by a weight that is computed, or with padding by name,")
     one = (int(v[0]) if isinstance(v, (tuple, list)) else int(v) for v in (stride, padding, dilation))
     op = OPS["conv1d"](weight.shape[1] * groups, weight.shape[0], weight.shape[2], *one, groups, bias is not None)
@@ -58,7 +58,7 @@ def conv1d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 @function("conv_transpose2d")
 def conv_transpose2d(t, x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    if not t.are_one_layers(weight=weight, bias=bias):
+    if not t.holders.are_one_layers(weight=weight, bias=bias):
         raise t.error("a transposed convolution by a weight that is computed")
     inputs, per_group, *kernel = weight.shape
     sizes = (two(stride), two(padding), two(dilation), groups, bias is not None, two(output_padding))
@@ -71,7 +71,7 @@ def conv_transpose2d(t, x, weight, bias=None, stride=1, padding=0, output_paddin
 def linear(t, x, weight, bias=None):
     y = t.run(t.torch.nn.functional.linear, x, weight, bias)
     strided = x.dim() > 2 and not t.shares(t.run(t.torch.Tensor.reshape, x, (-1, x.shape[-1])), x)
-    if not t.are_one_layers(weight=weight, bias=bias):
+    if not t.holders.are_one_layers(weight=weight, bias=bias):
         return t.emit(OPS["linear_by"](bias is not None, strided), [x, *t.as_values(weight, bias)], y)
     op = OPS["linear"](weight.shape[1], weight.shape[0], bias is not None, strided)
     return t.emit(op, [x], y, weight=weight, bias=bias)
@@ -229,13 +229,13 @@ def keep_dtype(t, x, dtype) -> None:
 @function("softmax")
 def softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["softmax"](dim), [x], t.like(x))
+    return t.emit(OPS["softmax"](dim), [x], t.contiguous(x))
 
 
 @function("log_softmax")
 def log_softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["log_softmax"](dim), [x], t.like(x))
+    return t.emit(OPS["log_softmax"](dim), [x], t.contiguous(x))
 
 
 # Noise.

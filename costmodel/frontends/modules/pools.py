@@ -1,4 +1,4 @@
-"""Translates torch's pooling functions into ops."""
+"""Translates torch's pooling functions into ops, and other functions of windows."""
 
 from __future__ import annotations
 
@@ -51,3 +51,28 @@ def max_pool2d(t, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
     y = t.run(t.torch.max_pool2d, x, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
     windows = (two(kernel_size), two(stride or kernel_size), two(padding), ceil_mode, two(dilation))
     return t.emit(OPS["max_pool2d"](*windows), [x], y)
+
+
+@function("unfold")
+def unfold(t, x, *args, **named):
+    """torch.nn.functional.unfold makes columns, the tensor's own method a view."""
+    if t.function is t.torch.nn.functional.unfold:
+        return _columns(t, x, *args, **named)
+    return _windows(t, x, *args, **named)
+
+
+def _columns(t, x, kernel_size, dilation=1, padding=0, stride=1):
+    y = t.run(t.torch.nn.functional.unfold, x, kernel_size, dilation, padding, stride)
+    return t.emit(OPS["unfold"](two(kernel_size), two(stride), two(padding), two(dilation)), [x], y)
+
+
+def _windows(t, x, dimension, size, step):
+    y = t.run(t.torch.Tensor.unfold, x, dimension, size, step)
+    return t.emit(OPS["windows"](dimension % x.dim(), size, step), [x], y)
+
+
+@function("fold")
+def fold(t, x, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    y = t.run(t.torch.nn.functional.fold, x, output_size, kernel_size, dilation, padding, stride)
+    sizes = (two(kernel_size), two(stride), two(padding), two(dilation), two(output_size))
+    return t.emit(OPS["fold"](*sizes), [x], y)

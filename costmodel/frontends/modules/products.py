@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Callable
+from math import prod, sqrt
 
-from ...graph.op import OPS
+from ...graph.op import OPS, Result
+from ...ops.attention import in_parts
 from . import installed
 from .functions import FUNCTIONS, function
 
@@ -19,39 +21,70 @@ def matmul(t, a, b):
 
 def _as_batch(t, x, y):
     """An operand of matmul, copied if need be: torch.matmul views operands as (batch, L, K) or else copies them."""
-    batch = y.shape[:-2]
-    expanded = t.run(t.torch.Tensor.expand, x, (*batch, *x.shape[-2:]))
-    folded = t.run(t.torch.Tensor.reshape, expanded, (prod(batch), *x.shape[-2:]))
-    if t.shares(folded, x):
+    if _is_batch(t, x, y.shape[:-2]):
         return x
-    if tuple(expanded.shape) != tuple(x.shape):
-        x = FUNCTIONS["expand"](t.named("broadcast_to"), x, expanded.shape)
-    return t.emit(OPS["copy"](), [x], t.torch.empty(x.shape, device="meta"))
+    size = (*y.shape[:-2], *x.shape[-2:])
+    if size != tuple(x.shape):
+        x = FUNCTIONS["expand"](t.named("broadcast_to"), x, size)
+    return t.emit(OPS["copy"](), [x], t.contiguous(x))
+
+
+def _is_batch(t, x, batch) -> bool:
+    """Whether matrices, expanded to batches of this shape, are a batch (N, L, K) in memory."""
+    expanded = t.run(t.torch.Tensor.expand, x, (*batch, *x.shape[-2:]))
+    return t.shares(t.run(t.torch.Tensor.reshape, expanded, (prod(batch), *x.shape[-2:])), x)
 
 
 @function("scaled_dot_product_attention")
 def attention(t, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    if attn_mask is not None or is_causal or enable_gqa:
-        raise t.error("attention with a mask or grouped queries")
-    if query.dim() == 3 and installed.attention_takes_batches_of_one_head():
+    if enable_gqa:
+        raise t.error("attention of grouped queries")
+    mask = attn_mask
+    if mask is not None and mask.dtype == t.torch.bool:
+        mask = t.emit(OPS["added_mask"](), [mask, query], t.torch.empty(mask.shape, dtype=query.dtype, device="meta"))
+    if mask is None and query.dim() == 3 and installed.attention_takes_batches_of_one_head():
         heads = [FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, 0) for x in (query, key, value)]
-        return FUNCTIONS["squeeze"](t.named("squeeze"), attention(t, *heads, None, dropout_p, scale=scale), 0)
-    one = key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
-    shared = query.shape[0] == key.shape[0] and key.shape[1] == 1 and installed.attention_shares_keys()
-    fits = query.dim() == 4 and one and (shared or query.shape[:-2] == key.shape[:-2])
-    if not fits or dropout_p or any(x.stride(-1) != 1 for x in t.without_data([query, key, value])):
-        return attention_by_parts(t, query, key, value, dropout_p, scale)
+        y = attention(t, *heads, None, dropout_p, is_causal, scale)
+        return FUNCTIONS["squeeze"](t.named("squeeze"), y, 0)
+    factor = 1 / sqrt(query.shape[-1]) if scale is None else float(scale)
+    given = [query, key, value] if mask is None else [query, key, value, mask]
+    if dropout_p or not has_kernel(t, *given):
+        if is_causal:
+            raise t.error("causal attention that is no kernel's")
+        return in_parts(*_writers(t), query.dim(), factor, query, key, value, mask, dropout_p)
     by_token = not installed.attention_lies_as_queries()
     n, heads, tokens, features = query.shape
     y = t.torch.empty(n, tokens, heads, features, device="meta").transpose(1, 2) if by_token else t.like(query)
-    return t.emit(OPS["attention"](by_token), [query, key, value], y)
+    if mask is None:
+        return t.emit(OPS["attention"](by_token, causal=is_causal, scale=0.0 if scale is None else factor), given, y)
+    return t.emit(OPS["attention"](by_token, True, _copied(t, query, key, value), scale=factor), given, y)
 
 
-def attention_by_parts(t, query, key, value, dropout_p, scale):
-    """Attention by torch's "math" implementation, for inputs that its kernel refuses, as one key for several heads."""
-    root = float((query.shape[-1] ** -0.5 if scale is None else scale) ** 0.5)
-    query = t.emit(OPS["mul_number"](root, bare=True), [query], t.like(query))
-    key = FUNCTIONS["transpose"](t.named("transpose"), key, -2, -1)
-    key = t.emit(OPS["mul_number"](root, bare=True), [key], t.like(key))
-    weights = FUNCTIONS["softmax"](t, FUNCTIONS["matmul"](t, query, key))
-    return FUNCTIONS["matmul"](t, FUNCTIONS["dropout"](t, weights, dropout_p), value)
+def has_kernel(t, query, key, value, mask=None) -> bool:
+    """Whether the CPU has a kernel for attention of these tensors, as long as the mask trains not (sdp_utils_cpp.h)."""
+    one = key.shape[:-2] == value.shape[:-2] and query.shape[-1] == value.shape[-1]
+    shared = query.shape[0] == key.shape[0] and key.shape[1] == 1 and installed.attention_shares_keys()
+    fits = query.dim() == 4 and one and (shared or query.shape[:-2] == key.shape[:-2])
+    if mask is not None:
+        weights = (*query.shape[:-1], key.shape[-2])
+        fits = fits and mask.dim() in (2, 4) and all(m in (1, n) for m, n in zip(mask.shape[::-1], weights[::-1]))
+    return fits and all(x.stride(-1) == 1 for x in t.without_data([query, key, value]))
+
+
+def _writers(t) -> tuple[Callable, Callable]:
+    """What `in_parts` writes attention down with: a function that appends an op, and one that appends a product."""
+
+    def do(op, x, *others):
+        if op.result is Result.NEW:
+            y = t.like(x)
+        else:
+            y = x if op.result is Result.INPLACE else t.run(op.module(t), x)
+        return t.emit(op, [x, *others], y)
+
+    return do, lambda a, b: FUNCTIONS["matmul"](t, a, b)
+
+
+def _copied(t, query, key, value) -> tuple[int, ...]:
+    """Which of queries, keys and values torch copies to make batches of matrices, where it runs attention in parts."""
+    keys = t.like(t.run(t.torch.Tensor.transpose, key, -2, -1))  # scaled, as the queries are
+    return tuple(i for i, x in enumerate((t.like(query), keys, value)) if not _is_batch(t, x, x.shape[:-2]))

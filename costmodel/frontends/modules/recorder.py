@@ -48,9 +48,9 @@ class Holders:
         held = [*root.parameters(), *root.buffers(), *(value for value in plain if isinstance(value, torch.Tensor))]
         self.storages = {tensor.untyped_storage()._cdata for tensor in held}
 
-    def are_one_layers(self, given: dict[str, torch.Tensor]) -> bool:
-        """Whether a single module holds all these tensors, under these names."""
-        places = {name: self.tensors.get(id(x), ("", "", "")) for name, x in given.items()}
+    def are_one_layers(self, **given: torch.Tensor | None) -> bool:
+        """Whether a single module holds all these tensors, under these names. None is ignored."""
+        places = {name: self.tensors.get(id(x), ("", "", "")) for name, x in given.items() if x is not None}
         owners = {owner for owner, _, _ in places.values()}
         return len(owners) == 1 and all(name == called for name, (_, _, called) in places.items())
 
@@ -84,10 +84,6 @@ class Recorder:
     def module(self) -> nn.Module:
         """The module whose forward is running."""
         return self.stack[-1] if self.stack else self.root
-
-    def are_one_layers(self, **given: torch.Tensor | None) -> bool:
-        """Whether the tensors are parameters or buffers of a single module, under these names. None is ignored."""
-        return self.holders.are_one_layers({name: x for name, x in given.items() if x is not None})
 
     def is_constant(self, x: torch.Tensor) -> bool:
         """Whether a tensor depends neither on the images nor on a parameter."""
@@ -127,6 +123,10 @@ class Recorder:
     def like(self, x: torch.Tensor) -> torch.Tensor:
         """A new tensor without data, with the strides that an elementwise op gives its output."""
         return torch.empty_like(self.without_data([x])[0])
+
+    def contiguous(self, x: torch.Tensor) -> torch.Tensor:
+        """A new contiguous tensor without data, in a tensor's shape and data type."""
+        return torch.empty(x.shape, dtype=x.dtype, device="meta")
 
     def shares(self, y: torch.Tensor, x: torch.Tensor) -> bool:
         """Whether two tensors share a storage."""
@@ -217,7 +217,7 @@ class Recorder:
 
     def owner(self, given: dict[str, torch.Tensor]) -> str:
         """Path of the module that holds these parameters under these names."""
-        if not self.are_one_layers(**given):
+        if not self.holders.are_one_layers(**given):
             raise self.error(f"{' or '.join(given)} that is computed, or not what one module calls so,")
         return self.holders.tensors[id(next(iter(given.values())))][0]
 

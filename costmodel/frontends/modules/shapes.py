@@ -185,7 +185,7 @@ def repeat_interleave(t, x, repeats, dim=None, output_size=None):
     rows = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis + 1)
     sizes = [-1] * (axis + 1) + [repeats] + [-1] * (x.dim() - axis - 1)
     rows = expand(t.named("expand"), rows, *sizes)
-    rows = copy(t, rows, t.torch.empty(rows.shape, dtype=rows.dtype, device="meta"))
+    rows = copy(t, rows, t.contiguous(rows))
     return FUNCTIONS["flatten"](t.named("flatten"), rows, axis, axis + 1)
 
 

@@ -29,15 +29,29 @@ from ...graph.op import OPS, Extra, Op
 from ...sizes.size import is_int
 from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, Draft, batch_for, graph_of, nodes_of
-from . import arithmetic, losses, masks, own_autograd, pools, products, reductions, shapes, storages, volumes, writes  # noqa: F401  (some register)
+from . import (  # noqa: F401  (some register)
+    arithmetic,
+    einsum,
+    losses,
+    masks,
+    own_autograd,
+    pools,
+    products,
+    reductions,
+    shapes,
+    storages,
+    volumes,
+    writes,
+)
 from .asked import ASKED
 from .blame import RAISED, in_words, said_by
-from .compiled import as_written, refuse_torchscript, uncompiled
+from .compiled import as_written, uncompiled
 from .dtypes import dtype_of
 from .functions import FUNCTIONS
 from .given import Objective, arguments
 from .outputs import main_of
 from .recorder import Life, Recorder, tensors_in
+from .refused import refuse_what_no_trace_takes
 from .untouched import same_generators, untouched
 
 TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # classes of modules that become a single node
@@ -88,7 +102,7 @@ def trace(
     objective: a loss of people's own, which is traced with the module. Raises
     CostmodelError, with the source line that causes it, for an unknown op and for control flow that depends on data.
     """
-    check(module)
+    refuse_what_no_trace_takes(module)
     module, notes = uncompiled(module)
     notes += storages.note_on_shared(module)
     modes = [child.training for child in module.modules()]
@@ -164,27 +178,6 @@ def buffers_of(module: nn.Module) -> tuple[tuple[str, str, Extra], ...]:
         (*path.rpartition(".")[::2], Extra(tuple(b.shape), None if b.dtype == own else 8 * b.itemsize))
         for path, b in module.named_buffers()
     )
-
-
-def check(module: nn.Module) -> None:
-    """Raise CostmodelError for a module that cannot be traced at all."""
-    refuse_torchscript(module)
-    for path, child in module.named_modules():
-        if child._backward_hooks or child._backward_pre_hooks:
-            raise CostmodelError(f"{path or 'the network'} ({type(child).__name__}) has backward hooks: remove them")
-    for path, parameter in module.named_parameters():
-        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-            raise CostmodelError(f"parameter {path!r} has a hook for its gradient: remove it")
-    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
-        for path, tensor in tensors:
-            if tensor.layout is not torch.strided:
-                raise CostmodelError(f"{kind} {path!r} is sparse ({tensor.layout}); allowed: dense tensors")
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
-                raise CostmodelError(f"{kind} {path!r} has no shape yet; run the module once")
-            if tensor.is_inference():
-                raise CostmodelError(f"{kind} {path!r} was made in inference mode: make it outside")
-            if type(tensor) not in (torch.Tensor, nn.Parameter, getattr(nn, "Buffer", torch.Tensor)):
-                raise CostmodelError(f"{kind} {path!r} is a {type(tensor).__name__}; allowed: plain torch.Tensor")
 
 
 class _Tracer(Recorder, TorchFunctionMode):

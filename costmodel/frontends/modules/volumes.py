@@ -24,7 +24,7 @@ def of_batches(t, x) -> None:
 @function("conv3d")
 def conv3d(t, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     of_batches(t, x)
-    if not t.are_one_layers(weight=weight, bias=bias) or isinstance(padding, str):
+    if not t.holders.are_one_layers(weight=weight, bias=bias) or isinstance(padding, str):
         raise t.error("a convolution of volumes by a weight that is computed, or with padding by name,")
     sizes = three(stride), three(padding), three(dilation)
     outputs, per_group, *kernel = weight.shape

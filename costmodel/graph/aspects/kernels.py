@@ -8,6 +8,7 @@ Words:
   counted, and the estimate says so.
 - An op's epilogue is the part of its backward that runs after it has passed on its gradients, in autograd nodes of its
   own.
+- A kernel resizes a result if it makes a tensor of another size first: the result lies in a storage of the larger size.
 - A parameter's gradient is recast if a kernel makes it with other strides than the parameter's, so that autograd copies
   it.
 """
@@ -45,11 +46,11 @@ class Kernels:
     #: Whether its rules, and what it keeps, are those of the CPU's kernels alone.
     of_cpus: ClassVar[bool] = False
 
-    #: Whether the kernel makes the output in a larger storage, and cuts it down afterwards: see `storage`.
-    cuts_down: ClassVar[bool] = False
+    #: Whether the kernels resize the output, and the gradient of the first input.
+    resizes: ClassVar[bool] = False
 
     def storage(self, y: Shape, *xs: Shape) -> Shape:
-        """Shape of the storage in which a kernel that cuts its output down makes it."""
+        """Shape of the storages of the output and of the first input's gradient, if the kernels resize them."""
         return y
 
     def modelled(self, setting: Setting, y: Shape, *xs: Shape) -> Any:

@@ -29,10 +29,10 @@ from ...step.events import BACKWARD, FORWARD, UPDATE
 from ...step.memory import memory_of
 from ...step.request import Request
 from ...step.resident import resident
-from ...step.shapes import broadcast_inputs, shapes_of
+from ...step.shapes import broadcast_inputs, shapes_of, stored
 from ...step.update import numbers_of
 from ...step.walk import price, work_of
-from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
+from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, in_parts_where_masks_train, is_checkpointed, parts, with_loss
 from ...targets.memory_order import MemoryOrder, contiguous
 from .stand_ins import Above, Below
 
@@ -170,10 +170,12 @@ class PartCosts:
         size = nbytes(numel(self.shapes[self.units[u].run.stop]), self.request.dtype.bits)
         return self.request.target.rounded(size)
 
-    @property
+    @cached_property
     def loss_bytes(self) -> int:
         """Bytes of the loss, which the caller holds until the step ends."""
-        return self.request.target.rounded(self.request.dtype.bits // 8)
+        graph = with_loss(self.graph, self.request.loss)
+        elements = numel(stored(graph, shapes_of(graph, self.shapes[0]), len(graph)))
+        return self.request.target.rounded(nbytes(elements, self.request.dtype.bits))
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -294,6 +296,7 @@ class PartCosts:
             lies = self.layouts[0][unit.run.start]
             window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
         whole = Graph(tuple(window), containers=graph.containers, input_bits=graph.input_bits)
+        whole = in_parts_where_masks_train(whole)
         if unit is self.units[-1]:
             whole = with_loss(replace(whole, loss=graph.loss), self.request.loss)
         else:
@@ -324,8 +327,8 @@ class PartCosts:
         memory = memory_of(graph, kept, kept_bytes, shapes, request)
         timeline, sizes = memory.timeline, memory.sizes
         assert isinstance(sizes, np.ndarray)
-        mine = range(offset, len(graph) if unit is self.units[-1] else offset + len(nodes))
-        result = graph.content[offset + len(nodes)]
+        end = len(graph) - (unit is not self.units[-1])  # without the stand-in above
+        mine, result = range(offset, end), graph.content[end]
         first_run = [one for one in kept if one.is_saved]
         readers: dict[int | None, set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
@@ -335,7 +338,9 @@ class PartCosts:
         for event, level in zip(timeline.events, levels):
             if event.phase != UPDATE and event.node in mine:
                 highest[event.phase] = max(highest[event.phase], level)
-        saved = levels[timeline.after_forward - 1] - int(sizes[timeline.slots.value(len(graph))])  # without the loss
+        saved = levels[timeline.after_forward - 1] - int(
+            sizes[timeline.slots.output(len(graph) - 1)]
+        )  # without the loss
         saved -= self.boundary_bytes(u - 1) * (keeps_input or around.below_keeps)
         saved -= self.boundary_bytes(u) * (keeps_output or around.above_keeps)
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
@@ -344,7 +349,7 @@ class PartCosts:
         parameters = [graph.parameters[trained[p]] for p in own]
         stays = resident(parameters, graph.buffers.values(), request)
         turns = [sum(turn) for turn in request.update.turns(gradients)]
-        work = flops(work_of(graph, shapes, reruns(graph))[offset : offset + len(nodes)])
+        work = flops(work_of(graph, shapes, reruns(graph))[offset:end])
         return PartCost(
             saved=saved,
             forward=highest[FORWARD],

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from ....errors import CostmodelError
 from ....graph.dry import KernelCall
+from .adding import Adding
 from .calls import call_of
 from .flops import FlopCounter, is_composed
 from .on_the_cpu import on_the_cpu
@@ -67,12 +68,13 @@ class Lives(TorchDispatchMode):
     areAnyTensorSubclassLike in FunctionsManual.cpp). So a sum counts as made in place in the backward pass if its first
     operand is gone when the next op comes, and was no view, which shares its storage with its base; and where a node
     would write, the op in place runs. So does the sum of a bias and the product of a linear layer that reads rows with
-    gaps (aten/src/ATen/native/Linear.cpp).
+    gaps (aten/src/ATen/native/Linear.cpp), and so it does in the functions of torch that `adding` follows.
     """
 
     def __init__(self, there: Iterable[torch.Tensor], flops: FlopCounter | None = None) -> None:
         super().__init__()
         self.flops = flops
+        self.adding = Adding()
         self.level = self._peak = 0
         self.in_backward = False
         self.ops: list[tuple[Any, ...]] = []
@@ -106,6 +108,8 @@ class Lives(TorchDispatchMode):
         by_engine = self.in_backward and by_autograd()
         if by_engine:
             func = self._as_written(func, args)
+        elif func is aten.add.Tensor and self.adding.runs:
+            func = aten.add_.Tensor
         if func.overloadpacket is aten.native_group_norm_backward and args[1].dim() == 4:
             self.crashes |= not args[-1][0] and not args[1].is_contiguous()
         call = call_of(func, args)

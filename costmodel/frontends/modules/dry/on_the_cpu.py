@@ -25,7 +25,7 @@ MOST_RESULTS = 4096
 
 
 #: Kernels that make a result as large as their operands, broadcast, and then cut it down, which leaves its storage.
-CUT_DOWN = {aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1}
+CUT_DOWN = {aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1, aten.im2col: 1}
 #: Kernels that copy the whole storage of their first operand, and write into the copy.
 COPYING_STORAGES = {aten.select_scatter, aten.slice_scatter, aten.diagonal_scatter, aten.as_strided_scatter}
 #: Kernels whose results are contiguous, whatever their operands are.

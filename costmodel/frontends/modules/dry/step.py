@@ -187,7 +187,7 @@ class _Run:
     def step(self, has_loss: bool) -> DryStep:
         """Forward, and with a loss backward."""
         kept = _Kept(self.tensors.values(), self.where)
-        with self.lives, self.entered(), self.states_followed():
+        with self.lives, self.lives.adding, self.entered(), self.states_followed():
             if not has_loss:
                 with torch.no_grad():
                     result = self.module(*self.args, **self.named)
@@ -204,7 +204,7 @@ class _Run:
         unseen = self.lives.level - made - result.untyped_storage().nbytes()
         if result.requires_grad:
             self.flops.phase = "backward"
-            with self.lives, self.states_followed():
+            with self.lives, self.lives.adding, self.states_followed():
                 result.backward()
         return self.result(saved, unseen, has_loss=True)
 
