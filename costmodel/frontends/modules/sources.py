@@ -55,12 +55,15 @@ def _library(name: str) -> Any:
 
 
 def _torchvision_names() -> list[str]:
-    # Classifiers only: detection, segmentation and video models are in modules of their own.
-    return _library("torchvision.models").list_models(module=_library("torchvision.models"))
+    # Classifiers and segmentation; models of detection, of video and of optical flow are in modules of their own.
+    models = _library("torchvision.models")
+    return models.list_models(module=models) + models.list_models(module=models.segmentation)
 
 
 def _torchvision_make(name: str, classes: int | None) -> nn.Module:
-    more: dict[str, int] = {}
+    more: dict[str, Any] = {}
+    if _is_segmentation(name):
+        more["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         more["init_weights"] = False  # else they spend minutes on truncated normals
     more.update({} if classes is None else {"num_classes": classes})
@@ -68,8 +71,13 @@ def _torchvision_make(name: str, classes: int | None) -> nn.Module:
 
 
 def _torchvision_resolution(name: str, module: nn.Module) -> int:
-    weights = _library("torchvision.models").get_model_weights(name).DEFAULT
-    return int(said_by(module, "image_size") or weights.transforms().crop_size[0])
+    transforms = _library("torchvision.models").get_model_weights(name).DEFAULT.transforms()
+    size = transforms.resize_size if _is_segmentation(name) else transforms.crop_size
+    return int(said_by(module, "image_size") or size[0])
+
+
+def _is_segmentation(name: str) -> bool:
+    return "segmentation" in _library("torchvision.models").get_model_builder(name).__module__
 
 
 def _timm_make(name: str, classes: int | None) -> nn.Module:
