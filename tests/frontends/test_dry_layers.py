@@ -108,3 +108,27 @@ def test_the_bias_of_rows_with_gaps_is_added_in_place():
     found = costmodel.estimate(module, "inference", 2, 10, target="none,threads=1")
     assert found.certainty.tensor_peak == "checked"
     assert found.step_peak_bytes == measure(module, 2, 10).tensor_peak_bytes == 4 * 200 * (8 + 48 + 8)
+
+
+def product(x, weight):
+    return x @ weight
+
+
+def total(x, bias):
+    return x + bias
+
+
+class ByHand(Tokens):
+    """The same products, whose biases are added by code of its own: the sums are new maps."""
+
+    def forward(self, x):
+        x = x.flatten(2).transpose(1, 2)
+        x = total(product(x, self.wide.weight.t()), self.wide.bias)
+        return total(product(x, self.narrow.weight.t()), self.narrow.bias).transpose(1, 2)[..., None]
+
+
+def test_a_sum_that_code_makes_itself_is_a_new_map():
+    """The map, and 200 * 48 numbers twice."""
+    module = Base(ByHand()).eval().requires_grad_(False)
+    found = costmodel.estimate(module, "inference", 2, 10, target="none,threads=1")
+    assert found.step_peak_bytes == measure(module, 2, 10).tensor_peak_bytes == 4 * 200 * (8 + 2 * 48)

@@ -245,10 +245,10 @@ def by_autograd() -> bool:
     return caller().f_code.co_name == ENGINE
 
 
-def place() -> tuple[int, int]:
+def place() -> tuple[int, int, int]:
     """The place in Python code that has called torch: ops that one call makes have the same."""
     frame = caller()
-    return id(frame), frame.f_lasti
+    return id(frame), id(frame.f_code), frame.f_lasti  # a later frame may have the address of one that has returned
 
 
 def caller() -> FrameType:
