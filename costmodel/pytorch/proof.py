@@ -15,6 +15,7 @@ from ..frontends.modules.blame import in_words
 from ..frontends.modules.dry.stand_ins import same_chance, stand_ins
 from ..frontends.modules.dtypes import dtype_of
 from ..frontends.modules.given import arguments, real
+from ..frontends.modules.outputs import main_of
 from ..frontends.modules.untouched import State
 from ..graph.dry import Setting
 from ..graph.graph import Graph
@@ -257,7 +258,7 @@ def _run(module: nn.Module, args: list[torch.Tensor], named: dict[str, torch.Ten
 
     with nullcontext() if has_loss else torch.no_grad():
         with saved_tensors_hooks(noted, lambda kept: kept):
-            y = module(*args, **named)
+            y = main_of(module(*args, **named))
         if y.requires_grad:
             y.backward(torch.arange(y.numel(), dtype=y.dtype, device=y.device).add(1).sin().view_as(y))
     pairs = module.named_parameters(remove_duplicate=False)
