@@ -9,6 +9,7 @@ from .frontends import load_or_dry
 from .graph.network import Network
 from .sizes.dtype import find_dtype
 from .sizes.size import as_int, is_int
+from .step.autocast import Undescribed, amp_of
 from .step.checking import dry_alone, held, instead
 from .step.estimate import Estimate
 from .step.optimizer import find
@@ -30,6 +31,7 @@ def estimate(
     dtype: str | None = None,
     accumulate: int = 1,
     check: bool = True,
+    amp: str | None = None,
 ) -> Estimate:
     """The cost of one training step, from the layer graph alone.
 
@@ -39,14 +41,16 @@ def estimate(
     by default its own. accumulate: number of micro-steps of `batch` images whose gradients are added up before an
     update; the last one is priced. check: whether a module's estimate is held against a dry step of the module, which
     runs its forward and backward without data; where they differ, the figures are the dry step's, and a note says so.
-    Raises CostmodelError for a bad request.
+    amp: bfloat16 or float16, for torch.autocast around the forward pass and the loss of a float32 network, without a
+    GradScaler. Raises CostmodelError for a bad request.
     """
-    network, asked = request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate)
+    network, asked = request(network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate,
+                             amp)  # fmt: skip
     if network.untraceable:
         return dry_alone(network, asked, check)
     try:
         estimate = analyze(network, asked)
-    except DoesNotFit as error:
+    except (DoesNotFit, Undescribed) as error:
         if network.dry is None or not check:
             raise
         return instead(error, network, asked)
@@ -63,6 +67,7 @@ def request(
     target: str = "cpu",
     dtype: str | None = None,
     accumulate: int = 1,
+    amp: str | None = None,
 ) -> tuple[Network, Request]:
     """The arguments of `estimate`, checked and parsed: the network at this image size, and the Request to price."""
     network = load_or_dry(network, resolution=as_int(resolution))
@@ -76,6 +81,8 @@ def request(
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)
     numbers = find_dtype(dtype, network.dtype)
+    where = parse(target)
     return network.at(resolution, batch), Request(
-        read_text(strategy), batch, resolution, convention, find(optimizer), parse(target), numbers, accumulate
-    )
+        read_text(strategy), batch, resolution, convention, find(optimizer), where, numbers, accumulate,
+        amp_of(amp, numbers, convention, where),
+    )  # fmt: skip

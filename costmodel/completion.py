@@ -120,6 +120,13 @@ def dtypes() -> Iterable[str]:
     return (*DTYPES, *DTYPE_ALIASES)
 
 
+def amps() -> Iterable[str]:
+    """Names of torch.autocast's data types."""
+    from .sizes.dtype import AMP, NO_AMP
+
+    return (*AMP, NO_AMP)
+
+
 def targets(start: str, given: Sequence[str], several: bool) -> list[str]:
     """Devices, and behind a device and a comma its options."""
     from .targets import DEVICES
@@ -158,5 +165,6 @@ COMPLETE = {
     "convention": completing(names(conventions)),
     "optimizer": completing(names(optimizers)),
     "dtype": completing(names(dtypes)),
+    "amp": completing(names(amps)),
     "target": completing(targets),
 }

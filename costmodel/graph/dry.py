@@ -100,8 +100,8 @@ class DryStep(NamedTuple):
 
 
 #: Runs a dry step: setting, images (N, C, H, W), data type or "" for the module's own, whether images are in
-#: channels_last, and the number of threads.
-RunDry = Callable[["Setting", tuple[int, int, int, int], str, bool, int], DryStep]
+#: channels_last, the number of threads, and the data type of torch.autocast or "" without.
+RunDry = Callable[["Setting", tuple[int, int, int, int], str, bool, int, str], DryStep]
 
 
 class Setting(NamedTuple):

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, where
+from ..sizes.size import Shape, broadcast, maximum, numel, require, where
 from ..targets.setting import NUMBER_BYTES, Setting
+
+NARROW = 2  # bytes of a number of a narrow input
 
 
 class WithNumber(Op):
@@ -116,6 +118,40 @@ class Join(Op):
             require(len(y) == len(a) and numel(y) == numel(a), "in place, {} cannot take the shape {}", a, y)
         return y
 
+    @property
+    def promotes(self) -> bool:
+        return not self.inplace
+
+    def maps(self, setting: Setting) -> int:
+        """Maps of the output's shape that the gradients' formulas hold at most, before anything is summed."""
+        return 0
+
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
+        """That of formulas that make gradients in the output's shape and data type, or pass the output's.
+
+        Then, for one input after the other, the gradient of a smaller input is summed and that of a narrow one cast.
+        """
+        full = numel(y)
+        made = [
+            (0 if name in self.passes else full, numel(x), name in setting.narrow)
+            for name, x in zip(self.inputs, (a, b))
+            if name in setting.demanded
+        ]
+        level = sum(first for first, *_ in made)
+        highest = maximum(level, self.maps(setting) * full)
+        if setting.summed_late:  # then the others' gradients alone are there
+            others = sum(where(size == full, first, 0) for first, size, narrow in made if not narrow)
+            return Scratch(backward=setting.item * (highest - others))
+        level, highest = setting.item * level, setting.item * highest
+        for first, size, narrow in made:
+            summed = where(size == full, first, size)
+            highest = maximum(highest, level + setting.item * where(size == full, 0, size))
+            level = level + setting.item * (summed - first)
+            if narrow:
+                highest = maximum(highest, level + NARROW * size)
+                level = level + NARROW * size - setting.item * summed
+        return Scratch(backward=highest - level)
+
 
 @op("add")
 class Add(Join):
@@ -152,9 +188,6 @@ class Mul(Join):
 
     inplace: bool = False
 
-    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
-        return Scratch(backward=summed(self, setting, y, a, b))
-
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
 
@@ -172,11 +205,6 @@ class Sub(Join):
     def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
         n = numel(y)
         return {"forward": Work(0, n), "a": reduction(y, a), "b": Work(0, n + reduction(y, b).elementwise)}
-
-    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
-        # The gradient is negated before it is summed over the axes along which b was broadcast.
-        small = numel(b) < numel(y) if "b" in setting.demanded else False
-        return Scratch(backward=where(small, setting.item * numel(y), 0))
 
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.sub_ if self.inplace else library.torch.sub
@@ -199,10 +227,10 @@ class Div(Join):
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
 
-    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
+    def maps(self, setting: Setting) -> int:
         # The divisor's gradient is computed first, from -g, a / b and (a / b) / b (FunctionsManual.cpp:
         # div_tensor_other_grad).
-        return Scratch(backward=summed(self, setting, y, a, b, most=4 if "b" in setting.demanded else 0))
+        return 4 if "b" in setting.demanded else 0
 
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
@@ -244,21 +272,6 @@ class Addcmul(Op):
 
     def module(self, library: Any) -> Callable:
         return library.torch.addcmul
-
-
-def summed(op: Op, setting: Setting, y: Shape, a: Shape, b: Shape, most: int = 0) -> Size:
-    """Scratch of a backward that makes each gradient in the output's shape, then sums those of smaller inputs.
-
-    most: maps of the output's shape that are alive at once before the sums.
-    """
-    full = numel(y)
-    sizes = [numel(operand) for name, operand in zip(op.inputs, (a, b)) if name in setting.demanded]
-    level = full * len(sizes)
-    highest = maximum(level, most * full)
-    for size in sizes:
-        highest = maximum(highest, level + where(size == full, 0, size))
-        level = level - full + size
-    return setting.item * (highest - level)
 
 
 def reduction(y: Shape, operand: Shape) -> Work:

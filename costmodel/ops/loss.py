@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Extra, Op, Scratch, Stock, Work, op
+from ..graph.op import Casts, Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, maximum, nbytes, numel, require
 from ..targets.setting import Setting
 
@@ -16,6 +16,7 @@ class Loss(Op):
     """A loss. Its targets come from the caller and are there before the step."""
 
     is_loss = True
+    casts = Casts.FULL
 
     def targets(self, library: Any, batch: int, device: Any) -> Any:
         """A tensor of targets for a batch, on a device; library: costmodel.pytorch.library."""

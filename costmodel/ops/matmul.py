@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.aspects.memory_format import ContiguousOnly
-from ..graph.op import Extra, Op, Scratch, Stock, Work, op
+from ..graph.op import Casts, Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, broadcast, minimum, numel, require, where
 from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
 from ..targets.setting import Setting
@@ -17,6 +17,7 @@ class Matmul(ContiguousOnly, Op):
     """torch.matmul: (..., L, K) and (..., K, M) -> (..., L, M); the axes before the last two broadcast."""
 
     inputs = ("a", "b")
+    casts = Casts.LOWER
 
     def shape(self, a: Shape, b: Shape) -> Shape:
         require(len(a) >= 2 and len(b) >= 2, "matmul takes matrices, the inputs are {} and {}", a, b)
@@ -57,6 +58,7 @@ class Attention(Op):
     of_cpus = True
 
     inputs = ("q", "k", "v")
+    casts = Casts.LOWER
 
     def shape(self, q: Shape, k: Shape, v: Shape) -> Shape:
         require(len(q) == len(k) == len(v) == 4, "attention takes (N, heads, L, E), the queries are {}", q)

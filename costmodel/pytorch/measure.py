@@ -13,11 +13,13 @@ from ..frontends.draft import RESOLUTION
 from ..frontends.modules.blame import run
 from ..frontends.modules.compiled import as_written
 from ..frontends.modules.dry.flops import FlopCounter
-from ..frontends.modules.dry.step import recorded
+from ..frontends.modules.dry.step import mixed_precision, recorded
 from ..frontends.modules.dtypes import dtype_of
 from ..ops.loss import usual_loss
-from ..sizes.dtype import find_dtype
+from ..sizes.dtype import DType, find_dtype
 from ..sizes.size import as_int, is_int
+from ..step.autocast import amp_of
+from ..step.checking import STOCK
 from ..step.optimizer import find
 from ..targets import Target, parse
 from . import library
@@ -62,22 +64,24 @@ def measure(
     dtype: str | None = None,
     accumulate: int = 1,
     repeats: int = 1,
+    amp: str | None = None,
 ) -> Measurement:
     """Measure real steps of cross_entropy(module(x), y) on a copy of the module, in the steady state.
 
     The module's own flags and modes hold, and what torch.compile compiled runs as it was written; if nothing trains, a
     step is the forward pass under no_grad. target: cpu or cuda, either with channels_last; its `threads=N` is set while
-    the steps run. Raises CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, and
-    if the saved bytes disagree with the allocator's level after the forward pass: then something is kept that autograd
-    does not know of.
+    the steps run. amp: as in `estimate`; the backward pass runs outside autocast, as torch recommends. Raises
+    CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, and if the saved bytes
+    disagree with the allocator's level after the forward pass: then something is kept that autograd does not know of.
     """
     batch, resolution, channels, accumulate = map(as_int, (batch, resolution, channels, accumulate))
     counts = {"batch": batch, "resolution": resolution, "channels": channels, "accumulate": accumulate}
     for name, value in {**counts, "repeats": repeats}.items():
         if not is_int(value) or value < 1:
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer >= 1")
-    numbers = getattr(torch, find_dtype(dtype, dtype_of(module)).name)
-    place = parse(target)
+    own, place = find_dtype(dtype, dtype_of(module)), parse(target)
+    lower = amp_of(amp, own, STOCK, place)
+    numbers = getattr(torch, own.name)
     if place.device not in RUNNABLE:
         raise CostmodelError(f"target {place.device!r} counts and is nowhere to run; allowed: {', '.join(RUNNABLE)}")
     if place.device == "cuda" and not torch.cuda.is_available():
@@ -88,7 +92,7 @@ def measure(
         with torch.random.fork_rng(), recorded(), as_written():
 
             def steps() -> Measurement:
-                step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate)
+                step = _Step(module, batch, channels, resolution, optimizer, place, numbers, accumulate, lower)
                 return _measured(step, list(step.module.parameters()), repeats)
 
             images = f"{(batch, channels, resolution, resolution)} images"
@@ -151,7 +155,9 @@ class _Step:
         place: Target,
         dtype: torch.dtype,
         accumulate: int,
+        amp: DType | None,
     ) -> None:
+        self.amp = amp.name if amp else ""
         memory_format = torch.channels_last if place.channels_last else torch.preserve_format
         # A module in its own data type may hold tensors of others too.
         cast = None if str(dtype) == f"torch.{dtype_of(module)}" else dtype
@@ -178,9 +184,10 @@ class _Step:
     def forward(self) -> torch.Tensor:
         """The loss, or the logits if nothing trains."""
         if not self.trains:
-            with torch.no_grad():
+            with torch.no_grad(), mixed_precision(self.amp):
                 return self.module(self.images)
-        return self.loss.of(library, self.module(self.images), self.targets)
+        with mixed_precision(self.amp):
+            return self.loss.of(library, self.module(self.images), self.targets)
 
     def __call__(self) -> torch.Tensor:
         result = self.forward()

@@ -166,7 +166,9 @@ def dry_step(network: Network, request: Request) -> DryStep | None:
 def run(dry: RunDry, setting: Setting, network: Network, request: Request) -> DryStep:
     """One dry step on the images, dtype, memory format and threads of a request."""
     dtype = "" if request.dtype.name == network.dtype else request.dtype.name
-    return dry(setting, images_shape(network, request), dtype, request.target.channels_last, request.target.threads)
+    amp = request.amp.name if request.amp else ""
+    where = request.target
+    return dry(setting, images_shape(network, request), dtype, where.channels_last, where.threads, amp)
 
 
 def images_shape(network: Network, request: Request) -> tuple[int, int, int, int]:

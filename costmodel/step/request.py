@@ -21,6 +21,7 @@ DEFAULTS = MappingProxyType(
         "optimizer": "sgd",
         "target": "cpu",
         "dtype": None,
+        "amp": None,
         "accumulate": 1,
     }
 )
@@ -30,6 +31,7 @@ class Request(NamedTuple):
     """A request for an estimate, checked and parsed.
 
     batch: images in a (micro-)step; resolution: their height and width; accumulate: micro-steps between updates.
+    amp: the data type of torch.autocast around the forward pass and the loss.
     """
 
     strategy: StrategyText
@@ -40,3 +42,4 @@ class Request(NamedTuple):
     target: Target
     dtype: DType
     accumulate: int
+    amp: DType | None = None

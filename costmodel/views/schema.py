@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "optimizer": Key(TEXT, "its name"),
         "target": Key(TEXT, "where the step runs"),
         "dtype": Key(TEXT, "data type of the whole network"),
+        "amp": Key(TEXT, "data type of `torch.autocast` around forward and loss"),
         "accumulate": Key(COUNT, "micro-steps in an update"),
     },
     "The cost of a step": {name: Key(UNITS[name], meaning) for name, meaning in _COSTS.items()},

@@ -95,12 +95,10 @@ def trace(
             return _Tracer(module, allow_unknown).graph((several, images, resolution, resolution), blocks_are)
 
     @lru_cache(maxsize=64)
-    def dry(
-        setting: Setting, images: tuple[int, int, int, int], dtype: str, channels_last: bool, threads: int
-    ) -> DryStep:
+    def dry(setting: Setting, images: tuple[int, int, int, int], dtype: str, *how: Any) -> DryStep:
         from .dry.step import dry_step
 
-        return dry_step(module, images, setting, getattr(torch, dtype) if dtype else None, channels_last, threads)
+        return dry_step(module, images, setting, getattr(torch, dtype) if dtype else None, *how)
 
     if blocks_are:
         block_paths(module, blocks_are)  # a wrong pattern is a bad request, whatever the trace finds

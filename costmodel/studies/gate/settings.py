@@ -15,7 +15,7 @@ from ... import conventions, targets
 from ...errors import CostmodelError
 from ...files.document import Block, Field, read
 from ...files.toml import lines_of, located, read_toml
-from ...sizes.dtype import find_dtype
+from ...sizes.dtype import find_amp, find_dtype
 from ...sizes.units import parse_size
 from ...step import optimizer
 from ...step.request import DEFAULTS
@@ -38,6 +38,7 @@ SHARED = {
     "optimizer": Field((str,)),
     "target": Field((str,)),
     "dtype": Field((str,)),
+    "amp": Field((str,)),
     "accumulate": Field((int,), least=1),
     "blocks_are": Field((str,)),
     "allow_unknown": Field((bool,)),
@@ -50,6 +51,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "optimizer": optimizer.find,
     "target": targets.parse,
     "dtype": find_dtype,
+    "amp": find_amp,
 }
 KEYS = {"name": Field((str,)), **SHARED}
 #: A name stands in tables, in workflow commands and in XML.

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import CostmodelError, unknown
-from ...sizes.dtype import find_dtype
+from ...sizes.dtype import find_amp, find_dtype
 from ...sizes.size import as_int, is_int
 from ...step.request import DEFAULTS
 from ...strategies import read_text, split_list
 
 #: Every axis, the outermost first: a grid's cells are in the order of nested loops, with the batch innermost.
-AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
-        "batch")  # fmt: skip
+AXES = ("convention", "target", "dtype", "amp", "optimizer", "accumulate", "width", "classes", "strategy",
+        "resolution", "batch")  # fmt: skip
 #: Defaults of the axes, as in an estimate; None means the network's own value (width, classes, resolution).
 USUAL = {name: DEFAULTS.get(name) for name in AXES}
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
@@ -35,7 +35,7 @@ def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
         raise unknown("axis", name, AXES)
     one = given is None or isinstance(given, (str, int, float)) or not isinstance(given, Iterable)
     values = [given] if one else list(given)
-    read = {"strategy": _strategies, "width": _widths, "dtype": _dtypes}.get(
+    read = {"strategy": _strategies, "width": _widths, "dtype": _dtypes, "amp": _amps}.get(
         name, _integers if name in INTEGERS else _names
     )
     found = tuple(dict.fromkeys(value for item in values for value in read(name, item)))
@@ -102,6 +102,11 @@ def _widths(name: str, item: Any) -> Sequence[Any]:
 
 def _dtypes(name: str, item: Any) -> Sequence[Any]:
     return [None] if item is None else _names(name, item)  # the network's own
+
+
+def _amps(name: str, item: Any) -> Sequence[Any]:
+    found = [None] if item is None else [find_amp(one) for one in _names(name, item)]
+    return [one.name if one else None for one in found]
 
 
 def _names(name: str, item: Any) -> Sequence[str]:

@@ -30,6 +30,7 @@ from ..untouched import State
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
 from .lives import Lives, address_of
+from .on_the_cpu import OnTheCpu
 from .stand_ins import same_chance, stand_ins
 
 SEEDS = (0, 1)
@@ -43,19 +44,20 @@ def dry_step(
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
     threads: int | None = None,
+    amp: str = "",
 ) -> DryStep:
     """A dry step of a module on the CPU, for images (N, C, H, W) in a data type and memory format.
 
     setting: what the strategy sets in the module, which is left as it was. dtype: None for the module's own. threads:
-    None for torch's. If something is drawn at random, the step runs twice. Raises CostmodelError if the module does not
-    run without data.
+    None for torch's. amp: as for `mixed_precision`. If something is drawn at random, the step runs twice. Raises
+    CostmodelError if the module does not run without data.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)  # torch chooses kernels by it
     try:
-        first, drawn, ops = _seeded(module, images, setting, dtype, channels_last, SEEDS[0])
+        first, drawn, ops = _seeded(module, images, setting, dtype, channels_last, SEEDS[0], amp)
         if drawn:
-            _, _, again = _seeded(module, images, setting, dtype, channels_last, SEEDS[1])
+            _, _, again = _seeded(module, images, setting, dtype, channels_last, SEEDS[1], amp)
             return first._replace(is_random=ops != again)
         return first
     finally:
@@ -63,7 +65,7 @@ def dry_step(
 
 
 def _seeded(
-    module: nn.Module, images: tuple[int, ...], setting: Setting, dtype: Any, channels_last: bool, seed: int
+    module: nn.Module, images: tuple[int, ...], setting: Setting, dtype: Any, channels_last: bool, seed: int, amp: str
 ) -> tuple[DryStep, bool, list[Any]]:
     """A dry step, whether something was drawn at random, and the ops that ran."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -72,7 +74,7 @@ def _seeded(
         with mode:
             x = torch.empty(images, dtype=dtype or getattr(torch, dtype_of(module))).to(memory_format=memory_format)
             y = torch.zeros(images[0], dtype=torch.int64)
-        run = _Run(module, x, y, tensors)
+        run = _Run(module, x, y, tensors, amp)
         try:
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
             with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
@@ -90,6 +92,20 @@ def recorded() -> Iterator[None]:
     """Within this autograd is on, whatever mode the caller is in."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@contextmanager
+def mixed_precision(amp: str) -> Iterator[None]:
+    """Within this, ops run as under torch.autocast with a data type; "" leaves the mode as it is.
+
+    What autocast has cached is let go of at the end, in another region of autocast too.
+    """
+    if not amp:
+        yield
+        return
+    with torch.autocast("cpu", getattr(torch, amp)):
+        yield
+    torch.clear_autocast_cache()
 
 
 @contextmanager
@@ -127,9 +143,12 @@ class _Kept(SavedStorages):
 
 
 class _Run:
-    """One run of a module that holds stand-ins. x: images; y: targets."""
+    """One run of a module that holds stand-ins. x: images; y: targets; amp: as for `mixed_precision`."""
 
-    def __init__(self, module: nn.Module, x: torch.Tensor, y: torch.Tensor, tensors: dict[str, torch.Tensor]) -> None:
+    def __init__(
+        self, module: nn.Module, x: torch.Tensor, y: torch.Tensor, tensors: dict[str, torch.Tensor], amp: str
+    ) -> None:
+        self.amp = amp
         self.module, self.x, self.y, self.tensors = module, x, y, tensors
         self.loss = usual_loss()
         self.stack: list[str] = []
@@ -169,17 +188,19 @@ class _Run:
         kept = _Kept(self.tensors.values(), self.where)
         with self.lives, self.entered(), self.states_followed():
             if not has_loss:
-                with torch.no_grad():
+                with torch.no_grad(), mixed_precision(self.amp):
                     result = self.module(self.x)
                 return self.result((), 0, has_loss=False)
             kept.start()
             try:
-                result = self.loss.of(LIBRARY, self.logits(self.module(self.x)), self.y)
+                with mixed_precision(self.amp):
+                    result = self.loss.of(LIBRARY, self.logits(self.module(self.x)), self.y)
             finally:
                 kept.stop()
-        kept.settle(result)
-        saved = tuple(kept.rows())
-        self.lives.go_back(numbers_kept(result))
+        with OnTheCpu():  # what is checkpointed runs again
+            kept.settle(result)
+            saved = tuple(kept.rows())
+            self.lives.go_back(numbers_kept(result))
         made = sum(size for address, size in (kept.storages | kept.beside).items() if self.lives.has_made(address))
         unseen = self.lives.level - made - result.element_size()
         if result.requires_grad:
