@@ -10,6 +10,7 @@ from .graph.inputs import read_resolution
 from .graph.network import Network
 from .sizes.dtype import find_dtype
 from .sizes.size import as_int, is_int
+from .step.autocast import Undescribed, amp_of
 from .step.checking import dry_alone, held, instead
 from .step.estimate import Estimate
 from .step.optimizer import find
@@ -34,6 +35,7 @@ def estimate(
     inputs: Any = None,
     loss: Any = None,
     targets: Any = None,
+    amp: str | None = None,
 ) -> Estimate:
     """The cost of one training step, from the layer graph alone.
 
@@ -43,16 +45,30 @@ def estimate(
     whole network, float32, bfloat16 or float16, by default its own. accumulate: number of micro-steps of `batch` images
     whose gradients are added up before an update; the last one is priced. check: whether a module's estimate is held
     against a dry step of the module, which runs its forward and backward without data; where they differ, the figures
-    are the dry step's, and a note says so. inputs, loss, targets: see `load`. Raises CostmodelError for a bad request.
+    are the dry step's, and a note says so. inputs, loss, targets: see `load`. amp: bfloat16
+    or float16, for torch.autocast around the forward pass and the loss of a float32 network, without a GradScaler.
+    Raises CostmodelError for a bad request.
     """
     network, asked = request(
-        network, strategy, batch, resolution, convention, optimizer, target, dtype, accumulate, inputs, loss, targets
+        network,
+        strategy,
+        batch,
+        resolution,
+        convention,
+        optimizer,
+        target,
+        dtype,
+        accumulate,
+        inputs,
+        loss,
+        targets,
+        amp,
     )
     if network.untraceable:
         return dry_alone(network, asked, check)
     try:
         estimate = analyze(network, asked)
-    except DoesNotFit as error:
+    except (DoesNotFit, Undescribed) as error:
         if network.dry is None or not check:
             raise
         return instead(error, network, asked)
@@ -72,6 +88,7 @@ def request(
     inputs: Any = None,
     loss: Any = None,
     targets: Any = None,
+    amp: str | None = None,
 ) -> tuple[Network, Request]:
     """The arguments of `estimate`, checked and parsed: the network at this image size, and the Request to price."""
     side = read_resolution(resolution)
@@ -91,5 +108,6 @@ def request(
     numbers = find_dtype(dtype, network.dtype)
     side = network.resolution if side is None else side
     text, place, loss = read_text(strategy), parse(target), loss_of(network)
-    asked = Request(text, batch, side, convention, find(optimizer), place, numbers, accumulate, loss)
+    lower = amp_of(amp, numbers, convention, place)
+    asked = Request(text, batch, side, convention, find(optimizer), place, numbers, accumulate, loss, lower)
     return network.at(side, batch), asked

@@ -13,7 +13,7 @@ from .completion import COMPLETE
 from .endings import BadRequest, ending, ready_streams
 from .errors import CostmodelError, unknown
 from .ops.loss import LOSSES
-from .sizes.dtype import DTYPE_ALIASES, DTYPES
+from .sizes.dtype import AMP, DTYPE_ALIASES, DTYPES, NO_AMP
 from .step.optimizer import OPTIMIZERS, OPTIONS
 from .step.request import DEFAULTS
 from .version import __version__
@@ -102,6 +102,7 @@ AXIS_HELP = {
     "optimizer": f"{OPTIMIZERS_IN_WORDS}; joined by commas.",
     "target": "Where the step runs; give the option several times.",
     "dtype": f"Of the whole network: {DTYPES_IN_WORDS}; joined by commas.",
+    "amp": f"Of torch.autocast: {', '.join(AMP)} or {NO_AMP}; joined by commas.",
     "accumulate": f"Micro-steps per update: {_INTEGERS}",
 }
 #: Decorator that adds the axes of a grid.
@@ -186,7 +187,7 @@ def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
 
 #: The options on which an estimate depends, beside the network.
 estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-                    "accumulate", "inputs", "loss", "targets", "blocks_are", "allow_unknown", "strict",
+                    "amp", "accumulate", "inputs", "loss", "targets", "blocks_are", "allow_unknown", "strict",
                     "check")  # fmt: skip
 
 
@@ -251,6 +252,11 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
         "--dtype",
         help=f"Of the whole network: {DTYPES_IN_WORDS} [the network's own].",
         shell_complete=COMPLETE["dtype"],
+    ),
+    "amp": click.option(
+        "--amp",
+        help=f"Mixed precision: {' or '.join(AMP)}, of torch.autocast around forward and loss.",
+        shell_complete=COMPLETE["amp"],
     ),
     "accumulate": defaulted("accumulate", "Micro-steps per update."),
     "blocks_are": click.option(

@@ -130,6 +130,13 @@ def losses() -> Iterable[str]:
     return LOSSES
 
 
+def amps() -> Iterable[str]:
+    """Names of torch.autocast's data types."""
+    from .sizes.dtype import AMP, NO_AMP
+
+    return (*AMP, NO_AMP)
+
+
 def targets(start: str, given: Sequence[str], several: bool) -> list[str]:
     """Devices, and behind a device and a comma its options."""
     from .targets import DEVICES
@@ -168,6 +175,7 @@ COMPLETE = {
     "convention": completing(names(conventions)),
     "optimizer": completing(optimizers),
     "dtype": completing(names(dtypes)),
+    "amp": completing(names(amps)),
     "loss": completing(names(losses)),
     "target": completing(targets),
 }

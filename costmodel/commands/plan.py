@@ -22,6 +22,7 @@ from ._output import figure_file, show, show_what_fits
     "optimizer",
     "target",
     "dtype",
+    "amp",
     "inputs",
     "loss",
     "targets",

@@ -41,7 +41,7 @@ def command(
     given, asked = asked, request(network, asked)
     names = [asked["convention"]]
     if form not in ("json", "trace"):
-        names += beside(asked["convention"])
+        names += beside(asked["convention"], asked["amp"])
     first = estimate(**{**asked, "convention": names[0]})
     beside_it = [] if isinstance(first, DryEstimate) else names[1:]
     others = [estimate(**{**asked, "convention": name}) for name in beside_it]

@@ -24,7 +24,7 @@ from ._output import show
 )
 @click.option("--papers", is_flag=True, help="Hold papers' own conventions against published numbers; runs nothing.")
 @click.option("--summary", is_flag=True, help="A line for every network: its largest differences.")
-@options("convention", "optimizer", "target", "dtype", "accumulate", *network_options, "format")
+@options("convention", "optimizer", "target", "dtype", "amp", "accumulate", *network_options, "format")
 def command(
     networks: tuple[str, ...],
     strategy: tuple[str, ...],

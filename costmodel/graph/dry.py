@@ -104,8 +104,8 @@ class DryStep(NamedTuple):
 
 
 #: Runs a dry step: setting, loss (unless the network has its own), inputs, batch, data type or "" for the module's own,
-#: whether images are in channels_last, and the number of threads.
-RunDry = Callable[["Setting", Any, Inputs, int, str, bool, int], DryStep]
+#: whether images are in channels_last, the number of threads, and the data type of torch.autocast or "" without.
+RunDry = Callable[["Setting", Any, Inputs, int, str, bool, int, str], DryStep]
 
 
 class Setting(NamedTuple):

@@ -32,6 +32,8 @@ class Node:
         follow from the modules' paths.
     records: whether autograd records the op. If not, no gradient goes back through it, whatever trains (torch.no_grad,
         or an op without a gradient).
+    host: name of the node for which autocast makes this one, in its call and right before it; "" for all others.
+    bits: per element of the output, where autocast makes them others than the op says; else 0.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Node:
     owner: str = None  # type: ignore[assignment]  # None becomes the name at once
     until: str = ""
     records: bool = True
+    host: str = ""
+    bits: int = 0
 
     def __post_init__(self) -> None:
         if self.owner is None:
@@ -171,8 +175,39 @@ class Graph:
     @cached_property
     def bits(self) -> tuple[int, ...]:
         """For each value, bits per element; 0 stands for the network's own data type."""
-        own = (self.input_bits, *(node.op.bits for node in self.nodes))
+        own = (self.input_bits, *(node.bits or node.op.bits for node in self.nodes))
         return tuple(own[first] for first in self.content)
+
+    @cached_property
+    def kernel_bits(self) -> tuple[int, ...]:
+        """For each node, bits of the numbers that its kernels work on; 0 stands for the network's own data type."""
+        made = zip(self.nodes, self.reads, self.bits[1:])
+        return tuple(self.bits[reads[0]] if node.op.bits else bits for node, reads, bits in made)
+
+    @cached_property
+    def narrow(self) -> tuple[tuple[str, ...], ...]:
+        """For each node, its inputs of 16 bits beside others in the network's own data type (`Op.promotes`)."""
+        found = []
+        for node, reads, bits in zip(self.nodes, self.reads, self.kernel_bits):
+            mixed = node.op.promotes and not bits and any(self.nodes[v - 1].bits for v in reads if v)
+            named = zip(node.op.inputs, reads) if mixed else ()
+            found.append(tuple(name for name, v in named if v and self.nodes[v - 1].bits))
+        return tuple(found)
+
+    @cached_property
+    def hosts(self) -> tuple[int, ...]:
+        """For each node, the number of the node for which autocast makes it, or its own."""
+        found = list(range(len(self.nodes)))
+        for i in range(len(self.nodes) - 1, -1, -1):
+            if self.nodes[i].host:
+                found[i] = found[i + 1]
+        return tuple(found)
+
+    @property
+    def calls(self) -> list[range]:
+        """The nodes of each call: a node after those that autocast makes for it."""
+        ends = sorted({host + 1 for host in self.hosts})
+        return [range(start, end) for start, end in zip([0, *ends], ends)]
 
     @cached_property
     def wants_gradient(self) -> tuple[bool, ...]:
@@ -278,10 +313,11 @@ class Graph:
     @cached_property
     def parts(self) -> tuple[tuple[str, range], ...]:
         """(name, range of nodes) of the graph's parts: stem, each block, head, classifier, loss; consecutive runs."""
-        blocks = [self.block_of(node) for node in self.nodes]
+        hosts = [self.nodes[i] for i in self.hosts]
+        blocks = [self.block_of(node) for node in hosts]
         inside = [i for i, k in enumerate(blocks) if k is not None]
         runs: list[tuple[str, list[int]]] = []
-        for i, (node, k) in enumerate(zip(self.nodes, blocks)):
+        for i, (node, k) in enumerate(zip(hosts, blocks)):
             if k is not None:
                 name = self.blocks[k]
             elif self.loss and within(node.name, self.loss):

@@ -32,9 +32,10 @@ def frame_ends(graph: Graph) -> dict[int, list[int]]:
 
     If a node reads a value that was made outside its module, the module received the value through its call and holds
     it until it returns. The outermost such module counts that does not also enclose the node that made the value. In a
-    traced graph the recorded lifetime (`Node.until`) counts instead.
+    traced graph the recorded lifetime (`Node.until`) counts instead. What autocast casts for a node is held until that
+    node has run.
     """
-    frames = [graph.frames(node) for node in graph.nodes]
+    frames = [graph.frames(graph.nodes[host]) for host in graph.hosts]
     last = {frame: i for i, inside in enumerate(frames) for frame in inside}
     number = {node.name: i for i, node in enumerate(graph.nodes)}
     # death[i]: the last node during which the output of node i is held.
@@ -44,20 +45,21 @@ def frame_ends(graph: Graph) -> dict[int, list[int]]:
             if v == 0:
                 continue
             if graph.nodes[v - 1].until:
-                death[v - 1] = max(death[v - 1], i)
+                death[v - 1] = max(death[v - 1], i if graph.nodes[v - 1].host else graph.hosts[i])
                 continue
             made, read = frames[v - 1], frames[i]
             common = 0
             while common < len(made) and common < len(read) and made[common] == read[common]:
                 common += 1
-            end = last[read[common]] if common < len(read) else i
+            end = last[read[common]] if common < len(read) else graph.hosts[i]
             death[v - 1] = max(death[v - 1], end)
     for rerun in reruns(graph):
         for v in rerun.given:
             if v:
                 death[v - 1] = max(death[v - 1], rerun.run.stop - 1)
         for i in rerun.run[:-1]:
-            death[i] = min(death[i], rerun.run.stop - 1)
+            if not graph.nodes[i].host:  # autocast holds what it caches for longer
+                death[i] = min(death[i], rerun.run.stop - 1)
     death[-1] = len(graph)  # the result is the caller's
     for name in graph.outputs if not graph.has_loss else ():
         death[number[name]] = len(graph)

@@ -12,10 +12,11 @@ from .aspects.autograd import Result, Stock
 from .aspects.formula import Extra, Work
 from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
+from .aspects.mixed_precision import Casts, MixedPrecision
 
 __all__ = [
-    "OPS", "Axes", "Extra", "Factors", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check", "op",
-    "pair", "shared_fields", "two",
+    "OPS", "Axes", "Casts", "Extra", "Factors", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check",
+    "op", "pair", "shared_fields", "two",
 ]  # fmt: skip
 
 Pair = int | tuple[int, int]
@@ -31,11 +32,11 @@ else:  # in typing since Python 3.11
         return lambda decorator: decorator
 
 
-class Op(MemoryFormat, Kernels):
+class Op(MemoryFormat, Kernels, MixedPrecision):
     """One kind of layer. Subclasses are immutable dataclasses; their fields are the keys of a spec.
 
-    This class has an op's name, fields, equality and module. The four aspects say what the op computes, what autograd
-    keeps of it, what its kernels allocate, and in which memory order its tensors are.
+    This class has an op's name, fields, equality and module. The five aspects say what the op computes, what autograd
+    keeps of it, what its kernels allocate, in which memory order its tensors are, and in which data type it runs.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

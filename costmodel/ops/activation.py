@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..graph.op import Extra, Op, Scratch, Stock, Work, check, op, shared_fields
+from ..graph.op import Casts, Extra, Op, Scratch, Stock, Work, check, op, shared_fields
 from ..sizes.size import Shape, maximum, numel
 from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
 from ..targets.setting import Setting
@@ -272,6 +272,7 @@ class PReLU(Activation):
     channels: int = 1
 
     in_16_bits = False
+    casts = Casts.LOWER
 
     def params(self) -> dict[str, tuple[int, ...]]:
         return {"weight": (self.channels,)}

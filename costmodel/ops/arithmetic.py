@@ -9,6 +9,8 @@ from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, where
 from ..targets.setting import NUMBER_BYTES, Setting
 
+NARROW = 2  # bytes of a number of a narrow input
+
 
 class WithNumber(Op):
     """An elementwise function of x and a Python number."""
@@ -116,6 +118,40 @@ class Join(Op):
             require(len(y) == len(a) and numel(y) == numel(a), "in place, {} cannot take the shape {}", a, y)
         return y
 
+    @property
+    def promotes(self) -> bool:
+        return not self.inplace
+
+    def maps(self, setting: Setting) -> int:
+        """Maps of the output's shape that the gradients' formulas hold at most, before anything is summed."""
+        return 0
+
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
+        """That of formulas that make gradients in the output's shape and data type, or pass the output's.
+
+        Then, for one input after the other, the gradient of a smaller input is summed and that of a narrow one cast.
+        """
+        full = numel(y)
+        made = [
+            (0 if name in self.passes else full, numel(x), name in setting.narrow)
+            for name, x in zip(self.inputs, (a, b))
+            if name in setting.demanded
+        ]
+        level = sum(first for first, *_ in made)
+        highest = maximum(level, self.maps(setting) * full)
+        if setting.summed_late:  # then the others' gradients alone are there
+            others = sum(where(size == full, first, 0) for first, size, narrow in made if not narrow)
+            return Scratch(backward=setting.item * (highest - others))
+        level, highest = setting.item * level, setting.item * highest
+        for first, size, narrow in made:
+            summed = where(size == full, first, size)
+            highest = maximum(highest, level + setting.item * where(size == full, 0, size))
+            level = level + setting.item * (summed - first)
+            if narrow:
+                highest = maximum(highest, level + NARROW * size)
+                level = level + NARROW * size - setting.item * summed
+        return Scratch(backward=highest - level)
+
 
 @op("add")
 class Add(Join):
@@ -152,9 +188,6 @@ class Mul(Join):
 
     inplace: bool = False
 
-    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
-        return Scratch(backward=summed(setting, y, {"a": a, "b": b}))
-
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.mul_ if self.inplace else library.torch.mul
 
@@ -172,11 +205,6 @@ class Sub(Join):
     def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
         n = numel(y)
         return {"forward": Work(0, n), "a": reduction(y, a), "b": Work(0, n + reduction(y, b).elementwise)}
-
-    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
-        # The gradient is negated before it is summed over the axes along which b was broadcast.
-        small = numel(b) < numel(y) if "b" in setting.demanded else False
-        return Scratch(backward=where(small, setting.item * numel(y), 0))
 
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.sub_ if self.inplace else library.torch.sub
@@ -199,11 +227,10 @@ class Div(Join):
             "b": Work(0, 4 * n + reduction(y, b).elementwise),
         }
 
-    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
+    def maps(self, setting: Setting) -> int:
         # The divisor's gradient is computed first, from -g, a / b and (a / b) / b (FunctionsManual.cpp:
         # div_tensor_other_grad).
-        maps = 4 - len(setting.demanded) if "b" in setting.demanded else 0
-        return Scratch(backward=summed(setting, y, {"a": a, "b": b}, maps * setting.item * numel(y)))
+        return 4 if "b" in setting.demanded else 0
 
     def module(self, library: Any) -> Callable:
         return library.torch.Tensor.div_ if self.inplace else library.torch.div

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
+from ..graph.op import Axes, Casts, Extra, Op, Scratch, Stock, Work, check, op
 from ..sizes.size import Shape, broadcast, minimum, numel, require, where
 from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
 from ..targets.setting import Setting
@@ -40,6 +40,7 @@ class Attention(Op):
 
     shape_only = ("mask",)
     input_bits = {"mask": 0}
+    casts = Casts.LOWER
 
     def __post_init__(self) -> None:
         check(set(self.copied) <= {0, 1, 2}, f"copied is {list(self.copied)}; allowed: some of 0, 1 and 2")

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
-from ..graph.op import Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields, two
+from ..graph.op import Casts, Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields, two
 from ..sizes.size import Shape, Size, numel, require, window
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_images
 from ..targets.setting import Setting
@@ -19,6 +19,8 @@ class Convolution(Op):
     """What all convolutions share. `bias`: they have one."""
 
     bias: bool
+
+    casts = Casts.LOWER
 
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
     # whenever one of them is demanded (derivatives.yaml: convolution_overrideable, mkldnn_convolution).

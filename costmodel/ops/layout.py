@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from ..graph.op import Axes, Op, Scratch, Stock, Work, check, op
+from ..graph.op import Axes, Casts, Op, Scratch, Stock, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel, require
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, around, contiguous, dense, differs, of_images
 from ..targets.setting import NUMBER_BYTES, Setting
@@ -119,6 +119,7 @@ class Cat(Op):
     passes = inputs
     gradient_views = True
     in_16_bits = True
+    casts = Casts.WIDEST
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return CHANNELS_LAST if all(map(CHANNELS_LAST.__eq__, map(dense, xs))) else contiguous(axes)
@@ -187,6 +188,10 @@ class Pad(Op):
             y[-1 - i] = y[-1 - i] + self.pads[2 * i] + self.pads[2 * i + 1]
             require(y[-1 - i] >= 1, "pads {} cut all of {}", self.pads, x)
         return tuple(y)
+
+    @property
+    def casts(self) -> Casts:
+        return Casts.FULL if self.mode in ("reflect", "replicate") else Casts.NONE
 
     stock = Stock(excuse="stock padding by reflection keeps its input for its shape alone")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.aspects.memory_format import ContiguousOnly
-from ..graph.op import Extra, Op, Scratch, Work, check, op
+from ..graph.op import Casts, Extra, Op, Scratch, Work, check, op
 from ..sizes.size import Shape, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, differs
 from ..targets.setting import Setting
@@ -22,6 +22,8 @@ class Affine(Op):
 
     bias: bool
     strided: bool
+
+    casts = Casts.LOWER
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         # addmm keeps its input only for the weight's gradient: it is the one stock layer that freezing makes cheaper.

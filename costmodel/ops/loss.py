@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import CostmodelError, unknown
-from ..graph.op import Extra, Op, Scratch, Work, check, op
+from ..graph.op import Casts, Extra, Op, Scratch, Work, check, op
 from ..sizes.size import Shape, maximum, numel, require, same
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import Setting
@@ -20,6 +20,7 @@ class Loss(Op):
 
     inputs = ("x", "targets")
     of: ClassVar[str]  # what the targets are: see ops/given.py
+    casts = Casts.FULL
 
     def __str__(self) -> str:
         usual = {name: self.__dataclass_fields__[name].default for name in self.__match_args__}

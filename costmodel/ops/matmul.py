@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.aspects.memory_format import ContiguousOnly
-from ..graph.op import Op, Scratch, Work, op
+from ..graph.op import Casts, Op, Scratch, Work, op
 from ..sizes.size import Shape, broadcast, numel, require
 from ..targets.setting import Setting
 
@@ -16,6 +16,7 @@ class Matmul(ContiguousOnly, Op):
     """torch.matmul: (..., L, K) and (..., K, M) -> (..., L, M); the axes before the last two broadcast."""
 
     inputs = ("a", "b")
+    casts = Casts.LOWER
 
     def shape(self, a: Shape, b: Shape) -> Shape:
         require(len(a) >= 2 and len(b) >= 2, "matmul takes matrices, the inputs are {} and {}", a, b)

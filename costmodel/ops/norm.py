@@ -6,6 +6,7 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
 
+from ..graph.aspects.formula import OF_PARAMETERS
 from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel, require, where
@@ -88,7 +89,7 @@ class BatchNorm(Op):
 
     def extras(self, x: Shape) -> dict[str, Extra]:
         # With frozen statistics torch's save_mean and save_invstd are empty.
-        return {"mean": Extra((self.channels,)), "invstd": Extra((self.channels,))}
+        return dict.fromkeys(("mean", "invstd"), Extra((self.channels,), OF_PARAMETERS))
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return of_images(xs[0])
@@ -128,7 +129,7 @@ def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, y: Shape, 
     # The channels_last kernels, which also run on 1x1 maps, sum per thread.
     per_channel = setting.item * channels
     # Without a backward pass the batch statistics are freed when the forward pass ends.
-    statistics = 2 * per_channel if batch and not setting.recorded else 0
+    statistics = 2 * setting.parameter_item * channels if batch and not setting.recorded else 0
     if not setting.kernels:
         return Scratch(statistics)
     target = setting.target
@@ -156,6 +157,11 @@ def with_statistics(n: Size) -> dict[str, Work]:
 def _of_own(norm: Op, amounts: dict[str, Any]) -> dict[str, Any]:
     """The entries for the forward pass, the input, and the parameters that a norm has."""
     return {name: amount for name, amount in amounts.items() if name in ("forward", "x") or name in norm.params()}
+
+
+def statistics_bits(norm: Op) -> int | None:
+    """Bits of the statistics of a norm without running ones: they have the data type of its parameters, if any."""
+    return OF_PARAMETERS if norm.params() else None
 
 
 @op("group_norm")
@@ -212,7 +218,7 @@ class GroupNorm(Op):
     layout, gradient_layout = BatchNorm.layout, BatchNorm.gradient_layout
 
     def extras(self, x: Shape) -> dict[str, Extra]:
-        return {"mean": Extra((x[0], self.groups)), "rstd": Extra((x[0], self.groups))}
+        return dict.fromkeys(("mean", "rstd"), Extra((x[0], self.groups), statistics_bits(self)))
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return _of_own(self, with_statistics(numel(y)))
@@ -220,7 +226,8 @@ class GroupNorm(Op):
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x for each image
         # and channel.
-        statistics = 0 if setting.recorded else 2 * setting.item * x[0] * self.groups
+        item = setting.parameter_item if self.affine else setting.item
+        statistics = 0 if setting.recorded else 2 * item * x[0] * self.groups
         sums = 2 * setting.item * x[0] * self.channels if setting.kernels else 0
         flat = sums if len(x) == 4 and setting.channels_last else 0  # in channels_last, forward sums per channel too
         return Scratch(statistics + flat, sums + setting.copy_of_gradient(y))  # the copy is a tensor of its own
@@ -264,14 +271,15 @@ class LayerNorm(ContiguousOnly, Op):
 
     def extras(self, x: Shape) -> dict[str, Extra]:
         rows = (*x[: -len(self.size)], *(1 for _ in self.size))
-        return {"mean": Extra(rows), "rstd": Extra(rows)}
+        return dict.fromkeys(("mean", "rstd"), Extra(rows, statistics_bits(self)))
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return _of_own(self, with_statistics(numel(y)))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/layer_norm.cpp: mean and rstd are results; each thread sums the parameters' gradients.
-        statistics = 0 if setting.recorded else 2 * setting.item * numel(x[: -len(self.size)])
+        item = setting.parameter_item if self.affine else setting.item
+        statistics = 0 if setting.recorded else 2 * item * numel(x[: -len(self.size)])
         sums = 2 * setting.target.threads * setting.item * numel(self.size)
         trained = bool({"weight", "bias"} & set(setting.demanded))
         if not setting.kernels:
@@ -297,6 +305,7 @@ class RmsNorm(Op):
     affine: bool = True
 
     is_norm = True
+    mixes = False
 
     def __post_init__(self) -> None:
         check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from ..graph.op import Axes, Extra, Op, Scratch, Work, check, op, shared_fields
+from ..graph.op import Axes, Casts, Extra, Op, Scratch, Work, check, op, shared_fields
 from ..sizes.size import Shape, numel, require, window
 from ..targets.memory_order import MemoryOrder, contiguous
 from ..targets.setting import Setting
@@ -115,6 +115,7 @@ class AvgPool3d(VolumePool):
 
     count_include_pad: bool = True
     divisor: int = 0
+    casts = Casts.FULL
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..errors import CostmodelError
 from ..sizes.units import show_size
+from ..step.certainty import NOT_MODELLED
 from ..step.estimate import Estimate
 from .flat import HOOKS
 from .predicted_step import peak_in_this_loop, predict, priced_as
@@ -49,7 +50,8 @@ class Comparison:
         lines = [f"costmodel: step {self.step} of {self.name}, {images}"]
         if self.predicted is not None:
             request = self.predicted.request
-            lines[0] += f", {request.strategy}, {request.optimizer.name}, {request.target}"
+            amp = f", autocast in {request.amp.name}" if request.amp else ""
+            lines[0] += f", {request.strategy}, {request.optimizer.name}{amp}, {request.target}"
         lines.append(f"  {'bytes':<20}{'predicted':>16}{'measured':>16}")
         priced = self.predicted
         lines.append(_row("saved for backward", priced.saved_bytes if priced else None, self.measured.saved_bytes))
@@ -111,7 +113,7 @@ def compare(step: int, root: nn.Module, measured: Measured, optimizer: Any, give
     if predicted is not None:
         if predicted.request.target.device == "cuda":
             peak_reasons.append("cuDNN's workspaces")
-        elif not predicted.request.target.counts_kernels:
+        elif not predicted.request.target.counts_kernels or predicted.certainty.step_peak == NOT_MODELLED:
             peak_reasons.append("what kernels allocate inside")
         if predicted.unknown_ops:
             reasons.append(f"unknown ops ({', '.join(predicted.unknown_ops)})")

@@ -15,14 +15,16 @@ from ..frontends.modules.blame import run
 from ..frontends.modules.compiled import as_written
 from ..frontends.modules.criterion import Criterion
 from ..frontends.modules.dry.flops import FlopCounter
-from ..frontends.modules.dry.step import recorded
+from ..frontends.modules.dry.step import mixed_precision, recorded
 from ..frontends.modules.dtypes import dtype_of
 from ..frontends.modules.given import Objective, arguments, in_format, real
 from ..frontends.modules.recorder import tensors_in
 from ..graph.inputs import Inputs, images, read_inputs, read_resolution
 from ..ops.loss import USUAL_LOSS, Loss, find_loss
-from ..sizes.dtype import find_dtype
+from ..sizes.dtype import DType, find_dtype
 from ..sizes.size import as_int, is_int
+from ..step.autocast import amp_of
+from ..step.checking import STOCK
 from ..step.optimizer import find
 from ..targets import Target, parse
 from .allocations import Recording, blocks, trace
@@ -69,15 +71,16 @@ def measure(
     inputs: Any = None,
     loss: Any = None,
     targets: Any = None,
+    amp: str | None = None,
 ) -> Measurement:
     """Measure real steps of loss(module(x), y) on a copy of the module, in the steady state.
 
     resolution, channels: of images; inputs: instead of images; loss, targets: as in `costmodel.estimate`.
     The module's own flags and modes hold, and what torch.compile compiled runs as it was written; if nothing trains, a
     step is the forward pass under no_grad. target: cpu or cuda, either with channels_last; its `threads=N` is set while
-    the steps run. Raises CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, and
-    if the saved bytes disagree with the allocator's level after the forward pass: then something is kept that autograd
-    does not know of.
+    the steps run. amp: as in `estimate`; the backward pass runs outside autocast, as torch recommends. Raises
+    CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, and if the saved bytes
+    disagree with the allocator's level after the forward pass: then something is kept that autograd does not know of.
     """
     batch, channels, accumulate = map(as_int, (batch, channels, accumulate))
     counts = {"batch": batch, "channels": channels, "accumulate": accumulate}
@@ -88,8 +91,9 @@ def measure(
     minimised = find_loss(loss) if isinstance(loss, str) else loss or USUAL_LOSS
     if not isinstance(minimised, (Loss, Objective)):
         minimised = Objective(minimised, targets)
-    numbers = getattr(torch, find_dtype(dtype, dtype_of(module)).name)
-    place = parse(target)
+    own, place = find_dtype(dtype, dtype_of(module)), parse(target)
+    lower = amp_of(amp, own, STOCK, place)
+    numbers = getattr(torch, own.name)
     if place.device not in RUNNABLE:
         raise CostmodelError(f"target {place.device!r} counts and is nowhere to run; allowed: {', '.join(RUNNABLE)}")
     if place.device == "cuda" and not torch.cuda.is_available():
@@ -100,7 +104,7 @@ def measure(
         with torch.random.fork_rng(), recorded(), as_written():
 
             def steps() -> Measurement:
-                step = _Step(module, given, batch, minimised, optimizer, place, numbers, accumulate)
+                step = _Step(module, given, batch, minimised, optimizer, place, numbers, accumulate, lower)
                 return _measured(step, list(step.module.parameters()), repeats)
 
             shown = f"a batch of {batch} of {', '.join(map(str, given))}"
@@ -165,7 +169,9 @@ class _Step:
         place: Target,
         dtype: torch.dtype,
         accumulate: int,
+        amp: DType | None,
     ) -> None:
+        self.amp = amp.name if amp else ""
         memory_format = torch.channels_last if place.channels_last else torch.preserve_format
         # A module in its own data type may hold tensors of others too.
         cast = None if str(dtype) == f"torch.{dtype_of(module)}" else dtype
@@ -192,9 +198,10 @@ class _Step:
     def forward(self) -> Any:
         """The loss, or what the module returns if nothing trains."""
         if not self.trains:
-            with torch.no_grad():
+            with torch.no_grad(), mixed_precision(self.amp):
                 return self.module(*self.args, **self.named)
-        return self.loss.of([self.module(*self.args, **self.named)])
+        with mixed_precision(self.amp):
+            return self.loss.of([self.module(*self.args, **self.named)])
 
     def __call__(self) -> Any:
         result = self.forward()

@@ -13,6 +13,8 @@ from ..api import estimate
 from ..errors import CostmodelError
 from ..frontends.modules.trace import trace
 from ..graph.inputs import Input
+from ..graph.network import DTYPE
+from ..sizes.dtype import AMP
 from ..step.estimate import Estimate
 from ..step.events import ACTIVATIONS
 from ..step.optimizer import OPTIMIZERS, OPTIONS, find
@@ -33,13 +35,14 @@ def predict(module: nn.Module, measured: Measured, optimizer: str) -> Estimate:
     copied = without_hooks(module)
     if call.argument or not call.returns_tensor:
         copied = Logits(copied, call.argument)
-    with torch.autocast(measured.device.type, enabled=False):  # the loop's own, in which this may run
-        network = trace(copied, inputs, type(module).__name__)
     device = "cuda" if measured.device.type == "cuda" else here("cpu" if here_isa() else "none")
     target = f"{device},channels_last" if call.channels_last and not device.startswith("none") else device
     dtype = str(dtypes.pop()).removeprefix("torch.")
-    return estimate(network, "as_is", batch, optimizer=optimizer, target=target, dtype=dtype,
-                    accumulate=1 + measured.accumulates)  # fmt: skip
+    priced = measured.autocast in AMP and dtype == DTYPE and device != "cuda"
+    with torch.autocast(measured.device.type, enabled=False):  # the loop's own, in which this may run
+        network = trace(copied, inputs, type(module).__name__)
+        return estimate(network, "as_is", batch, optimizer=optimizer, target=target, dtype=dtype,
+                        accumulate=1 + measured.accumulates, amp=measured.autocast if priced else None)  # fmt: skip
 
 
 class Logits(nn.Module):

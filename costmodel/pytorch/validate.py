@@ -71,7 +71,7 @@ def validate(
 ) -> list[Check]:
     """Estimate a step, run it, and compare both. Raises CostmodelError for a bad request.
 
-    request: `optimizer`, `dtype`, and `accumulate`, for the estimate and the run.
+    request: `optimizer`, `dtype`, `amp` and `accumulate`, for the estimate and the run.
     """
     run = {**request, "target": here(target)}
     tensors = {**request, "target": tensors_alone(run["target"])}

@@ -35,7 +35,8 @@ class Measured(NamedTuple):
 
     saved_bytes, peak_bytes: None if they were not measured. The peak is that of what the step allocated itself and of
     the gradients that it found and freed: stale_bytes. accumulates: it found gradients and kept them. holds_output: the
-    module's result was still held in the backward pass. calls: of the module. notes: why something was not measured.
+    module's result was still held in the backward pass. calls: of the module. autocast: its data type, "" without it.
+    notes: why something was not measured.
     """
 
     call: Call
@@ -46,8 +47,13 @@ class Measured(NamedTuple):
     accumulates: bool
     holds_output: bool
     calls: int
-    autocast: bool
+    autocast: str
     notes: tuple[str, ...]
+
+
+def autocast_on(device: str) -> str:
+    """The data type of the autocast that is on, "" if none is."""
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.") if torch.is_autocast_enabled(device) else ""
 
 
 class WatchedStep:
@@ -55,7 +61,7 @@ class WatchedStep:
 
     def __init__(self, root: nn.Module, measures_peak: bool) -> None:
         self.device = next(root.parameters()).device
-        self.autocast = torch.is_autocast_enabled(self.device.type)
+        self.autocast = autocast_on(self.device.type)
         self.calls = 1
         self.call: Call | None = None
         self.in_backward = self.holds_output = False

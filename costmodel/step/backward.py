@@ -19,11 +19,17 @@ class Moves(NamedTuple):
     reduced: (node, input): the input's gradient is summed over the axes along which the input was broadcast.
     recast: (node, parameter): the gradient is copied into the parameter's own strides.
     copied: nodes whose incoming gradient is copied because of its memory order.
+    narrowed: (node, input): the input's gradient is cast to its 16 bits.
     """
 
     reduced: frozenset[tuple[int, str]] = frozenset()
     recast: frozenset[tuple[int, str]] = frozenset()
     copied: frozenset[int] = frozenset()
+    narrowed: frozenset[tuple[int, str]] = frozenset()
+
+    def changes(self, i: int, name: str) -> bool:
+        """Whether autograd's engine makes another tensor of an input's gradient."""
+        return (i, name) in self.reduced or (i, name) in self.narrowed
 
 
 class Backward:
@@ -33,7 +39,7 @@ class Backward:
     exist. arrived: value -> storage of its gradient so far; views: values whose gradient is a view. pieces: gradients
     of the pieces of a split, held until the gradient of the split tensor is assembled. uses: how many nodes have yet to
     make a gradient of a parameter. of_uses: the sum of those that have, which the parameter gets when all have, and
-    whether it is a view.
+    whether it is a view. readers: how many gradients have yet to arrive at each parameter that is a value.
     """
 
     def __init__(self, forward: Forward, trained: dict[tuple[str, str], int], accumulate: bool, moves: Moves) -> None:
@@ -51,6 +57,12 @@ class Backward:
             for name in node.op.params()
             if name in demanded
         )
+        self.readers = Counter(
+            v
+            for node, reads, demanded in zip(self.graph.nodes, self.graph.reads, self.graph.demanded)
+            for name, v in zip(node.op.inputs, reads)
+            if name in demanded and v and self.graph.nodes[v - 1].op.result is Result.RESIDENT
+        )
         self.first_piece: dict[int, int] = {}  # value -> the first node that splits it
         for i, (node, reads) in enumerate(zip(self.graph.nodes, self.graph.reads)):
             if node.op.result is Result.PIECE and self.graph.demanded[i]:
@@ -63,7 +75,7 @@ class Backward:
         root = self.storages.new(self.slots.item, LOSS, "the gradient of the loss itself")
         self.arrived[last + 1] = self.storages.hold(root)
         for i in range(last, -1, -1):
-            if self.graph.demanded[i]:
+            if self.graph.demanded[i] and i + 1 in self.arrived:
                 self._run_node(i)
         self.storages.node = last
         self.storages.drop(root, "the backward pass has ended")
@@ -90,17 +102,18 @@ class Backward:
         made = self._parameter_gradients(i, gradient)
         if rebased:
             self._written_back(i)
-        scratch = storages.new(self.slots.backward(i), SCRATCH, "scratch")
-        handed += self._reduced_gradients(i)
-        storages.drop(scratch, "scratch")
+        handed += self._late_gradients(i, storages.new(self.slots.backward(i), SCRATCH, "scratch"))
         storages.drop(gradient, "its node has run")
         while self.pieces:
             storages.drop(self.pieces.pop(), "put together")
         self._release(i)
-        for v, storage in handed:
+        for name, v, storage in handed:
             # A view that is passed on is a view still.
-            self._deliver(v, storage, node.op.gradient_views or viewed and storage == arrived)
+            own = node.op.parameter_gradient_views if name in node.op.given else node.op.gradient_views
+            self._deliver(v, storage, own or viewed and storage == arrived)
         self._finish(i, made)
+        for _, v, _ in handed:
+            self._accumulate(v)
 
     def _is_rebased(self, i: int) -> bool:
         """Whether a node writes in place on a view, so that its gradient is a part of the base's gradient."""
@@ -132,32 +145,42 @@ class Backward:
         named = zip(self.graph.nodes[i].op.inputs, self.graph.reads[i])
         return [(name, v) for name, v in named if name in self.graph.demanded[i]]
 
-    def _is_summed_late(self, i: int, name: str) -> bool:
-        """Whether autograd's engine, rather than the formula, sums an input's gradient over broadcast axes."""
-        return i in self.forward.rerun_of and (i, name) in self.moves.reduced
+    def _is_made_late(self, i: int, name: str) -> bool:
+        """Whether what autograd's engine makes of an input's gradient comes after what the node kept is freed."""
+        return i in self.forward.rerun_of and self.moves.changes(i, name)
 
-    def _input_gradients(self, i: int, gradient: int | None) -> list[tuple[int, int]]:
-        """(value, storage) of the input gradients that a node's formulas make or pass."""
+    def _accumulate(self, v: int) -> None:
+        """Give a parameter that is a value its gradient, if that is complete: the engine puts this before all else."""
+        if v in self.readers:
+            self.readers[v] -= 1
+            if not self.readers[v]:
+                self._run_node(v - 1)
+
+    def _input_gradients(self, i: int, gradient: int | None) -> list[tuple[str, int, int]]:
+        """(input, value, storage) of the input gradients that a node's formulas make or pass."""
         passes, made = self.graph.nodes[i].op.passes, []
         for name, v in self._wanted(i):
-            if self._is_summed_late(i, name):
+            if self._is_made_late(i, name):
                 continue
-            if name in passes and (i, name) not in self.moves.reduced:
+            if name in passes and not self.moves.changes(i, name):
                 assert gradient is not None, "a piece passes nothing on"
-                made.append((v, self.storages.hold(gradient)))
+                made.append((name, v, self.storages.hold(gradient)))
             else:
-                made.append((v, self._gradient_of(i, v, name)))
+                made.append((name, v, self._gradient_of(i, v, name)))
         return made
 
-    def _reduced_gradients(self, i: int) -> list[tuple[int, int]]:
-        """(value, storage) of the input gradients that the engine sums after the formulas.
+    def _late_gradients(self, i: int, scratch: int) -> list[tuple[str, int, int]]:
+        """(input, value, storage) of the input gradients that the engine sums or casts after the formulas.
 
         Tensors that a node unpacked from a rerun are freed by then. Outside reruns, what a node kept is still alive.
+        scratch: what the gradients are made of, which is freed once the first is made.
         """
-        late = [(name, v) for name, v in self._wanted(i) if self._is_summed_late(i, name)]
+        late = [(name, v) for name, v in self._wanted(i) if self._is_made_late(i, name)]
         if late:
             self._release(i)
-        return [(v, self._gradient_of(i, v, name)) for name, v in late]
+        first = [(name, v, self._gradient_of(i, v, name)) for name, v in late[:1]]
+        self.storages.drop(scratch, "scratch")
+        return first + [(name, v, self._gradient_of(i, v, name)) for name, v in late[1:]]
 
     def _gradient_of(self, i: int, v: int, name: str) -> int:
         """The storage of the gradient that node i makes of its input `name`, the value v."""
@@ -175,6 +198,8 @@ class Backward:
             if name in node.op.passes:
                 assert gradient is not None, "a piece has no parameters"
                 found[key] = self.storages.hold(gradient)
+                if node.op.result is Result.RESIDENT:
+                    self.storages.become(gradient, GRADIENTS)
             else:
                 found[key] = self.storages.new(self.slots.parameter(self.trained[key]), GRADIENTS, f"of {name}")
         return found

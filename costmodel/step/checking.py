@@ -171,7 +171,8 @@ def run(dry: RunDry, setting: Setting, network: Network, request: Request) -> Dr
     """One dry step on the inputs, dtype, memory format and threads of a request."""
     dtype = "" if request.dtype.name == network.dtype else request.dtype.name
     inputs, target = resized(network.inputs, request.resolution), request.target
-    return dry(setting, request.loss, inputs, request.batch, dtype, target.channels_last, target.threads)
+    amp = request.amp.name if request.amp else ""
+    return dry(setting, request.loss, inputs, request.batch, dtype, target.channels_last, target.threads, amp)
 
 
 def setting_of_request(network: Network, request: Request) -> Setting | None:

@@ -279,13 +279,13 @@ class Estimate(Shown):
 
     @cached_property
     def layers(self) -> list[dict[str, Any]]:
-        """The keys of `blocks` for every node, with its op and its FLOPs by kind."""
+        """The keys of `blocks` for every node, autocast's casts for it included, with its op and its FLOPs by kind."""
         found = []
-        for i, node in enumerate(self.graph.nodes):
-            work = flops(self.work[i : i + 1])
+        for run in self.graph.calls:
+            node, work = self.graph.nodes[run[-1]], flops(self.work[run.start : run.stop])
             apart = {f"{key}_flops": work[key] for key in ("backward_input", "backward_weight", "elementwise_forward",
                                                            "elementwise_backward")}  # fmt: skip
-            found.append({"name": node.name, "op": node.op.kind, **self.group(range(i, i + 1)), **apart})
+            found.append({"name": node.name, "op": node.op.kind, **self.group(run), **apart})
         return found
 
     def group(self, run: range) -> dict[str, Any]:
@@ -325,6 +325,7 @@ class Estimate(Shown):
             "flops": dict(self.flops),
             **({"peak_at": self.peak_at, "at_peak": self.at_peak} if self.memory is not None else {}),
             "target": {**self.request.target.to_dict(), "dtype": self.request.dtype.name},
+            "amp": self.request.amp.name if self.request.amp else None,
             **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,
             "accumulate": self.request.accumulate,

@@ -8,6 +8,7 @@ from typing import Any
 from ..graph.dry import BATCH_NORM, CONVOLUTION, MAX_POOL, DryStep, KernelCall
 from ..graph.graph import Node
 from ..graph.memory_formats import layouts_of, plain
+from ..ops._cast import layer_of
 from ..ops.conv import Conv2d, Convolve
 from ..ops.norm import BatchNorm
 from ..ops.pool import MaxPool2d
@@ -54,10 +55,11 @@ def _calls(estimate: Estimate) -> frozenset[KernelCall]:
         x, gradient = shapes[reads[0]], layouts.gradients[i + 1]
         seen = _formats(layouts.values[reads[0]], x)
         weight = None
-        if isinstance(node.op, (Conv2d, ConvTranspose2d)):
+        op = layer_of(node.op)
+        if isinstance(op, (Conv2d, ConvTranspose2d)):
             usual = plain(4, estimate.request.target.channels_last)
-            weight = _formats(usual, node.op.params()["weight"])
-        elif isinstance(node.op, Convolve):
+            weight = _formats(usual, op.params()["weight"])
+        elif isinstance(op, Convolve):
             weight = _formats(layouts.values[reads[1]], shapes[reads[1]])
         found.add(KernelCall(kind, x, seen, None, weight))
         if demanded and gradient is not None:
@@ -66,7 +68,7 @@ def _calls(estimate: Estimate) -> frozenset[KernelCall]:
 
 
 def _kernel_of(node: Node) -> str:
-    return next((kind for op, kind in KERNELS.items() if isinstance(node.op, op)), "")
+    return next((kind for op, kind in KERNELS.items() if isinstance(layer_of(node.op), op)), "")
 
 
 def _formats(layout: MemoryOrder, shape: Shape) -> tuple[Any, Any]:

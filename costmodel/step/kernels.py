@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.checkpointing import rerun_of
 from ..graph.graph import Graph, Node
 from ..graph.memory_formats import layouts_of
 from ..sizes.size import Shape
@@ -20,12 +21,19 @@ def settings_of(
     graph: Graph, shapes: tuple[Shape, ...], joins: frozenset[tuple[int, str]], request: Request
 ) -> list[Setting]:
     """The setting of each node's kernels. joins: (node, input) of broadcast inputs."""
-    target, item = request.target, request.dtype.bits // 8
+    target, own = request.target, request.dtype
     layouts = layouts_of(graph, tuple(map(len, shapes)), joins, target.channels_last)
-    return [
-        Setting(target, item, bool(demanded), demanded, *layouts.around(i, reads), dtype=request.dtype.name)
-        for i, (demanded, reads) in enumerate(zip(graph.demanded, graph.reads))
-    ]
+    found, again = [], rerun_of(graph)
+    for i, (demanded, reads, bits) in enumerate(zip(graph.demanded, graph.reads, graph.kernel_bits)):
+        numbers = request.amp if request.amp and bits == request.amp.bits else own
+        around = layouts.around(i, reads)
+        item = numbers.bits // 8
+        late = i in again  # as in Backward
+        narrow = graph.narrow[i]
+        found.append(
+            Setting(target, item, bool(demanded), demanded, *around, numbers.name, own.bits // 8, late, narrow)
+        )
+    return found
 
 
 def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> dict[Node, Any]:
@@ -43,6 +51,8 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
         read = (v for name, v in zip(node.op.inputs, reads) if name not in expected)
         if not node.op.result.is_view and any(graph.content[v] in numbers for v in read):
             known = False  # the op converts them
+        if setting.narrow:
+            known = False
         if not (known is True or np.all(known)):
             found[node] = np.logical_not(known)
     return found

@@ -38,7 +38,8 @@ def memory_of(
     joins = broadcast_inputs(graph, shapes)
     settings = settings_of(graph, shapes, joins, request)
     scratches = scratches_of(graph, here, shapes, settings, formulas)
-    moves = Moves(joins, *moved(graph, shapes, settings))
+    narrowed = frozenset((i, name) for i, names in enumerate(graph.narrow) for name in names)
+    moves = Moves(joins, *moved(graph, shapes, settings), narrowed)
     compiled = compile(graph, kept, request.update, request.accumulate > 1, moves, bool(parts))
 
     def values(shapes: Shapes, first: int) -> list[Size]:
@@ -61,7 +62,7 @@ def memory_of(
             "backward": [scratch.backward for scratch in scratches],
             "after": [scratch.after for scratch in scratches],
             "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
-            "item": [bits // 8],
+            "item": [(graph.bits[-1] or bits) // 8],
             "numbers": [*numbers_of(target, bits // 8).values()],
             "whole": [formulas.nbytes(shapes[graph.prefix], bits)],
         }
@@ -105,10 +106,19 @@ def moved(graph: Graph, shapes: Shapes, settings: list[Setting]) -> tuple[frozen
     copied = []
     for i, (node, setting) in enumerate(zip(graph.nodes, settings)):
         if graph.demanded[i] and setting.layouts:
-            recast += [(i, name) for name in node.op.recast(setting)]
+            recast += [holder_of(graph, i, name) for name in node.op.recast(setting)]
             if setting.gradient and uniform(node.op.copies_gradient(setting.gradient, shapes[i + 1])):
                 copied.append(i)
     return frozenset(recast), frozenset(copied)
+
+
+def holder_of(graph: Graph, i: int, name: str) -> tuple[int, str]:
+    """(node, parameter) of a parameter of node i, which may be an input: a cast of what another node holds."""
+    op = graph.nodes[i].op
+    if name not in op.given:
+        return i, name
+    cast = graph.reads[i][op.inputs.index(name)] - 1
+    return graph.reads[cast][0] - 1, name
 
 
 def stopped_bytes(graph: Graph, values: list[Size], scratches: list[Scratch], counts_unseen: bool) -> list[Size]:

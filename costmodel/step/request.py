@@ -24,6 +24,7 @@ DEFAULTS = MappingProxyType(
         "optimizer": "sgd",
         "target": "cpu",
         "dtype": None,
+        "amp": None,
         "accumulate": 1,
     }
 )
@@ -39,7 +40,8 @@ class Request(NamedTuple):
     """A request for an estimate, checked and parsed.
 
     batch: images in a (micro-)step; resolution: of the images, None if the network takes something else; accumulate:
-    micro-steps between updates; loss: what training makes small.
+    micro-steps between updates; loss: what training makes small; amp: the data
+    type of torch.autocast around the forward pass and the loss.
     """
 
     strategy: StrategyText
@@ -51,6 +53,7 @@ class Request(NamedTuple):
     dtype: DType
     accumulate: int
     loss: Loss | OwnLoss = USUAL_LOSS
+    amp: DType | None = None
 
     @property
     def update(self) -> Update:

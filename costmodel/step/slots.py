@@ -15,8 +15,8 @@ class Slots:
     values: one for each value and its gradient. storages: one for each node whose kernels resize its output and
     the gradient of its first input, for these. kept: for each kept tensor. parameters: for each parameter that trains
     and its gradient. forward, backward: for each node's scratch in the two passes. after: for the scratch of each
-    node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: one
-    number of the network's data type. numbers: NUMBERS of the update. whole: the frozen prefix's result for the whole
+    node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: the
+    gradient of the loss itself. numbers: NUMBERS of the update. whole: the frozen prefix's result for the whole
     batch, if the prefix runs on slices. later, later_forward: the prefix's values and their nodes' scratch in the
     second slice, then in the last one, both of which may be smaller than the first.
     """

@@ -57,6 +57,10 @@ class Storages:
             self._categories[storage] = category
         return self.hold(storage)
 
+    def become(self, storage: int, category: str) -> None:
+        """Make a storage of a category, from its allocation on."""
+        self._categories[storage] = category
+
     def drop(self, storage: int | None, why: str) -> None:
         """Remove a holder; without holders the storage is released."""
         if storage is None:

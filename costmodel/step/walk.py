@@ -7,6 +7,7 @@ from types import NoneType
 
 from ..conventions import Elementwise, Kept, find
 from ..errors import CostmodelError
+from ..graph.aspects.formula import OF_PARAMETERS
 from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
 from ..graph.graph import Graph
 from ..graph.inputs import at_resolution, sides_of
@@ -14,6 +15,7 @@ from ..graph.network import Network
 from ..graph.op import Extra
 from ..sizes.size import LARGEST, Shape
 from ..strategies import STRATEGIES, apply, read
+from .autocast import Undescribed, autocast
 from .estimate import Estimate, NodeWork
 from .memo import Formulas
 from .memory import memory_of
@@ -35,6 +37,9 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     try:
         text = read(request.strategy, network.graph)
         graph = chosen.lower(apply(text, network.graph, request.loss))
+        graph = autocast(graph, request.amp) if request.amp else graph
+    except Undescribed as error:
+        raise Undescribed(f"{network.name}: {error}") from None
     except CostmodelError as error:
         raise CostmodelError(f"{network.name}: {error}") from None
     batch, side = request.batch, request.resolution
@@ -70,18 +75,18 @@ def price(
     """Shapes and bytes of what is kept. item_bits: bits of a number of the network's data type."""
     found, sizes = [], []
     extras_of = -1
-    bits: int | None
     extras: dict[str, Extra] = {}
     for one in kept:
         node, operand, value = one.node, one.operand, one.value
         if value is not None:
             shape, bits = stored(graph, shapes, value, formulas), graph.bits[value]
         elif operand == RNG_STATE:
-            shape, bits = STATE
+            shape, bits = STATE.shape, STATE.bits or 0
         else:
             if node != extras_of:
                 extras_of, extras = node, formulas.extras(graph.nodes[node].op, *[shapes[v] for v in graph.reads[node]])
-            shape, bits = extras[operand]
+            shape, own = extras[operand]
+            bits = graph.kernel_bits[node] if own is None else item_bits if own == OF_PARAMETERS else own
         found.append(shape)
         sizes.append(formulas.nbytes(shape, bits or item_bits))
     return tuple(found), tuple(sizes)
@@ -107,7 +112,7 @@ def work_of(
         for gradient in demanded:
             macs, operations = work[gradient]
             elementwise += operations
-            if gradient in op.inputs:
+            if gradient in op.inputs and gradient not in op.given:
                 inputs += macs
             else:
                 weights += macs

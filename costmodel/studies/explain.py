@@ -53,7 +53,7 @@ class Freed(NamedTuple):
 def layers_named(graph: Graph, name: str) -> list[int]:
     """Numbers of the layers that are meant: one layer, all in a module or a part of the network, or by a pattern.
 
-    Raises CostmodelError if there are none.
+    What autocast makes for them is among them. Raises CostmodelError if there are none.
     """
     own = [i for part, run in graph.parts if part == name for i in run]
     names = [node.name for node in graph.nodes]

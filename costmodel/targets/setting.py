@@ -14,9 +14,12 @@ NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
 class Setting(NamedTuple):
     """What the buffers of one op depend on beside shapes.
 
-    item: bytes of a number of the network's data type. recorded: autograd records the op for a backward pass.
+    item: bytes of a number that it works on. recorded: autograd records the op for a backward pass.
     demanded: the gradients that its backward computes. layouts: how its inputs lie in memory, and gradient: how its
-    output's gradient does, where they are not all in the target's format. dtype: the name of the network's data type.
+    output's gradient does, where they are not all in the target's format. dtype: the name of the data type.
+    of_parameters: bytes of a number of the op's parameters; 0: as many as of others. summed_late: gradients of
+    broadcast inputs are summed after the op's own backward, when what it kept has been freed. narrow: the inputs of 16
+    bits beside others of 32, which a kernel converts, and whose gradients are cast back.
     """
 
     target: Target
@@ -26,6 +29,14 @@ class Setting(NamedTuple):
     layouts: tuple[MemoryOrder, ...] = ()
     gradient: MemoryOrder | None = None
     dtype: str = "float32"
+    of_parameters: int = 0
+    summed_late: bool = False
+    narrow: tuple[str, ...] = ()
+
+    @property
+    def parameter_item(self) -> int:
+        """Bytes of a number of the op's parameters."""
+        return self.of_parameters or self.item
 
     @property
     def channels_last(self) -> bool:

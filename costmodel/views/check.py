@@ -16,7 +16,7 @@ from .table import Column, Lines, Table, hidden, words, yes_or_no
 #: Rows of a table of blocks that people see.
 MOST = 8
 #: Keys of a request that have a column only where checks differ in them; else a note has them.
-SETTINGS = ("resolution", "convention", "optimizer", "dtype", "accumulate", "target")
+SETTINGS = ("resolution", "convention", "optimizer", "dtype", "amp", "accumulate", "target")
 
 
 def check_report(results: Sequence[Result], changed: Since, why: bool, form: str) -> Lines:
@@ -88,7 +88,8 @@ def settings_note(results: Sequence[Result]) -> list[str]:
         return []
     targets = dict.fromkeys(str(estimate.request.target) for estimate in found)
     records = [step_record(estimate) for estimate in found]
-    shared = [f"{key} {records[0][key]}" for key in SETTINGS[1:-1] if len({one[key] for one in records}) == 1]
+    values = {key: {one[key] for one in records} for key in SETTINGS[1:-1]}
+    shared = [f"{key} {records[0][key]}" for key, found in values.items() if len(found) == 1 and found != {None}]
     said = f" For all: {', '.join(shared)}." if shared else ""
     return [f"Peaks are those of: {'; '.join(targets)}.{said}"]
 

@@ -95,7 +95,7 @@ def freed_table(freed: Sequence[Freed], network: str, asked: Mapping[str, Any]) 
 def notes(estimates: Sequence[Estimate], name: str, tensors: Sequence[KeptTensor], freed: Sequence[Freed]) -> list[str]:
     """Notes: how much the layers keep under each convention, and why, if they keep nothing; what is kept needlessly."""
     first = estimates[0]
-    chosen = layers_named(first.graph, name)
+    chosen = [i for i in layers_named(first.graph, name) if not first.graph.nodes[i].host]
     kept = {e.convention: 0 for e in estimates}
     for one in tensors:
         kept[one.convention] += one.row.saved_bytes if one.role == KEEPS else 0
@@ -126,6 +126,8 @@ def document(first: Estimate, name: str, tables: Sequence[Table]) -> dict[str, A
         "resolution": shown_resolution(first.request.resolution),
         "convention": first.convention,
         "explained": name,
-        "layers": [first.graph.nodes[i].name for i in layers_named(first.graph, name)],
+        "layers": [
+            node.name for node in map(first.graph.nodes.__getitem__, layers_named(first.graph, name)) if not node.host
+        ],
         **{table.name: records(table) for table in tables},
     }

@@ -34,6 +34,7 @@ def step_record(estimate: Estimate) -> dict[str, Any]:
         "optimizer": request.optimizer.name,
         "target": request.target.text,
         "dtype": request.dtype.name,
+        "amp": request.amp.name if request.amp else None,
         "accumulate": request.accumulate,
         "loss": str(request.loss),
         **{name: cost.value(estimate) for name, cost in COLUMNS.items()},

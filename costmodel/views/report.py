@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..sizes.dtype import find_amp
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
 from ..step.certainty import CHECKED, DRY, LOWER_BOUND, NOT_MODELLED, RULE
@@ -34,9 +35,9 @@ TOTALS = {
 }
 
 
-def beside(convention: str) -> Sequence[str]:
-    """The conventions that a report shows beside the requested one."""
-    return [name for name in SIDE_BY_SIDE if name != convention]
+def beside(convention: str, amp: str | None = None) -> Sequence[str]:
+    """The conventions that a report shows beside the requested one; under autocast there is none."""
+    return [name for name in SIDE_BY_SIDE if name != convention] if find_amp(amp) is None else []
 
 
 def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> Lines:
@@ -105,7 +106,8 @@ def request_title(estimate: Estimate) -> str:
     title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {show(estimate.input_shape)}"
     if request.accumulate > 1:
         title += f" in {request.accumulate} micro-steps"
-    return f"{title}, {request.optimizer.name}, {request.dtype.name}\nPeaks are those of: {request.target}"
+    numbers = f"{request.dtype.name} under autocast in {request.amp.name}" if request.amp else request.dtype.name
+    return f"{title}, {request.optimizer.name}, {numbers}\nPeaks are those of: {request.target}"
 
 
 def work_table(estimate: Estimate) -> Table:

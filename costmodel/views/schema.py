@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "optimizer": Key(TEXT, "who updates: NAME, or NAME,foreach or NAME,fused"),
         "target": Key(TEXT, "where the step runs"),
         "dtype": Key(TEXT, "data type of the whole network"),
+        "amp": Key(TEXT, "data type of `torch.autocast` around forward and loss"),
         "accumulate": Key(COUNT, "micro-steps in an update"),
         "loss": Key(TEXT, "what training makes small: its name and options, or the name of one's own function"),
     },

@@ -54,6 +54,7 @@ def test_json_is_the_estimates_and_nothing_else():
         "peak_at",
         "at_peak",
         "target",
+        "amp",
         "optimizer",
         "accumulate",
         "loss",

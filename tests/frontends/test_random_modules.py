@@ -149,7 +149,7 @@ class Drawn(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def outcome(seed):
+def outcome(seed, amp=None):
     """How certain an estimate of a drawn module says it is; that is held against a real step."""
     draw = random.Random(seed)
     torch.manual_seed(seed)
@@ -159,22 +159,22 @@ def outcome(seed):
         last = ""
     case = f"seed {seed}: {module.names}, {size}{last}"
     try:
-        found = costmodel.estimate(module, "as_is", *size, target=f"none{last}")
+        found = costmodel.estimate(module, "as_is", *size, target=f"none{last}", amp=amp)
     except CostmodelError as refused:
         if "overwritten in place" in str(refused):
             with pytest.raises(CostmodelError, match="modified by an inplace operation"):
-                measure(module, *size)
+                measure(module, *size, amp=amp)
             return "does not train"
         return "refused"
     try:
-        real = measure(module, *size, target=f"cpu,threads=1{last}")
+        real = measure(module, *size, target=f"cpu,threads=1{last}", amp=amp)
     except CostmodelError as error:  # something is held beside autograd
         assert "still allocated" in str(error) and any("beside autograd" in note for note in found.notes), case
         return "beside autograd"
     mine = (found.saved_bytes, found.step_peak_bytes, found.flops["forward"], found.flops["backward"])
     assert mine == (real.saved_bytes, real.tensor_peak_bytes, real.forward_flops, real.backward_flops), case
     assert found.trainable_parameters == real.trainable_parameters, case
-    whole = costmodel.estimate(module, "as_is", *size, target=f"cpu,threads=1{last}")
+    whole = costmodel.estimate(module, "as_is", *size, target=f"cpu,threads=1{last}", amp=amp)
     least = whole.certainty.step_peak == NOT_MODELLED
     assert whole.step_peak_bytes == real.step_peak_bytes or least and whole.step_peak_bytes < real.step_peak_bytes, case
     return found.certainty.saved
@@ -183,6 +183,11 @@ def outcome(seed):
 @pytest.mark.parametrize("seed", range(16))
 def test_no_figure_that_says_it_is_certain_differs_from_a_real_step(seed):
     assert outcome(seed) != "refused"
+
+
+@pytest.mark.parametrize("seed", range(16, 24))
+def test_nor_under_autocast(seed):
+    assert outcome(seed, "bfloat16") != "refused"
 
 
 @pytest.mark.slow

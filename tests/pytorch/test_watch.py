@@ -157,6 +157,21 @@ def test_several_calls_in_one_step_are_said():
     assert told.measured.calls == 2 and not told.holds and "the other 1 calls of the module" in str(told)
 
 
+def test_a_loop_under_autocast_is_priced_under_autocast():
+    module, data, told = network(), batches(1), Told()
+    optimizer, found = sgd(module), watch(module, show=told)
+    for images, labels in data:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = cross_entropy(module(images), labels)
+        loss.backward()
+        optimizer.step()
+    priced = found.comparison.predicted
+    assert priced.request.amp.name == "bfloat16" and "autocast in bfloat16" in told[0]
+    assert found.comparison.measured.saved_bytes == priced.saved_bytes
+    assert found.comparison.measured.peak_bytes >= priced.step_peak_bytes  # kernels in 16 bits have no rule
+    assert_nothing_is_left()
+
+
 def test_autocast_is_said():
     module, data = network(), batches(1)
     found = watch(module, show=Told())

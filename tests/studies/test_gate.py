@@ -138,6 +138,7 @@ WRONG_CHECKS = [
     ('network = "tiny.yaml"\nbudget = 9\ntarget = "gpu"', "line 7, check 2.target: target 'gpu': unknown device"),
     ('network = "tiny.yaml"\nbudget = 9\noptimizer = "lion"', "line 7, check 2.optimizer: unknown optimizer 'lion'"),
     ('network = "tiny.yaml"\nbudget = 9\ndtype = "int8"', "line 7, check 2.dtype: unknown dtype 'int8'"),
+    ('network = "tiny.yaml"\nbudget = 9\namp = "int8"', "line 7, check 2.amp: unknown amp 'int8'"),
     ('network = "tiny.yaml"\nbudget = 9\nconvention = "x"', "line 7, check 2.convention: unknown convention 'x'"),
     ('network = "tiny.yaml"\nbudget = 9\nresolution = 100000000', "line 4, check 2: "),
     ('network = "gate_fails:build"\nbudget = 9', "check 2.network: gate_fails fails: gate_fails.py, line 1: KeyError"),

@@ -22,7 +22,7 @@ class Criterion:
 
     def __init__(self, loss: Loss | Objective, batch: int, device: torch.device, dtype: torch.dtype) -> None:
         """dtype: of targets that are floating-point numbers."""
-        self.loss = loss
+        self.loss, self.dtype = loss, dtype
         self.given: Callable[[torch.Tensor], None] = lambda x: None
         self._targets: list[Any] = []
         if isinstance(loss, Objective):
@@ -41,7 +41,7 @@ class Criterion:
         del outputs
         if not self._targets:
             with _disable_current_modes():  # they are there before the step
-                self._targets = [targets_for(self.loss, main)]
+                self._targets = [targets_for(self.loss, main, self.dtype)]
             self.given(self._targets[0])
         return self.loss.call(torch.nn.functional, main, *self._targets)
 

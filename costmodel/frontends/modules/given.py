@@ -56,11 +56,11 @@ def in_format(
     return [changed(x) for x in args], {name: changed(x) for name, x in named.items()}
 
 
-def targets_for(loss: Loss, x: torch.Tensor) -> torch.Tensor:
-    """Targets for a result x: the first class everywhere, or zeros."""
+def targets_for(loss: Loss, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Targets for a result x: the first class everywhere, or zeros of a data type."""
     if loss.of == CLASSES:
         return torch.zeros((*x.shape[:1], *x.shape[2:]), dtype=torch.int64, device=x.device)
-    return torch.zeros(x.shape, dtype=x.dtype, device=x.device)
+    return torch.zeros(x.shape, dtype=dtype, device=x.device)
 
 
 @dataclass(frozen=True, eq=False)

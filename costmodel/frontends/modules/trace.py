@@ -115,13 +115,11 @@ def trace(
             return _Tracer(module, allow_unknown).graph(given, several, blocks_are, objective)
 
     @lru_cache(maxsize=64)
-    def dry(
-        setting: Setting, loss: Any, given: Inputs, batch: int, dtype: str, channels_last: bool, threads: int
-    ) -> DryStep:
+    def dry(setting: Setting, loss: Any, given: Inputs, batch: int, dtype: str, *how: Any) -> DryStep:
         from .dry.step import dry_step
 
         numbers = getattr(torch, dtype) if dtype else None
-        return dry_step(module, given, batch, setting, objective or loss, numbers, channels_last, threads)
+        return dry_step(module, given, batch, setting, objective or loss, numbers, *how)
 
     if blocks_are:
         block_paths(module, blocks_are)  # a wrong pattern is a bad request, whatever the trace finds

@@ -19,11 +19,15 @@ from ...sizes.size import Shape, Size
 SomeOp = TypeVar("SomeOp", bound="Formula")
 
 
+#: Bits of an extra that has the data type of the op's parameters, which need not be that of its output.
+OF_PARAMETERS = -1
+
+
 class Extra(NamedTuple):
     """A tensor that an op's forward pass makes besides its output, such as a mask or batch statistics."""
 
     shape: Shape
-    bits: int | None = None  # per element; None: the network's own data type
+    bits: int | None = None  # per element; None: as the op's output has, OF_PARAMETERS: as its parameters have
 
 
 class Work(NamedTuple):
@@ -37,6 +41,8 @@ class Formula:
     """The hooks for what an op computes."""
 
     inputs: ClassVar[tuple[str, ...]]
+    #: The inputs that stand for parameters of the layer, and are made of them.
+    given: ClassVar[tuple[str, ...]] = ()
 
     #: Whether gradients go through the op: not through a comparison.
     differentiable: ClassVar[bool] = True

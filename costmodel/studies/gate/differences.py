@@ -15,7 +15,7 @@ QUANTITIES = {
     "step_flops": ("forward_flops", "backward_flops"),
 }
 #: Entries of an estimate's document from which a change of costs may come.
-REQUEST = ("strategy", "batch", "input_shape", "convention", "optimizer", "accumulate", "target")
+REQUEST = ("strategy", "batch", "input_shape", "convention", "optimizer", "accumulate", "target", "amp")
 Quantities = dict[str, int]
 
 

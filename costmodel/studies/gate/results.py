@@ -18,7 +18,7 @@ from ..fit import check_has_peak
 from .settings import Check, Settings
 
 #: Arguments of `load`; the others are `estimate`'s.
-OF_NETWORK = ("network", "classes", "width", "blocks_are", "allow_unknown", "strict")
+OF_NETWORK = ("network", "classes", "width", "blocks_are", "allow_unknown", "strict", "inputs", "loss", "targets")
 #: Networks that are loaded, by the arguments of `load`.
 Loaded = dict[tuple[tuple[str, Any], ...], Network]
 
@@ -65,10 +65,11 @@ def result_of(check: Check, loaded: Loaded) -> Result:
 def priced(check: Check, loaded: Loaded) -> Estimate:
     """The estimate of a check's step. Raises CostmodelError, with the place, if there is none."""
     of_network = {key: value for key, value in check.asked.items() if key in OF_NETWORK}
-    key = tuple(sorted(of_network.items()))
+    side = check.asked.get("resolution")  # at which a module is traced
+    key = tuple(sorted((name, str(value)) for name, value in {**of_network, "resolution": side}.items()))
     try:
         if key not in loaded:
-            loaded[key] = load_or_dry(**of_network)
+            loaded[key] = load_or_dry(resolution=side, **of_network)
     except CostmodelError as error:
         raise check.place.error(error, "network") from None
     try:

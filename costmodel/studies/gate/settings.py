@@ -15,7 +15,9 @@ from ... import conventions, targets
 from ...errors import CostmodelError
 from ...files.document import Block, Field, read
 from ...files.toml import lines_of, located, read_toml
-from ...sizes.dtype import find_dtype
+from ...graph.inputs import read_inputs, read_resolution
+from ...ops.loss import find_loss
+from ...sizes.dtype import find_amp, find_dtype
 from ...sizes.units import parse_size
 from ...step import optimizer
 from ...step.request import DEFAULTS
@@ -31,14 +33,18 @@ SHARED = {
     "budget": Field((str, int)),
     "strategy": Field((str,)),
     "batch": Field((int,), least=1),
-    "resolution": Field((int,), least=1),
+    "resolution": Field((int, str)),
     "classes": Field((int,), least=1),
     "width": Field((float,), above=0),
     "convention": Field((str,)),
     "optimizer": Field((str,)),
     "target": Field((str,)),
     "dtype": Field((str,)),
+    "amp": Field((str,)),
     "accumulate": Field((int,), least=1),
+    "inputs": Field((list,)),
+    "loss": Field((str,)),
+    "targets": Field((str,)),
     "blocks_are": Field((str,)),
     "allow_unknown": Field((bool,)),
     "strict": Field((bool,)),
@@ -50,6 +56,10 @@ READERS: dict[str, Callable[[Any], object]] = {
     "optimizer": optimizer.find,
     "target": targets.parse,
     "dtype": find_dtype,
+    "amp": find_amp,
+    "resolution": read_resolution,
+    "inputs": lambda inputs: read_inputs([str(one) for one in inputs]),
+    "loss": lambda loss: loss if ":" in loss else find_loss(loss),
 }
 KEYS = {"name": Field((str,)), **SHARED}
 #: A name stands in tables, in workflow commands and in XML.

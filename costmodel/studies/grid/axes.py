@@ -8,15 +8,15 @@ from typing import Any
 
 from ...errors import CostmodelError, unknown
 from ...graph.inputs import Sides, read_resolution
-from ...sizes.dtype import find_dtype
+from ...sizes.dtype import find_amp, find_dtype
 from ...sizes.size import as_int, is_int
 from ...step import optimizer
 from ...step.request import DEFAULTS
 from ...strategies import read_text, split_list
 
 #: Every axis, the outermost first: a grid's cells are in the order of nested loops, with the batch innermost.
-AXES = ("convention", "target", "dtype", "optimizer", "accumulate", "width", "classes", "strategy", "resolution",
-        "batch")  # fmt: skip
+AXES = ("convention", "target", "dtype", "amp", "optimizer", "accumulate", "width", "classes", "strategy",
+        "resolution", "batch")  # fmt: skip
 #: Defaults of the axes, as in an estimate; None means the network's own value (width, classes, resolution).
 USUAL = {name: DEFAULTS.get(name) for name in AXES}
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
@@ -37,9 +37,8 @@ def spelled_out(name: str, given: Any) -> tuple[Any, ...]:
         raise unknown("axis", name, AXES)
     one = given is None or isinstance(given, (str, int, float, Sides)) or not isinstance(given, Iterable)
     values = [given] if one else list(given)
-    read = {"strategy": _strategies, "width": _widths, "dtype": _dtypes, "optimizer": _optimizers}.get(
-        name, _integers if name in INTEGERS else _names
-    )
+    own = {"dtype": _dtypes, "optimizer": _optimizers, "amp": _amps}
+    read = {"strategy": _strategies, "width": _widths, **own}.get(name, _integers if name in INTEGERS else _names)
     found = tuple(dict.fromkeys(value for item in values for value in read(name, item)))
     if not found:
         raise CostmodelError(f"{name} has no values; allowed: one or more")
@@ -113,6 +112,11 @@ def _dtypes(name: str, item: Any) -> Sequence[Any]:
 
 def _optimizers(name: str, item: Any) -> Sequence[str]:
     return optimizer.split_list(item) if isinstance(item, str) else _names(name, item)
+
+
+def _amps(name: str, item: Any) -> Sequence[Any]:
+    found = [None] if item is None else [find_amp(one) for one in _names(name, item)]
+    return [one.name if one else None for one in found]
 
 
 def _names(name: str, item: Any) -> Sequence[str]:

@@ -19,6 +19,7 @@ from ...graph.inputs import shown_resolution
 from ...graph.network import Network
 from ...notebook import Shown
 from ...sizes.dtype import find_dtype
+from ...step.autocast import amp_of
 from ...step.checking import checks, refuse_differences
 from ...step.optimizer import find
 from ...step.request import Request, loss_of
@@ -130,16 +131,18 @@ class SweepPlan:
         one = dict(zip(AXES, self.outer[outer]))
         size = one["width"], one["classes"]
         strategy = self.strategies[size, one["strategy"]]
+        numbers, target = find_dtype(one["dtype"], self.networks[size].dtype), parse(one["target"])
         return self.networks[size], Request(
             strategy,
             0,
             0,
             one["convention"],
             find(one["optimizer"]),
-            parse(one["target"]),
-            find_dtype(one["dtype"], self.networks[size].dtype),
+            target,
+            numbers,
             one["accumulate"],
             loss_of(self.networks[size]),
+            amp_of(one["amp"], numbers, one["convention"], target),
         )
 
     def chunks(self, shard: tuple[int, int] = (1, 1)) -> list[Chunk]:
@@ -222,11 +225,12 @@ def sweep(
 
     network: anything that `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
     "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"), and resolutions may be HEIGHTxWIDTH.
-    inputs, loss, targets: see `load`. axes: width, classes, dtype, optimizer, target and accumulate, as in `estimate`
-    and `load`. Every number equals the one that `estimate` gives for its cell. check: whether a module is held against
-    dry steps of itself, for each strategy at the smallest and the largest images, whose cells then say "checked"; the
-    cells between follow by rule, and say so. Raises CostmodelError for a bad request, for an axis without values, for a
-    cell without a cost, which the message names, and for a module that does what its graph does not say.
+    inputs, loss, targets: see `load`. axes: width, classes, dtype, amp, optimizer, target and accumulate, as in
+    `estimate` and `load`. Every number equals the one that `estimate` gives for its cell. check: whether a module is
+    held against dry steps of itself, for each strategy at the smallest and the largest images, whose cells then say
+    "checked"; the cells between follow by rule, and say so. Raises CostmodelError for a bad request, for an axis
+    without values, for a cell without a cost, which the message names, and for a module that does what its graph does
+    not say.
     """
     given = {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
     plan = SweepPlan(network, given, check, inputs=inputs, loss=loss, targets=targets)

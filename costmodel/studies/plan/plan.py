@@ -14,6 +14,7 @@ from ...frontends import load
 from ...graph.inputs import read_resolution, shown_resolution
 from ...graph.network import Network
 from ...notebook import Shown
+from ...sizes.dtype import find_amp
 from ...sizes.size import as_int, is_int
 from ...sizes.units import in_bytes
 from ...step.checking import refuse_differences
@@ -118,6 +119,7 @@ def plan(
     inputs: Any = None,
     loss: Any = None,
     targets: Any = None,
+    amp: str | None = None,
 ) -> Plan:
     """The best plan whose step peaks at no more than `budget`, in bytes or as "256MiB": a choice for each part.
 
@@ -128,13 +130,14 @@ def plan(
     trains are summed. Of equally good plans, the one with the fewest FLOPs found is chosen. max_flops: FLOPs of a step,
     all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. inputs,
-    loss, targets: see `load`. Raises
+    loss, targets: see `load`. amp: no plan is made under torch.autocast, which holds casts of weights across the parts
+    that a plan puts together. Raises
     CostmodelError for a bad request, and its subclass NothingFits if nothing fits: the message names the least budget.
     """
     budget, batch, effective_batch, max_flops = map(as_int, (budget, batch, effective_batch, max_flops))
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
         raise CostmodelError(f"effective_batch is {effective_batch!r}; allowed: an integer >= 1")
-    asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
+    asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype, amp=amp)
     of_network = dict(inputs=inputs, loss=loss, targets=targets)
     planner = _planner(network, in_bytes(budget), batch, maximise, max_flops, contiguous, checkpoint, asked, of_network)
     return planner.required(batch, 1) if effective_batch is None else planner.accumulated(effective_batch)
@@ -143,7 +146,7 @@ def plan(
 def plan_if_any(network: Network, budget: int, batch: int, micro_batches: int = 1, **asked: Any) -> Plan | None:
     """The plan that trains most parameters in a step, as `plan` finds it; None if none fits, which is told faster.
 
-    asked: resolution, convention, optimizer, target and dtype, as in `plan`.
+    asked: resolution, convention, optimizer, target, dtype and amp, as in `plan`.
     """
     return _planner(network, budget, batch, "parameters", None, False, True, asked).best(batch, micro_batches)
 
@@ -160,6 +163,11 @@ def _planner(
     of_network: Mapping[str, Any] = MappingProxyType({}),
 ) -> _Planner:
     """The planner for a request, whose numbers are checked."""
+    if find_amp(asked.get("amp")) is not None:
+        raise CostmodelError(
+            f"amp {asked['amp']}: a plan adds up the costs of parts, across which autocast holds casts of weights;"
+            " allowed: none here; `costmodel report --amp` prices what a plan chose"
+        )
     network = load(network, resolution=asked["resolution"], **of_network)
     resolution = read_resolution(asked["resolution"]) or network.resolution
     for name, number in (("budget", budget), ("batch", batch), ("max_flops", max_flops)):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch._prims_common import suggest_memory_format
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from .recurrent import LAYERS, as_its_kernel_makes_it
@@ -28,6 +29,8 @@ MOST_RESULTS = 4096
 CUT_DOWN = {aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1, aten.im2col: 1}
 #: Kernels that copy the whole storage of their first operand, and write into the copy.
 COPYING_STORAGES = {aten.select_scatter, aten.slice_scatter, aten.diagonal_scatter, aten.as_strided_scatter}
+#: Norms beside batch norm, and the places of their scale and shift.
+MIXED = {aten.native_layer_norm: slice(2, 4), aten.native_group_norm: slice(1, 3)}
 #: Kernels whose results are contiguous, whatever their operands are.
 CONTIGUOUS = {
     aten.log_sigmoid_forward, aten.rrelu_with_noise, aten.native_layer_norm_backward, aten.glu_backward,
@@ -41,6 +44,13 @@ AS_IMAGES = {
 #: Kernels whose result lies as their first operand does.
 AS_THE_FIRST = {aten.elu_backward, aten.softplus_backward, aten.hardswish_backward, aten.hardsigmoid_backward,
                 aten.hardtanh_backward, aten.xlogy, aten.index_fill}  # fmt: skip
+
+
+class OnTheCpu(TorchDispatchMode):
+    """Within this, ops on tensors without data give what the CPU's kernels give, and nothing is counted."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        return on_the_cpu(func, args, kwargs or {})
 
 
 def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -65,6 +75,11 @@ def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 def _as_the_kernel_makes_it(op: Any, args: tuple, result: Any) -> Any:
     """A result with the strides and the storage that the CPU's kernel gives it."""
+    if op in MIXED:
+        scale = next((one for one in args[MIXED[op]] if one is not None), None)
+        result = _with_exact_statistics(scale, result)
+    if op is aten.native_group_norm_backward and result[0] is not None:  # of the input's data type
+        result = result[0].to(args[1].dtype), *result[1:]
     if op in CUT_DOWN:
         whole = torch.broadcast_shapes(*(one.shape for one in args[: CUT_DOWN[op]])).numel()
         return _in_storage(result, result.stride(), whole)
@@ -110,7 +125,7 @@ def _exactly(func: Any, args: tuple, result: Any) -> tuple:
 
 
 def _with_exact_statistics(scale: torch.Tensor | None, result: tuple) -> tuple:
-    """Batch norm keeps its statistics in the data type of its scale, not in that of a bfloat16 input."""
+    """Norms keep their statistics in the data type of their scale and shift, not in that of a bfloat16 input."""
     if scale is None or result[1].dtype == scale.dtype or not result[1].numel():
         return result
     return result[0], *(statistic.to(scale.dtype) for statistic in result[1:])

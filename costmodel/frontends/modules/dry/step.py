@@ -32,6 +32,7 @@ from ..untouched import State
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
 from .lives import Lives, address_of
+from .on_the_cpu import OnTheCpu
 from .stand_ins import same_chance, stand_ins
 
 SEEDS = (0, 1)
@@ -46,17 +47,18 @@ def dry_step(
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
     threads: int | None = None,
+    amp: str = "",
 ) -> DryStep:
     """A dry step of a module on the CPU, for a batch of inputs in a data type and memory format.
 
     setting: what the strategy sets in the module, which is left as it was. dtype: None for the module's own. threads:
-    None for torch's. If something is drawn at random, the step runs twice. Raises CostmodelError if the module does not
-    run without data.
+    None for torch's. amp: as for `mixed_precision`. If something is drawn at random, the step runs twice. Raises
+    CostmodelError if the module does not run without data.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)  # torch chooses kernels by it
     try:
-        asked = inputs, batch, setting, loss, dtype, channels_last
+        asked = inputs, batch, setting, loss, dtype, channels_last, amp
         first, drawn, ops = _seeded(module, *asked, SEEDS[0])
         if drawn:
             _, _, again = _seeded(module, *asked, SEEDS[1])
@@ -74,6 +76,7 @@ def _seeded(
     loss: Loss | Objective,
     dtype: torch.dtype | None,
     channels_last: bool,
+    amp: str,
     seed: int,
 ) -> tuple[DryStep, bool, list[Any]]:
     """A dry step, whether something was drawn at random, and the ops that ran."""
@@ -84,7 +87,7 @@ def _seeded(
         criterion = Criterion(loss, batch, torch.device("cpu"), own)
         with mode:
             args, named = in_format(arguments(inputs, batch, own, empty), memory_format)
-        run = _Run(module, args, named, criterion, tensors)
+        run = _Run(module, args, named, criterion, tensors, amp)
         try:
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
             with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
@@ -103,6 +106,20 @@ def recorded() -> Iterator[None]:
     """Within this autograd is on, whatever mode the caller is in."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@contextmanager
+def mixed_precision(amp: str) -> Iterator[None]:
+    """Within this, ops run as under torch.autocast with a data type; "" leaves the mode as it is.
+
+    What autocast has cached is let go of at the end, in another region of autocast too.
+    """
+    if not amp:
+        yield
+        return
+    with torch.autocast("cpu", getattr(torch, amp)):
+        yield
+    torch.clear_autocast_cache()
 
 
 @contextmanager
@@ -140,7 +157,10 @@ class _Kept(SavedStorages):
 
 
 class _Run:
-    """One run of a module that holds stand-ins. args, named: what it is called with; loss: of what it returns."""
+    """One run of a module that holds stand-ins.
+
+    args, named: what it is called with; loss: of what it returns; amp: as for `mixed_precision`.
+    """
 
     def __init__(
         self,
@@ -149,7 +169,9 @@ class _Run:
         named: dict[str, torch.Tensor],
         loss: Criterion,
         tensors: dict[str, torch.Tensor],
+        amp: str,
     ) -> None:
+        self.amp = amp
         self.module, self.args, self.named, self.loss, self.tensors = module, args, named, loss, tensors
         self.stack: list[str] = []
         self.paths = {id(child): path for path, child in module.named_modules()}
@@ -189,17 +211,19 @@ class _Run:
         kept = _Kept(self.tensors.values(), self.where)
         with self.lives, self.lives.adding, self.entered(), self.states_followed():
             if not has_loss:
-                with torch.no_grad():
+                with torch.no_grad(), mixed_precision(self.amp):
                     result = self.module(*self.args, **self.named)
                 return self.result((), 0, has_loss=False)
             kept.start()
             try:
-                result = self.loss.of([self.module(*self.args, **self.named)])
+                with mixed_precision(self.amp):
+                    result = self.loss.of([self.module(*self.args, **self.named)])
             finally:
                 kept.stop()
-        kept.settle(result)
-        saved = tuple(kept.rows())
-        self.lives.go_back(numbers_kept(result))
+        with OnTheCpu():  # what is checkpointed runs again
+            kept.settle(result)
+            saved = tuple(kept.rows())
+            self.lives.go_back(numbers_kept(result))
         made = sum(size for address, size in (kept.storages | kept.beside).items() if self.lives.has_made(address))
         unseen = self.lives.level - made - result.untyped_storage().nbytes()
         if result.requires_grad:
