@@ -12,7 +12,7 @@ from real import seldom
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.graph.op import OPS
+from costmodel.graph.op import OPS, Result
 from costmodel.ops.activation import PReLU
 from costmodel.ops.arithmetic import Addcmul
 from costmodel.ops.attention import Attention
@@ -92,7 +92,7 @@ def test_kernels_copy_an_expanded_gradient_as_said(op, shapes):
 @pytest.mark.parametrize("op, shapes", [one for one in ALONE if one[0].kind not in REGULAR], ids=name_of)
 @pytest.mark.parametrize("cast", [(0, 1, 3, 2), (0, 3, 1, 2)])
 def test_kernels_copy_a_permuted_input_as_said(op, shapes, cast):
-    if len(shapes[0]) == 4 and not getattr(op, "inplace", False):
+    if len(shapes[0]) == 4 and op.result is not Result.INPLACE:
         wants = frozenset(op.inputs) - frozenset(op.shape_only)
         hold(op, shapes, wants, frozenset(), here(), cast=cast)
 

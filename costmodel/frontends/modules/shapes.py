@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...graph.op import OPS
+from ...graph.op import OPS, Result
 from ...sizes.size import LARGEST
 from ..patterns import expand_pattern, reshape_pattern
 from . import installed
@@ -120,6 +120,42 @@ def getitem(t, x, index):
             axis -= 1
         axis += 1
     return pick(t, x, *picked) if picked else x
+
+
+@function("__setitem__")
+def setitem(t, x, index, value):
+    """x[index] = value, which torch writes into a view of x."""
+    maker = t.value(x)
+    if maker is None or maker.op.result.is_view or maker.op.result is Result.RESIDENT:
+        raise t.error("a write into a part of a view, of the images or of a buffer")
+    at: list[int] = []
+    part, axis = t.without_data([x])[0], 0
+    alone = not isinstance(index, tuple)
+    for i in _for_each_axis(t, x, [index] if alone else list(index)):
+        if isinstance(i, slice):
+            cut = (i.start or 0, LARGEST if i.stop is None else i.stop, i.step or 1)
+            if alone or not passes_over(i, part.shape[axis]):
+                at += (axis, *cut, 0)
+                part = t.run(t.torch.Tensor.__getitem__, part, (slice(None),) * axis + (slice(*cut),))
+            axis += 1
+        else:
+            at += (axis, int(i), int(i) + 1 if int(i) != -1 else LARGEST, 1, 1)
+            part = t.run(t.torch.Tensor.select, part, axis, int(i))
+    if not isinstance(value, t.torch.Tensor):
+        return t.emit(OPS["fill"](tuple(at), float(value)), [x], x)
+    if tuple(value.shape) != tuple(part.shape):
+        value = expand(t.named("expand"), value, part.shape)
+    return t.emit(OPS["write"](tuple(at)), [x, value], x)
+
+
+def _for_each_axis(t, x, index: list[Any]) -> list[Any]:
+    """An index of slices and numbers, with slices in place of an ellipsis."""
+    if any(not isinstance(i, (slice, int, type(Ellipsis))) or isinstance(i, bool) for i in index):
+        raise t.error("a write at other indices than numbers and slices")
+    at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
+    if at is not None:
+        index[at : at + 1] = [slice(None)] * (x.dim() - len(index) + 1)
+    return index
 
 
 def passes_over(i: slice, size: int) -> bool:
