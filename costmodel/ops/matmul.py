@@ -8,6 +8,7 @@ from typing import Any
 from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Op, Scratch, Work, op
 from ..sizes.size import Shape, broadcast, numel, require
+from ..targets.memory_order import MemoryOrder, differs
 from ..targets.setting import Setting
 
 
@@ -35,6 +36,14 @@ class Matmul(ContiguousOnly, Op):
         strided = any(x.order[-1] in (*x.outside, *range(len(x.order) - 2)) for x in setting.layouts)
         flat = setting.channels_last and 4 in (len(a), len(b))
         return super().modelled(setting, y, a, b) and not (expanded or strided or flat)
+
+    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
+        # Backward takes the gradient as (batch, L, M): the batch's axes must follow one another in memory.
+        batch = range(len(y) - 2)
+        first = next((place for place, axis in enumerate(gradient.order) if axis in batch), 0)
+        before, after = gradient.order[:first], [axis for axis in gradient.order[first:] if axis not in batch]
+        gaps = tuple(axis for axis in gradient.outside if axis in batch[:-1])
+        return differs(MemoryOrder(gradient.order, gaps), y, (*before, *batch, *after))
 
     def module(self, library: Any) -> Callable:
         return library.torch.matmul
