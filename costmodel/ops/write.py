@@ -31,7 +31,7 @@ class Writing(Op):
     @cached_property
     def slices(self) -> tuple[Slice, ...]:
         parts = (self.at[i : i + 5] for i in range(0, len(self.at), 5))
-        return tuple(Slice(*numbers, drop=bool(drop)) for *numbers, drop in parts)
+        return tuple(Slice(axis, start, stop, step, bool(drop)) for axis, start, stop, step, drop in parts)
 
     def part(self, x: Shape) -> Shape:
         """The shape of the part of x that is written."""
