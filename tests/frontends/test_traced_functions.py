@@ -35,6 +35,10 @@ def written(at, value):
     return call
 
 
+def by_row(x):
+    return x.transpose(1, 2).contiguous()
+
+
 def around(x):
     y = torch.zeros_like(x)
     y[:, :4] = x[:, :4]
@@ -107,6 +111,10 @@ CASES = {
     "written all": written((slice(None), slice(0, None)), lambda x: x.sin()),
     "a number": written((slice(None), 0), lambda x: 3),
     "zeros around a part": around,
+    "pieces in another order": lambda x: sum(by_row(p).exp().mean(1) for p in x.chunk(2, 2))[:, :, None],
+    "a product by token": lambda x: (
+        (x.unflatten(1, (2, 4)).mT @ x.unflatten(1, (2, 4)).exp()).transpose(1, 2).flatten(1, 2)
+    ),
     "unfold": lambda x: functional.unfold(x, 3, padding=1).unflatten(1, (8, -1)).mean(2).view_as(x),
     "unfold of few windows": lambda x: functional.unfold(x.exp(), 2, stride=4).unflatten(1, (8, -1)).exp(),
     "fold": lambda x: functional.fold(x.flatten(2).repeat(1, 9, 1), x.shape[2:], 3, padding=1).exp(),
