@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import reduce
+from itertools import combinations
 from typing import Any
 
 from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Casts, Op, Scratch, Work, op
 from ..sizes.size import Shape, broadcast, numel, require
+from ..targets.memory_order import MemoryOrder
 from ..targets.setting import Setting
 
 
@@ -37,8 +40,24 @@ class Matmul(ContiguousOnly, Op):
         flat = setting.channels_last and 4 in (len(a), len(b))
         return super().modelled(setting, y, a, b) and not (expanded or strided or flat)
 
+    def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
+        # Backward takes the gradient as (batch, L, M): the batch's axes must follow one another in memory.
+        place = {axis: i for i, axis in enumerate(gradient.order)}
+        found: Any = False
+        for a, b in combinations(range(len(y) - 2), 2):
+            apart = [c for c in range(len(y)) if place[a] < place[c] < place[b]]
+            follow = place[a] < place[b] and not (a in gradient.outside and b not in gradient.outside)
+            next_to = (y[a] > 1) & (y[b] > 1) & all_of_size_1(y, range(a + 1, b))
+            found = found | (next_to if not follow else next_to & (all_of_size_1(y, apart) ^ True))
+        return found
+
     def module(self, library: Any) -> Callable:
         return library.torch.matmul
+
+
+def all_of_size_1(shape: Shape, axes: Iterable[int]) -> Any:
+    """Whether some axes all have size 1."""
+    return reduce(lambda found, axis: found & (shape[axis] == 1), axes, True)
 
 
 @op("softmax")

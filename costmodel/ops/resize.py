@@ -71,13 +71,15 @@ class Interpolate(Op):
     """torch.nn.functional.interpolate to a fixed height and width, or by a factor of each. It keeps nothing.
 
     scales: the factors; torch reads the input at multiples of 1 / factor, also where the output's size is rounded down.
-    corners: corners of the output are corners of the input (align_corners).
+    corners: corners of the output are corners of the input (align_corners). antialias: an output weights as many inputs
+    as it stands for.
     """
 
     size: Pair = 0
     mode: str = "nearest"
     scales: Factors = ()
     corners: bool = False
+    antialias: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", pair(self.size, "size", 0))
@@ -85,6 +87,7 @@ class Interpolate(Op):
         by_factor = len(self.scales) == 2 and min(self.scales) > 0 and two(self.size) == (0, 0)
         check(by_factor or not self.scales and min(two(self.size)) > 0, "interpolate takes a size or two factors > 0")
         check(not self.corners or self.mode in ("bilinear", "bicubic"), "corners belong to bilinear and bicubic")
+        check(not self.antialias or self.mode in ("bilinear", "bicubic"), "antialias belongs to bilinear and bicubic")
         check(self.mode in _TAPS, f"mode is {self.mode!r}; allowed: {', '.join(_TAPS)}")
 
     layout = Upsample.layout
@@ -107,7 +110,7 @@ class Interpolate(Op):
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         # Bicubic gradients are contiguous whatever the input is.
-        known = self.mode != "bicubic" or not setting.channels_last
+        known = not self.antialias and (self.mode != "bicubic" or not setting.channels_last)
         return super().modelled(setting, y, x) and known and (not setting.is_mixed or x[2] * x[3] > 1)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
@@ -116,6 +119,7 @@ class Interpolate(Op):
     def module(self, library: Any) -> Callable:
         more = {} if self.mode in ("nearest", "nearest-exact") else {"align_corners": self.corners}
         size: dict[str, Any] = {"scale_factor": self.scales} if self.scales else {"size": self.size}
+        more |= {"antialias": True} if self.antialias else {}
         return lambda x: library.torch.nn.functional.interpolate(x, **size, mode=self.mode, **more)
 
 
@@ -163,6 +167,8 @@ def gradient_copy(setting: Setting, mode: str, y: Shape) -> Size:
 _TAPS = {"nearest": 1, "nearest-exact": 1, "bilinear": 4, "bicubic": 16}  # neighbours read for one output
 Interpolate.examples = (
     (Interpolate((9, 4), "bilinear", corners=True), (2, 3, 5, 7)),
+    (Interpolate((3, 9), "bilinear", antialias=True), (2, 4, 5, 7)),
+    (Interpolate((9, 4), "bicubic", antialias=True), (2, 3, 5, 7)),
     (Interpolate(mode="bicubic", scales=(2.0, 2.0), corners=True), (2, 3, 5, 7)),
     (Interpolate((5, 7)), (2, 4, 3, 3)),
     (Interpolate(6, "bilinear"), (2, 4, 3, 3)),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ..graph.op import Axes, Op, Result, Work, check, op
 from ..sizes.size import LARGEST, Shape, Size, maximum, numel, require
-from ..targets.memory_order import MemoryOrder, around, contiguous, dense, differs
+from ..targets.memory_order import MemoryOrder, around, contiguous, differs, of_images
 from ..targets.setting import Setting
 
 
@@ -206,8 +206,8 @@ class Slice(View):
         return _renamed(cut, kept)
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        # A contiguous map of zeros around the gradient; assembled pieces give the format of the pieces' gradients.
-        return dense(gradient) if self.split and not self.drop else contiguous(len(x.order))
+        # A contiguous map of zeros around the gradient; pieces are assembled as torch.cat does.
+        return of_images(gradient) if self.split and not self.drop else contiguous(len(x.order))
 
     @property
     def result(self) -> Result:

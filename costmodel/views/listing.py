@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from ..api import estimate
@@ -67,17 +68,24 @@ def source_table(rows: list[list]) -> Table:
 
 
 def family_table(rows: list[list]) -> Table:
-    """Table by family: how many networks can be traced, and why the first of the others cannot."""
+    """Table by family: how many networks can be traced, and why the others cannot."""
     families: dict[str, list[list]] = {}
     for row in rows:
         families.setdefault(family_of(row[0]), []).append(row)
     cells = []
     for family, own in sorted(families.items()):
         reasons = [row[-1][4:] for row in own if row[-1] != "yes"]
-        cells.append([family, len(own), len(own) - len(reasons), reasons[0] if reasons else None])
+        cells.append([family, len(own), len(own) - len(reasons), in_words(Counter(reasons))])
     columns = [words("family", "family"), Column("networks", "networks"), Column("traced_networks", "traced"),
                words("reason", "why not all")]  # fmt: skip
     return Table(source_table(rows).title, columns, cells)
+
+
+def in_words(reasons: Mapping[str, int]) -> str | None:
+    """Reasons with the numbers of networks that have them; a single one alone, None for none."""
+    if len(reasons) > 1:
+        return "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
+    return next(iter(reasons), None)
 
 
 def strategy_table() -> Table:

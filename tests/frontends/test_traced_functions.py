@@ -64,6 +64,21 @@ def written(x):
     return y + swapped
 
 
+def by_row(x):
+    return x.transpose(1, 2).contiguous()
+
+
+def putting(at, value):
+    """A function that writes a function of a map into a part of it."""
+
+    def call(x):
+        y = x * 2
+        y[at] = value(x)
+        return y.exp()
+
+    return call
+
+
 class AtIndices(nn.Module):
     """Reads and adds at the indices of a buffer."""
 
@@ -187,6 +202,16 @@ CASES = {
     "einsum of rows": Summed("bchw, wk -> bchk", (10, 3)),
     "einsum of letters in order": Summed("Bchw,wkch->Bk", (10, 8, 8, 10)),
     "einsum with a sum": lambda x: torch.einsum("bchw,bcwk->bck", x, x.mT.exp()).mean(2)[:, :, None, None] * x,
+    "a written part": putting((slice(None), slice(2, None), ..., slice(1, 9, 3)), lambda x: x[:, 2:, :, 1:9:3].sin()),
+    "a written channel": putting((slice(None), -1), lambda x: x.mean(1)),
+    "written rows": putting((slice(None), slice(None), 3), lambda x: x.mean(2)),
+    "a broadcast part": putting((slice(None), slice(0, 4)), lambda x: x.mean((1, 3), keepdim=True)),
+    "written all": putting((slice(None), slice(0, None)), lambda x: x.sin()),
+    "a number": putting((slice(None), 0), lambda x: 3),
+    "pieces in another order": lambda x: sum(by_row(p).exp().mean(1) for p in x.chunk(2, 2))[:, :, None],
+    "a product by token": lambda x: (
+        (x.unflatten(1, (2, 4)).mT @ x.unflatten(1, (2, 4)).exp()).transpose(1, 2).flatten(1, 2)
+    ),
     "unfold": lambda x: functional.unfold(x, 3, padding=1).unflatten(1, (8, -1)).mean(2).view_as(x),
     "unfold of few windows": lambda x: functional.unfold(x.exp(), 2, stride=4).unflatten(1, (8, -1)).exp(),
     "fold": lambda x: functional.fold(x.flatten(2).repeat(1, 9, 1), x.shape[2:], 3, padding=1).exp(),

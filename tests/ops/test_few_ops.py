@@ -1,8 +1,10 @@
 """Ops of one kind of network each, by exact shapes, work and scratch; and which op has a lean form."""
 
+from itertools import permutations
 from pathlib import Path
 
 import pytest
+import torch
 
 import costmodel.ops
 from costmodel.errors import CostmodelError
@@ -17,7 +19,7 @@ from costmodel.ops.linear import Linear
 from costmodel.ops.matmul import Matmul, Softmax
 from costmodel.ops.norm import BatchNorm
 from costmodel.targets import parse
-from costmodel.targets.memory_order import CHANNELS_LAST, contiguous
+from costmodel.targets.memory_order import CHANNELS_LAST, MemoryOrder, around, contiguous
 from costmodel.targets.setting import Setting
 
 BARE = Setting(parse("none"), 4, True, ("x",))
@@ -64,3 +66,17 @@ def test_lean_forms():
     assert lean(conv, prefix._replace(partner="norm")).norm == "norm"
     shift = lean(BatchNorm(8, "frozen"), place._replace(trains=frozenset({"bias"})))
     assert type(shift) is ShiftNorm and shift.needs()["bias"] == () and shift.result is Result.NEW
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 4, 5), (2, 1, 4, 5)])
+@pytest.mark.parametrize("cut", [None, 0, 1, 2, 3])
+@pytest.mark.parametrize("order", [*permutations(range(4))])
+def test_a_products_gradient_is_copied_where_its_batch_does_not_lie_together(order, cut, shape):
+    """Backward takes a gradient (N, heads, L, M) as (batch, L, M). cut: an axis of which it is a part."""
+    whole = [shape[axis] + (axis == cut) for axis in order]
+    gradient, layout = torch.empty(whole).permute([order.index(axis) for axis in range(4)]), MemoryOrder(order)
+    if cut is not None:
+        gradient, layout = gradient.narrow(cut, 0, shape[cut]), around(layout, cut)
+    folded = gradient.reshape(-1, *shape[2:])
+    copies = folded.untyped_storage().data_ptr() != gradient.untyped_storage().data_ptr()
+    assert bool(Matmul().copies_gradient(layout, shape)) == copies

@@ -64,9 +64,13 @@ def test_kernels_allocate_what_is_said(op, shapes):
         hold(op, shapes, wants, trains, here())
 
 
+#: torch has no such kernels in 16 bits.
+IN_16_BITS = [one for one in ALONE if not getattr(one[0], "antialias", False)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("op, shapes", ALONE, ids=name_of)
+@pytest.mark.parametrize("op, shapes", IN_16_BITS, ids=name_of)
 def test_kernels_of_16_bits_allocate_what_is_said(op, shapes, dtype):
     for wants, trains in demands(op):
         hold(op, shapes, wants, trains, here(), dtype=dtype)

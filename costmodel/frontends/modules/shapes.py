@@ -13,6 +13,7 @@ from ..patterns import expand_pattern, reshape_pattern
 from . import installed
 from .functions import FUNCTIONS, function, two
 from .masks import as_numbers
+from .recorder import tensors_in
 from .reductions import axes_of
 
 
@@ -115,8 +116,9 @@ def select(t, x, dim, index):
 def getitem(t, x, index):
     alone = not isinstance(index, tuple)
     index = [index] if alone else list(index)
+    index = [torch.tensor(i) if isinstance(i, list) and all(type(n) is int for n in i) else i for i in index]
     if any(isinstance(i, (list, bool)) for i in index) or sum(isinstance(i, t.torch.Tensor) for i in index) > 1:
-        raise t.error("indexing by a list or by several tensors")
+        raise t.error("indexing by bools or by several tensors")
     at = next((k for k, i in enumerate(index) if i is Ellipsis), None)
     if at is not None:
         index[at : at + 1] = [Ellipsis] * (x.dim() - sum(i is not None for i in index) + 1)
@@ -145,6 +147,7 @@ def passes_over(i: slice, size: int) -> bool:
 
 def pick(t, x, axis: int, at):
     """The elements along an axis at a tensor of indices, as a node."""
+    t.as_values(at)
     if at.dtype != t.torch.int64 or not t.is_constant(at):
         raise t.error("indexing by a tensor that is no constant of int64")
     y = t.run(lambda x, at: x[(slice(None),) * axis + (at,)], x, at)
@@ -246,16 +249,18 @@ def twice(value: Any) -> tuple[Any, ...]:
 def interpolate(
     t, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False
 ):
-    if antialias or x.dim() != 4:
-        raise t.error("interpolation with antialiasing, or not of images")
+    if x.dim() != 4:
+        raise t.error("interpolation that is not of images")
     corners = bool(align_corners)
-    y = t.run(t.torch.nn.functional.interpolate, x, size, scale_factor, mode, align_corners, recompute_scale_factor)
+    options = (size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    y = t.run(t.torch.nn.functional.interpolate, x, *options)
     if scale_factor is None or recompute_scale_factor:
-        return t.emit(OPS["interpolate"](tuple(y.shape[2:]), mode, corners=corners), [x], y)
+        op = OPS["interpolate"](tuple(y.shape[2:]), mode, corners=corners, antialias=antialias)
+        return t.emit(op, [x], y)
     scales = tuple(map(float, twice(scale_factor)))
-    if mode == "bilinear" and scales[0] == scales[1] and scales[0].is_integer() and not corners:
+    if mode == "bilinear" and scales[0] == scales[1] and scales[0].is_integer() and not (corners or antialias):
         return t.emit(OPS["upsample"](int(scales[0])), [x], y)
-    return t.emit(OPS["interpolate"](mode=mode, scales=scales, corners=corners), [x], y)
+    return t.emit(OPS["interpolate"](mode=mode, scales=scales, corners=corners, antialias=antialias), [x], y)
 
 
 @function("detach", "data")
@@ -272,6 +277,9 @@ def same(t, x, *args, **named):
     y = t.call(x, *here, **more) if here or more or t.name == "float" else x
     if x.dtype is t.torch.bool and y.dtype is t.images.dtype:
         return as_numbers(t, x, y)
+    if y.dtype != x.dtype and t.is_constant(x):
+        real = not any(one.device.type == "meta" for one in (x, *tensors_in((here, more))))
+        return t.function(x, *here, **more) if real else y
     if y.dtype != x.dtype:
         raise t.error(f"a change of data type from {x.dtype} to {y.dtype}")
     return x if t.shares(y, x) else copy(t, x, y)

@@ -69,6 +69,8 @@ TELLS_AUTOGRAD = frozenset(
 #: Functions that need a tensor's data.
 DATA = frozenset("__bool__ __int__ __float__ __index__ item tolist numpy __contains__ nonzero is_nonzero equal "
                  "allclose unique masked_select __array__ any all __complex__".split())  # fmt: skip
+#: Functions that move a tensor to a device, where one without data cannot go.
+MOVES = frozenset({"to", "cpu"})
 #: Functions that make new tensors.
 FACTORIES = frozenset("zeros ones empty full arange linspace tensor rand randn eye as_tensor randint "
                       "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor "
@@ -210,7 +212,7 @@ class _Tracer(Recorder, TorchFunctionMode):
             real = not any(x.device.type == "meta" for x in tensors)
             if name in DATA and real:
                 return function(*args, **kwargs)
-            if name not in DATA:
+            if name not in DATA and (real or name not in MOVES):
                 bare = (args, kwargs) if real else (self.without_data(args), self.without_data(kwargs))
                 y = function(*bare[0], **bare[1])
                 if not self.sees_node(y, tensors):

@@ -8,7 +8,7 @@ from typing import Any
 from ...graph.op import OPS, Result
 from ...ops.write import WriteNumber, WritePart
 from ...sizes.size import LARGEST
-from .functions import function
+from .functions import FUNCTIONS, function
 
 
 @function("__setitem__")
@@ -23,8 +23,10 @@ def setitem(t, x, index, value):
     if not isinstance(value, t.torch.Tensor):
         return t.emit(WriteNumber(starts, stops, steps, float(value)), [x], x)
     op = WritePart(starts, stops, steps)
+    shape, seen = op.part(tuple(x.shape)), t.run(t.torch.Tensor.__getitem__, x, index)
+    if value.numel() < prod(shape):
+        value = FUNCTIONS["expand"](t.named("expand"), value, tuple(seen.shape))
     value = t.without_data([value])[0]
-    shape = op.part(tuple(x.shape))
     if value.numel() != prod(shape) or value.dtype != x.dtype:
         raise t.error(f"a write of {tuple(value.shape)} into a part of the shape {shape}")
     return t.emit(op, [x, value], x)
