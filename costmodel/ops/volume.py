@@ -133,6 +133,7 @@ class MaxPool3d(VolumePool):
     """torch.nn.MaxPool3d. The gradient reads which element of a window won."""
 
     in_16_bits = True
+    casts = Casts.FULL
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("indices",)}

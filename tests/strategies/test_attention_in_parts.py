@@ -52,5 +52,5 @@ def test_what_runs_again_begins_at_the_first_part_and_a_spec_gets_no_lifetimes()
 def test_a_graph_is_split_as_another_one():
     graph = graph_of(False)
     full = apply("full", graph)
-    assert [node.name for node in as_in(full, graph).nodes] == [node.name for node in full.nodes[:-1]]
+    assert [node.name for node in as_in(full, graph).nodes] == [node.name for node in full.body]
     assert as_in(graph, graph).nodes == graph.nodes

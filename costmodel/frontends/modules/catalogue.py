@@ -18,7 +18,8 @@ def library_names(library: str) -> list[str]:
     found = importlib.util.find_spec(library)
     if found is None or found.origin is None:
         return []
-    files = sorted(Path(found.origin).parent.joinpath("models").glob("*.py"))
+    models = Path(found.origin).parent.joinpath("models")
+    files = sorted((*models.glob("*.py"), *models.glob("segmentation/*.py")))
     texts = (file.read_text(encoding="utf-8", errors="replace") for file in files)
     return sorted({match[1] or match[2] for text in texts for match in REGISTERED.finditer(text)})
 

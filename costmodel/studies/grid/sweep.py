@@ -166,9 +166,10 @@ class SweepPlan:
         """Fill the columns `out` with a chunk's numbers: int64 arrays of shape (resolutions, batches)."""
         sides, batches = self.axes["resolution"][chunk.resolutions], self.axes["batch"][chunk.batches]
         for network, rows in self.planes(chunk.outer, sides):
-            own = {name: column[rows] for name, column in out.items()}
+            whole = len(rows) == len(sides)
+            own = out if whole else {name: column[rows] for name, column in out.items()}
             self.pricer.plane(network, self.request(chunk.outer)[1], [sides[row] for row in rows], batches, own)
-            for name, column in out.items():
+            for name, column in out.items() if not whole else ():
                 column[rows] = own[name]
         for side, batch in self.ends if chunk.outer in self.checked else ():
             if side in sides and batch in batches:
