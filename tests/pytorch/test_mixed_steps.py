@@ -9,6 +9,7 @@ from real import seldom
 import costmodel
 from costmodel.frontends.modules.dry.step import dry_step
 from costmodel.graph.dry import Setting
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.validate import validate
 from costmodel.step.certainty import CHECKED, DRY, NOT_MODELLED
@@ -126,9 +127,9 @@ def test_a_network_that_leaves_autocast_is_the_dry_steps():
 def test_a_region_within_a_region_is_one_of_its_own():
     """A dry step in a loop's own region lets go of its casts, which would else be held until the loop's region ends."""
     module = mixed("sum with a float32 map", False)
-    alone = dry_step(module, (3, 3, 10, 10), Setting(None, None, True), amp="bfloat16")
+    alone = dry_step(module, images(10), 3, Setting(None, None, True), amp="bfloat16")
     with torch.autocast("cpu", torch.bfloat16):
-        inside = dry_step(module, (3, 3, 10, 10), Setting(None, None, True), amp="bfloat16")
+        inside = dry_step(module, images(10), 3, Setting(None, None, True), amp="bfloat16")
     assert inside.levels == alone.levels
 
 
