@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..ops.loss import USUAL_LOSS
 from ..sizes.dtype import find_amp
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
@@ -103,11 +104,13 @@ def totals_table(estimates: Sequence[Estimate]) -> Table:
 def request_title(estimate: Estimate) -> str:
     """A title with an estimate's request, and on a second line where the step runs."""
     request = estimate.request
-    title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {show(estimate.input_shape)}"
+    inputs = " and ".join([show(estimate.input_shape), *(show(one.shape) for one in estimate.inputs[1:])])
+    title = f"{estimate.network}, {estimate.strategy}, batch {estimate.batch} of {inputs}"
     if request.accumulate > 1:
         title += f" in {request.accumulate} micro-steps"
     numbers = f"{request.dtype.name} under autocast in {request.amp.name}" if request.amp else request.dtype.name
-    return f"{title}, {request.optimizer.name}, {numbers}\nPeaks are those of: {request.target}"
+    loss = "" if request.loss == USUAL_LOSS else f", loss {request.loss}"
+    return f"{title}, {request.optimizer.name}, {numbers}{loss}\nPeaks are those of: {request.target}"
 
 
 def work_table(estimate: Estimate) -> Table:
