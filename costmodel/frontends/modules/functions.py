@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ...graph.op import OPS
 from ...ops.activation import Activation
 from ..registry import Entry, ops_that_name, registrar
@@ -21,6 +23,11 @@ def two(value: Any) -> tuple[int, ...]:
     """A size for each of two axes; one int, or a list of one, stands for both."""
     values = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     return values * 2 if len(values) == 1 else values
+
+
+def contiguous_like(x: Any) -> Any:
+    """A new contiguous tensor without data, in a tensor's shape and data type."""
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
 
 
 # Layers with parameters.
@@ -167,6 +174,8 @@ def hardtanh(t, x, min_val=-1.0, max_val=1.0, inplace=False):
 
 @function("clamp", "clip")
 def clamp(t, x, min=None, max=None, inplace=False):
+    if isinstance(min, torch.Tensor) or isinstance(max, torch.Tensor):
+        raise t.error("a clamp by tensors")
     low, high = (float(bound) if bound is not None else other for bound, other in ((min, -1e38), (max, 1e38)))
     return t.emit(OPS["hardtanh"](low, high, inplace, clamp=True), [x], x if inplace else t.like(x))
 
@@ -200,13 +209,13 @@ def keep_dtype(t, x, dtype) -> None:
 @function("softmax")
 def softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["softmax"](dim), [x], t.contiguous(x))
+    return t.emit(OPS["softmax"](dim), [x], contiguous_like(x))
 
 
 @function("log_softmax")
 def log_softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["log_softmax"](dim), [x], t.contiguous(x))
+    return t.emit(OPS["log_softmax"](dim), [x], contiguous_like(x))
 
 
 # Noise.
