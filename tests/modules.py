@@ -34,6 +34,8 @@ SLOW = {
     "timm:crossvit_9_240": (2, 240),
     "timm:vit_tiny_patch16_224": (3, 224),
     "timm:deit_tiny_patch16_224": (2, 224),
+    **{f"timm:{name}": (2, 224) for name in (
+        "vit_relpos_small_patch16_224", "coatnet_nano_rw_224", "tnt_s_patch16_224")},
 }  # fmt: skip
 
 

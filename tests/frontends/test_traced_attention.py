@@ -176,3 +176,13 @@ def test_a_dry_step_adds_in_place_where_torch_does():
     projected = 4 * 3 * 36 * 45
     patches, attended, logarithms = 4 * 3 * 36 * 16, 4 * 3 * 36 * 15, 4 * 3 * 3 * 36
     assert dry.step_peak_bytes == patches + projected + attended + logarithms < patches + 2 * projected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["full", "last", "blocks:1", "bias", "inference"])
+@pytest.mark.parametrize("name", ["tiny_vit_5m_224", "volo_d1_224", "maxvit_rmlp_pico_rw_256", "eca_halonext26ts"])
+def test_networks_of_timm_cost_what_is_predicted(name, strategy):
+    network = costmodel.load(f"timm:{name}", classes=10)
+    found = costmodel.estimate(network, strategy, 2)
+    assert found.certainty.saved == CHECKED, found.notes
+    assert [check for check in validate(network, strategy, 2, network.resolution) if not check.holds] == []

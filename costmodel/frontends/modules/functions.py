@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ...graph.op import OPS
 from ...ops.activation import Activation
 from ..registry import Entry, ops_that_name, registrar
@@ -21,6 +23,11 @@ def two(value: Any) -> tuple[int, ...]:
     """A size for each of two axes; one int, or a list of one, stands for both."""
     values = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     return values * 2 if len(values) == 1 else values
+
+
+def contiguous_like(x: Any) -> Any:
+    """A new contiguous tensor without data, in a tensor's shape and data type."""
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
 
 
 # Layers with parameters.
@@ -229,13 +236,13 @@ def keep_dtype(t, x, dtype) -> None:
 @function("softmax")
 def softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["softmax"](dim), [x], t.contiguous(x))
+    return t.emit(OPS["softmax"](dim), [x], contiguous_like(x))
 
 
 @function("log_softmax")
 def log_softmax(t, x, dim=-1, _stacklevel=3, dtype=None):
     keep_dtype(t, x, dtype)
-    return t.emit(OPS["log_softmax"](dim), [x], t.contiguous(x))
+    return t.emit(OPS["log_softmax"](dim), [x], contiguous_like(x))
 
 
 # Noise.

@@ -8,7 +8,7 @@ from math import prod, sqrt
 from ...graph.op import OPS, Result
 from ...ops.attention import in_parts
 from . import installed
-from .functions import FUNCTIONS, function
+from .functions import FUNCTIONS, contiguous_like, function
 
 
 @function("matmul", "bmm", "__matmul__")
@@ -26,7 +26,7 @@ def _as_batch(t, x, y):
     size = (*y.shape[:-2], *x.shape[-2:])
     if size != tuple(x.shape):
         x = FUNCTIONS["expand"](t.named("broadcast_to"), x, size)
-    return t.emit(OPS["copy"](), [x], t.contiguous(x))
+    return t.emit(OPS["copy"](), [x], contiguous_like(x))
 
 
 def _is_batch(t, x, batch) -> bool:

@@ -124,10 +124,6 @@ class Recorder:
         """A new tensor without data, with the strides that an elementwise op gives its output."""
         return torch.empty_like(self.without_data([x])[0])
 
-    def contiguous(self, x: torch.Tensor) -> torch.Tensor:
-        """A new contiguous tensor without data, in a tensor's shape and data type."""
-        return torch.empty(x.shape, dtype=x.dtype, device="meta")
-
     def shares(self, y: torch.Tensor, x: torch.Tensor) -> bool:
         """Whether two tensors share a storage."""
         return y.untyped_storage()._cdata == self.without_data([x])[0].untyped_storage()._cdata

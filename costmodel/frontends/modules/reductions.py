@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ...graph.op import OPS
 from .arithmetic import larger
-from .functions import function, keep_dtype
+from .functions import contiguous_like, function, keep_dtype
 
 
 @function("mean")
@@ -82,4 +82,4 @@ def selected(t, x, dim=None, keepdim=False):
 def cumsum(t, x, dim, dtype=None):
     keep_dtype(t, x, dtype)
     (axis,) = axes_of(t, x, dim)
-    return t.emit(OPS["cumsum"](axis), [x], t.contiguous(x))
+    return t.emit(OPS["cumsum"](axis), [x], contiguous_like(x))

@@ -11,7 +11,7 @@ from ...ops.view import Slice
 from ...sizes.size import LARGEST
 from ..patterns import expand_pattern, reshape_pattern
 from . import installed
-from .functions import FUNCTIONS, function, two
+from .functions import FUNCTIONS, contiguous_like, function, two
 from .masks import as_numbers
 from .recorder import tensors_in
 from .reductions import axes_of
@@ -188,7 +188,7 @@ def repeat_interleave(t, x, repeats, dim=None, output_size=None):
     rows = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), x, axis + 1)
     sizes = [-1] * (axis + 1) + [repeats] + [-1] * (x.dim() - axis - 1)
     rows = expand(t.named("expand"), rows, *sizes)
-    rows = copy(t, rows, t.contiguous(rows))
+    rows = copy(t, rows, contiguous_like(rows))
     return FUNCTIONS["flatten"](t.named("flatten"), rows, axis, axis + 1)
 
 
