@@ -40,7 +40,10 @@ def build(kind: str, name: str, classes: int | None, device: str = "cpu") -> tup
     if name not in names:
         raise CostmodelError(f"unknown {kind} network {name!r}{near(name, names)}")
     try:
-        with torch.device(device):
+        try:
+            with torch.device(device):
+                module = source.make(name, classes)
+        except NotImplementedError:  # torchvision's regnets look at numbers while they are made
             module = source.make(name, classes)
     except Exception as error:  # libraries raise errors of many types
         raise CostmodelError(f"{kind}:{name}: {kind} cannot build it: {error}") from error
