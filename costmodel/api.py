@@ -93,10 +93,6 @@ def request(
     """The arguments of `estimate`, checked and parsed: the network at this image size, and the Request to price."""
     side = read_resolution(resolution)
     network = load_or_dry(network, resolution=side, inputs=inputs, loss=loss, targets=targets)
-    if side is not None and network.resolution is None:
-        raise CostmodelError(
-            f"{network.name} takes {', '.join(map(str, network.inputs))}, no images: give no resolution"
-        )
     batch, accumulate = as_int(batch), as_int(accumulate)
     for name, value in (("batch", batch), ("accumulate", accumulate)):
         if not is_int(value) or value < 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from ..errors import CostmodelError
@@ -82,7 +83,9 @@ def at_resolution(shape: Sequence[Size], resolution: Any) -> tuple[Size, ...]:
 
 
 def resized(inputs: Inputs, resolution: Resolution | None) -> Inputs:
-    """The inputs with images of other sides in the first one; None leaves them."""
+    """The inputs with images of other sides in the first one; None leaves them. Raises CostmodelError if it is none."""
+    if resolution is not None and resolution_of(inputs) is None:
+        raise CostmodelError(f"the network takes {', '.join(map(str, inputs))}, no images: give no resolution")
     shape = at_resolution(inputs[0].shape, resolution)
     return inputs if shape == inputs[0].shape else (replace(inputs[0], shape=shape, example=None), *inputs[1:])
 
@@ -114,10 +117,13 @@ def read_inputs(given: Any) -> Inputs:
     """
     if isinstance(given, Mapping):
         found = [replace(_read(value), keyword=str(name)) for name, value in given.items()]
-    elif isinstance(given, (list, tuple)) and not (given and all(is_int(as_int(side)) for side in given)):
+    elif isinstance(given, (list, tuple)) and not (given and all(isinstance(side, Integral) for side in given)):
         found = [_read(value) for value in given]
     else:
         found = [_read(given)]
+    names = [one.keyword for one in found if one.keyword]
+    if len(set(names)) < len(names):
+        raise CostmodelError(f"two inputs are called {max(names, key=names.count)!r}; allowed: one of a name")
     if not found:
         raise CostmodelError(f"inputs is {given!r}; allowed: example tensors, or {ALLOWED}")
     return tuple(found)

@@ -18,7 +18,7 @@ from ..step.checking import STOCK, setting_of_request
 from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate
 from ..targets import parse
-from .copies import copy_of
+from .copies import copy_of, gradients_of
 from .measure import measure
 from .realize import realize
 
@@ -81,7 +81,13 @@ def validate(
     checks: list[Check] = []
     own = own_module(network.at(resolution, batch), predicted)
     if own is not None:
+        before = gradients_of(network.module)
         checks += compared(own, predicted, alone, network, run)
+        if gradients_of(network.module) != before:
+            raise CostmodelError(
+                f"{network.name}: its loss trains parameters of the module itself: a function that it holds reads them"
+                " there, so that a copy cannot be measured"
+            )
     if own is None or not (strategy == "as_is" or isinstance(predicted, DryEstimate) or network.graph.outputs):
         module = realised(network.at(resolution, batch), strategy, convention, predicted)
         found = compared(module, predicted, alone, by_position(network), run)

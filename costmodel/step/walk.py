@@ -60,6 +60,8 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     count = chosen.memory
     own = partial(count, graph, shapes, kept, kept_bytes, request.dtype.bits // 8) if count else None
     notes = (*network.notes, *STRATEGIES[text.name].notes(graph))
+    if graph.has_loss and graph.flagged and not graph.wants_gradient[-1]:
+        notes += ("Nothing that the loss depends on trains: the backward pass of a real step ends in an error.",)
     inputs = network.inputs
     estimate = Estimate(
         network.name, request, graph, inputs, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes

@@ -78,7 +78,7 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
 
 def with_loss(graph: Graph, loss: Loss | OwnLoss = USUAL_LOSS) -> Graph:
     """The graph with the loss after its result; people's own loss it has already."""
-    if isinstance(loss, OwnLoss):  # the graph ends in it
+    if graph.has_loss or isinstance(loss, OwnLoss):
         return graph
     scope, result = LOSS, graph.result
     while any(within(node.name, scope) for node in graph.nodes):

@@ -1,6 +1,7 @@
 """Networks as people write them: other inputs than square images, other losses, several heads."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.frontends.modules.given import Objective, arguments, in_format, real
 from costmodel.frontends.modules.losses import cross_entropy
 from costmodel.frontends.modules.outputs import main_of
+from costmodel.frontends.spec.export import to_yaml
 from costmodel.graph.inputs import Input, Sides, images, read_inputs, read_resolution, resized, resolution_of
 from costmodel.ops.given import FurtherInput, Targets
 from costmodel.ops.loss import LOSSES, CrossEntropy, find_loss
@@ -199,6 +201,9 @@ def test_sizes_as_people_write_them():
     assert read_resolution("192x256") == Sides(192, 256) and read_resolution((9, 9)) == 9 and str(Sides(2, 3)) == "2x3"
     assert resolution_of(images(Sides(2, 3))) == Sides(2, 3) and resolution_of((Input((7,)),)) is None
     assert resized(images(8), Sides(4, 6)) == images(Sides(4, 6)) and resized((Input((7,)),), None) == (Input((7,)),)
+    assert read_inputs([torch.ones(4, dtype=torch.int64)]) == (Input((), "int64"),) == read_inputs([torch.tensor([8])])
+    with pytest.raises(CostmodelError, match="two inputs are called 'mask'"):
+        read_inputs(["mask=7", "mask=9"])
     for given in ("1x", "x3", "0x3", "3x3:int", "3:float32", (), {}, [(0, 3)], (3, 2.5), 7, torch.zeros(()), None):
         with pytest.raises(CostmodelError, match="allowed: "):
             read_inputs(given)
@@ -255,6 +260,65 @@ def test_bad_input_is_one_message(name):
     with pytest.raises(CostmodelError, match=said) as error:
         costmodel.estimate(make(), "full", 2, **{"resolution": 16, **options} if "inputs" not in options else options)
     assert "\n" not in str(error.value)
+
+
+@dataclass
+class Found:
+    logits: torch.Tensor
+    features: torch.Tensor
+
+
+class InARecord(nn.Module):
+    """Returns a dataclass."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.fc = nn.Linear(28 * 28, 32), nn.Linear(32, 10)
+
+    def forward(self, x):
+        features = F.relu(self.hidden(x.flatten(1)))
+        return Found(self.fc(features), features)
+
+
+def test_a_dataclass_is_several_outputs():
+    named = costmodel.load(InARecord(), inputs=(28, 28))
+    both_of_them = costmodel.load(
+        InARecord(),
+        inputs=(28, 28),
+        loss=lambda found, targets: F.cross_entropy(found.logits, targets) + found.features.abs().mean(),
+        targets=lambda batch: torch.zeros(batch, dtype=torch.int64),
+    )
+    for network in (named, both_of_them):
+        for strategy in ("full", "last", "inference"):
+            for check in validate(network, strategy, 3, None):
+                assert check.holds, check
+
+
+def test_a_sweep_and_a_spec_of_a_loss_of_ones_own(tmp_path):
+    network = costmodel.load(Heads(), resolution=16, **OF_HEADS)
+    grid = costmodel.sweep(network, "full,last", batch="2..5", target="none")
+    for row, (strategy, batch) in enumerate((s, b) for s in ("full", "last") for b in (2, 3, 4, 5)):
+        one = costmodel.estimate(network, strategy, batch, target="none")
+        assert (grid.saved_bytes[row], grid.step_peak_bytes[row]) == (one.saved_bytes, one.step_peak_bytes)
+    (tmp_path / "heads.yaml").write_text(to_yaml(network))
+    again = costmodel.estimate(str(tmp_path / "heads.yaml"), "full", 5, target="none")
+    one = costmodel.estimate(network, "full", 5, target="none")
+    assert (again.step_peak_bytes, again.resident_bytes) == (one.step_peak_bytes, one.resident_bytes)
+
+
+def test_a_loss_on_which_nothing_that_trains_has_an_effect_is_noted():
+    apart = {"loss": lambda outputs: outputs["kind"].mean()}  # the classifier is the other head
+    found = costmodel.estimate(Heads(), "last", 2, 16, **apart)
+    assert any("Nothing that the loss depends on trains" in note for note in found.notes)
+    assert not any("Nothing that" in note for note in costmodel.estimate(Heads(), "full", 2, 16, **apart).notes)
+
+
+def test_a_loss_that_reads_the_module_itself_is_not_measured_on_a_copy():
+    module = Perceptron()
+    decay = {"loss": lambda y, t: F.cross_entropy(y, t) + sum(p.square().sum() for p in module.parameters())}
+    network = costmodel.load(module, inputs=(28, 28), targets=lambda b: torch.zeros(b, dtype=torch.int64), **decay)
+    with pytest.raises(CostmodelError, match="a copy cannot be measured"):
+        validate(network, "full", 2, None)
 
 
 def test_specs_take_names_of_losses_alone():

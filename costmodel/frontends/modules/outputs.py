@@ -21,7 +21,8 @@ def main_of(outputs: Any) -> torch.Tensor:
     found = list(tensors_in(outputs))
     if len(found) == 1:
         return found[0]
-    names = list(outputs) if isinstance(outputs, Mapping) else list(getattr(outputs, "_fields", ()))
+    own = getattr(outputs, "_fields", ()) or getattr(outputs, "__dataclass_fields__", ())
+    names = list(outputs) if isinstance(outputs, Mapping) else list(own)
     for name in MAIN:
         main = outputs[name] if isinstance(outputs, Mapping) and name in names else getattr(outputs, name, None)
         if name in names and isinstance(main, torch.Tensor):

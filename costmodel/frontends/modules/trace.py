@@ -130,6 +130,8 @@ def trace(
     known = {"module": module, "dry": dry, "dtype": dtype, "loss": objective}
     try:
         graph = run(True)
+    except BadLoss:
+        raise
     except CostmodelError as error:
         bare = Network(called, not_traced(module), inputs, **known, notes=tuple(notes), untraceable=str(error))
         raise Untraceable(str(error), bare) from error.__cause__
@@ -178,6 +180,10 @@ def buffers_of(module: nn.Module) -> tuple[tuple[str, str, Extra], ...]:
         (*path.rpartition(".")[::2], Extra(tuple(b.shape), None if b.dtype == own else 8 * b.itemsize))
         for path, b in module.named_buffers()
     )
+
+
+class BadLoss(CostmodelError):
+    """People's own loss raises an exception."""
 
 
 class _Tracer(Recorder, TorchFunctionMode):
@@ -350,7 +356,10 @@ class _Tracer(Recorder, TorchFunctionMode):
         except RAISED as error:  # the network's own code may raise anything on these images
             inside = f" (in {self.ended_in})" if self.ended_in else ""
             if self.names.scope:
-                raise CostmodelError(f"the loss {objective and objective.name} ends in {in_words(error)}") from error
+                assert objective is not None
+                said = f"the loss {objective.name} ends in {in_words(error)}"
+                beside = "; targets= (--targets) are what it gets beside the outputs"
+                raise BadLoss(said + beside * (objective.targets is None)) from error
             said = f"tracing the network on {', '.join(map(str, inputs))} ends in {in_words(error)}{inside}"
             raise CostmodelError(f"{said}; resolution= or inputs= takes others") from error
         finally:

@@ -13,6 +13,7 @@ from ...graph.checkpointing import nodes_in, reruns
 from ...graph.graph import INPUT, Graph, prefixes, why_not_yet
 from ...graph.inputs import Inputs, images, read_inputs
 from ...graph.network import DTYPE, Network
+from ...ops.loss import OwnLoss
 from ...sizes.dtype import find_dtype
 from ...strategies._lite_residual import insert
 from ..draft import last_linear
@@ -129,7 +130,8 @@ class Spec:
             dtype = find_dtype(values["dtype"]).name
         except CostmodelError as error:
             raise error if str(error).startswith(self.block.source) else self.block.error(error) from None
-        return Network(values["network"], graph, self.inputs, values["reference"], dtype=dtype)
+        loss = OwnLoss(values["loss"]) if values["loss"] else None
+        return Network(values["network"], graph, self.inputs, values["reference"], dtype=dtype, loss=loss)
 
     def _inputs(self) -> Inputs:
         """The inputs for which the network is made: images of its resolution, unless it says otherwise."""
