@@ -17,6 +17,7 @@ from costmodel.frontends.modules.losses import cross_entropy
 from costmodel.frontends.modules.outputs import main_of
 from costmodel.frontends.spec.export import to_yaml
 from costmodel.graph.inputs import Input, Sides, images, read_inputs, read_resolution, resized, resolution_of
+from costmodel.ops.embedding import Embedding
 from costmodel.ops.given import FurtherInput, Targets
 from costmodel.ops.loss import LOSSES, CrossEntropy, find_loss
 from costmodel.pytorch import measure
@@ -69,6 +70,17 @@ class Masked(nn.Module):
         return self.fc(x * mask)
 
 
+class Words(nn.Module):
+    """Looks words up, twice, beside a mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.hidden, self.fc = nn.Embedding(50, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, words, mask):
+        return self.fc(((F.relu(self.hidden(self.table(words))) + self.table(words)) * mask[:, :, None]).mean(1))
+
+
 class Heads(nn.Module):
     def __init__(self):
         super().__init__()
@@ -105,6 +117,7 @@ CASES = {
     "lenet": (LeNet, {"resolution": 32}),
     "perceptron": (Perceptron, {"inputs": "28x28"}),
     "two inputs": (WithAge, {"inputs": [(3, 12, 10), torch.rand(7, 5)]}),
+    "words": (Words, {"inputs": ["7:int64", "mask=7"]}),
     "two heads": (Heads, {"resolution": 16, **OF_HEADS}),
     "maps": (Segments, {"resolution": "20x14"}),
     "maps, named": (lambda: Segments("out"), {"resolution": 20}),
@@ -220,6 +233,15 @@ def test_the_tensors_of_a_run():
     loss = Criterion(CrossEntropy(), 5, torch.device("cpu"), torch.float32)
     assert loss.of([torch.zeros(5, 4)]).item() == pytest.approx(1.3863, 1e-4) and loss.targets[0].shape == (5,)
     assert Objective(both).name == "both" and Objective(nn.MSELoss()).name == "MSELoss"
+
+
+def test_an_embedding_by_hand():
+    """Its gradient reads the indices, 3 x 7 int64, and is as large as the table; the looked-up rows are not kept."""
+    assert Embedding(50, 16).shape((3, 7)) == (3, 7, 16) and Embedding(50, 16).params() == {"weight": (50, 16)}
+    module = nn.Sequential(nn.Embedding(50, 16), nn.Flatten(), nn.Linear(112, 4))
+    found = costmodel.estimate(module, "full", 3, inputs="7:int64", target="none")
+    assert [row.saved_bytes for row in found.rows][:2] == [3 * 7 * 8, 3 * 7 * 16 * 4]
+    assert found.memory_bytes["gradients"] == 4 * (50 * 16 + 112 * 4 + 4)
 
 
 def test_the_ops_of_what_is_given():

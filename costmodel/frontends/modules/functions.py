@@ -84,6 +84,16 @@ def linear(t, x, weight, bias=None):
     return t.emit(op, [x], y, weight=weight, bias=bias)
 
 
+@function("embedding")
+def embedding(t, at, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    if max_norm is not None or scale_grad_by_freq or sparse or at.dtype is not t.torch.int64:
+        raise t.error("an embedding with a norm, scaled or sparse gradients, or of other numbers than int64,")
+    if not t.holders.are_one_layers(weight=weight):
+        raise t.error("an embedding by a weight that is computed")
+    y = t.run(t.torch.nn.functional.embedding, at, weight)
+    return t.emit(OPS["embedding"](*weight.shape), [at], y, weight=weight)
+
+
 @function("batch_norm")
 def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *_):
     if running_mean is None:
