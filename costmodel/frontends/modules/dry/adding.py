@@ -9,19 +9,28 @@ from torch.overrides import TorchFunctionMode
 #: Such functions: a linear layer whose input is not contiguous adds its bias to the product, and attention in parts its
 #: mask to the weights.
 ADDING = frozenset({"linear", "scaled_dot_product_attention"})
+#: Functions that have linear layers inside, which no mode sees.
+RECURRENT = frozenset({"gru", "rnn_tanh", "rnn_relu", "lstm"})
 
 
 class Adding(TorchFunctionMode):
-    """Follows the calls of such functions. runs: whether one runs now.
+    """Follows the calls of such functions. runs: whether one runs now; recurs: whether a recurrent one does.
 
     Without data, or where a mode watches, torch makes a sum of its own in them (isTensorSubclassLike in aten/src/ATen/
     native/Linear.cpp and transformers/attention.cpp).
     """
 
-    runs = False
+    runs = recurs = False
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        if getattr(function, "__name__", "") not in ADDING:
+        name = getattr(function, "__name__", "")
+        if name in RECURRENT:
+            self.recurs = True
+            try:
+                return function(*args, **(kwargs or {}))
+            finally:
+                self.recurs = False
+        if name not in ADDING:
             return function(*args, **(kwargs or {}))
         self.runs = True
         try:

@@ -156,7 +156,7 @@ class Lives(TorchDispatchMode):
         self._product = None
         if func is aten._unsafe_view.default:
             self._product = _storage_of(args[0]), place()
-        return func is aten.add.Tensor and before == (_storage_of(args[0]), place())
+        return self.adding.recurs and func is aten.add.Tensor and before == (_storage_of(args[0]), place())
 
     def _is_of_the_engine(self, by_engine: bool, func: Any, args: tuple) -> bool:
         """Whether an op adds a gradient to that which came first."""
