@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,19 +131,19 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         peak, left = step.cuda_levels()
         tensor_peak = None
     else:
-        held = sum(x.untyped_storage().nbytes() for x in plain_tensors(step.module))
-        after_forward = trace(step.forward).left
-        step.prepare()
         # What the module holds from the step before is that of a whole one. The profiler notices only the release of
-        # what it has seen allocated.
+        # what it has seen allocated, so it watches whatever comes before.
         trace(step)
-        step.prepare()
+        trace(step.prepare)
         whole = trace(step, counter.ops)
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
         if step.trains:
+            trace(step.prepare)
+            held = held_by(step.module)
+            after_forward = trace(step.forward).left
+            released = sum(size for storage, size in held if storage() is None)
             made = sum(size for pointer, size in saved.items() if pointer in allocated)
-            # The profiler may know the size of what the module let go of, or not: by chance, of earlier recordings.
-            if after_forward not in (made + loss, made + loss - held):
+            if after_forward != made + loss - released:
                 raise CostmodelError(
                     f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
                 )
@@ -158,10 +160,14 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     )
 
 
-def plain_tensors(module: nn.Module) -> list[torch.Tensor]:
-    """The tensors that modules hold as plain attributes, as the old spectral norm holds the weight of its last step."""
+def held_by(module: nn.Module) -> list[tuple[Callable[[], Any], int]]:
+    """(weak reference, bytes) of the storages that modules hold beside parameters and buffers.
+
+    The old spectral norm holds the weight that it has computed until it computes the next one.
+    """
     values = [value for child in module.modules() for value in child.__dict__.values()]
-    return [value for value in values if isinstance(value, torch.Tensor)]
+    storages = [value.untyped_storage() for value in values if isinstance(value, torch.Tensor)]
+    return [(weakref.ref(storage), storage.nbytes()) for storage in storages]
 
 
 class _Step:

@@ -67,8 +67,9 @@ class Lives(TorchDispatchMode):
     but makes another tensor and drops the first (can_accumulate_inplace in torch/csrc/autograd/input_buffer.cpp,
     areAnyTensorSubclassLike in FunctionsManual.cpp). So a sum counts as made in place in the backward pass if its first
     operand is gone when the next op comes, and was no view, which shares its storage with its base; and where a node
-    would write, the op in place runs. So does the sum of a bias and the product of a linear layer that reads rows with
-    gaps (aten/src/ATen/native/Linear.cpp), and so it does in the functions of torch that `adding` follows.
+    would write, the op in place runs. A linear layer that reads rows with gaps adds its bias to the product in place
+    (aten/src/ATen/native/Linear.cpp), as do other functions of torch: `adding` knows them. Inside recurrent functions,
+    whose layers it does not see, the sum that comes right after the product counts as one in place.
     """
 
     def __init__(self, there: Iterable[torch.Tensor], flops: FlopCounter | None = None) -> None:
