@@ -40,13 +40,13 @@ def estimate(
     """The cost of one training step, from the layer graph alone.
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: of the
-    images, one side or (height, width), by default the network's own. target:
-    cpu[,threads=N][,isa=ISA][,channels_last], cuda[,channels_last] or none[,threads=N][,channels_last]. dtype: of the
-    whole network, float32, bfloat16 or float16, by default its own. accumulate: number of micro-steps of `batch` images
-    whose gradients are added up before an update; the last one is priced. check: whether a module's estimate is held
-    against a dry step of the module, which runs its forward and backward without data; where they differ, the figures
-    are the dry step's, and a note says so. inputs, loss, targets: see `load`. amp: bfloat16
-    or float16, for torch.autocast around the forward pass and the loss of a float32 network, without a GradScaler.
+    images, one side or (height, width), by default the network's own.
+    target: cpu[,threads=N][,isa=ISA][,channels_last], cuda[,channels_last] or none[,threads=N][,channels_last].
+    dtype: of the whole network, float32, bfloat16 or float16, by default its own. accumulate: number of micro-steps of
+    `batch` images whose gradients are added up before an update; the last one is priced. check: whether a module's
+    estimate is held against a dry step of the module, which runs its forward and backward without data; where they
+    differ, the figures are the dry step's, and a note says so. inputs, loss, targets: see `load`. amp: bfloat16 or
+    float16, for torch.autocast around the forward pass and the loss of a float32 network, without a GradScaler.
     Raises CostmodelError for a bad request.
     """
     network, asked = request(

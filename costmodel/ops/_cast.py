@@ -10,30 +10,21 @@ from ..sizes.dtype import DTYPES
 from ..sizes.size import Shape
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import Setting
+from .layout import Rewritten
 
 
 @shared_fields
-class Cast(Op):
+class Cast(Rewritten):
     """x.to(another data type). Its gradient is the output's, cast back: a new tensor too."""
 
     to: str
 
     kind = "cast"
-    in_16_bits = True
 
     @property
     def bits(self) -> int:
         """Bits per element of the output."""
         return DTYPES[self.to].bits
-
-    def shape(self, x: Shape) -> Shape:
-        return x
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ()}
-
-    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
-        return {"forward": Work(), "x": Work()}
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return dense(xs[0])

@@ -12,23 +12,10 @@ from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, around, contiguou
 from ..targets.setting import NUMBER_BYTES, Setting
 
 
-@op("copy")
-class Copy(Op):
-    """x.contiguous() where x is not, or x.clone().
+class Rewritten(Op):
+    """Base class of ops that write their input's numbers anew: a tensor of its shape, whose gradient reads nothing."""
 
-    channels_last: the copy is in that memory format. keeps: it lies as x does, as a clone.
-    """
-
-    channels_last: bool = False
-    keeps: bool = False
-
-    passes = ("x",)
     in_16_bits = True
-
-    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
-        if self.keeps:
-            return dense(xs[0])
-        return CHANNELS_LAST if self.channels_last else contiguous(axes)
 
     def shape(self, x: Shape) -> Shape:
         return x
@@ -38,6 +25,24 @@ class Copy(Op):
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(), "x": Work()}
+
+
+@op("copy")
+class Copy(Rewritten):
+    """x.contiguous() where x is not, or x.clone().
+
+    channels_last: the copy is in that memory format. keeps: it lies as x does, as a clone.
+    """
+
+    channels_last: bool = False
+    keeps: bool = False
+
+    passes = ("x",)
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        if self.keeps:
+            return dense(xs[0])
+        return CHANNELS_LAST if self.channels_last else contiguous(axes)
 
     def module(self, library: Any) -> Callable:
         if self.keeps:

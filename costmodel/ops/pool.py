@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ..graph.op import Extra, Op, Pair, Scratch, Work, check, op, pair, shared_fields, two
 from ..sizes.size import Shape, numel, require, window
@@ -70,9 +70,32 @@ def takes(setting: Setting) -> bool:
     return not setting.is_mixed or setting.gradient in (None, CHANNELS_LAST)
 
 
+class AveragePool(Op):
+    """What average pools of images and volumes share: torch's backward keeps the input, only for its shape."""
+
+    layer: ClassVar[str]  # its name in torch.nn
+
+    kernel: Any
+    stride: Any
+    padding: Any
+    ceil: bool
+    count_include_pad: bool
+    divisor: int
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ()}
+
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("x",)}
+
+    def module(self, library: Any) -> Callable:
+        more = (self.ceil, self.count_include_pad, self.divisor or None)
+        return getattr(library.nn, self.layer)(self.kernel, self.stride, self.padding, *more)
+
+
 @op("avg_pool2d")
-class AvgPool2d(WindowPool):
-    """torch.nn.AvgPool2d. torch's backward keeps the input, only for its shape. Stride 0: the kernel's size.
+class AvgPool2d(AveragePool, WindowPool):
+    """torch.nn.AvgPool2d. Stride 0: the kernel's size.
 
     divisor: by which windows' sums are divided, 0 for the number of their elements.
     """
@@ -84,15 +107,7 @@ class AvgPool2d(WindowPool):
     count_include_pad: bool = True
     divisor: int = 0
 
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ()}
-
-    def torch_needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ("x",)}
-
-    def module(self, library: Any) -> Callable:
-        more = (self.ceil, self.count_include_pad, self.divisor or None)
-        return library.nn.AvgPool2d(self.kernel, self.stride, self.padding, *more)
+    layer = "AvgPool2d"
 
 
 @op("max_pool2d")

@@ -11,7 +11,7 @@ from ..sizes.size import Shape, numel, require, window
 from ..targets.memory_order import MemoryOrder, contiguous
 from ..targets.setting import Setting
 from .conv import ConvolutionLayer
-from .pool import copies
+from .pool import AveragePool, copies
 
 
 def three(value: Any, name: str, least: int = 1) -> Axes:
@@ -110,22 +110,14 @@ class VolumePool(Op):
 
 
 @op("avg_pool3d")
-class AvgPool3d(VolumePool):
+class AvgPool3d(AveragePool, VolumePool):
     """torch.nn.AvgPool3d. divisor: by which windows' sums are divided, 0 for the number of their elements."""
 
     count_include_pad: bool = True
     divisor: int = 0
+
+    layer = "AvgPool3d"
     casts = Casts.FULL
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ()}
-
-    def torch_needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ("x",)}
-
-    def module(self, library: Any) -> Callable:
-        more = (self.ceil, self.count_include_pad, self.divisor or None)
-        return library.nn.AvgPool3d(self.kernel, self.stride, self.padding, *more)
 
 
 @op("max_pool3d")

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-import textwrap
+import shutil
 
+import owncode
 import pytest
 from commandline import CliRunner
 
@@ -17,56 +18,14 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-NET = """
-import torch
-from torch import nn
-from torch.nn import functional as F
-
-
-class Heads(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.kind, self.place = nn.Conv2d(1, 8, 3), nn.Linear(8, 4), nn.Linear(8, 2)
-
-    def forward(self, x):
-        x = F.relu(self.conv(x)).mean((2, 3))
-        return {"kind": self.kind(x), "place": self.place(x)}
-
-
-class Words(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.table, self.fc = nn.Embedding(9, 8), nn.Linear(8, 4)
-
-    def forward(self, words, mask):
-        return self.fc((self.table(words) * mask[:, :, None]).mean(1))
-
-
-class Maps(nn.Sequential):
-    def __init__(self):
-        super().__init__(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1))
-
-
-def loss(outputs, targets):
-    return F.cross_entropy(outputs["kind"], targets["kind"]) + F.mse_loss(outputs["place"], targets["place"])
-
-
-def targets(batch):
-    return {"kind": torch.zeros(batch, dtype=torch.int64), "place": torch.zeros(batch, 2)}
-
-
-number = 3
-"""
-
-
 @pytest.fixture
 def net(tmp_path, monkeypatch):
-    (tmp_path / "net.py").write_text(textwrap.dedent(NET))
+    shutil.copy(owncode.__file__, tmp_path / "net.py")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-HEADS = ("net.py:Heads", "--input", "1x40x96", "--loss", "net.py:loss", "--targets", "net.py:targets")
+HEADS = ("net.py:grey", "--input", "1x40x96", "--loss", "net.py:loss", "--targets", "net.py:targets")
 
 
 def test_a_report_of_two_heads_on_a_spectrogram(net):
@@ -108,7 +67,7 @@ def test_sides_and_losses_in_a_sweep_and_a_spec(net):
 
 def test_a_check_in_pyproject(net):
     (net / "pyproject.toml").write_text(
-        '[[tool.costmodel.check]]\nnetwork = "net.py:Heads"\nbudget = "1MB"\ninputs = ["1x40x96"]\nbatch = 2\n'
+        '[[tool.costmodel.check]]\nnetwork = "net.py:grey"\nbudget = "1MB"\ninputs = ["1x40x96"]\nbatch = 2\n'
         'loss = "net.py:loss"\ntargets = "net.py:targets"\ntarget = "none"\n'
         '[[tool.costmodel.check]]\nnetwork = "net.py:Maps"\nbudget = "1MB"\nresolution = "20x14"\nbatch = 2\n'
         'loss = "mse"\ntarget = "none"\n'

@@ -101,8 +101,8 @@ def trace(
     blocks_are: class or path pattern of the blocks, if they are not found automatically. allow_unknown: an unknown op
     becomes a node that costs nothing. batch: images in the run, by default a number that is nobody's size. A trace
     holds for every batch except a single image: there torch sees more tensors as contiguous, and copies less.
-    objective: a loss of people's own, which is traced with the module. Raises
-    CostmodelError, with the source line that causes it, for an unknown op and for control flow that depends on data.
+    objective: a loss of people's own, which is traced with the module. Raises CostmodelError, with the
+    source line that causes it, for an unknown op and for control flow that depends on data.
     """
     refuse_what_no_trace_takes(module)
     module, notes = uncompiled(module)
