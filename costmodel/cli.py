@@ -12,7 +12,7 @@ import click
 from .completion import COMPLETE
 from .endings import BadRequest, ending, ready_streams
 from .errors import CostmodelError, unknown
-from .ops.loss import LOSSES
+from .ops._named_loss import LOSSES
 from .sizes.dtype import AMP, DTYPE_ALIASES, DTYPES, NO_AMP
 from .step.optimizer import OPTIMIZERS, OPTIONS
 from .step.request import DEFAULTS

@@ -125,7 +125,7 @@ def dtypes() -> Iterable[str]:
 
 def losses() -> Iterable[str]:
     """Names of the losses."""
-    from .ops.loss import LOSSES
+    from .ops._named_loss import LOSSES
 
     return LOSSES
 

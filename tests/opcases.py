@@ -64,6 +64,8 @@ def bits_of(op, name):
 def input_of(op, name, shape, dtype=torch.float32):
     """An input tensor for an op."""
     bits = bits_of(op, name)
+    if op.kind == "binary_cross_entropy":  # of probabilities
+        return torch.rand(shape).to(dtype)
     if bits == 8:
         return torch.rand(shape) < 0.5
     return torch.zeros(shape, dtype=torch.int64) if bits else torch.randn(shape).to(dtype)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import CostmodelError, unknown
 from ..graph.inputs import read_inputs, read_resolution
 from ..graph.network import Network, Untraceable
-from ..ops.loss import LOSSES, find_loss
+from ..ops._named_loss import LOSSES, find_loss
 from ..sizes.size import as_int, is_int
 from . import modules, onnxfiles, spec
 from .modules import family_of, names_of, outline

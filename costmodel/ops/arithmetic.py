@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
-from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, where
+from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, same, where
 from ..targets.setting import NUMBER_BYTES, Setting
 
 NARROW = 2  # bytes of a number of a narrow input
@@ -47,7 +47,7 @@ class MulNumber(WithNumber):
     """x * number, or x / number with `divide`.
 
     For Python's operators torch keeps the number as a tensor, which saved-tensor hooks do not see. It keeps nothing if
-    one of its own functions multiplies by a `bare` number (aten::mul.Scalar).
+    one of its own functions multiplies or divides by a `bare` number (aten::mul.Scalar, aten::div.Scalar).
     """
 
     number: float
@@ -69,10 +69,10 @@ class MulNumber(WithNumber):
         return Scratch(number - kept, number - kept)
 
     def module(self, library: Any) -> Callable:
+        name = "div" if self.divide else "mul"
         if self.bare:
-            return lambda x: library.torch.ops.aten.mul.Scalar(x, self.number)
-        name = ("div" if self.divide else "mul") + ("_" if self.inplace else "")
-        return lambda x: getattr(x, name)(self.number)
+            return lambda x: getattr(library.torch.ops.aten, name).Scalar(x, self.number)
+        return lambda x: getattr(x, name + "_" * self.inplace)(self.number)
 
 
 @op("rsub_number")
@@ -236,6 +236,32 @@ class Div(Join):
         return library.torch.Tensor.div_ if self.inplace else library.torch.div
 
 
+@op("xlogy")
+class XLogY(Join):
+    """a * log(b) of equal shapes, 0 where a is 0: da = g * log(b), 0 where a and b are, and db = g * a / b."""
+
+    inplace = False
+
+    def shape(self, a: Shape, b: Shape) -> Shape:
+        require(same(a, b), "xlogy takes equal shapes, the inputs are {} and {}", a, b)
+        return a
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"a": ("a", "b"), "b": ("a", "b")}
+
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
+        n = numel(y)
+        return {"forward": Work(0, 2 * n), "a": Work(0, 2 * n), "b": Work(0, 2 * n)}
+
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
+        # The second gradient needs three masks beside the product that it fills; the first, of b, a product.
+        masks = 3 * numel(y) if "a" in setting.demanded else 0
+        return Scratch(backward=setting.item * numel(y) + masks)
+
+    def module(self, library: Any) -> Callable:
+        return library.torch.xlogy
+
+
 @op("addcmul")
 class Addcmul(Op):
     """a + b * c with broadcasting, as for an affine map of each channel."""
@@ -296,9 +322,13 @@ def reduction(y: Shape, operand: Shape) -> Work:
     return Work(0, where(numel(operand) == n, 0, n))
 
 
+XLogY.examples = ((XLogY(), (2, 5), (2, 5)),)
 Addcmul.examples = ((Addcmul(), (8, 1, 1), (8, 1, 1), (2, 8, 5, 3)), (Addcmul(), (2, 5), (2, 5), (2, 5)))
 AddNumber.examples = ((AddNumber(3.0), (2, 5)), (AddNumber(3.0, inplace=True), (2, 5)))
-MulNumber.examples = tuple((op, (2, 5)) for op in (MulNumber(0.5), MulNumber(0.5, bare=True), MulNumber(6.0, True)))
+MulNumber.examples = tuple(
+    (op, (2, 5))
+    for op in (MulNumber(0.5), MulNumber(0.5, bare=True), MulNumber(6.0, True), MulNumber(6.0, True, bare=True))
+)
 RsubNumber.examples = ((RsubNumber(1.0), (2, 5)),)
 PowNumber.examples = ((PowNumber(2.0), (2, 5)),)
 Sub.examples = ((Sub(), (2, 8, 5, 3), (2, 8, 5, 3)), (Sub(), (2, 8, 5, 3), (8, 1, 1)))

@@ -48,14 +48,16 @@ class Parameter(Resident):
 class Constant(Resident):
     """A tensor without a gradient. In `size` 0 stands for the batch.
 
-    buffer: its name if the module holds it; without a name it is made anew in each step. bits: 0 for the network's own.
-    order: of its axes, from the largest stride to the smallest, if it is not contiguous.
+    buffer: its name if the module holds it as a buffer; without a name it is made anew in each step, unless somebody
+    holds it: an attribute, the weights of a loss. bits: 0 for the network's own. order: of its axes, from the largest
+    stride to the smallest, if it is not contiguous.
     """
 
     size: Axes
     buffer: str = ""
     bits: int = 0
     order: Axes = ()
+    held: bool = False
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         if self.buffer:
@@ -64,7 +66,9 @@ class Constant(Resident):
 
     @property
     def result(self) -> Result:
-        return Result.RESIDENT if self.buffer else Result.NEW
+        if self.buffer:
+            return Result.RESIDENT
+        return Result.GIVEN if self.held else Result.NEW
 
     def buffers(self) -> dict[str, Extra]:
         return {self.buffer: Extra(tuple(self.size), self.bits or None)} if self.buffer else {}
@@ -76,7 +80,7 @@ class Constant(Resident):
         return {"x": ()}
 
     def module(self, library: Any) -> Callable:
-        return super().module(library) if self.buffer else library.computed(self.size)
+        return super().module(library) if self.buffer else library.computed(self.size, self.held)
 
 
 @op("unknown")

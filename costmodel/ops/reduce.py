@@ -12,15 +12,15 @@ from ..targets.setting import Setting
 
 
 class Reduction(Op):
-    """Reduces some axes, never the batch's, to one number. With keepdim the axes stay, with size 1."""
+    """Reduces some axes to one number; a number has none. With keepdim the axes stay, with size 1."""
 
     axes: Axes
     keepdim: bool
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "axes", tuple(sorted(self.axes)))
-        check(bool(self.axes), "axes is empty; allowed: a list of axes >= 0")
-        check(min(self.axes) >= 0 and len(set(self.axes)) == len(self.axes), f"axes is {self.axes}; allowed: each >= 0")
+        fit = all(axis >= 0 for axis in self.axes) and len(set(self.axes)) == len(self.axes)
+        check(fit, f"axes is {self.axes}; allowed: each >= 0, and once")
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return xs[0] if self.keepdim else contiguous(axes)
@@ -29,7 +29,8 @@ class Reduction(Op):
         return contiguous(len(x.order))
 
     def shape(self, x: Shape) -> Shape:
-        require(self.axes[-1] < len(x), "axes {} are not all there in the input {}", self.axes, x)
+        require(bool(self.axes) or not x, "axes is empty, which only a number without axes allows; the input is {}", x)
+        require(not x or self.axes[-1] < len(x), "axes {} are not all there in the input {}", self.axes, x)
         left = (1,) if self.keepdim else ()
         return tuple(size for i, n in enumerate(x) for size in (left if i in self.axes else (n,)))
 

@@ -15,6 +15,7 @@ from ..graph.checkpointing import RNG_STATE, passing_states, reruns
 from ..graph.graph import INPUT, Graph, Node
 from ..graph.lifetimes import frame_ends
 from ..graph.op import Result
+from ..ops.given import Given
 from . import library
 from .modules import Again, Frame, Owned, Pieces, Silent, Step, Tensors
 
@@ -27,7 +28,7 @@ def flat(graph: Graph, nodes: tuple[Node, ...], source: nn.Module | None) -> Fra
     if source is not None:
         refuse_hooks(source)
     root = Frame()
-    given = [node.name for node in nodes if node.op.result is Result.GIVEN]
+    given = [node.name for node in nodes if isinstance(node.op, Given)]
     leaves = [None if node.name in given else node.op.module(library) for node in nodes]
     paths = _place_all(root, nodes, leaves)
     ends = frame_ends(graph)

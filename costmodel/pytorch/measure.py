@@ -22,7 +22,8 @@ from ..frontends.modules.dtypes import dtype_of
 from ..frontends.modules.given import Objective, arguments, in_format, real
 from ..frontends.modules.recorder import tensors_in
 from ..graph.inputs import Inputs, images, read_inputs, read_resolution
-from ..ops.loss import USUAL_LOSS, Loss, find_loss
+from ..ops._loss import Loss
+from ..ops._named_loss import USUAL_LOSS, find_loss
 from ..sizes.dtype import DType, find_dtype
 from ..sizes.size import as_int, is_int
 from ..step.autocast import amp_of

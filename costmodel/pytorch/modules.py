@@ -111,10 +111,16 @@ class Tensors(nn.Module):
         self.name = next(iter((*parameters, *buffers)), "")
 
 
-def computed(size: tuple) -> Callable:
-    """Raise CostmodelError: a constant computed in each step can be priced, but its numbers are unknown."""
+def computed(size: tuple, held: bool) -> Callable:
+    """Raise CostmodelError: a constant that is no buffer can be priced, but its numbers are unknown."""
     where = "x".join(str(n) if n else "N" for n in size)
-    raise CostmodelError(f"the network computes a constant of shape ({where}) in its forward, which cannot be realised")
+    what = "reads a tensor" if held else "computes a constant"
+    why = (
+        "that is no buffer, which cannot be realised; register_buffer makes it one"
+        if held
+        else ("in its forward, which cannot be realised")
+    )
+    raise CostmodelError(f"the network {what} of shape ({where}) {why}")
 
 
 class Owned(NamedTuple):

@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..graph.network import Network
-from ..ops.loss import USUAL_LOSS, Loss, OwnLoss
+from ..ops._loss import Loss
+from ..ops._named_loss import USUAL_LOSS, OwnLoss
 from ..sizes.dtype import DType
 from ..sizes.size import Size
 from ..strategies import StrategyText

@@ -11,8 +11,9 @@ from typing import Any
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
 from ..graph.graph import LOSS, Graph, Node, within
+from ..ops._loss import Loss
+from ..ops._named_loss import USUAL_LOSS, OwnLoss
 from ..ops.given import Targets
-from ..ops.loss import USUAL_LOSS, Loss, OwnLoss
 from ._attention import in_parts_where_masks_train
 from ._registry import STRATEGIES, Option
 from ._text import StrategyText, read_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops.loss import USUAL_LOSS
+from ..ops._named_loss import USUAL_LOSS
 from ..sizes.dtype import find_amp
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of

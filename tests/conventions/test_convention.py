@@ -8,12 +8,13 @@ import costmodel
 from costmodel.conventions import CONVENTIONS
 from costmodel.errors import CostmodelError
 from costmodel.graph.graph import Graph, Node
+from costmodel.ops._loss import Loss
 from costmodel.ops.activation import GELU, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, ReLU, ReLU6, Sigmoid
 from costmodel.ops.arithmetic import Add, Mul
+from costmodel.ops.class_loss import CrossEntropy
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.exponential import ELU
 from costmodel.ops.linear import Linear
-from costmodel.ops.loss import CrossEntropy, Loss
 from costmodel.ops.noise import Dropout
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d

@@ -9,7 +9,7 @@ from torch.ao.quantization import FakeQuantize, FusedMovingAvgObsFakeQuantize
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm
 
 import costmodel
-from costmodel.frontends.modules.dry import recurrent
+from costmodel.frontends.modules.dry import asking
 from costmodel.pytorch import measure
 
 
@@ -80,10 +80,10 @@ class Last(nn.Module):
 
 def test_the_kernels_of_recurrent_layers_are_asked_once():
     estimates = [costmodel.estimate(LAYERS["lstm"](), "as_is", 2, 9).saved_bytes for _ in range(2)]
-    known = len(recurrent._RESULTS)
+    known = len(asking._RESULTS)
     assert estimates[0] == estimates[1] and known
     costmodel.estimate(LAYERS["lstm"](), "as_is", 2, 9)
-    assert len(recurrent._RESULTS) == known
+    assert len(asking._RESULTS) == known
 
 
 def test_an_orthogonal_weight_is_answered_too():

@@ -9,10 +9,10 @@ from costmodel.errors import CostmodelError
 from costmodel.graph.graph import Graph, Node, within
 from costmodel.ops.activation import ReLU, ReLU6
 from costmodel.ops.arithmetic import Add
+from costmodel.ops.class_loss import CrossEntropy
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.given import Targets
 from costmodel.ops.linear import Linear
-from costmodel.ops.loss import CrossEntropy
 from costmodel.ops.noise import Dropout
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.pool import AdaptiveAvgPool2d

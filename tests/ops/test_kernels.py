@@ -32,8 +32,8 @@ from costmodel.targets.setting import Setting
 NOT_ALONE = (*WITHOUT_BACKWARD, "cross_entropy", "packed_dropout", "input", "targets")
 #: torch ends the process in the backward pass of such a norm whose input needs no gradient, in channels_last.
 CRASH = ("group_norm", "lean_group_norm")
-#: No rule holds for these in channels_last, and torch refuses to bring a weight of five axes into it.
-NEVER_LAST = ("attention", "conv3d")
+#: No rule holds for these in channels_last, in which torch takes no weight of five axes, and no map in nll's backward.
+NEVER_LAST = ("attention", "conv3d", "nll")
 ALONE = [example for example in EXAMPLES if example[0].kind not in NOT_ALONE]
 #: These are traced with inputs in the order that they need.
 REGULAR = ("group_norm", "lean_group_norm", "linear", "linear_by", "attention", "flatten", "reshape", "nll")

@@ -204,13 +204,13 @@ def test_frozen_and_evaluated_change_what_draws_on_the_batch_and_nothing_else():
 OFFSETS = (0, 1, 2, 5)
 
 
-def grown(shape, offset, first):
+def grown(shape, offset, first, maps):
     """A shape with larger maps (N, C, H, W), aligned from the right as broadcasting does, or a larger batch.
 
     first: the first input's shape; a vector beside a map is one number per channel, unless it is as long as its rows.
     """
-    if not first:
-        return (shape[0] + offset, *shape[1:])
+    if not maps:
+        return (shape[0] + offset, *shape[1:]) if shape[0] == first[0] else shape
     if len(shape) == 1 and shape[0] != first[-1]:
         return shape
     return tuple(s + offset if i >= len(shape) - 2 and s > 1 else s for i, s in enumerate(shape))
@@ -223,12 +223,12 @@ def element(size, i):
 
 @each_example
 def test_an_array_of_sizes_gives_what_a_loop_over_them_gives(op, shapes):
-    first = shapes[0] if any(len(shape) == 4 for shape in shapes) else ()
-    arrays = [grown(shape, np.array(OFFSETS, dtype=np.int64), first) for shape in shapes]
+    more = shapes[0], any(len(shape) == 4 for shape in shapes)
+    arrays = [grown(shape, np.array(OFFSETS, dtype=np.int64), *more) for shape in shapes]
     y = op.shape(*arrays)
     work, extras = op.work(y, *arrays), op.extras(*arrays)
     for i, offset in enumerate(OFFSETS):
-        scalars = [grown(shape, offset, first) for shape in shapes]
+        scalars = [grown(shape, offset, *more) for shape in shapes]
         y_i = op.shape(*scalars)
         assert tuple(element(s, i) for s in y) == y_i
         work_i = op.work(y_i, *scalars)

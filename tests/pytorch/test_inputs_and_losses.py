@@ -19,9 +19,10 @@ from costmodel.frontends.modules.losses import cross_entropy
 from costmodel.frontends.modules.outputs import main_of
 from costmodel.frontends.spec.export import to_yaml
 from costmodel.graph.inputs import Input, Sides, images, read_inputs, read_resolution, resized, resolution_of
+from costmodel.ops._named_loss import LOSSES, find_loss
+from costmodel.ops.class_loss import CrossEntropy
 from costmodel.ops.embedding import Embedding
 from costmodel.ops.given import FurtherInput, Targets
-from costmodel.ops.loss import LOSSES, CrossEntropy, find_loss
 from costmodel.pytorch import measure
 from costmodel.pytorch.validate import validate
 from costmodel.studies.grid.sides import networks_at

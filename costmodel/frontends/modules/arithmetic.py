@@ -76,6 +76,13 @@ def addcmul(t, a, b, c, value=1):
     return t.emit(OPS["addcmul"](), [a, b, c], t.run(t.torch.addcmul, a, b, c))
 
 
+@function("xlogy")
+def xlogy(t, a, b):
+    if not all(isinstance(x, t.torch.Tensor) for x in (a, b)) or a.shape != b.shape:
+        raise t.error("xlogy of a number, or of different shapes,")
+    return t.emit(OPS["xlogy"](), [a, b], t.run(t.torch.xlogy, a, b))
+
+
 @function("pow")
 def power(t, x, exponent):
     if isinstance(exponent, t.torch.Tensor) or not isinstance(x, t.torch.Tensor):

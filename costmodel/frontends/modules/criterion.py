@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ...ops.loss import Loss
+from ...ops._loss import Loss
 from .given import Objective, targets_for
 from .outputs import main_of
 from .recorder import tensors_in

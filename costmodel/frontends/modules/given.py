@@ -10,8 +10,8 @@ import torch
 
 from ...errors import CostmodelError
 from ...graph.inputs import Input, Inputs
+from ...ops._loss import Loss
 from ...ops.given import CLASSES
-from ...ops.loss import Loss
 
 #: Makes the tensor of an input from its shape (N, ...) and data type.
 Make = Callable[[Input, tuple[int, ...], torch.dtype], torch.Tensor]

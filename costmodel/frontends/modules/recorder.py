@@ -92,6 +92,15 @@ class Recorder:
             return id(getattr(x, "_source", x)) not in self.holders.parameters
         return bool(life.drafts) and life.drafts[-1] in self.fixed
 
+    @staticmethod
+    def made(value: Any, tensors: Sequence[torch.Tensor]) -> None:
+        """Tell the tensors in a function's value that the run has made them, unless they are views of held ones."""
+        before = {x.untyped_storage()._cdata: x for x in tensors}
+        for y in tensors_in(value):
+            of = before.get(y.untyped_storage()._cdata)
+            if of is None or getattr(of, "_made", False):
+                y._made = True
+
     def sees_node(self, value: Any, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether `value` shares a storage with one of `tensors` that is a node, or a buffer: a node once read."""
         nodes = [x for x in tensors if id(x) in self.holders.buffers or getattr(x, "_traced", None) is not None]
@@ -117,7 +126,8 @@ class Recorder:
 
     def named(self, name: str) -> Recorder:
         """This tracer, with `name` as the function that is being traced."""
-        self.name, self.function = name, getattr(torch, name, None) or getattr(torch.Tensor, name)
+        homes = (torch, torch.Tensor, torch.nn.functional)
+        self.name, self.function = name, next(getattr(home, name) for home in homes if hasattr(home, name))
         return self
 
     def like(self, x: torch.Tensor) -> torch.Tensor:
@@ -143,8 +153,8 @@ class Recorder:
         own, base = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(torch.__file__)
         while frame and frame.f_code.co_filename.startswith((own + os.sep, base + os.sep, "<")):
             frame = frame.f_back
-        path = self.holders.paths.get(id(self.module), "?") or "the network itself"
-        if frame is None:
+        path = self.holders.paths.get(id(self.module), "the loss" if self.names.scope else "?") or "the network itself"
+        if frame is None or frame.f_code.co_filename.startswith(os.path.dirname(own) + os.sep):  # nobody's own line
             return f"{path} ({type(self.module).__name__})"
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         return f"{path} ({type(self.module).__name__}), {frame.f_code.co_filename}:{frame.f_lineno}: {line}"
@@ -246,7 +256,8 @@ class Recorder:
             meta = self.metas[id(x)] = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
             if x.untyped_storage()._cdata in self.holders.storages:
                 meta._source = x  # so that the id stays valid
-            else:  # made in the run: it is a constant until its storage is freed
+            else:  # made in the run, or held by somebody: it is a constant until its storage is freed
+                meta._held = not getattr(x, "_made", False)
                 finalize(x, self.metas.pop, id(x), None)
                 finalize(x.untyped_storage(), lambda _: None, meta)
         return meta
@@ -255,21 +266,21 @@ class Recorder:
         """Append the node of a tensor that exists before the step: a parameter, buffer or constant."""
         x = getattr(meta, "_source", meta)
         owner, _, name = self.holders.tensors.get(id(x), ("", "", ""))
-        size = tuple(x.shape)
+        held, size = not name and getattr(meta, "_held", x is not meta), tuple(x.shape)
         if id(x) in self.holders.parameters:
             op, trains = OPS["parameter"](name, size), frozenset({name} if x.requires_grad else ())
         else:
             bits = 0 if x.is_floating_point() else 8 * x.element_size()
             order = () if name or x.is_contiguous() else tuple(sorted(range(x.dim()), key=lambda i: -x.stride(i)))
             op, trains = (
-                OPS["constant"](tuple(0 if s == self.batch else s for s in size), name, bits, order),
+                OPS["constant"](tuple(0 if s == self.batch else s for s in size), name, bits, order, held),
                 frozenset(),
             )
         base = f"{owner}.{name}".lstrip(".") or "constant"
         wants = id(x) in self.holders.parameters and x.requires_grad
         draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None, wants=wants)
         self.append(draft, meta)
-        if op.result is Result.RESIDENT:
+        if op.result in (Result.RESIDENT, Result.GIVEN):
             draft.died = -1  # it takes no storage during the step
         if id(x) not in self.holders.parameters:
             self.fixed.add(draft)

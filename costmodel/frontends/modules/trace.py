@@ -222,6 +222,7 @@ class _Tracer(Recorder, TorchFunctionMode):
                 bare = (args, kwargs) if real else (self.without_data(args), self.without_data(kwargs))
                 y = function(*bare[0], **bare[1])
                 if not self.sees_node(y, tensors):
+                    self.made(y, tensors)
                     return y
         self.function, self.name = function, name
         if name in DATA:

@@ -13,7 +13,7 @@ from ...graph.checkpointing import nodes_in, reruns
 from ...graph.graph import INPUT, Graph, prefixes, why_not_yet
 from ...graph.inputs import Inputs, images, read_inputs
 from ...graph.network import DTYPE, Network
-from ...ops.loss import OwnLoss
+from ...ops._named_loss import OwnLoss
 from ...sizes.dtype import find_dtype
 from ...strategies._lite_residual import insert
 from ..draft import last_linear

@@ -16,7 +16,7 @@ from ...errors import CostmodelError
 from ...files.document import Block, Field, read
 from ...files.toml import lines_of, located, read_toml
 from ...graph.inputs import read_inputs, read_resolution
-from ...ops.loss import find_loss
+from ...ops._named_loss import find_loss
 from ...sizes.dtype import find_amp, find_dtype
 from ...sizes.units import parse_size
 from ...step import optimizer

@@ -54,6 +54,8 @@ class Search:
 
     def best(self) -> Found | None:
         """The choice with the greatest value, and of these the fewest FLOPs that were found; None if nothing fits."""
+        if self.is_hopeless:
+            return None
         quick = _Pass(self, None, QUICK_BEAM).run()
         thorough = _Pass(self, quick, WIDE_BEAM)
         best = thorough.run()
@@ -63,7 +65,12 @@ class Search:
 
     def any(self) -> Found | None:
         """A choice that fits, if there is one (a search that is cut short may miss it); else None."""
-        return _Pass(self, None, WIDE_BEAM).run()
+        return None if self.is_hopeless else _Pass(self, None, WIDE_BEAM).run()
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether one unit alone takes more than the budget in its forward pass, which is told without a search."""
+        return self.fixed + self.options.least_forward_of_the_largest > self.budget
 
 
 class _Pass:

@@ -77,10 +77,24 @@ class UnitOptions:
         """For each unit, a level in bytes that the units below reach in the forward pass, whatever their choices."""
         found = [0]
         for u in range(self.top):
-            neighbours = [ALONE] + [ALONE._replace(demanded=True)] * (u > 0)
-            costs = [self.costs.of(u, code, around) for code in self.costs.units[u].codes for around in neighbours]
-            found.append(max(found[-1], min(cost.forward for cost in costs if cost)))
+            found.append(max(found[-1], self._least_forward(u)))
         return found
+
+    @cached_property
+    def least_forward_of_the_largest(self) -> int:
+        """A level in bytes that the unit with the largest frozen forward pass reaches, whatever is chosen."""
+
+        def frozen(u: int) -> int:
+            cost = self.costs.of(u, FROZEN.letter, ALONE)
+            return cost.forward if cost else 0
+
+        return self._least_forward(max(range(self.top + 1), key=frozen))
+
+    def _least_forward(self, u: int) -> int:
+        """The lowest level in bytes that a unit reaches in its forward pass with any choice."""
+        neighbours = [ALONE] + [ALONE._replace(demanded=True)] * (u > 0)
+        costs = [self.costs.of(u, code, around) for code in self.costs.units[u].codes for around in neighbours]
+        return min(cost.forward for cost in costs if cost)
 
     @cached_property
     def may_keep_output(self) -> list[tuple[bool, ...]]:

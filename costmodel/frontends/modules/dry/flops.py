@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .recurrent import LAYERS, multiply_adds
+from .asking import LAYERS, multiply_adds
 
 aten = torch.ops.aten
 

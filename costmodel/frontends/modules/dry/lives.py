@@ -34,7 +34,7 @@ NOT_FOLLOWED = {
     getattr(aten, name)
     for name in (
         "_thnn_fused_lstm_cell", "_transformer_encoder_layer_fwd", "_native_multi_head_attention",
-        "_trilinear", "cumprod", "prod", "xlogy", "_fft_r2c", "_fft_c2r", "_fft_c2c", "view_as_complex",
+        "_trilinear", "cumprod", "prod", "_fft_r2c", "_fft_c2r", "_fft_c2c", "view_as_complex",
         "_embedding_bag", "_sparse_mm", "_sparse_addmm",
     )
     if hasattr(aten, name)

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from .recurrent import LAYERS, as_its_kernel_makes_it
+from .asking import ASKED, as_its_kernel_makes_it
 
 aten = torch.ops.aten
 batch_norm = aten.native_batch_norm.default
@@ -26,7 +26,10 @@ MOST_RESULTS = 4096
 
 
 #: Kernels that make a result as large as their operands, broadcast, and then cut it down, which leaves its storage.
-CUT_DOWN = {aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1, aten.im2col: 1}
+CUT_DOWN = {
+    aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.soft_margin_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1,
+    aten.im2col: 1,
+}  # fmt: skip
 #: Kernels that copy the whole storage of their first operand, and write into the copy.
 COPYING_STORAGES = {aten.select_scatter, aten.slice_scatter, aten.diagonal_scatter, aten.as_strided_scatter}
 #: Norms beside batch norm, and the places of their scale and shift.
@@ -55,7 +58,7 @@ class OnTheCpu(TorchDispatchMode):
 
 def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The result of an op."""
-    if func.overloadpacket in LAYERS:
+    if func.overloadpacket in ASKED:
         return as_its_kernel_makes_it(func, args)
     fake = next((one for one in args if isinstance(one, FakeTensor)), None) if func in SLOW else None
     if fake is None:

@@ -22,13 +22,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ....errors import CostmodelError
 from ....graph.dry import DryStep, Parameter, Saved, Setting
 from ....graph.inputs import Inputs
-from ....ops.loss import USUAL_LOSS, Loss
+from ....ops._loss import Loss
+from ....ops._named_loss import USUAL_LOSS
 from ..blame import RAISED, in_words
 from ..compiled import as_written
 from ..criterion import Criterion
 from ..dtypes import dtype_of
 from ..given import Objective, arguments, empty, in_format
 from ..untouched import State
+from .ctc import LengthsAsLists
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
 from .lives import Lives, address_of
@@ -90,7 +92,7 @@ def _seeded(
         run = _Run(module, args, named, criterion, tensors, amp)
         try:
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
-            with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
+            with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent(), LengthsAsLists():
                 simplefilter("ignore")
                 step = run.steady(setting.has_loss)
         except CostmodelError:

@@ -1,4 +1,8 @@
-"""Recurrent layers of oneDNN, which keep a workspace whose size is known to their kernels alone: these are asked."""
+"""Kernels that are asked what they make, since nobody else knows.
+
+oneDNN's recurrent layers keep a workspace of their own size, and the loss of CTC a table that depends on the targets'
+lengths.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,26 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 aten = torch.ops.aten
-#: Ops whose results are found by running them on zeros.
 LAYERS = {getattr(aten, name) for name in ("mkldnn_rnn_layer", "mkldnn_rnn_layer_backward") if hasattr(aten, name)}
+#: Ops whose results are found by running them on zeros.
+ASKED = LAYERS | {aten._ctc_loss, aten._ctc_loss_backward}
 #: What the results look like, by what they depend on.
 _RESULTS: dict[tuple, list[tuple | None]] = {}
 
 
-def as_its_kernel_makes_it(func: Any, args: tuple) -> tuple:
-    """The results of a layer, which share storages as those of its kernel do."""
+def as_its_kernel_makes_it(func: Any, args: tuple) -> Any:
+    """The results of an op, which share storages as those of its kernel do."""
     key = (func, torch.get_num_threads(), *map(_seen, args))
     if key not in _RESULTS:
         with no_dispatch():
             zeros = tree_map_only(torch.Tensor, lambda x: torch.zeros(x.shape, dtype=x.dtype), args)
             results = func(*zeros)
+            results = results if isinstance(results, tuple) else (results,)
             _RESULTS[key] = [None if one is None else _look(one, -i) for i, one in enumerate(results)]
     storages: dict[int, torch.Tensor] = {}
     with next(one for one in tree_leaves(args) if isinstance(one, FakeTensor)).fake_mode:
-        return tuple(None if look is None else _made(storages, *look) for look in _RESULTS[key])
+        made = tuple(None if look is None else _made(storages, *look) for look in _RESULTS[key])
+    return made if len(made) > 1 else made[0]
 
 
 def _look(x: torch.Tensor, name: int) -> tuple:
