@@ -193,6 +193,8 @@ estimate_options = ("strategy", "batch", "resolution", "classes", "width", "conv
 
 #: The options on which a network depends, beside its name.
 network_options = ("classes", "width", "blocks_are", "allow_unknown", "strict", "inputs", "loss", "targets")
+#: Those of them that are no axes of a grid.
+grid_options = network_options[2:]
 
 
 def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..cli import axis_options, echo_json, options
+from ..cli import axis_options, echo_json, grid_options, options
 from ..completion import COMPLETE
 from ._output import check_budget_is_drawn, figure_file, show
 
@@ -19,7 +19,7 @@ from ._output import check_budget_is_drawn, figure_file, show
 @click.option("--accuracy", type=click.Path(), help="Your own results: a CSV file with columns strategy, accuracy.")
 @options("budget", "figure", "force")
 @axis_options
-@options("check", "format")
+@options(*grid_options, "check", "format")
 def command(
     sources: tuple[str, ...],
     less: tuple[str, ...],
@@ -57,8 +57,9 @@ def command(
         check_free(data, force)
         if budget is not None:
             check_budget_axis(objectives)
+    of_network = {name: axes.pop(name) for name in grid_options}
     given = {name: list(values) for name, values in axes.items() if values}
-    title, columns, doubts = table_of(sources, check, given)
+    title, columns, doubts = table_of(sources, check, given, of_network)
     columns = with_step_flops(columns)
     if accuracy is not None:
         columns = join_accuracy(columns, accuracy)
@@ -89,7 +90,7 @@ def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bo
 
 
 def table_of(
-    sources: tuple[str, ...], check: bool, axes: dict[str, Any]
+    sources: tuple[str, ...], check: bool, axes: dict[str, Any], of_network: dict[str, Any]
 ) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
     """A title, the columns to compare, and notes: the rows of tables one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
@@ -99,14 +100,17 @@ def table_of(
     if not any(map(is_table, sources)):
         if len(sources) > 1:
             raise CostmodelError(f"{len(sources)} networks; allowed: one, or tables that sweep wrote")
-        return swept(sources[0], check, axes)
-    if axes:
-        raise CostmodelError(f"--{next(iter(axes))} beside a table; allowed: with a network")
+        return swept(sources[0], check, axes, of_network)
+    for name in [*axes, *(name for name, value in of_network.items() if value)]:
+        option = {"inputs": "input"}.get(name, name).replace("_", "-")
+        raise CostmodelError(f"--{option} beside a table; allowed: with a network")
     columns = joined(sources)
     return ", ".join(sources), columns, list(least_notes(columns))
 
 
-def swept(network: str, check: bool, axes: dict[str, Any]) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
+def swept(
+    network: str, check: bool, axes: dict[str, Any], of_network: dict[str, Any]
+) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
     """A sweep of a network, by default over all strategies that train: a title of its fixed values, columns, notes."""
     from ..frontends import load
     from ..strategies import possible
@@ -115,10 +119,10 @@ def swept(network: str, check: bool, axes: dict[str, Any]) -> tuple[str, dict[st
     from ..views.shared import shared
 
     if "strategy" not in axes:
-        graph = load(network).graph
+        graph = load(network, **of_network).graph
         trained = [strategy for strategy in possible(graph) if strategy.trains]
         axes["strategy"] = [f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in trained]
-    grid = sweep(network, check=check, **axes)
+    grid = sweep(network, check=check, **axes, **of_network)
     columns = grid.to_dict()
     values = {name: [value] for name, value in grid.fixed.items()}
     values |= {name: given for name, given in columns.items() if name not in CERTAINTIES}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..cli import axis_options, echo_json, options
+from ..cli import axis_options, echo_json, grid_options, options
 from ..endings import Interrupted
 from ._output import check_budget_is_drawn, figure_file, show, warn
 
@@ -22,7 +22,7 @@ from ._output import check_budget_is_drawn, figure_file, show, warn
     help="A .csv or .parquet file, written in chunks; if interrupted, run it again.",
 )
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts, whose rows in order are all.")
-@options("inputs", "loss", "targets", "budget", "figure", "force", "check", "format")
+@options(*grid_options, "budget", "figure", "force", "check", "format")
 def command(
     network: str,
     output: str | None,
@@ -50,7 +50,7 @@ def command(
         check_budget_is_drawn(file)
     if output is not None:
         check_output(output, force)
-    of_network = {name: axes.pop(name) for name in ("inputs", "loss", "targets")}
+    of_network = {name: axes.pop(name) for name in grid_options}
     given: dict[str, Any] = {name: list(values) for name, values in axes.items() if values}
     plan = SweepPlan(network, given, check, **of_network)
     if file is not None:

@@ -220,13 +220,16 @@ def sweep(
     inputs: Any = None,
     loss: Any = None,
     targets: Any = None,
+    blocks_are: str = "",
+    allow_unknown: bool = False,
+    strict: bool = False,
     **axes: Any,
 ) -> Sweep:
     """The costs of every combination of some strategies, batches, resolutions and more.
 
     network: anything that `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
     "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"), and resolutions may be HEIGHTxWIDTH.
-    inputs, loss, targets: see `load`. axes: width, classes, dtype, amp, optimizer, target and accumulate, as in
+    inputs, loss, targets, blocks_are, allow_unknown, strict: see `load`. axes: width, classes, dtype, amp, optimizer, target and accumulate, as in
     `estimate` and `load`. Every number equals the one that `estimate` gives for its cell. check: whether a module is
     held against dry steps of itself, for each strategy at the smallest and the largest images, whose cells then say
     "checked"; the cells between follow by rule, and say so. Raises CostmodelError for a bad request, for an axis
@@ -234,7 +237,9 @@ def sweep(
     not say.
     """
     given = {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
-    plan = SweepPlan(network, given, check, inputs=inputs, loss=loss, targets=targets)
+    of_network = {"inputs": inputs, "loss": loss, "targets": targets}
+    how = {"blocks_are": blocks_are, "allow_unknown": allow_unknown, "strict": strict}
+    plan = SweepPlan(network, given, check, **of_network, **how)
     if plan.cells > MOST_IN_MEMORY:
         raise CostmodelError(
             f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."
