@@ -229,12 +229,12 @@ def sweep(
 
     network: anything that `load` takes. Each axis is one value or several: a list, or a text such as "1..512",
     "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"), and resolutions may be HEIGHTxWIDTH.
-    inputs, loss, targets, blocks_are, allow_unknown, strict: see `load`. axes: width, classes, dtype, amp, optimizer, target and accumulate, as in
-    `estimate` and `load`. Every number equals the one that `estimate` gives for its cell. check: whether a module is
-    held against dry steps of itself, for each strategy at the smallest and the largest images, whose cells then say
-    "checked"; the cells between follow by rule, and say so. Raises CostmodelError for a bad request, for an axis
-    without values, for a cell without a cost, which the message names, and for a module that does what its graph does
-    not say.
+    inputs, loss, targets, blocks_are, allow_unknown, strict: see `load`. axes: width, classes, dtype, amp, optimizer,
+    target and accumulate, as in `estimate` and `load`. Every number equals the one that `estimate` gives for its cell.
+    check: whether a module is held against dry steps of itself, for each strategy at the smallest and the largest
+    images, whose cells then say "checked"; the cells between follow by rule, and say so. Raises CostmodelError for a
+    bad request, for an axis without values, for a cell without a cost, which the message names, and for a module that
+    does what its graph does not say.
     """
     given = {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
     of_network = {"inputs": inputs, "loss": loss, "targets": targets}
