@@ -1,6 +1,8 @@
 """One op in a step of its own: what the allocator does in its forward and in its backward pass, said and measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from opcases import bits_of, input_of, layer_of
@@ -8,7 +10,7 @@ from opcases import bits_of, input_of, layer_of
 from costmodel.conventions import CONVENTIONS
 from costmodel.graph.graph import INPUT, Graph, Node
 from costmodel.graph.op import Op, Work
-from costmodel.ops.view import Permute
+from costmodel.ops.view import Expand, Permute, Slice
 from costmodel.pytorch import library
 from costmodel.pytorch.allocations import trace
 from costmodel.sizes.dtype import DTYPES
@@ -87,30 +89,54 @@ class _Total(torch.autograd.Function):
         return torch.zeros_like(ctx.like, device="cpu")
 
 
-def graph_of(op, shapes, wants, trains, cast=None, after=None):
+class View(NamedTuple):
+    """A view of an op's first input, a map: the larger leaf of which it is one, and the op that takes it."""
+
+    leaf: Callable[[tuple], tuple]
+    taken: Callable[[tuple], Op]
+
+
+def permuted(*axes):
+    """The view whose axes are those of the leaf in another order."""
+    return View(lambda x: tuple(x[axes.index(axis)] for axis in range(len(x))), lambda x: Permute(axes))
+
+
+#: Views of maps (N, C, H, W), by name.
+VIEWS = {
+    "transposed": permuted(0, 1, 3, 2),
+    "moved": permuted(0, 3, 1, 2),
+    "channels": View(lambda x: (x[0], x[1] + 2, *x[2:]), lambda x: Slice(1, 1, 1 + x[1])),
+    "every other channel": View(lambda x: (x[0], 2 * x[1], *x[2:]), lambda x: Slice(1, step=2)),
+    "rows": View(lambda x: (*x[:2], x[2] + 2, x[3]), lambda x: Slice(2, 1, 1 + x[2])),
+    "expanded": View(lambda x: (*x[:2], 1, 1), lambda x: Expand(f"x0 x1 {x[2]} {x[3]}")),
+}
+
+
+def graph_of(op, shapes, wants, trains, view=None, after=None):
     """A graph of one op, between leaves of which those in `wants` need a gradient and a loss.
 
-    cast: a permutation of axes, where the first input is a permuted view of its leaf. after: an op before the loss.
+    view: of its leaf, which the first input is. after: an op before the loss.
     """
     nodes = []
     for i, (name, shape) in enumerate(zip(op.inputs, shapes)):
         bits, trained = bits_of(op, name), frozenset({"value"} if name in wants else ())
-        if cast and i == 0:
-            shape = tuple(shape[cast.index(axis)] for axis in range(len(shape)))
+        if view and i == 0:
+            shape = view.leaf(shape)
         nodes.append(Node(f"leaf_{name}", Leaf(tuple(shape), bits), (INPUT,), trained))
     reads = [node.name for node in nodes]
-    if cast:
-        nodes.append(Node("permute", Permute(cast), (reads[0],)))
-        reads[0] = "permute"
+    if view:
+        taken = view.taken(shapes[0])
+        nodes.append(Node("view", taken, (reads[0], INPUT)[: len(taken.inputs)]))
+        reads[0] = "view"
     nodes.append(Node("op", op, tuple(reads), frozenset(trains)))
     if after:
         nodes.append(Node("after", after, ("op",)))
     return Graph((*nodes, Node("total", Total(), (nodes[-1].name,))), loss="total")
 
 
-def said(op, shapes, wants, trains, target, dtype="float32", convention="torch", cast=None, after=None):
+def said(op, shapes, wants, trains, target, dtype="float32", convention="torch", view=None, after=None):
     """(forward, backward): peaks of the two passes in bytes above the level before the step."""
-    graph = graph_of(op, shapes, wants, trains, cast, after)
+    graph = graph_of(op, shapes, wants, trains, view, after)
     found = shapes_of(graph, (1,))
     bits = DTYPES[dtype].bits
     kept = CONVENTIONS[convention].kept(graph)
@@ -122,7 +148,7 @@ def said(op, shapes, wants, trains, target, dtype="float32", convention="torch",
     return (int(levels[:n].max(initial=0)), int(levels[n:].max(initial=0))), tuple(without_rule(graph, found, request))
 
 
-def measured(op, shapes, wants, trains, channels_last=False, dtype="float32", cast=None, after=None):
+def measured(op, shapes, wants, trains, channels_last=False, dtype="float32", view=None, after=None):
     """The same of a real step."""
     kind = getattr(torch, dtype)
     torch.manual_seed(0)
@@ -135,10 +161,12 @@ def measured(op, shapes, wants, trains, channels_last=False, dtype="float32", ca
             layer.to(memory_format=torch.channels_last)
     leaves = []
     for i, (name, shape) in enumerate(zip(op.inputs, shapes)):
-        if cast and i == 0:
-            shape = tuple(shape[cast.index(axis)] for axis in range(len(shape)))
+        if view and i == 0:
+            shape = view.leaf(shape)
         x = input_of(op, name, shape, kind)
         leaves.append(x.contiguous(memory_format=torch.channels_last) if channels_last and x.dim() == 4 else x)
+    seen = view.taken(shapes[0]).module(library) if view else None
+    images = torch.empty(shapes[0][0])
     numbers = [torch.zeros((), dtype=kind, requires_grad=name in wants) for name in op.inputs]
     state = {}
 
@@ -147,8 +175,8 @@ def measured(op, shapes, wants, trains, channels_last=False, dtype="float32", ca
             _Leaf.apply(number, of) if number.requires_grad else torch.empty_like(of).copy_(of)
             for number, of in zip(numbers, leaves)
         ]
-        if cast:
-            xs[0] = xs[0].permute(cast)
+        if view:
+            xs[0] = seen(xs[0], *[images] * isinstance(view.taken(shapes[0]), Expand))
         y = layer(*xs)
         del xs
         if then:

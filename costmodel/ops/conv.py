@@ -332,20 +332,33 @@ class Convolve(Convolution):
         return self.products(y, numel(weight[1:]))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Scratch:
-        layouts = setting.layouts[:1]
-        return _layer(self, weight).scratch(setting._replace(layouts=layouts), y, x)  # it is the same kernels
+        found = _layer(self, weight).scratch(_of_maps(setting), y, x)  # it is the same kernels
+        if not (setting.kernels and setting.layouts):
+            return found
+        copied = setting._replace(layouts=setting.layouts[1:2]).contiguous_copy_of_input(weight)
+        return found._replace(forward=found.forward + copied, backward=found.backward + copied)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Any:
-        return _layer(self, weight).modelled(setting._replace(layouts=setting.layouts[:1]), y, x)
+        return not _mixes(setting) and _layer(self, weight).modelled(_of_maps(setting), y, x)
 
     def bounded(self, setting: Setting, y: Shape, x: Shape, weight: Shape, bias: Shape | None = None) -> Any:
-        return _layer(self, weight).bounded(setting._replace(layouts=setting.layouts[:1]), y, x)
+        return not _mixes(setting) and _layer(self, weight).bounded(_of_maps(setting), y, x)
 
     layout, gradient_layout, follows_weight = Conv2d.layout, Conv2d.gradient_layout, True
 
     def module(self, library: Any) -> Callable:
         conv2d, rest = library.torch.nn.functional.conv2d, (self.stride, self.padding, self.dilation, self.groups)
         return lambda x, weight, bias=None: conv2d(x, weight, bias, *rest)
+
+
+def _of_maps(setting: Setting) -> Setting:
+    """The setting of a convolution by a value, as a layer's, whose maps alone may lie otherwise."""
+    return setting._replace(layouts=setting.layouts[:1])
+
+
+def _mixes(setting: Setting) -> bool:
+    """Whether maps or a weight lie otherwise where others are channels_last: no rule says which of them is copied."""
+    return bool(setting.layouts) and (setting.target.channels_last or setting.is_mixed)
 
 
 @lru_cache(maxsize=1024)

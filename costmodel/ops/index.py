@@ -16,13 +16,46 @@ class Index(Op):
     """x[..., at, ...] along an axis, where `at` is a tensor of indices: a lookup in a table of position biases, say.
 
     The gradient reads the indices. It is as large as x, and zero where nothing was selected.
+    select: as torch.index_select does it, whose result is contiguous.
     """
 
     axis: int = 0
+    select: bool = False
 
     inputs = ("x", "at")
     shape_only = ("at",)
     input_bits = {"at": 64}
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return contiguous(axes) if self.select else self._iterated(axes, xs[0])
+
+    def _iterated(self, axes: int, x: MemoryOrder) -> MemoryOrder:
+        """The order that torch's loop over the output gives it.
+
+        It sorts the axes by the input's strides; those of the indices are as good in any place, and stay
+        (aten/src/ATen/TensorIterator.cpp: reorder_dimensions).
+        """
+        own = axes - len(x.order) + 1  # axes of the indices
+        place = {axis + (own - 1) * (axis > self.axis): i for i, axis in enumerate(x.order) if axis != self.axis}
+        fastest = list(range(axes - 1, -1, -1))
+        for i in range(1, axes):
+            here = i
+            for j in range(i - 1, -1, -1):
+                slower, faster = place.get(fastest[j]), place.get(fastest[here])
+                if slower is None or faster is None:
+                    continue
+                if slower > faster:
+                    break
+                fastest[j], fastest[here] = fastest[here], fastest[j]
+                here = j
+        return MemoryOrder(tuple(reversed(fastest)))
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return contiguous(len(x.order))
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape, at: Shape) -> Scratch:
+        copied = self.select and setting.kernels  # unless it is contiguous
+        return Scratch(setting.contiguous_copy_of_input(x) if copied else 0)
 
     def __post_init__(self) -> None:
         check(self.axis >= 0, f"axis is {self.axis}; allowed: >= 0")
@@ -38,6 +71,8 @@ class Index(Op):
         return {"forward": Work(), "x": Work(0, numel(y))}
 
     def module(self, library: Any) -> Callable:
+        if self.select:
+            return lambda x, at: library.torch.index_select(x, self.axis, at)
         index = library.torch.ops.aten.index.Tensor  # x[:, at] may be a slice of each axis to autograd
         return lambda x, at: index(x, [None] * self.axis + [at])
 
@@ -297,5 +332,10 @@ Argmax.examples = ((Argmax(1, True), (2, 5, 4, 3)), (Argmax(2, least=True), (2, 
 Flip.examples = ((Flip((1,)), (2, 5, 4)), (Flip((2, 3)), (2, 5, 4, 3)))
 Cumsum.examples = ((Cumsum(1), (2, 5, 4)), (Cumsum(-1), (2, 5, 4, 3)))
 PixelShuffle.examples = ((PixelShuffle(2), (2, 8, 5, 3)),)
-Index.examples = ((Index(), (9, 3), (20,)), (Index(1), (4, 9), (5, 5)))
+Index.examples = (
+    (Index(), (9, 3), (20,)),
+    (Index(1), (4, 9), (5, 5)),
+    (Index(1), (2, 8, 5, 3), (3,)),
+    (Index(1, select=True), (2, 8, 5, 3), (3,)),
+)
 Roll.examples = ((Roll((1,), (1,)), (2, 5, 4)), (Roll((-1, 2), (1, 2)), (2, 5, 4, 3)))

@@ -110,7 +110,7 @@ class BatchNorm(Op):
         return super().modelled(setting, y, x) and takes(setting, x)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return batch_norm_scratch(setting, self.channels, self.statistics == "batch", y, x)
+        return batch_norm_scratch(setting, self.channels, self.statistics == "batch", self.affine, y, x)
 
     def module(self, library: Any) -> Callable:
         home, name = (library.nn, "BatchNorm") if self.statistics == "batch" else (library, "FrozenBatchNorm")
@@ -119,11 +119,12 @@ class BatchNorm(Op):
 
 def takes(setting: Setting, x: Shape) -> Any:
     """Whether a batch norm's input is contiguous or channels_last; a map of one pixel only in a usual tensor."""
-    return setting.is_regular(x) & (numel(x[2:]) > 1) if setting.is_mixed else setting.is_regular(x)
+    matters = setting.is_mixed or setting.layouts and setting.target.channels_last
+    return setting.is_regular(x) & (numel(x[2:]) > 1) if matters else setting.is_regular(x)
 
 
-def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, y: Shape, x: Shape) -> Scratch:
-    """Scratch of a batch norm. batch: it takes the batch's statistics."""
+def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, affine: bool, y: Shape, x: Shape) -> Scratch:
+    """Scratch of a batch norm. batch: it takes the batch's statistics. affine: it has a scale and a shift."""
     # aten/src/ATen/native/Normalization.cpp, cpu/batch_norm_kernel.cpp. Forward: sums of the statistics, then the
     # folded scale and shift, always float32. Backward: the gradient map is allocated twice, the first time for nothing.
     # The channels_last kernels, which also run on 1x1 maps, sum per thread.
@@ -138,7 +139,8 @@ def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, y: Shape, 
     threads = target.threads * per_channel
     sums = where(by_channel & (x[0] * pixels > target.threads), threads, 0) + 2 * per_channel if batch else 0
     forward = statistics + maximum(sums, 8 * channels)
-    backward = where(by_channel, 2 * threads + (0 if batch else per_channel), 0)
+    more = (not batch) + (not affine)  # the root of a stored variance; ones for a scale
+    backward = where(by_channel, 2 * threads + more * per_channel, 0)
     if "x" in setting.demanded:
         backward = maximum(backward, setting.item * numel(x))
     if setting.layouts:

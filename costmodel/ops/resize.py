@@ -53,8 +53,7 @@ class Upsample(Op):
         return {"forward": Work(0, 7 * n), "x": Work(0, 8 * n)}
 
     def modelled(self, setting: Setting, y: Shape, x: Shape, like: Shape | None = None) -> Any:
-        # A map of one pixel, cut out of channels_last images, is taken for such images.
-        return super().modelled(setting, y, x) and (not setting.is_mixed or x[2] * x[3] > 1)
+        return super().modelled(setting, y, x) and takes(setting, x)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, like: Shape | None = None) -> Scratch:
         return Scratch(resizing(setting, "bilinear", y, x), gradient_copy(setting, "bilinear", y))
@@ -111,7 +110,7 @@ class Interpolate(Op):
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         # Bicubic gradients are contiguous whatever the input is.
         known = not self.antialias and (self.mode != "bicubic" or not setting.channels_last)
-        return super().modelled(setting, y, x) and known and (not setting.is_mixed or x[2] * x[3] > 1)
+        return super().modelled(setting, y, x) and known and takes(setting, x)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         return Scratch(resizing(setting, self.mode, y, x), gradient_copy(setting, self.mode, y))
@@ -121,6 +120,14 @@ class Interpolate(Op):
         size: dict[str, Any] = {"scale_factor": self.scales} if self.scales else {"size": self.size}
         more |= {"antialias": True} if self.antialias else {}
         return lambda x: library.torch.nn.functional.interpolate(x, **size, mode=self.mode, **more)
+
+
+def takes(setting: Setting, x: Shape) -> Any:
+    """Whether it is known how the kernels take a map that lies otherwise than the target's.
+
+    Among channels_last images it is not. A map of one pixel may be taken for channels_last wherever it was cut out.
+    """
+    return not setting.layouts or (not setting.target.channels_last) & (x[2] * x[3] > 1)
 
 
 def scaled(size: Size, factor: float) -> Size:

@@ -50,7 +50,7 @@ class Standardise(Op):
         return {name: work[name] for name in ("forward", *self.inputs)}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
-        return batch_norm_scratch(setting, x[1], True, y, x)
+        return batch_norm_scratch(setting, x[1], True, self.scaled, y, x)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Any:
         return super().modelled(setting, y, x) and takes(setting, x)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from onestep import measured, said
+from onestep import VIEWS, measured, said
 from opcases import EXAMPLES, WITHOUT_BACKWARD, demands, differentiated, name_of
 from real import seldom
 
@@ -36,7 +36,8 @@ CRASH = ("group_norm", "lean_group_norm")
 NEVER_LAST = ("attention", "conv3d", "nll")
 ALONE = [example for example in EXAMPLES if example[0].kind not in NOT_ALONE]
 #: These are traced with inputs in the order that they need.
-REGULAR = ("group_norm", "lean_group_norm", "linear", "linear_by", "attention", "flatten", "reshape", "nll")
+REGULAR = ("group_norm", "lean_group_norm", "linear", "linear_by", "attention", "flatten", "reshape", "nll", "matmul",
+           "weight_norm")  # fmt: skip
 
 
 def here(more=""):
@@ -91,12 +92,25 @@ def test_kernels_copy_an_expanded_gradient_as_said(op, shapes):
     hold(op, shapes, wants, frozenset(), here(), after=Sum(tuple(range(1, len(op.shape(*shapes))))))
 
 
-@pytest.mark.parametrize("op, shapes", [one for one in ALONE if one[0].kind not in REGULAR], ids=name_of)
-@pytest.mark.parametrize("cast", [(0, 1, 3, 2), (0, 3, 1, 2)])
-def test_kernels_copy_a_permuted_input_as_said(op, shapes, cast):
-    if len(shapes[0]) == 4 and not getattr(op, "inplace", False):
-        wants = differentiated(op)
-        hold(op, shapes, wants, frozenset(), here(), cast=cast)
+#: Ops of maps, some of which a graph has only where their inputs are regular.
+OF_MAPS = [
+    one for one in ALONE
+    if one[0].kind not in REGULAR and len(one[1][0]) == 4 and not getattr(one[0], "inplace", False)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("op, shapes", OF_MAPS, ids=name_of)
+@pytest.mark.parametrize("view", ["transposed", "moved", *seldom(*VIEWS.keys() - {"transposed", "moved"})])
+def test_kernels_copy_a_view_as_said(op, shapes, view):
+    hold(op, shapes, differentiated(op), frozenset(), here(), view=VIEWS[view])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op, shapes", [one for one in OF_MAPS if one[0].kind not in NEVER_LAST], ids=name_of)
+@pytest.mark.parametrize("view", VIEWS)
+def test_kernels_copy_a_view_of_channels_last_as_said(op, shapes, view):
+    if op.kind not in CRASH:
+        hold(op, shapes, differentiated(op), frozenset(), here(",channels_last"), view=VIEWS[view])
 
 
 def resized(op, shapes, generator):

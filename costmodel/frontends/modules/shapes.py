@@ -145,18 +145,18 @@ def passes_over(i: slice, size: int) -> bool:
     return whole and not i.start and i.step in (None, 1)
 
 
-def pick(t, x, axis: int, at):
-    """The elements along an axis at a tensor of indices, as a node."""
+def pick(t, x, axis: int, at, select: bool = False):
+    """The elements along an axis at a tensor of indices, as a node. select: as torch.index_select does it."""
     t.as_values(at)
     if at.dtype != t.torch.int64 or not t.is_constant(at):
         raise t.error("indexing by a tensor that is no constant of int64")
     y = t.run(lambda x, at: x[(slice(None),) * axis + (at,)], x, at)
-    return t.emit(OPS["index"](axis), [x, at], y)
+    return t.emit(OPS["index"](axis, select), [x, at], y)
 
 
 @function("index_select")
 def index_select(t, x, dim, index):
-    return pick(t, x, dim % x.dim(), index)
+    return pick(t, x, dim % x.dim(), index, select=True)
 
 
 @function("roll")
