@@ -23,6 +23,7 @@ def number(text):
     return int(text.replace(",", ""))
 
 
+@pytest.mark.slow
 def test_the_tour(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")  # also if not installed
     notebook = nbformat.read(TOUR, as_version=4)

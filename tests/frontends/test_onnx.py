@@ -201,11 +201,16 @@ def exported(tmp_path_factory):
     return str(path), module
 
 
+@pytest.fixture(scope="module")
+def loaded(exported):
+    """The networks of the file and of the module."""
+    return [costmodel.load(one) for one in exported]
+
+
 @pytest.mark.parametrize("strategy", ["full", "last", "norm+last", "bias", "blocks:5", "mobiletl:5"])
 @pytest.mark.parametrize("convention", ["torch", "lean", "ideal"])
-def test_what_torch_exports_costs_what_the_module_does(exported, strategy, convention):
-    path, module = exported
-    one, other = (costmodel.estimate(n, strategy, 2, 64, convention, target="none") for n in (path, module))
+def test_what_torch_exports_costs_what_the_module_does(loaded, strategy, convention):
+    one, other = (costmodel.estimate(n, strategy, 2, 64, convention, target="none") for n in loaded)
     assert one.graph.blocks == other.graph.blocks and one.graph.classifier == other.graph.classifier
     assert (one.saved_bytes, one.flops) == (other.saved_bytes, other.flops)
     assert (one.parameters, one.trainable_parameters) == (other.parameters, other.trainable_parameters)

@@ -229,19 +229,20 @@ CASES = {
 def test_what_is_predicted_is_what_happens(name, strategy):
     made = CASES[name]
     module = Base(made) if isinstance(made, nn.Module) else of(made)()
-    found = costmodel.estimate(module, strategy, 4, 10, target="cpu,threads=1")
+    network = costmodel.load(module, resolution=10)
+    found = costmodel.estimate(network, strategy, 4, 10, target="cpu,threads=1")
     assert found.certainty.saved == CHECKED, found.notes
     if strategy != "full":
         return
     real = measure(module, 4, 10, target="cpu,threads=1")
     mine = (found.saved_bytes, found.flops["forward"], found.flops["backward"])
     assert mine == (real.saved_bytes, real.forward_flops, real.backward_flops)
-    alone = costmodel.estimate(module, strategy, 4, 10, target="none")
+    alone = costmodel.estimate(network, strategy, 4, 10, target="none,threads=1")
     assert alone.step_peak_bytes == real.tensor_peak_bytes
     assert found.step_peak_bytes == real.step_peak_bytes or (
         found.certainty.step_peak == NOT_MODELLED and found.step_peak_bytes < real.step_peak_bytes
     )
-    realize(costmodel.load(module, resolution=10), strategy)  # proves itself
+    realize(network, strategy)  # proves itself
 
 
 @pytest.mark.parametrize("equation", ["bchw,bcij", "bchw,bchw->bchw", "...hw,bchw->bc", "bchw,bchh->bc", "bchw,b->c"])

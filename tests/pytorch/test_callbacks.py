@@ -172,6 +172,7 @@ except CostmodelError as error:
     assert run.stdout == f"CostCallback is for {words}\n"
 
 
+@pytest.mark.slow
 def test_the_page_about_training_runs(tmp_path):
     """The code of docs/training.md, block after block in one program, as far as its packages are installed."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)

@@ -33,7 +33,7 @@ def assert_holds(network, strategy, batch, resolution, convention, **request):
 
 
 @pytest.mark.parametrize("convention", ["lean", *seldom("torch")])
-@pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 2))
+@pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 1))
 def test_a_step_costs_what_is_estimated(name, strategy, convention):
     assert_holds(costmodel.load(name), strategy + AGAIN, 2, 65, convention)
 

@@ -52,7 +52,7 @@ def test_more_peaks(name, strategy, batch, resolution):
     check(network, realize(network, strategy), strategy, batch, resolution)
 
 
-@pytest.mark.parametrize("name, strategy", rotated(TORCHVISION, lambda name: STRATEGIES, 2))
+@pytest.mark.parametrize("name, strategy", rotated(TORCHVISION, lambda name: STRATEGIES, 1))
 def test_peaks_of_the_reference(name, strategy):
     """torchvision's own module, set up by flags and modes alone, has the same lifetimes."""
     check(name, references.configure(references.load_reference(name), strategy), strategy, *FAST)

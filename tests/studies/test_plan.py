@@ -83,7 +83,7 @@ SELDOM = [(*case, convention, 9) for case in BRUTE for convention in ("torch", "
 
 
 @pytest.mark.parametrize("rows, activation, checkpoint, optimizer, convention, budgets", [
-    (*BRUTE[3], "torch", 3), (*BRUTE[4], "lean", 3), (*BRUTE[5], "lean", 3), *seldom(*SELDOM),
+    (*BRUTE[3], "torch", 3), (*BRUTE[4], "lean", 3), *seldom(*SELDOM),
 ])  # fmt: skip
 def test_a_plan_equals_brute_force(tiny, rows, activation, checkpoint, optimizer, convention, budgets):
     network = tiny(rows, activation)
@@ -164,8 +164,8 @@ def test_no_other_assignment_is_better(name, resolution, convention, draws):
 
 
 @pytest.mark.parametrize("name, convention", [
-    ("timm:convnext_atto", "torch"),
-    *seldom(("timm:convnext_atto", "lean"), ("timm:resnet18", "torch"), ("timm:resnet18", "lean")),
+    ("timm:resnet18", "torch"),
+    *seldom(("timm:convnext_atto", "torch"), ("timm:convnext_atto", "lean"), ("timm:resnet18", "lean")),
 ])  # fmt: skip
 def test_parts_of_traced_networks_add_up(name, convention):
     """ConvNeXt mixes memory formats. (A plan that does not add up to the whole's exact estimate is an error.)"""

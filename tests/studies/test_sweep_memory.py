@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from real import seldom
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux how much memory there was")
 CODE = """\
@@ -38,7 +39,7 @@ def test_memory_of_a_chunked_sweep_does_not_grow():
     assert does_not_grow(*(cells_and_memory(["full", "last"], batches) for batches in (1024, 4096)))
 
 
-@pytest.mark.parametrize("suffix", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("suffix", seldom("csv", "parquet"))
 def test_memory_of_a_written_sweep_does_not_grow(tmp_path, suffix):
     if suffix == "parquet":
         pytest.importorskip("pyarrow")
