@@ -46,7 +46,7 @@ class Parameter(Resident):
 
 @op("constant")
 class Constant(Resident):
-    """A tensor without a gradient. In `size` 0 stands for the batch.
+    """A tensor without a gradient. In `size` 0 stands for the batch, -2 for twice the batch, and so on.
 
     buffer: its name if the module holds it as a buffer; without a name it is made anew in each step, unless somebody
     holds it: an attribute, the weights of a loss. bits: 0 for the network's own. order: of its axes, from the largest
@@ -74,7 +74,7 @@ class Constant(Resident):
         return {self.buffer: Extra(tuple(self.size), self.bits or None)} if self.buffer else {}
 
     def shape(self, x: Shape) -> Shape:
-        return tuple(size or x[0] for size in self.size)
+        return tuple(size if size > 0 else (-size or 1) * x[0] for size in self.size)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}

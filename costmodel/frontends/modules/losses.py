@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...graph.op import OPS
+from ...graph.op import OPS, Result
 from ...ops._loss import MEAN, NONE, SUM
 from .functions import FUNCTIONS, function
 
@@ -40,12 +40,18 @@ def cross_entropy(
     t.run(t.torch.nn.functional.cross_entropy, x, target, weight)  # refuses what does not fit
     if target.is_floating_point():
         return _of_probabilities(t, x, target, weight, reduction, smoothing)
-    if reduction == MEAN and weight is None:
+    if reduction == MEAN and weight is None and (smoothing or _is_given(t, target)):
         return t.emit(OPS["cross_entropy"](smoothing), [x, target], _result(t, target, reduction))
     if smoothing:
         raise t.error("cross_entropy with label_smoothing and weights, or that is not averaged,")
     logs = _by(t, "log_softmax", x, _axis(x))
     return nll_loss(t.named("nll_loss"), logs, target, weight, reduction=reduction)
+
+
+def _is_given(t, x) -> bool:
+    """Whether a tensor is there before the step: one that is made in it is let go of within the loss."""
+    (made,) = map(t.value, t.as_values(x))
+    return made is not None and made.op.result is Result.GIVEN
 
 
 def _axis(x) -> int:

@@ -272,10 +272,9 @@ class Recorder:
         else:
             bits = 0 if x.is_floating_point() else 8 * x.element_size()
             order = () if name or x.is_contiguous() else tuple(sorted(range(x.dim()), key=lambda i: -x.stride(i)))
-            op, trains = (
-                OPS["constant"](tuple(0 if s == self.batch else s for s in size), name, bits, order, held),
-                frozenset(),
-            )
+            made = not (name or held)  # what was there before has its sizes whatever the batch is
+            size = tuple(0 if made and s == self.batch else s for s in size)
+            op, trains = OPS["constant"](size, name, bits, order, held), frozenset()
         base = f"{owner}.{name}".lstrip(".") or "constant"
         wants = id(x) in self.holders.parameters and x.requires_grad
         draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None, wants=wants)

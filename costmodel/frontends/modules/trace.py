@@ -22,10 +22,10 @@ from torch.overrides import TorchFunctionMode
 
 from ...errors import CostmodelError
 from ...graph.dry import DryStep, Setting
-from ...graph.graph import INPUT, LOSS, Graph, Node
+from ...graph.graph import LOSS, Graph
 from ...graph.inputs import Input, Inputs, images, resolution_of
 from ...graph.network import Network, Untraceable
-from ...graph.op import OPS, Extra, Op
+from ...graph.op import OPS, Op
 from ...sizes.size import is_int
 from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, Draft, batch_for, graph_of, nodes_of
@@ -44,8 +44,10 @@ from . import (  # noqa: F401  (some register)
     writes,
 )
 from .asked import ASKED
+from .batches import for_any_batch
 from .blame import RAISED, in_words, said_by
 from .compiled import as_written, uncompiled
+from .contents import buffers_of, not_traced, parameters_of
 from .dtypes import dtype_of
 from .functions import FUNCTIONS
 from .given import Objective, arguments
@@ -110,11 +112,10 @@ def trace(
     modes = [child.training for child in module.modules()]
 
     def run(training: bool | None, given: Inputs = inputs) -> Graph:
-        with untouched(module), same_generators(), as_written(notes):
-            if training is not None:
-                module.train(training)
-            several = batch or batch_for(*(side for one in given for side in one.shape))
-            return _Tracer(module, allow_unknown).graph(given, several, blocks_are, objective)
+        def at(images: int) -> Graph:
+            return _run(module, training, given, images, (blocks_are, objective), allow_unknown, notes)
+
+        return at(batch) if batch else for_any_batch(at, batch_for(*(side for one in given for side in one.shape)))
 
     @lru_cache(maxsize=64)
     def dry(setting: Setting, loss: Any, given: Inputs, batch: int, dtype: str, *how: Any) -> DryStep:
@@ -147,6 +148,22 @@ def trace(
     return Network(called, graph, inputs, **known, retrace=again, notes=tuple(notes))
 
 
+def _run(
+    module: nn.Module,
+    training: bool | None,
+    inputs: Inputs,
+    batch: int,
+    how: tuple[str, Objective | None],
+    allow_unknown: bool,
+    notes: list[str],
+) -> Graph:
+    """The graph of one run of a module, which is left as it was. training: the mode, None for its own."""
+    with untouched(module), same_generators(), as_written(notes):
+        if training is not None:
+            module.train(training)
+        return _Tracer(module, allow_unknown).graph(inputs, batch, *how)
+
+
 def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], Any]) -> tuple[str, ...]:
     """A note if a module that does not say what images it takes runs on grey ones as well as on coloured ones.
 
@@ -160,26 +177,6 @@ def other_channels(module: nn.Module, channels: int, run_on: Callable[[int], Any
     except CostmodelError:  # most often in the first layer
         return ()
     return (f"The network runs on images of {channels} and of {other} channels; the figures are for {channels}.",)
-
-
-def not_traced(module: nn.Module) -> Graph:
-    """The graph of a module whose layers cannot be found: one unknown node."""
-    node = Node("network", OPS["unknown"]("network", (0, 1)), (INPUT,))
-    return Graph((node,), idle=parameters_of(module), idle_buffers=buffers_of(module))
-
-
-def parameters_of(module: nn.Module) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
-    """(owner, name, shape) of a module's parameters."""
-    return tuple((*path.rpartition(".")[::2], tuple(p.shape)) for path, p in module.named_parameters())
-
-
-def buffers_of(module: nn.Module) -> tuple[tuple[str, str, Extra], ...]:
-    """(owner, name) of a module's buffers, with shape and bits."""
-    own = getattr(torch, dtype_of(module))
-    return tuple(
-        (*path.rpartition(".")[::2], Extra(tuple(b.shape), None if b.dtype == own else 8 * b.itemsize))
-        for path, b in module.named_buffers()
-    )
 
 
 class BadLoss(CostmodelError):

@@ -1,0 +1,41 @@
+"""Tells sizes of constants that follow the batch from sizes that do not, by a second run at another batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ...graph.graph import Graph, Node
+
+CONSTANT = "constant"
+
+
+def for_any_batch(run: Callable[[int], Graph], batch: int) -> Graph:
+    """The graph of a run at a batch, with sizes of constants as multiples of the batch where a run at another says so.
+
+    A contrastive loss of two views makes torch.eye(2 * batch): 26 in a run at 13, as the letters of an alphabet are.
+    """
+    graph = run(batch)
+    if not any(size and size % batch == 0 for node in graph.nodes for size in sizes_of(node)):
+        return graph
+    other = run(batch + 1)
+    if [node.name for node in graph.nodes] != [node.name for node in other.nodes]:
+        return graph
+
+    def told(size: int, there: int) -> int:
+        times = size // batch
+        return -times if size and (size, there) == (times * batch, times * (batch + 1)) else size
+
+    nodes = []
+    for node, twin in zip(graph.nodes, other.nodes):
+        if sizes_of(node):
+            node = replace(node, op=replace(node.op, size=tuple(map(told, sizes_of(node), sizes_of(twin)))))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def sizes_of(node: Node) -> tuple[int, ...]:
+    """The sizes of a constant that is made in the run; none of another node."""
+    op: Any = node.op
+    return tuple(op.size) if op.kind == CONSTANT and not (op.buffer or op.held) else ()
