@@ -11,7 +11,17 @@ from onnx import helper
 from onnxfiles import around, integers, node, tensor
 
 from costmodel.errors import CostmodelError
-from costmodel.frontends.onnxfiles import arithmetic, drafts, names, reader, recorder, shapes, strides, tensors
+from costmodel.frontends.onnxfiles import (
+    arithmetic,
+    attention,
+    drafts,
+    names,
+    reader,
+    recorder,
+    shapes,
+    strides,
+    tensors,
+)
 from costmodel.frontends.onnxfiles.layers import OPERATORS
 from costmodel.graph.graph import Node
 from costmodel.graph.op import build
@@ -115,3 +125,16 @@ def test_a_recorder_knows_the_images_and_what_is_stored():
 def test_nodes_that_the_result_does_not_read_fall_away():
     nodes = [node("Relu", "x", "a"), node("Tanh", "x", "unread"), node("Add", "a x", "y")]
     assert [one.op_type for one in reader._needed(nodes, "y")] == ["Relu", "Add"]
+
+
+@pytest.mark.parametrize("given_to, message", [
+    ({"shapes": [(2, 3, 4)] * 3}, "other than four axes"),
+    ({"shapes": [(1, 8, 5, 4), (1, 2, 5, 4), (1, 2, 5, 4)]}, "grouped queries"),
+    ({"is_causal": 1, "mask": True}, "causal and has a mask"),
+    ({"softcap": 30.0}, "caps its weights"),
+])  # fmt: skip
+def test_attention_that_no_op_expresses(given_to, message):
+    shapes, mask = given_to.pop("shapes", [(1, 2, 5, 4)] * 3), given_to.pop("mask", None)
+    r = SimpleNamespace(live=lambda x: x, attribute=lambda name, usual=None: given_to.get(name, usual))
+    with pytest.raises(CostmodelError, match=message):
+        attention.attention(r, *(SimpleNamespace(shape=shape) for shape in shapes), mask)

@@ -12,7 +12,7 @@ from ...errors import CostmodelError
 from ...graph.graph import Graph, within
 from ...graph.op import Result
 from ..draft import BATCH, graph_of, last_linear, needed, nodes_of
-from . import arithmetic, masks, shapes, volumes  # noqa: F401  (register their operators)
+from . import arithmetic, attention, masks, shapes, volumes  # noqa: F401  (register their operators)
 from .drafts import Live, Placed
 from .layers import OPERATORS
 from .names import blocks_of, name_all, place
