@@ -6,6 +6,7 @@ look at it. The dispatcher, autograd and Python free tensors as in a real run, s
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import weakref
@@ -186,10 +187,10 @@ class _Run:
         return self.stack[-1] if self.stack else ""
 
     def steady(self, has_loss: bool) -> DryStep:
-        """A step; if the module changes itself in it, a later one, and how they differ."""
+        """A step; if it leaves something behind, a later one, and how they differ."""
         before = State(self.module)
         first, after = self.step(has_loss), State(self.module)
-        if not after.changed_since(before):
+        if not after.changed_since(before) and not self.leaves_tensors():
             return first
         self.begin()
         second = self.step(has_loss)
@@ -200,6 +201,15 @@ class _Run:
         third = self.step(has_loss)
         steady = second.levels == third.levels and second.flops == third.flops
         return second._replace(first=first.levels if steady else None, is_unsteady=not steady)
+
+    def leaves_tensors(self) -> bool:
+        """Whether somebody holds what the step has made, besides gradients: a hook, say, in a list of its own."""
+        given = [*self.args, *self.named.values(), *self.tensors.values()]
+        gradients = [x.grad for x in given if x.grad is not None]
+        if not self.lives.made_beside(gradients):
+            return False
+        gc.collect()  # it may have been in cycles
+        return bool(self.lives.made_beside(gradients))
 
     def begin(self) -> None:
         """Make ready for another step."""
