@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 import costmodel
 from costmodel import CostmodelError
 from costmodel.pytorch import measure
+from costmodel.pytorch.copies import copy_of
 from costmodel.pytorch.measure import refuse_other_steps, refuse_what_is_kept_beside
 
 SIZE = {"batch": 2, "inputs": (3, 16, 16)}
@@ -149,3 +151,28 @@ def test_a_number_in_place_counts_while_its_op_runs():
     found = costmodel.estimate(Own(doubled), "inference", target="none", **SIZE)
     real = measure(Own(doubled).requires_grad_(False), **SIZE)
     assert found.step_peak_bytes == real.tensor_peak_bytes
+
+
+def pruned(layer):
+    prune.l1_unstructured(layer, "weight", 0.5)
+
+
+@pytest.mark.parametrize("change", [pruned, torch.nn.utils.weight_norm, torch.nn.utils.spectral_norm])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_module_that_holds_results_of_an_earlier_run_can_be_measured(change):
+    module = Own(lambda self, x: self.second(x))
+    change(module.second)
+    module(torch.randn(1, 3, 16, 16))
+    assert not module.second.weight.is_leaf
+    found, real = costmodel.estimate(module, "as_is", target="none", **SIZE), measure(module, **SIZE)
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+
+
+def test_copies_of_results_share_what_these_share_and_are_constants():
+    module = Own(lambda self, x: x)
+    y = module.first(torch.randn(1, 3, 4, 4))
+    module.maps, module.deep = [y, y[0]], {"map": (y,)}
+    copied = copy_of(module)
+    ours, part = copied.maps
+    assert torch.equal(ours, y) and not ours.requires_grad and copied.deep["map"][0] is ours
+    assert ours.data_ptr() == part.data_ptr() != y.data_ptr()
