@@ -45,8 +45,10 @@ WRITING = frozenset({aten.index_put, aten.index_add, aten.index_fill, aten.scatt
                      aten.masked_scatter, aten.logical_and})  # fmt: skip
 #: More of them, by the node.
 WRITING_IN = {"BinaryCrossEntropyWithLogitsBackward": WRITING | {aten.sub, aten.mul}}
+#: What an op raises whose result is data, or has a size that depends on data.
+ASK_FOR_DATA = (DataDependentOutputException, DynamicOutputShapeException)
 #: What an op raises that cannot run without data.
-NEED_DATA = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+NEED_DATA = (*ASK_FOR_DATA, UnsupportedOperatorException)
 SCALED = (aten.mul.Tensor, aten.div.Tensor, aten.mul_.Tensor, aten.div_.Tensor)
 WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor, aten.add_.Tensor, aten.sub_.Tensor}
 WRAPPERS = ("eval_frame.py", "_compile.py", "lives.py")  # of a dispatch mode

@@ -34,7 +34,7 @@ from ..untouched import State
 from .ctc import LengthsAsLists
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
-from .lives import Lives, address_of
+from .lives import ASK_FOR_DATA, Lives, address_of
 from .on_the_cpu import OnTheCpu
 from .stand_ins import same_chance, stand_ins
 
@@ -100,7 +100,8 @@ def _seeded(
             raise
         except RAISED as error:  # the network's own code may raise anything
             shown = ", ".join(map(str, inputs))
-            raise CostmodelError(f"a dry step on {shown} fails: {in_words(error)}") from error
+            said = in_words(error, "what runs next depends on data" if isinstance(error, ASK_FOR_DATA) else "")
+            raise CostmodelError(f"a dry step on {shown} fails: {said}") from error
     return step, drawn[0], run.lives.ops
 
 
