@@ -28,19 +28,12 @@ def is_nan(t, x):
     return compare(t.named("ne"), x, x)
 
 
-@function("isinf")
-def is_inf(t, x):
-    with t.torch.no_grad():  # autograd sees nothing of what happens inside; in `isfinite` it does
-        size = FUNCTIONS["abs"](t.named("abs"), x)
-    return compare(t.named("eq"), size, inf)
-
-
 @function("isfinite")
 def is_finite(t, x):
+    """Written in torch with other functions. So is isinf, but in one kernel, which has no rule."""
     equal = compare(t.named("eq"), x, x)
     size = FUNCTIONS["abs"](t.named("abs"), x)
     finite = compare(t.named("ne"), size, inf)
-    del size
     return combine(t.named("logical_and"), equal, finite)
 
 
