@@ -60,6 +60,61 @@ def all_of_size_1(shape: Shape, axes: Iterable[int]) -> Any:
     return reduce(lambda found, axis: found & (shape[axis] == 1), axes, True)
 
 
+@op("mv")
+class MatrixVector(ContiguousOnly, Op):
+    """torch.matmul of a matrix and a vector, or torch.mv: (L, K) and (K) -> (L).
+
+    The matrix's gradient is an outer product, da = g[:, None] * b.
+    """
+
+    inputs = ("a", "b")
+    casts = Casts.LOWER
+
+    def shape(self, a: Shape, b: Shape) -> Shape:
+        require(len(a) == 2 and len(b) == 1, "mv takes a matrix and a vector, the inputs are {} and {}", a, b)
+        require(a[1] == b[0], "a matrix {} and a vector {} do not fit", a, b)
+        return a[:1]
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"a": ("b",), "b": ("a",)}
+
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
+        n = numel(a)
+        return {"forward": Work(n), "a": Work(0, n), "b": Work(n)}
+
+    def modelled(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Any:
+        # BLAS takes matrices with an axis without gaps, and vectors whose elements lie apart.
+        expanded = setting.gradient is not None and bool(setting.gradient.outside)
+        strided = any(x.outside for x in setting.layouts)
+        return super().modelled(setting, y, a, b) and not (expanded or strided)
+
+    def module(self, library: Any) -> Callable:
+        return library.torch.matmul
+
+
+@op("dot")
+class Dot(ContiguousOnly, Op):
+    """torch.matmul of two vectors, or torch.dot: (K) and (K) -> (). A gradient is the other vector times a number."""
+
+    inputs = ("a", "b")
+    casts = Casts.LOWER
+
+    def shape(self, a: Shape, b: Shape) -> Shape:
+        require(len(a) == len(b) == 1, "dot takes vectors, the inputs are {} and {}", a, b)
+        require(a[0] == b[0], "vectors {} and {} do not fit", a, b)
+        return ()
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"a": ("b",), "b": ("a",)}
+
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
+        n = numel(a)
+        return {"forward": Work(0, 2 * n), "a": Work(0, n), "b": Work(0, n)}
+
+    def module(self, library: Any) -> Callable:
+        return library.torch.matmul
+
+
 @op("softmax")
 class Softmax(ContiguousOnly, Op):
     """torch.softmax along an axis. Its gradient, dx = y * (g - sum(g * y)), reads the output."""
@@ -97,4 +152,6 @@ class LogSoftmax(Softmax):
 
 LogSoftmax.examples = ((LogSoftmax(), (2, 3, 5)), (LogSoftmax(1), (2, 4, 3, 3)))
 Matmul.examples = ((Matmul(), (2, 3, 5, 4), (2, 3, 4, 6)), (Matmul(), (2, 5, 4), (2, 4, 6)))
+MatrixVector.examples = ((MatrixVector(), (3, 4), (4,)),)
+Dot.examples = ((Dot(), (5,), (5,)),)
 Softmax.examples = ((Softmax(), (2, 3, 5)), (Softmax(1), (2, 4, 3, 3)))

@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+T = TypeVar("T")
 
 
 class Trace(NamedTuple):
@@ -83,11 +85,8 @@ def _silent() -> Iterator[None]:
 WRAPPED = {"aten::where"}
 
 
-def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
-    """Run a function under torch's profiler and record what the CPU allocator did. Its result stays alive to the end.
-
-    ops: names of the ops that the dispatcher sees ("aten::convolution").
-    """
+def recorded(run: Callable[[], T]) -> tuple[T, Any]:
+    """The result of a function, and torch's own results of a Recording of its run."""
     recording = Recording()
     collects = gc.isenabled()
     gc.disable()  # a collection in between would free what older objects hold
@@ -98,6 +97,15 @@ def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
         results = recording.stop()
         if collects:
             gc.enable()
+    return result, results
+
+
+def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
+    """Run a function under torch's profiler and record what the CPU allocator did. Its result stays alive to the end.
+
+    ops: names of the ops that the dispatcher sees ("aten::convolution").
+    """
+    result, results = recorded(run)
     deltas, calls, call, end, inside = [], [], 0, 0, ""
     events = sorted(results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
     for number, event in enumerate(events):
@@ -123,3 +131,14 @@ def blocks(results: Any) -> list[tuple[int, int]]:
         if kind.name == "Allocation" and fields.device.type == "cpu":
             found.append((event.start_time_ns, fields.ptr, fields.alloc_size))
     return [(address, size) for _, address, size in sorted(found, key=lambda event: event[0])]
+
+
+def not_freed(results: Any) -> dict[int, int]:
+    """Bytes by address of what was allocated in a Recording and is still allocated at its end."""
+    alive: dict[int, int] = {}
+    for address, size in blocks(results):
+        if size > 0:
+            alive[address] = size
+        else:
+            alive.pop(address, None)
+    return alive

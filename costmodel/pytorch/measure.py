@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +18,6 @@ from ..frontends.modules.dry.flops import FlopCounter
 from ..frontends.modules.dry.step import mixed_precision, recorded
 from ..frontends.modules.dtypes import dtype_of
 from ..frontends.modules.given import Objective, arguments, in_format, real
-from ..frontends.modules.recorder import tensors_in
 from ..graph.inputs import Inputs, images, read_inputs, read_resolution
 from ..ops._loss import Loss
 from ..ops._named_loss import USUAL_LOSS, find_loss
@@ -30,9 +27,10 @@ from ..step.autocast import amp_of
 from ..step.checking import STOCK
 from ..step.optimizer import find
 from ..targets import Target, parse
-from .allocations import Recording, blocks, trace
+from .allocations import not_freed, trace
+from .allocations import recorded as recorded_run
 from .copies import copy_of, gradients_of
-from .saved import saved_storages
+from .saved import Kept, kept_in_a_step
 
 RUNNABLE = ("cpu", "cuda")  # devices on which a step can run
 
@@ -82,8 +80,8 @@ def measure(
     The module's own flags and modes hold, and what torch.compile compiled runs as it was written; if nothing trains, a
     step is the forward pass under no_grad. target: cpu or cuda, either with channels_last; its `threads=N` is set while
     the steps run. amp: as in `estimate`; the backward pass runs outside autocast, as torch recommends. Raises
-    CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, and if the saved bytes
-    disagree with the allocator's level after the forward pass: then something is kept that autograd does not know of.
+    CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, if the backward pass frees
+    what the forward pass made and autograd does not know of, and if forward passes leave other numbers of bytes.
     """
     batch, channels, accumulate = map(as_int, (batch, channels, accumulate))
     counts = {"batch": batch, "channels": channels, "accumulate": accumulate}
@@ -118,15 +116,10 @@ def measure(
 
 def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Measurement:
     step.prepare()
-    recording = Recording()
-    recording.start()
-    try:
-        saved = saved_storages(step.module, step.forward)
-    finally:
-        allocated = {address for address, size in blocks(recording.stop()) if size > 0}
-    step.prepare()
-    counter, loss = step.dispatched()
+    counter, _ = recorded_run(step.dispatched)
     trained = sum(p.numel() for p in parameters if p.grad is not None)
+    step.prepare()
+    kept, beside = kept_in_a_step(step.module, step.forward) if step.trains else (Kept({}, {}, 0), 0)
     step.prepare()
     if step.on_cuda:
         peak, left = step.cuda_levels()
@@ -139,19 +132,13 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         whole = trace(step, counter.ops)
         peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
         if step.trains:
-            trace(step.prepare)
-            held = held_by(step.module)
-            after_forward = trace(step.forward).left
-            released = sum(size for storage, size in held if storage() is None)
-            made = sum(size for pointer, size in saved.items() if pointer in allocated)
-            if after_forward != made + loss - released:
-                raise CostmodelError(
-                    f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
-                )
+            refuse_what_is_kept_beside(beside)
+            step.prepare()
+            refuse_other_steps(kept.made, not_freed(recorded_run(step.forward)[1]))
     return Measurement(
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=trained,
-        saved_bytes=sum(saved.values()),
+        saved_bytes=sum(kept.saved.values()),
         step_peak_bytes=peak,
         tensor_peak_bytes=tensor_peak,
         left_bytes=left,
@@ -161,14 +148,23 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     )
 
 
-def held_by(module: nn.Module) -> list[tuple[Callable[[], Any], int]]:
-    """(weak reference, bytes) of the storages that modules hold beside parameters and buffers.
+def refuse_what_is_kept_beside(size: int) -> None:
+    """Raise CostmodelError if something is kept for the backward pass that autograd does not know of."""
+    if size:
+        raise CostmodelError(
+            f"{size} bytes made in the forward pass are still allocated after it and freed by the backward pass, but"
+            " autograd does not know of them: a hook, or the context of a torch.autograd.Function, may hold them"
+        )
 
-    The old spectral norm holds the weight that it has computed until it computes the next one.
-    """
-    values = [value for child in module.modules() for value in child.__dict__.values()]
-    storages = [value.untyped_storage() for value in values if isinstance(value, torch.Tensor)]
-    return [(weakref.ref(storage), storage.nbytes()) for storage in storages]
+
+def refuse_other_steps(watched: dict[int, int], alone: dict[int, int]) -> None:
+    """Raise CostmodelError if two forward passes leave other numbers of bytes. Both: bytes by address."""
+    one, other = sum(watched.values()), sum(alone.values())
+    if one != other:
+        raise CostmodelError(
+            f"a forward pass leaves {one} bytes allocated, and a later one {other}: the steps differ, so that none of"
+            " them can be measured for all"
+        )
 
 
 class _Step:
@@ -231,15 +227,15 @@ class _Step:
         if self.trains and self.accumulate > 1:
             self.forward().backward()
 
-    def dispatched(self) -> tuple[FlopCounter, int]:
-        """The FLOPs and ops that the dispatcher sees during one step, and the bytes of its result."""
+    def dispatched(self) -> FlopCounter:
+        """The FLOPs and ops that the dispatcher sees during one step."""
         with FlopCounter() as counter:
             result = self.forward()
             counter.phase = "backward"
             if self.optimizer is not None:
                 result.backward()
                 self.optimizer.step()
-        return counter, sum(x.untyped_storage().nbytes() for x in tensors_in(result))
+        return counter
 
     def cuda_levels(self) -> tuple[int, int]:
         """The peak of one step and the level after it, in bytes of CUDA's caching allocator above the level before."""

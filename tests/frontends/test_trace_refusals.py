@@ -1,5 +1,6 @@
 """Modules that a trace refuses, with helpful messages, and the names by which networks are requested."""
 
+import re
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.frontends.modules.recorder import MOST_QUOTED, shortened
 from costmodel.frontends.modules.refused import refuse_what_no_trace_takes
 from costmodel.frontends.modules.trace import trace
 from costmodel.graph.inputs import images
@@ -41,7 +43,42 @@ def test_control_flow_on_data_is_refused_with_its_line():
     message = refused(lambda net, x: x.relu() if x.mean((1, 2, 3))[0] > 0 else x)
     assert "test_trace_refusals.py:" in message and "> 0" in message
     message = refused(lambda net, x: x * x.mean((1, 2, 3))[0].item())
-    assert "item asks for a tensor's data" in message and "test_trace_refusals.py:" in message
+    assert "item asks for a tensor's data: what runs next may depend on it" in message
+    assert "test_trace_refusals.py:" in message
+
+
+def checks_its_numbers(net, x):
+    assert not torch.isnan(x).any()
+    return x
+
+
+def sends_to_experts(net, x):
+    at = (x.mean((1, 2, 3)) > 0).nonzero().flatten()
+    return x.index_add(0, at, x[at])
+
+
+@pytest.mark.parametrize(
+    "body, asks, fails", [(checks_its_numbers, "any", "isnan"), (sends_to_experts, "nonzero", "nonzero")]
+)
+def test_control_flow_on_data_is_told_of_both_runs(body, asks, fails):
+    with pytest.raises(CostmodelError) as caught:
+        costmodel.estimate(Net(body=body), "as_is", 2, 12)
+    trace, _, dry = str(caught.value).partition("; a dry step on 3x12x12 fails: ")
+    assert trace.startswith(f"Net: {asks} asks for a tensor's data: what runs next may depend on it") and fails in trace
+    assert re.fullmatch(r".*test_trace_refusals.py, line \d+: what runs next depends on data", dry)
+
+
+def test_a_quoted_line_is_shortened():
+    wide = lambda net, x: torch.erfinv(x.sigmoid()) * 1.0 + 1.0 + 1.0 + 1.0 + 1.0 + 1.0 + 1.0 + 1.0 + 1.0 + 1.0 + 1.0  # noqa: E731
+    quoted = refused(wide).partition("test_trace_refusals.py:")[2].partition("); allow_unknown")[0]
+    line = quoted.partition(": ")[2]
+    assert line.startswith("wide = lambda net, x: torch.erfinv(x.sigmoid())") and line.endswith("…")
+    assert len(line) == MOST_QUOTED and shortened("x" * MOST_QUOTED) == "x" * MOST_QUOTED
+
+
+def test_a_wrong_argument_is_named_without_the_entry():
+    message = refused(lambda net, x: torch.amax(x, 1, True, out=torch.empty(3)))
+    assert message.startswith("amax with these arguments (got an unexpected keyword argument 'out') is not supported")
 
 
 def test_tensor_subclasses_and_scripts_are_refused():

@@ -12,6 +12,7 @@ import costmodel
 from costmodel import CostmodelError
 from costmodel.frontends.modules import arithmetic, einsum, masks, pools, products, reductions, volumes, writes
 from costmodel.frontends.modules.functions import FUNCTIONS
+from costmodel.frontends.modules.not_followed import ASKED_BY_PYTHON, NotFollowed
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import CHECKED, NOT_MODELLED
 
@@ -152,6 +153,9 @@ CASES = {
     "masked_fill in place": lambda x: (2 * x).masked_fill_(x.mean(1, keepdim=True) < 0, -1),
     "masked_fill by a constant": Blinded(),
     "logic": lambda x: x * ((x > 0) & (x < 1) | ~(x > -1)) * torch.logical_xor(x > 2, x > 3),
+    "no numbers": lambda x: x.masked_fill(x.isnan(), 0) + torch.where((2 * x).isfinite(), x, 0 * x),
+    "a norm of two axes": lambda x: x / (torch.norm(x, dim=(2, 3), keepdim=True) + 1),
+    "out=None": lambda x: torch.mul(x, torch.amax(x, 1, True, out=None), out=None) + torch.cat([x], 1, out=None),
     "steps": lambda x: x + torch.sign(x) + x.floor() + x.ceil() + x.round() + x.trunc(),
     "a straight way through": lambda x: x + (torch.round(x) - x).detach(),
     "noise": lambda x: x + 0.1 * torch.randn_like(x),
@@ -251,9 +255,40 @@ def test_other_einsums_are_refused(equation):
         costmodel.load(of(lambda x: torch.einsum(equation, x, x))())
 
 
-def test_indices_of_extremes_are_not_followed():
-    with pytest.raises(CostmodelError, match="the indices of max is not supported|ends in"):
-        costmodel.load(of(lambda x: x * x.max(1, keepdim=True)[1])(), resolution=10)
+#: Uses of a map and of indices, by what Python passes them through.
+USES = {
+    "an operator": lambda x, at: x * at,
+    "an operator of a number": lambda x, at: x * (8 - at),
+    "a comparison": lambda x, at: (at == 3).nonzero(),
+    "a method": lambda x, at: at.flatten(),
+    "an argument": lambda x, at: x.gather(1, at),
+    "a list": lambda x, at: torch.cat([x, at], 1),
+    "an index": lambda x, at: x[at],
+    "one of several": lambda x, at: x[:, at],
+    "a written place": lambda x, at: torch.zeros_like(x).scatter_(1, at, 1.0),
+    "a function in Python": lambda x, at: functional.one_hot(at),
+    "control flow": lambda x, at: x if at else 2 * x,
+    "a loop": lambda x, at: [x[i] for i in at],
+    "an element": lambda x, at: at[0],
+    "a number": lambda x, at: x * int(at),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_indices_of_extremes_are_not_followed(use):
+    with pytest.raises(CostmodelError, match=r"^to use the indices of max .those of argmax can be. is not supported"):
+        costmodel.load(of(lambda x: USES[use](x, x.max(1, keepdim=True)[1]))(), resolution=10)
+
+
+def test_python_asks_nothing_that_a_stand_in_would_answer_by_itself():
+    assert all(vars(NotFollowed)[name] is NotFollowed._refuse for name in ASKED_BY_PYTHON)
+
+
+def test_hard_choices_are_left_to_the_dry_step():
+    module = of(lambda x: functional.gumbel_softmax(x, hard=True))()
+    found, real = costmodel.estimate(module, "as_is", 4, 10, target="none"), measure(module, 4, 10)
+    assert "to use the indices of max (those of argmax can be) is not supported" in found.notes[0]
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
 
 
 def test_every_function_is_found_by_torchs_name():

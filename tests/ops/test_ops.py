@@ -188,7 +188,7 @@ def test_forward_multiply_adds_equal_fvcores(op, shapes):
 @each_example
 def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes):
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
-    products = ("conv1d", "conv3d", "conv_transpose2d", "linear", "linear_by", "matmul", "attention", "convolve")
+    products = ("conv1d", "conv3d", "conv_transpose2d", "linear", "linear_by", "matmul", "mv", "attention", "convolve")
     assert matrix == (isinstance(op, Conv2d) or op.kind in products)
 
 

@@ -43,11 +43,11 @@ def failed(text: str, error: BaseException) -> CostmodelError:
     return CostmodelError(f"{text} fails: {in_words(error)}")
 
 
-def in_words(error: BaseException) -> str:
+def in_words(error: BaseException, what: str = "") -> str:
     """The place, the type and the message of an exception, on one line.
 
-    The place is the innermost line of a file that belongs neither to this package nor, if there is any other, to an
-    installed one.
+    what: instead of the type and the message. The place is the innermost line of a file that belongs neither to this
+    package nor, if there is any other, to an installed one.
     """
     said = _said(error)
     if isinstance(error, SyntaxError) and error.filename:
@@ -59,7 +59,7 @@ def in_words(error: BaseException) -> str:
         ]
         own = [frame for frame in theirs if not _is_installed(Path(frame[0]))] or theirs
         file, line = own[-1] if own else ("", None)
-    what = type(error).__name__ + (f": {said}" if said else "")
+    what = what or type(error).__name__ + (f": {said}" if said else "")
     if isinstance(error, SystemExit):
         what = f"it exits ({what})"
     return f"{_short(Path(file))}, line {line}: {what}" if file else what

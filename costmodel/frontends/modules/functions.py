@@ -30,6 +30,13 @@ def contiguous_like(x: Any) -> Any:
     return torch.empty(x.shape, dtype=x.dtype, device="meta")
 
 
+def as_entries_take_them(args: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """The arguments of a call: first what torch calls `input` and entries call x, and no `out` that is None."""
+    first = (named["input"],) if "input" in named else ()
+    left_out = {"input", *(["out"] if named.get("out", 0) is None else [])}
+    return (*first, *args), {name: value for name, value in named.items() if name not in left_out}
+
+
 # Layers with parameters.
 
 

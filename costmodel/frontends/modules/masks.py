@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from ...graph.op import OPS
 from ...ops.mask import RELATIONS
-from .functions import function
+from .functions import FUNCTIONS, function
 
 NAMES = {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne"}
 NAMES |= {f"__{name}__": name for name in RELATIONS}
@@ -18,6 +20,21 @@ def compare(t, a, b):
     if a.dtype != b.dtype:
         raise t.error(f"{t.name} of tensors of {a.dtype} and {b.dtype}")
     return t.emit(OPS["compare"](relation), [a, b], t.run(getattr(t.torch, relation), a, b))
+
+
+@function("isnan")
+def is_nan(t, x):
+    """torch compares x with itself (aten/src/ATen/native/TensorCompare.cpp)."""
+    return compare(t.named("ne"), x, x)
+
+
+@function("isfinite")
+def is_finite(t, x):
+    """Written in torch with other functions. So is isinf, but in one kernel, which has no rule."""
+    equal = compare(t.named("eq"), x, x)
+    size = FUNCTIONS["abs"](t.named("abs"), x)
+    finite = compare(t.named("ne"), size, inf)
+    return combine(t.named("logical_and"), equal, finite)
 
 
 LOGIC = {

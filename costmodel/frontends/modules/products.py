@@ -8,15 +8,57 @@ from math import prod, sqrt
 from ...graph.op import OPS, Result
 from ...ops.attention import in_parts
 from . import installed
+from .asked import wants_gradient
 from .functions import FUNCTIONS, contiguous_like, function
 
 
 @function("matmul", "bmm", "__matmul__")
 def matmul(t, a, b):
+    if 1 in (a.dim(), b.dim()):
+        return _with_vector(t, a, b)
     # The strides of matmul's own result on the meta device may differ from a real run's.
     y = t.torch.empty(t.run(t.torch.matmul, a, b).shape, device="meta")
     a, b = (_as_batch(t, operand, y) if max(a.dim(), b.dim()) > 2 else operand for operand in (a, b))
     return t.emit(OPS["matmul"](), [a, b], y)
+
+
+def _with_vector(t, a, b):
+    """A product with a vector on one side or both, as torch makes it (aten/src/ATen/native/LinearAlgebra.cpp).
+
+    One matrix and a vector are a product of them. So are several matrices, as the rows of one, if they lie like that in
+    memory, or if the vector needs a gradient: then they are copied. Otherwise the vector is a matrix for each of them.
+    """
+    if a.dim() == b.dim():
+        return dot(t, a, b)
+    if b.dim() == 1 and a.dim() == 2:
+        return mv(t, a, b)
+    shape = t.run(t.torch.matmul, a, b).shape
+    vector, matrices = (a, b) if a.dim() == 1 else (b, a)
+    if matrices.dim() > 2:
+        rows = matrices if vector is b else t.run(t.torch.Tensor.transpose, matrices, -2, -1)
+        if wants_gradient(t, vector) or t.shares(t.run(t.torch.Tensor.reshape, rows, (-1, rows.shape[-1])), matrices):
+            return _by_rows(t, matrices, vector, shape, transposed=vector is a)
+    column = FUNCTIONS["unsqueeze"](t.named("unsqueeze"), vector, 0 if vector is a else 1)
+    y = matmul(t, column, b) if vector is a else matmul(t, a, column)
+    return FUNCTIONS["squeeze"](t.named("squeeze"), y, -2 if vector is a else -1)
+
+
+def _by_rows(t, matrices, vector, shape, transposed: bool):
+    """The product of a vector and several matrices, whose rows are those of one. transposed: their columns."""
+    if transposed:
+        matrices = FUNCTIONS["transpose"](t.named("transpose"), matrices, -2, -1)
+    rows = FUNCTIONS["reshape"](t.named("reshape"), matrices, (-1, matrices.shape[-1]))
+    return FUNCTIONS["view"](t.named("view"), mv(t, rows, vector), shape)
+
+
+@function("mv")
+def mv(t, a, b):
+    return t.emit(OPS["mv"](), [a, b], t.torch.empty(t.run(t.torch.mv, a, b).shape, device="meta"))
+
+
+@function("dot")
+def dot(t, a, b):
+    return t.emit(OPS["dot"](), [a, b], t.run(t.torch.dot, a, b))
 
 
 def _as_batch(t, x, y):

@@ -20,6 +20,8 @@ from ...ops.mask import MASK
 from ..draft import Draft, Names
 from .storages import Shared
 
+MOST_QUOTED = 100  # characters of a line of source code
+
 
 @dataclass
 class Life:
@@ -156,7 +158,7 @@ class Recorder:
         path = self.holders.paths.get(id(self.module), "the loss" if self.names.scope else "?") or "the network itself"
         if frame is None or frame.f_code.co_filename.startswith(os.path.dirname(own) + os.sep):  # nobody's own line
             return f"{path} ({type(self.module).__name__})"
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        line = shortened(linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip())
         return f"{path} ({type(self.module).__name__}), {frame.f_code.co_filename}:{frame.f_lineno}: {line}"
 
     def emit(self, op: Op, inputs: Sequence[torch.Tensor], output: torch.Tensor, **parameters: Any) -> torch.Tensor:
@@ -283,6 +285,11 @@ class Recorder:
             draft.died = -1  # it takes no storage during the step
         if id(x) not in self.holders.parameters:
             self.fixed.add(draft)
+
+
+def shortened(line: str) -> str:
+    """A line of source code as it is quoted, not longer than MOST_QUOTED."""
+    return line if len(line) <= MOST_QUOTED else f"{line[: MOST_QUOTED - 1]}…"
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ...graph.op import OPS
 from .arithmetic import larger
 from .functions import contiguous_like, function, keep_dtype
+from .not_followed import NotFollowed
 
 
 @function("mean")
@@ -57,16 +58,6 @@ class Selected(NamedTuple):
     indices: Any
 
 
-class NotFollowed:
-    """Stands for a result that no op of the graph makes, and that most networks do not use. what: in words."""
-
-    def __init__(self, t: Any, what: str) -> None:
-        self._t, self._what = t, what
-
-    def __getattr__(self, name: str) -> Any:
-        raise self._t.error(self._what)
-
-
 @function("max", "min")
 def selected(t, x, dim=None, keepdim=False):
     if isinstance(dim, t.torch.Tensor):
@@ -75,7 +66,7 @@ def selected(t, x, dim=None, keepdim=False):
         raise t.error(f"{t.name} over the batch")
     (axis,) = axes_of(t, x, dim)
     values = t.emit(OPS["max_along"](axis, keepdim, t.name == "min"), [x], t.run(t.torch.sum, x, axis, keepdim))
-    return Selected(values, NotFollowed(t, f"the indices of {t.name}"))
+    return Selected(values, NotFollowed(t, f"to use the indices of {t.name} (those of argmax can be)"))
 
 
 @function("cumsum")

@@ -49,8 +49,9 @@ from .blame import RAISED, in_words, said_by
 from .compiled import as_written, uncompiled
 from .contents import buffers_of, not_traced, parameters_of
 from .dtypes import dtype_of
-from .functions import FUNCTIONS
+from .functions import FUNCTIONS, as_entries_take_them
 from .given import Objective, arguments
+from .not_followed import NotFollowed
 from .outputs import main_of
 from .recorder import Life, Recorder, tensors_in
 from .refused import refuse_what_no_trace_takes
@@ -193,6 +194,8 @@ class _Tracer(Recorder, TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if NotFollowed in types:
+            return NotImplemented  # it refuses by itself
         name = getattr(function, "__name__", "")
         if name == "__get__":
             name = function.__self__.__name__
@@ -223,8 +226,8 @@ class _Tracer(Recorder, TorchFunctionMode):
                     return y
         self.function, self.name = function, name
         if name in DATA:
-            said = f"{name} asks for a tensor's data, which a graph cannot follow (in {self.place()})"
-            raise self.error(CostmodelError(said))
+            said = f"{name} asks for a tensor's data: what runs next may depend on it, which a graph cannot follow"
+            raise self.error(CostmodelError(f"{said} (in {self.place()})"))
         if name in FACTORIES:
             return function(*self.without_data(args), **kwargs)
         if name in IN_PYTHON:
@@ -239,13 +242,13 @@ class _Tracer(Recorder, TorchFunctionMode):
             else:
                 return self.unknown(name, function, args, kwargs)
         self.as_values(*(tensors if plain not in LAYERS else tensors[:1]))
-        if "input" in kwargs:  # torch's name for the argument that FUNCTIONS calls x
-            args, kwargs = (kwargs["input"], *args), {k: v for k, v in kwargs.items() if k != "input"}
+        args, kwargs = as_entries_take_them(args, kwargs)
         try:
             return FUNCTIONS[plain](self, *args, **kwargs)
         except TypeError as error:
             if "unexpected keyword" in str(error) or "positional argument" in str(error):
-                raise self.error(f"{name} with these arguments ({error})") from None
+                said = str(error).partition("() ")[2]  # without the name of the entry
+                raise self.error(f"{name} with these arguments ({said})") from None
             raise
 
     def by_its_calls(self, function: Callable, args: tuple, kwargs: dict) -> Any:

@@ -15,6 +15,10 @@ from torch import nn
 
 #: Larger tensors that are attributes are not copied.
 MOST_COPIED_BYTES = 2**20
+#: Collections within collections are looked into so deep: they may hold themselves.
+DEEPEST = 4
+#: Python's own types, whose values hold nothing else.
+PLAIN = (int, float, str, bytes)
 
 
 @contextmanager
@@ -93,22 +97,28 @@ def _state(module: nn.Module) -> Iterator[tuple[str, Any]]:
             if name in ("_buffers", "_parameters"):
                 if name == "_parameters" or not isinstance(child, nn.modules.batchnorm._NormBase):
                     yield from ((f"{path}.{key}".lstrip("."), _seen(tensor)) for key, tensor in value.items())
-            elif isinstance(value, (dict, set, list, deque)):
-                held = value.items() if isinstance(value, dict) else value
-                yield f"{path}.{name}".lstrip("."), tuple(map(_seen, held))
             else:
                 yield f"{path}.{name}".lstrip("."), _seen(value)
 
 
-def _seen(value: Any) -> Any:
-    """What tells whether a value has changed."""
-    if isinstance(value, tuple):
-        return tuple(map(_seen, value))
+def _seen(value: Any, depth: int = DEEPEST) -> Any:
+    """What tells whether a value has changed. It keeps no tensor alive, nor what may hold some."""
+    if isinstance(value, (tuple, dict, set, list, deque)):
+        held = value.items() if isinstance(value, dict) else value
+        return tuple(_seen(one, depth - 1) for one in held) if depth else ()
     if not isinstance(value, torch.Tensor):
-        return value
+        return value if isinstance(value, PLAIN) else _reference(value)
     of_numbers = not value.is_floating_point() and not value.is_complex()
     version = 0 if value.is_inference() else value._version
     return (_Integers if of_numbers else _Data)(weakref.ref(value), weakref.ref(value.untyped_storage()), version)
+
+
+def _reference(value: Any) -> Any:
+    """A weak reference to an object, or the object itself if there can be none."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return value
 
 
 def _same(value: Any, other: Any) -> bool:
@@ -121,7 +131,7 @@ def _same(value: Any, other: Any) -> bool:
         return value() is not None and value() is other()
     if isinstance(value, tuple):
         return len(value) == len(other) and all(map(_same, value, other))
-    return isinstance(value, (int, float, str, bytes)) and value == other
+    return isinstance(value, PLAIN) and value == other
 
 
 def _held(module: nn.Module) -> tuple[dict[str, Any], list[tuple[Any, Any]]]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
+
+#: The node of an in-place op on a view. It has the op's own node inside, where nobody can look at it.
+ON_A_VIEW = "torch::autograd::CopySlices"
+#: Methods that multiply or divide in place, and so keep a number.
+SCALING = ("mul_", "multiply_", "div_", "divide_", "true_divide_", "__imul__", "__itruediv__")
+NUMBER = "number"  # what a note is called
+NUMBER_BYTES = 8  # of the tensor that torch makes of a Python number
 
 
 def data_address(storage: torch.UntypedStorage) -> int:
@@ -21,7 +29,8 @@ class SavedStorages:
 
     own: addresses of storages that do not count. storages: bytes by address of the storages that are kept now; level:
     their sum; highest: the highest level so far. beside: the same for what saved-tensor hooks do not see, as it was
-    when `settle` was called. nested: other saved-tensor hooks were on inside, such as torch.utils.checkpoint's.
+    when `settle` was called; noted: bytes of the numbers in it that are known by notes, so that their addresses are the
+    notes'. nested: other saved-tensor hooks were on inside, such as torch.utils.checkpoint's.
     address: of a storage, of its data by default.
     """
 
@@ -29,7 +38,7 @@ class SavedStorages:
         self.own, self.address = own, address
         self.storages: dict[int, int] = {}
         self.beside: dict[int, int] = {}
-        self.level = self.highest = 0
+        self.level = self.highest = self.noted = 0
         self.nested = self._is_off = False
         self._times: dict[int, int] = {}  # how often each storage is kept
         self._states: list[Any] = []  # states of the random generator: torch.utils.checkpoint keeps them out of sight
@@ -41,6 +50,7 @@ class SavedStorages:
         self._patches: list[Any] = [
             patch.object(torch, "get_rng_state", self._drawn(torch.get_rng_state)),
             patch.object(saved_tensors_hooks, "__enter__", self._entered(saved_tensors_hooks.__enter__)),
+            *(patch.object(torch.Tensor, name, noting(getattr(torch.Tensor, name))) for name in SCALING),
         ]
         for one in self._patches:
             one.start()
@@ -60,11 +70,12 @@ class SavedStorages:
     def settle(self, result: torch.Tensor | None) -> None:
         """Add what the hooks do not see of the forward pass that made a result, None if that is not known."""
         self._unpatch()
-        numbers = numbers_kept(result) if result is not None else ()
+        numbers = [*numbers_kept(result)] if result is not None else []
         for tensor in [*(state for state in (ref() for ref in self._states) if state is not None), *numbers]:
             storage = tensor.untyped_storage()
             if not self.is_own(self.address(storage)):
                 self.beside[self.address(storage)] = storage.nbytes()
+        self.noted = NUMBER_BYTES * sum(is_note(number) for number in numbers)
 
     def shrink(self, tensor: torch.Tensor) -> None:
         """Count no more of a tensor's storage than the tensor itself: it may be a piece of a whole data set."""
@@ -153,7 +164,7 @@ def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
     """The Python numbers that products and quotients keep for the backward pass of a result, each as a tensor.
 
     Saved-tensor hooks do not see them (torch/csrc/autograd/saved_variable.cpp: is_wrapped_number). To look at them runs
-    checkpointed parts again.
+    checkpointed parts again. Of those that `noting` noted, their notes.
     """
     todo, seen = [result.grad_fn], {None}
     while todo:
@@ -162,7 +173,44 @@ def numbers_kept(result: torch.Tensor) -> Iterator[torch.Tensor]:
             continue
         seen.add(node)
         todo += [following for following, _ in node.next_functions]
+        if node.name() == ON_A_VIEW and NUMBER in node.metadata:
+            yield node.metadata[NUMBER]
         if node.name() in ("MulBackward0", "DivBackward0"):
             other = node._saved_other
             if other is not None and other.dim() == 0:
                 yield other
+
+
+def noting(scale: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A product or quotient in place which, on a view, notes its number at the node that hides the product's own.
+
+    Such a node (torch/csrc/autograd/functions/tensor.cpp: CopySlices) shows nothing of what the product keeps. The note
+    stands for the number, in as many bytes, until the node lets go of it.
+    """
+
+    @wraps(scale)
+    def noted(x: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
+        result = scale(x, *args, **named)
+        node = x._base.grad_fn if x._is_view() and x._base is not None else None
+        if node is not None and node.name() == ON_A_VIEW and type((*args, *named.values())[0]) in (int, float):
+            _note(node)
+        return result
+
+    return noted
+
+
+def _note(node: Any) -> None:
+    notes = node.metadata
+    if NUMBER in notes:  # a mode for torch's functions has called the method again
+        return
+    notes[NUMBER] = torch.frombuffer(bytearray(NUMBER_BYTES), dtype=torch.uint8)  # torch's allocator makes nothing
+
+    def has_run(*_: Any) -> None:
+        notes.pop(NUMBER)
+
+    node.register_hook(has_run)
+
+
+def is_note(number: torch.Tensor) -> bool:
+    """Whether a number is not the one that is kept, but what `noting` noted of it."""
+    return number.dim() == 1

@@ -23,6 +23,7 @@ from ....graph.dry import KernelCall
 from .adding import Adding
 from .calls import call_of
 from .flops import FlopCounter, is_composed
+from .kept import NUMBER_BYTES, ON_A_VIEW
 from .on_the_cpu import on_the_cpu
 
 aten = torch.ops.aten
@@ -44,15 +45,14 @@ WRITING = frozenset({aten.index_put, aten.index_add, aten.index_fill, aten.scatt
                      aten.masked_scatter, aten.logical_and})  # fmt: skip
 #: More of them, by the node.
 WRITING_IN = {"BinaryCrossEntropyWithLogitsBackward": WRITING | {aten.sub, aten.mul}}
-#: The node of an in-place op on a view. It makes a copy of the gradient for the formula, which writes into a copy too.
-ON_A_VIEW = "torch::autograd::CopySlices"
+#: What an op raises whose result is data, or has a size that depends on data.
+ASK_FOR_DATA = (DataDependentOutputException, DynamicOutputShapeException)
 #: What an op raises that cannot run without data.
-NEED_DATA = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
-SCALED = (aten.mul.Tensor, aten.div.Tensor)
-WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor}
+NEED_DATA = (*ASK_FOR_DATA, UnsupportedOperatorException)
+SCALED = (aten.mul.Tensor, aten.div.Tensor, aten.mul_.Tensor, aten.div_.Tensor)
+WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor, aten.add_.Tensor, aten.sub_.Tensor}
 WRAPPERS = ("eval_frame.py", "_compile.py", "lives.py")  # of a dispatch mode
 ENGINE = "_engine_run_backward"  # the Python function that runs autograd's engine
-NUMBER_BYTES = 8  # of the tensor that Python makes of a number
 
 
 class Lives(TorchDispatchMode):
@@ -145,6 +145,7 @@ class Lives(TorchDispatchMode):
             self._node = node
             self._made.clear()
         name = node.name().rstrip(digits) if node is not None else ""
+        # An in-place op on a view makes a copy of the gradient for the formula, which writes into a copy too.
         if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW:
             return func
         if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made or _outgrows(*args[:2]):
@@ -211,6 +212,10 @@ class Lives(TorchDispatchMode):
     def has_made(self, address: int) -> bool:
         """Whether the storage of an address was made in the step and is alive."""
         return isinstance(self._alive.get(address), weakref.ref) and address not in self._before
+
+    def made_beside(self, tensors: Iterable[torch.Tensor]) -> set[int]:
+        """Addresses of the storages that the step made and that are alive, without those of some tensors."""
+        return {address for address in self._alive if self.has_made(address)} - {*map(_storage_of, tensors)}
 
     def there(self, tensor: torch.Tensor) -> None:
         """Leave out the storage of a tensor that the caller gives."""

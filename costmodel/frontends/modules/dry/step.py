@@ -6,6 +6,7 @@ look at it. The dispatcher, autograd and Python free tensors as in a real run, s
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import weakref
@@ -33,7 +34,7 @@ from ..untouched import State
 from .ctc import LengthsAsLists
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
-from .lives import Lives, address_of
+from .lives import ASK_FOR_DATA, Lives, address_of
 from .on_the_cpu import OnTheCpu
 from .stand_ins import same_chance, stand_ins
 
@@ -99,7 +100,8 @@ def _seeded(
             raise
         except RAISED as error:  # the network's own code may raise anything
             shown = ", ".join(map(str, inputs))
-            raise CostmodelError(f"a dry step on {shown} fails: {in_words(error)}") from error
+            said = in_words(error, "what runs next depends on data" if isinstance(error, ASK_FOR_DATA) else "")
+            raise CostmodelError(f"a dry step on {shown} fails: {said}") from error
     return step, drawn[0], run.lives.ops
 
 
@@ -186,10 +188,10 @@ class _Run:
         return self.stack[-1] if self.stack else ""
 
     def steady(self, has_loss: bool) -> DryStep:
-        """A step; if the module changes itself in it, a later one, and how they differ."""
+        """A step; if it leaves something behind, a later one, and how they differ."""
         before = State(self.module)
         first, after = self.step(has_loss), State(self.module)
-        if not after.changed_since(before):
+        if not after.changed_since(before) and not self.leaves_tensors():
             return first
         self.begin()
         second = self.step(has_loss)
@@ -200,6 +202,15 @@ class _Run:
         third = self.step(has_loss)
         steady = second.levels == third.levels and second.flops == third.flops
         return second._replace(first=first.levels if steady else None, is_unsteady=not steady)
+
+    def leaves_tensors(self) -> bool:
+        """Whether somebody holds what the step has made, besides gradients: a hook, say, in a list of its own."""
+        given = [*self.args, *self.named.values(), *self.tensors.values()]
+        gradients = [x.grad for x in given if x.grad is not None]
+        if not self.lives.made_beside(gradients):
+            return False
+        gc.collect()  # it may have been in cycles
+        return bool(self.lives.made_beside(gradients))
 
     def begin(self) -> None:
         """Make ready for another step."""
