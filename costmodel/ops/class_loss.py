@@ -103,6 +103,7 @@ class NegativeLogLikelihood(Reduced):
 
     def shape(self, x: Shape, targets: Shape, *weight: Shape) -> Shape:
         check_classes(self.kind, x, targets)
+        check(self.reduction != NONE or len(x) in (2, 4), "nll that is not reduced takes (N, classes) or maps of them")
         for one in weight:
             require(same(one, x[1:2]), "nll takes a weight for each class of {}, the weights are {}", x, one)
         return self.reduced(targets)
@@ -136,5 +137,5 @@ CrossEntropy.examples = tuple(
     (CrossEntropy(smoothing), x, t) for smoothing, some in ((0.0, SIZES), (0.1, SIZES[:2])) for x, t in some
 )
 NegativeLogLikelihood.examples = tuple(
-    (NegativeLogLikelihood(*way), x, t, *[(x[1],)] * way[1]) for way in WAYS for x, t in SIZES
+    (NegativeLogLikelihood(*way), x, t, *[(x[1],)] * way[1]) for way in WAYS for x, t in SIZES[: 3 - (way[0] == NONE)]
 )

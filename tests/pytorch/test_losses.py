@@ -47,6 +47,11 @@ class Places(nn.Sequential):
         super().__init__(nn.Conv2d(3, CLASSES, 3, padding=1))
 
 
+class Steps(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv1d(6, CLASSES, 3))
+
+
 class Letters(nn.Module):
     def __init__(self):
         super().__init__()
@@ -108,6 +113,8 @@ IN_THE_GRAPH = {
     "each share": (Net, lambda y, t: F.cross_entropy(y, t, reduction="none").mean(), SHARES),
     "places": (Places, nn.CrossEntropyLoss(weight=WEIGHTS, reduction="sum"), of_places),
     "each place": (Places, lambda y, t: F.cross_entropy(y, t, reduction="none").mean(), of_places),
+    "each step": (
+        Steps, lambda y, t: F.cross_entropy(y, t, reduction="none").mean(), lambda n: torch.zeros(n, 10).long()),
     "likelihood": (
         Net,
         lambda y, t: F.nll_loss(F.log_softmax(y, 1), t, weight=WEIGHTS, reduction="sum"),
@@ -155,7 +162,7 @@ BY_A_DRY_STEP = {
 def held(case):
     """The estimates with and without kernels, and the measured step, of a case."""
     make, loss, targets = case
-    sizes = {Three: [(3, SIDE, SIDE)] * 3, Letters: (6, 12)}
+    sizes = {Three: [(3, SIDE, SIDE)] * 3, Letters: (6, 12), Steps: (6, 12)}
     given = {"inputs": sizes.get(make, (3, SIDE, SIDE)), "loss": loss, "targets": targets}
     module = make()
     found = costmodel.estimate(module, "as_is", 3, **given)

@@ -84,6 +84,9 @@ def _of_probabilities(t, x, target, weight, reduction, smoothing):
 def nll_loss(t, x, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     _checked(t, reduction, size_average, reduce)
     t.run(t.torch.nn.functional.nll_loss, x, target, weight)
+    if reduction == NONE and x.dim() not in (2, 4):  # as places of maps, and back
+        maps = _by(t, "reshape", x, (*x.shape[:2], 1, -1)), _by(t, "reshape", target, (len(target), 1, -1))
+        return _by(t, "view", nll_loss(t.named("nll_loss"), *maps, weight, reduction=NONE), target.shape)
     op = OPS["nll"](reduction, weight is not None)
     return _emitted(t, op, (x, target, weight), _result(t, target, reduction))
 
