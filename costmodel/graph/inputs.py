@@ -134,6 +134,10 @@ def _read(given: Any) -> Input:
         return given
     if isinstance(given, str):
         match = re.fullmatch(r"(?:([^\W\d]\w*)=)?(\d{1,18}(?:x\d{1,18})*)(?::(\w+))?", given.strip())
+        if match is not None and re.fullmatch("b?float.*|half|double", match[3] or ""):
+            raise CostmodelError(
+                f"input is {given!r}; allowed: {match[2]}, since fractions have the network's own data type (--dtype)"
+            )
         if match is None or (match[3] or "") not in ("", *WHOLE):
             raise CostmodelError(f"input is {given!r}; allowed: {ALLOWED} ({', '.join(WHOLE)}), or NAME=SIZE")
         one = _checked([int(side) for side in match[2].split("x")], match[3] or "", given)

@@ -79,6 +79,10 @@ def test_a_check_in_pyproject(net):
 #: A bad command line, and what the one message says.
 BAD = {
     "no size": (("report", "net.py:Heads", "--input", "3x"), "input is '3x'; allowed: a size of one example"),
+    "fractions": (
+        ("report", "net.py:Heads", "--input", "3x8:float16"),
+        "allowed: 3x8, since fractions have the network's",
+    ),
     "no such type": (("report", "net.py:Heads", "--input", "3:int"), "input is '3:int'; allowed: "),
     "no resolution": (("report", "net.py:Maps", "--resolution", "20x"), "resolution is 20x; allowed: an integer"),
     "no such loss": (("report", "mcunet_5fps", "--loss", "bcee"), "unknown loss 'bcee'; did you mean 'bce'"),
