@@ -96,17 +96,16 @@ class Reshape(View):
             found.append(axes[0])
         return found
 
-    def read(self, j: int) -> set[int]:
-        """The input's axes that are named in an axis of the output, or of which it is a factor."""
-        named = {int(factor[1:]) for factor in self._axes[j][0] if factor[0] == "x"}
-        return named or {self.sources()[j]}
+    def named(self, j: int) -> set[int]:
+        """The input's axes that are named in an axis of the output."""
+        return {int(factor[1:]) for factor in self._axes[j][0] if factor[0] == "x"}
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         if self.copy or not xs[0].order:
             return contiguous(axes)
         place = {axis: i for i, axis in enumerate(xs[0].order)}
         sources = self.sources()
-        outside = tuple(j for j in range(axes) if self.read(j) & {*xs[0].outside})
+        outside = tuple(j for j in range(axes) if (self.named(j) or {sources[j]}) & {*xs[0].outside})
         return MemoryOrder(tuple(sorted(range(axes), key=lambda j: (place[sources[j]], j))), outside)
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:

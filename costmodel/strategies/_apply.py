@@ -15,6 +15,7 @@ from ..ops._loss import Loss
 from ..ops._named_loss import USUAL_LOSS, OwnLoss
 from ..ops.given import Targets
 from ._attention import in_parts_where_masks_train
+from ._mixing import mixes_images
 from ._registry import STRATEGIES, Option
 from ._text import StrategyText, read_text
 
@@ -70,6 +71,12 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
         rewritten = with_loss(rewritten, loss) if chosen.trains else rewritten.without_loss()
         if slices > 1 and not rewritten.prefix:
             raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
+        mixed = mixes_images(rewritten) if slices > 1 else None
+        if mixed is not None:
+            raise CostmodelError(
+                f"prefix_slices, but {mixed.name} ({mixed.op.kind}) reads several images of a batch at once, which"
+                " slices of it run apart"
+            )
         rewritten = replace(rewritten, prefix_slices=slices)
         scopes = dict.fromkeys((*(rewritten.blocks if again else ()), *rewritten.checkpointed))
         return checkpointed(rewritten, scopes, bool(graph.checkpointed)) if scopes else rewritten
