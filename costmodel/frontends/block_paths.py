@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CostmodelError
 from ..graph.graph import Node
-from .draft import last_linear
+from .draft import head_of
 
 #: Names of block classes. Where such blocks are nested, the outermost one counts.
 BLOCKS = (
@@ -60,7 +60,7 @@ def outermost(modules: Sequence[tuple[str, str]], chosen: Callable[[str, str], b
 
 
 def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
-    """Path of the module that the network calls its classifier, else of the last linear layer, else ""."""
+    """Path of the module that the network calls its classifier, else of the layer that counts as one, else ""."""
     own = {id(child): path for path, child in module.named_modules()}
     candidates = []
     if _is_timm(module) and hasattr(module, "get_classifier"):
@@ -74,7 +74,7 @@ def classifier_path(module: Any, nodes: Sequence[Node]) -> str:
         path = own.get(id(candidate), "")
         if path and any(True for _ in candidate.parameters()):
             return path
-    last = last_linear(nodes)
+    last = head_of(nodes)
     return last.owner or "" if last else ""
 
 

@@ -126,6 +126,12 @@ def graph_of(
     return Graph(nodes, tuple(ordered), own, frozenset(holders - set(called)), **more)
 
 
-def last_linear(nodes: Sequence[Node]) -> Node | None:
-    """The last linear layer, which counts as the classifier if the network names none."""
+def head_of(nodes: Sequence[Node]) -> Node | None:
+    """The layer that counts as the classifier if the network names none.
+
+    That is the convolution of which a result of maps is made, as in segmentation, else the last linear layer.
+    """
+    last = next((i for i in reversed(range(len(nodes))) if nodes[i].op.kind in ("linear", "conv2d")), len(nodes))
+    if last < len(nodes) and nodes[last].op.kind == "conv2d" and all(n.op.grid != "none" for n in nodes[last + 1 :]):
+        return nodes[last]
     return next((node for node in reversed(nodes) if node.op.kind == "linear"), None)

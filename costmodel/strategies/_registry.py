@@ -14,9 +14,9 @@ class Strategy(NamedTuple):
     """A named strategy. `rewrite(graph, **options)` returns the graph that trains; K is the option `blocks`.
 
     options: parsers by name. trains: whether a loss is appended. least_blocks: the number of blocks that a network must
-    have. of_modules: it needs a traced module. takes_code: in place of K it takes a letter for each part of the
-    network, as the option `code`. advice: the end of the error message for a node of the rewritten graph that does not
-    fit the images. notes: lines for people about a rewritten graph.
+    have. of_modules: it needs a traced module, of_classifiers: a network that has a classifier. takes_code: in place of
+    K it takes a letter for each part of the network, as the option `code`. advice: the end of the error message for a
+    node of the rewritten graph that does not fit the images. notes: lines for people about a rewritten graph.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Strategy(NamedTuple):
     trains: bool
     least_blocks: int
     of_modules: bool
+    of_classifiers: bool
     takes_code: bool
     advice: Callable[[Node], str]
     notes: Callable[[Graph], Sequence[str]]
@@ -43,6 +44,7 @@ def strategy(
     trains: bool = True,
     least_blocks: int = 0,
     of_modules: bool = False,
+    of_classifiers: bool = False,
     code: bool = False,
     advice: Callable[[Node], str] = lambda node: "",
     notes: Callable[[Graph], Sequence[str]] = lambda graph: (),
@@ -51,7 +53,18 @@ def strategy(
 
     def register(rewrite: Callable[..., Graph]) -> Callable[..., Graph]:
         STRATEGIES[name] = Strategy(
-            name, summary, rewrite, blocks, options, trains, least_blocks, of_modules, code, advice, notes
+            name,
+            summary,
+            rewrite,
+            blocks,
+            options,
+            trains,
+            least_blocks,
+            of_modules,
+            of_classifiers,
+            code,
+            advice,
+            notes,
         )
         return rewrite
 
@@ -64,7 +77,10 @@ def possible(graph: Graph) -> list[Strategy]:
     return [
         s
         for s in STRATEGIES.values()
-        if max(s.least_blocks, s.takes_blocks) <= blocks and (graph.is_traced or not s.of_modules) and not s.takes_code
+        if max(s.least_blocks, s.takes_blocks) <= blocks
+        and (graph.is_traced or not s.of_modules)
+        and (graph.classifier or not s.of_classifiers)
+        and not s.takes_code
     ]
 
 

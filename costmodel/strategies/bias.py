@@ -7,7 +7,11 @@ from ._edits import biases, everything, freeze_statistics, in_classifier, train
 from ._registry import strategy
 
 
-@strategy("bias", "every bias and shift and the classifier train, frozen statistics and scales (TinyTL-B)")
+@strategy(
+    "bias",
+    "every bias and shift and the classifier train, frozen statistics and scales (TinyTL-B)",
+    of_classifiers=True,
+)
 def bias(graph: Graph) -> Graph:
     chosen = in_classifier(graph)
     return freeze_statistics(train(graph, lambda node: everything(node) if chosen(node) else biases(node)))

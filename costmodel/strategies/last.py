@@ -7,7 +7,7 @@ from ._edits import everything, freeze_statistics, in_classifier, nothing, train
 from ._registry import strategy
 
 
-@strategy("last", "the classifier trains, frozen statistics everywhere")
+@strategy("last", "the classifier trains, frozen statistics everywhere", of_classifiers=True)
 def last(graph: Graph) -> Graph:
     chosen = in_classifier(graph)
     return freeze_statistics(train(graph, lambda node: everything(node) if chosen(node) else nothing(node)))

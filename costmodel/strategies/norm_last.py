@@ -7,7 +7,9 @@ from ._edits import everything, in_classifier, nothing, train
 from ._registry import strategy
 
 
-@strategy("norm+last", "every scale and shift and the classifier train, batch statistics everywhere")
+@strategy(
+    "norm+last", "every scale and shift and the classifier train, batch statistics everywhere", of_classifiers=True
+)
 def norm_last(graph: Graph) -> Graph:
     chosen = in_classifier(graph)
     return train(graph, lambda node: everything(node) if node.op.is_norm or chosen(node) else nothing(node))

@@ -18,7 +18,9 @@ def resolution(text: str) -> int:
     return int(text)
 
 
-SHARED: dict[str, Any] = {"options": {"resolution": resolution}, "least_blocks": 2, "advice": advice, "notes": notes}
+SHARED: dict[str, Any] = {
+    "options": {"resolution": resolution}, "least_blocks": 2, "of_classifiers": True, "advice": advice, "notes": notes,
+}  # fmt: skip
 
 
 @strategy("tinytl-l", "lite residual branches and the classifier train, the rest frozen (TinyTL-L)", **SHARED)

@@ -7,11 +7,18 @@ from torch import nn
 from costmodel.errors import CostmodelError
 from costmodel.files.document import parse
 from costmodel.frontends.block_paths import block_paths, blocks_among, classifier_path
+from costmodel.frontends.draft import head_of
 from costmodel.frontends.modules import installed
 from costmodel.frontends.modules.recorder import Holders, tensors_in
 from costmodel.frontends.modules.shapes import passes_over
 from costmodel.frontends.spec.blocks import block_naming, place
 from costmodel.frontends.spec.builder import Builder, split
+from costmodel.graph.graph import Node
+from costmodel.ops.activation import ReLU, Sigmoid
+from costmodel.ops.conv import Conv2d
+from costmodel.ops.linear import Linear
+from costmodel.ops.pool import AdaptiveAvgPool2d
+from costmodel.ops.resize import Interpolate
 
 
 def test_blocks_are_the_outermost_modules_of_a_known_class():
@@ -96,3 +103,17 @@ def test_module_paths_of_an_implementation():
     wrong = parse('{block: "blocks.$nothing"}', "naming")
     with pytest.raises(CostmodelError, match="a block's with"):
         block_naming(wrong, wrong)
+
+
+@pytest.mark.parametrize("kinds, head", [
+    (["conv2d", "relu", "conv2d", "interpolate", "sigmoid"], 2),  # segmentation: what makes the result's maps
+    (["conv2d", "adaptive_avg_pool2d"], None),  # features
+    (["linear", "conv2d"], 1),  # as in a generator, or after a squeeze-and-excite
+    (["linear", "conv2d", "adaptive_avg_pool2d"], 0),
+    (["relu"], None),
+])  # fmt: skip
+def test_the_layer_that_counts_as_the_classifier(kinds, head):
+    made = {"conv2d": Conv2d(3, 3, 1), "relu": ReLU(), "interpolate": Interpolate(8), "sigmoid": Sigmoid(),
+            "adaptive_avg_pool2d": AdaptiveAvgPool2d(), "linear": Linear(3, 3)}  # fmt: skip
+    nodes = [Node(str(i), made[kind], (str(i - 1),)) for i, kind in enumerate(kinds)]
+    assert head_of(nodes) is (None if head is None else nodes[head])

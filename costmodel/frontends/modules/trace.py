@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...errors import CostmodelError
 from ...graph.dry import DryStep, Setting
-from ...graph.graph import LOSS, Graph
+from ...graph.graph import LOSS, Graph, within
 from ...graph.inputs import Input, Inputs, images, resolution_of
 from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Op
@@ -372,7 +372,8 @@ class _Tracer(Recorder, TorchFunctionMode):
             raise CostmodelError("the network returns its input")
         returned = list(dict.fromkeys(value for value in values if value is not None))
         nodes = nodes_of(self.drafts, last, *returned)
-        blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, nodes)
+        body = nodes if not self.names.scope else [node for node in nodes if not within(node.name, self.names.scope)]
+        blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, body)
         graph = graph_of(
             nodes,
             blocks,

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import CostmodelError
 from ...graph.graph import Graph, within
 from ...graph.op import Result
-from ..draft import BATCH, graph_of, last_linear, needed, nodes_of
+from ..draft import BATCH, graph_of, head_of, needed, nodes_of
 from . import arithmetic, attention, masks, shapes, volumes  # noqa: F401  (register their operators)
 from .drafts import Live, Placed
 from .layers import OPERATORS
@@ -212,7 +212,7 @@ class Reader(Recorder):
             for read in filter(None, draft.inputs):
                 read.died = i
         nodes = nodes_of(drafts, result)
-        last = last_linear(nodes)
+        last = head_of(nodes)
         classifier = "" if last is None else "classifier" if within(last.name, "classifier") else last.name
         graph = graph_of(nodes, blocks_of(nodes, self.classes, blocks_are), classifier)
         evaluates = {draft.name for draft in drafts if draft.evaluates}

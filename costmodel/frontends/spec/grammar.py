@@ -16,7 +16,7 @@ from ...graph.network import DTYPE, Network
 from ...ops._named_loss import OwnLoss
 from ...sizes.dtype import find_dtype
 from ...strategies._lite_residual import insert
-from ..draft import last_linear
+from ..draft import head_of
 from .blocks import BLOCKS, BlockBuilder, block_keys, block_naming
 from .builder import Builder
 from .idle import buffer_of, parameter_of
@@ -111,7 +111,7 @@ class Spec:
         nodes = self.builder.nodes
         if not nodes:
             raise self.block.error("the network has no layers; allowed: 'stem', 'stages' and 'tail', or 'nodes'")
-        last = last_linear(nodes)
+        last = head_of(nodes)
         classifier = values["classifier"] or (last.name if last else "")
         beside: dict[str, Any] = {
             "checkpointed": tuple(self._scopes("checkpointed")),
