@@ -25,6 +25,8 @@ _RESULTS: dict[tuple, list[tuple | None]] = {}
 MOST_RESULTS = 4096
 
 
+#: How the names of oneDNN's kernels for convolutions begin. Python knows none for that of the transposed ones.
+ONEDNN = ("Mkldnn", "???")
 #: Kernels that make a result as large as their operands, broadcast, and then cut it down, which leaves its storage.
 CUT_DOWN = {
     aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.soft_margin_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1,
@@ -160,6 +162,6 @@ def _with_the_weights_gradient(args: tuple, result: tuple) -> tuple:
         groups=groups,
         bias_sizes=bias_sizes,
     )
-    if not backend.name.startswith("Mkldnn"):
+    if not backend.name.startswith(ONEDNN):
         return result
     return result[0], torch.empty_like(weight), result[2]
