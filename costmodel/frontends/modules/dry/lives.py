@@ -13,6 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
+    FakeTensor,
     UnsupportedOperatorException,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -44,6 +45,12 @@ WRITING = frozenset({aten.index_put, aten.index_add, aten.index_fill, aten.scatt
                      aten.masked_scatter, aten.logical_and})  # fmt: skip
 #: More of them, by the node.
 WRITING_IN = {"BinaryCrossEntropyWithLogitsBackward": WRITING | {aten.sub, aten.mul}}
+#: Nodes that never do: those of reductions at indices, which read once more what they have made.
+NOT_WRITING = frozenset({"ScatterReduceBackward", "IndexReduceBackward"})
+#: Nodes that share a gradient among all elements as large as the result. They ask whether that is NaN, and compare the
+#: elements with it; without data they look for NaNs among the elements instead (evenly_distribute_backward in
+#: FunctionsManual.cpp).
+SHARING = frozenset({"MaxBackward", "MinBackward", "MedianBackward", "NanmedianBackward"})
 #: The node of an in-place op on a view. It makes a copy of the gradient for the formula, which writes into a copy too.
 ON_A_VIEW = "torch::autograd::CopySlices"
 #: What an op raises that cannot run without data.
@@ -125,9 +132,12 @@ class Lives(TorchDispatchMode):
             self.flops.count(func, args, result)
         made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
         self.ops.append((func, *(tensor.shape for tensor in made)))
+        looks = by_engine and func is aten.isnan.default and self._name_of_the_node() in SHARING
         for tensor in made:
-            if func is not lift_fresh and args and isinstance(args[0], torch.Tensor):
-                self._there_already(args[0], tensor)
+            if looks:
+                self.there(tensor)
+            elif func is not lift_fresh and args and isinstance(args[0], torch.Tensor):
+                self._there_already(args[0], tensor, func)
             self.follow(tensor)
             self._made.add(_storage_of(tensor))
         passing = self._number(func, args)
@@ -144,12 +154,16 @@ class Lives(TorchDispatchMode):
         if node is not self._node:
             self._node = node
             self._made.clear()
-        name = node.name().rstrip(digits) if node is not None else ""
-        if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW:
+        name = self._name_of_the_node()
+        if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW or name in NOT_WRITING:
             return func
         if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made or _outgrows(*args[:2]):
             return func
         return getattr(getattr(aten, f"{func.overloadpacket.__name__}_"), func._overloadname)
+
+    def _name_of_the_node(self) -> str:
+        """The name of the node that runs, without its number."""
+        return self._node.name().rstrip(digits) if self._node is not None else ""
 
     def _is_of_a_layer(self, func: Any, args: tuple) -> bool:
         """Whether an op adds a layer's bias: to a product of matrices, before Python goes on."""
@@ -201,12 +215,24 @@ class Lives(TorchDispatchMode):
         for number in numbers:
             self.follow(number)
 
-    def _there_already(self, source: torch.Tensor, result: torch.Tensor) -> None:
-        """Leave out a storage that an op has from its operand and no op has made: code may hold tensors anywhere."""
-        storage = result.untyped_storage()
+    def _there_already(self, source: torch.Tensor, result: torch.Tensor, func: Any) -> None:
+        """Leave out a storage that an op has from its operand and no op has made: code may hold tensors anywhere.
+
+        An op that writes into a tensor with data gives one without, in another storage. That stands for the first one,
+        which lives on with it.
+        """
+        storage, held = result.untyped_storage(), source.untyped_storage()
         address = address_of(storage)
-        if address not in self._alive and address == _storage_of(source):
+        if address in self._alive:
+            return
+        if address == address_of(held):
             self._alive[address] = storage
+        elif _writes(func) and not isinstance(source, FakeTensor):
+
+            def gone(_: Any, held: Any = held) -> None:
+                del self._alive[address]
+
+            self._alive[address] = weakref.ref(storage, gone)
 
     def has_made(self, address: int) -> bool:
         """Whether the storage of an address was made in the step and is alive."""
@@ -267,6 +293,12 @@ def address_of(storage: torch.UntypedStorage) -> int:
 
 def _storage_of(tensor: torch.Tensor) -> int:
     return address_of(tensor.untyped_storage())
+
+
+def _writes(func: Any) -> bool:
+    """Whether what an op gives is its first operand, into which it has written."""
+    returned = [one.alias_info for one in func._schema.returns]
+    return bool(returned) and returned[0] is not None and returned[0].is_write
 
 
 def _outgrows(first: torch.Tensor, second: Any = None, *_: Any) -> bool:
