@@ -53,6 +53,7 @@ from .outputs import main_of
 from .recorder import Life, Recorder, tensors_in
 from .refused import refuse_what_no_trace_takes
 from .untouched import same_generators, untouched
+from .validation import arguments_are_valid
 
 TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # classes of modules that become a single node
 
@@ -110,7 +111,7 @@ def trace(
     modes = [child.training for child in module.modules()]
 
     def run(training: bool | None, given: Inputs = inputs) -> Graph:
-        with untouched(module), same_generators(), as_written(notes):
+        with untouched(module), same_generators(), as_written(notes), arguments_are_valid():
             if training is not None:
                 module.train(training)
             several = batch or batch_for(*(side for one in given for side in one.shape))

@@ -30,6 +30,7 @@ from ..criterion import Criterion
 from ..dtypes import dtype_of
 from ..given import Objective, arguments, empty, in_format
 from ..untouched import State
+from ..validation import arguments_are_valid
 from .ctc import LengthsAsLists
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
@@ -92,9 +93,10 @@ def _seeded(
         run = _Run(module, args, named, criterion, tensors, amp)
         try:
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
-            with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent(), LengthsAsLists():
+            with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
                 simplefilter("ignore")
-                step = run.steady(setting.has_loss)
+                with LengthsAsLists(), arguments_are_valid():
+                    step = run.steady(setting.has_loss)
         except CostmodelError:
             raise
         except RAISED as error:  # the network's own code may raise anything
