@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+from ..frontends.modules.untouched import uncollected
 
 
 class Trace(NamedTuple):
@@ -102,15 +103,12 @@ def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
     ops: names of the ops that the dispatcher sees ("aten::convolution").
     """
     recording = Recording()
-    collects = gc.isenabled()
-    gc.disable()  # a collection in between would free what older objects hold
-    recording.start()
-    try:
-        result = run()
-    finally:
-        results = recording.stop()
-        if collects:
-            gc.enable()
+    with uncollected():
+        recording.start()
+        try:
+            result = run()
+        finally:
+            results = recording.stop()
     deltas, calls, call, end, inside = [], [], 0, 0, ""
     seen, wrapped = with_those_in_place(ops), wrapped_ops()
     events = sorted(results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))

@@ -124,6 +124,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         saved = saved_storages(step.module, step.forward)
     finally:
         allocated = {address for address, size in blocks(recording.stop()) if size > 0}
+    beside = sum(size for storage, size in held_by(step.module) if storage().data_ptr() in allocated - saved.keys())
     step.prepare()
     counter, loss = step.dispatched()
     trained = sum(p.numel() for p in parameters if p.grad is not None)
@@ -144,7 +145,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
             after_forward = trace(step.forward).left
             released = sum(size for storage, size in held if storage() is None)
             made = sum(size for pointer, size in saved.items() if pointer in allocated)
-            if after_forward != made + loss - released:
+            if after_forward != made + loss + beside - released:
                 raise CostmodelError(
                     f"{made} bytes made in the forward pass are saved, but {after_forward - loss} are still allocated"
                 )

@@ -29,7 +29,7 @@ from ..compiled import as_written
 from ..criterion import Criterion
 from ..dtypes import dtype_of
 from ..given import Objective, arguments, empty, in_format
-from ..untouched import State
+from ..untouched import State, uncollected
 from ..validation import arguments_are_valid
 from .ctc import LengthsAsLists
 from .flops import FlopCounter
@@ -95,7 +95,7 @@ def _seeded(
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
             with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
                 simplefilter("ignore")
-                with LengthsAsLists(), arguments_are_valid():
+                with LengthsAsLists(), arguments_are_valid(), uncollected():
                     step = run.steady(setting.has_loss)
         except CostmodelError:
             raise
@@ -188,10 +188,14 @@ class _Run:
         return self.stack[-1] if self.stack else ""
 
     def steady(self, has_loss: bool) -> DryStep:
-        """A step; if the module changes itself in it, a later one, and how they differ."""
+        """A step; if it changes the module, or leaves something behind, a later one, and how they differ.
+
+        What code keeps anywhere, in a dict of its own say, is freed in the next step, when that keeps another in its
+        place.
+        """
         before = State(self.module)
         first, after = self.step(has_loss), State(self.module)
-        if not after.changed_since(before):
+        if not after.changed_since(before) and self.lives.level == self.gradients_bytes():
             return first
         self.begin()
         second = self.step(has_loss)
@@ -202,6 +206,12 @@ class _Run:
         third = self.step(has_loss)
         steady = second.levels == third.levels and second.flops == third.flops
         return second._replace(first=first.levels if steady else None, is_unsteady=not steady)
+
+    def gradients_bytes(self) -> int:
+        """Bytes of the gradients that a step has left."""
+        tensors = (*self.args, *self.named.values(), *self.loss.targets, *self.tensors.values())
+        storages = {tensor.grad.untyped_storage() for tensor in tensors if tensor.grad is not None}
+        return sum(storage.nbytes() for storage in storages)
 
     def begin(self) -> None:
         """Make ready for another step."""
