@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from string import digits
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import (
@@ -58,8 +58,25 @@ NEED_DATA = (DataDependentOutputException, DynamicOutputShapeException, Unsuppor
 SCALED = (aten.mul.Tensor, aten.div.Tensor)
 WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor}
 WRAPPERS = ("eval_frame.py", "_compile.py", "lives.py")  # of a dispatch mode
+PACKING = "pack_hook"  # the Python function by which torch.utils.checkpoint sees what is kept
 ENGINE = "_engine_run_backward"  # the Python function that runs autograd's engine
 NUMBER_BYTES = 8  # of the tensor that Python makes of a number
+
+
+class Last(NamedTuple):
+    """An op that has run: the level after it, the place in Python code, bytes of the storages made, by address.
+
+    stops: whether a second run stops in it.
+    """
+
+    level: int = 0
+    place: tuple[int, int, int] | None = None
+    made: Mapping[int, int] = {}
+    stops: bool = False
+
+    def at_its_end(self, alive: Container[int]) -> int:
+        """The level when the op ends. alive: addresses of storages; where it stops, the others were never given out."""
+        return self.level - (sum(size for at, size in self.made.items() if at not in alive) if self.stops else 0)
 
 
 class Lives(TorchDispatchMode):
@@ -94,6 +111,7 @@ class Lives(TorchDispatchMode):
         self._node: Any = None  # autograd's node that runs
         self._made: set[int] = set()  # addresses of the storages of its results
         self._sum: tuple[int, int] | None = None  # (address of the first operand, level) after the last op, if a sum
+        self._last = Last()  # the last op, unless it is a sum
         self._product: Any = None  # (address, place) of the last op's result, if it was a product of matrices
         for tensor in there:
             self.there(tensor)
@@ -112,7 +130,7 @@ class Lives(TorchDispatchMode):
                 return func.decompose(*args, **(kwargs or {}))
         if func.overloadpacket in NOT_FOLLOWED:
             raise CostmodelError(f"what {func.overloadpacket} keeps and makes is not known without data")
-        self._settle()
+        self._settle(saves=func is aten.detach.default)
         by_engine = self.in_backward and by_autograd()
         if by_engine:
             func = self._as_written(func, args)
@@ -132,7 +150,8 @@ class Lives(TorchDispatchMode):
             self.flops.count(func, args, result)
         made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
         self.ops.append((func, *(tensor.shape for tensor in made)))
-        looks = by_engine and func is aten.isnan.default and self._name_of_the_node() in SHARING
+        new = {_storage_of(x): x.untyped_storage().nbytes() for x in made if _storage_of(x) not in self._alive}
+        looks = by_engine and func is aten.isnan.default and _name_of(self._node) in SHARING
         for tensor in made:
             if looks:
                 self.there(tensor)
@@ -144,8 +163,8 @@ class Lives(TorchDispatchMode):
         of_a_layer = not by_engine and self._is_of_a_layer(func, args)
         if of_a_layer or self._is_of_the_engine(by_engine, func, args):
             self._sum = _storage_of(args[0]), self.level
-        else:
-            self._peak = max(self._peak, self.level + passing)
+        elif func is not aten.detach.default:
+            self._last = Last(self.level + passing, place(), new)
         return result
 
     def _as_written(self, func: Any, args: tuple) -> Any:
@@ -154,16 +173,12 @@ class Lives(TorchDispatchMode):
         if node is not self._node:
             self._node = node
             self._made.clear()
-        name = self._name_of_the_node()
+        name = _name_of(self._node)
         if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW or name in NOT_WRITING:
             return func
         if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made or _outgrows(*args[:2]):
             return func
         return getattr(getattr(aten, f"{func.overloadpacket.__name__}_"), func._overloadname)
-
-    def _name_of_the_node(self) -> str:
-        """The name of the node that runs, without its number."""
-        return self._node.name().rstrip(digits) if self._node is not None else ""
 
     def _is_of_a_layer(self, func: Any, args: tuple) -> bool:
         """Whether an op adds a layer's bias: to a product of matrices, before Python goes on."""
@@ -184,8 +199,19 @@ class Lives(TorchDispatchMode):
         places = self._node.next_functions if self._node is not None else ()
         return _storage_of(first) in self._made and len({*places}) == len(places)
 
-    def _settle(self) -> None:
-        """Count the level at a sum, unless its first operand is gone."""
+    def stop(self) -> None:
+        """What is checkpointed stops to run again. An op that keeps its results does so before anybody gets them.
+
+        Other ops stop before they run, and leave the level after the last op as it was.
+        """
+        self._last = self._last._replace(stops=self._last.place == place())
+
+    def _settle(self, saves: bool = False) -> None:
+        """Count the level after the last op, and at a sum, unless its first operand is gone. saves: autograd saves what
+        an op has made.
+        """
+        if not saves:
+            self._peak, self._last = max(self._peak, self._last.at_its_end(self._alive)), Last()
         if self._sum is not None:
             first, level = self._sum
             self._peak = max(self._peak, self.level if first not in self._alive else level)
@@ -248,7 +274,14 @@ class Lives(TorchDispatchMode):
         self.flops = flops
         self.level = self._peak = self._numbers = 0
         self.in_backward, self.ops, self.calls, self._sum = False, [], set(), None
+        self._last = Last()
         self._before = {*self._alive}
+
+    def made_beside(self, tensor: torch.Tensor) -> None:
+        """Count a tensor that is made without the dispatcher."""
+        self._settle()
+        self.follow(tensor)
+        self._peak = max(self._peak, self.level)
 
     def follow(self, tensor: torch.Tensor) -> None:
         """Count a tensor's storage from now on until it is freed."""
@@ -281,7 +314,7 @@ def place() -> tuple[int, int, int]:
 def caller() -> FrameType:
     """The frame of Python code that has called torch."""
     frame = sys._getframe(2)
-    while frame.f_back and frame.f_code.co_filename.endswith(WRAPPERS):
+    while frame.f_back and (frame.f_code.co_filename.endswith(WRAPPERS) or frame.f_code.co_name == PACKING):
         frame = frame.f_back
     return frame
 
@@ -293,6 +326,11 @@ def address_of(storage: torch.UntypedStorage) -> int:
 
 def _storage_of(tensor: torch.Tensor) -> int:
     return address_of(tensor.untyped_storage())
+
+
+def _name_of(node: Any) -> str:
+    """The name of one of autograd's nodes, without its number."""
+    return node.name().rstrip(digits) if node is not None else ""
 
 
 def _writes(func: Any) -> bool:

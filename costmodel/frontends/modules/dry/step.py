@@ -18,6 +18,7 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import _StopRecomputationError
 
 from ....errors import CostmodelError
 from ....graph.dry import DryStep, Parameter, Saved, Setting
@@ -242,7 +243,7 @@ class _Run:
         unseen = self.lives.level - made - result.untyped_storage().nbytes()
         if result.requires_grad:
             self.flops.phase = "backward"
-            with self.lives, self.lives.adding, self.states_followed():
+            with self.lives, self.lives.adding, self.states_followed(), self.stops_followed():
                 result.backward()
         return self.result(saved, unseen, has_loss=True)
 
@@ -253,10 +254,16 @@ class _Run:
 
         def followed() -> torch.Tensor:
             state = draw()
-            self.lives.follow(state)
+            self.lives.made_beside(state)
             return state
 
         with patch.object(torch, "get_rng_state", followed):
+            yield
+
+    @contextmanager
+    def stops_followed(self) -> Iterator[None]:
+        """Within this, it is followed where what is checkpointed stops to run again, which torch does by an error."""
+        with patch.object(_StopRecomputationError, "__init__", self.lives.stop):
             yield
 
     def result(self, saved: tuple[Saved, ...], unseen_bytes: int, has_loss: bool) -> DryStep:
