@@ -106,3 +106,23 @@ CAST = {
 @pytest.mark.parametrize("name", CAST)
 def test_casts_of_operands_are_tensors(name):
     hold(Wide(CAST[name]), amp="bfloat16")
+
+
+class Each(nn.Module):
+    """Layers that torch.vmap calls for each row."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return torch.vmap(self.layers)(x)
+
+
+@pytest.mark.parametrize("amp", [None, "bfloat16"])
+def test_a_layer_in_vmap(amp):
+    """Its bias is added to the product in a tensor of its own: of 32 bits, as autocast casts the product's operands."""
+    hold(Each(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5)), (6,), amp=amp)
+    module = Each(nn.Linear(6, 640)).requires_grad_(False)
+    found = costmodel.estimate(module, "inference", BATCH, inputs=(6,), target="none", amp=amp)
+    assert found.step_peak_bytes == measure(module, BATCH, inputs=(6,), amp=amp).tensor_peak_bytes

@@ -47,10 +47,13 @@ WRITING = frozenset({aten.index_put, aten.index_add, aten.index_fill, aten.scatt
 WRITING_IN = {"BinaryCrossEntropyWithLogitsBackward": WRITING | {aten.sub, aten.mul}}
 #: Nodes that never do: those of reductions at indices, which read once more what they have made.
 NOT_WRITING = frozenset({"ScatterReduceBackward", "IndexReduceBackward"})
-#: Nodes that share a gradient among all elements as large as the result. They ask whether that is NaN, and compare the
-#: elements with it; without data they look for NaNs among the elements instead (evenly_distribute_backward in
-#: FunctionsManual.cpp).
-SHARING = frozenset({"MaxBackward", "MinBackward", "MedianBackward", "NanmedianBackward"})
+#: Ops that nodes run only without data, by the node. A gradient shared by all elements as large as the result goes to
+#: those that equal it; without data, NaNs are looked for among all. The halves of the matrix that is exponentiated are
+#: written into it, not made (evenly_distribute_backward, differential_analytic_matrix_function in FunctionsManual.cpp).
+ONLY_WITHOUT_DATA = {
+    **dict.fromkeys(("MaxBackward", "MinBackward", "MedianBackward", "NanmedianBackward"), {aten.isnan}),
+    "LinalgMatrixExpBackward": {aten.cat, aten.zeros_like},
+}
 #: The node of an in-place op on a view. It makes a copy of the gradient for the formula, which writes into a copy too.
 ON_A_VIEW = "torch::autograd::CopySlices"
 #: What an op raises that cannot run without data.
@@ -151,9 +154,9 @@ class Lives(TorchDispatchMode):
         made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
         self.ops.append((func, *(tensor.shape for tensor in made)))
         new = {_storage_of(x): x.untyped_storage().nbytes() for x in made if _storage_of(x) not in self._alive}
-        looks = by_engine and func is aten.isnan.default and _name_of(self._node) in SHARING
+        left_out = by_engine and _is_only_without_data(self._node, func, args)
         for tensor in made:
-            if looks:
+            if left_out:
                 self.there(tensor)
             elif func is not lift_fresh and args and isinstance(args[0], torch.Tensor):
                 self._there_already(args[0], tensor, func)
@@ -331,6 +334,12 @@ def _storage_of(tensor: torch.Tensor) -> int:
 def _name_of(node: Any) -> str:
     """The name of one of autograd's nodes, without its number."""
     return node.name().rstrip(digits) if node is not None else ""
+
+
+def _is_only_without_data(node: Any, func: Any, args: tuple) -> bool:
+    """Whether one of autograd's nodes would not run an op with data. Halves are joined along the other axis."""
+    is_whole = func is aten.cat.default and args[1:] == (-2,)
+    return func.overloadpacket in ONLY_WITHOUT_DATA.get(_name_of(node), ()) and not is_whole
 
 
 def _writes(func: Any) -> bool:
