@@ -77,6 +77,15 @@ UNLIKE = {
     "bce with logits": by_a_loss(F.binary_cross_entropy_with_logits, pos_weight=torch.ones(SIDE)),
     "silu": F.silu,
     "mish": F.mish,
+    "copied into zeros": lambda x: torch.zeros(x.shape).copy_(x),
+    "added into zeros": lambda x: torch.zeros(x.shape).scatter_add_(1, ZEROS.expand(x.shape), x),
+    "cummax": lambda x: x.cummax(1)[0],
+    "scatter_reduce by the largest": lambda x: x.scatter_reduce(1, ZEROS.expand(x.shape), x, "amax"),
+    "scatter_reduce by products": lambda x: x.scatter_reduce(1, ZEROS, x[:, :1] * 2, "prod"),
+    "index_reduce": lambda x: x.index_reduce(1, AT, x[:, :3] * 2, "amax"),
+    "the largest of all": lambda x: x.detach() + x.max(),
+    "the median of all": lambda x: x.detach() + x.median(),
+    "exponential of a matrix": lambda x: x.detach() + torch.matrix_exp(x[0, :9, :, 0].expand(60, 9, 9)).sum(),
 }
 ALIKE = {
     "written": written,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+from ..frontends.modules.untouched import uncollected
 
 T = TypeVar("T")
 
@@ -81,22 +82,32 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-#: Ops that the dispatcher sees inside a function of the same name: with a number, `where` first makes a tensor of it.
-WRAPPED = {"aten::where"}
+def wrapped_ops() -> set[str]:
+    """Names of the ops that the dispatcher sees inside a function of the same name, which makes tensors for them first.
+
+    With a number, `where` makes a tensor of it; others have their operands cast, if torch.autocast is on.
+    """
+    cast = torch._C._dispatch_get_registrations_for_dispatch_key("AutocastCPU")
+    return {"aten::where", *(overload.partition(".")[0] for overload in cast)}
+
+
+def with_those_in_place(ops: Set[str]) -> set[str]:
+    """Names of ops, and of those that write into their first operand.
+
+    Autograd's formulas call them unless a mode watches: the gradient of `gather` is by scatter_add_, not scatter_add.
+    """
+    return {*ops, *(f"{op}_" for op in ops)}
 
 
 def recorded(run: Callable[[], T]) -> tuple[T, Any]:
     """The result of a function, and torch's own results of a Recording of its run."""
     recording = Recording()
-    collects = gc.isenabled()
-    gc.disable()  # a collection in between would free what older objects hold
-    recording.start()
-    try:
-        result = run()
-    finally:
-        results = recording.stop()
-        if collects:
-            gc.enable()
+    with uncollected():  # a collection in between would free what older objects hold
+        recording.start()
+        try:
+            result = run()
+        finally:
+            results = recording.stop()
     return result, results
 
 
@@ -107,12 +118,13 @@ def trace(run: Callable[[], Any], ops: Set[str] = frozenset()) -> Trace:
     """
     result, results = recorded(run)
     deltas, calls, call, end, inside = [], [], 0, 0, ""
+    seen, wrapped = with_those_in_place(ops), wrapped_ops()
     events = sorted(results.events(), key=lambda e: (e.start_ns(), -e.duration_ns()))
     for number, event in enumerate(events):
         if event.name() == "[memory]":
             deltas.append(event.nbytes())
             calls.append(call if event.start_ns() <= end else number)
-        elif event.name() in ops and (event.start_ns() >= end or inside == event.name() in WRAPPED):
+        elif event.name() in seen and (event.start_ns() >= end or inside == event.name() in wrapped):
             call, end, inside = number, event.start_ns() + event.duration_ns(), event.name()
     del result
     return Trace(deltas, calls)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..frontends.modules.dry.kept import SavedStorages
+from ..frontends.modules.untouched import uncollected
 from .allocations import blocks, not_freed, recorded
 
 
@@ -48,10 +49,11 @@ def kept_in_a_step(module: nn.Module, forward: Callable[[], torch.Tensor]) -> tu
     They are what the backward pass frees that neither autograd nor the loss has kept. What lives longer is held from
     step to step: of that autograd need not know.
     """
-    kept, loss = kept_after(module, forward)
-    known, losses = {*kept.saved, loss.untyped_storage().data_ptr()}, [loss]
-    del loss
-    _, results = recorded(lambda: losses.pop().backward())  # with the loss go the nodes, and what they hold
+    with uncollected():  # what cycles hold is not freed in between, where its addresses would be given to others
+        kept, loss = kept_after(module, forward)
+        known, losses = {*kept.saved, loss.untyped_storage().data_ptr()}, [loss]
+        del loss
+        _, results = recorded(lambda: losses.pop().backward())  # with the loss go the nodes, and what they hold
     freed = {address for address, size in blocks(results) if size < 0}
     beside = sum(size for address, size in kept.made.items() if address in freed - known)
     return kept, beside - kept.noted_bytes

@@ -29,6 +29,7 @@ LIES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce")  # in beta
 @pytest.mark.parametrize("name", NAMES)
 def test_a_function_at_the_peak(name):
     torch.manual_seed(0)
@@ -73,6 +74,7 @@ def looked(x, args):
     return tuple(x.shape), x.dtype, strides, None if storage._cdata in given else storage.nbytes()
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce")
 @pytest.mark.parametrize("lies", LIES)
 @pytest.mark.parametrize("name", NAMES)
 def test_results_look_like_the_cpus(name, lies):

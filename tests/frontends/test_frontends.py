@@ -6,7 +6,7 @@ import pytest
 
 from costmodel.errors import CostmodelError
 from costmodel.frontends import FRONTENDS, load
-from costmodel.frontends.draft import BATCH, Draft, Names, graph_of, last_linear, nodes_of
+from costmodel.frontends.draft import BATCH, Draft, Names, graph_of, head_of, nodes_of
 from costmodel.frontends.modules.functions import FUNCTIONS
 from costmodel.frontends.modules.trace import INPLACE, LAYERS
 from costmodel.frontends.onnxfiles.layers import OPERATORS
@@ -48,7 +48,7 @@ def test_drafts_become_a_graph_of_what_the_result_needs():
     assert [node.name for node in nodes] == ["b.0.conv", "a.pool", "flatten", "fc"]
     assert [node.until for node in nodes] == ["b.0.conv", "fc", "fc", ""]  # of the stem: up to what is left out
     assert nodes[0].inputs == ("input",) and nodes[1].owner == "a.pool"
-    graph = graph_of(nodes, ["a", "b.0", "elsewhere"], last_linear(nodes).name, called=["a"])
+    graph = graph_of(nodes, ["a", "b.0", "elsewhere"], head_of(nodes).name, called=["a"])
     assert graph.blocks == ("b.0", "a") and graph.classifier == "fc"  # in order of execution
     assert graph.containers == {"b", "b.0"}
     assert graph_of(nodes, [], "elsewhere").classifier == ""

@@ -1,12 +1,16 @@
 """Modules whose steps differ from each other: the figures are of the steady state, and the rest is said."""
 
+import gc
+
 import pytest
 import torch
 from strange import Base
 from torch import nn
 
 import costmodel
-from costmodel.graph.dry import DryStep
+from costmodel.frontends.modules.dry.step import dry_step
+from costmodel.graph.dry import DryStep, Setting
+from costmodel.graph.inputs import images
 from costmodel.pytorch import measure
 from costmodel.sizes.units import show_size
 from costmodel.step.other_steps import of_other_steps, unsettled
@@ -96,3 +100,71 @@ def test_many_numbers_are_not_all_named():
     assert unsettled(step) == [] and of_other_steps(step) == ()
     named = of_other_steps(step._replace(counters=("a", "b", "c", "d")))
     assert len(named) == 1 and "a, b, c and more" in named[0]
+
+
+class Keeps(Base):
+    """Has a map of each step kept until the next one, beside autograd."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.keep = keep
+
+    def middle(self, x):
+        y = x * 2
+        self.keep(self, y)
+        return torch.relu(y)
+
+
+KEPT: dict = {}
+
+
+def in_the_module(module, x):
+    module.seen = x
+
+
+def in_a_dict(module, x):
+    KEPT["x"] = x
+
+
+def in_a_list(module, x):
+    KEPT.setdefault("list", [None])[0] = x
+
+
+@pytest.mark.parametrize("keep", [in_the_module, in_a_dict, in_a_list])
+def test_what_code_keeps_until_the_next_step(keep):
+    """The first step keeps a map of 3 x 8 x 10 x 10 numbers more; in later ones another one of that size goes."""
+    KEPT.clear()
+    module = Keeps(keep)
+    found, real = estimated(module), measure(module, 3, 10)
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+    assert found.left_bytes == real.left_bytes
+    first = dry_step(Keeps(keep), images(10), 3, Setting(None, None, True)).first
+    assert first == (real.saved_bytes, real.tensor_peak_bytes + 9600, real.left_bytes + 9600)
+
+
+def test_what_an_activation_hook_keeps():
+    """As torch's tutorials do: the hook of a layer puts what that returns into a dict."""
+    module, activations = Base(nn.Conv2d(8, 8, 1)), {}
+    module.extra.register_forward_hook(lambda layer, given, output: activations.update(extra=output))
+    found, real = estimated(module), measure(module, 3, 10)
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+
+
+class Cyclic(Base):
+    """Leaves a map in a list that holds itself, until Python collects cycles."""
+
+    def middle(self, x):
+        kept = [x.exp()]
+        kept.append(kept)
+        return x
+
+
+def test_no_cycle_is_collected_in_a_dry_step():
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        found = estimated(Cyclic())
+    finally:
+        gc.set_threshold(*threshold)
+    real = measure(Cyclic(), 3, 10)
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)

@@ -56,6 +56,7 @@ from .outputs import main_of
 from .recorder import Life, Recorder, tensors_in
 from .refused import refuse_what_no_trace_takes
 from .untouched import same_generators, untouched
+from .validation import arguments_are_valid
 
 TAKEN_FOR_NODES = ("StochasticDepth", "DropPath")  # classes of modules that become a single node
 
@@ -159,7 +160,7 @@ def _run(
     notes: list[str],
 ) -> Graph:
     """The graph of one run of a module, which is left as it was. training: the mode, None for its own."""
-    with untouched(module), same_generators(), as_written(notes):
+    with untouched(module), same_generators(), as_written(notes), arguments_are_valid():
         if training is not None:
             module.train(training)
         return _Tracer(module, allow_unknown).graph(inputs, batch, *how)

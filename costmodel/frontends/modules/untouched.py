@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import weakref
 from collections import deque
@@ -58,6 +59,18 @@ def same_generators() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(arrays)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within this, Python collects no cycles. When it does depends on what else runs, and frees what they hold."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class State:

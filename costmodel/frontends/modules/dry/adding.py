@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 #: Such functions: a linear layer whose input is not contiguous adds its bias to the product, and attention in parts its
@@ -17,7 +18,7 @@ class Adding(TorchFunctionMode):
     """Follows the calls of such functions. runs: whether one runs now; recurs: whether a recurrent one does.
 
     Without data, or where a mode watches, torch makes a sum of its own in them (isTensorSubclassLike in aten/src/ATen/
-    native/Linear.cpp and transformers/attention.cpp).
+    native/Linear.cpp and transformers/attention.cpp). Under torch.vmap it does so with data too.
     """
 
     runs = recurs = False
@@ -32,7 +33,7 @@ class Adding(TorchFunctionMode):
                 self.recurs = False
         if name not in ADDING:
             return function(*args, **(kwargs or {}))
-        self.runs = True
+        self.runs = torch._C._functorch.maybe_current_level() is None
         try:
             return function(*args, **(kwargs or {}))
         finally:

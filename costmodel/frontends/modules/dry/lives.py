@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from string import digits
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
+    FakeTensor,
     UnsupportedOperatorException,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -47,12 +48,38 @@ WRITING = frozenset({aten.index_put, aten.index_add, aten.index_fill, aten.scatt
 WRITING_IN = {"BinaryCrossEntropyWithLogitsBackward": WRITING | {aten.sub, aten.mul}}
 #: What an op raises whose result is data, or has a size that depends on data.
 ASK_FOR_DATA = (DataDependentOutputException, DynamicOutputShapeException)
+#: Nodes that never do: those of reductions at indices, which read once more what they have made.
+NOT_WRITING = frozenset({"ScatterReduceBackward", "IndexReduceBackward"})
+#: Ops that nodes run only without data, by the node. A gradient shared by all elements as large as the result goes to
+#: those that equal it; without data, NaNs are looked for among all. The halves of the matrix that is exponentiated are
+#: written into it, not made (evenly_distribute_backward, differential_analytic_matrix_function in FunctionsManual.cpp).
+ONLY_WITHOUT_DATA = {
+    **dict.fromkeys(("MaxBackward", "MinBackward", "MedianBackward", "NanmedianBackward"), {aten.isnan}),
+    "LinalgMatrixExpBackward": {aten.cat, aten.zeros_like},
+}
 #: What an op raises that cannot run without data.
 NEED_DATA = (*ASK_FOR_DATA, UnsupportedOperatorException)
 SCALED = (aten.mul.Tensor, aten.div.Tensor, aten.mul_.Tensor, aten.div_.Tensor)
 WITH_NUMBER = {*SCALED, aten.add.Tensor, aten.sub.Tensor, aten.add_.Tensor, aten.sub_.Tensor}
 WRAPPERS = ("eval_frame.py", "_compile.py", "lives.py")  # of a dispatch mode
+PACKING = "pack_hook"  # the Python function by which torch.utils.checkpoint sees what is kept
 ENGINE = "_engine_run_backward"  # the Python function that runs autograd's engine
+
+
+class Last(NamedTuple):
+    """An op that has run: the level after it, the place in Python code, bytes of the storages made, by address.
+
+    stops: whether a second run stops in it.
+    """
+
+    level: int = 0
+    place: tuple[int, int, int] | None = None
+    made: Mapping[int, int] = {}
+    stops: bool = False
+
+    def at_its_end(self, alive: Container[int]) -> int:
+        """The level when the op ends. alive: addresses of storages; where it stops, the others were never given out."""
+        return self.level - (sum(size for at, size in self.made.items() if at not in alive) if self.stops else 0)
 
 
 class Lives(TorchDispatchMode):
@@ -87,6 +114,7 @@ class Lives(TorchDispatchMode):
         self._node: Any = None  # autograd's node that runs
         self._made: set[int] = set()  # addresses of the storages of its results
         self._sum: tuple[int, int] | None = None  # (address of the first operand, level) after the last op, if a sum
+        self._last = Last()  # the last op, unless it is a sum
         self._product: Any = None  # (address, place) of the last op's result, if it was a product of matrices
         for tensor in there:
             self.there(tensor)
@@ -105,7 +133,7 @@ class Lives(TorchDispatchMode):
                 return func.decompose(*args, **(kwargs or {}))
         if func.overloadpacket in NOT_FOLLOWED:
             raise CostmodelError(f"what {func.overloadpacket} keeps and makes is not known without data")
-        self._settle()
+        self._settle(saves=func is aten.detach.default)
         by_engine = self.in_backward and by_autograd()
         if by_engine:
             func = self._as_written(func, args)
@@ -125,17 +153,21 @@ class Lives(TorchDispatchMode):
             self.flops.count(func, args, result)
         made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
         self.ops.append((func, *(tensor.shape for tensor in made)))
+        new = {_storage_of(x): x.untyped_storage().nbytes() for x in made if _storage_of(x) not in self._alive}
+        left_out = by_engine and _is_only_without_data(self._node, func, args)
         for tensor in made:
-            if func is not lift_fresh and args and isinstance(args[0], torch.Tensor):
-                self._there_already(args[0], tensor)
+            if left_out:
+                self.there(tensor)
+            elif func is not lift_fresh and args and isinstance(args[0], torch.Tensor):
+                self._there_already(args[0], tensor, func)
             self.follow(tensor)
             self._made.add(_storage_of(tensor))
         passing = self._number(func, args)
         of_a_layer = not by_engine and self._is_of_a_layer(func, args)
         if of_a_layer or self._is_of_the_engine(by_engine, func, args):
             self._sum = _storage_of(args[0]), self.level
-        else:
-            self._peak = max(self._peak, self.level + passing)
+        elif func is not aten.detach.default:
+            self._last = Last(self.level + passing, place(), new)
         return result
 
     def _as_written(self, func: Any, args: tuple) -> Any:
@@ -144,9 +176,9 @@ class Lives(TorchDispatchMode):
         if node is not self._node:
             self._node = node
             self._made.clear()
-        name = node.name().rstrip(digits) if node is not None else ""
+        name = _name_of(self._node)
         # An in-place op on a view makes a copy of the gradient for the formula, which writes into a copy too.
-        if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW:
+        if func.overloadpacket not in WRITING_IN.get(name, WRITING) or name == ON_A_VIEW or name in NOT_WRITING:
             return func
         if not isinstance(args[0], torch.Tensor) or _storage_of(args[0]) not in self._made or _outgrows(*args[:2]):
             return func
@@ -171,8 +203,19 @@ class Lives(TorchDispatchMode):
         places = self._node.next_functions if self._node is not None else ()
         return _storage_of(first) in self._made and len({*places}) == len(places)
 
-    def _settle(self) -> None:
-        """Count the level at a sum, unless its first operand is gone."""
+    def stop(self) -> None:
+        """What is checkpointed stops to run again. An op that keeps its results does so before anybody gets them.
+
+        Other ops stop before they run, and leave the level after the last op as it was.
+        """
+        self._last = self._last._replace(stops=self._last.place == place())
+
+    def _settle(self, saves: bool = False) -> None:
+        """Count the level after the last op, and at a sum, unless its first operand is gone. saves: autograd saves what
+        an op has made.
+        """
+        if not saves:
+            self._peak, self._last = max(self._peak, self._last.at_its_end(self._alive)), Last()
         if self._sum is not None:
             first, level = self._sum
             self._peak = max(self._peak, self.level if first not in self._alive else level)
@@ -202,20 +245,28 @@ class Lives(TorchDispatchMode):
         for number in numbers:
             self.follow(number)
 
-    def _there_already(self, source: torch.Tensor, result: torch.Tensor) -> None:
-        """Leave out a storage that an op has from its operand and no op has made: code may hold tensors anywhere."""
-        storage = result.untyped_storage()
+    def _there_already(self, source: torch.Tensor, result: torch.Tensor, func: Any) -> None:
+        """Leave out a storage that an op has from its operand and no op has made: code may hold tensors anywhere.
+
+        An op that writes into a tensor with data gives one without, in another storage. That stands for the first one,
+        which lives on with it.
+        """
+        storage, held = result.untyped_storage(), source.untyped_storage()
         address = address_of(storage)
-        if address not in self._alive and address == _storage_of(source):
+        if address in self._alive:
+            return
+        if address == address_of(held):
             self._alive[address] = storage
+        elif _writes(func) and not isinstance(source, FakeTensor):
+
+            def gone(_: Any, held: Any = held) -> None:
+                del self._alive[address]
+
+            self._alive[address] = weakref.ref(storage, gone)
 
     def has_made(self, address: int) -> bool:
         """Whether the storage of an address was made in the step and is alive."""
         return isinstance(self._alive.get(address), weakref.ref) and address not in self._before
-
-    def made_beside(self, tensors: Iterable[torch.Tensor]) -> set[int]:
-        """Addresses of the storages that the step made and that are alive, without those of some tensors."""
-        return {address for address in self._alive if self.has_made(address)} - {*map(_storage_of, tensors)}
 
     def there(self, tensor: torch.Tensor) -> None:
         """Leave out the storage of a tensor that the caller gives."""
@@ -227,7 +278,14 @@ class Lives(TorchDispatchMode):
         self.flops = flops
         self.level = self._peak = self._numbers = 0
         self.in_backward, self.ops, self.calls, self._sum = False, [], set(), None
+        self._last = Last()
         self._before = {*self._alive}
+
+    def made_beside(self, tensor: torch.Tensor) -> None:
+        """Count a tensor that is made without the dispatcher."""
+        self._settle()
+        self.follow(tensor)
+        self._peak = max(self._peak, self.level)
 
     def follow(self, tensor: torch.Tensor) -> None:
         """Count a tensor's storage from now on until it is freed."""
@@ -260,7 +318,7 @@ def place() -> tuple[int, int, int]:
 def caller() -> FrameType:
     """The frame of Python code that has called torch."""
     frame = sys._getframe(2)
-    while frame.f_back and frame.f_code.co_filename.endswith(WRAPPERS):
+    while frame.f_back and (frame.f_code.co_filename.endswith(WRAPPERS) or frame.f_code.co_name == PACKING):
         frame = frame.f_back
     return frame
 
@@ -272,6 +330,23 @@ def address_of(storage: torch.UntypedStorage) -> int:
 
 def _storage_of(tensor: torch.Tensor) -> int:
     return address_of(tensor.untyped_storage())
+
+
+def _name_of(node: Any) -> str:
+    """The name of one of autograd's nodes, without its number."""
+    return node.name().rstrip(digits) if node is not None else ""
+
+
+def _is_only_without_data(node: Any, func: Any, args: tuple) -> bool:
+    """Whether one of autograd's nodes would not run an op with data. Halves are joined along the other axis."""
+    is_whole = func is aten.cat.default and args[1:] == (-2,)
+    return func.overloadpacket in ONLY_WITHOUT_DATA.get(_name_of(node), ()) and not is_whole
+
+
+def _writes(func: Any) -> bool:
+    """Whether what an op gives is its first operand, into which it has written."""
+    returned = [one.alias_info for one in func._schema.returns]
+    return bool(returned) and returned[0] is not None and returned[0].is_write
 
 
 def _outgrows(first: torch.Tensor, second: Any = None, *_: Any) -> bool:

@@ -25,6 +25,8 @@ _RESULTS: dict[tuple, list[tuple | None]] = {}
 MOST_RESULTS = 4096
 
 
+#: How the names of oneDNN's kernels for convolutions begin. Python knows none for that of the transposed ones.
+ONEDNN = ("Mkldnn", "???")
 #: Kernels that make a result as large as their operands, broadcast, and then cut it down, which leaves its storage.
 CUT_DOWN = {
     aten.mse_loss: 2, aten.smooth_l1_loss: 2, aten.soft_margin_loss: 2, aten.binary_cross_entropy: 2, aten.col2im: 1,
@@ -32,8 +34,8 @@ CUT_DOWN = {
 }  # fmt: skip
 #: Kernels that copy the whole storage of their first operand, and write into the copy.
 COPYING_STORAGES = {aten.select_scatter, aten.slice_scatter, aten.diagonal_scatter, aten.as_strided_scatter}
-#: Norms beside batch norm, and the places of their scale and shift.
-MIXED = {aten.native_layer_norm: slice(2, 4), aten.native_group_norm: slice(1, 3)}
+#: Norms, and the places of what gives their statistics a data type: scale, shift, and batch norm's running statistics.
+MIXED = {aten.native_layer_norm: slice(2, 4), aten.native_group_norm: slice(1, 3), aten.native_batch_norm: slice(1, 5)}
 #: Kernels whose results are contiguous, whatever their operands are.
 CONTIGUOUS = {
     aten.log_sigmoid_forward, aten.rrelu_with_noise, aten.native_layer_norm_backward, aten.glu_backward,
@@ -79,8 +81,7 @@ def on_the_cpu(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
 def _as_the_kernel_makes_it(op: Any, args: tuple, result: Any) -> Any:
     """A result with the strides and the storage that the CPU's kernel gives it."""
     if op in MIXED:
-        scale = next((one for one in args[MIXED[op]] if one is not None), None)
-        result = _with_exact_statistics(scale, result)
+        result = _with_exact_statistics(args[MIXED[op]], result)
     if op is aten.native_group_norm_backward and result[0] is not None:  # of the input's data type
         result = result[0].to(args[1].dtype), *result[1:]
     if op in CUT_DOWN:
@@ -124,14 +125,17 @@ def _exactly(func: Any, args: tuple, result: Any) -> tuple:
     result = _as_the_kernel_makes_it(func.overloadpacket, args, result)
     if func is batch_norm_backward:  # the last argument says which gradients are wanted
         return tuple(one if wanted else None for one, wanted in zip(result, args[-1]))
-    return _with_exact_statistics(args[1], result)
+    return tuple(result)
 
 
-def _with_exact_statistics(scale: torch.Tensor | None, result: tuple) -> tuple:
-    """Norms keep their statistics in the data type of their scale and shift, not in that of a bfloat16 input."""
-    if scale is None or result[1].dtype == scale.dtype or not result[1].numel():
+def _with_exact_statistics(beside: tuple[torch.Tensor | None, ...], result: tuple) -> tuple:
+    """Norms keep their statistics in the data type of the first tensor beside their input, not in that of a bfloat16
+    input (is_mixed_type in aten/src/ATen/native/cpu/mixed_data_type.h).
+    """
+    first = next((one for one in beside if one is not None), None)
+    if first is None or result[1].dtype == first.dtype or not result[1].numel():
         return result
-    return result[0], *(statistic.to(scale.dtype) for statistic in result[1:])
+    return result[0], *(statistic.to(first.dtype) for statistic in result[1:])
 
 
 def _seen(argument: Any) -> Any:
@@ -158,6 +162,6 @@ def _with_the_weights_gradient(args: tuple, result: tuple) -> tuple:
         groups=groups,
         bias_sizes=bias_sizes,
     )
-    if not backend.name.startswith("Mkldnn"):
+    if not backend.name.startswith(ONEDNN):
         return result
     return result[0], torch.empty_like(weight), result[2]

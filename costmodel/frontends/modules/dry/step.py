@@ -6,7 +6,6 @@ look at it. The dispatcher, autograd and Python free tensors as in a real run, s
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import weakref
@@ -19,6 +18,7 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import _StopRecomputationError
 
 from ....errors import CostmodelError
 from ....graph.dry import DryStep, Parameter, Saved, Setting
@@ -30,7 +30,8 @@ from ..compiled import as_written
 from ..criterion import Criterion
 from ..dtypes import dtype_of
 from ..given import Objective, arguments, empty, in_format
-from ..untouched import State
+from ..untouched import State, uncollected
+from ..validation import arguments_are_valid
 from .ctc import LengthsAsLists
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
@@ -93,9 +94,10 @@ def _seeded(
         run = _Run(module, args, named, criterion, tensors, amp)
         try:
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
-            with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent(), LengthsAsLists():
+            with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
                 simplefilter("ignore")
-                step = run.steady(setting.has_loss)
+                with LengthsAsLists(), arguments_are_valid(), uncollected():
+                    step = run.steady(setting.has_loss)
         except CostmodelError:
             raise
         except RAISED as error:  # the network's own code may raise anything
@@ -188,10 +190,14 @@ class _Run:
         return self.stack[-1] if self.stack else ""
 
     def steady(self, has_loss: bool) -> DryStep:
-        """A step; if it leaves something behind, a later one, and how they differ."""
+        """A step; if it changes the module, or leaves something behind, a later one, and how they differ.
+
+        What code keeps anywhere, in a dict of its own say, is freed in the next step, when that keeps another in its
+        place.
+        """
         before = State(self.module)
         first, after = self.step(has_loss), State(self.module)
-        if not after.changed_since(before) and not self.leaves_tensors():
+        if not after.changed_since(before) and self.lives.level == self.gradients_bytes():
             return first
         self.begin()
         second = self.step(has_loss)
@@ -203,14 +209,11 @@ class _Run:
         steady = second.levels == third.levels and second.flops == third.flops
         return second._replace(first=first.levels if steady else None, is_unsteady=not steady)
 
-    def leaves_tensors(self) -> bool:
-        """Whether somebody holds what the step has made, besides gradients: a hook, say, in a list of its own."""
-        given = [*self.args, *self.named.values(), *self.tensors.values()]
-        gradients = [x.grad for x in given if x.grad is not None]
-        if not self.lives.made_beside(gradients):
-            return False
-        gc.collect()  # it may have been in cycles
-        return bool(self.lives.made_beside(gradients))
+    def gradients_bytes(self) -> int:
+        """Bytes of the gradients that a step has left."""
+        tensors = (*self.args, *self.named.values(), *self.loss.targets, *self.tensors.values())
+        storages = {tensor.grad.untyped_storage() for tensor in tensors if tensor.grad is not None}
+        return sum(storage.nbytes() for storage in storages)
 
     def begin(self) -> None:
         """Make ready for another step."""
@@ -241,7 +244,7 @@ class _Run:
         unseen = self.lives.level - made - result.untyped_storage().nbytes()
         if result.requires_grad:
             self.flops.phase = "backward"
-            with self.lives, self.lives.adding, self.states_followed():
+            with self.lives, self.lives.adding, self.states_followed(), self.stops_followed():
                 result.backward()
         return self.result(saved, unseen, has_loss=True)
 
@@ -252,10 +255,16 @@ class _Run:
 
         def followed() -> torch.Tensor:
             state = draw()
-            self.lives.follow(state)
+            self.lives.made_beside(state)
             return state
 
         with patch.object(torch, "get_rng_state", followed):
+            yield
+
+    @contextmanager
+    def stops_followed(self) -> Iterator[None]:
+        """Within this, it is followed where what is checkpointed stops to run again, which torch does by an error."""
+        with patch.object(_StopRecomputationError, "__init__", self.lives.stop):
             yield
 
     def result(self, saved: tuple[Saved, ...], unseen_bytes: int, has_loss: bool) -> DryStep:
