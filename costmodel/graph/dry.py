@@ -65,7 +65,8 @@ class DryStep(NamedTuple):
     first: (saved bytes, tensors' peak, bytes left) of the first step where later ones, to which the rest applies,
     differ from it. is_unsteady: whether later ones differ from each other too. counters: paths of numbers that the
     module changes in each step. calls: the maps that the kernels of convolutions, norms and poolings took. crashes:
-    whether torch ends the process in a real step (a group norm of channels_last images that need no gradient).
+    whether torch ends the process in a real step (a group norm of channels_last images that need no gradient). fused:
+    paths of layers of attention that a real step runs by one kernel, and the dry step by its parts.
     """
 
     saved: tuple[Saved, ...]
@@ -86,6 +87,7 @@ class DryStep(NamedTuple):
     counters: tuple[str, ...] = ()
     calls: frozenset[KernelCall] = frozenset()
     crashes: bool = False
+    fused: tuple[str, ...] = ()
 
     @property
     def levels(self) -> tuple[int, int, int]:

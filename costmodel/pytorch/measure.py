@@ -17,6 +17,7 @@ from ..frontends.modules.criterion import Criterion
 from ..frontends.modules.dry.flops import FlopCounter
 from ..frontends.modules.dry.step import mixed_precision, recorded
 from ..frontends.modules.dtypes import dtype_of
+from ..frontends.modules.fused import by_parts
 from ..frontends.modules.given import Objective, arguments, in_format, real
 from ..graph.inputs import Inputs, images, read_inputs, read_resolution
 from ..ops._loss import Loss
@@ -77,9 +78,10 @@ def measure(
     """Measure real steps of loss(module(x), y) on a copy of the module, in the steady state.
 
     resolution, channels: of images; inputs: instead of images; loss, targets: as in `costmodel.estimate`.
-    The module's own flags and modes hold, and what torch.compile compiled runs as it was written; if nothing trains, a
-    step is the forward pass under no_grad. target: cpu or cuda, either with channels_last; its `threads=N` is set while
-    the steps run. amp: as in `estimate`; the backward pass runs outside autocast, as torch recommends. Raises
+    The module's own flags and modes hold; what torch.compile compiled runs as it was written, attention by its parts
+    where torch would fuse them (torch.backends.mha). If nothing trains, a step is the forward pass under no_grad.
+    target: cpu or cuda, either with channels_last; its `threads=N` is set while the steps run. amp: as in `estimate`;
+    the backward pass runs outside autocast, as torch recommends. Raises
     CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, if the backward pass frees
     what the forward pass made and autograd does not know of, and if forward passes leave other numbers of bytes.
     """
@@ -102,7 +104,7 @@ def measure(
     threads = torch.get_num_threads()
     torch.set_num_threads(place.threads if place.device == "cpu" else threads)
     try:
-        with torch.random.fork_rng(), recorded(), as_written():
+        with torch.random.fork_rng(), recorded(), as_written(), by_parts():
 
             def steps() -> Measurement:
                 step = _Step(module, given, batch, minimised, optimizer, place, numbers, accumulate, lower)

@@ -10,7 +10,7 @@ from ..graph.dry import DryStep, RunDry, Setting
 from ..graph.inputs import resized
 from ..graph.network import Network
 from ..strategies import apply, setting_of
-from .certainty import CHECKED, LOWER_BOUND, Certainty
+from .certainty import CHECKED, LOWER_BOUND, NOT_MODELLED, Certainty
 from .dry_estimate import of_dry_step
 from .estimate import Estimate
 from .optimizer import find
@@ -54,7 +54,8 @@ def held(estimate: Estimate, network: Network) -> Estimate:
         said = (*estimate.said, *of_other_steps(found), *found_at_another_batch(network, request))
         if not checks(request):
             return replace(estimate, said=said)
-        return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, CHECKED), said=said)
+        kernels = NOT_MODELLED if found.fused else CHECKED
+        return replace(estimate, degrees=Certainty(CHECKED, CHECKED, CHECKED, kernels), said=said)
     note = reason(tensors, found, parted)
     if request.convention != STOCK:
         raise CostmodelError(

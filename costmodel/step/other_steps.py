@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..graph.dry import DryStep
 from ..sizes.units import show_size
 
-NAMED = 3  # as many of the numbers that a module changes are named
+NAMED = 3  # paths that a sentence names
 
 
 def unsettled(dry: DryStep) -> list[str]:
@@ -27,7 +29,18 @@ def of_other_steps(dry: DryStep) -> tuple[str, ...]:
             f"The first step differs from later ones, to which these figures apply: it saves {saved}, the tensors' peak"
             f" is {peak}, and it leaves {left}."
         )
+    if dry.fused:
+        said.append(
+            f"In evaluation torch runs {_some(dry.fused)} by one fused kernel, whose memory is not modelled;"
+            " the figures are those of its parts, as after torch.backends.mha.set_fastpath_enabled(False)."
+        )
     if dry.counters:
-        named = ", ".join(dry.counters[:NAMED]) + (" and more" if len(dry.counters) > NAMED else "")
-        said.append(f"The module changes {named} in each step: where its forward depends on that, later steps differ.")
+        said.append(
+            f"The module changes {_some(dry.counters)} in each step: where its forward depends on that, later steps differ."
+        )
     return tuple(said)
+
+
+def _some(paths: Sequence[str]) -> str:
+    """The first of some paths, for people."""
+    return ", ".join(path or "the network" for path in paths[:NAMED]) + " and more" * (len(paths) > NAMED)

@@ -29,6 +29,7 @@ from ..blame import RAISED, in_words
 from ..compiled import as_written
 from ..criterion import Criterion
 from ..dtypes import dtype_of
+from ..fused import is_fused
 from ..given import Objective, arguments, empty, in_format
 from ..untouched import State, uncollected
 from ..validation import arguments_are_valid
@@ -180,6 +181,7 @@ class _Run:
         self.amp = amp
         self.module, self.args, self.named, self.loss, self.tensors = module, args, named, loss, tensors
         self.stack: list[str] = []
+        self.fused: set[str] = set()
         self.paths = {id(child): path for path, child in module.named_modules()}
         self.flops = FlopCounter(self.where)
         self.lives = Lives([*args, *named.values(), *loss.targets, *tensors.values()], self.flops)
@@ -286,6 +288,7 @@ class _Run:
             has_loss,
             calls=frozenset(self.lives.calls),
             crashes=self.lives.crashes,
+            fused=tuple(sorted(path for path in self.fused if path.rpartition(".")[0] not in self.fused)),
         )
 
     @contextmanager
@@ -295,6 +298,8 @@ class _Run:
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             run.stack.append(run.paths.get(id(module), run.where()))
+            if is_fused(module, args):
+                run.fused.add(run.where())
             try:
                 return real_call(module, *args, **kwargs)
             finally:
