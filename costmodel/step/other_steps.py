@@ -35,9 +35,8 @@ def of_other_steps(dry: DryStep) -> tuple[str, ...]:
             " the figures are those of its parts, as after torch.backends.mha.set_fastpath_enabled(False)."
         )
     if dry.counters:
-        said.append(
-            f"The module changes {_some(dry.counters)} in each step: where its forward depends on that, later steps differ."
-        )
+        why = "where its forward depends on that, later steps differ"
+        said.append(f"The module changes {_some(dry.counters)} in each step: {why}.")
     return tuple(said)
 
 
