@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import costmodel
-from costmodel.frontends.modules.dry.ctc import LengthsAsLists
+from costmodel.frontends.modules.dry.ctc import as_with_data
 from costmodel.ops.class_loss import CrossEntropy
 from costmodel.ops.value_loss import MeanSquaredError
 from costmodel.pytorch import measure
@@ -208,8 +208,11 @@ def test_texts_of_losses():
     assert str(MeanSquaredError("sum")) == "mse"  # how it is reduced is no part of a request
 
 
-def test_lengths_without_data_stay_tensors():
-    with LengthsAsLists():
-        logits = torch.zeros(4, 2, 3).log_softmax(2)
-        loss = F.ctc_loss(logits, torch.ones(2, 2, dtype=torch.int64), torch.tensor([4, 4]), torch.tensor([2, 1]))
-    assert loss.shape == ()
+def test_lengths_are_lists_if_both_have_data():
+    logits, targets = torch.zeros(4, 2, 3), torch.ones(2, 2, dtype=torch.int64)
+    lengths = torch.tensor([4, 4]), torch.tensor([2, 1])
+    args, named = as_with_data(F.ctc_loss, (logits, targets, lengths[0]), {"target_lengths": lengths[1], "blank": 0})
+    assert args[2:] == ([4, 4], [2, 1]) and named == {"blank": 0}
+    args, named = as_with_data(F.ctc_loss, (logits, targets, lengths[0], (2, 1)), {})
+    assert args[2] is lengths[0] and args[3] == (2, 1)  # which torch refuses
+    assert as_with_data(F.nll_loss, (logits, targets), {}) == ((logits, targets), {})

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from .ctc import as_with_data
+
 #: Such functions: a linear layer whose input is not contiguous adds its bias to the product, and attention in parts its
 #: mask to the weights.
 ADDING = frozenset({"linear", "scaled_dot_product_attention"})
@@ -25,16 +27,17 @@ class Adding(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         name = getattr(function, "__name__", "")
+        args, named = as_with_data(function, args, kwargs or {})
         if name in RECURRENT:
             self.recurs = True
             try:
-                return function(*args, **(kwargs or {}))
+                return function(*args, **named)
             finally:
                 self.recurs = False
         if name not in ADDING:
-            return function(*args, **(kwargs or {}))
+            return function(*args, **named)
         self.runs = torch._C._functorch.maybe_current_level() is None
         try:
-            return function(*args, **(kwargs or {}))
+            return function(*args, **named)
         finally:
             self.runs = False

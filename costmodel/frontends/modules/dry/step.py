@@ -33,7 +33,6 @@ from ..fused import is_fused
 from ..given import Objective, arguments, empty, in_format
 from ..untouched import State, uncollected
 from ..validation import arguments_are_valid
-from .ctc import LengthsAsLists
 from .flops import FlopCounter
 from .kept import SavedStorages, numbers_kept
 from .lives import ASK_FOR_DATA, Lives, address_of
@@ -97,7 +96,7 @@ def _seeded(
             # What the network prints must not get among what is said to stdout; it warns when it runs for real.
             with redirect_stdout(sys.stderr), catch_warnings(), as_written(), _fake_tensors_silent():
                 simplefilter("ignore")
-                with LengthsAsLists(), arguments_are_valid(), uncollected():
+                with arguments_are_valid(), uncollected():
                     step = run.steady(setting.has_loss)
         except CostmodelError:
             raise
