@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CostmodelError
+from .reading import check_readable, unreadable
 
 BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of such blocks ahead
 GROUP = 2**17  # rows of one row group, or a few more
@@ -74,10 +75,11 @@ def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
 def read(path: str) -> dict[str, list[Any]]:
     """The columns of a file, None for a missing number. Raises CostmodelError if it has no rows or cannot be read."""
     pa = arrow()
+    check_readable(path, "table")
     try:
         columns = pa.parquet.read_table(path).to_pydict()
     except (OSError, pa.ArrowInvalid) as error:
-        raise CostmodelError(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise unreadable(path, error) from None
     if not any(columns.values()):
         raise CostmodelError(f"{path!r} has no rows; allowed: one or more")
     return columns

@@ -8,8 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CostmodelError
-
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
         from importlib.resources.abc import Traversable
@@ -38,13 +36,3 @@ def shipped_names(folder: str) -> tuple[str, ...]:
     """Names of the YAML files in a folder of specs/, without their suffix."""
     names = (entry.name for entry in (SPECS / folder).iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
-
-
-def text_of(path: str) -> str:
-    """Text of a user's file. Raises CostmodelError if it cannot be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null in the path
-        coding = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
-        reason = getattr(error, "strerror", None) or coding
-        raise CostmodelError(f"cannot read {path!r}: {reason}") from None

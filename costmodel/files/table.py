@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from ..errors import CostmodelError
 from . import parquet
 from .parquet import is_parquet
+from .reading import text_of
 
 
 def read_table(path: str) -> dict[str, list[Any]]:
@@ -19,11 +21,11 @@ def read_table(path: str) -> dict[str, list[Any]]:
     """
     if is_parquet(path):
         return parquet.read(path)
+    text = text_of(path, "table")
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CostmodelError(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+    except csv.Error as error:
+        raise CostmodelError(f"cannot read {path!r}: {error}") from None
     if len(lines) < 2:
         raise CostmodelError(f"{path!r} has no rows; allowed: a line of column names, and rows below it")
     header, rows = [name.strip() for name in lines[0]], lines[1:]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import CostmodelError
 from .document import Block
-from .shipped import text_of
+from .reading import text_of
 
 if sys.version_info >= (3, 11):
     import tomllib

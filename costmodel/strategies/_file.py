@@ -20,6 +20,7 @@ from ..errors import CostmodelError, unknown
 from ..files.document import Field, parse
 from ..files.document import read as checked
 from ..files.document import write as as_yaml
+from ..files.reading import text_of
 from ..graph.graph import Graph
 from ._parts import CHOICES, check, checkpointed, chosen_parts, of_code, parts
 from ._text import StrategyText, read_text
@@ -39,11 +40,7 @@ def read(path: str, graph: Graph) -> StrategyText:
     Raises CostmodelError if the file cannot be read, names a part that the network does not have, leaves a part out, or
     gives a part a choice that it cannot have.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            document = parse(file.read(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CostmodelError(f"strategy {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    document = parse(text_of(path), path)
     values = checked(document, SCHEMA)
     choices, again = values["choices"], values["checkpoint"]
     if (choices is None) == (values["strategy"] is None):

@@ -84,7 +84,7 @@ def test_classes_are_handed_to_a_factory(folder):
 
 
 @pytest.mark.parametrize("network, message", [
-    ("nowhere.py:Net", "cannot read 'nowhere.py': there is no such file"),
+    ("nowhere.py:Net", "cannot read 'nowhere.py': No such file"),
     ("net.py:nett", "net.py has no 'nett'; did you mean 'net' or 'Net'? (in it: Net, Wide, build, net, exits, "),
     ("net.py", "net.py is no network; allowed: net.py:NAME (in it: Net, Wide, build, net, exits, "),
     ("net.py:number", "net.py:number is a int; allowed: a torch.nn.Module, or a class or function that makes one"),

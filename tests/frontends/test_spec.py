@@ -189,7 +189,7 @@ def test_a_name_that_is_no_text(options):
         ("mobilenet_v3", r"unknown network 'mobilenet_v3'; did you mean 'mobilenet_v2'\? \(allowed: a path to a "),
         ("", r"unknown network '' \(allowed: a path to a .yaml file, a path to an .onnx file, efficientnet_b0, "),
         ("nowhere.yaml", "cannot read 'nowhere.yaml': No such file or directory"),
-        ("/", "cannot read '/': Is a directory"),
+        ("/", "cannot read '/': it is a folder"),
         ("a\0b.yaml", "cannot read "),
         (5, "network is int; allowed: a name, a path"),
         (None, "network is NoneType; allowed: a name, a path"),

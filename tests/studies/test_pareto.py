@@ -195,13 +195,13 @@ def test_a_bad_accuracy_file_says_what_is_wrong(accuracies, text, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((*AXES, "--accuracy", "/nowhere.csv"), "cannot be read"),
+        ((*AXES, "--accuracy", "/nowhere.csv"), "cannot read"),
         ((*AXES, "--minimise", "peak_bytes"), "two or three different ones"),
         ((*AXES, "--minimise", "peak_bytes", "--maximise", "peak_bytes"), "two or three different ones"),
         ((*AXES, "--minimise", "peak_byte", "--maximise", "saved_bytes"), "did you mean 'peak_bytes'"),
         ((*AXES, "--minimise", "strategy", "--maximise", "saved_bytes"), "'strategy' is 'last'"),
         ((*AXES, "--figure", "picture.gif"), "found the type '.gif'"),
-        (("/nowhere/grid.csv",), "cannot be read"),
+        (("/nowhere/grid.csv",), "cannot read"),
         (("mobilenet_v2", "mnasnet_b1"), "2 networks"),
         (("grid.csv", "--batch", "3"), "--batch beside a table"),
         (("mobilenet_v9",), "unknown network"),

@@ -262,7 +262,7 @@ def test_that_nothing_fits_is_an_answer(more, message, tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     (["mcunet_5fps", "--budget", "0MB"], "budget"),
     (["mcunet_5fps", "--budget", "64MB", "--maximise", "accuracy"], "allowed: parameters, blocks, or a .csv file"),
-    (["mcunet_5fps", "--budget", "64MB", "--maximise", "nowhere.csv"], "'nowhere.csv' cannot be read"),
+    (["mcunet_5fps", "--budget", "64MB", "--maximise", "nowhere.csv"], "cannot read 'nowhere.csv'"),
     (["mcunet_5fps", "--budget", "64MB", "--convention", "ideal"],
      "'ideal' has no peaks of parts to plan with; allowed: torch, lean"),
     (["mcunet_5fps", "--budget", "64MB", "--batch", "0"], "batch is 0; allowed: an integer >= 1"),
@@ -313,7 +313,7 @@ def test_bad_files(tiny, tmp_path, change, message):
 
 
 def test_a_missing_file_is_said():
-    with pytest.raises(CostmodelError, match="strategy 'nowhere.yaml' cannot be read: No such file or directory"):
+    with pytest.raises(CostmodelError, match="cannot read 'nowhere.yaml': No such file or directory"):
         costmodel.estimate("mcunet_5fps", "nowhere.yaml")
 
 

@@ -357,7 +357,7 @@ BAD = [
     ({"batch": [1.5]}, "batch is 1.5"),
     ({"batch": "eight"}, "batch is 'eight'"),
     ({"strategy": [3]}, "strategy is 3"),
-    ({"strategy": "full,nowhere.plan.yaml"}, "'nowhere.plan.yaml' cannot be read"),
+    ({"strategy": "full,nowhere.plan.yaml"}, "cannot read 'nowhere.plan.yaml'"),
     ({"strategy": "checkpoint=blocks,full"}, "unknown strategy 'checkpoint=blocks'"),
     ({"strategy": "full,checkpoint=all"}, "checkpoint is 'all'; allowed: blocks"),
     ({"strategy": "plan:fft"}, "found 3 letters"),

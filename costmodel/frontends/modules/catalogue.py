@@ -7,6 +7,9 @@ import importlib.util
 import re
 from pathlib import Path
 
+from ...errors import CostmodelError
+from ...files.reading import text_of
+
 #: A function that a library registers as a network, below its decorators.
 REGISTERED = re.compile(
     r"^@register_model\b(?:\((?:name=)?(?:[\"'](\w+)[\"'])?\))?\s*\n(?:(?:@.*|[ )].*)\n)*def (\w+)", re.MULTILINE
@@ -27,8 +30,8 @@ def library_names(library: str) -> list[str]:
 def names_in_file(path: str) -> list[str]:
     """Names of the classes, the functions and the values in a Python file; none if it cannot be read."""
     try:
-        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):
+        tree = ast.parse(text_of(path))
+    except (CostmodelError, ValueError, SyntaxError, RecursionError):
         return []
     found: list[str] = []
     for statement in tree.body:

@@ -20,6 +20,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import CostmodelError
+from ...files.reading import check_readable
 from .blame import RAISED, failed, run
 from .imports import beside_any_torchvision, imported, lacks_operators, what_is_wrong
 
@@ -85,8 +86,7 @@ def _root_of(file: Path) -> Path:
 def _of_file(path: str) -> ModuleType:
     """A Python file, imported: as a module of its package if its folder is one, else by itself."""
     file = Path(path).absolute()
-    if not file.is_file():
-        raise CostmodelError(f"cannot read {path!r}: {'it is a folder' if file.is_dir() else 'there is no such file'}")
+    check_readable(path)
     root = _root_of(file)
     dotted = ".".join(file.with_suffix("").relative_to(root).parts)
     if root != file.parent:

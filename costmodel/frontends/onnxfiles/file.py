@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import CostmodelError
+from ...files.reading import check_readable, unreadable
 from ...graph.graph import Graph
 from ...graph.inputs import Input, Inputs
 from ...graph.network import Network
@@ -91,10 +92,11 @@ def _model(path: str) -> Any:
         raise CostmodelError(f"{path} is read by onnx: pip install onnx ({error})") from None
     from google.protobuf.message import DecodeError
 
+    check_readable(path, "network")
     try:
         model = onnx.load(path, load_external_data=False)
     except OSError as error:
-        raise CostmodelError(f"cannot read {path!r}: {error.strerror or error}") from None
+        raise unreadable(path, error) from None
     except (DecodeError, ValueError) as error:
         raise CostmodelError(f"cannot read {path!r}: it is no ONNX model, or not all of one ({error})") from None
     if not model.graph.node or not model.graph.output:

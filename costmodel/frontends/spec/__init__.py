@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from ...files.shipped import shipped_names, shipped_text, text_of
+from ...files.reading import text_of
+from ...files.shipped import shipped_names, shipped_text
 from ...graph.network import Network
 
 

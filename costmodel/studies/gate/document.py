@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...errors import CostmodelError
-from ...files.shipped import text_of
+from ...files.reading import text_of
 from ...version import __version__
 from .differences import REQUEST, Difference, Since, Then, quantities_of
 from .results import Result

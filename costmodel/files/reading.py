@@ -1,0 +1,57 @@
+"""Reads files that people name: regular ones of a bounded size alone, so that none hangs or fills the memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..errors import CostmodelError
+from ..sizes.units import show_size
+
+#: Bytes of the largest file of each kind that is read.
+LARGEST = {
+    "text": 64 * 2**20,  # specs, strategies, settings, results: a spec of 100,000 nodes has some 10 MB
+    "table": 2**30,
+    "network": 4 * 2**30,  # an ONNX file with its weights
+}
+#: What is no regular file, in words.
+KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}  # fmt: skip
+
+
+def check_readable(path: str, kind: str = "text") -> None:
+    """Raise CostmodelError unless a path leads to a regular file that is no larger than files of its kind may be.
+
+    Nothing is opened: to open a named pipe waits for somebody who writes into it.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: a null in the path
+        raise unreadable(path, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        what = KINDS.get(stat.S_IFMT(found.st_mode), "no file")
+        raise CostmodelError(f"cannot read {path!r}: it is {what}; allowed: a regular file")
+    if found.st_size > LARGEST[kind]:
+        most = show_size(LARGEST[kind])
+        raise CostmodelError(f"cannot read {path!r}: it has {show_size(found.st_size)}; allowed: at most {most}")
+
+
+def text_of(path: str, kind: str = "text") -> str:
+    """The text of a file, UTF-8. Raises CostmodelError if it cannot be read."""
+    check_readable(path, kind)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            found = file.read(LARGEST[kind] + 1)  # files under /proc say that they are empty
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+    if len(found) > LARGEST[kind]:
+        raise CostmodelError(f"cannot read {path!r}: it has more than {show_size(LARGEST[kind])}, which is the most")
+    return found
+
+
+def unreadable(path: str, error: Exception) -> CostmodelError:
+    """The error for a file that cannot be read."""
+    coding = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+    return CostmodelError(f"cannot read {path!r}: {getattr(error, 'strerror', None) or coding}")
