@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,20 +17,23 @@ BATCH = 2  # images of the step for which a module is held against the layers th
 
 @click.command("export")
 @options("network", *network_options, "resolution", "check")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="The YAML file to write. [stdout]")
-def command(network: str, resolution: Any, check: bool, output: str | None, **asked: Any) -> None:
+@click.option("-o", "--output", type=click.Path(), help="The YAML file to write. [stdout]")
+@options("force")
+def command(network: str, resolution: Any, check: bool, output: str | None, force: bool, **asked: Any) -> None:
     """Write NETWORK as a spec, node by node; costmodel reads it back and estimates the same.
 
     What a module chose by its images' size, such as padding, is written as chosen at --resolution. A module that does
     what its layers do not describe is refused; --no-check writes the layers all the same.
     """
     from ..api import request
-    from ..files.whole import write_text
+    from ..files.whole import check_free, write_text
     from ..frontends import load
     from ..frontends.spec.export import to_yaml
     from ..step.checking import refuse_differences
     from ._output import warn
 
+    if output is not None:
+        check_free(Path(output), force)
     loaded, step = request(load(network, resolution=resolution, **asked), "full", BATCH, resolution)
     loaded = replace(loaded, inputs=resized(loaded.inputs, step.resolution))
     if check:

@@ -40,7 +40,7 @@ def command(
     """
     import json
 
-    from ..studies.grid.resumable import check_free
+    from ..files.whole import check_free
     from ..studies.pareto import choose, join_accuracy, with_step_flops
     from ..views.pareto import all_rows, document, frontier_table
     from ..views.table import csv_text

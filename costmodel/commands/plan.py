@@ -63,8 +63,8 @@ def command(
     from pathlib import Path
 
     from ..errors import CostmodelError
+    from ..files.whole import check_free
     from ..sizes.units import parse_size
-    from ..studies.grid.resumable import check_free
     from ..studies.plan.nothing_fits import NothingFits
     from ..studies.plan.plan import plan
     from ..views.plan import no_plan, report

@@ -74,7 +74,7 @@ def write_grid(plan: Any, output: str, part: tuple[int, int], force: bool) -> No
     warn(plan.notes)
     try:
         with click.progressbar(length=cells, label=f"{cells:,} cells", file=sys.stderr) as progress:
-            for written in write(plan, output, part, force):
+            for written in write(plan, output, part, force, lambda note: warn([note])):
                 progress.update(written)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; the same command again goes on with {output}") from None

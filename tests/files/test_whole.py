@@ -9,7 +9,7 @@ from costmodel.files.whole import replacing, write_text
 def test_a_file_is_replaced_only_when_the_new_one_is_complete(tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as unfinished:
+    with pytest.raises(ZeroDivisionError), replacing(path) as (unfinished,):
         unfinished.write_text("half")
         assert path.read_text() == "old"
         1 / 0  # noqa: B018

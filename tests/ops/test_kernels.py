@@ -66,7 +66,7 @@ def test_kernels_allocate_what_is_said(op, shapes):
 
 
 #: torch has no such kernels in 16 bits.
-IN_16_BITS = [one for one in ALONE if not getattr(one[0], "antialias", False)]
+IN_16_BITS = [one for one in ALONE if not getattr(one[0], "antialias", False) and one[0].kind != "avg_pool3d"]
 
 
 @pytest.mark.slow

@@ -1,61 +1,98 @@
 """Writes a grid to a file chunk by chunk: memory stays bounded, and an interrupted sweep resumes where it stopped.
 
-Until it is complete, the table is CSV in FILE.unfinished, and FILE.unfinished.json says how much of it is valid. A
-Parquet file cannot be appended to, so it is converted from the CSV at the end.
+Until it is complete, the table is CSV in FILE.unfinished, and FILE.unfinished.log has a line for each chunk in it, with
+a checksum. A Parquet file cannot be appended to, so it is converted from the CSV at the end.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from ...errors import CostmodelError
 from ...files import parquet
+from ...files.alone import alone_with
 from ...files.parquet import is_parquet
+from ...files.whole import check_free, kept_on_disk, write_text
 from ...version import __version__
 from .columns import types_of
 from .sweep import SweepPlan, write_rows
 
 
-def write(plan: SweepPlan, path: str, shard: tuple[int, int] = (1, 1), force: bool = False) -> Iterator[int]:
+def write(
+    plan: SweepPlan,
+    path: str,
+    shard: tuple[int, int] = (1, 1),
+    force: bool = False,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Iterator[int]:
     """Write a grid with a header; yields the number of cells of each chunk after it is written.
 
     shard: (i, n) writes the i-th of n parts. An interrupted call of the same request is resumed; its cells are yielded
     first, as one number. force: replace an existing file, or the unfinished file of another request; an existing file
-    stays until the new one is complete. Raises CostmodelError, before anything is written, if either exists without
-    force or if the file cannot be written.
+    stays until the new one is complete. tell: is given a note if a part of an unfinished file was damaged since. Raises
+    CostmodelError, before anything is written, if either exists without force, if another process writes the file, or
+    if it cannot be written.
     """
     target = Path(path)
-    unfinished, state, made = (target.with_name(f"{target.name}.unfinished{end}") for end in ("", ".json", ".parquet"))
     check_output(path, force)
-    request = fingerprint(plan, shard)
-    chunks = plan.chunks(shard)
-    try:
-        done, size = _progress(unfinished, state, request, force)
-        with open(unfinished, "r+b" if size else "wb") as raw:
-            raw.truncate(size)
-        with open(unfinished, "a", newline="", encoding="utf-8") as file:
-            if not size:
-                write_rows(file, plan.header, header=True)
-                size = _book(file, state, request, 0)
-            yield sum(chunk.cells for chunk in chunks[:done])
-            for number, chunk in enumerate(chunks[done:], done + 1):
-                write_rows(file, plan.columns(chunk), header=False)
-                _book(file, state, request, number)
-                yield chunk.cells
-        if is_parquet(path):
-            parquet.convert(unfinished, made, types_of(plan.axes["resolution"]))
-            os.replace(made, target)
-            unfinished.unlink()
-        else:
-            os.replace(unfinished, target)
-        state.unlink(missing_ok=True)
-    except OSError as error:
-        raise CostmodelError(f"output {path!r} cannot be written: {error.strerror or error}") from None
+    with alone_with(target):
+        check_output(path, force)  # the process that had the lock may have finished the file
+        try:
+            yield from _written(plan, target, shard, force, tell)
+        except OSError as error:
+            raise CostmodelError(f"output {path!r} cannot be written: {error.strerror or error}") from None
+
+
+def _written(
+    plan: SweepPlan, target: Path, shard: tuple[int, int], force: bool, tell: Callable[[str], None]
+) -> Iterator[int]:
+    unfinished, log, made = (target.with_name(f"{target.name}.unfinished{end}") for end in ("", ".log", ".parquet"))
+    request, chunks = fingerprint(plan, shard), plan.chunks(shard)
+    sums = _progress(unfinished, log, request, force, tell)
+    begun = "".join(f"{json.dumps(line)}\n" for line in ({"request": request}, *sums))
+    if not log.exists() or log.read_bytes() != begun.encode():
+        write_text(log, begun)  # as a whole: without it, what is there would be lost
+    with open(unfinished, "r+b" if sums else "wb") as table, open(log, "a", encoding="utf-8", newline="") as notes:
+        table.truncate(sum(size for size, _ in sums))
+        table.seek(0, os.SEEK_END)
+        if not sums:
+            _append(table, notes, plan.header, header=True)
+        yield sum(chunk.cells for chunk in chunks[: max(len(sums) - 1, 0)])
+        for chunk in chunks[max(len(sums) - 1, 0) :]:
+            _append(table, notes, plan.columns(chunk), header=False)
+            yield chunk.cells
+    if is_parquet(str(target)):
+        parquet.convert(unfinished, made, types_of(plan.axes["resolution"]))
+        kept_on_disk(made)
+        os.replace(made, target)
+        unfinished.unlink()
+    else:
+        os.replace(unfinished, target)
+    log.unlink(missing_ok=True)
+
+
+def _append(table: IO[bytes], notes: IO[str], columns: Any, header: bool) -> None:
+    """Append rows to the table, and once they are on the disk, their size and checksum to the log."""
+    rows = io.StringIO(newline="")
+    write_rows(rows, columns, header=header)
+    content = rows.getvalue().encode()
+    table.write(content)
+    table.flush()
+    os.fsync(table.fileno())
+    notes.write(json.dumps(_sum_of(content)) + "\n")
+    notes.flush()
+    os.fsync(notes.fileno())
+
+
+def _sum_of(content: bytes) -> list[Any]:
+    """Size and checksum of a chunk, as in the log."""
+    return [len(content), hashlib.sha256(content).hexdigest()]
 
 
 def check_output(path: str, force: bool) -> None:
@@ -65,14 +102,6 @@ def check_output(path: str, force: bool) -> None:
     if is_parquet(path):
         parquet.arrow()
     check_free(Path(path), force)
-
-
-def check_free(target: Path, force: bool) -> None:
-    """Raise CostmodelError if a file exists and must not be replaced, or if it is a folder."""
-    if os.path.isdir(target):
-        raise CostmodelError(f"output {str(target)!r} is a folder; allowed: a file")
-    if os.path.exists(target) and not force:
-        raise CostmodelError(f"output {str(target)!r} exists; allowed: another name, or --force to replace it")
 
 
 def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
@@ -85,32 +114,37 @@ def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _progress(unfinished: Path, state: Path, request: str, force: bool) -> tuple[int, int]:
-    """The numbers of chunks and of bytes that an earlier call wrote completely."""
-    if not (unfinished.exists() and state.exists()):
-        return 0, 0
-    try:
-        kept = json.loads(state.read_text())
-        same = kept["request"] == request and unfinished.stat().st_size >= kept["bytes"]
-        done, size = int(kept["chunks"]), int(kept["bytes"])
-    except (ValueError, KeyError, TypeError):
-        same = False
-    if same:
-        return done, size
-    if not force:
+def _progress(unfinished: Path, log: Path, request: str, force: bool, tell: Callable[[str], None]) -> list[list[Any]]:
+    """Sizes and checksums of the header and of the chunks that an earlier call wrote, up to the first damaged one."""
+    if not (unfinished.exists() and log.exists()):
+        return []
+    first, *noted = _lines_of(log)
+    if first != {"request": request}:
+        if force:
+            return []
         raise CostmodelError(
             f"{str(unfinished)!r} is what another sweep left unfinished; allowed: that sweep again, which goes on with "
             "it, another name, or --force to start anew"
         )
-    return 0, 0
+    whole = []
+    with open(unfinished, "rb") as table:
+        for number, one in enumerate(noted):
+            if _sum_of(table.read(one[0])) != one:
+                tell(f"{str(unfinished)!r} is damaged in part {number + 1} of {len(noted)}, and goes on from there")
+                break
+            whole.append(one)
+    return whole
 
 
-def _book(file: IO[Any], state: Path, request: str, chunks: int) -> int:
-    """Note in the state file how many chunks are on disk, after flushing them; returns the file's size in bytes."""
-    file.flush()
-    os.fsync(file.fileno())
-    size = file.tell()
-    fresh = state.with_name(f"{state.name}.new")
-    fresh.write_text(json.dumps({"request": request, "chunks": chunks, "bytes": size}))
-    os.replace(fresh, state)
-    return size
+def _lines_of(log: Path) -> list[Any]:
+    """The lines of a log, up to the first that is not whole; None in place of a first one that says no request."""
+    found: list[Any] = []
+    for line in log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+        try:
+            one = json.loads(line)
+        except ValueError:
+            break
+        if found and not (isinstance(one, list) and len(one) == 2 and isinstance(one[0], int) and one[0] >= 0):
+            break
+        found.append(one)
+    return found or [None]

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import CostmodelError, check_name
 from ...files import parquet
+from ...files.whole import replacing
 from ...frontends import load
 from ...graph.inputs import shown_resolution
 from ...graph.network import Network
@@ -301,7 +303,7 @@ class Sweep(Shown):
             buffer = io.StringIO()
             write_rows(buffer, self.columns, header=True)
             return buffer.getvalue()
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with replacing(Path(path)) as (unfinished,), open(unfinished, "w", newline="", encoding="utf-8") as file:
             write_rows(file, self.columns, header=True)
         return None
 

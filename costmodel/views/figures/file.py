@@ -10,8 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from ...errors import CostmodelError
-from ...files.whole import write_all
-from ...studies.grid.resumable import check_free
+from ...files.whole import check_free, write_all
 from .sheet import SETTINGS, Sheet, sheet_size
 
 SUFFIXES = (".png", ".svg", ".pdf")
