@@ -28,7 +28,7 @@ def start(*arguments, **more):
 def test_an_interrupted_sweep_says_that_it_goes_on(tmp_path):
     output = tmp_path / "grid.csv"
     sweep = start("sweep", "mcunet_5fps", "--batch", "1..100000", "--resolution", "64..300", "-o", str(output))
-    while not (tmp_path / "grid.csv.unfinished.json").exists():
+    while not (tmp_path / "grid.csv.unfinished.log").exists():
         assert sweep.poll() is None
         time.sleep(0.01)
     sweep.send_signal(signal.SIGINT)
