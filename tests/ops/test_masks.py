@@ -165,7 +165,8 @@ def test_gradients_pass_where_the_input_says_ten_million_times(capability):
     assert found["wrong"] == {} and min(found["tried"].values()) >= 10_000_000
 
 
-@pytest.mark.parametrize("capability", [FIRST, *SELDOM])
+@pytest.mark.slow
+@each_capability
 def test_gradients_pass_where_the_input_says_where_subnormal_numbers_are_flushed(capability):
     found = masks_of(capability, 65_536, flush=True)
     if not found["tried"]:

@@ -112,11 +112,11 @@ def learned(network, pretrained):
 
 
 # bias and tinytl-l each train a part of what tinytl-lb trains.
-STRATEGIES = ("last", "blocks:3", "mobiletl:3", "tinytl-lb", *seldom("bias", "tinytl-l"))
+STRATEGIES = ("last", "mobiletl:3", *seldom("blocks:3", "tinytl-lb", "bias", "tinytl-l"))
 
 
 @pytest.mark.parametrize("strategy, accuracy", [
-    ("blocks:3", 0.93), ("mobiletl:3", 0.93), *seldom(("tinytl-lb", 0.93), ("tinytl-l", 0.93), ("bias", 0.79)),
+    ("mobiletl:3", 0.93), *seldom(("blocks:3", 0.93), ("tinytl-lb", 0.93), ("tinytl-l", 0.93), ("bias", 0.79)),
 ])  # fmt: skip
 def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, strategy, accuracy):
     """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.973 to 0.991, bias 0.857 to
@@ -125,7 +125,7 @@ def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, 
     assert learned(strategy).accuracy > learned("last").accuracy > 2 * CHANCE
 
 
-@pytest.mark.parametrize("strategy", ["mobiletl:3", "tinytl-lb", *seldom("tinytl-l")])
+@pytest.mark.parametrize("strategy", seldom("mobiletl:3", "tinytl-lb", "tinytl-l"))
 def test_transfer_comes_near_plain_fine_tuning(learned, strategy):
     """Within 0.03, which is 7 of the 224 test images; the largest difference seen was 0.0045."""
     assert learned(strategy).accuracy >= learned("blocks:3").accuracy - 0.03
