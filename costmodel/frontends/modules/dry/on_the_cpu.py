@@ -130,10 +130,10 @@ def _exactly(func: Any, args: tuple, result: Any) -> tuple:
 
 def _with_exact_statistics(beside: tuple[torch.Tensor | None, ...], result: tuple) -> tuple:
     """Norms keep their statistics in the data type of the first tensor beside their input, not in that of a bfloat16
-    input (is_mixed_type in aten/src/ATen/native/cpu/mixed_data_type.h).
+    input, unless it is alone (is_mixed_type in aten/src/ATen/native/cpu/mixed_data_type.h).
     """
-    first = next((one for one in beside if one is not None), None)
-    if first is None or result[1].dtype == first.dtype or not result[1].numel():
+    first = next((one for one in beside if one is not None), result[0])
+    if result[1].dtype == first.dtype or not result[1].numel():
         return result
     return result[0], *(statistic.to(first.dtype) for statistic in result[1:])
 
