@@ -288,19 +288,34 @@ class Estimate(Shown):
             found.append({"name": node.name, "op": node.op.kind, **self.group(run), **apart})
         return found
 
+    @cached_property
+    def parameters_at(self) -> list[list[tuple[int, bool]]]:
+        """For each node, (numbers, whether they train) of the parameters of which it is the first use."""
+        found: list[list[tuple[int, bool]]] = []
+        known: set[tuple[str, str]] = set()
+        for node in self.graph.nodes:
+            mine = [key for key in ((node.owner, name) for name in node.op.params()) if key not in known]
+            known.update(mine)
+            found.append([(prod(shape), trains) for shape, trains in map(self.graph.parameters.__getitem__, mine)])
+        return found
+
+    @cached_property
+    def saved_at(self) -> list[Size]:
+        """For each node, bytes of what it is the first to keep."""
+        found: list[Size] = [0] * len(self.graph)
+        for kept, size in zip(self.kept, self.kept_bytes):
+            found[kept.node] = found[kept.node] + size
+        return found
+
     def group(self, run: range) -> dict[str, Any]:
         """Totals over a run of consecutive nodes. A shared parameter counts at its first use."""
-        owners: dict[tuple[str, str], int] = {}
-        for i, node in enumerate(self.graph.nodes[: run.stop]):
-            for name in node.op.params():
-                owners.setdefault((node.owner, name), i)
-        mine = [self.graph.parameters[key] for key, i in owners.items() if i in run]
+        mine = [one for i in run for one in self.parameters_at[i]]
         work = flops(self.work[run.start : run.stop])
         return {
             "output_shape": list(self.shapes[run.stop][1:]),
-            "parameters": sum(prod(shape) for shape, _ in mine),
-            "trainable_parameters": sum(prod(shape) for shape, trains in mine if trains),
-            "saved": sum(size for kept, size in zip(self.kept, self.kept_bytes) if kept.node in run),
+            "parameters": sum(numbers for numbers, _ in mine),
+            "trainable_parameters": sum(numbers for numbers, trains in mine if trains),
+            "saved": sum(self.saved_at[run.start : run.stop]),
             "forward_flops": work["forward"],
             "backward_flops": work["backward"],
         }

@@ -30,3 +30,9 @@ def test_the_work_of_an_estimate_grows_linearly_with_the_blocks(spec_file):
 def test_the_work_of_reading_a_spec_grows_linearly_with_the_blocks(spec_file):
     few, many = (calls(lambda: costmodel.load(path)) for path in [deep(spec_file, repeat) for repeat in (20, 200)])
     assert many <= 10 * few
+
+
+def test_the_work_of_a_document_and_of_every_layer_grows_linearly_with_the_blocks(spec_file):
+    small, large = (costmodel.estimate(costmodel.load(deep(spec_file, repeat))) for repeat in (20, 200))
+    few, many = (calls(lambda: (estimate.to_dict(), estimate.layers)) for estimate in (small, large))
+    assert many <= 10 * few
