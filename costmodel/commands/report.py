@@ -69,6 +69,10 @@ def command(
         raise click.exceptions.Exit(1)
 
 
+#: The share of a peak by which another memory format must lower it.
+WORTH_TELLING = 0.02
+
+
 def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str, Any]) -> list[str]:
     """A note if lean modules peak lower in channels_last; else none."""
     here = next((e for e in estimates if e.convention == "lean"), None)
@@ -81,7 +85,7 @@ def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str,
         peak = estimate(**{**asked, "convention": "lean", "target": target}).peak_bytes
     except CostmodelError:  # there the module does something else
         return []
-    if peak >= here.peak_bytes or show_size(peak) == show_size(here.peak_bytes):
+    if peak > here.peak_bytes * (1 - WORTH_TELLING) or here.graph.returns_several:  # which cannot be realised
         return []
     return [
         f"In channels_last lean peaks lower, at {show_size(peak)} and not {show_size(here.peak_bytes)}: realize(...,"

@@ -300,6 +300,11 @@ class Graph:
         """The nodes of the network itself, without the loss."""
         return tuple(node for node in self.nodes if not (self.loss and within(node.name, self.loss)))
 
+    @property
+    def returns_several(self) -> bool:
+        """Whether the network returns more than its last value."""
+        return bool(self.outputs) and self.outputs != (self.without_loss().nodes[-1].name,)
+
     def without_loss(self) -> Graph:
         """The graph of the network itself, whose results are then the caller's."""
         if not self.loss:

@@ -144,7 +144,17 @@ class Softmax(ContiguousOnly, Op):
 
 @op("log_softmax")
 class LogSoftmax(Softmax):
-    """torch.log_softmax along an axis. Its gradient, dx = g - exp(y) * sum(g), reads the output as softmax's does."""
+    """torch.log_softmax along an axis. Its gradient, dx = g - exp(y) * sum(g), reads the output as softmax's does.
+
+    of_a_loss: it runs within cross-entropy, which autocast runs in 32 bits.
+    """
+
+    axis: int = -1
+    of_a_loss: bool = False
+
+    @property
+    def casts(self) -> Casts | None:
+        return Casts.FULL if self.of_a_loss else super().casts
 
     def module(self, library: Any) -> Callable:
         return library.nn.LogSoftmax(self.axis)

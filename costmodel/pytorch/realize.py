@@ -114,8 +114,12 @@ def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, A
 
     source: the module whose parameters and buffers it shares; weights: arrays that it copies, by state dict key.
     """
-    if graph.outputs:
-        raise CostmodelError(f"the network returns {len(graph.outputs)} tensors; allowed: one, a realised module's")
+    if graph.returns_several:
+        named = ", ".join(graph.outputs)
+        raise CostmodelError(
+            f"the network returns {len(graph.outputs)} tensors ({named}), which can be priced, but a realised module"
+            " returns one; allowed: a network with one output"
+        )
     nodes = graph.without_loss().nodes
     if source is not None or any(node.until or node.op.result is Result.GIVEN for node in nodes):
         root = flat(graph, nodes, source)

@@ -88,7 +88,7 @@ def validate(
                 f"{network.name}: its loss trains parameters of the module itself: a function that it holds reads them"
                 " there, so that a copy cannot be measured"
             )
-    if own is None or not (strategy == "as_is" or isinstance(predicted, DryEstimate) or network.graph.outputs):
+    if own is None or not (strategy == "as_is" or isinstance(predicted, DryEstimate) or network.graph.returns_several):
         module = realised(network.at(resolution, batch), strategy, convention, predicted)
         found = compared(module, predicted, alone, by_position(network), run)
         checks += [one._replace(quantity=f"realised_{one.quantity}") for one in found] if checks else found

@@ -10,6 +10,7 @@ from costmodel.frontends.modules.dry.ctc import as_with_data
 from costmodel.ops.class_loss import CrossEntropy
 from costmodel.ops.value_loss import MeanSquaredError
 from costmodel.pytorch import measure
+from costmodel.pytorch.validate import validate
 
 CLASSES, SIDE = 5, 9
 WEIGHTS = torch.rand(CLASSES)
@@ -159,11 +160,11 @@ BY_A_DRY_STEP = {
 }  # fmt: skip
 
 
-def held(case):
+def held(case, **more):
     """The estimates with and without kernels, and the measured step, of a case."""
     make, loss, targets = case
     sizes = {Three: [(3, SIDE, SIDE)] * 3, Letters: (6, 12), Steps: (6, 12)}
-    given = {"inputs": sizes.get(make, (3, SIDE, SIDE)), "loss": loss, "targets": targets}
+    given = {"inputs": sizes.get(make, (3, SIDE, SIDE)), "loss": loss, "targets": targets, **more}
     module = make()
     found = costmodel.estimate(module, "as_is", 3, **given)
     tensors = costmodel.estimate(module, "as_is", 3, target="none", **given)
@@ -183,6 +184,22 @@ def test_a_loss_in_the_graph_costs_what_is_estimated(name):
 @pytest.mark.parametrize("name", BY_A_DRY_STEP)
 def test_a_loss_that_a_dry_step_answers_costs_what_is_estimated(name):
     assert held(BY_A_DRY_STEP[name]).certainty.saved == "dry"
+
+
+@pytest.mark.parametrize("name", ["weighted", "places", "each place", "shares", "focal"])
+def test_a_loss_under_autocast_costs_what_is_estimated(name):
+    assert held(IN_THE_GRAPH[name], amp="bfloat16").certainty.saved == "checked"
+
+
+@pytest.mark.parametrize("name", ["weighted", "places", "dice"])
+@pytest.mark.parametrize("strategy, convention", [("bias", "lean"), ("full", "torch")])
+def test_a_loss_of_ones_own_is_validated_and_is_one_part(name, strategy, convention):
+    make, loss, targets = IN_THE_GRAPH[name]
+    network = costmodel.load(make(), inputs=(3, SIDE, SIDE), loss=loss, targets=targets)
+    assert not network.graph.returns_several
+    parts = [part for part, _ in costmodel.estimate(network, strategy, 3, convention=convention).graph.parts]
+    assert parts[-1] == "loss" and parts.count("loss") == 1
+    assert all(check.holds for check in validate(network, strategy, 3, None, convention))
 
 
 def test_what_a_distillation_keeps_by_hand():

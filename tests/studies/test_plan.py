@@ -334,7 +334,7 @@ class Skips(nn.Module):
 
 def test_parts_that_touch_in_two_values_are_refused():
     network = costmodel.load(Skips(), blocks_are="[ab]")
-    with pytest.raises(CostmodelError, match="add reads stem past b.1, which alone should be handed on there"):
+    with pytest.raises(CostmodelError, match="add reads stem, which passes b.1 by; a plan wants parts in a chain"):
         plan(network, 10**8, resolution=32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...graph.op import OPS, Result
 from ...ops._loss import MEAN, NONE, SUM
-from .functions import FUNCTIONS, function
+from .functions import FUNCTIONS, contiguous_like, function
 
 
 def _by(t, name, *args, **named):
@@ -44,7 +44,7 @@ def cross_entropy(
         return t.emit(OPS["cross_entropy"](smoothing), [x, target], _result(t, target, reduction))
     if smoothing:
         raise t.error("cross_entropy with label_smoothing and weights, or that is not averaged,")
-    logs = _by(t, "log_softmax", x, _axis(x))
+    logs = _logarithms(t, x)
     return nll_loss(t.named("nll_loss"), logs, target, weight, reduction=reduction)
 
 
@@ -52,6 +52,11 @@ def _is_given(t, x) -> bool:
     """Whether a tensor is there before the step: one that is made in it is let go of within the loss."""
     (made,) = map(t.value, t.as_values(x))
     return made is not None and made.op.result is Result.GIVEN
+
+
+def _logarithms(t, x):
+    """Of the shares of classes, as cross-entropy makes them."""
+    return t.emit(OPS["log_softmax"](_axis(x), of_a_loss=True), [x], contiguous_like(x))
 
 
 def _axis(x) -> int:
@@ -64,7 +69,7 @@ def _of_probabilities(t, x, target, weight, reduction, smoothing):
     if smoothing:
         raise t.error("cross_entropy with label_smoothing and probabilities as targets")
     axis = _axis(x)
-    logs = _by(t, "log_softmax", x, axis)
+    logs = _logarithms(t, x)
     if weight is not None:
         weight = _by(t, "view", weight, [-1 if i == axis else 1 for i in range(x.dim())])
     product = _by(t, "mul", logs, target)

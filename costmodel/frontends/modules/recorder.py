@@ -277,7 +277,7 @@ class Recorder:
             made = not (name or held)  # what was there before has its sizes whatever the batch is
             size = tuple(0 if made and s == self.batch else s for s in size)
             op, trains = OPS["constant"](size, name, bits, order, held), frozenset()
-        base = f"{owner}.{name}".lstrip(".") or "constant"
+        base = f"{owner}.{name}".lstrip(".") or f"{self.names.scope}.constant".lstrip(".")
         wants = id(x) in self.holders.parameters and x.requires_grad
         draft = Draft(op, (None,), self.names.unique(base), trains, owner if name else None, wants=wants)
         self.append(draft, meta)

@@ -144,8 +144,9 @@ class PartCosts:
                     there = node.op.result in (Result.RESIDENT, Result.GIVEN)
                     if v < unit.run.start and not (v == 0 and there):
                         raise CostmodelError(
-                            f"{node.name} reads {name} past {self.graph.nodes[unit.run.start - 1].name}, which alone"
-                            " should be handed on there; a plan wants parts that touch in one value"
+                            f"{node.name} reads {name}, which passes {self.graph.nodes[unit.run.start - 1].name} by; a"
+                            " plan wants parts in a chain, each of which reads the one below alone; allowed: other"
+                            " blocks (--blocks-are), or --strategy blocks:K with costmodel compare"
                         )
                 if node.op.params() and owners.setdefault(node.owner, u) != u:
                     raise CostmodelError(f"{node.owner} is used in two parts of the network; a plan wants it in one")
