@@ -67,7 +67,7 @@ def options(*names: str) -> Callable[[Callable], Callable]:
 
 #: Losses and their options.
 LOSSES_IN_WORDS = ", ".join(
-    kind + "".join(f"[,{option}=...]" for option in loss.__match_args__) for kind, loss in LOSSES.items()
+    kind + "".join(f"[,{option}=...]" for option in loss.options) for kind, loss in LOSSES.items()
 )
 #: Data types and their other names.
 DTYPES_IN_WORDS = ", ".join(

@@ -275,47 +275,29 @@ class Estimate(Shown):
     @cached_property
     def blocks(self) -> list[dict[str, Any]]:
         """`blocks` of the JSON: stem, every block, head, classifier and loss, in order."""
-        return [{"name": name, **self.group(run)} for name, run in self.graph.parts]
+        own = own_of(self)
+        return [{"name": name, **self.group(run, own)} for name, run in self.graph.parts]
 
     @cached_property
     def layers(self) -> list[dict[str, Any]]:
         """The keys of `blocks` for every node, autocast's casts for it included, with its op and its FLOPs by kind."""
-        found = []
+        found, own = [], own_of(self)
         for run in self.graph.calls:
             node, work = self.graph.nodes[run[-1]], flops(self.work[run.start : run.stop])
             apart = {f"{key}_flops": work[key] for key in ("backward_input", "backward_weight", "elementwise_forward",
                                                            "elementwise_backward")}  # fmt: skip
-            found.append({"name": node.name, "op": node.op.kind, **self.group(run), **apart})
+            found.append({"name": node.name, "op": node.op.kind, **self.group(run, own), **apart})
         return found
 
-    @cached_property
-    def parameters_at(self) -> list[list[tuple[int, bool]]]:
-        """For each node, (numbers, whether they train) of the parameters of which it is the first use."""
-        found: list[list[tuple[int, bool]]] = []
-        known: set[tuple[str, str]] = set()
-        for node in self.graph.nodes:
-            mine = [key for key in ((node.owner, name) for name in node.op.params()) if key not in known]
-            known.update(mine)
-            found.append([(prod(shape), trains) for shape, trains in map(self.graph.parameters.__getitem__, mine)])
-        return found
-
-    @cached_property
-    def saved_at(self) -> list[Size]:
-        """For each node, bytes of what it is the first to keep."""
-        found: list[Size] = [0] * len(self.graph)
-        for kept, size in zip(self.kept, self.kept_bytes):
-            found[kept.node] = found[kept.node] + size
-        return found
-
-    def group(self, run: range) -> dict[str, Any]:
-        """Totals over a run of consecutive nodes. A shared parameter counts at its first use."""
-        mine = [one for i in run for one in self.parameters_at[i]]
+    def group(self, run: range, own: list[Own]) -> dict[str, Any]:
+        """Totals over a run of consecutive nodes. own: of every node, as `own_of` gives it."""
+        mine = own[run.start : run.stop]
         work = flops(self.work[run.start : run.stop])
         return {
             "output_shape": list(self.shapes[run.stop][1:]),
-            "parameters": sum(numbers for numbers, _ in mine),
-            "trainable_parameters": sum(numbers for numbers, trains in mine if trains),
-            "saved": sum(self.saved_at[run.start : run.stop]),
+            "parameters": sum(one.parameters for one in mine),
+            "trainable_parameters": sum(one.trained for one in mine),
+            "saved": sum(one.saved for one in mine),
             "forward_flops": work["forward"],
             "backward_flops": work["backward"],
         }
@@ -353,6 +335,28 @@ class Estimate(Shown):
     def __repr__(self) -> str:
         of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"
         return f"<Estimate of {of}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
+
+
+class Own(NamedTuple):
+    """What is a node's own: numbers in the parameters of which it is the first use, those that train, bytes saved."""
+
+    parameters: int
+    trained: int
+    saved: Size
+
+
+def own_of(estimate: Estimate) -> list[Own]:
+    """What is each node's own."""
+    saved: list[Size] = [0] * len(estimate.graph)
+    for kept, size in zip(estimate.kept, estimate.kept_bytes):
+        saved[kept.node] = saved[kept.node] + size
+    found, known = [], set()
+    for node, nbytes in zip(estimate.graph.nodes, saved):
+        mine = [key for key in ((node.owner, name) for name in node.op.params()) if key not in known]
+        known.update(mine)
+        numbers = [(prod(shape), trains) for shape, trains in map(estimate.graph.parameters.__getitem__, mine)]
+        found.append(Own(sum(n for n, _ in numbers), sum(n for n, trains in numbers if trains), nbytes))
+    return found
 
 
 def flops(work: tuple[NodeWork, ...]) -> dict[str, Size]:

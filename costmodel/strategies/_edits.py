@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..errors import CostmodelError
@@ -52,3 +52,11 @@ def from_block(graph: Graph, blocks: int) -> Callable[[Node], bool]:
     first = next(i for i, node in enumerate(graph.nodes) if within(node.name, scope))
     names = {node.name for node in graph.nodes[first:]}
     return lambda node: node.name in names
+
+
+def about_heads(graph: Graph) -> Sequence[str]:
+    """A sentence if the network returns several tensors: one layer alone counts as its classifier."""
+    if len(graph.outputs) < 2:
+        return ()
+    several = f"The network returns {len(graph.outputs)} tensors"
+    return (f"{several}; {graph.classifier} counts as its classifier, other heads do not.",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ._edits import biases, everything, freeze_statistics, in_classifier, train
+from ._edits import about_heads, biases, everything, freeze_statistics, in_classifier, train
 from ._registry import strategy
 
 
@@ -11,6 +11,7 @@ from ._registry import strategy
     "bias",
     "every bias and shift and the classifier train, frozen statistics and scales (TinyTL-B)",
     of_classifiers=True,
+    notes=about_heads,
 )
 def bias(graph: Graph) -> Graph:
     chosen = in_classifier(graph)

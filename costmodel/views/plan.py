@@ -77,6 +77,11 @@ def notes(plan: Plan, command: str | None) -> list[str]:
         f" peak is {show_size(estimate.peak_bytes)} ({estimate.convention}; {left} left), a step takes"
         f" {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
     ]
+    added = estimate.parameters - plan.network.graph.count_parameters()
+    if added > 0:
+        lines.append(
+            f"{plan.strategy} adds {added:,} new parameters to the network's own, which have learned nothing yet."
+        )
     used = {choice for _, choice, _ in plan.choices}
     if used:
         explained = [choice for choice in CHOICES.values() if choice.name in used]
