@@ -122,7 +122,8 @@ def _is_named(loss: Any) -> bool:
 def _refuse_what_needs_a_module(row: Frontend, options: dict[str, Any]) -> None:
     for name in ("inputs", "loss", "targets"):
         if options[name] is not None and name not in row.takes:
-            raise CostmodelError(f"{name} of one's own are for modules: this network has its layers from elsewhere")
+            known = f"; its loss is one of {', '.join(LOSSES)}" if name == "loss" else ""
+            raise CostmodelError(f"{name}: found for a spec, an ONNX file or a Network; allowed: for a module{known}")
     if options["targets"] is not None and options["loss"] is None:
         raise CostmodelError("targets are for a loss of one's own: give loss=FUNCTION (--loss FILE.py:FUNCTION), too")
     if options["loss"] is not None and not isinstance(options["loss"], str) and not callable(options["loss"]):

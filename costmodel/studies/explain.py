@@ -113,7 +113,12 @@ def freed_by(network: Network, name: str, asked: dict[str, Any], conventions: Se
     own = read_text(first.strategy)
     chosen: list[Freed] = []
     most = -1  # parameters that train with another strategy that frees more
+    asked_twice = set()  # the same step may be reached by several changes
     for one in found:
+        step = one.found.strategy, one.found.convention, str(one.found.request.target)
+        if step in asked_twice:
+            continue
+        asked_twice.add(step)
         text = read_text(one.found.strategy)
         if (text.name, text.argument) == (own.name, own.argument):
             chosen.append(one)

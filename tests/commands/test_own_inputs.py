@@ -88,7 +88,10 @@ BAD = {
     "no such loss": (("report", "mcunet_5fps", "--loss", "bcee"), "unknown loss 'bcee'; did you mean 'bce'"),
     "no such function": (("report", "net.py:Maps", "--loss", "net.py:los"), "net.py has no 'los'; did you mean 'loss'"),
     "no function": (("report", "net.py:Maps", "--loss", "net.py:number"), "number is a int; allowed: a function"),
-    "of a spec": (("report", "mcunet_5fps", "--input", "3x8x8"), "inputs of one's own are for modules"),
+    "of a spec": (
+        ("report", "mcunet_5fps", "--input", "3x8x8"),
+        "inputs: found for a spec, an ONNX file or a Network; allowed: for a module",
+    ),
     "targets alone": (("report", "net.py:Maps", "--targets", "net.py:targets"), "targets are for a loss of one's own"),
     "another head": (("report", "net.py:Maps", *HEADS[3:], "--resolution", "8"), "the loss loss ends in net.py, line"),
     "grey": (("report", "net.py:Maps", "--input", "1x8x8"), "the network on 1x8x8 ends in"),

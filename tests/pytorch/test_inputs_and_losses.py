@@ -328,7 +328,9 @@ def test_specs_take_names_of_losses_alone():
         one.request.loss.kind == "bce" and one.resident_bytes > costmodel.estimate("mcunet_5fps", "last", 2, 48).batch
     )
     for options in ({"loss": owncode.loss}, {"inputs": (3, 8, 8)}):
-        with pytest.raises(CostmodelError, match="of one's own are for modules"):
+        with pytest.raises(
+            CostmodelError, match=": found for a spec, an ONNX file or a Network; allowed: for a module"
+        ):
             costmodel.load("mcunet_5fps", **options)
     loaded = costmodel.load(Heads(), resolution=16, **OF_HEADS)
     with pytest.raises(CostmodelError, match="was loaded with the loss loss; allowed: no other one"):
