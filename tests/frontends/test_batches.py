@@ -63,6 +63,23 @@ def test_other_constants_keep_their_sizes(batch):
     assert [sizes_of(node) for node in found.graph.nodes if sizes_of(node)] == [(26,)]
 
 
+class Odd(nn.Module):
+    """Runs at odd batches alone, on a constant of twice the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x):
+        if len(x) % 2 == 0:
+            raise ValueError
+        return self.fc(x) * torch.ones(2 * len(x)).sum()
+
+
+def test_a_module_that_does_not_run_at_another_batch():
+    assert [node.op.kind for node in costmodel.load(Odd(), inputs=(6,)).graph.nodes][:1] == ["linear"]
+
+
 def test_a_run_of_other_layers_is_not_compared():
     graphs = {
         batch: costmodel.load(nn.Sequential(*[nn.ReLU()] * (batch - 12)), inputs=(26,)).graph for batch in (13, 14)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ...errors import CostmodelError
 from ...graph.graph import Graph, Node
 
 CONSTANT = "constant"
@@ -19,7 +20,10 @@ def for_any_batch(run: Callable[[int], Graph], batch: int) -> Graph:
     graph = run(batch)
     if not any(size and size % batch == 0 for node in graph.nodes for size in sizes_of(node)):
         return graph
-    other = run(batch + 1)
+    try:
+        other = run(batch + 1)
+    except CostmodelError:  # the module runs at some batches alone
+        return graph
     if [node.name for node in graph.nodes] != [node.name for node in other.nodes]:
         return graph
 
