@@ -71,7 +71,7 @@ class Comparison:
         said = list(measured.notes)
         saved = measured.saved_bytes not in (None, priced.saved_bytes)
         peak = measured.peak_bytes not in (None, priced.step_peak_bytes)
-        if peak and self.in_this_loop_bytes != priced.step_peak_bytes:
+        if peak and self.in_this_loop_bytes not in (None, priced.step_peak_bytes):
             rest = (measured.peak_bytes or 0) - (self.in_this_loop_bytes or 0)
             held = ["the last step's gradients until zero_grad()"] * (measured.stale_bytes > 0)
             held += ["the module's output"] * measured.holds_output

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from owncode import Heads
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.modules import module as calls
@@ -79,6 +80,14 @@ def test_a_plain_loop_does_what_was_predicted(capsys):
         ["peak", "of", "the", "step", f"{found.step_peak_bytes:,}", f"{found.step_peak_bytes:,}", "equal"],
     ]
     assert len(lines) == 5
+
+
+def test_heads_that_no_loss_by_name_fits_are_told_in_whole_sentences():
+    module, told = Heads(), Told()
+    watch(module, show=told)
+    adam = torch.optim.Adam(module.parameters())
+    train(module, adam, batches(2), lambda heads, labels: cross_entropy(heads["kind"], labels % 4))
+    assert told and not [text for text in told if "holds :" in text]
 
 
 def test_the_training_is_bit_equal_and_nothing_is_left():
