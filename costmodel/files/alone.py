@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import CostmodelError
@@ -32,5 +32,6 @@ def alone_with(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        beside.unlink(missing_ok=True)  # before it is free, so that nobody else's is removed
+        with suppress(OSError):  # Windows removes no open file
+            beside.unlink()  # before it is free, so that nobody else's is removed
         lock.release()

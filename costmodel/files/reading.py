@@ -15,7 +15,7 @@ LARGEST = {
     "network": 4 * 2**30,  # an ONNX file with its weights
 }
 #: What is no regular file, in words.
-KINDS = {
+NO_FILES = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }  # fmt: skip
@@ -26,16 +26,22 @@ def check_readable(path: str, kind: str = "text") -> None:
 
     Nothing is opened: to open a named pipe waits for somebody who writes into it.
     """
+    size = check_regular(path)
+    if size > LARGEST[kind]:
+        most = show_size(LARGEST[kind])
+        raise CostmodelError(f"cannot read {path!r}: it has {show_size(size)}; allowed: at most {most}")
+
+
+def check_regular(path: str) -> int:
+    """The bytes of a regular file. Raises CostmodelError if a path leads to none."""
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a null in the path
         raise unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):
-        what = KINDS.get(stat.S_IFMT(found.st_mode), "no file")
+        what = NO_FILES.get(stat.S_IFMT(found.st_mode), "no file")
         raise CostmodelError(f"cannot read {path!r}: it is {what}; allowed: a regular file")
-    if found.st_size > LARGEST[kind]:
-        most = show_size(LARGEST[kind])
-        raise CostmodelError(f"cannot read {path!r}: it has {show_size(found.st_size)}; allowed: at most {most}")
+    return found.st_size
 
 
 def text_of(path: str, kind: str = "text") -> str:

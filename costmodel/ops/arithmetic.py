@@ -8,20 +8,13 @@ from typing import Any
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, same, where
 from ..targets.setting import NUMBER_BYTES, Setting
+from .layout import Rewritten
 
 NARROW = 2  # bytes of a number of a narrow input
 
 
-class WithNumber(Op):
+class WithNumber(Rewritten):
     """An elementwise function of x and a Python number."""
-
-    in_16_bits = True
-
-    def shape(self, x: Shape) -> Shape:
-        return x
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        return {"x": ()}
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(0, numel(y)), "x": Work(0, 0 if self.passes else numel(y))}

@@ -81,9 +81,9 @@ def measure(
     The module's own flags and modes hold; what torch.compile compiled runs as it was written, attention by its parts
     where torch would fuse them (torch.backends.mha). If nothing trains, a step is the forward pass under no_grad.
     target: cpu or cuda, either with channels_last; its `threads=N` is set while the steps run. amp: as in `estimate`;
-    the backward pass runs outside autocast, as torch recommends. Raises
-    CostmodelError for a bad request, for CUDA without a GPU, for a module that does not run, if the backward pass frees
-    what the forward pass made and autograd does not know of, and if forward passes leave other numbers of bytes.
+    the backward pass runs outside autocast, as torch recommends. Raises CostmodelError for a
+    bad request, for CUDA without a GPU, for a module that does not run, if the backward pass frees what the forward
+    pass made and autograd does not know of, and if forward passes leave other numbers of bytes.
     """
     batch, channels, accumulate = map(as_int, (batch, channels, accumulate))
     counts = {"batch": batch, "channels": channels, "accumulate": accumulate}

@@ -32,7 +32,7 @@ def contrast(outputs):
 
 
 class Letters(nn.Module):
-    """Numbers of the 26 letters: twice the batch of a trace, but no batch."""
+    """Numbers of the 26 letters and of half of them: twice the batch of a trace and once, but no batch."""
 
     def __init__(self):
         super().__init__()
@@ -40,7 +40,8 @@ class Letters(nn.Module):
         self.held = torch.ones(13)
 
     def forward(self, x):
-        return self.fc(x * torch.arange(26.0)) * self.held.sum()
+        y = self.fc(x * torch.arange(26.0)) * self.held.sum()
+        return y * (y.mean() * torch.ones(13)).sum()
 
 
 @pytest.mark.parametrize("batch", [2, 5])
@@ -60,7 +61,7 @@ def test_constants_of_twice_the_batch(batch):
 def test_other_constants_keep_their_sizes(batch):
     found = costmodel.estimate(Letters(), "as_is", batch, inputs=(26,), target="none")
     assert found.certainty.saved == "checked", found.notes
-    assert [sizes_of(node) for node in found.graph.nodes if sizes_of(node)] == [(26,)]
+    assert [sizes_of(node) for node in found.graph.nodes if sizes_of(node)] == [(26,), (13,)]
 
 
 class Odd(nn.Module):

@@ -115,6 +115,8 @@ def test_a_flipped_byte_in_an_unfinished_file_is_found(plan, whole, tmp_path, su
     lambda log: log + b'[12, "ab"',
     lambda log: log + b"nonsense\n[1, 2, 3]\n",
     lambda log: log.splitlines(keepends=True)[0],
+    lambda log: log.replace(b"\n[", b"\n[" + b"9" * 30),  # a size of more bytes than there are
+    lambda log: log + b"[" * 100_000 + b"\n",
 ])  # fmt: skip
 def test_a_damaged_log_costs_chunks_and_not_the_table(plan, whole, tmp_path, suffix, damage):
     path = tmp_path / f"grid.{suffix}"
@@ -170,3 +172,13 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(main, list(command)).exit_code == 0 and (tmp_path / name).read_bytes() != b"old"
     assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_in_place_of_an_unfinished_file_is_refused(plan, tmp_path):
+    path = tmp_path / "grid.csv"
+    begun(plan, path, 2)
+    log = tmp_path / f"{path.name}.unfinished.log"
+    log.unlink()
+    log.mkdir()
+    with pytest.raises(CostmodelError, match="allowed: a regular file"):
+        list(write(plan, str(path)))

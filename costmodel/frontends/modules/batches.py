@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from ...errors import CostmodelError
 from ...graph.graph import Graph, Node
-
-CONSTANT = "constant"
+from ...ops.parameter import Constant
 
 
 def for_any_batch(run: Callable[[int], Graph], batch: int) -> Graph:
@@ -18,7 +16,7 @@ def for_any_batch(run: Callable[[int], Graph], batch: int) -> Graph:
     A contrastive loss of two views makes torch.eye(2 * batch): 26 in a run at 13, as the letters of an alphabet are.
     """
     graph = run(batch)
-    if not any(size and size % batch == 0 for node in graph.nodes for size in sizes_of(node)):
+    if not any(size % batch == 0 for node in graph.nodes for size in sizes_of(node)):
         return graph
     try:
         other = run(batch + 1)
@@ -28,8 +26,10 @@ def for_any_batch(run: Callable[[int], Graph], batch: int) -> Graph:
         return graph
 
     def told(size: int, there: int) -> int:
+        if size == 0:  # the batch, if it is so at the other one
+            return 0 if there == 0 else batch
         times = size // batch
-        return -times if size and (size, there) == (times * batch, times * (batch + 1)) else size
+        return -times if (size, there) == (times * batch, times * (batch + 1)) else size
 
     nodes = []
     for node, twin in zip(graph.nodes, other.nodes):
@@ -41,5 +41,5 @@ def for_any_batch(run: Callable[[int], Graph], batch: int) -> Graph:
 
 def sizes_of(node: Node) -> tuple[int, ...]:
     """The sizes of a constant that is made in the run; none of another node."""
-    op: Any = node.op
-    return tuple(op.size) if op.kind == CONSTANT and not (op.buffer or op.held) else ()
+    op = node.op
+    return tuple(op.size) if isinstance(op, Constant) and not (op.buffer or op.held) else ()

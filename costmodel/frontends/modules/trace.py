@@ -105,8 +105,8 @@ def trace(
     blocks_are: class or path pattern of the blocks, if they are not found automatically. allow_unknown: an unknown op
     becomes a node that costs nothing. batch: images in the run, by default a number that is nobody's size. A trace
     holds for every batch except a single image: there torch sees more tensors as contiguous, and copies less.
-    objective: a loss of people's own, which is traced with the module. Raises CostmodelError, with the
-    source line that causes it, for an unknown op and for control flow that depends on data.
+    objective: a loss of people's own, which is traced with the module. Raises CostmodelError, with the source
+    line that causes it, for an unknown op and for control flow that depends on data.
     """
     refuse_what_no_trace_takes(module)
     module, notes = uncompiled(module)
@@ -159,7 +159,10 @@ def _run(
     allow_unknown: bool,
     notes: list[str],
 ) -> Graph:
-    """The graph of one run of a module, which is left as it was. training: the mode, None for its own."""
+    """The graph of one run of a module, which is left as it was.
+
+    training: the mode, None for its own. how: `blocks_are` and the loss.
+    """
     with untouched(module), same_generators(), as_written(notes), arguments_are_valid():
         if training is not None:
             module.train(training)

@@ -18,6 +18,7 @@ from ...errors import CostmodelError
 from ...files import parquet
 from ...files.alone import alone_with
 from ...files.parquet import is_parquet
+from ...files.reading import check_regular
 from ...files.whole import check_free, kept_on_disk, write_text
 from ...version import __version__
 from .columns import types_of
@@ -116,7 +117,10 @@ def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
 
 def _progress(unfinished: Path, log: Path, request: str, force: bool, tell: Callable[[str], None]) -> list[list[Any]]:
     """Sizes and checksums of the header and of the chunks that an earlier call wrote, up to the first damaged one."""
-    if not (unfinished.exists() and log.exists()):
+    there = [path for path in (unfinished, log) if path.exists()]
+    for path in there:
+        check_regular(str(path))
+    if len(there) < 2:
         return []
     first, *noted = _lines_of(log)
     if first != {"request": request}:
@@ -126,10 +130,11 @@ def _progress(unfinished: Path, log: Path, request: str, force: bool, tell: Call
             f"{str(unfinished)!r} is what another sweep left unfinished; allowed: that sweep again, which goes on with "
             "it, another name, or --force to start anew"
         )
-    whole = []
+    whole, size = [], unfinished.stat().st_size
     with open(unfinished, "rb") as table:
         for number, one in enumerate(noted):
-            if _sum_of(table.read(one[0])) != one:
+            left = size - table.tell()  # a damaged size may be larger than the memory
+            if one[0] > left or _sum_of(table.read(one[0])) != one:
                 tell(f"{str(unfinished)!r} is damaged in part {number + 1} of {len(noted)}, and goes on from there")
                 break
             whole.append(one)
@@ -142,7 +147,7 @@ def _lines_of(log: Path) -> list[Any]:
     for line in log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
         try:
             one = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if found and not (isinstance(one, list) and len(one) == 2 and isinstance(one[0], int) and one[0] >= 0):
             break

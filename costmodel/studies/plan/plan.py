@@ -131,8 +131,8 @@ def plan(
     all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. inputs,
     loss, targets: see `load`. amp: no plan is made under torch.autocast, which holds casts of weights across the parts
-    that a plan puts together. Raises
-    CostmodelError for a bad request, and its subclass NothingFits if nothing fits: the message names the least budget.
+    that a plan puts together. Raises CostmodelError for a bad request, and its subclass NothingFits if nothing
+    fits: the message names the least budget.
     """
     budget, batch, effective_batch, max_flops = map(as_int, (budget, batch, effective_batch, max_flops))
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
