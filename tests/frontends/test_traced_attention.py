@@ -43,7 +43,11 @@ def test_multi_head_attention_costs_what_is_predicted(need_weights, options):
         estimate, alone = (costmodel.estimate(network, strategy, 3, 16, target=to) for to in ("cpu", "none"))
         measured = measure(configure(module, strategy, estimate.graph), 3, 16)
         assert estimate.saved_bytes == measured.saved_bytes, strategy
-        assert estimate.step_peak_bytes == measured.step_peak_bytes, strategy
+        # A bias alone: how oneDNN lays out the gradient that comes from the attention is not modelled.
+        if estimate.certainty.step_peak == NOT_MODELLED:
+            assert estimate.step_peak_bytes <= measured.step_peak_bytes, strategy
+        else:
+            assert estimate.step_peak_bytes == measured.step_peak_bytes, strategy
         assert alone.step_peak_bytes == measured.tensor_peak_bytes, strategy
         assert estimate.flops["forward"] == measured.forward_flops
         assert estimate.flops["backward"] == measured.backward_flops
