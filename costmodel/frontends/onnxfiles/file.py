@@ -22,6 +22,7 @@ from ...graph.network import Network
 from ...ops.conv import Convolution
 from ...ops.norm import BatchNorm, GroupNorm, LayerNorm, RmsNorm
 from ..draft import RESOLUTION
+from .functions import opened
 
 OLDEST = 7  # opset; in older ones norms and broadcasting have another meaning
 
@@ -87,7 +88,6 @@ def _model(path: str) -> Any:
     """The model in a file, with its functions inlined and its external weights not loaded."""
     try:
         import onnx
-        import onnx.inliner
     except ImportError as error:
         raise CostmodelError(f"{path} is read by onnx: pip install onnx ({error})") from None
     from google.protobuf.message import DecodeError
@@ -105,7 +105,7 @@ def _model(path: str) -> Any:
     if opset < OLDEST:
         raise CostmodelError(f"{path}: opset {opset}; allowed: {OLDEST} or later (onnx.version_converter)")
     with _reading(path):
-        return onnx.inliner.inline_local_functions(model) if model.functions else model
+        return opened(model)
 
 
 def _images(model: Any, path: str) -> tuple[Inputs, int | None]:
@@ -137,8 +137,12 @@ def _numbers(tensor: Any, path: str) -> Any:
     """A tensor's numbers, from the file itself or from the file of external data beside it."""
     import onnx
 
+    folder = os.path.dirname(os.path.abspath(path))
+    beside = [entry.value for entry in tensor.external_data if entry.key == "location"]
     try:
-        return onnx.numpy_helper.to_array(tensor, os.path.dirname(os.path.abspath(path)))
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and beside:
+            check_readable(os.path.join(folder, beside[-1]), "network")
+        return onnx.numpy_helper.to_array(tensor, folder)
     except Exception as error:  # for missing or short files onnx raises errors of its own, OSError and ValueError
         reason = str(error).split("\n")[0]
         raise CostmodelError(f"{path}: the numbers of {tensor.name!r} cannot be read: {reason}") from None

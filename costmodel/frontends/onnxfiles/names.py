@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...graph.graph import INPUT, Node, prefixes, within
+from ...graph.graph import INPUT, Node, prefixes
 from ...graph.op import Result, two
 from ...ops.conv import Conv2d
 from ..block_paths import blocks_among
@@ -71,16 +71,22 @@ def blocks_of(nodes: Sequence[Node], classes: Mapping[str, str], blocks_are: str
     convolutions, one of them with a kernel above 1x1 (squeeze-and-excite has none). In timm's networks every
     `blocks.I.J` is a block.
     """
-    paths = sorted({scope for node in nodes for scope in prefixes(node.name)})
+    kernels: dict[str, list[tuple[int, int]]] = {}  # by scope: of the convolutions in it
+    for node in nodes:
+        own = [two(node.op.kernel)] if isinstance(node.op, Conv2d) else []
+        for path in prefixes(node.name):
+            kernels.setdefault(path, []).extend(own if path != node.name else [])
+    paths = sorted(kernels)
     if blocks_are or classes:
         modules = [(path, classes.get(path, "").rpartition(".")[2]) for path in paths]
         return blocks_among(modules, classes.get("", "").startswith("timm."), blocks_are)
-    found: list[str] = []
+    found: dict[str, None] = {}
     for path in paths:
-        inside = [node.op for node in nodes if within(node.name, path) and node.name != path]
-        kernels = [two(op.kernel) for op in inside if isinstance(op, Conv2d)]
-        if path.rpartition(".")[2].isdigit() and len(kernels) > 1 and max(kernels) > (1, 1):
-            found = [outer for outer in found if not within(path, outer)] + [path]
+        inside = kernels[path]
+        if path.rpartition(".")[2].isdigit() and len(inside) > 1 and max(inside) > (1, 1):
+            for outer in prefixes(path):
+                found.pop(outer, None)
+            found[path] = None
     of_timm = [path for path in paths if re.fullmatch(r"blocks\.\d+\.\d+", path)]
     is_timm = of_timm and all(re.fullmatch(r"blocks\.\d+(\.\d+)?", path) for path in found)
-    return of_timm if is_timm else found
+    return of_timm if is_timm else list(found)

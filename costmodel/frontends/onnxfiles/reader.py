@@ -13,6 +13,7 @@ from ...graph.graph import Graph, within
 from ...graph.op import Result
 from ..draft import BATCH, graph_of, head_of, needed, nodes_of
 from . import arithmetic, attention, masks, shapes, volumes  # noqa: F401  (register their operators)
+from .constants import Constants, inferred, said_of
 from .drafts import Live, Placed
 from .layers import OPERATORS
 from .names import blocks_of, name_all, place
@@ -38,12 +39,15 @@ class Reader(Recorder):
         allow_unknown: bool,
     ) -> None:
         """load: the numbers of a TensorProto. shape: (channels, side, side) of the images; fixed: the file's batch."""
-        self.model, self.source, self.allow_unknown = model, source, allow_unknown
+        self.source, self.allow_unknown = source, allow_unknown
         graph = model.graph
         opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
         super().__init__(graph, opset, load, shape, fixed)
         self.result = graph.output[0].name
         self.nodes = _needed(list(graph.node), self.result)
+        self.makers = {n: node for node in self.nodes for n in node.output}
+        self.noted = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
+        self.constants = Constants(list(model.opset_import))
         self.readers: dict[str, list[int]] = {self.result: [-1]}
         for i, node in enumerate(self.nodes):
             for read in filter(None, node.input):
@@ -90,8 +94,8 @@ class Reader(Recorder):
         """The tensor of the file with this name, even from a Constant further down; None for other values."""
         value = self.values.get(name)
         if value is None:
-            maker = next((n for n in self.nodes if name in n.output and n.op_type == "Constant"), None)
-            if maker:
+            maker = self.makers.get(name)
+            if maker is not None and maker.op_type == "Constant":
                 value = self.values[name] = constant(maker)
         return value if isinstance(value, Stored) else None
 
@@ -169,38 +173,20 @@ class Reader(Recorder):
                 return first.called(self.node.output[0]) if operator == "Identity" else first
         if operator == "Transpose" and first is not None and first.own:
             return first.transposed(self.attribute("perm", tuple(reversed(range(len(first.shape))))))
-        if any(isinstance(x, Stored) and x.own for x in args):
+        stored = {name: x for name, x in zip(self.node.input, args) if isinstance(x, Stored)}
+        if any(x.own for x in stored.values()) or not self.constants.knows(operator):
             return self._emitted(operator, args)
-        import onnx
-        from onnx.reference import ReferenceEvaluator
-
-        names = [name for name in dict.fromkeys(self.node.input) if name]
-        typed = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UNDEFINED, None) for n in names]
-        outputs = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UNDEFINED, None) for n in self.node.output]
-        graph = onnx.helper.make_graph([self.node], "constants", typed, outputs)
-        model = onnx.helper.make_model(graph, opset_imports=list(self.model.opset_import))
-        results = ReferenceEvaluator(model).run(None, {n: self.array(self.values[n], n) for n in names})
-        return [Stored.of(result, name, computed=True) for name, result in zip(self.node.output, results)]
+        return self.constants.of(self.node, stored)
 
     def _unknown(self, operator: str, args: list[Value]) -> Live:
         """A node that costs nothing, with the output shape that onnx infers or that the file notes."""
-        import onnx
-
         reads = [x for x in args if isinstance(x, Live) or x.own]
         given = {name: self.values[name] for name in self.node.input if name}
-        constants = [onnx.numpy_helper.from_array(x.load(), name) for name, x in given.items()
-                     if isinstance(x, Stored) and not x.own]  # fmt: skip
-        typed = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, x.shape) for name, x in given.items()
-                 if isinstance(x, Live) or x.own]  # fmt: skip
-        output = onnx.helper.make_tensor_value_info(self.node.output[0], onnx.TensorProto.UNDEFINED, None)
-        graph = onnx.helper.make_graph([self.node], "unknown", typed, [output], constants)
-        model = onnx.helper.make_model(graph, opset_imports=list(self.model.opset_import))
-        noted = {v.name: v for v in (*self.model.graph.value_info, *self.model.graph.output)}
-        found = onnx.shape_inference.infer_shapes(model).graph.output[0]
-        for info in (found, noted.get(self.node.output[0])):
-            sizes = [d.dim_value for d in info.type.tensor_type.shape.dim] if info is not None else []
+        noted = self.noted.get(self.node.output[0])
+        said = [inferred(self.node, self.constants.opsets, given)[0], *([said_of(noted)] if noted is not None else [])]
+        for sizes in (one.sizes for one in said):
             if sizes and all(sizes[1:]):
-                size = tuple(0 if i == 0 and s in (0, BATCH, self.fixed) else s for i, s in enumerate(sizes))
+                size = tuple(0 if i == 0 and s in (None, 0, BATCH, self.fixed) else s for i, s in enumerate(sizes))
                 return self.emit("unknown", {"of": operator, "size": size, "count": len(reads)}, reads)
         raise CostmodelError(f"unknown operator {operator}, and the file does not say which shape its output has")
 

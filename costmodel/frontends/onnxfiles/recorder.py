@@ -43,6 +43,7 @@ class Recorder:
         self.owners = Names()
         self.weights: dict[str, Stored] = {}  # by key in the state dict
         self.lifted: dict[Stored, Live] = {}
+        self.behind: dict[Placed | None, Stored] = {}  # the stored tensors by the drafts that they are lifted to
         self.node: Any = None  # the one that is being read
         self.attributes: dict[str, Any] = {}
         self.path, self.named = "", False
@@ -89,6 +90,7 @@ class Recorder:
             draft = self.append(build(kind, fields), [self.images], owner, path, named=True)
             self.weights[path] = value
             self.lifted[value] = Live(draft, value.shape, contiguous(value.shape))
+            self.behind[draft] = value
         return self.lifted[value]
 
     def has_batch(self, x: Live) -> bool:
@@ -149,7 +151,7 @@ class Recorder:
         seen = self.maker(value, "reshape")
         if seen is not None:
             return self.parameter(seen[0])
-        return value if isinstance(value, Stored) else next((t for t, v in self.lifted.items() if v is value), None)
+        return value if isinstance(value, Stored) else self.behind.get(value.draft)
 
     def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:
         """Path of the module that holds these tensors.

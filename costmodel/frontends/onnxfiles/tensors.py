@@ -17,11 +17,15 @@ class Stored:
     """A tensor that exists before the step: one of the file, or computed from stored tensors only.
 
     own: whether it is a parameter: a floating-point initialiser, which training would change; else it is a constant.
+    made: whether its numbers can be loaded; of a large constant that the file computes only the shape is known.
     computed: whether it is computed, not in the file; its first axis may then be the batch.
     """
 
-    def __init__(self, name: str, shape: Sequence[int], dtype: str, load: Callable[[], np.ndarray], own: bool) -> None:
+    def __init__(
+        self, name: str, shape: Sequence[int], dtype: str, load: Callable[[], np.ndarray], own: bool, made: bool = True
+    ) -> None:
         self.name, self.shape, self.dtype, self.load, self.own = name, tuple(shape), dtype, load, own
+        self.made = made
         self.computed = False
 
     @classmethod
@@ -63,12 +67,26 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
 
 
-def initialiser(tensor: Any, load: Callable[[Any], np.ndarray]) -> Stored:
-    """An initialiser as a stored tensor. A single number without a module's name is a constant of the exporter's."""
+def onnx_type(dtype: str) -> int:
+    """ONNX's number of a data type by numpy's name."""
     import onnx
 
-    dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
-    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    names = {"float32": "FLOAT", "float64": "DOUBLE"}
+    return onnx.TensorProto.DataType.Value(names.get(dtype, dtype.upper()))
+
+
+def numpy_name(number: int) -> str:
+    """Numpy's name of a data type by ONNX's number; "" for none."""
+    import onnx
+
+    name = onnx.TensorProto.DataType.Name(number).lower() if number else ""
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def initialiser(tensor: Any, load: Callable[[Any], np.ndarray]) -> Stored:
+    """An initialiser as a stored tensor. A single number without a module's name is a constant of the exporter's."""
+
+    dtype = numpy_name(tensor.data_type)
     numbers = dtype in ("float32", "float64", "float16", "bfloat16")
     own = numbers and (prod(tensor.dims) != 1 or MODULE.fullmatch(tensor.name) is not None)
     return Stored(tensor.name, tensor.dims, dtype, lru_cache(maxsize=1)(lambda: load(tensor)), own)
