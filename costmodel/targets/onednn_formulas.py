@@ -90,7 +90,7 @@ def teams(threads: int, jobs: int, job: int, terms: Size, flat: bool) -> Size:
     """Own sums of the threads that share jobs. The number of teams is the one that finishes first."""
     least, total = jobs * terms + 1, 0
     for teams in range(min(threads, jobs), 0, -1):
-        each, share = -(-jobs // teams), minimum(terms, threads // teams)
+        each, share = -(-jobs // teams), maximum(1, minimum(terms, threads // teams))
         time = each * (-(-terms // share) + (share > 1))
         # The first thread of a team adds into the result itself, unless the sums are flat.
         own = teams * each * job * (share - (not flat)) + (teams + 1) * PAGE + (BOOKED if flat else PAGE)

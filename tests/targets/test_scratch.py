@@ -32,6 +32,7 @@ def test_one_thread_shares_nothing():
     assert sharing(WINDOW._replace(threads=1), (8, 14, 14, 7, 7)) == 1
     assert sharing(WINDOW._replace(groups=4), (8, 14, 14, 7, 7)) == 1  # fewer threads than groups
     assert teams(1, 4, 100, 8, False) == 0
+    assert teams(2, 4, 100, 0, False) == 0  # of no images
     assert gather(2, 0, 2**62, (1, 8, 8, 8, 8)) == 0
 
 
