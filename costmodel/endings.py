@@ -15,6 +15,7 @@ from typing import IO, Any
 import click
 
 from .errors import CostmodelError
+from .escapes import visible
 
 
 class BadRequest(click.ClickException):
@@ -63,6 +64,11 @@ def ending() -> Iterator[None]:
             sys.stdout.flush()
     except CostmodelError as error:
         raise BadRequest(str(error)) from None
+    except click.UsageError as error:
+        said = visible(error.format_message(), lines=True)
+        if said == error.format_message():
+            raise
+        raise click.UsageError(said, error.ctx) from None
     except KeyboardInterrupt:
         raise Interrupted() from None
     except BrokenPipeError:
@@ -76,7 +82,8 @@ def ending() -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, (Exception, SystemExit, GeneratorExit)):
             raise
-        raise BadRequest(f"the network's own code ends with {type(error).__name__}: {error}") from None
+        said = visible(f"{type(error).__name__}: {error}", lines=True)
+        raise BadRequest(f"the network's own code ends with {said}") from None
 
 
 def ready_streams() -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .escapes import visible
+
 
 class CostmodelError(ValueError):
     """A bad request. The message says where it is, what was found and what is allowed; the CLI exits with status 2."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__(), lines=True)
 
 
 def check_name(what: str, name: object, allowed: Iterable[str]) -> None:

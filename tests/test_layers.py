@@ -11,7 +11,7 @@ PACKAGE = Path(costmodel.__file__).parent
 
 #: From the ground up: each folder, and each module of the root, is on exactly one layer.
 LAYERS = (
-    ("sizes", "errors", "notebook", "version"),
+    ("sizes", "errors", "escapes", "notebook", "version"),
     ("files", "targets"),
     ("graph", "ops"),
     ("strategies", "conventions"),
@@ -21,7 +21,8 @@ LAYERS = (
 )
 #: Allowed imports within one layer, beside those within a folder.
 BESIDE = {
-    ("sizes", "errors"), ("ops", "graph"), ("targets", "files"), ("api", "step"), ("api", "frontends"),
+    ("sizes", "errors"), ("errors", "escapes"), ("ops", "graph"), ("targets", "files"),
+    ("api", "step"), ("api", "frontends"),
     ("commands", "cli"), ("commands", "views"), ("commands", "endings"),
     ("commands", "completion"), ("cli", "endings"), ("cli", "completion"), ("__main__", "cli"),
     ("testing", "views"), ("pytest_plugin", "testing"),

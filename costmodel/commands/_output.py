@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import estimate_options, request
+from ..escapes import visible
 from ..step.dry_estimate import DryEstimate
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def show(tables: Sequence[Any], notes: Sequence[str], form: str, doubts: Sequenc
 def warn(notes: Sequence[str]) -> None:
     """Print notes beside a file for programs: on stderr."""
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
+        click.echo(f"Note: {visible(note, lines=True)}", err=True)
 
 
 def show_what_fits(found: Any, network: str, budget: int, given: dict[str, Any], form: str) -> None:

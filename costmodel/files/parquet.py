@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CostmodelError
+from ..escapes import from_cell
 from .reading import check_readable, unreadable
 
 BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of such blocks ahead
@@ -65,11 +66,22 @@ def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
     with pa.csv.open_csv(table, reading, convert_options=kinds) as rows, pa.parquet.ParquetWriter(path, fields) as file:
         group = []
         for block in rows:
-            group.append(block)
+            group.append(_texts(block, pa))
             if sum(len(block) for block in group) >= GROUP:
                 file.write_table(pa.Table.from_batches(group, fields))
                 group = []
         file.write_table(pa.Table.from_batches(group, fields))
+
+
+def _texts(block: Any, pa: Any) -> Any:
+    """A block of CSV with its cells as the texts that they stand for."""
+    columns = [
+        pa.array([cell and from_cell(cell) for cell in column.to_pylist()], column.type)
+        if pa.types.is_string(column.type)
+        else column
+        for column in block.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=block.schema)
 
 
 def read(path: str) -> dict[str, list[Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CostmodelError
+from ..escapes import from_cell
 from . import parquet
 from .parquet import is_parquet
 from .reading import text_of
@@ -32,7 +33,7 @@ def read_table(path: str) -> dict[str, list[Any]]:
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise CostmodelError(f"{path!r}, row {number}: {len(row)} cells under {len(header)} column names")
-    return {name: _numbers([row[i].strip() for row in rows]) for i, name in enumerate(header)}
+    return {name: _numbers([from_cell(row[i].strip()) for row in rows]) for i, name in enumerate(header)}
 
 
 def _numbers(cells: list[str]) -> list[Any]:

@@ -9,9 +9,11 @@ from functools import cached_property, lru_cache
 from math import prod
 
 from ..errors import CostmodelError, unknown
+from ..escapes import visible
 from .op import Extra, Op, Result
 
 INPUT = "input"  # the name of the first input, the image batch
+LONGEST, DEEPEST = 1000, 100  # characters and modules of a node's path
 LOSS = "loss"  # the usual scope of the nodes of a loss
 
 
@@ -60,7 +62,7 @@ class Node:
     def __str__(self) -> str:
         trains = f"  trains {', '.join(sorted(self.trains))}" if self.trains else ""
         mode = "" if self.records else "  without autograd"
-        return f"{self.name} = {self.op}({', '.join(self.inputs)}){trains}{mode}"
+        return visible(f"{self.name} = {self.op}({', '.join(self.inputs)}){trains}{mode}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +117,7 @@ class Graph:
                 raise CostmodelError(f"node {node.name!r}: {unknown('input', name, made)}")
             if node.name in made:
                 raise CostmodelError(f"two nodes are called {node.name!r}")
-            if not all(node.name.split(".")):
-                raise CostmodelError(f"a node is called {node.name!r}; allowed: names joined by single dots")
+            check_path(node.name)
             made.add(node.name)
             scopes.update(prefixes(node.name))
             for name, shape in node.op.params().items():
@@ -383,6 +384,16 @@ def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> s
 
 
 @lru_cache(maxsize=2**14)  # a plan asks for the same paths over and over
+def check_path(name: str) -> None:
+    """Raise CostmodelError unless a node's name is a path of a known depth: each of its prefixes is a scope."""
+    if len(name) > LONGEST:
+        raise CostmodelError(f"a node's name has {len(name):,} characters; allowed: at most {LONGEST}")
+    parts = name.split(".")
+    if not all(parts) or len(parts) > DEEPEST or len(name.splitlines()) > 1:
+        allowed = f"at most {DEEPEST} names joined by single dots, without line ends"
+        raise CostmodelError(f"a node is called {name!r}; allowed: {allowed}")
+
+
 def prefixes(path: str) -> tuple[str, ...]:
     """A path's prefixes, outermost first, the path itself last: a, a.b, a.b.c."""
     parts = path.split(".") if path else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import CostmodelError
+from ..escapes import visible
 from .dry import RunDry
 from .graph import Graph
 from .inputs import Inputs, Resolution, resized, resolution_of
@@ -77,4 +78,4 @@ class Network:
         return replace(self, dry=None)
 
     def __str__(self) -> str:
-        return f"{self.name} at {', '.join(map(str, self.inputs))}\n{self.graph}"
+        return f"{visible(self.name)} at {', '.join(map(str, self.inputs))}\n{self.graph}"

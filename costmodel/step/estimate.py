@@ -12,6 +12,7 @@ import numpy as np
 
 from ..conventions import CONVENTIONS, Kept
 from ..errors import CostmodelError
+from ..escapes import visible
 from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph, Node
 from ..graph.inputs import Inputs
@@ -334,7 +335,7 @@ class Estimate(Shown):
 
     def __repr__(self) -> str:
         of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"
-        return f"<Estimate of {of}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
+        return f"<Estimate of {visible(of)}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
 
 
 class Own(NamedTuple):

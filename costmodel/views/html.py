@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..escapes import visible
 from ..sizes.units import in_unit, show_count, unit_of
 from ..step.estimate import Estimate
 from ..studies.grid.sweep import Sweep
@@ -33,13 +34,13 @@ def html(table: Table) -> str:
         "".join(_cell("td", "" if row[i] is None else column.show(row[i]), column) for i, column in seen)
         for row in table.rows
     ]
-    caption = escape(table.title).replace("\n", "<br>")
+    caption = escape(visible(table.title, lines=True)).replace("\n", "<br>")
     return f"<table><caption>{caption}</caption>{''.join(f'<tr>{row}</tr>' for row in [head, *rows])}</table>"
 
 
 def _cell(tag: str, text: str, column: Column) -> str:
     style = "" if column.right else ' style="text-align: left"'
-    return f"<{tag}{style}>{escape(text)}</{tag}>"
+    return f"<{tag}{style}>{escape(visible(text))}</{tag}>"
 
 
 @html_of.register
@@ -82,7 +83,7 @@ def trained_parts(estimate: Estimate) -> str:
 def plan_html(plan: Plan) -> str:
     """A plan: what trains in each part, its cost, and the meaning of the choices' names."""
     lines = "\n".join(notes(plan, None)).split("\n")
-    return html(parts_table(plan)) + "".join(f"<p>{escape(line)}</p>" for line in lines)
+    return html(parts_table(plan)) + "".join(f"<p>{escape(visible(line))}</p>" for line in lines)
 
 
 @html_of.register

@@ -11,6 +11,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ..escapes import as_cell, in_markdown, visible
+
 #: The formats of this module.
 FORMATS = ("table", "csv", "markdown", "latex")
 NARROWEST = 8  # characters to which a column of words is cut at most
@@ -74,12 +76,15 @@ def render(tables: Sequence[Table], notes: Sequence[str], form: str, width: int 
     parts = [
         part for table in tables if any(c.head is not None for c in table.columns) for part in _seen(table, form, width)
     ]
+    said = [visible(note, lines=True) for note in notes]
     if form == "latex":
-        parts += [_comment(note) for note in notes]
-    elif width is not None and form == "table":
-        parts += ["\n".join(_wrapped(line, width) for line in note.split("\n")) for note in notes]
+        parts += [_comment(note) for note in said]
+    elif form == "markdown":
+        parts += [in_markdown(note) for note in said]
+    elif width is not None:
+        parts += ["\n".join(_wrapped(line, width) for line in note.split("\n")) for note in said]
     else:
-        parts += notes
+        parts += said
     return "\n\n".join(parts)
 
 
@@ -117,7 +122,8 @@ def csv_text(tables: Iterable[Table]) -> str:
 def _plain(cell: Any) -> Any:
     if isinstance(cell, bool):
         return int(cell)
-    return "x".join(map(str, cell)) if isinstance(cell, (list, tuple)) else cell
+    cell = "x".join(map(str, cell)) if isinstance(cell, (list, tuple)) else cell
+    return as_cell(cell) if isinstance(cell, str) else cell
 
 
 def _seen(table: Table, form: str, width: int | None) -> list[str]:
@@ -127,8 +133,11 @@ def _seen(table: Table, form: str, width: int | None) -> list[str]:
     seen = [i for i, column in enumerate(table.columns) if column.head is not None]
     columns = [table.columns[i] for i in seen]
     most = len(table.rows) if table.most is None or form != "table" else table.most
+    safe = (lambda text: in_markdown(visible(text))) if form == "markdown" else visible
+    columns = [column._replace(head=safe(str(column.head))) for column in columns]
     cells = [
-        ["" if row[i] is None else column.show(row[i]) for i, column in zip(seen, columns)] for row in table.rows[:most]
+        ["" if row[i] is None else safe(column.show(row[i])) for i, column in zip(seen, columns)]
+        for row in table.rows[:most]
     ]
     if width is not None and form == "table":
         columns, cells = _narrowed(columns, cells, width)
@@ -141,7 +150,8 @@ def _seen(table: Table, form: str, width: int | None) -> list[str]:
         preserve_whitespace=True,
     )
     left = (table.total or len(table.rows)) - len(cells)
-    titles = [{"table": table.title, "markdown": f"**{table.title}**", "latex": _comment(table.title)}[form]]
+    title = visible(table.title, lines=True)
+    titles = [{"table": title, "markdown": f"**{in_markdown(title)}**", "latex": _comment(title)}[form]]
     cut = f"... {left:,} more; {table.rest}" if left else ""
     if form == "table":
         return [*(titles if table.title else []), "\n".join(filter(None, (drawn, cut)))]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import CostmodelError, check_name
+from ...escapes import as_cell, visible
 from ...files import parquet
 from ...files.whole import replacing
 from ...frontends import load
@@ -291,7 +292,7 @@ class Sweep(Shown):
         return columns[name]
 
     def __repr__(self) -> str:
-        return f"<Sweep of {self.fixed['network']}: {len(self):,} cells, {', '.join(self.columns)}>"
+        return f"<Sweep of {visible(self.fixed['network'])}: {len(self):,} cells, {', '.join(self.columns)}>"
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Plain lists by column name; None where there is no number."""
@@ -325,7 +326,16 @@ def write_rows(file: Any, columns: dict[str, np.ndarray], header: bool) -> None:
     writer = csv.writer(file, lineterminator="\n")
     if header:
         writer.writerow(columns)
-    writer.writerows(zip(*(column.tolist() for column in columns.values())))
+    writer.writerows(zip(*(_cells(column) for column in columns.values())))
+
+
+def _cells(column: np.ndarray) -> list[Any]:
+    """A column's values; texts, which may be names from outside, as cells that a spreadsheet takes for text."""
+    values = column.tolist()
+    if column.dtype != object:
+        return values
+    written = {value: as_cell(value) if isinstance(value, str) else value for value in set(values)}
+    return [written[value] for value in values]
 
 
 def _nullable(column: np.ndarray, pandas: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...api import estimate, request
 from ...errors import CostmodelError
+from ...escapes import visible
 from ...files.whole import write_text
 from ...frontends import load
 from ...graph.inputs import read_resolution, shown_resolution
@@ -86,7 +87,7 @@ class Plan(Shown):
 
     def __repr__(self) -> str:
         peak = f"{self.estimate.peak_bytes} of {self.budget_bytes} bytes"
-        return f"<Plan for {self.network.name}, {self.strategy}: {peak}>"
+        return f"<Plan for {visible(f'{self.network.name}, {self.strategy}')}: {peak}>"
 
     def save(self, path: str) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.

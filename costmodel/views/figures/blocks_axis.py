@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 
+from ...escapes import visible
 from ...step.estimate import Estimate
 from ...step.events import UPDATE
 
@@ -30,7 +31,7 @@ class Stretch(NamedTuple):
     @property
     def name(self) -> str:
         """The names of its parts."""
-        return self.first if self.first == self.last else f"{self.first}\u2013{self.last}"
+        return visible(self.first if self.first == self.last else f"{self.first}\u2013{self.last}")
 
 
 def name_blocks(axes: Axes, estimate: Estimate) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...escapes import visible
 from ...sizes.size import show
 from ...sizes.units import BYTES, unit_of
 from ...step.estimate import Estimate
@@ -62,7 +63,7 @@ def _bars(axes: Axes, parts: Sequence[dict[str, int]], unit: str, most: int) -> 
 
 def _name(axes: Axes, strategy: str) -> str:
     """A strategy's text, its options on a second line where there is little room."""
-    narrow = is_narrow(axes.get_figure()) and len(strategy) > 14
+    strategy, narrow = visible(strategy), is_narrow(axes.get_figure()) and len(strategy) > 14
     return strategy.replace(",", ",\n") if narrow else strategy
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from typing import NamedTuple
+from warnings import catch_warnings, filterwarnings
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from ...errors import CostmodelError
 from ...files.whole import check_free, write_all
-from .sheet import SETTINGS, Sheet, sheet_size
+from .sheet import NO_GLYPH, SETTINGS, Sheet, sheet_size
 
 SUFFIXES = (".png", ".svg", ".pdf")
 #: What each format would say of the time at which it was written.
@@ -60,6 +61,7 @@ def save(figure: Figure, path: str) -> None:
 def drawn(figure: Figure, suffix: str) -> bytes:
     """A figure in the format of a suffix. Equal figures give equal bytes."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS), catch_warnings():
+        filterwarnings("ignore", NO_GLYPH, UserWarning)
         figure.savefig(buffer, format=suffix[1:], metadata=UNDATED[suffix])
     return buffer.getvalue()

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ...errors import CostmodelError
+from ...escapes import visible
 from ...sizes.units import BYTES as IN_BYTES
 from ...sizes.units import show_count, unit_of
 from ...strategies import read_text
@@ -113,7 +114,7 @@ def pareto_figure(
                 handles = [line, *handles[-samples:]]
             axes.grid(True, linewidth=0.3, color="#dddddd", zorder=0)
             if shown.panel:
-                axes.set_title(f"{in_words(shown.panel)} {value}", fontsize="medium", loc="left")
+                axes.set_title(visible(f"{in_words(shown.panel)} {value}"), fontsize="medium", loc="left")
         if budget is not None:  # the axis reaches as far as the line
             scale = IN_BYTES[unit_of(int(max(columns[MEMORY])))]
             x, y = (
@@ -249,7 +250,7 @@ def _texts(columns: dict[str, list[Any]], groups: list[Group], on: np.ndarray) -
     many = len({group.choice for group in groups}) > len(FILLS)  # so that no fill tells them apart
     choice = {row: f", {group.choice}" if many else "" for group in groups for row in group.rows}
     texts = [
-        Label(row, f"{strategy}{choice[row]}" if blocks[row] is None else str(blocks[row]), colour[row])
+        Label(row, visible(f"{strategy}{choice[row]}") if blocks[row] is None else str(blocks[row]), colour[row])
         for row, strategy in enumerate(columns["strategy"])
         if on[row] or (blocks[row] is None and not many)
     ]

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ...errors import check_name
+from ...escapes import visible
 from ...sizes.size import show
 from ...sizes.units import BYTES, show_count, unit_of
 from ...step.estimate import Estimate
@@ -90,7 +91,11 @@ def _choices(axes: Axes, plan: Plan, other: Estimate) -> None:
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(chosen) - 0.4), ylim=(-1.1 * tile, 1.05 * most * scale))
     axes.set_xticks(
-        range(len(chosen)), [row["name"] for row, _, _ in chosen], rotation=60, ha="right", rotation_mode="anchor"
+        range(len(chosen)),
+        [visible(row["name"]) for row, _, _ in chosen],
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
     )
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= most * scale])
     axes.spines["bottom"].set_visible(False)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from ...errors import CostmodelError
+from ...escapes import visible
 
 #: Widths that have a name, in inches: a column and the text of a two-column paper (ACM's; IEEE's and ICML's are close).
 WIDTHS = {"column": 3.33, "page": 7.0}
@@ -32,6 +33,7 @@ ALLOWED = (
 SMALLEST = 0.4  # inches of axes in which anything can be seen
 LOW = 3.4  # inches
 NARROW = 5.6  # inches; below it, fonts are smaller and legends stand above the axes
+NO_GLYPH = "Glyph .* missing from font"  # a name may be in any script; then a box stands for the letter
 #: Settings that do not depend on the size. Text stays text that can be edited and searched; nothing depends on the day.
 SETTINGS = {
     "font.family": "DejaVu Sans",
@@ -39,6 +41,7 @@ SETTINGS = {
     "ps.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "costmodel",
+    "text.parse_math": False,  # a name may have dollar signs
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.labelsize": "medium",
@@ -73,6 +76,7 @@ class Sheet(NamedTuple):
         height = self.height or width * (tall if width < NARROW else own[1] / own[0])
         with matplotlib.rc_context({**SETTINGS, "font.size": 7.2 if width < NARROW else 9}), catch_warnings():
             filterwarnings("error", "constrained_layout not applied", UserWarning)
+            filterwarnings("ignore", NO_GLYPH, UserWarning)
             figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
             FigureCanvasAgg(figure)
             try:
@@ -131,7 +135,7 @@ def is_narrow(figure: Figure) -> bool:
 def legend(axes: Axes, handles: Sequence[Any]) -> None:
     """A legend of these handles beside the axes; where that would leave them too narrow, above them and their title."""
     figure = axes.get_figure()
-    labels = [textwrap.fill(handle.get_label(), 30, break_long_words=False) for handle in handles]
+    labels = [textwrap.fill(visible(handle.get_label()), 30, break_long_words=False) for handle in handles]
     if not is_narrow(figure):
         axes.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return
@@ -155,4 +159,4 @@ def legend(axes: Axes, handles: Sequence[Any]) -> None:
 def _wrapped(figure: Figure, text: str, size: float) -> str:
     """A text in lines that are not wider than a figure. size: of its letters, relative to a title's."""
     letters = figure.get_figwidth() * 72 / (0.62 * size * 1.2 * matplotlib.rcParams["font.size"])
-    return textwrap.fill(text, int(letters), break_long_words=False)
+    return textwrap.fill(visible(text), int(letters), break_long_words=False)

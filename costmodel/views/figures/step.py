@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ...escapes import visible
 from ...sizes.size import show
 from ...sizes.units import BYTES, unit_of
 from ...step.estimate import Estimate
@@ -94,7 +95,7 @@ def _peak(axes: Axes, estimate: Estimate, unit: str) -> None:
     place, height = (at[top] + at[top + 1]) / 2, estimate.peak_bytes / BYTES[unit]
     axes.plot([place], [height], marker=7, color="black", markersize=4, clip_on=False, zorder=7)
     text = axes.annotate(
-        f"peak {short_size(estimate.peak_bytes)}\n{estimate.peak_at['phase']}, {estimate.peak_at['node']}",
+        f"peak {short_size(estimate.peak_bytes)}\n{estimate.peak_at['phase']}, {visible(estimate.peak_at['node'])}",
         (place, height),
         xytext=(0, 6),
         textcoords="offset points",
@@ -127,7 +128,7 @@ def _blocks(axes: Axes, estimate: Estimate) -> None:
     axes.bar(place, needed, color=colour)
     axes.bar(place, idle, bottom=needed, **only)
     axes.set(ylabel=f"saved, {unit}", xlim=(-0.6, len(parts) - 0.4), ylim=(0, 1.05 * max(most, 1) / BYTES[unit]))
-    axes.set_xticks(place, list(parts), rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_xticks(place, [visible(name) for name in parts], rotation=60, ha="right", rotation_mode="anchor")
     if idle.max() * BYTES[unit] >= VISIBLE * most:
         legend(
             axes,

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ...escapes import visible
 from ...sizes.units import BYTES as IN_BYTES
 from ...sizes.units import show_size, unit_of
 from ...studies.grid.columns import BYTES, FLOPS, UNITS
@@ -60,7 +61,7 @@ def scaled(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
 
 def in_words(name: str) -> str:
     """A column's name in words."""
-    return name.replace("_", " ").replace("flops", FLOPS)
+    return visible(name).replace("_", " ").replace("flops", FLOPS)
 
 
 def fit_scale(axes: Axes, which: str, numbers: np.ndarray, wide: float = 4.0, room: float = 0.07) -> None:
