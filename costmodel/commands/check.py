@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..cli import FORMATS
+from ..escapes import visible
 from ._output import show
 
 #: The format of an output file, by its suffix.
@@ -66,7 +67,7 @@ def command(config: str | None, why: bool, since: str | None, outputs: tuple[str
     for path, kind in forms.items():
         write_text(path, as_text(settings.path, results, changed, why, kind) + "\n")
     if form in forms.values():
-        click.echo(summary(results), err=True)
+        click.echo(visible(summary(results)), err=True)
     elif form in TABLES:
         show(*check_report(results, changed, why, form), form, doubts(results))
     else:
@@ -100,7 +101,8 @@ def as_text(path: str, results: Sequence[Any], changed: Any, why: bool, form: st
         from ..views.ci import junit, workflow_commands
 
         from_root = os.path.relpath(path, os.environ.get("GITHUB_WORKSPACE") or None).replace(os.sep, "/")
-        return (junit if form == "junit" else workflow_commands)(results, changed, from_root)
+        text = (junit if form == "junit" else workflow_commands)(results, changed, from_root)
+        return visible(text, lines=True)
     from ..views.check import check_report
     from ..views.check_words import doubts
     from ..views.table import render

@@ -10,7 +10,7 @@ import yaml
 from ..errors import CostmodelError, unknown
 from ..sizes.size import LARGEST, is_int
 
-LONGEST = 1_000_000  # characters of a file; a network is a page
+LONGEST = 2**26  # characters of a file: a spec of 100,000 nodes has some 10 million
 DEEPEST = 20  # levels of nesting
 TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 LARGEST_FACTOR = 1000  # upper bound of a ratio

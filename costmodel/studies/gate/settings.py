@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ... import conventions, targets
 from ...errors import CostmodelError
+from ...escapes import visible
 from ...files.document import Block, Field, read
 from ...files.toml import lines_of, located, read_toml
 from ...graph.inputs import read_inputs, read_resolution
@@ -189,7 +190,7 @@ def is_name(name: Any) -> bool:
 def made_name(asked: dict[str, Any], given: dict[str, Any]) -> str:
     """The name of a check that has none: its network, its strategy, and what else its own table says."""
     others = [f"{key}={value}" for key, value in given.items() if key not in ("network", "strategy", "budget")]
-    return " ".join([asked["network"], str(asked.get("strategy", DEFAULTS["strategy"])), *others])
+    return visible(" ".join([asked["network"], str(asked.get("strategy", DEFAULTS["strategy"])), *others]))
 
 
 def shown(value: Any) -> str:
