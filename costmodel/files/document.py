@@ -9,8 +9,9 @@ import yaml
 
 from ..errors import CostmodelError, unknown
 from ..sizes.size import LARGEST, is_int
+from .reading import LARGEST as LARGEST_OF
 
-LONGEST = 2**26  # characters of a file: a spec of 100,000 nodes has some 10 million
+LONGEST = LARGEST_OF["text"]  # characters
 DEEPEST = 20  # levels of nesting
 TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 LARGEST_FACTOR = 1000  # upper bound of a ratio

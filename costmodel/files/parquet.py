@@ -16,6 +16,7 @@ from ..escapes import from_cell
 from .reading import check_readable, unreadable
 
 BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of such blocks ahead
+MOST_ROWS = 2**22  # of a file that is read: packed, more would fit into the largest file than into the memory
 GROUP = 2**17  # rows of one row group, or a few more
 
 
@@ -89,6 +90,9 @@ def read(path: str) -> dict[str, list[Any]]:
     pa = arrow()
     check_readable(path, "table")
     try:
+        rows = pa.parquet.read_metadata(path).num_rows
+        if rows > MOST_ROWS:
+            raise CostmodelError(f"cannot read {path!r}: it has {rows:,} rows; allowed: at most {MOST_ROWS:,}")
         columns = pa.parquet.read_table(path).to_pydict()
     except (OSError, pa.ArrowInvalid) as error:
         raise unreadable(path, error) from None

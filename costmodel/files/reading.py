@@ -10,8 +10,9 @@ from ..sizes.units import show_size
 
 #: Bytes of the largest file of each kind that is read.
 LARGEST = {
-    "text": 64 * 2**20,  # specs, strategies, settings, results: a spec of 100,000 nodes has some 10 MB
-    "table": 2**30,
+    "code": 4 * 2**20,  # Python files, and settings in TOML, which Python itself reads: some MB a second
+    "text": 32 * 2**20,  # specs, strategies, results: a spec of 100,000 nodes has 10 to 20 MB
+    "table": 256 * 2**20,  # some 3 million rows of a sweep
     "network": 4 * 2**30,  # an ONNX file with its weights
 }
 #: What is no regular file, in words.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,20 @@ def read_table(path: str) -> dict[str, list[Any]]:
         raise CostmodelError(f"cannot read {path!r}: {error}") from None
     if len(lines) < 2:
         raise CostmodelError(f"{path!r} has no rows; allowed: a line of column names, and rows below it")
-    header, rows = [name.strip() for name in lines[0]], lines[1:]
-    for number, row in enumerate(rows, 2):
+    header = [name.strip() for name in lines[0]]
+    for number, row in enumerate(lines, 1):
         if len(row) != len(header):
             raise CostmodelError(f"{path!r}, row {number}: {len(row)} cells under {len(header)} column names")
-    return {name: _numbers([from_cell(row[i].strip()) for row in rows]) for i, name in enumerate(header)}
+    return {name: _column(cells[1:]) for name, cells in zip(header, zip(*lines))}
 
 
-def _numbers(cells: list[str]) -> list[Any]:
+def _column(cells: Sequence[str]) -> list[Any]:
     for read in (int, float):
         try:
-            return [read(cell) if cell else None for cell in cells]
+            return [read(cell) if cell and not cell.isspace() else None for cell in cells]
         except ValueError:
             continue
-    return list(cells)
+    return [from_cell(cell.strip()) for cell in cells]
 
 
 def is_table(source: str) -> bool:

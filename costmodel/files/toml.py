@@ -21,7 +21,7 @@ _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 
 def read_toml(path: str) -> tuple[dict[str, Any], str]:
     """The data of a TOML file, and its text. Raises CostmodelError if it cannot be read, with the line."""
-    text = text_of(path)
+    text = text_of(path, "code")
     try:
         return tomllib.loads(text), text
     except RecursionError:

@@ -15,12 +15,13 @@ from .aspects.memory_format import MemoryFormat
 from .aspects.mixed_precision import Casts, MixedPrecision
 
 __all__ = [
-    "OPS", "Axes", "Casts", "Extra", "Factors", "Op", "Pair", "Result", "Scratch", "Stock", "Work", "build", "check",
-    "op", "pair", "shared_fields", "two",
+    "OPS", "Axes", "Casts", "Extra", "Factors", "Op", "Pair", "Result", "Scratch", "Sizes", "Stock", "Work", "build",
+    "check", "op", "pair", "shared_fields", "two",
 ]  # fmt: skip
 
 Pair = int | tuple[int, int]
 Axes = tuple[int, ...]
+Sizes = tuple[int, ...]  # of a tensor
 Factors = tuple[float, ...]
 SomeClass = TypeVar("SomeClass", bound="type[Op]")
 
@@ -151,6 +152,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Factors": (
         lambda v: isinstance(v, (list, tuple)) and all(is_int(n) or isinstance(n, float) for n in v),
         "a list of numbers",
+    ),
+    "Sizes": (
+        lambda v: isinstance(v, (list, tuple)) and all(is_int(n) and n >= 0 for n in v),
+        "a list of integers >= 0",
     ),
     "Axes": (lambda v: isinstance(v, (list, tuple)) and all(map(is_int, v)), "a list of integers"),
 }

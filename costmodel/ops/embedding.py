@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Op, Work, op
+from ..graph.op import Op, Work, check, op
 from ..sizes.size import Shape, numel
 from ..targets.memory_order import MemoryOrder, contiguous
 
@@ -23,6 +23,10 @@ class Embedding(Op):
     inputs = ("at",)
     shape_only = ("at",)
     input_bits = {"at": 64}
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "features"):
+            check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; allowed: >= 1")
 
     def params(self) -> dict[str, tuple[int, ...]]:
         return {"weight": (self.rows, self.features)}

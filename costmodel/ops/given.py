@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Axes, Op, Result, Work, check, op
+from ..graph.op import Op, Result, Sizes, Work, check, op
 from ..sizes.size import Shape, require
 from ..targets.memory_order import MemoryOrder, contiguous
 
@@ -38,7 +38,7 @@ class Given(Op):
 class FurtherInput(Given):
     """An input beside the first: a tensor (N, *size). bits: of each number, 0 for the network's own data type."""
 
-    size: Axes
+    size: Sizes
     bits: int = 0
 
     def shape(self, x: Shape) -> Shape:

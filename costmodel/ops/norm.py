@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph.aspects.formula import OF_PARAMETERS
 from ..graph.aspects.memory_format import ContiguousOnly
-from ..graph.op import Axes, Extra, Op, Scratch, Stock, Work, check, op
+from ..graph.op import Extra, Op, Scratch, Sizes, Stock, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel, require, where
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, differs, of_images
 from ..targets.setting import Setting
@@ -245,7 +245,7 @@ class GroupNorm(Op):
 class LayerNorm(ContiguousOnly, Op):
     """torch.nn.LayerNorm over the last axes, whose shape is `size`. Each position has its own statistics."""
 
-    size: Axes
+    size: Sizes
     eps: float = 1e-5
     affine: bool = True
     bias: bool = True
@@ -302,7 +302,7 @@ class RmsNorm(Op):
     On a CPU torch runs these functions one after the other, so a scale that trains keeps the tensor that it multiplies.
     """
 
-    size: Axes
+    size: Sizes
     eps: float = 1e-6
     affine: bool = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Axes, Extra, Op, Result, Work, op
+from ..graph.op import Axes, Extra, Op, Result, Sizes, Work, op
 from ..sizes.size import Shape
 from ..targets.memory_order import MemoryOrder, contiguous
 
@@ -28,7 +28,7 @@ class Parameter(Resident):
     """A parameter outside a layer: a layer scale, a position embedding, a class token. `parameter` is its name."""
 
     parameter: str
-    size: Axes
+    size: Sizes
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class Constant(Resident):
     stride to the smallest, if it is not contiguous.
     """
 
-    size: Axes
+    size: Sizes
     buffer: str = ""
     bits: int = 0
     order: Axes = ()
@@ -91,7 +91,7 @@ class Unknown(Op):
     """
 
     of: str
-    size: Axes
+    size: Sizes
     count: int = 1
 
     @classmethod

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import CostmodelError
 from ..sizes.by_batch import Batches, Curved, Line
 from ..sizes.envelope import envelope
-from ..sizes.size import Size
+from ..sizes.size import LARGEST, Size
 from ..targets.target import Target
 from .timeline import Timeline
 
@@ -37,6 +38,8 @@ def stack(sizes: Sequence[Size], target: Target) -> np.ndarray | Grid:
         sizes = list(map(target.rounded, sizes))
     kinds = set(map(type, sizes))
     if not kinds & {Line, np.ndarray}:
+        if sum(sizes) > LARGEST // 16:  # what is there at once may hold a slot several times
+            raise CostmodelError("the memory of the step exceeds 64 bits")
         return np.array(sizes, dtype=np.int64)
     if Line not in kinds:
         shape = np.broadcast_shapes(*{size.shape for size in sizes if isinstance(size, np.ndarray)})

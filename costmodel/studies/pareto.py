@@ -37,19 +37,32 @@ def choose(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> np
     for name, _ in objectives:
         if name not in columns:
             raise unknown("objective", name, columns)
-        for row, value in enumerate(columns[name]):
-            if value is None or isinstance(value, str):
-                what = ", ".join(str(columns[axis][row]) for axis in AXES if axis in columns)
-                found = "no number" if value is None else repr(value)
-                raise CostmodelError(f"objective {name!r} is {found} at {what}; allowed: numbers everywhere")
+        check_numbers(columns, name)
         values.append(np.array(columns[name]))
     return frontier(values, [less for _, less in objectives])
+
+
+def check_numbers(columns: dict[str, list[Any]], name: str, blank: bool = False) -> None:
+    """Raise CostmodelError where a column has no number. blank: whether a cell may have none."""
+    for row, value in enumerate(columns[name]):
+        if isinstance(value, str) or value is None and not blank or value is not None and not np.isfinite(value):
+            what = ", ".join(str(columns[axis][row]) for axis in AXES if axis in columns)
+            found = "no number" if value is None else repr(value)
+            raise CostmodelError(f"{name!r} is {found} at {what}; allowed: numbers everywhere")
+
+
+def check_strategies(columns: dict[str, list[Any]]) -> None:
+    """Raise CostmodelError if a table does not say of which strategies its rows are."""
+    if "strategy" not in columns:
+        raise CostmodelError(f"the table has the columns {', '.join(columns)}; allowed here: with one called strategy")
 
 
 def with_step_flops(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """The columns, with step_flops added: FLOPs of the forward and the backward pass together."""
     if "step_flops" in columns or not {"forward_flops", "backward_flops"} <= columns.keys():
         return columns
+    for name in ("forward_flops", "backward_flops"):
+        check_numbers(columns, name, blank=True)
     both = zip(columns["forward_flops"], columns["backward_flops"])
     return {**columns, "step_flops": [None if None in pair else sum(pair) for pair in both]}
 
@@ -60,6 +73,7 @@ def join_accuracy(columns: dict[str, list[Any]], path: str) -> dict[str, list[An
     path: a CSV file with the columns strategy and accuracy. Raises CostmodelError if a strategy of the table or the
     file is missing from the other one, or if the file has a strategy twice.
     """
+    check_strategies(columns)
     table = read_table(path)
     if not {"strategy", "accuracy"} <= table.keys():
         raise CostmodelError(f"{path!r} has the columns {', '.join(table)}; allowed: strategy, accuracy")

@@ -213,7 +213,7 @@ NOT_SPECS = [
     (b"network: " + b"[" * 5000 + b"]" * 5000, "line 1", "nested deeper", "20 levels"),
     (b"network: " + b"{a: " * 2000 + b"1" + b"}" * 2000, "line 1", "nested deeper", "20 levels"),
     (b"resolution: " + b"9" * 5000, "line 1, resolution", "9" * 40, ""),  # Python may not read so many digits
-    (b"#" + b"x" * 2**26, "", "cannot read", "allowed: at most 67.11 MB"),
+    (b"#" + b"x" * 2**25, "", "cannot read", "allowed: at most 33.55 MB"),
     (b"resolution: 8\nclasses: 2\nnetwork: nothing\n", "line 1", "the network has no layers", "'nodes'"),
 ]
 

@@ -30,7 +30,7 @@ def library_names(library: str) -> list[str]:
 def names_in_file(path: str) -> list[str]:
     """Names of the classes, the functions and the values in a Python file; none if it cannot be read."""
     try:
-        tree = ast.parse(text_of(path))
+        tree = ast.parse(text_of(path, "code"))
     except (CostmodelError, ValueError, SyntaxError, RecursionError):
         return []
     found: list[str] = []

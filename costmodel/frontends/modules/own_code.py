@@ -86,7 +86,7 @@ def _root_of(file: Path) -> Path:
 def _of_file(path: str) -> ModuleType:
     """A Python file, imported: as a module of its package if its folder is one, else by itself."""
     file = Path(path).absolute()
-    check_readable(path)
+    check_readable(path, "code")
     root = _root_of(file)
     dotted = ".".join(file.with_suffix("").relative_to(root).parts)
     if root != file.parent:

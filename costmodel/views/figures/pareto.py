@@ -20,7 +20,7 @@ from ...sizes.units import BYTES as IN_BYTES
 from ...sizes.units import show_count, unit_of
 from ...strategies import read_text
 from ...studies.frontier import frontier
-from ...studies.pareto import Objective
+from ...studies.pareto import Objective, check_numbers, check_strategies
 from ..pareto import axes_of
 from .labels import Label, place_labels
 from .sheet import SCREEN, Sheet, is_narrow, legend
@@ -87,7 +87,10 @@ def pareto_figure(
 
     A band marks the frontier of the two axes alone, in each panel. budget: a line, in bytes.
     """
+    check_strategies(columns)
     shown = plane(columns, objectives)
+    if shown.bubble:
+        check_numbers(columns, shown.bubble)
     panels = list(dict.fromkeys(columns[shown.panel])) if shown.panel else [None]
     rows = (
         [[i for i, value in enumerate(columns[shown.panel]) if value == one] for one in panels]
