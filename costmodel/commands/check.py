@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ..cli import FORMATS
+from ..cli import FORMATS, options
 from ..escapes import visible
 from ._output import show
 
@@ -38,7 +39,8 @@ SUFFIXES = {".json": "json", ".csv": "csv", ".md": "markdown", ".tex": "latex", 
     show_default=True,
     help="github: annotations of a workflow, and its summary. Not printed if a file has it.",
 )
-def command(config: str | None, why: bool, since: str | None, outputs: tuple[str, ...], form: str) -> None:
+@options("force")
+def command(config: str | None, why: bool, since: str | None, outputs: tuple[str, ...], form: str, force: bool) -> None:
     """Hold the peaks of training steps against the budgets in pyproject.toml.
 
     Each table [[tool.costmodel.check]] has a network and a budget, as in network = "mobilenet_v2" and
@@ -47,7 +49,7 @@ def command(config: str | None, why: bool, since: str | None, outputs: tuple[str
     Exits with 1 if a budget does not hold, with 2 if a check is wrong; all of them are checked before.
     """
     from ..endings import BadRequest
-    from ..files.whole import write_text
+    from ..files.whole import check_free, write_all
     from ..studies.gate.differences import Since, changes_since
     from ..studies.gate.document import read_document
     from ..studies.gate.results import results_of
@@ -61,11 +63,13 @@ def command(config: str | None, why: bool, since: str | None, outputs: tuple[str
     forms = {path: SUFFIXES.get(os.path.splitext(path)[1], form) for path in outputs}
     for path in outputs:
         refuse_to_replace(settings.path, path)
+        check_free(Path(path), force)
     results = results_of(settings)
     changed = Since() if then is None else changes_since(os.path.basename(str(since)), then, results)
 
-    for path, kind in forms.items():
-        write_text(path, as_text(settings.path, results, changed, why, kind) + "\n")
+    texts = {Path(path): as_text(settings.path, results, changed, why, kind) for path, kind in forms.items()}
+    if texts:
+        write_all({path: f"{text}\n".encode() for path, text in texts.items()})
     if form in forms.values():
         click.echo(visible(summary(results)), err=True)
     elif form in TABLES:

@@ -137,6 +137,15 @@ def test_files_are_in_the_format_of_their_suffix_and_stdout_has_what_no_file_has
     assert (repository / "b.txt").read_text().startswith("<?xml")
 
 
+def test_a_file_that_is_there_is_replaced_if_it_is_asked_for(repository):
+    (repository / "README.md").write_text("ours")
+    refused = run("-o", "new.json", "-o", "README.md")
+    assert refused.exit_code == 2 and "output 'README.md' exists; allowed: another name, or --force" in refused.stderr
+    assert (repository / "README.md").read_text() == "ours" and not (repository / "new.json").exists()
+    assert run("-o", "README.md", "--force").exit_code == 0
+    assert (repository / "README.md").read_text() == run("--format", "markdown").stdout
+
+
 def test_json_and_csv_have_the_same_numbers(repository):
     document = json.loads(run("--format", "json").stdout)
     rows = [*csv.DictReader(io.StringIO(run("--format", "csv").stdout))]

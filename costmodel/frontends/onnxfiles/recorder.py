@@ -148,9 +148,8 @@ class Recorder:
 
     def parameter(self, value: Value) -> Stored | None:
         """The stored tensor behind a value, even through reshapes; else None."""
-        seen = self.maker(value, "reshape")
-        if seen is not None:
-            return self.parameter(seen[0])
+        while seen := self.maker(value, "reshape"):
+            value = seen[0]
         return value if isinstance(value, Stored) else self.behind.get(value.draft)
 
     def owner(self, tensors: Mapping[str, Stored], kind: str) -> str:

@@ -91,12 +91,9 @@ def pareto_figure(
     shown = plane(columns, objectives)
     if shown.bubble:
         check_numbers(columns, shown.bubble)
-    panels = list(dict.fromkeys(columns[shown.panel])) if shown.panel else [None]
-    rows = (
-        [[i for i, value in enumerate(columns[shown.panel]) if value == one] for one in panels]
-        if shown.panel
-        else [list(range(len(on)))]
-    )
+    panel_of = columns[shown.panel] if shown.panel else [None] * len(on)
+    panels = list(dict.fromkeys(panel_of))
+    rows = [[i for i, value in enumerate(panel_of) if value == one] for one in panels]
     with sheet.open((8 + 3 * (len(panels) > 1), 5.2), tall=0.5 + 0.6 * len(panels)) as figure:
         stacked = is_narrow(figure)
         shape = (len(panels), 1) if stacked else (1, len(panels))
