@@ -1,4 +1,4 @@
-"""The examples of docs/gate.md: every command is run, and prints what stands below it."""
+"""The examples of docs/gate.md: every command is run, and prints what stands below it. And the limits that are told."""
 
 import os
 import re
@@ -8,6 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from costmodel.files.document import DEEPEST
+from costmodel.files.parquet import MOST_ROWS
+from costmodel.files.reading import LARGEST
+from costmodel.frontends.onnxfiles.constants import MOST, MOST_OF_ALL
+from costmodel.frontends.onnxfiles.functions import MOST_NODES
+from costmodel.frontends.spec.grammar import MOST_BLOCKS
+from costmodel.graph import graph
+from costmodel.studies.grid.sweep import MOST_IN_MEMORY
 
 ROOT = Path(__file__).parent.parent
 GATE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
@@ -60,3 +69,19 @@ def test_the_workflow_and_the_hook_of_the_gate_name_what_there_is():
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     (repository,) = yaml.safe_load(FILES[".pre-commit-config.yaml"])["repos"]
     assert repository["hooks"] == [{"id": hook["id"]}]
+
+
+def test_the_limits_that_are_told_are_those_that_hold():
+    text = (ROOT / "docs/output.md").read_text(encoding="utf-8")
+    mib = {kind: f"{size // 2**20} MiB" for kind, size in LARGEST.items()}
+    for row in (
+        f"| Python files, settings in TOML | {mib['code']} |",
+        f"| specs, strategies, results in JSON | {mib['text']}, {DEEPEST} levels of nesting; no anchors |",
+        f"| tables | {mib['table']} of CSV, {MOST_ROWS:,} rows of Parquet |",
+        f"| ONNX files | {LARGEST['network'] // 2**30} GiB; {MOST_NODES:,} nodes with their functions opened |",
+        f"| {MOST:,} numbers, and {MOST_OF_ALL:,} of all; a larger one is priced, not made |",
+        f"| a spec's blocks | {MOST_BLOCKS:,} |",
+        f"| a node's name | {graph.LONGEST:,} characters, {graph.DEEPEST} modules |",
+        f"| a sweep without `-o` | {MOST_IN_MEMORY:,} cells |",
+    ):
+        assert row in text
