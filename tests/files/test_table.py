@@ -43,3 +43,12 @@ def test_parquet_reads_back_what_was_written(tmp_path):
     columns = {"strategy": np.array(["full", "last"]), "batch": np.array([3, -1]), "share": np.array([0.5, 0.25])}
     parquet.write(columns, path, {"strategy": str, "share": float})
     assert read_table(path) == {"strategy": ["full", "last"], "batch": [3, -1], "share": [0.5, 0.25]}
+
+
+def test_rows_that_would_not_fit_into_the_memory(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    path = str(tmp_path / "table.parquet")
+    parquet.write({"batch": np.arange(9)}, path, {})
+    monkeypatch.setattr(parquet, "MOST_ROWS", 8)
+    with pytest.raises(CostmodelError, match="it has 9 rows; allowed: at most 8"):
+        read_table(path)
