@@ -45,13 +45,15 @@ class Affine(Op):
     def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
         # With a frozen weight rows are not folded: bmm reads an input of three axes in place, and copies one of more.
         copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
-        return Scratch(setting.item * numel(x) if copied else 0)
+        weights = setting.target.weights_copy_bytes(numel(x[:-1]), x[-1], y[-1])
+        return Scratch(setting.item * numel(x) if copied else weights)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Any:
         # Maps in channels_last are copied first, and so is a matrix of gradients whose rows have gaps.
         flat = setting.target.channels_last and len(x) == 4
         gaps = setting.gradient is not None and setting.gradient.order[-1] in setting.gradient.outside
-        return super().modelled(setting, y, x) and not flat and not (gaps and len(y) == 2)
+        known = not self.strided or setting.target.weights_copy_bytes(2, x[-1], y[-1]) == 0
+        return super().modelled(setting, y, x) and not flat and not (gaps and len(y) == 2) and known
 
     def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         # With more than two axes it is a matrix product between two views; the second view's backward makes a matrix.

@@ -18,7 +18,7 @@ from ..sizes.dtype import AMP
 from ..step.estimate import Estimate
 from ..step.events import ACTIVATIONS
 from ..step.optimizer import OPTIMIZERS, OPTIONS, find
-from ..targets.cpu import here_isa
+from ..targets.machine import UNKNOWN, here_isa
 from .flat import HOOKS
 from .validate import here
 from .watched_step import Measured, logits_of
@@ -35,7 +35,7 @@ def predict(module: nn.Module, measured: Measured, optimizer: str) -> Estimate:
     copied = without_hooks(module)
     if call.argument or not call.returns_tensor:
         copied = Logits(copied, call.argument)
-    device = "cuda" if measured.device.type == "cuda" else here("cpu" if here_isa() else "none")
+    device = "cuda" if measured.device.type == "cuda" else here("cpu" if here_isa() != UNKNOWN else "none")
     target = f"{device},channels_last" if call.channels_last and not device.startswith("none") else device
     dtype = str(dtypes.pop()).removeprefix("torch.")
     priced = measured.autocast in AMP and dtype == DTYPE and device != "cuda"

@@ -20,7 +20,7 @@ from ..notebook import Shown
 from ..sizes.size import Shape, Size
 from .certainty import CHECKED, NOT_MODELLED, RULE, Certainty
 from .events import UPDATE, Event
-from .kernels import in_words, in_words_on_cuda, without_rule
+from .kernels import in_words, in_words_of_unknown, in_words_on_cuda, without_rule
 from .peak import Grid, peak_of
 from .request import Request
 from .resident import Resident, inputs_bytes, resident, targets_bytes
@@ -97,7 +97,8 @@ class Estimate(Shown):
     def certainty(self) -> Certainty:
         """How certain each figure is."""
         on_cuda = self.request.target.device == "cuda"  # where cuDNN's workspaces are left out
-        if self.degrees.step_peak not in (CHECKED, RULE) or not (self.unmodelled or on_cuda):
+        some = self.unmodelled or not self.request.target.is_modelled
+        if self.degrees.step_peak not in (CHECKED, RULE) or not (some or on_cuda):
             return self.degrees
         found = self.degrees._replace(step_peak=NOT_MODELLED)
         return found._replace(saved=NOT_MODELLED, tensor_peak=NOT_MODELLED) if on_cuda and self.unmodelled else found
@@ -105,6 +106,8 @@ class Estimate(Shown):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for people."""
+        if not self.request.target.is_modelled and self.find_memory:
+            return (*self.said, in_words_of_unknown(self.request.target))
         words = in_words_on_cuda if self.request.target.device == "cuda" else in_words
         return (*self.said, words(self.unmodelled)) if self.unmodelled else self.said
 

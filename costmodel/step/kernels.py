@@ -11,6 +11,7 @@ from ..graph.graph import Graph, Node
 from ..graph.memory_formats import layouts_of
 from ..sizes.size import Shape
 from ..targets.setting import Setting
+from ..targets.target import Target
 from .request import Request
 from .shapes import broadcast_inputs
 
@@ -40,7 +41,7 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
     """Nodes whose kernels allocate what no rule tells -> where: one bool, or one for each cell of a grid of sizes."""
     if request.target.device == "cuda":
         return {node: True for node in graph.nodes if node.op.of_cpus}
-    if not request.target.counts_kernels:
+    if not (request.target.counts_kernels and request.target.is_modelled):
         return {}
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
     numbers = other_numbers(graph)
@@ -66,6 +67,11 @@ def other_numbers(graph: Graph) -> frozenset[int]:
 def in_words(nodes: tuple[Node, ...]) -> str:
     """A sentence that names nodes without a rule."""
     return f"The allocator's peak is at least this: what kernels allocate inside is not modelled for {_named(nodes)}."
+
+
+def in_words_of_unknown(target: Target) -> str:
+    """A sentence for a processor of which nothing is known."""
+    return f"The allocator's peak is at least this: {target} is not modelled, so only the tensors are counted."
 
 
 def in_words_on_cuda(nodes: tuple[Node, ...]) -> str:

@@ -17,6 +17,7 @@ from .kernels import settings_of
 from .memo import Formulas
 from .peak import stack
 from .request import Request
+from .scratch import tensors_of
 from .shapes import broadcast_inputs, shapes_of, stored
 from .update import numbers_of
 
@@ -32,6 +33,8 @@ def memory_of(
     formulas: Formulas = Formulas(),
 ) -> Memory:
     """The timeline of the step and the size of each of its slots."""
+    if not request.target.is_modelled:
+        request = request._replace(target=tensors_of(request.target))
     bits, target = request.dtype.bits, request.target
     parts = slices_of(graph, shapes, request, formulas)
     here = (*parts[0], *shapes[len(parts[0]) :]) if parts else shapes  # in the first slice, then in the whole batch

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from ..errors import CostmodelError, unknown
 from .target import DEVICES, Target
@@ -15,7 +15,7 @@ __all__ = ["DEVICES", "Target", "parse"]
 
 @lru_cache(maxsize=64)
 def parse(text: str) -> Target:
-    """The target of `cpu[,threads=N][,isa=ISA][,channels_last]`, `cuda[,channels_last]`
+    """The target of `cpu[,threads=N][,isa=ISA][,cores=N][,channels_last]`, `cuda[,channels_last]`
     or `none[,threads=N][,channels_last]`.
 
     What is left out is found out of this machine. Raises CostmodelError for anything else.
@@ -23,14 +23,16 @@ def parse(text: str) -> Target:
     name, *parts = text.split(",")
     if name not in DEVICES:
         raise CostmodelError(f"target {text!r}: {unknown('device', name, DEVICES)}")
-    target = DEVICES[name].here()
+    kind, given = DEVICES[name], dict[str, Any]()
     for part in parts:
         key, equals, value = part.partition("=")
-        if key not in target.options:
-            raise CostmodelError(f"target {text!r}: {unknown(f'option of {name}', key, target.options)}")
-        option = target.options[key]
+        if key not in kind.options:
+            raise CostmodelError(f"target {text!r}: {unknown(f'option of {name}', key, kind.options)}")
         try:
-            target = replace(target, **{key: option.read(value if equals else None)})
+            given[key] = kind.options[key].read(value if equals else None)
         except ValueError:
-            raise CostmodelError(f"target {text!r}: found {part!r}; allowed: {option.allowed}") from None
-    return target
+            raise CostmodelError(f"target {text!r}: found {part!r}; allowed: {kind.options[key].allowed}") from None
+    try:
+        return kind.made(given)
+    except CostmodelError as error:
+        raise CostmodelError(f"target {text!r}: {error}") from None

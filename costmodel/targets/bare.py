@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..sizes.size import Shape, Size, where
-from .onednn import in_onednn
+from .onednn_levels import in_onednn
 from .setting import NUMBER_BYTES, Setting
 from .target import CHANNELS_LAST, THREADS, ConvolutionKernels, Target, device
 

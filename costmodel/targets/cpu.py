@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import CostmodelError
-from ..sizes.size import Shape
-from .onednn import THRESHOLDS, ConvolutionScratch
+from ..sizes.size import Size
+from .compute_library import linear_bytes
+from .machine import NEON, UNKNOWN, here_isa, here_threads
+from .neon import NeonScratch
+from .onednn import ConvolutionScratch
+from .onednn_levels import THRESHOLDS
 from .setting import NUMBER_BYTES, Setting
-from .target import CHANNELS_LAST, MOST_THREADS, THREADS, ConvolutionKernels, Option, Target, device, one_of
+from .target import (
+    CHANNELS_LAST,
+    MOST_THREADS,
+    THREADS,
+    ConvolutionKernels,
+    Option,
+    Target,
+    device,
+    one_of,
+    whole_number,
+)
 
-UNKNOWN = "unknown"  # another processor: its kernels are not modelled
-ISAS = ("avx512", "avx2", "sse41", UNKNOWN)  # of oneDNN's kernels: 16, 8 and 8 channels to a block
+ISAS = ("avx512", "avx2", "sse41", NEON, UNKNOWN)  # of oneDNN's kernels on x86: 16, 8 and 8 channels to a block
 
 
-class NotModelled(ConvolutionKernels):
-    """Kernels of which nothing is known: they allocate at least nothing."""
-
-    def modelled(self, y: Shape, x: Shape) -> Any:
-        return False
+CORES = Option(whole_number(MOST_THREADS), f"cores=1 to cores={MOST_THREADS}, with isa={NEON}")
 
 
 @device("cpu")
 @dataclass(frozen=True)
 class Cpu(Target):
-    """A CPU with an instruction set, and a number of threads; its kernels depend on both."""
+    """A CPU with an instruction set, and a number of threads; its kernels depend on both.
+
+    cores: on ARM, threads of Arm Compute Library's scheduler, which are set when torch is imported: OMP_NUM_THREADS, or
+    the number of cores.
+    """
 
     isa: str = "avx512"
+    cores: int | None = None
 
     options = {
         "threads": THREADS,
         "isa": Option(one_of(ISAS), f"isa= one of {', '.join(ISAS)}"),
+        "cores": CORES,
         "channels_last": CHANNELS_LAST,
     }
     counts_kernels = True
@@ -40,40 +54,37 @@ class Cpu(Target):
 
     @classmethod
     def here(cls) -> Target:
-        return cls(threads=here_threads(), isa=here_isa() or UNKNOWN)
+        isa, threads = here_isa(), here_threads()
+        return cls(threads=threads, isa=isa, cores=threads if isa == NEON else None)
+
+    @classmethod
+    def made(cls, given: dict[str, Any]) -> Target:
+        here = cls.here()
+        assert isinstance(here, Cpu)
+        isa = given.get("isa", here.isa)
+        if isa != NEON and "cores" in given:
+            raise CostmodelError(f"cores={given['cores']} with isa={isa}; allowed: with isa={NEON}")
+        return replace(here, **{"cores": here.cores if isa == NEON else None, **given})
+
+    @property
+    def is_modelled(self) -> bool:
+        return self.isa != UNKNOWN
 
     def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
-        if self.isa == UNKNOWN:
-            return NotModelled()
+        if self.isa == NEON:
+            return NeonScratch(conv, setting, self.cores or self.threads)
         return ConvolutionScratch(conv, setting, lanes=16 if self.isa == "avx512" else 8)
+
+    def weights_copy_bytes(self, rows: Size, inputs: int, outputs: int) -> Size:
+        return linear_bytes(rows, inputs, outputs) if self.isa == NEON else 0
 
     def number_bytes(self, item: int) -> int:
         return NUMBER_BYTES + item  # and a copy in the tensor's data type
 
     def to_dict(self) -> dict[str, Any]:
-        return {"device": "cpu", "isa": self.isa, "threads": self.threads, "memory_format": self.memory_format}
+        cores = {} if self.cores is None else {"cores": self.cores}
+        return {"device": "cpu", "isa": self.isa, "threads": self.threads, **cores, "memory_format": self.memory_format}
 
     def __str__(self) -> str:
-        return f"cpu ({self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}, {self.memory_format})"
-
-
-def here_threads() -> int:
-    """Threads that torch would use on this machine. Raises CostmodelError for more than MOST_THREADS."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given) >= 1:
-        if int(given) > MOST_THREADS:
-            raise CostmodelError(f"OMP_NUM_THREADS is {given}; allowed: 1 to {MOST_THREADS}, or leave it unset")
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def here_isa() -> str | None:
-    """Instruction set of this machine's processor; None if the system does not tell."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
-    except OSError:
-        return None
-    if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= set(flags):
-        return "avx512"
-    return "avx2" if "avx2" in flags else "sse41" if "sse4_1" in flags else None
+        cores = "" if self.cores in (None, self.threads) else f" on {self.cores} core{'s' if self.cores != 1 else ''}"
+        return f"cpu ({self.isa}, {self.threads} thread{'s' if self.threads > 1 else ''}{cores}, {self.memory_format})"

@@ -16,10 +16,9 @@ steps.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..sizes.size import Shape, Size, maximum, where
-from .onednn_facts import Facts
 from .onednn_formulas import (
     BOOKED,
     PAGE,
@@ -34,39 +33,15 @@ from .onednn_formulas import (
     thin,
     up,
 )
+from .onednn_levels import Kernel, Levels
 from .onednn_limits import bounded, within
 from .onednn_split import Split
 from .setting import Setting
 
-THRESHOLDS = (2, 16)  # numbers of images from which on in_onednn follows other rules
 CACHE = 2**20  # cache of a core on the machine of the measurements; only rare kernels depend on it
 
 
-class Kernel(NamedTuple):
-    """What one of oneDNN's kernels allocates.
-
-    x, y: channels of its copies of the input and the output, 0 where it uses the caller's tensor. weight: bytes of its
-    copy of the weights. scratch: bytes of fixed scratch. more: scratch that depends on sizes. again: PyTorch copies the
-    result once more. least, small: `small` runs instead if the input's height (in the forward pass the output's width)
-    is below `least`.
-    """
-
-    x: int = 0
-    y: int = 0
-    weight: int = 0
-    scratch: int = 0
-    more: More | None = None
-    again: bool = False
-    least: int = 0
-    small: Kernel | None = None
-
-    def bytes(self, x: Size, y: Size, sizes: Sizes) -> Size:
-        """Bytes of all copies and scratch. x, y: bytes of one channel of the input and the output."""
-        total = self.x * x + self.y * y + (self.weight + self.scratch)
-        return total + self.more(sizes) if self.more else total
-
-
-class ConvolutionScratch(Facts):
+class ConvolutionScratch(Levels):
     """The scratch of one convolution in one setting. What does not depend on sizes is computed on construction."""
 
     def __init__(self, conv: Any, setting: Setting, lanes: int, window: bool = False) -> None:
@@ -102,54 +77,17 @@ class ConvolutionScratch(Facts):
         """Whether the stride divides the map."""
         return (x[2] == y[2] * self.stride[0]) & (x[3] == y[3] * self.stride[1])
 
-    def levels(self, y: Shape, x: Shape) -> tuple[Size, Size]:
-        """The same by the kernels of this object alone."""
-        n, _, h, w = x
-        sizes = (n, h, w, y[2], y[3])
-        x, y = self.item * n * h * w, self.item * n * y[2] * y[3]
-        forward = self.forward_level(self.forward, x, y, sizes)
+    def forward_level(self, x: Size, y: Size, sizes: Sizes) -> Size:
+        level = self._forward(self.forward, x, y, sizes)
         if self.forward.small:
-            forward = where(sizes[4] < self.forward.least, self.forward_level(self.forward.small, x, y, sizes), forward)
-        backward = 0
-        if self.weight:
-            backward = self.weight_level(self.weight, x, y, sizes)
-            if self.weight.small:
-                backward = where(h < self.weight.least, self.weight_level(self.weight.small, x, y, sizes), backward)
-            backward = backward - self.kept
-        if self.input:
-            # The input's gradient is computed first, and is alive while the weights' is computed.
-            first = self.input_level(self.input, x, y, sizes) - self.inputs * x - self.kept
-            backward = maximum(first, backward) if self.weight else first
-        used = in_onednn(self.conv, self.threads, n, h * w)
-        if used is True:
-            return forward, backward
-        columns = self.loops(sizes)
-        gathers = "weight" in self.demanded or self.dilated and "x" in self.demanded
-        return where(used, forward, columns), where(used, backward, columns if gathers else 0)
+            level = where(sizes[4] < self.forward.least, self._forward(self.forward.small, x, y, sizes), level)
+        return level
 
-    # Peak bytes of a call.
-
-    def loops(self, sizes: Sizes) -> Size:
-        """Bytes of the columns in PyTorch's own loops: the inputs of every output position, per image if dilated."""
-        columns = self.gathered() * sizes[3] * sizes[4]
-        return columns if self.dilated else columns * sizes[0]
-
-    def forward_level(self, kernel: Kernel, x: Size, y: Size, sizes: Sizes) -> Size:
+    def _forward(self, kernel: Kernel, x: Size, y: Size, sizes: Sizes) -> Size:
         if self.flat:
             return kernel.bytes(x, y, sizes)
         # Everything else is freed before the result is copied out of its blocks.
         return maximum(kernel.bytes(x, y, sizes) - self.outputs * y, kernel.y * y)
-
-    def input_level(self, kernel: Kernel, x: Size, y: Size, sizes: Sizes) -> Size:
-        if self.flat:
-            return kernel.bytes(x, y, sizes) + self.inputs * x
-        results = (2 if kernel.again else 1) * self.inputs
-        return maximum(kernel.bytes(x, y, sizes), (kernel.x + results) * x)
-
-    def weight_level(self, kernel: Kernel, x: Size, y: Size, sizes: Sizes) -> Size:
-        # Both gradients are computed in the kernel's format and then copied, channels_last weights twice.
-        results = kernel.weight + 2 * self.biases + (2 if self.flat else 1) * self.weights
-        return maximum(kernel.bytes(x, y, sizes) + self.biases, results)
 
     # Bytes of weights and buffers.
 
@@ -174,10 +112,6 @@ class ConvolutionScratch(Facts):
     def lists(self) -> int:
         """Bytes of the threads' lists of a product's operands: entries of 40 bytes, in whole pages."""
         return self.threads * up(PAGE, 40) + PAGE
-
-    def gathered(self) -> int:
-        """Bytes of the columns for one output position; a plain product needs none."""
-        return 0 if self.pixelwise and not self.strided else self.item * self.c * self.area
 
     def gather(self, most: int = 2**62) -> More:
         return partial(gather, self.threads, self.gathered(), most)
@@ -291,20 +225,3 @@ class ConvolutionScratch(Facts):
         copy = self.threads * self.item * (self.inputs if self.flat else many * block)
         pick = partial(picked_pixels, self, copy) if self.picked else None
         return partial(dense_sums, self.threads, split, own, tuple(jobs), pick)
-
-
-def in_onednn(conv: Any, threads: int, n: Size, pixels: Size, dtype: str = "float32") -> Any:
-    """Whether a convolution of n images runs in oneDNN (ATen/native/Convolution.cpp: use_mkldnn).
-
-    Small single images do not, nor do products on one thread. (Grouped products then loop over groups: not modelled.)
-    bfloat16 always does, float16 never does: with AVX512, but not AVX512-FP16 (mkldnn_bf16_device_check and
-    mkldnn_fp16_device_check).
-    """
-    if dtype != "float32":
-        return dtype == "bfloat16"
-    area = conv.kernel[0] * conv.kernel[1]
-    busy = threads > 1 or area > 1 or max(*conv.stride, *conv.dilation) > 1 or (n >= 16)
-    if conv.groups > 1 or min(conv.kernel) > 3:
-        return busy
-    large = n * conv.in_channels * pixels > where(n > 1, 0, 20480)  # several images always count as large
-    return large if busy is True else busy & large

@@ -28,6 +28,28 @@ def gather(threads: int, columns: int, most: int, sizes: Sizes) -> Size:
     return where(each > 0, threads * each + BOOKED, 0)
 
 
+def input_columns(facts: Any, sizes: Sizes) -> Size:
+    """Threads' columns of the input's gradient, and in channels_last with groups their own images.
+
+    All threads work on columns of their own where these are small, and images and groups share out as evenly as blocks
+    of pixels and channels, or the product is small (gemm_convolution_utils.cpp: outer_threading).
+    """
+    n, h, w, oh, ow = sizes
+    threads, images = facts.threads, n * facts.groups
+    columns = facts.gathered() * oh * ow
+    image = facts.item * facts.c * h * w if facts.flat and facts.groups > 1 else 0
+    blocks = up(h * w, facts.lanes) // facts.lanes * -(-facts.c // facts.lanes)
+    even = images * up(blocks, threads) >= blocks * up(images, threads)
+    shared = even | (h * w * facts.c * facts.k // threads < 65536)
+    if not facts.flat:
+        shared = shared & ((oh * ow < 512 * threads) | (facts.area < 64)) & ((n > 1) | (facts.groups > 2))
+    elif not facts.depthwise:
+        shared = shared & (h * w < 64 * threads) & (n > 1)
+    return where(shared, threads, 1) * (columns + image) + BOOKED * (
+        0 + (columns > 0) + (image > 0)
+    )  # numpy's True + True is True
+
+
 def gather_and_sum(threads: int, many: bool, columns: int, own: int, image: int, sizes: Sizes) -> Size:
     """Each thread's columns of an image and its own sums (`own`); on large maps only one thread works."""
     n, h, w, oh, ow = sizes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from ..sizes.size import Shape, Size
@@ -66,6 +66,16 @@ class Target:
         """The device with what this machine tells of its options."""
         return cls()
 
+    @classmethod
+    def made(cls, given: dict[str, Any]) -> Target:
+        """The device with the options that are given, and else with what this machine tells. Raises CostmodelError."""
+        return replace(cls.here(), **given)
+
+    @property
+    def is_modelled(self) -> bool:
+        """Whether anything is known of what its kernels allocate inside; if not, the tensors alone are counted."""
+        return True
+
     def convolution(self, conv: Any, setting: Any) -> ConvolutionKernels:
         """The scratch of a convolution (ops/conv.py) in a setting (setting.py); none if kernels are not modelled."""
         return ConvolutionKernels()
@@ -77,6 +87,10 @@ class Target:
     def python_number_bytes(self, item: int) -> int:
         """Bytes of a number that Python hands to an op; item: of the tensor's data type."""
         return self.number_bytes(item)
+
+    def weights_copy_bytes(self, rows: Size, inputs: int, outputs: int) -> Size:
+        """Bytes of a linear layer's weights in another order, and of what goes with them, while its product runs."""
+        return 0
 
     @property
     def period(self) -> int:
@@ -97,7 +111,7 @@ class Target:
     def text(self) -> str:
         """The device with all its options as people write them, which names the same target on any machine."""
         values = ((name, getattr(self, name)) for name in self.options)
-        given = (name if value is True else f"{name}={value}" for name, value in values if value is not False)
+        given = (name if value is True else f"{name}={value}" for name, value in values if value not in (False, None))
         return ",".join([self.device, *given])
 
     def to_dict(self) -> dict[str, Any]:

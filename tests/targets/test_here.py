@@ -1,11 +1,95 @@
-"""What is found out of this machine for a target that leaves it out."""
+"""What is found out of this machine for a target that leaves it out. Other machines are simulated."""
+
+import platform
+import sys
+from importlib.machinery import ModuleSpec
 
 import pytest
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.targets import cpu
-from costmodel.targets.cpu import here_threads
+from costmodel.targets import cpu, machine, parse
+from costmodel.targets.machine import NEON, UNKNOWN, here_isa, here_threads, numpy_features
+
+PI = "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
+GRACE = PI.replace("crc32", "crc32 sve sve2")
+X86 = "processor\t: 0\nflags\t\t: fpu sse4_1 {more}\n"
+
+
+@pytest.fixture
+def simulated(monkeypatch, tmp_path):
+    """A function that makes this machine another one. library: whether torch's folder has Compute Library."""
+    parse.cache_clear()
+
+    def simulate(kind, cpuinfo=None, library=True, cores=4):
+        (tmp_path / "lib").mkdir(exist_ok=True)
+        (tmp_path / "lib" / "libarm_compute.so").write_bytes(b"")
+        spec = ModuleSpec("torch", None, is_package=True)
+        spec.submodule_search_locations = [str(tmp_path)] if library else []
+        monkeypatch.setattr(platform, "machine", lambda: kind)
+        monkeypatch.setattr(machine, "find_spec", lambda name: spec)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+        path = tmp_path / "cpuinfo"
+        monkeypatch.setattr(machine, "CPUINFO", str(path))
+        if cpuinfo is not None:
+            path.write_text(cpuinfo)
+
+    yield simulate
+    parse.cache_clear()
+
+
+def test_a_raspberry_pi(simulated):
+    simulated("aarch64", PI)
+    assert here_isa() == NEON
+    assert parse("cpu").text == "cpu,threads=4,isa=neon,cores=4"
+    assert parse("cpu,threads=1").text == "cpu,threads=1,isa=neon,cores=4"  # the scheduler's threads stay
+    assert str(parse("cpu,threads=1")) == "cpu (neon, 1 thread on 4 cores, contiguous)"
+    assert parse("cpu,isa=avx2").text == "cpu,threads=4,isa=avx2"
+
+
+@pytest.mark.parametrize("kind, cpuinfo, library", [
+    ("arm64", None, True),  # macOS: no such file
+    ("aarch64", GRACE, True),  # SVE
+    ("aarch64", PI, False),  # a build without Compute Library
+    ("armv7l", PI, True),  # 32 bits
+    ("riscv64", "", True),
+])  # fmt: skip
+def test_what_is_not_modelled_takes_no_other_machines_rules(simulated, kind, cpuinfo, library):
+    simulated(kind, cpuinfo, library)
+    assert here_isa() == UNKNOWN and parse("cpu").text == "cpu,threads=4,isa=unknown"
+
+
+@pytest.mark.parametrize("more, isa", [
+    ("avx2 avx512f avx512bw avx512vl avx512dq", "avx512"), ("avx2", "avx2"), ("avx512f", "sse41"), ("", "sse41"),
+])  # fmt: skip
+def test_x86(simulated, more, isa):
+    simulated("x86_64", X86.format(more=more))
+    assert here_isa() == isa
+
+
+@pytest.mark.parametrize("features, isa", [
+    ({"AVX512_SKX": True, "AVX2": True, "SSE41": True}, "avx512"), ({"X86_V4": True, "X86_V3": True}, "avx512"),
+    ({"AVX2": True, "SSE41": True, "AVX512F": True}, "avx2"), ({"SSE41": True, "AVX2": False}, "sse41"), ({}, UNKNOWN),
+])  # fmt: skip
+def test_windows_asks_numpy(simulated, monkeypatch, features, isa):
+    simulated("AMD64")  # there is no file that tells it
+    core = sys.modules.get("numpy._core") or sys.modules["numpy.core"]
+    monkeypatch.setattr(core._multiarray_umath, "__cpu_features__", features)
+    assert here_isa() == isa
+
+
+def test_numpy_knows_this_processor():
+    if platform.machine() in ("x86_64", "AMD64"):
+        assert machine.x86_isa(numpy_features()) == here_isa()
+
+
+def test_a_machine_without_torch(simulated, monkeypatch):
+    simulated("aarch64", PI)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    assert here_isa() == UNKNOWN
+    monkeypatch.setattr(machine, "find_spec", lambda name: (_ for _ in ()).throw(ValueError("torch.__spec__ is None")))
+    assert here_isa() == UNKNOWN
 
 
 def test_more_threads_than_a_target_takes_are_refused(monkeypatch):
@@ -16,13 +100,16 @@ def test_more_threads_than_a_target_takes_are_refused(monkeypatch):
         here_threads()
 
 
-def test_kernels_of_an_unknown_processor_are_not_modelled(monkeypatch):
-    monkeypatch.setattr(cpu, "here_isa", lambda: None)
-    assert cpu.Cpu.here().isa == cpu.UNKNOWN
+@pytest.mark.parametrize("name", ["mcunet_5fps", "mobilenet_v2"])
+def test_kernels_of_an_unknown_processor_are_not_modelled(monkeypatch, name):
+    """The tensors alone are counted, in all ops: a linear layer may copy its weights too."""
+    monkeypatch.setattr(cpu, "here_isa", lambda: UNKNOWN)
+    assert cpu.Cpu.here().isa == UNKNOWN
     step = {"batch": 2, "resolution": 33}
-    found = costmodel.estimate("mcunet_5fps", "full", target="cpu,isa=unknown,threads=1", **step)
-    alone = costmodel.estimate("mcunet_5fps", "full", target="none", **step)
-    x86 = costmodel.estimate("mcunet_5fps", "full", target="cpu,isa=avx2,threads=1", **step)
+    found = costmodel.estimate(name, "full", target="cpu,isa=unknown,threads=1", **step)
+    alone = costmodel.estimate(name, "full", target="none", **step)
+    x86 = costmodel.estimate(name, "full", target="cpu,isa=avx2,threads=1", **step)
     assert found.certainty.step_peak == "not_modelled" and x86.certainty.step_peak == "rule"
-    assert alone.step_peak_bytes <= found.step_peak_bytes <= x86.step_peak_bytes
-    assert "not modelled for" in found.notes[-1]
+    assert alone.step_peak_bytes == found.step_peak_bytes <= x86.step_peak_bytes
+    assert "cpu (unknown, 1 thread, contiguous) is not modelled, so only the tensors are counted" in found.notes[-1]
+    assert costmodel.estimate(name, "last", target="cpu,isa=unknown", **step).certainty.step_peak == "not_modelled"

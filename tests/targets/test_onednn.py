@@ -8,6 +8,7 @@ import pytest
 
 from costmodel.ops.conv import Conv2d
 from costmodel.targets import parse
+from costmodel.targets.onednn import ConvolutionScratch
 from costmodel.targets.setting import Setting
 
 MEASURED = json.loads((Path(__file__).parent / "data" / "convolutions.json").read_text())
@@ -34,7 +35,9 @@ BOUNDS = {
 
 def transients(conv, x, target, demanded=("x", "weight")):
     """Bytes beyond the results, forward and backward."""
-    found = conv.scratch(Setting(parse(target), 4, True, demanded), conv.shape(x), x)
+    setting = Setting(parse(target), 4, True, demanded)
+    assert isinstance(setting.target.convolution(conv, setting), ConvolutionScratch) or target in ("none", "cuda")
+    found = conv.scratch(setting, conv.shape(x), x)
     return found.forward, found.backward
 
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from costmodel.ops.conv import Conv2d
 from costmodel.targets import parse
-from costmodel.targets.onednn import in_onednn
 from costmodel.targets.onednn_formulas import BOOKED, PAGE, gather, teams, thin, up
+from costmodel.targets.onednn_levels import in_onednn
 from costmodel.targets.onednn_split import Split, pixels_of_a_part, sharing
 from costmodel.targets.setting import Setting
 

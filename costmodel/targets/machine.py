@@ -1,0 +1,77 @@
+"""What this machine's processor is, as far as kernels depend on it. torch is looked for, and not imported."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import CostmodelError
+from .target import MOST_THREADS
+
+UNKNOWN = "unknown"  # another processor: its kernels are not modelled
+NEON = "neon"  # 64-bit ARM without SVE
+X86 = ("x86_64", "amd64", "i686", "i386", "x86")
+ARM = ("aarch64", "arm64")
+CPUINFO = "/proc/cpuinfo"
+
+
+def here_threads() -> int:
+    """Threads that torch would use on this machine. Raises CostmodelError for more than MOST_THREADS."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) >= 1:
+        if int(given) > MOST_THREADS:
+            raise CostmodelError(f"OMP_NUM_THREADS is {given}; allowed: 1 to {MOST_THREADS}, or leave it unset")
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def here_isa() -> str:
+    """The instruction set of torch's kernels on this machine; UNKNOWN where it is not found out, or not modelled."""
+    kind = platform.machine().lower()
+    if kind in X86:
+        return x86_isa(told("flags") or numpy_features())
+    if kind not in ARM:
+        return UNKNOWN
+    features = told("Features")  # macOS has no such file, and other kernels (Accelerate)
+    plain = "asimd" in features and not any(feature.startswith("sve") for feature in features)
+    return NEON if plain and has_compute_library() else UNKNOWN
+
+
+def told(key: str) -> set[str]:
+    """The words that Linux tells of the first core under a key."""
+    try:
+        with open(CPUINFO, encoding="ascii", errors="replace") as file:
+            return set(next((line for line in file if line.startswith(key)), "").split())
+    except OSError:
+        return set()
+
+
+def numpy_features() -> set[str]:
+    """What numpy found of the processor, in Linux' words: on Windows there is no file that tells it."""
+    import numpy
+
+    core = getattr(numpy, "_core", None) or numpy.core
+    features: dict[str, bool] = core._multiarray_umath.__cpu_features__
+    found = {name for name, there in features.items() if there}
+    named = {"avx512": ("AVX512_SKX", "X86_V4"), "avx2": ("AVX2", "X86_V3"), "sse4_1": ("SSE41", "X86_V2")}
+    told = {name for name, others in named.items() if found & {*others}}
+    return told | ({"avx512f", "avx512bw", "avx512vl", "avx512dq"} if "avx512" in told else set())
+
+
+def x86_isa(flags: set[str]) -> str:
+    """The largest instruction set that oneDNN has kernels for."""
+    if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
+        return "avx512"
+    return "avx2" if "avx2" in flags else "sse41" if "sse4_1" in flags else UNKNOWN
+
+
+def has_compute_library() -> bool:
+    """Whether the installed torch has Arm Compute Library; wheels for aarch64 do, other builds may not."""
+    try:
+        found = find_spec("torch")
+    except (ImportError, ValueError):  # a module that only claims to be torch
+        return False
+    places = found.submodule_search_locations if found is not None else None
+    return any(any(Path(place, "lib").glob("libarm_compute*")) for place in places or ())
