@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from costmodel.files.document import DEEPEST
-from costmodel.files.parquet import MOST_ROWS
-from costmodel.files.reading import LARGEST
+from costmodel.files.document import DEEPEST, MOST_TOKENS
+from costmodel.files.reading import LARGEST, MOST_CELLS
 from costmodel.frontends.onnxfiles.constants import MOST, MOST_OF_ALL
 from costmodel.frontends.onnxfiles.functions import MOST_NODES
 from costmodel.frontends.spec.grammar import MOST_BLOCKS
 from costmodel.graph import graph
+from costmodel.studies.grid.axes import LONGEST
 from costmodel.studies.grid.sweep import MOST_IN_MEMORY
 
 ROOT = Path(__file__).parent.parent
@@ -76,12 +76,14 @@ def test_the_limits_that_are_told_are_those_that_hold():
     mib = {kind: f"{size // 2**20} MiB" for kind, size in LARGEST.items()}
     for row in (
         f"| Python files, settings in TOML | {mib['code']} |",
-        f"| specs, strategies, results in JSON | {mib['text']}, {DEEPEST} levels of nesting; no anchors |",
-        f"| tables | {mib['table']} of CSV, {MOST_ROWS:,} rows of Parquet |",
+        f"| specs, strategies, results in JSON | {mib['text']}, {DEEPEST} levels of nesting, "
+        f"{MOST_TOKENS:,} words and marks; no anchors |",
+        f"| tables | {mib['table']}, {MOST_CELLS:,} cells |",
         f"| ONNX files | {LARGEST['network'] // 2**30} GiB; {MOST_NODES:,} nodes with their functions opened |",
         f"| {MOST:,} numbers, and {MOST_OF_ALL:,} of all; a larger one is priced, not made |",
         f"| a spec's blocks | {MOST_BLOCKS:,} |",
         f"| a node's name | {graph.LONGEST:,} characters, {graph.DEEPEST} modules |",
+        f"| an axis of a sweep | {LONGEST:,} values |",
         f"| a sweep without `-o` | {MOST_IN_MEMORY:,} cells |",
     ):
         assert row in text

@@ -12,6 +12,8 @@ from ..sizes.size import LARGEST, is_int
 from .reading import LARGEST as LARGEST_OF
 
 LONGEST = LARGEST_OF["text"]  # characters
+LONGEST_NUMBER = 400  # characters; to read a number takes the square of its length
+MOST_TOKENS = 4_000_000  # words and marks
 DEEPEST = 20  # levels of nesting
 TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 LARGEST_FACTOR = 1000  # upper bound of a ratio
@@ -85,7 +87,9 @@ def _check_tokens(text: str, loader: type, source: str) -> None:
     """
     depth = 0
     try:
-        for token in yaml.scan(text, Loader=loader):
+        for number, token in enumerate(yaml.scan(text, Loader=loader)):
+            if number >= MOST_TOKENS:
+                raise CostmodelError(f"{source}: more than {MOST_TOKENS:,} words and marks, which are the most")
             where = f"{source}, line {token.start_mark.line + 1}"
             if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
                 raise CostmodelError(f"{where}: anchors and aliases (& and *) are not allowed")
@@ -129,6 +133,8 @@ def _convert(node: yaml.Node, source: str, place: str, constructor: yaml.SafeLoa
             block.lines[key] = key_node.start_mark.line + 1
             block[key] = _convert(value, source, f"{place}.{key}" if place else key, constructor, depth + 1)
         return block
+    if node.tag.endswith((":int", ":float")) and len(node.value) > LONGEST_NUMBER:
+        raise CostmodelError(f"{where}: {node.value[:40]} does not fit into 64 bits")
     try:
         value = constructor.construct_object(node)
     except Exception:  # of any kind: PyYAML converts a value by its tag without checking that it fits

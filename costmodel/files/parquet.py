@@ -13,10 +13,9 @@ import numpy as np
 
 from ..errors import CostmodelError
 from ..escapes import from_cell
-from .reading import check_readable, unreadable
+from .reading import check_cells, check_readable, unreadable
 
 BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of such blocks ahead
-MOST_ROWS = 2**22  # of a file that is read: packed, more would fit into the largest file than into the memory
 GROUP = 2**17  # rows of one row group, or a few more
 
 
@@ -52,7 +51,8 @@ def write(columns: dict[str, np.ndarray], path: str, types: Mapping[str, type]) 
         for column, field in zip(columns.values(), fields)
     ]
     try:
-        pa.parquet.write_table(pa.Table.from_arrays(arrays, schema=fields), path)
+        with open(path, "wb") as file:  # a name may be no UTF-8
+            pa.parquet.write_table(pa.Table.from_arrays(arrays, schema=fields), file)
     except OSError as error:
         raise CostmodelError(f"output {path!r} cannot be written: {error.strerror or error}") from None
 
@@ -64,7 +64,12 @@ def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
         fields = schema(file.readline().strip().split(","), types)
     reading = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK)
     kinds = pa.csv.ConvertOptions(column_types=fields, null_values=[""], strings_can_be_null=True)
-    with pa.csv.open_csv(table, reading, convert_options=kinds) as rows, pa.parquet.ParquetWriter(path, fields) as file:
+    with (
+        open(table, "rb") as source,
+        open(path, "wb") as made,
+        pa.csv.open_csv(source, reading, convert_options=kinds) as rows,
+        pa.parquet.ParquetWriter(made, fields) as file,
+    ):
         group = []
         for block in rows:
             group.append(_texts(block, pa))
@@ -90,12 +95,37 @@ def read(path: str) -> dict[str, list[Any]]:
     pa = arrow()
     check_readable(path, "table")
     try:
-        rows = pa.parquet.read_metadata(path).num_rows
-        if rows > MOST_ROWS:
-            raise CostmodelError(f"cannot read {path!r}: it has {rows:,} rows; allowed: at most {MOST_ROWS:,}")
-        columns = pa.parquet.read_table(path).to_pydict()
-    except (OSError, pa.ArrowInvalid) as error:
+        with open(path, "rb") as file:
+            told = pa.parquet.read_metadata(file)
+            check_cells(path, told.num_rows, told.num_columns)
+            fields = pa.parquet.read_schema(file)
+            for field in fields:
+                if not (pa.types.is_string(field.type) or _is_number(field.type, pa)):
+                    raise CostmodelError(
+                        f"{path!r}: the column {field.name!r} is {field.type}; allowed: numbers, texts"
+                    )
+            names = [field.name for field in fields if pa.types.is_string(field.type)]
+            columns = pa.parquet.read_table(file, read_dictionary=names)  # a text that stands a million times, once
+        found = {name: _cells(column, pa) for name, column in zip(columns.column_names, columns.columns)}
+    except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
+        if isinstance(error, CostmodelError):
+            raise
         raise unreadable(path, error) from None
-    if not any(columns.values()):
+    if not any(found.values()):
         raise CostmodelError(f"{path!r} has no rows; allowed: one or more")
-    return columns
+    return found
+
+
+def _is_number(kind: Any, pa: Any) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _cells(column: Any, pa: Any) -> list[Any]:
+    """The values of a column; equal texts are one object."""
+    if not pa.types.is_dictionary(column.type):
+        return column.to_pylist()
+    found: list[Any] = []
+    for chunk in column.chunks:
+        texts = chunk.dictionary.to_pylist()
+        found += [None if i is None else texts[i] for i in chunk.indices.to_pylist()]
+    return found

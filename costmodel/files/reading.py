@@ -15,6 +15,7 @@ LARGEST = {
     "table": 256 * 2**20,  # some 3 million rows of a sweep
     "network": 4 * 2**30,  # an ONNX file with its weights
 }
+MOST_CELLS = 2**25  # of a table: some 3 GB in Python
 #: What is no regular file, in words.
 NO_FILES = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -43,6 +44,14 @@ def check_regular(path: str) -> int:
         what = NO_FILES.get(stat.S_IFMT(found.st_mode), "no file")
         raise CostmodelError(f"cannot read {path!r}: it is {what}; allowed: a regular file")
     return found.st_size
+
+
+def check_cells(path: str, rows: int, columns: int) -> None:
+    """Raise CostmodelError for a table that is larger than what is read; packed, it may be a small file."""
+    if rows * columns > MOST_CELLS:
+        raise CostmodelError(
+            f"cannot read {path!r}: it has {rows:,} x {columns:,} cells; allowed: at most {MOST_CELLS:,}"
+        )
 
 
 def text_of(path: str, kind: str = "text") -> str:

@@ -12,7 +12,7 @@ from ..errors import CostmodelError
 from ..escapes import from_cell
 from . import parquet
 from .parquet import is_parquet
-from .reading import text_of
+from .reading import check_cells, text_of
 
 
 def read_table(path: str) -> dict[str, list[Any]]:
@@ -31,6 +31,10 @@ def read_table(path: str) -> dict[str, list[Any]]:
     if len(lines) < 2:
         raise CostmodelError(f"{path!r} has no rows; allowed: a line of column names, and rows below it")
     header = [name.strip() for name in lines[0]]
+    check_cells(path, len(lines), len(header))
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise CostmodelError(f"{path!r} has two columns called {twice!r}; allowed: one")
     for number, row in enumerate(lines, 1):
         if len(row) != len(header):
             raise CostmodelError(f"{path!r}, row {number}: {len(row)} cells under {len(header)} column names")

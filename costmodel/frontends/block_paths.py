@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
-from ..errors import CostmodelError
+from ..errors import CostmodelError, matches
 from ..graph.graph import Node
 from .draft import head_of
 
@@ -35,7 +34,7 @@ def block_paths(module: Any, blocks_are: str = "") -> list[str]:
 def blocks_among(modules: Sequence[tuple[str, str]], timm: bool, blocks_are: str = "") -> list[str]:
     """Paths of the blocks among modules given as (path, class), parents before children; class "" means unknown."""
     if blocks_are:
-        found = outermost(modules, lambda path, cls: cls == blocks_are or fnmatchcase(path, blocks_are))
+        found = outermost(modules, lambda path, cls: cls == blocks_are or matches(path, blocks_are))
         if not found:
             classes = ", ".join(sorted({cls for _, cls in modules if cls}))
             allowed = f"a path pattern, or one of {classes}" if classes else "a path pattern, such as 'layers.*'"

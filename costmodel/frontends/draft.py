@@ -56,6 +56,7 @@ class Names:
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self.taken = set(taken)
         self.scope = ""
+        self.last: dict[str, int] = {}  # number that was taken last, by base
 
     def take(self, name: str) -> bool:
         """Take a name; returns whether it was still free."""
@@ -65,9 +66,10 @@ class Names:
 
     def numbered(self, base: str) -> str:
         """Take and return the first free name of base_1, base_2, ..."""
-        number = 1
+        number = self.last.get(base, 0) + 1
         while not self.take(f"{base}_{number}"):
             number += 1
+        self.last[base] = number
         return f"{base}_{number}"
 
     def unique(self, base: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from ..api import estimate
 from ..conventions import Kept
-from ..errors import CostmodelError
+from ..errors import CostmodelError, matches
 from ..graph.graph import INPUT, Graph, within
 from ..graph.network import Network
 from ..graph.op import Result
@@ -57,7 +56,7 @@ def layers_named(graph: Graph, name: str) -> list[int]:
     """
     own = [i for part, run in graph.parts if part == name for i in run]
     names = [node.name for node in graph.nodes]
-    found = own or [i for i, node in enumerate(names) if within(node, name) or fnmatchcase(node, name)]
+    found = own or [i for i, node in enumerate(names) if within(node, name) or matches(node, name)]
     if not found:
         near = get_close_matches(name, [*names, *(part for part, _ in graph.parts)], n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

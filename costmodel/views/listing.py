@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatchcase
 
 from ..api import estimate
 from ..conventions import CONVENTIONS
-from ..errors import CostmodelError
+from ..errors import CostmodelError, matches
 from ..files.shipped import shipped_names
 from ..frontends import family_of, load, outline
 from ..graph.network import Network
@@ -38,7 +37,7 @@ class OfSource:
         from ..frontends import names_of
 
         self.source = source
-        self.names = [name for name in names_of(source) if fnmatchcase(name, like)]
+        self.names = [name for name in names_of(source) if matches(name, like)]
         if not self.names:
             raise CostmodelError(f"{source} has no network like {like!r}")
 

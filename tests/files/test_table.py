@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from costmodel.errors import CostmodelError
-from costmodel.files import parquet
+from costmodel.files import parquet, reading
 from costmodel.files.table import is_table, read_table
 
 
@@ -45,10 +45,33 @@ def test_parquet_reads_back_what_was_written(tmp_path):
     assert read_table(path) == {"strategy": ["full", "last"], "batch": [3, -1], "share": [0.5, 0.25]}
 
 
-def test_rows_that_would_not_fit_into_the_memory(tmp_path, monkeypatch):
-    pytest.importorskip("pyarrow")
-    path = str(tmp_path / "table.parquet")
-    parquet.write({"batch": np.arange(9)}, path, {})
-    monkeypatch.setattr(parquet, "MOST_ROWS", 8)
-    with pytest.raises(CostmodelError, match="it has 9 rows; allowed: at most 8"):
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_cells_that_would_not_fit_into_the_memory(name, tmp_path, monkeypatch):
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+        parquet.write({"a": np.arange(10), "b": np.arange(10)}, str(path), {})
+    else:
+        path.write_text("a,b\n" + "1,2\n" * 9)
+    monkeypatch.setattr(reading, "MOST_CELLS", 19)
+    with pytest.raises(CostmodelError, match="it has 10 x 2 cells; allowed: at most 19"):
+        read_table(str(path))
+
+
+def test_a_table_has_each_column_once(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(CostmodelError, match="has two columns called 'a'; allowed: one"):
+        read_table(str(tmp_path / "a.csv"))
+
+
+def test_parquet_columns_of_numbers_and_texts_alone(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    path = str(tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(pa.table({"text": ["x"] * 1000, "at": pa.array([0] * 1000, pa.timestamp("ns"))}), path)
+    with pytest.raises(CostmodelError, match=r"the column 'at' is timestamp.*; allowed: numbers, texts"):
         read_table(path)
+    pyarrow.parquet.write_table(pa.table({"text": ["x" * 100] * 1000 + [None]}), path)
+    texts = read_table(path)["text"]
+    assert len(set(map(id, texts))) == 2 and texts[-1] is None

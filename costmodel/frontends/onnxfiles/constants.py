@@ -7,7 +7,7 @@ an operator is run only if it is known to need no more memory and time than its 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import ceil, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,10 @@ from ...errors import CostmodelError
 from ...sizes.size import show
 from .tensors import Stored, numpy_name, onnx_type
 
-#: Most numbers of a constant that is made, and of all that are made of one file.
+#: Types of numbers that are computed.
+NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+           "float16", "float32", "float64")  # fmt: skip
+#: Most numbers of a constant that is made, and of all that are made of one file, or read for it.
 MOST, MOST_OF_ALL = 2**22, 2**26
 #: Most numbers that onnx's shape inference gets to see: those of shapes, pads and repeats.
 SEEN = 2**12
@@ -56,7 +59,7 @@ class Described(NamedTuple):
 
 
 class Constants:
-    """Computes a file's constants, and counts what it has made."""
+    """Computes a file's constants, and counts the numbers that it has read or made."""
 
     def __init__(self, opsets: list[Any]) -> None:
         self.opsets, self.made = opsets, 0
@@ -67,8 +70,10 @@ class Constants:
 
     def of(self, node: Any, values: Mapping[str, Stored]) -> list[Stored | None]:
         """The outputs of a node that reads nothing but constants. Raises CostmodelError if nothing is known of one."""
-        names, outputs = list(filter(None, node.output)), inferred(node, self.opsets, values)
+        names, outputs = list(filter(None, node.output)), said_of_outputs(node, self.opsets, values)
         read = sum(value.size for value in values.values())
+        if any(one.dtype not in NUMBERS for one in outputs if one.dtype):
+            raise CostmodelError(f"a constant of {outputs[0].dtype}s; allowed: {', '.join(NUMBERS)}")
         if any(one.shape is None for one in outputs):
             grows = OF_NO_KNOWN_SHAPE.get(node.op_type)
             if grows is None or any(not value.made for value in values.values()):
@@ -76,9 +81,10 @@ class Constants:
             numbers = grows * read
         else:
             numbers = sum(prod(one.shape or ()) for one in outputs)
-        small = self._quick(node.op_type, values, max(numbers, read)) and self.made + numbers <= MOST_OF_ALL
+        most = max(numbers, read)
+        small = self._quick(node.op_type, values, most) and self.made + most <= MOST_OF_ALL
         if small and all(value.made for value in values.values()):
-            self.made += numbers
+            self.made += most
             found = {n: Stored.of(result, n, computed=True) for n, result in zip(names, run(node, self.opsets, values))}
         else:
             found = {name: described(name, one) for name, one in zip(names, outputs)}
@@ -117,7 +123,23 @@ def run(node: Any, opsets: list[Any], values: Mapping[str, Stored]) -> list[Any]
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in node.output if name
     ]
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "constants", typed, outputs), opset_imports=opsets)
-    return ReferenceEvaluator(model).run(None, {name: value.load() for name, value in values.items()})
+    given = {name: value.load() for name, value in values.items()}
+    if node.op_type in ("Div", "Mod") and all(array.dtype.kind in "iu" for array in given.values()):
+        if not np.all(given[node.input[1]]):
+            raise CostmodelError("a constant is divided by zero")
+    with np.errstate(all="ignore"):  # log(0) is a mask's -inf
+        return ReferenceEvaluator(model).run(None, given)
+
+
+def said_of_outputs(node: Any, opsets: list[Any], values: Mapping[str, Stored]) -> list[Described]:
+    """What is known of a node's outputs before it runs. onnx's inference would write a range out."""
+    if node.op_type != "Range" or not all(value.made and value.size == 1 for value in values.values()):
+        return inferred(node, opsets, values)
+    first, limit, step = (values[name].load().reshape(())[()] for name in node.input)
+    if not step or not all(map(np.isfinite, (first, limit, step))):
+        raise CostmodelError(f"a range from {first} to {limit} in steps of {step}")
+    count = ceil((float(limit) - float(first)) / float(step))
+    return [Described(next(iter(values.values())).dtype, (max(count, 0),))]
 
 
 def inferred(node: Any, opsets: list[Any], values: Mapping[str, Any]) -> list[Described]:
@@ -135,7 +157,7 @@ def inferred(node: Any, opsets: list[Any], values: Mapping[str, Any]) -> list[De
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in node.output if name
     ]
     graph = onnx.helper.make_graph([node], "one", typed, outputs, numbers)
-    found = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph, opset_imports=opsets), data_prop=True)
+    found = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph, opset_imports=opsets))
     return [said_of(value.type.tensor_type) for value in found.graph.output]
 
 

@@ -129,6 +129,7 @@ def split(r, x, sizes=None):
     refuse(axis == 0 and r.has_batch(x), "a split of the batch")
     if sizes is None:
         count = r.attribute("num_outputs", len(r.node.output))
+        refuse(count != len(r.node.output), f"a split into {count} parts of which {len(r.node.output)} have names")
         each = -(-x.shape[axis] // count)
         sizes = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
     starts = np.cumsum([0, *sizes]).tolist()

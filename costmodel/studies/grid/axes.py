@@ -22,7 +22,8 @@ USUAL = {name: DEFAULTS.get(name) for name in AXES}
 INTEGERS = ("accumulate", "classes", "resolution", "batch")
 #: The type of each axis' values.
 AXIS_TYPES = {name: int if name in INTEGERS else float if name == "width" else str for name in AXES}
-LONGEST = 2**26  # most values of one axis
+LONGEST = 2**20  # most values of one axis
+MOST_K = 10_000  # blocks, of the largest network
 
 RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})(?::(\d{1,18}))?")
 
@@ -56,7 +57,9 @@ def _integers(name: str, item: Any) -> Sequence[Any]:
             match = RANGE.fullmatch(part.strip())
             if match:
                 found += _range(f"{name} {part.strip()!r}", match)
-            elif re.fullmatch(r"\d{1,18}", part.strip()):
+                if len(found) > LONGEST:
+                    raise CostmodelError(f"{name} has {len(found)} values; allowed: at most {LONGEST}")
+            elif re.fullmatch(r"\d{1,19}", part.strip()):
                 found.append(int(part))
             elif name == "resolution" and "x" in part:
                 found.append(read_resolution(part))
@@ -92,6 +95,8 @@ def _strategies(name: str, item: Any) -> Sequence[str]:
     for text in split_list(item):
         one = read_text(text)
         match = RANGE.fullmatch(one.argument or "")
+        if match and int(match[2]) > MOST_K:
+            raise CostmodelError(f"{name} {text!r}; allowed: at most {MOST_K:,} blocks")
         numbers = _range(f"{name} {text!r}", match) if match else ()
         found += [str(one.with_argument(k)) for k in numbers] if match else [text]
     return found
