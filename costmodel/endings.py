@@ -17,6 +17,9 @@ import click
 from .errors import CostmodelError
 from .escapes import visible
 
+#: What click before 8.2 has no exception for: no arguments, which it answers with the help.
+HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
 
 class BadRequest(click.ClickException):
     """A bad request: one message on stderr, if there is one that can be written to, and exit code 2."""
@@ -65,8 +68,8 @@ def ending() -> Iterator[None]:
     except CostmodelError as error:
         raise BadRequest(str(error)) from None
     except click.UsageError as error:
-        said = visible(error.format_message(), lines=True)
-        if said == error.format_message():
+        said = visible(error.format_message())
+        if said == error.format_message() or isinstance(error, HELP):
             raise
         raise click.UsageError(said, error.ctx) from None
     except KeyboardInterrupt:

@@ -20,6 +20,12 @@ def check_name(what: str, name: object, allowed: Iterable[str]) -> None:
         raise unknown(what, name, allowed)
 
 
+def check_one_line(what: str, text: str) -> None:
+    """Raise CostmodelError for a text with line ends: it would look like several lines of what is told."""
+    if len(text.splitlines()) > 1 or text.endswith("\n"):
+        raise CostmodelError(f"{what} {text!r}; allowed: a text on one line")
+
+
 LONGEST_PATTERN = 1000  # characters, as of a name; to read a pattern takes the square of its length
 
 

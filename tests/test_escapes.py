@@ -20,6 +20,7 @@ from costmodel.files import parquet
 from costmodel.files.table import read_table
 from costmodel.studies.grid.sweep import write_rows
 from costmodel.views.html import html_of
+from costmodel.views.shell import quoted
 from costmodel.views.table import Column, Table, render, words
 from specs import NODES, changed
 
@@ -172,3 +173,31 @@ def test_names_that_no_node_may_have(name, message, tmp_path):
     (tmp_path / "net.yaml").write_text(changed(NODES, "name: pool", f"name: {name}"))
     told = run("report", tmp_path / "net.yaml")
     assert told.exit_code == 2 and message in told.stderr
+
+
+LINES = "x\n::error::boo\n# h"
+
+
+def test_no_name_makes_lines_of_its_own(tmp_path, monkeypatch):
+    """A line that begins with :: is a command in a workflow's log, one with # a headline in Markdown."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.yaml").write_text(changed(NODES, "network: tiny", f"network: {json.dumps(LINES)}"))
+    (tmp_path / "tiny.yaml").write_text(NODES)
+    for arguments in (
+        ("report", "net.yaml"),
+        ("report", "tiny.yaml", "--strategy", f"{LINES}.yaml"),
+        ("report", f"{LINES}.yaml"),
+        ("report", "tiny.yaml", "--loss", f"{LINES}.py:loss"),
+        ("report", "tiny.yaml", LINES),
+        ("pareto", f"{LINES}.csv"),
+    ):
+        told = run(*arguments)
+        assert told.exit_code == 2 and "\n::error" not in told.output and "\n#" not in told.output, arguments
+
+
+@pytest.mark.parametrize("word, shown", [
+    ("a b", "'a b'"), ("a\x1b'b\\", r"$'a\x1b\'b\\'"), ("a\udcff.yaml", r"$'a\xff.yaml'"),
+    ("\u202eé", r"$'\xe2\x80\xae\xc3\xa9'"),
+])  # fmt: skip
+def test_words_for_a_shell(word, shown):
+    assert quoted(word) == shown

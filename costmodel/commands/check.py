@@ -65,11 +65,11 @@ def command(config: str | None, why: bool, since: str | None, outputs: tuple[str
         refuse_to_replace(settings.path, path)
         check_free(Path(path), force)
     results = results_of(settings)
-    changed = Since() if then is None else changes_since(os.path.basename(str(since)), then, results)
+    changed = Since() if then is None else changes_since(visible(os.path.basename(str(since))), then, results)
 
     texts = {Path(path): as_text(settings.path, results, changed, why, kind) for path, kind in forms.items()}
     if texts:
-        write_all({path: f"{text}\n".encode() for path, text in texts.items()})
+        write_all({path: f"{text}\n".encode() for path, text in texts.items()}, force=force)
     if form in forms.values():
         click.echo(visible(summary(results)), err=True)
     elif form in TABLES:

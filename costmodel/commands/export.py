@@ -42,7 +42,7 @@ def command(network: str, resolution: Any, check: bool, output: str | None, forc
     if output is None:
         click.echo(text, nl=False)
     else:
-        write_text(output, text)
+        write_text(output, text, force)
     warn([*loaded.notes, *_left_out(loaded)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from ..cli import axis_options, echo_json, grid_options, options
 from ..completion import COMPLETE
+from ..escapes import visible
 from ._output import check_budget_is_drawn, figure_file, show
 
 
@@ -40,6 +42,7 @@ def command(
     """
     import json
 
+    from ..errors import CostmodelError
     from ..files.whole import check_free
     from ..studies.pareto import choose, join_accuracy, with_step_flops
     from ..views.pareto import all_rows, document, frontier_table
@@ -53,8 +56,10 @@ def command(
         from ..views.figures.pareto import check_budget_axis, pareto_figure
 
         table, data = file.path.with_suffix(".csv"), file.path.with_suffix(".json")
-        check_free(table, force)
-        check_free(data, force)
+        for beside in (table, data):
+            check_free(beside, force)
+            if any(os.path.exists(source) and beside.exists() and beside.samefile(source) for source in sources):
+                raise CostmodelError(f"{str(beside)!r}, beside the figure, is read; allowed: a figure of another name")
         if budget is not None:
             check_budget_axis(objectives)
     of_network = {name: axes.pop(name) for name in grid_options}
@@ -105,7 +110,7 @@ def table_of(
         option = {"inputs": "input"}.get(name, name).replace("_", "-")
         raise CostmodelError(f"--{option} beside a table; allowed: with a network")
     columns = joined(sources)
-    return ", ".join(sources), columns, list(least_notes(columns))
+    return visible(", ".join(sources)), columns, list(least_notes(columns))
 
 
 def swept(

@@ -87,7 +87,7 @@ def command(
                 show_what_fits(no.least, network, parse_size(budget), asked, form)
         raise click.exceptions.Exit(1) from None
     if output is not None:
-        found.save(output)
+        found.save(output, force)
     if file is not None:
         from ..api import estimate
         from ..views.figures.plan import plan_figure

@@ -19,7 +19,7 @@ MOST_CELLS = 2**25  # of a table: some 3 GB in Python
 #: What is no regular file, in words.
 NO_FILES = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
+    stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link",
 }  # fmt: skip
 
 
@@ -34,10 +34,10 @@ def check_readable(path: str, kind: str = "text") -> None:
         raise CostmodelError(f"cannot read {path!r}: it has {show_size(size)}; allowed: at most {most}")
 
 
-def check_regular(path: str) -> int:
-    """The bytes of a regular file. Raises CostmodelError if a path leads to none."""
+def check_regular(path: str, links: bool = True) -> int:
+    """The bytes of a regular file. Raises CostmodelError if a path leads to none. links: whether it may be a link."""
     try:
-        found = os.stat(path)
+        found = os.stat(path) if links else os.lstat(path)
     except (OSError, ValueError) as error:  # ValueError: a null in the path
         raise unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):

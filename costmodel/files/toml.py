@@ -17,16 +17,17 @@ else:
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?")
 DEEPEST = 100  # parts of a key: what Python's reader takes for one grows with their square
-_DEEP = re.compile(r"(?:[\w-]+|\"[^\"\n]*\"|'[^'\n]*')(?:[ \t]*\.[ \t]*(?:[\w-]+|\"[^\"\n]*\"|'[^'\n]*')){100}")
+_DOTTED = re.compile(r"[\w\"'-]+(?:[ \t]*\.[ \t]*[\w\"'-]+)*")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 
 
 def read_toml(path: str) -> tuple[dict[str, Any], str]:
     """The data of a TOML file, and its text. Raises CostmodelError if it cannot be read, with the line."""
     text = text_of(path, "code")
-    if deep := _DEEP.search(text):
-        line = text.count("\n", 0, deep.start()) + 1
-        raise CostmodelError(f"{path}, line {line}: a key of more than {DEEPEST} parts")
+    for key in _DOTTED.finditer(text):
+        if key[0].count(".") > DEEPEST:
+            line = text.count("\n", 0, key.start()) + 1
+            raise CostmodelError(f"{path}, line {line}: a key of more than {DEEPEST} parts")
     try:
         return tomllib.loads(text), text
     except RecursionError:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..errors import CostmodelError, unknown
+from ..errors import CostmodelError, check_one_line, unknown
 from ..graph.inputs import read_inputs, read_resolution
 from ..graph.network import Network, Untraceable
 from ..ops._named_loss import LOSSES, find_loss
@@ -74,6 +74,9 @@ def load(
     of the batch that makes them, or FILE.py:NAME. Raises CostmodelError; Untraceable for a module whose layers cannot
     be found.
     """
+    for what, text in (("network", network), ("loss", loss), ("targets", targets)):
+        if isinstance(text, str):
+            check_one_line(what, text)
     classes = as_int(classes)
     given = None if inputs is None or inputs == () else read_inputs(inputs)
     named = find_loss(loss) if _is_named(loss) else None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import CostmodelError
+from ..errors import CostmodelError, check_one_line
 from ..escapes import visible
 from .dry import RunDry
 from .graph import Graph
@@ -50,6 +50,9 @@ class Network:
     dtype: str = DTYPE
     loss: Any = None
     untraceable: str = ""
+
+    def __post_init__(self) -> None:
+        check_one_line("a network's name is", self.name)
 
     @property
     def resolution(self) -> Resolution | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..errors import CostmodelError
+from ..errors import CostmodelError, check_one_line
 
 
 class StrategyText(NamedTuple):
@@ -50,6 +50,7 @@ def read_text(text: str | StrategyText) -> StrategyText:
     if not isinstance(text, str):
         allowed = "a text such as full or blocks:3, of a plan its `strategy`"
         raise CostmodelError(f"strategy is {type(text).__name__}; allowed: {allowed}")
+    check_one_line("strategy", text)
     head, *pairs = text.split(",")
     options = tuple((key, value if equals else None) for key, equals, value in (pair.partition("=") for pair in pairs))
     if head.endswith((".yaml", ".yml")):

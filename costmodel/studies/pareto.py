@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import CostmodelError, unknown
 from ..files.table import read_table
+from ..sizes.size import LARGEST
 from .frontier import frontier
 
 AXES = ("strategy", "batch", "resolution")
@@ -45,10 +47,12 @@ def choose(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> np
 def check_numbers(columns: dict[str, list[Any]], name: str, blank: bool = False) -> None:
     """Raise CostmodelError where a column has no number. blank: whether a cell may have none."""
     for row, value in enumerate(columns[name]):
-        if isinstance(value, str) or value is None and not blank or value is not None and not np.isfinite(value):
-            what = ", ".join(str(columns[axis][row]) for axis in AXES if axis in columns)
+        if value is None and blank:
+            continue
+        if not isinstance(value, (int, float)) or not isfinite(value) or abs(value) > LARGEST:
+            what = ", ".join(str(columns[axis][row]) for axis in AXES if axis in columns) or f"row {row + 1}"
             found = "no number" if value is None else repr(value)
-            raise CostmodelError(f"{name!r} is {found} at {what}; allowed: numbers everywhere")
+            raise CostmodelError(f"{name!r} is {found} at {what}; allowed: numbers of 64 bits everywhere")
 
 
 def check_strategies(columns: dict[str, list[Any]]) -> None:

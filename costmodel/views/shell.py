@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from ..escapes import visible
 from ..step.request import DEFAULTS
 
 
@@ -19,4 +21,17 @@ def command_line(command: str, network: str, options: Mapping[str, Any], *more: 
             words += [word for one in value or () for word in ("--input", str(one))]
         elif value not in (DEFAULTS.get(key), None, "", False):
             words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
-    return shlex.join([*words, *more])
+    return " ".join(map(quoted, [*words, *more]))
+
+
+def quoted(word: str) -> str:
+    """A word for a shell; unseen characters, and bytes of a file name that are no text, as escapes of bash and zsh."""
+    if visible(word) == word:
+        return shlex.quote(word)
+    marks = {"'": r"\'", "\\": r"\\"}
+    letters = (chr(byte) for byte in os.fsencode(word))
+    return (
+        "$'"
+        + "".join(marks.get(c, c) if c.isascii() and c.isprintable() else f"\\x{ord(c):02x}" for c in letters)
+        + "'"
+    )

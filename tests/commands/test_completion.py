@@ -90,7 +90,11 @@ def test_other_options():
     assert offered("sweep", "x", "--optimizer", "sgd,adam,foreach,m") == ["sgd,adam,foreach,momentum"]
     assert offered("report", "x", "--dtype", "f") == ["float32", "float16", "fp32", "float", "fp16"]
     assert offered("report", "x", "--target", "c") == ["cpu", "cuda"]
-    assert offered("report", "x", "--target", "cpu,threads=2,") == ["cpu,threads=2,isa=", "cpu,threads=2,channels_last"]
+    assert offered("report", "x", "--target", "cpu,threads=2,") == [
+        "cpu,threads=2,isa=",
+        "cpu,threads=2,cores=",
+        "cpu,threads=2,channels_last",
+    ]
     assert offered("list", "tar") == ["targets"]
     assert "latex" in offered("report", "x", "--format", "")
 

@@ -252,3 +252,8 @@ def test_a_megabyte_of_nesting_is_an_error_and_no_crash(spec_file, opening):
     run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=20)
     assert run.returncode == 0, run.stderr
     assert "nested deeper than 20 levels" in run.stdout
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 10_000, "0b" + "1" * 10_000, "1" + ":1" * 3000, "0." + "1" * 5000])
+def test_numbers_that_take_the_square_of_their_length(number, spec_file):
+    said(spec_file(changed(BLOCKS, "resolution: 32", f"resolution: {number}")), "line 2, resolution", "64 bits")

@@ -15,6 +15,12 @@ from costmodel.frontends.onnxfiles.functions import MOST_NODES
 from costmodel.frontends.onnxfiles.tensors import Stored
 from costmodel.pytorch import realize
 
+
+def whole(name, value):
+    """One int64."""
+    return numpy_helper.from_array(np.array(value, np.int64), name)
+
+
 RELU = node("Relu", "x", "y")
 OPSETS = [helper.make_opsetid("", 17)]
 
@@ -149,3 +155,38 @@ def test_numbers_in_a_pipe_beside_the_file_are_not_waited_for(onnx_file, tmp_pat
 
 def test_the_most_numbers_are_below_what_a_small_device_has():
     assert 8 * MOST == 32 * 2**20  # of 8 bytes each
+
+
+SMALL = {
+    "a range of 2^62 numbers": ([node("Range", "a b d", "c")], [whole("a", 0), whole("b", 2**62), whole("d", 1)]),
+    "a range in steps of zero": ([node("Range", "a b d", "c")], [whole("a", 0), whole("b", 3), whole("d", 0)]),
+    "texts": ([node("Cast", "n", "s", to=TensorProto.STRING), node("Cast", "s", "c", to=TensorProto.INT64)],
+              [integers("n", 1, 2)]),
+    "divided by zero": ([node("Div", "n m", "c")], [integers("n", 1, 2), integers("m", 0, 1)]),
+    "divided by zero, the rest": ([node("Mod", "n m", "c")], [integers("n", 1, 2), integers("m", 0, 1)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SMALL)
+def test_what_takes_no_constant_of_this_kind(what, onnx_file):
+    body, tensors = SMALL[what]
+    rest = [node("Cast", "c", "f", to=1), node("ReduceMax", "f", "m", keepdims=0), node("Mul", "x m", "y")]
+    try:
+        costmodel.load(onnx_file(around([*body, *rest], tensors)))
+    except CostmodelError as error:
+        assert "net.onnx: node" in str(error)
+    else:
+        assert what == "a range of 2^62 numbers"
+
+
+def test_a_split_names_all_its_parts(onnx_file):
+    made = around([node("Split", "x", "y", axis=1, num_outputs=2**28)], opset=18)
+    with pytest.raises(CostmodelError, match="a split into 268435456 parts of which 1 have names is not supported"):
+        costmodel.load(onnx_file(made))
+
+
+def test_what_is_read_counts_like_what_is_made(monkeypatch):
+    monkeypatch.setattr(constants, "MOST_OF_ALL", 250)
+    made, x = Constants(OPSETS), Stored.of(np.ones(100, np.float32), "x")
+    sums = [made.of(node("ReduceSum", "x", "s", keepdims=0), {"x": x})[0] for _ in range(3)]
+    assert [one.made for one in sums] == [True, True, False]

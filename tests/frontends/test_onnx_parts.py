@@ -11,6 +11,7 @@ from onnx import helper
 from onnxfiles import around, integers, node, tensor
 
 from costmodel.errors import CostmodelError
+from costmodel.frontends.draft import Names
 from costmodel.frontends.onnxfiles import (
     arithmetic,
     attention,
@@ -138,3 +139,10 @@ def test_attention_that_no_op_expresses(given_to, message):
     r = SimpleNamespace(live=lambda x: x, attribute=lambda name, usual=None: given_to.get(name, usual))
     with pytest.raises(CostmodelError, match=message):
         attention.attention(r, *(SimpleNamespace(shape=shape) for shape in shapes), mask)
+
+
+def test_numbers_go_on_where_they_were():
+    """So that 100,000 nodes of one kind are named in linear time."""
+    names = Names(("relu", "relu_2"))
+    assert [names.unique("relu") for _ in range(3)] == ["relu_1", "relu_3", "relu_4"]
+    assert names.last == {"relu": 4}

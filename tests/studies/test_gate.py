@@ -4,12 +4,14 @@ import json
 import sys
 
 import pytest
+from commandline import CliRunner
 from hypothesis import HealthCheck, given
 from hypothesis import settings as drawn
 from hypothesis import strategies as st
 
 import costmodel
 from costmodel import CostmodelError
+from costmodel.cli import main
 from costmodel.files.toml import lines_of, read_toml
 from costmodel.studies.gate.differences import QUANTITIES, changes_since
 from costmodel.studies.gate.document import SCHEMA, document, read_document
@@ -325,3 +327,9 @@ def test_a_check_that_had_an_error_has_no_before(folder):
     said = settings(ONE.replace("tiny", "no"))
     (folder / "base.json").write_text(json.dumps(document(said.path, results_of(said), changes_since("", {}, []))))
     assert read_document("base.json") == {} and isinstance(said, Settings)
+
+
+def test_keys_of_many_parts_are_refused_before_they_are_read(tmp_path):
+    (tmp_path / "a.toml").write_text("x = 1\n" + ".".join("a" * 40_000) + " = 1\n")
+    told = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "a.toml")])
+    assert told.exit_code == 2 and "a.toml, line 2: a key of more than 100 parts" in told.stderr

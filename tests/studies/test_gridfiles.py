@@ -214,3 +214,12 @@ def test_a_sweep_can_be_copied():
         assert other.to_dict() == grid.to_dict() and other.peak_bytes.tolist() == grid.peak_bytes.tolist()
     with pytest.raises(AttributeError, match="a sweep has no 'peak'; its columns are strategy, "):
         grid.peak  # noqa: B018
+
+
+@pytest.mark.parametrize("given, message", [
+    (("--batch", "1..600000,1..600000"), "has 1200000 values; allowed: at most 1048576"),
+    (("--strategy", "blocks:1..60000000"), "allowed: at most 10,000 blocks"),
+])  # fmt: skip
+def test_axes_are_bounded_before_they_are_written_out(given, message):
+    result = run(*given)
+    assert result.exit_code == 2 and message in result.stderr

@@ -272,3 +272,23 @@ def test_points_that_no_other_one_beats_in_any_number_of_columns(columns, fallin
         alive = [not any((q <= p).all() and (q < p).any() for q in points) for p in points]
         assert {tuple(points[i]) for i in undominated(points)} == {tuple(p) for p, keep in zip(points, alive) if keep}
         assert len({tuple(points[i]) for i in undominated(points)}) == len(undominated(points))
+
+
+def test_a_figure_does_not_take_the_place_of_what_it_is_made_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.csv").write_text("strategy,peak_bytes,step_flops,trainable_parameters\nfull,1,2,3\n")
+    told = CliRunner().invoke(main, ["pareto", "grid.csv", "--figure", "grid.png", "--force"])
+    assert (
+        told.exit_code == 2
+        and "'grid.csv', beside the figure, is read; allowed: a figure of another name" in told.stderr
+    )
+    assert (tmp_path / "grid.csv").read_text().startswith("strategy")
+
+
+@pytest.mark.parametrize(
+    "cell, found", [("99999999999999999999", "99999999999999999999"), ("nan", "nan"), ("", "no number"), ("x", "'x'")]
+)
+def test_objectives_are_numbers_of_64_bits(cell, found, tmp_path):
+    (tmp_path / "a.csv").write_text(f"peak_bytes,step_flops,trainable_parameters\n1,2,3\n{cell},1,1\n")
+    told = CliRunner().invoke(main, ["pareto", str(tmp_path / "a.csv")])
+    assert told.exit_code == 2 and f"'peak_bytes' is {found} at row 2; allowed: numbers of 64 bits" in told.stderr

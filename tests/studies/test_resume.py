@@ -182,3 +182,41 @@ def test_a_folder_in_place_of_an_unfinished_file_is_refused(plan, tmp_path):
     log.mkdir()
     with pytest.raises(CostmodelError, match="allowed: a regular file"):
         list(write(plan, str(path)))
+
+
+def test_what_is_not_a_sweeps_own_is_not_written_over(plan, tmp_path):
+    path, own = tmp_path / "grid.csv", tmp_path / "grid.csv.unfinished"
+    own.write_text("precious")
+    with pytest.raises(CostmodelError, match="unfinished' exists, without a log; allowed: another name, or --force"):
+        list(write(plan, str(path)))
+    assert own.read_text() == "precious"
+    own.unlink()
+    (tmp_path / "victim").write_text("precious")
+    own.symlink_to("victim")
+    with pytest.raises(CostmodelError, match="it is a link; allowed: a regular file"):
+        list(write(plan, str(path)))
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("end", ["", ".log", ".parquet"])
+def test_a_pipe_under_one_of_its_names_is_not_waited_for(plan, tmp_path, end):
+    os.mkfifo(tmp_path / f"grid.parquet.unfinished{end}")
+    with pytest.raises(CostmodelError, match="it is a named pipe; allowed: a regular file"):
+        list(write(plan, str(tmp_path / "grid.parquet")))
+
+
+def test_a_table_that_appears_meanwhile_is_not_replaced(plan, tmp_path):
+    path = tmp_path / "grid.csv"
+    writing = write(plan, str(path))
+    next(writing)
+    path.write_text("theirs")
+    with pytest.raises(CostmodelError, match="exists; allowed: another name, or --force"):
+        list(writing)
+    assert path.read_text() == "theirs"
+
+
+def test_names_that_have_no_room_for_what_is_written_beside_them(plan, tmp_path):
+    with pytest.raises(CostmodelError, match="cannot be written: File name too long"):
+        list(write(plan, str(tmp_path / f"{'n' * 235}.parquet")))
+    assert not list(tmp_path.iterdir())

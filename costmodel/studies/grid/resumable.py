@@ -19,10 +19,12 @@ from ...files import parquet
 from ...files.alone import alone_with
 from ...files.parquet import is_parquet
 from ...files.reading import check_regular
-from ...files.whole import check_free, kept_on_disk, write_text
+from ...files.whole import check_free, kept_on_disk, put, write_all, write_text
 from ...version import __version__
 from .columns import types_of
 from .sweep import SweepPlan, write_rows
+
+LONGEST_ENDING = ".unfinished.parquet"  # of the names that are written beside a table
 
 
 def write(
@@ -55,6 +57,9 @@ def _written(
 ) -> Iterator[int]:
     unfinished, log, made = (target.with_name(f"{target.name}.unfinished{end}") for end in ("", ".log", ".parquet"))
     request, chunks = fingerprint(plan, shard), plan.chunks(shard)
+    for path in (unfinished, log, made):
+        if path.is_symlink() or path.exists():
+            check_regular(str(path), links=False)
     sums = _progress(unfinished, log, request, force, tell)
     begun = "".join(f"{json.dumps(line)}\n" for line in ({"request": request}, *sums))
     if not log.exists() or log.read_bytes() != begun.encode():
@@ -71,10 +76,10 @@ def _written(
     if is_parquet(str(target)):
         parquet.convert(unfinished, made, types_of(plan.axes["resolution"]))
         kept_on_disk(made)
-        os.replace(made, target)
+        put(made, target, force)
         unfinished.unlink()
     else:
-        os.replace(unfinished, target)
+        put(unfinished, target, force)
     log.unlink(missing_ok=True)
 
 
@@ -103,6 +108,7 @@ def check_output(path: str, force: bool) -> None:
     if is_parquet(path):
         parquet.arrow()
     check_free(Path(path), force)
+    write_all({Path(f"{path}{LONGEST_ENDING}"): b""}, really=False)
 
 
 def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
@@ -117,10 +123,11 @@ def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
 
 def _progress(unfinished: Path, log: Path, request: str, force: bool, tell: Callable[[str], None]) -> list[list[Any]]:
     """Sizes and checksums of the header and of the chunks that an earlier call wrote, up to the first damaged one."""
-    there = [path for path in (unfinished, log) if path.exists()]
-    for path in there:
-        check_regular(str(path))
-    if len(there) < 2:
+    if unfinished.exists() and not log.exists() and not force:
+        raise CostmodelError(
+            f"{str(unfinished)!r} exists, without a log; allowed: another name, or --force to replace it"
+        )
+    if not (unfinished.exists() and log.exists()):
         return []
     first, *noted = _lines_of(log)
     if first != {"request": request}:

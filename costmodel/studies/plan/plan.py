@@ -89,10 +89,10 @@ class Plan(Shown):
         peak = f"{self.estimate.peak_bytes} of {self.budget_bytes} bytes"
         return f"<Plan for {visible(f'{self.network.name}, {self.strategy}')}: {peak}>"
 
-    def save(self, path: str) -> None:
+    def save(self, path: str, force: bool = True) -> None:
         """Write a strategy file, which `estimate`, `realize` and the commands take as a strategy.
 
-        Raises CostmodelError if it cannot be written.
+        force: whether to replace a file that is there. Raises CostmodelError if it cannot be written.
         """
         request = self.estimate.request
         note = {
@@ -100,7 +100,7 @@ class Plan(Shown):
             "micro_batches": self.micro_batches, "resolution": shown_resolution(request.resolution),
             "convention": request.convention, "optimizer": request.optimizer.name, "dtype": request.dtype.name,
         }  # fmt: skip
-        write_text(path, text(self.network.name, self.strategy, self.network.graph, note))
+        write_text(path, text(self.network.name, self.strategy, self.network.graph, note), force)
 
 
 def plan(

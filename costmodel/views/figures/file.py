@@ -24,11 +24,12 @@ class FigureFile(NamedTuple):
 
     path: Path
     sheet: Sheet
+    force: bool = True  # whether to replace files that are there
 
     def save(self, figure: Figure, beside: dict[Path, str] | None = None) -> None:
         """Write a figure, and beside it other files: all of them or none. Raises CostmodelError if writing fails."""
         texts = {path: text.encode() for path, text in (beside or {}).items()}
-        write_all({self.path: drawn(figure, self.path.suffix), **texts}, "figure")
+        write_all({self.path: drawn(figure, self.path.suffix), **texts}, "figure", force=self.force)
 
 
 def figure_file(path: str, size: str | None, titled: bool, force: bool) -> FigureFile:
@@ -42,7 +43,7 @@ def figure_file(path: str, size: str | None, titled: bool, force: bool) -> Figur
     target = Path(path)
     check_free(target, force)
     write_all({target: b""}, "figure", really=False)
-    return FigureFile(target, Sheet(width, height, titled))
+    return FigureFile(target, Sheet(width, height, titled), force)
 
 
 def check_figure(path: str) -> None:
