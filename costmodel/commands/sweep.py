@@ -93,9 +93,11 @@ def print_grid(plan: Any, part: tuple[int, int], form: str) -> None:
     chunks = plan.chunks(part)
     if form == "csv":
         warn(plan.notes)
-        write_rows(sys.stdout, plan.header, header=True)
-        for chunk in chunks:
-            write_rows(sys.stdout, plan.columns(chunk), header=False)
+        for number, chunk in enumerate(chunks):
+            columns = plan.columns(chunk)  # before anything is printed, since it may have no cost
+            write_rows(sys.stdout, columns, header=number == 0)
+        if not chunks:
+            write_rows(sys.stdout, plan.header, header=True)
         return
     cells = cells_of(chunks)
     if form == "table":

@@ -139,7 +139,10 @@ class Estimate(Shown):
     @cached_property
     def memory(self) -> Memory | None:
         """The timeline of the step and its sizes; None under a convention without a timeline."""
-        return self.find_memory() if self.find_memory else None
+        try:
+            return self.find_memory() if self.find_memory else None
+        except CostmodelError as error:  # too many bytes
+            raise CostmodelError(f"{self.network}, {self.strategy}, batch {self.batch}: {error}") from None
 
     @property
     def timeline(self) -> Timeline:

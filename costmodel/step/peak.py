@@ -39,7 +39,7 @@ def stack(sizes: Sequence[Size], target: Target) -> np.ndarray | Grid:
     kinds = set(map(type, sizes))
     if not kinds & {Line, np.ndarray}:
         if sum(sizes) > LARGEST // 16:  # what is there at once may hold a slot several times
-            raise CostmodelError("the memory of the step exceeds 64 bits")
+            raise CostmodelError("the memory of the step exceeds 64 bits; allowed: smaller sizes")
         return np.array(sizes, dtype=np.int64)
     if Line not in kinds:
         shape = np.broadcast_shapes(*{size.shape for size in sizes if isinstance(size, np.ndarray)})

@@ -286,7 +286,7 @@ def test_a_figure_does_not_take_the_place_of_what_it_is_made_of(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "cell, found", [("99999999999999999999", "99999999999999999999"), ("nan", "nan"), ("", "no number"), ("x", "'x'")]
+    "cell, found", [("99999999999999999999", "99999999999999999999"), ("nan", "nan"), ("", "no number")]
 )
 def test_objectives_are_numbers_of_64_bits(cell, found, tmp_path):
     (tmp_path / "a.csv").write_text(f"peak_bytes,step_flops,trainable_parameters\n1,2,3\n{cell},1,1\n")
