@@ -18,7 +18,7 @@ from .step.request import Request, loss_of
 from .step.shapes import DoesNotFit
 from .step.walk import analyze
 from .strategies import STRATEGIES, StrategyText, read_text
-from .targets import DEVICES, parse
+from .targets import DEVICES, parse, usual_target
 
 
 def estimate(
@@ -28,7 +28,7 @@ def estimate(
     resolution: Any = None,
     convention: str = "torch",
     optimizer: str = "sgd",
-    target: str = "cpu",
+    target: str | None = None,
     dtype: str | None = None,
     accumulate: int = 1,
     check: bool = True,
@@ -41,7 +41,8 @@ def estimate(
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: of the
     images, one side or (height, width), by default the network's own.
-    target: cpu[,threads=N][,isa=ISA][,channels_last], cuda[,channels_last] or none[,threads=N][,channels_last].
+    target: cpu[,threads=N][,isa=ISA][,cores=N][,channels_last], cuda[,channels_last] or
+    none[,threads=N][,channels_last]; by default the environment's COSTMODEL_TARGET, else the processor of this machine.
     dtype: of the whole network, float32, bfloat16 or float16, by default its own. accumulate: number of micro-steps of
     `batch` images whose gradients are added up before an update; the last one is priced. check: whether a module's
     estimate is held against a dry step of the module, which runs its forward and backward without data; where they
@@ -82,7 +83,7 @@ def request(
     resolution: Any = None,
     convention: str = "torch",
     optimizer: str = "sgd",
-    target: str = "cpu",
+    target: str | None = None,
     dtype: str | None = None,
     accumulate: int = 1,
     inputs: Any = None,
@@ -99,6 +100,7 @@ def request(
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
     if not isinstance(strategy, (str, StrategyText)):
         raise unknown("strategy", strategy, STRATEGIES)
+    target = usual_target() if target is None else target
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)
     numbers = find_dtype(dtype, network.dtype)

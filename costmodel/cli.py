@@ -16,6 +16,7 @@ from .ops._named_loss import LOSSES
 from .sizes.dtype import AMP, DTYPE_ALIASES, DTYPES, NO_AMP
 from .step.optimizer import OPTIMIZERS, OPTIONS
 from .step.request import DEFAULTS
+from .targets import usual_target
 from .version import __version__
 
 COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "explain", "export", "list", "check")
@@ -249,7 +250,13 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "width": click.option("--width", type=float, help="Width multiplier [1]."),
     "convention": defaulted("convention", "Who counts."),
     "optimizer": defaulted("optimizer", f"{OPTIMIZERS_IN_WORDS}."),
-    "target": defaulted("target", "cpu[,threads=N][,isa=ISA][,channels_last], cuda or none."),
+    "target": click.option(
+        "--target",
+        default=usual_target,
+        show_default="$COSTMODEL_TARGET, else cpu: this machine's",
+        help="cpu[,threads=N][,isa=ISA][,channels_last], cuda or none.",
+        shell_complete=COMPLETE["target"],
+    ),
     "dtype": click.option(
         "--dtype",
         help=f"Of the whole network: {DTYPES_IN_WORDS} [the network's own].",

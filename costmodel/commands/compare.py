@@ -31,6 +31,7 @@ def command(
     from ..api import estimate
     from ..studies.grid.axes import spelled_out
     from ..views.compare import compare
+    from ..views.shared import detected_note
 
     file = figure_file(figure, force)
     asked = request(network, asked)
@@ -45,6 +46,7 @@ def command(
         fits = [{} if budget is None else {"fits": one} for one in fit]
         echo_json([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)])
     else:
-        show([compare(estimates, budget)], [], form, estimates[0].notes)
+        found = detected_note(estimates[0].request.target) if budget is not None else []
+        show([compare(estimates, budget)], found, form, estimates[0].notes)
     if not any(fit):
         raise click.exceptions.Exit(1)

@@ -15,7 +15,7 @@ from ..targets.target import Target
 from .optimizer import Optimizer
 from .update import Update
 
-#: Defaults of the arguments of public calls, by name. None: the network's own value.
+#: Defaults of the arguments of public calls, by name. None: the network's own value, or the usual target.
 DEFAULTS = MappingProxyType(
     {
         "strategy": "full",
@@ -23,7 +23,7 @@ DEFAULTS = MappingProxyType(
         "resolution": None,
         "convention": "torch",
         "optimizer": "sgd",
-        "target": "cpu",
+        "target": None,
         "dtype": None,
         "amp": None,
         "accumulate": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,22 @@ from .target import DEVICES, Target
 
 from . import cpu, cuda, bare
 
-__all__ = ["DEVICES", "Target", "parse"]
+__all__ = ["DEVICES", "TARGET_VARIABLE", "Target", "parse", "usual_target"]
+
+
+TARGET_VARIABLE = "COSTMODEL_TARGET"  # of the environment: the target where none is given
+
+
+def usual_target() -> str:
+    """The target where none is given: that of the environment, else the processor of this machine."""
+    named = os.environ.get(TARGET_VARIABLE, "")
+    if not named:
+        return "cpu"
+    try:
+        parse(named)
+    except CostmodelError as error:
+        raise CostmodelError(f"{TARGET_VARIABLE}: {error}") from None
+    return named
 
 
 @lru_cache(maxsize=64)

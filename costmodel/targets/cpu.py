@@ -64,7 +64,9 @@ class Cpu(Target):
         isa = given.get("isa", here.isa)
         if isa != NEON and "cores" in given:
             raise CostmodelError(f"cores={given['cores']} with isa={isa}; allowed: with isa={NEON}")
-        return replace(here, **{"cores": here.cores if isa == NEON else None, **given})
+        found = tuple(name for name in ("threads", "isa") if name not in given)
+        cores = here.cores if isa == NEON and "isa" in found else None  # a text names the same target on any machine
+        return replace(here, **{"cores": cores, **given}, detected=found)
 
     @property
     def is_modelled(self) -> bool:

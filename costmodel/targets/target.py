@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 from ..sizes.size import Shape, Size
@@ -60,6 +60,8 @@ class Target:
 
     threads: int = 1
     channels_last: bool = False
+    #: The options that were found out of this machine, and not given.
+    detected: tuple[str, ...] = field(default=(), compare=False, repr=False, kw_only=True)
 
     @classmethod
     def here(cls) -> Target:

@@ -11,6 +11,7 @@ from ..studies.gate.differences import Change, Difference, Since
 from ..studies.gate.results import Result
 from .check_words import SHOWN, keepers, moved, peak_sentences, report_command, summary, unlike, verdict
 from .records import part_record, step_record, table_of, within
+from .shared import detected_note
 from .table import Column, Lines, Table, hidden, words, yes_or_no
 
 #: Rows of a table of blocks that people see.
@@ -35,7 +36,9 @@ def check_report(results: Sequence[Result], changed: Since, why: bool, form: str
             notes.append(f"{where}\nWhat would fit:\n    {report_command(result)}")
         if difference is not None and difference.changes:
             tables.append(changes_table(result, difference, changed.path, whole=form == "csv"))
-    return tables, [*notes, *settings_note(results), *unlike(results, changed)]
+    targets = [result.estimate.request.target for result in results if result.estimate is not None]
+    found = next((note for target in targets for note in detected_note(target)), None)
+    return tables, [*notes, *settings_note(results), *unlike(results, changed), *([found] if found else [])]
 
 
 def results_table(results: Sequence[Result], changed: Since) -> Table:

@@ -6,11 +6,15 @@ from ..sizes.size import show
 from ..sizes.units import show_size
 from ..step.estimate import Estimate
 from .records import step_record, table_of, within
+from .shared import detected_note
 from .table import Column, Lines, words, yes_or_no
 
 
 def fit_lines(found: Estimate, budget: int, axis: str | None, value: int | None) -> list[str]:
-    """The answer and the request, as two lines. axis, value: what was maximised, if anything; None: nothing fits."""
+    """The answer, the request, and whether its target was found out, as lines.
+
+    axis, value: what was maximised, if anything; None: nothing fits.
+    """
     peak, there = found.peak_bytes, show_size(budget)
     what = f"{found.network}, {found.strategy}, batch {found.batch} of {show(found.input_shape)}"
     what += f", on {found.request.target}"
@@ -21,7 +25,7 @@ def fit_lines(found: Estimate, budget: int, axis: str | None, value: int | None)
     else:
         most = "" if axis is None else f"{axis} {value} is the most that fits. "
         answer = f"yes: {most}The peak of {show_size(peak)} leaves {show_size(budget - peak)} of {there}."
-    return [answer, what]
+    return [answer, what, *detected_note(found.request.target)]
 
 
 def fit_table(found: Estimate, budget: int, axis: str | None, value: int | None) -> Lines:

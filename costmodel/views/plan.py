@@ -10,6 +10,7 @@ from ..strategies import CHOICES, FULL, part_names
 from ..studies.plan.nothing_fits import NothingFits
 from ..studies.plan.plan import Plan
 from .records import part_record, step_record, table_of, within
+from .shared import detected_note
 from .table import DRAWN, Column, Lines, Table, bar, words
 
 #: What was maximised, in words; anything else is a "value".
@@ -77,6 +78,7 @@ def notes(plan: Plan, command: str | None) -> list[str]:
         f" peak is {show_size(estimate.peak_bytes)} ({estimate.convention}; {left} left), a step takes"
         f" {show_count(estimate.flops['total'] * plan.micro_batches)} FLOPs."
     ]
+    lines += detected_note(estimate.request.target)
     added = estimate.parameters - plan.network.graph.count_parameters()
     if added > 0:
         lines.append(

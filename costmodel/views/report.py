@@ -15,6 +15,7 @@ from ..step.estimate import Estimate, Row
 from ..step.events import CATEGORIES
 from .fit import alone
 from .records import part_record, step_record, table_of, within
+from .shared import detected_note
 from .table import DRAWN, Column, Lines, Table, bar, words
 
 SIDE_BY_SIDE = ("torch", "lean", "ideal")
@@ -247,7 +248,7 @@ def budget_notes(estimates: Sequence[Estimate], budget: int) -> list[str]:
             much = show_size(abs(budget - peak))
             verdict = f"fits, {much} are left" if peak <= budget else f"does not fit, {much} are missing"
             notes.append(f"Into {show_size(budget)}, {estimate.convention}: {verdict}.{alone(estimate, budget)}")
-    return ["\n".join(notes)]
+    return ["\n".join(notes), *detected_note(estimates[0].request.target)]
 
 
 def _sizes(unit: str) -> Callable[[Any], str]:

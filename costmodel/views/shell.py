@@ -19,7 +19,7 @@ def command_line(command: str, network: str, options: Mapping[str, Any], *more: 
             words += [] if value else ["--no-check"]
         elif key == "inputs":
             words += [word for one in value or () for word in ("--input", str(one))]
-        elif value not in (DEFAULTS.get(key), None, "", False):
+        elif value not in (DEFAULTS.get(key), None, "", False) and (key, value) != ("target", "cpu"):
             words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
     return " ".join(map(quoted, [*words, *more]))
 

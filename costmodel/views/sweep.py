@@ -40,8 +40,12 @@ def table(columns: dict[str, list[Any]], fixed: dict[str, Any], total: int | Non
     title = ", ".join(
         f"{value}" if name == "network" else f"{name} {value}" for name, value in fixed.items() if value is not None
     )
-    heads = [
-        hidden(name) if name in CERTAINTIES and {None, RULE, CHECKED}.issuperset(values) else column(name, values)
-        for name, values in columns.items()
-    ]
+
+    def is_told(name: str, values: list[Any]) -> bool:
+        """Whether the title has it, or the notes would."""
+        if name == "target":
+            return len(set(values)) == 1
+        return name in CERTAINTIES and {None, RULE, CHECKED}.issuperset(values)
+
+    heads = [hidden(name) if is_told(name, values) else column(name, values) for name, values in columns.items()]
     return Table(title, heads, list(zip(*columns.values())), most=SHOWN, rest="-o FILE writes all", total=total)

@@ -28,6 +28,7 @@ from costmodel.studies.grid.certainties import CERTAINTIES
 from costmodel.studies.grid.columns import COLUMNS
 from costmodel.studies.grid.resumable import fingerprint
 from costmodel.studies.grid.sweep import SweepPlan
+from costmodel.targets import parse
 
 BATCHES = [1, 2, 3, 15, 16, 17, 64, 500]
 
@@ -287,12 +288,13 @@ def test_peaks_are_those_of_all_events(target):
 
 def test_columns_and_views_of_a_sweep():
     sweep = costmodel.sweep("mobilenet_v2", strategy="full,blocks:1..2", batch="1..4:2", convention=["torch", "ideal"])
-    assert list(sweep.columns) == ["strategy", "batch", "resolution", "convention", *COLUMNS, *CERTAINTIES]
+    assert list(sweep.columns) == ["strategy", "batch", "resolution", "convention", "target", *COLUMNS, *CERTAINTIES]
     assert sweep.saved_bytes is sweep["saved_bytes"]
     assert sweep.to_dict()["peak_bytes"][6:] == [None] * 6  # ideal has no peak
     rows = list(csv.reader(io.StringIO(sweep.to_csv())))
     assert rows[0] == list(sweep.columns) and len(rows) == 1 + 12
-    assert rows[1][:4] == ["full", "1", "224", "torch"] and rows[-1][5:7] == ["", ""]
+    assert rows[1][:4] == ["full", "1", "224", "torch"] and rows[-1][6:8] == ["", ""]
+    assert set(sweep.target) == {parse("cpu").text}
     html = sweep._repr_html_()
     assert "12 cells" in html and html.count("<tr>") == 12 and "blocks:2" in html
     with pytest.raises(CostmodelError, match="did you mean 'saved_bytes'"):

@@ -5,10 +5,12 @@ import sys
 from importlib.machinery import ModuleSpec
 
 import pytest
+from commandline import CliRunner
 
 import costmodel
+from costmodel.cli import main
 from costmodel.errors import CostmodelError
-from costmodel.targets import cpu, machine, parse
+from costmodel.targets import cpu, machine, parse, usual_target
 from costmodel.targets.machine import NEON, UNKNOWN, here_isa, here_threads, numpy_features
 
 PI = "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
@@ -113,3 +115,72 @@ def test_kernels_of_an_unknown_processor_are_not_modelled(monkeypatch, name):
     assert alone.step_peak_bytes == found.step_peak_bytes <= x86.step_peak_bytes
     assert "cpu (unknown, 1 thread, contiguous) is not modelled, so only the tensors are counted" in found.notes[-1]
     assert costmodel.estimate(name, "last", target="cpu,isa=unknown", **step).certainty.step_peak == "not_modelled"
+
+
+# -- the target where none is given ------------------------------------------------------------------------
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+PI_TARGET = "cpu,isa=neon,threads=4"
+
+
+def test_the_environment_names_the_usual_target(monkeypatch):
+    monkeypatch.setenv("COSTMODEL_TARGET", PI_TARGET)
+    assert usual_target() == PI_TARGET
+    step = {"batch": 2, "resolution": 33}
+    here = costmodel.estimate("mcunet_5fps", "full", **step)
+    assert here.request.target == parse(PI_TARGET)
+    assert costmodel.estimate("mcunet_5fps", "full", target="none", **step).request.target == parse("none")
+    assert set(costmodel.sweep("mcunet_5fps", "last", 2, 33).target) == {parse(PI_TARGET).text}
+    plan = costmodel.plan("mcunet_5fps", budget="1GB", **step)
+    assert plan.estimate.request.target == parse(PI_TARGET)
+    for command in (("report",), ("fit", "--budget", "1GB"), ("plan", "--budget", "1GB"), ("compare",), ("sweep",)):
+        told = run(command[0], "mcunet_5fps", *command[1:], "--format", "json", "--resolution", 33)
+        assert "neon" in told.stdout, told.output
+    assert "avx2" in run("report", "mcunet_5fps", "--target", "cpu,isa=avx2").stdout
+
+
+def test_a_wrong_target_of_the_environment_says_where_it_stands(monkeypatch):
+    monkeypatch.setenv("COSTMODEL_TARGET", "raspberry")
+    told = run("report", "mcunet_5fps")
+    assert told.exit_code == 2 and "COSTMODEL_TARGET: target 'raspberry': unknown device" in told.stderr
+    with pytest.raises(CostmodelError, match="COSTMODEL_TARGET"):
+        costmodel.estimate("mcunet_5fps")
+    monkeypatch.setenv("COSTMODEL_TARGET", "")
+    assert usual_target() == "cpu"
+
+
+@pytest.mark.parametrize("text, found", [
+    ("cpu", ("threads", "isa")), ("cpu,threads=2", ("isa",)), ("cpu,isa=avx2", ("threads",)),
+    ("cpu,threads=2,isa=avx2", ()), ("none", ()), ("cuda", ()),
+])  # fmt: skip
+def test_what_was_found_out_of_this_machine(text, found):
+    assert parse(text).detected == found
+    assert parse(parse(text).text) == parse(text) and parse(parse(text).text).detected == ()
+
+
+@pytest.mark.parametrize("command", [
+    ("report", "mcunet_5fps"), ("fit", "mcunet_5fps"), ("plan", "mcunet_5fps"), ("compare", "mcunet_5fps"),
+])  # fmt: skip
+def test_a_budget_that_is_held_against_this_machine_says_so(command):
+    words = "The budget is held against this machine's "
+    assert words in run(*command, "--budget", "1GB").stdout
+    assert words not in run(*command, "--budget", "1GB", "--target", "cpu,threads=2,isa=avx2").stdout
+    if command[0] in ("report", "compare"):
+        assert words not in run(*command).stdout
+
+
+def test_checks_say_so_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check = '[[tool.costmodel.check]]\nnetwork = "mcunet_5fps"\nbudget = "1GB"\n'
+    for more, there in (("", True), ('target = "cpu,threads=1,isa=avx2"\n', False)):
+        (tmp_path / "pyproject.toml").write_text(check + more)
+        assert ("The budget is held against this machine's threads and isa" in run("check").stdout) == there
+
+
+def test_a_text_names_the_same_target_on_any_machine(simulated):
+    simulated("aarch64", PI)
+    assert parse("cpu,isa=neon,threads=2").text == "cpu,threads=2,isa=neon"

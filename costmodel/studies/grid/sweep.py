@@ -27,14 +27,15 @@ from ...step.checking import checks, refuse_differences
 from ...step.optimizer import find
 from ...step.request import Request, loss_of
 from ...strategies import read
-from ...targets import parse
+from ...targets import parse, usual_target
 from .axes import AXES, USUAL, spelled_out
 from .certainties import CERTAINTIES, WORDS, at_least, if_held, is_least
 from .columns import COLUMNS, types_of
 from .plane import Pricer, pixels
 from .sides import networks_at
 
-FIRST = ("strategy", "batch", "resolution")  # the axes that always have a column
+FIRST = ("strategy", "batch", "resolution")  # the axes that come first
+ALWAYS = (*FIRST, "target")  # those that always have a column
 ROWS, CELLS = 128, 2**17  # most resolutions and most cells of a chunk
 MOST_IN_MEMORY = 2**26  # cells: 5 GB of columns
 
@@ -56,7 +57,10 @@ class SweepPlan:
         self, network: str | Network | Any, axes: dict[str, Any], check: bool = True, **of_network: Any
     ) -> None:
         """check: whether a module is held against its dry steps. of_network: further arguments of `load`."""
-        self.axes = {name: spelled_out(name, {**USUAL, **axes}[name]) for name in (*AXES, *axes)}
+        given = {**USUAL, "target": usual_target(), **{name: one for name, one in axes.items() if one is not None}}
+        self.axes = {name: spelled_out(name, given[name]) for name in (*AXES, *axes)}
+        # With what is found out of this machine: a table names the same target everywhere.
+        self.axes["target"] = tuple(dict.fromkeys(parse(text).text for text in self.axes["target"]))
         sizes = product(self.axes["width"], self.axes["classes"])
         of_network = {"resolution": self.axes["resolution"][0], **of_network}
         self.networks = {(width, classes): load(network, classes, width, **of_network) for width, classes in sizes}
@@ -104,8 +108,8 @@ class SweepPlan:
 
     @property
     def named(self) -> list[str]:
-        """The axes that have a column: those in FIRST, and those with values other than the default."""
-        return [*FIRST, *(name for name in AXES if name not in FIRST and not self.is_usual(name))]
+        """The axes that have a column: those in ALWAYS, and those with values other than the default."""
+        return [*FIRST, *(name for name in AXES if name not in FIRST and (name in ALWAYS or not self.is_usual(name)))]
 
     def is_usual(self, name: str) -> bool:
         """Whether an axis has its default alone."""
@@ -126,7 +130,7 @@ class SweepPlan:
     def fixed(self) -> dict[str, Any]:
         """The network's name, and the values of the axes that have no column."""
         loss = loss_of(next(iter(self.networks.values())))
-        fixed = {n: self.axes[n][0] for n in AXES if n not in self.named}
+        fixed = {n: self.axes[n][0] for n in AXES if n not in self.named or n == "target" and len(self.axes[n]) == 1}
         return {"network": self.network, **fixed, "loss": str(loss)}
 
     def request(self, outer: int) -> tuple[Network, Request]:
@@ -256,7 +260,9 @@ def sweep(
     columns = {}
     for name in plan.named:
         place = AXES.index(name)
-        values = column_of(plan.axes[name]) if name in FIRST[1:] else np.array(plan.axes[name], dtype=object)
+        values = (
+            column_of(plan.axes[name]) if name in ("batch", "resolution") else np.array(plan.axes[name], dtype=object)
+        )
         values = values.reshape([-1 if k == place else 1 for k in range(len(AXES))])
         columns[name] = np.broadcast_to(values, plan.shape).reshape(-1)
     some = int(np.count_nonzero(is_least(numbers["step_peak_certainty"])))

@@ -111,7 +111,7 @@ def plan(
     resolution: Any = None,
     convention: str = "torch",
     optimizer: str = "sgd",
-    target: str = "cpu",
+    target: str | None = None,
     dtype: str | None = None,
     max_flops: int | None = None,
     contiguous: bool = False,
