@@ -19,7 +19,20 @@ from .step.request import DEFAULTS
 from .targets import usual_target
 from .version import __version__
 
-COMMANDS = ("report", "compare", "fit", "sweep", "pareto", "plan", "validate", "explain", "export", "list", "check")
+COMMANDS = (
+    "report",
+    "compare",
+    "fit",
+    "sweep",
+    "pareto",
+    "plan",
+    "validate",
+    "explain",
+    "probe",
+    "export",
+    "list",
+    "check",
+)
 
 
 #: What --format takes, in every command.

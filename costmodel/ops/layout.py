@@ -99,6 +99,9 @@ class Repeat(Op):
         return lambda x, images: x.repeat([images.shape[0] if t == "n" else int(t) for t in self.times.split()])
 
 
+MOST_INPUTS = 2**16  # of one op
+
+
 @op("cat")
 class Cat(Op):
     """torch.cat of `count` tensors along an axis. The gradient of each is a view of the output's."""
@@ -107,7 +110,8 @@ class Cat(Op):
     axis: int = 1
 
     def __post_init__(self) -> None:
-        check(self.count >= 1 and self.axis >= 0, f"count {self.count}, axis {self.axis}; allowed: >= 1, >= 0")
+        fits = 1 <= self.count <= MOST_INPUTS and self.axis >= 0
+        check(fits, f"count {self.count}, axis {self.axis}; allowed: 1 to {MOST_INPUTS}, >= 0")
 
     @classmethod
     def infer(cls, *xs: Shape) -> dict[str, int]:

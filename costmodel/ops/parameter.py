@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import Axes, Extra, Op, Result, Sizes, Work, op
+from ..graph.op import Axes, Extra, Op, Result, Sizes, Work, check, op
 from ..sizes.size import Shape
 from ..targets.memory_order import MemoryOrder, contiguous
+from .layout import MOST_INPUTS
 
 
 class Resident(Op):
@@ -93,6 +94,9 @@ class Unknown(Op):
     of: str
     size: Sizes
     count: int = 1
+
+    def __post_init__(self) -> None:
+        check(0 <= self.count <= MOST_INPUTS, f"count is {self.count}; allowed: 0 to {MOST_INPUTS}")
 
     @classmethod
     def infer(cls, *xs: Shape) -> dict[str, int]:

@@ -15,13 +15,23 @@ def scratch_of(op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
     """The scratch of an op; where its kernels may allocate less, that of its tensors alone."""
     if not setting.kernels:
         return op.scratch(setting, y, *xs)
-    bounded = op.bounded(setting, y, *xs)
+    found = setting.target.measured(call_of(op, setting, y, *xs))
+    if found is not None:
+        return Scratch(*found)
+    bounded = setting.target.has_rules and op.bounded(setting, y, *xs)
     if bounded is True:
         return op.scratch(setting, y, *xs)
     least = op.scratch(setting._replace(target=tensors_of(setting.target)), y, *xs)
     if bounded is False:
         return least
     return Scratch(*(where(bounded, rule, bare) for rule, bare in zip(op.scratch(setting, y, *xs), least)))
+
+
+def call_of(op: Op, setting: Setting, y: Shape, *xs: Shape) -> str:
+    """What tells one call of an op's kernels from another, as a text: all that its scratch depends on."""
+    around = [layout and (layout.order, layout.outside) for layout in (*setting.layouts, setting.gradient)]
+    rest = setting._replace(target=None, layouts=(), gradient=None)[1:]  # type: ignore[arg-type]
+    return f"{op!r} {y} {xs} {rest} {around}"
 
 
 @cache

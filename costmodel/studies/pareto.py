@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +48,7 @@ def check_numbers(columns: dict[str, list[Any]], name: str, blank: bool = False)
     for row, value in enumerate(columns[name]):
         if value is None and blank:
             continue
-        if not isinstance(value, (int, float)) or not isfinite(value) or abs(value) > LARGEST:
+        if not isinstance(value, (int, float)) or not -LARGEST <= value <= LARGEST:  # not a number, too
             what = ", ".join(str(columns[axis][row]) for axis in AXES if axis in columns) or f"row {row + 1}"
             found = "no number" if value is None else repr(value)
             raise CostmodelError(f"{name!r} is {found} at {what}; allowed: numbers of 64 bits everywhere")

@@ -10,6 +10,7 @@ from ..errors import CostmodelError, unknown
 from .target import DEVICES, Target
 
 from . import cpu, cuda, bare
+from .probed import is_probe, probed
 
 __all__ = ["DEVICES", "TARGET_VARIABLE", "Target", "parse", "usual_target"]
 
@@ -32,10 +33,12 @@ def usual_target() -> str:
 @lru_cache(maxsize=64)
 def parse(text: str) -> Target:
     """The target of `cpu[,threads=N][,isa=ISA][,cores=N][,channels_last]`, `cuda[,channels_last]`
-    or `none[,threads=N][,channels_last]`.
+    or `none[,threads=N][,channels_last]`, or of a probe's file.
 
     What is left out is found out of this machine. Raises CostmodelError for anything else.
     """
+    if is_probe(text):
+        return probed(text)
     name, *parts = text.split(",")
     if name not in DEVICES:
         raise CostmodelError(f"target {text!r}: {unknown('device', name, DEVICES)}")

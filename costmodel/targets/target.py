@@ -78,6 +78,15 @@ class Target:
         """Whether anything is known of what its kernels allocate inside; if not, the tensors alone are counted."""
         return True
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether the ops' rules hold for its kernels."""
+        return self.is_modelled
+
+    def measured(self, call: str) -> tuple[int, int] | None:
+        """Bytes that were measured beside the results of a call, forward and backward; None if it was not probed."""
+        return None
+
     def convolution(self, conv: Any, setting: Any) -> ConvolutionKernels:
         """The scratch of a convolution (ops/conv.py) in a setting (setting.py); none if kernels are not modelled."""
         return ConvolutionKernels()

@@ -134,6 +134,16 @@ GROUPS: dict[str, dict[str, Key]] = {
         "difference": Key(NUMBER, "`computed` - `published`"),
         "tolerance": Key(NUMBER, "the difference that is allowed"),
     },
+    "Probes": {
+        "first_in": Key(TEXT, "the first layer whose kernels make the call"),
+        "call_dtype": Key(TEXT, "data type that the call works on"),
+        "gradients": Key(TEXT, "inputs and parameters whose gradients are computed"),
+        "forward_scratch_bytes": Key("bytes", "what the allocator reached beside the results in the forward pass"),
+        "backward_scratch_bytes": Key("bytes", "likewise, in the backward pass"),
+        "forward_seconds": Key("seconds", "of one warm run"),
+        "backward_seconds": Key("seconds", "of one warm run"),
+        "missed": Key(TEXT, "why a call could not be run"),
+    },
     "Lists": {
         "summary": Key(TEXT, "what it is, in a sentence"),
         "blocks": Key("blocks", "number of blocks"),

@@ -12,7 +12,7 @@ from specs import BLOCKS
 EACH = 50
 #: Texts of which mutants are made, by the name of an option or argument.
 TEXTS = {
-    "network": ("tiny.yaml", "mcunet_5fps", "torchvision:alexnet", "timm:nothing", "net.py:Net", "no.onnx", "x:y:z"),
+    "network": ("tiny.yaml", "mcunet_5fps", "torchvision:nothing", "timm:nothing", "net.py:Net", "no.onnx", "x:y:z"),
     "layer": ("stem.conv", "blocks.0.expand.conv", "classifier", "head"),
     "strategy": (
         "full", "last", "blocks:1", "mobiletl:2", "norm+last", "blocks:1,checkpoint=blocks", "tinytl-l", "bias",

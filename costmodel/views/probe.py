@@ -1,0 +1,74 @@
+"""What a probe measured: a line for each call of an op's kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..sizes.size import show
+from ..sizes.units import in_unit, unit_of
+from ..step.estimate import Estimate
+from .records import table_of
+from .report import request_title
+from .table import Column, Lines, words
+
+SECONDS = "{:.2g}"
+
+
+def probe_records(probes: Sequence[Any]) -> list[dict[str, Any]]:
+    """The calls as rows for programs, under the names of `schema.py`."""
+    return [
+        {
+            "first_in": one.call.node.name,
+            "op": one.call.node.op.kind,
+            "output_shape": list(one.call.y),
+            "call_dtype": one.call.setting.dtype,
+            "gradients": list(one.call.setting.demanded),
+            "forward_scratch_bytes": None if one.missed else one.forward,
+            "backward_scratch_bytes": None if one.missed else one.backward,
+            "forward_seconds": None if one.missed else one.forward_seconds,
+            "backward_seconds": None if one.missed else one.backward_seconds,
+            "missed": one.missed or None,
+        }
+        for one in probes
+    ]
+
+
+def probe_document(estimate: Estimate, probes: Sequence[Any]) -> dict[str, Any]:
+    """The probe as one document."""
+    return {
+        "network": estimate.network,
+        "strategy": estimate.strategy,
+        "target": estimate.request.target.text,
+        "calls": probe_records(probes),
+    }
+
+
+def probe_table(estimate: Estimate, probes: Sequence[Any], output: str | None) -> Lines:
+    """A table of the calls, and notes: how long they took, which could not be run, and how to price with the file."""
+    records = probe_records(probes)
+    unit = unit_of(max((max(one.forward, one.backward) for one in probes), default=0))
+
+    def size(value: int) -> str:
+        return in_unit(value, unit)
+
+    seen = [
+        words("first_in", "first in"),
+        words("op", "op"),
+        Column("output_shape", "output", lambda shape: show(tuple(shape))),
+        words("gradients", "gradients of")._replace(show=", ".join),
+        Column("forward_scratch_bytes", f"beside the result, {unit}", size),
+        Column("backward_scratch_bytes", "in backward", size),
+        Column("forward_seconds", "seconds", SECONDS.format),
+        Column("backward_seconds", "in backward", SECONDS.format),
+    ]
+    total = sum(one.forward_seconds + one.backward_seconds for one in probes)
+    missed = [one for one in probes if one.missed]
+    notes = [f"{len(records) - len(missed)} calls, each run alone; one run of each takes {total:.2g} seconds."]
+    if missed:
+        names = ", ".join(f"{one.call.node.name} ({one.missed})" for one in missed[:3])
+        more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+        notes.append(f"Not probed, so priced by their rules: {names}{more}.")
+    if output is not None:
+        notes.append(f"The file is a target: --target {output}")
+    return [table_of(records, seen, request_title(estimate), "calls")], notes
