@@ -79,7 +79,7 @@ def test_every_command_has_tables_for_papers(call, form):
 
 def test_a_name_ends_in_its_unit():
     for name, key in SCHEMA.items():
-        for unit, end in (("bytes", "_bytes"), ("FLOPs", "_flops")):
+        for unit, end in (("bytes", "_bytes"), ("FLOPs", "_flops"), ("seconds", "_seconds")):
             assert (key.unit == unit) == name.endswith(end) or name == "flops_error"
     assert sum(len(group) for group in GROUPS.values()) == len(SCHEMA)
     assert COLUMNS.keys() <= SCHEMA.keys() and {*AT_PEAK.values()} <= SCHEMA.keys() and AT_PEAK.keys() == {*CATEGORIES}
@@ -91,4 +91,4 @@ def test_the_document_lists_every_name():
     assert rows == [(name, key.unit, key.meaning) for name, key in SCHEMA.items()]
     assert all(f"## {title}\n" in text for title in GROUPS)
     assert {key.unit for key in SCHEMA.values()} == {
-        TEXT, NUMBER, YES_OR_NO, COUNT, "bytes", "FLOPs", "parameters", "blocks", "share"}  # fmt: skip
+        TEXT, NUMBER, YES_OR_NO, COUNT, "bytes", "FLOPs", "parameters", "blocks", "share", "seconds"}  # fmt: skip
