@@ -200,6 +200,7 @@ def document(estimate: Estimate, probes: Iterable[Probe]) -> dict[str, Any]:
         "format": FORMAT,
         "costmodel": __version__,
         "torch": torch_version(),
+        "device": target.device,
         "isa": target.isa,
         "threads": target.threads,
         "cores": target.cores,

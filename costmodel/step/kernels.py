@@ -50,7 +50,8 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
     found = {}
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         xs = [shapes[v] for v in reads]
-        if request.target.measured(call_of(node.op, setting, shapes[i + 1], *xs)) is not None:
+        target = request.target
+        if target.is_probed and target.measured(call_of(node.op, setting, shapes[i + 1], *xs)) is not None:
             continue
         if request.target.has_rules:
             known = node.op.modelled(setting, shapes[i + 1], *xs)

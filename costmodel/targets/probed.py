@@ -21,8 +21,8 @@ from .target import Target
 FORMAT = "costmodel probe 1"
 #: Keys of a probe's file and their types.
 KEYS: dict[str, type | tuple[type, ...]] = {
-    "format": str, "costmodel": str, "torch": str, "isa": str, "threads": int, "cores": (int, type(None)),
-    "channels_last": bool, "calls": dict,
+    "format": str, "costmodel": str, "torch": str, "device": str, "isa": str, "threads": int,
+    "cores": (int, type(None)), "channels_last": bool, "calls": dict,
 }  # fmt: skip
 
 
@@ -39,6 +39,8 @@ class Kernels(NamedTuple):
 @dataclass(frozen=True)
 class ProbedCpu(Cpu):
     """A CPU with what was measured of its kernels."""
+
+    is_probed = True
 
     kernels: Kernels = Kernels("", {})
 

@@ -53,6 +53,8 @@ class Target:
     counts_unseen: ClassVar[bool] = True
     #: Optimizers of torch update all parameters at once (foreach=True) unless they are told otherwise.
     takes_foreach: ClassVar[bool] = False
+    #: Some of its kernels' calls were measured.
+    is_probed: ClassVar[bool] = False
     #: Every allocation is rounded up to a multiple of these bytes.
     block_bytes: ClassVar[int] = 1
     #: Numbers of images from which on kernels take other paths.
