@@ -92,6 +92,7 @@ STEPS = {
     ("mobilenet_v3_small", 1, "blocks:3,checkpoint=blocks", "lean", 2, 64, "threads=4,cores=4"): 10_145_968,
     ("mnasnet_b1", 1, "full", "torch", 3, 65, "threads=4,cores=4"): 42_194_352,
     ("mcunet_5fps", 1, "mobiletl:3", "lean", 4, 96, "threads=4,cores=4"): 6_838_448,
+    ("mcunet_5fps", 1, "full", "torch", 8, 96, "threads=4,cores=4"): 47_853_424,
     ("mobilenet_v4_conv_small", 1, "full", "torch", 2, 64, "threads=4,cores=4"): 86_299_824,
     ("efficientnet_lite0", 1, "blocks:5", "torch", 2, 64, "threads=4,cores=4"): 29_350_064,
     ("proxyless_mobile", 1, "bias", "lean", 2, 64, "threads=4,cores=4"): 3_375_360,
@@ -107,7 +108,7 @@ def test_whole_steps_are_exact(case):
     assert found.step_peak_bytes == STEPS[case]
 
 
-#: Steps of 1,000 classes on four cores: the allocator's peak by the rules, as they were first found.
+#: Likewise of 1,000 classes on four cores; but for mcunet_5fps, which is by the rules alone.
 ON_FOUR_CORES = {
     ("mobilenet_v2", "full", "torch", 8, 224): 652_385_576,
     ("mobilenet_v2", "bias", "lean", 8, 224): 122_830_848,
@@ -115,6 +116,7 @@ ON_FOUR_CORES = {
     ("mobilenet_v2", "last,prefix_slices=8", "lean", 8, 224): 15_300_992,
     ("mobilenet_v2", "blocks:3", "torch", 8, 224): 122_028_032,
     ("mobilenet_v2", "full", "torch", 2, 64): 45_751_592,
+    ("efficientnet_b0", "norm+last", "torch", 2, 64): 19_820_592,
     ("mcunet_5fps", "full", "torch", 8, 96): 48_490_984,
 }
 
