@@ -41,9 +41,12 @@ def command(network: str, output: str | None, force: bool, form: str, **asked: A
     except ImportError as error:
         raise CostmodelError(f"a probe runs in torch: pip install torch ({error})") from None
     probes = list(probe(found))
+    priced = None
     if output is not None:
         write_text(output, json.dumps(document(found, probes), indent=1) + "\n", force)
+        priced = estimate(**{**request(network, asked), "target": output})
+        assert not isinstance(priced, DryEstimate)
     if form == "json":
         click.echo(json.dumps(probe_document(found, probes), indent=2))
     else:
-        show(*probe_table(found, probes, output), form, found.notes)
+        show(*probe_table(found, probes, priced), form, () if priced is None else priced.notes)

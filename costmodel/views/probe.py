@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..sizes.size import show
-from ..sizes.units import in_unit, unit_of
+from ..sizes.units import in_unit, show_size, unit_of
 from ..step.estimate import Estimate
 from .records import table_of
 from .report import request_title
 from .table import Column, Lines, words
 
-SECONDS = "{:.2g}"
+
+def milliseconds(seconds: float) -> str:
+    """A time as people read it."""
+    return f"{1e3 * seconds:.3g}"
 
 
 def probe_records(probes: Sequence[Any]) -> list[dict[str, Any]]:
@@ -44,8 +47,11 @@ def probe_document(estimate: Estimate, probes: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def probe_table(estimate: Estimate, probes: Sequence[Any], output: str | None) -> Lines:
-    """A table of the calls, and notes: how long they took, which could not be run, and how to price with the file."""
+def probe_table(estimate: Estimate, probes: Sequence[Any], priced: Estimate | None) -> Lines:
+    """A table of the calls, and notes: how long they took, which could not be run, and what the step takes by the file.
+
+    priced: the step with the file as its target, if one was written.
+    """
     records = probe_records(probes)
     unit = unit_of(max((max(one.forward, one.backward) for one in probes), default=0))
 
@@ -59,8 +65,8 @@ def probe_table(estimate: Estimate, probes: Sequence[Any], output: str | None) -
         words("gradients", "gradients of")._replace(show=", ".join),
         Column("forward_scratch_bytes", f"beside the result, {unit}", size),
         Column("backward_scratch_bytes", "in backward", size),
-        Column("forward_seconds", "seconds", SECONDS.format),
-        Column("backward_seconds", "in backward", SECONDS.format),
+        Column("forward_seconds", "ms", milliseconds),
+        Column("backward_seconds", "in backward", milliseconds),
     ]
     total = sum(one.forward_seconds + one.backward_seconds for one in probes)
     missed = [one for one in probes if one.missed]
@@ -69,6 +75,8 @@ def probe_table(estimate: Estimate, probes: Sequence[Any], output: str | None) -
         names = ", ".join(f"{one.call.node.name} ({one.missed})" for one in missed[:3])
         more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
         notes.append(f"Not probed, so priced by their rules: {names}{more}.")
-    if output is not None:
-        notes.append(f"The file is a target: --target {output}")
+    if priced is not None:
+        before, now = show_size(estimate.peak_bytes), show_size(priced.peak_bytes)
+        target = priced.request.target.text
+        notes.append(f"With the file, --target {target}, the peak is {now}; without it {before}.")
     return [table_of(records, seen, request_title(estimate), "calls")], notes

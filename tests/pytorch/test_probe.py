@@ -89,7 +89,7 @@ def test_a_table_has_a_line_for_each_call():
     probes = list(probe(found))
     (table,), notes = probe_table(found, probes, None)
     assert len(table.rows) == len(probes) == len(probe_records(probes)) and notes[0].startswith(f"{len(probes)} calls")
-    (_,), notes = probe_table(found, [one._replace(missed="torch lacks it") for one in probes], "k.json")
+    (_,), notes = probe_table(found, [one._replace(missed="torch lacks it") for one in probes], found)
     assert "Not probed, so priced by their rules: first_conv.conv (torch lacks it)" in notes[1]
 
 
@@ -118,7 +118,7 @@ def file(tmp_path_factory):
     assert told.exit_code == 0, told.output
     assert (
         "each run alone; one run of each takes" in told.stdout
-        and f"The file is a target: --target {path}" in told.stdout
+        and f"With the file, --target {path}, the peak is " in told.stdout
     )
     return path
 
