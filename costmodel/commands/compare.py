@@ -46,7 +46,8 @@ def command(
         fits = [{} if budget is None else {"fits": one} for one in fit]
         echo_json([{**e.to_dict(), **extra} for e, extra in zip(estimates, fits)])
     else:
-        found = detected_note(estimates[0].request.target) if budget is not None else []
-        show([compare(estimates, budget)], found, form, estimates[0].notes)
+        target = estimates[0].request.target
+        told = [f"Peaks are those of: {target}.", *(detected_note(target) if budget is not None else [])]
+        show([compare(estimates, budget)], told, form, estimates[0].notes)
     if not any(fit):
         raise click.exceptions.Exit(1)

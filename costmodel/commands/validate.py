@@ -45,9 +45,10 @@ def command(
         return
 
     from ..studies.grid.axes import spelled_out
+    from ..targets import parse
     from ..views.validate import summary_of, validation
 
-    validate = needs_torch()
+    validate, place = needs_torch(), parse(asked["target"])
     of_network = {key: asked.pop(key) for key in network_options}
     axes = {"strategy": strategy, "batch": batch or ("2",), "resolution": resolution}
     cases = cases_of(
@@ -59,9 +60,9 @@ def command(
         for network, *case in progress:
             results.append((network.name, *case, validate(network, *case, convention, **asked)))
     if form == "json":
-        echo_json([entry(*result) for result in results])
+        echo_json([{**entry(*result), "target": place.text} for result in results])
     else:
-        show([summary_of(results) if summary else validation(results)], [], form)
+        show([summary_of(results) if summary else validation(results)], [f"Run and predicted on: {place}."], form)
     if not all(check.holds for *_, checks in results for check in checks):
         raise click.exceptions.Exit(1)
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from ..errors import CostmodelError, check_name
 from ..files.reading import text_of
+from ..sizes.size import is_int
 from ..version import __version__
 from .cpu import ISAS, Cpu
-from .target import Target
+from .target import MOST_THREADS, Target
 
 FORMAT = "costmodel probe 1"
 #: Keys of a probe's file and their types.
@@ -85,13 +86,16 @@ def probed(path: str) -> Target:
         found = f"{', '.join(wrong)} missing or of another kind" if wrong else f"its format is {told['format']!r}"
         raise CostmodelError(f"{path!r} is no probe's file: {found}; allowed: what costmodel probe -o writes")
     check_name(f"{path!r}: isa", told["isa"], ISAS)
+    for name in ("threads", "cores"):
+        if told[name] is not None and not (type(told[name]) is int and 1 <= told[name] <= MOST_THREADS):
+            raise CostmodelError(f"{path!r}: {name} is {told[name]!r}; allowed: 1 to {MOST_THREADS}")
     for name, written in (("costmodel", told["costmodel"]), ("torch", told["torch"])):
         here = __version__ if name == "costmodel" else torch_version()
         if here is not None and here != written:
             raise CostmodelError(f"{path!r} was probed with {name} {written}, here is {here}; allowed: to probe again")
     calls = {}
     for call, sizes in told["calls"].items():
-        if not (isinstance(sizes, list) and len(sizes) == 4 and all(isinstance(n, int) and n >= 0 for n in sizes[:2])):
+        if not (isinstance(sizes, list) and len(sizes) == 4 and all(is_int(n) and n >= 0 for n in sizes[:2])):
             raise CostmodelError(f"{path!r}: found {sizes!r} for a call; allowed: two sizes in bytes, and two times")
         calls[call] = (sizes[0], sizes[1])
     return ProbedCpu(told["threads"], told["channels_last"], isa=told["isa"], cores=told["cores"],

@@ -125,6 +125,7 @@ def document(first: Estimate, name: str, tables: Sequence[Table]) -> dict[str, A
         "batch": first.batch,
         "resolution": shown_resolution(first.request.resolution),
         "convention": first.convention,
+        "target": first.request.target.text,
         "explained": name,
         "layers": [
             node.name for node in map(first.graph.nodes.__getitem__, layers_named(first.graph, name)) if not node.host

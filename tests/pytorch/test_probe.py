@@ -153,6 +153,8 @@ WRONG = {
     "of another costmodel": (changed(costmodel="0.0"), "was probed with costmodel 0.0, here is"),
     "of another format": (changed(format="costmodel probe 9"), "its format is 'costmodel probe 9'"),
     "without threads": (changed(threads=None), "is no probe's file: threads missing or of another kind"),
+    "with too many threads": (changed(threads=10**9), "threads is 1000000000; allowed: 1 to 1024"),
+    "with sizes above 64 bits": (changed(calls={"x": [10**30, 0, 0, 0]}), "for a call; allowed: two sizes in bytes"),
     "of another processor": (changed(isa="m68k"), "unknown"),
     "negative": (changed(calls={"x": [-1, 0, 0, 0]}), "found [-1, 0, 0, 0] for a call; allowed: two sizes in bytes"),
 }
