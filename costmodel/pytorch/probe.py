@@ -19,6 +19,7 @@ from ..ops._loss import Loss
 from ..ops.lean import FoldedConv2d
 from ..ops.mask import MASK
 from ..sizes.size import Shape
+from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate
 from ..step.kernels import runs_kernels, settings_of
 from ..step.memo import Formulas
@@ -26,6 +27,7 @@ from ..step.memory import slices_of
 from ..step.scratch import call_of
 from ..step.shapes import broadcast_inputs
 from ..targets.cpu import Cpu
+from ..targets.machine import UNKNOWN, here_isa
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder
 from ..targets.probed import FORMAT, torch_version
 from ..targets.setting import Setting
@@ -79,9 +81,13 @@ def calls_of(estimate: Estimate) -> list[Call]:
 
 def probe(estimate: Estimate) -> Iterator[Probe]:
     """Run the calls of a step, one after the other. Raises CostmodelError if it does not run on this machine's CPU."""
+    if isinstance(estimate, DryEstimate):
+        raise CostmodelError(f"{estimate.network}: a probe needs the layer graph, and this module does something else")
     target = estimate.request.target
     if not isinstance(target, Cpu):
         raise CostmodelError(f"target {target.text!r}; allowed for a probe: cpu, on which it runs")
+    if target.isa not in (here_isa(), UNKNOWN):
+        raise CostmodelError(f"target {target.text!r}; allowed for a probe: isa={here_isa()}, this machine's")
     threads = torch.get_num_threads()
     torch.set_num_threads(target.threads)
     try:

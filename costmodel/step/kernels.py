@@ -43,8 +43,10 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
     """Nodes whose kernels allocate what no rule tells -> where: one bool, or one for each cell of a grid of sizes."""
     if request.target.device == "cuda":
         return {node: True for node in graph.nodes if node.op.of_cpus}
-    if not (request.target.counts_kernels and request.target.is_modelled):
+    if not request.target.counts_kernels:
         return {}
+    if not request.target.is_modelled:
+        return {node: True for node in graph.nodes if runs_kernels(node.op)}
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
     numbers = other_numbers(graph)
     found = {}

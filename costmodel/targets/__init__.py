@@ -30,15 +30,18 @@ def usual_target() -> str:
     return named
 
 
-@lru_cache(maxsize=64)
 def parse(text: str) -> Target:
     """The target of `cpu[,threads=N][,isa=ISA][,cores=N][,channels_last]`, `cuda[,channels_last]`
     or `none[,threads=N][,channels_last]`, or of a probe's file.
 
     What is left out is found out of this machine. Raises CostmodelError for anything else.
     """
-    if is_probe(text):
-        return probed(text)
+    return probed(text) if is_probe(text) else of_text(text)
+
+
+@lru_cache(maxsize=64)
+def of_text(text: str) -> Target:
+    """The target of a text that is no file."""
     name, *parts = text.split(",")
     if name not in DEVICES:
         raise CostmodelError(f"target {text!r}: {unknown('device', name, DEVICES)}")
@@ -47,6 +50,8 @@ def parse(text: str) -> Target:
         key, equals, value = part.partition("=")
         if key not in kind.options:
             raise CostmodelError(f"target {text!r}: {unknown(f'option of {name}', key, kind.options)}")
+        if key in given:
+            raise CostmodelError(f"target {text!r}: {key} stands twice; allowed: once")
         try:
             given[key] = kind.options[key].read(value if equals else None)
         except ValueError:

@@ -7,16 +7,18 @@ are counted, and the estimate says for which ops.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from ..errors import CostmodelError, check_name
-from ..files.reading import text_of
+from ..files.reading import text_of, unreadable
 from ..sizes.size import is_int
 from ..version import __version__
 from .cpu import ISAS, Cpu
+from .machine import NEON
 from .target import MOST_THREADS, Target
 
 FORMAT = "costmodel probe 1"
@@ -72,9 +74,18 @@ def is_probe(text: str) -> bool:
     return text.endswith(".json")
 
 
-@lru_cache(maxsize=8)
 def probed(path: str) -> Target:
     """The target of a probe's file. Raises CostmodelError for one that is cut, or of other versions."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+    return _read(path, os.path.abspath(path), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(path: str, *of_file: object) -> Target:
+    """The target of a file that has not changed since. of_file: what tells whether it has."""
     try:
         told = json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
@@ -86,6 +97,9 @@ def probed(path: str) -> Target:
         found = f"{', '.join(wrong)} missing or of another kind" if wrong else f"its format is {told['format']!r}"
         raise CostmodelError(f"{path!r} is no probe's file: {found}; allowed: what costmodel probe -o writes")
     check_name(f"{path!r}: isa", told["isa"], ISAS)
+    if told["device"] != Cpu.device or told["cores"] is not None and told["isa"] != NEON:
+        found = f"{told['device']}, isa={told['isa']}, cores={told['cores']}"
+        raise CostmodelError(f"{path!r} was probed on {found}; allowed: cpu, and cores with isa={NEON} alone")
     for name in ("threads", "cores"):
         if told[name] is not None and not (type(told[name]) is int and 1 <= told[name] <= MOST_THREADS):
             raise CostmodelError(f"{path!r}: {name} is {told[name]!r}; allowed: 1 to {MOST_THREADS}")

@@ -153,6 +153,8 @@ WRONG = {
     "of another costmodel": (changed(costmodel="0.0"), "was probed with costmodel 0.0, here is"),
     "of another format": (changed(format="costmodel probe 9"), "its format is 'costmodel probe 9'"),
     "without threads": (changed(threads=None), "is no probe's file: threads missing or of another kind"),
+    "of a GPU": (changed(device="cuda"), "was probed on cuda, isa="),
+    "with cores of another processor": (changed(isa="avx2", cores=2), "allowed: cpu, and cores with isa=neon alone"),
     "with too many threads": (changed(threads=10**9), "threads is 1000000000; allowed: 1 to 1024"),
     "with sizes above 64 bits": (changed(calls={"x": [10**30, 0, 0, 0]}), "for a call; allowed: two sizes in bytes"),
     "of another processor": (changed(isa="m68k"), "unknown"),
@@ -172,6 +174,7 @@ def test_a_wrong_file_is_one_message(what, file, tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     (("probe", "mcunet_5fps", "-o", "a.yaml"), "output 'a.yaml'; allowed: a name that ends in .json"),
     (("probe", "mcunet_5fps", "--target", "none"), "allowed for a probe: cpu"),
+    (("probe", "mcunet_5fps", "--target", "cpu,isa=neon"), "allowed for a probe: isa="),
     (("report", "mcunet_5fps", "--target", "no.json"), "cannot read 'no.json': No such file"),
 ])  # fmt: skip
 def test_a_wrong_request_is_one_message(arguments, message):
@@ -188,3 +191,13 @@ def test_a_call_that_cannot_be_run_is_told(monkeypatch):
     with pytest.raises(CostmodelError, match="allowed for a probe: cpu"):
         next(probe(costmodel.estimate("mcunet_5fps", "last", *STEP, target="none")))
     assert isinstance(parse(here()), type(parse("cpu"))) and not isinstance(parse(here()), ProbedCpu)
+
+
+def test_a_file_that_changes_is_read_again(tmp_path):
+    asked = dict(batch=2, resolution=32, dtype="bfloat16")
+    found = costmodel.estimate("mcunet_5fps", target=here(), **asked)
+    told, path = document(found, probe(found)), tmp_path / "kernels.json"
+    path.write_text(json.dumps({**told, "calls": {}}))
+    assert costmodel.estimate("mcunet_5fps", target=str(path), **asked).certainty.step_peak == "not_modelled"
+    path.write_text(json.dumps(told))
+    assert costmodel.estimate("mcunet_5fps", target=str(path), **asked).certainty.step_peak == "rule"

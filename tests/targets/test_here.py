@@ -10,7 +10,7 @@ from commandline import CliRunner
 import costmodel
 from costmodel.cli import main
 from costmodel.errors import CostmodelError
-from costmodel.targets import cpu, machine, parse, usual_target
+from costmodel.targets import cpu, machine, of_text, parse, usual_target
 from costmodel.targets.machine import NEON, UNKNOWN, here_isa, here_threads, numpy_features
 
 PI = "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
@@ -21,7 +21,7 @@ X86 = "processor\t: 0\nflags\t\t: fpu sse4_1 {more}\n"
 @pytest.fixture
 def simulated(monkeypatch, tmp_path):
     """A function that makes this machine another one. library: whether torch's folder has Compute Library."""
-    parse.cache_clear()
+    of_text.cache_clear()
 
     def simulate(kind, cpuinfo=None, library=True, cores=4):
         (tmp_path / "lib").mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ def simulated(monkeypatch, tmp_path):
             path.write_text(cpuinfo)
 
     yield simulate
-    parse.cache_clear()
+    of_text.cache_clear()
 
 
 def test_a_raspberry_pi(simulated):
@@ -115,6 +115,8 @@ def test_kernels_of_an_unknown_processor_are_not_modelled(monkeypatch, name):
     assert alone.step_peak_bytes == found.step_peak_bytes <= x86.step_peak_bytes
     assert "cpu (unknown, 1 thread, contiguous) is not modelled, so only the tensors are counted" in found.notes[-1]
     assert costmodel.estimate(name, "last", target="cpu,isa=unknown", **step).certainty.step_peak == "not_modelled"
+    grid = costmodel.sweep(name, ["full", "last"], [2, 3], [33, 64], target="cpu,isa=unknown,threads=1")
+    assert set(grid.step_peak_certainty) == {"not_modelled"} and set(grid.certainty) == {"rule"}
 
 
 # -- the target where none is given ------------------------------------------------------------------------

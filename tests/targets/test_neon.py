@@ -216,6 +216,7 @@ def test_cores_belong_to_neon():
         ("cpu,isa=avx2,cores=2", "cores=2 with isa=avx2; allowed: with isa=neon"),
         ("cpu,isa=neon,cores=0", "found 'cores=0'; allowed: cores=1 to cores=1024"),
         ("cpu,isa=neon,cores", "found 'cores'"),
+        ("cpu,threads=2,threads=3", "threads stands twice; allowed: once"),
     ):
         with pytest.raises(CostmodelError, match=words):
             parse(text)
