@@ -66,14 +66,14 @@ def validate(
     batch: int,
     resolution: Any,
     convention: str = "torch",
-    target: str = "cpu",
+    target: str | None = None,
     **request: Any,
 ) -> list[Check]:
     """Estimate a step, run it, and compare both. Raises CostmodelError for a bad request.
 
     request: `optimizer`, `dtype`, `amp` and `accumulate`, for the estimate and the run.
     """
-    run = {**request, "target": here(target)}
+    run = {**request, "target": here("cpu" if target is None else target)}  # where it runs, whatever is usual
     tensors = {**request, "target": tensors_alone(run["target"])}
     predicted = estimate(network, strategy, batch, resolution, convention, **run)
     alone = estimate(network, strategy, batch, resolution, convention, **tensors)

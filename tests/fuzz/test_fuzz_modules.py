@@ -26,7 +26,7 @@ LINES = (
     "self.count = getattr(self, 'count', 0) + 1", "self.kept = x", "x.register_hook(print)", "x = x.requires_grad_()",
     "x = torch.compile(lambda y: y + 1)(x)", "x = x.clone().fill_(0)", "x = x.expand(-1, 8, -1, -1)", "x = x.cuda()",
     "x = functional.interpolate(x, scale_factor=0.5)", "x = x.to('meta')", "x = x.tolist()", "assert x.dim() == 4",
-    "x = x.as_strided((2, 2), (1, 1))", "x = x.new_zeros(10**9)", "x = torch.zeros(2**40)", "x.resize_(2**40)",
+    "x = x.as_strided((2, 2), (1, 1))", "x = x.new_zeros(10**6)", "x = torch.zeros(2**40)", "x.resize_(2**40)",
 )  # fmt: skip
 COMMANDS = (("report", "--format", "json"), ("compare", "--strategy", "full,last"), ("sweep", "--batch", "1..3"),
             ("export",), ("compare", "--strategy", "as_is", "--no-check"), ("plan", "--budget", "1MB"),
