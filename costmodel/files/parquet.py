@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import CostmodelError
 from ..escapes import from_cell
 from .reading import check_cells, check_readable, unreadable
+from .whole import replacing
 
 BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of such blocks ahead
 GROUP = 2**17  # rows of one row group, or a few more
@@ -50,11 +51,9 @@ def write(columns: dict[str, np.ndarray], path: str, types: Mapping[str, type]) 
         pa.array(np.ma.getdata(column), mask=np.ma.getmaskarray(column), type=field.type)
         for column, field in zip(columns.values(), fields)
     ]
-    try:
-        with open(path, "wb") as file:  # a name may be no UTF-8
-            pa.parquet.write_table(pa.Table.from_arrays(arrays, schema=fields), file)
-    except OSError as error:
-        raise CostmodelError(f"output {path!r} cannot be written: {error.strerror or error}") from None
+    # As a whole, and through a file, since a name may be no UTF-8.
+    with replacing(Path(path)) as (unfinished,), open(unfinished, "wb") as file:
+        pa.parquet.write_table(pa.Table.from_arrays(arrays, schema=fields), file)
 
 
 def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
