@@ -39,7 +39,7 @@ def product_bytes(n: Size, pixels: Size, outputs: int, depth: int, cores: int) -
     parts = -(-depth // DEEPEST)
     rows = up(pixels, high)
     cycles = rows * (columns * depth / RATE + ITEM * depth / PREPARED) + pixels * (ITEM * parts * columns / MERGED)
-    blocks = n * (rows // high)
+    blocks = maximum(n * (rows // high), 1)  # of no images too
     cycles = cycles * maximum(1.0, cores / (0.9 * dense(blocks)))  # few blocks leave cores without work
     each = ITEM * -(-depth // parts)
     alone = (blocks < cores) | (5 * up(blocks, cores) > 6 * blocks)  # cores take columns of one block of rows

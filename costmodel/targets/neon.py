@@ -47,7 +47,9 @@ class NeonScratch(Levels):
         odd = self.depthwise and (len({*self.kernel}) > 1 or len({*self.stride}) > 1)
         odd = odd or self.area == 1 and not self.pixelwise  # padded: oneDNN's own
         both = self.flat and min(self.inputs, self.outputs) == 1  # one channel is in both memory formats
-        return False if odd or both or self.dtype != "float32" else self.fits(y, x)
+        if odd or both or self.dtype != "float32":
+            return False
+        return self.fits(y, x) if self.input or self.weight else True
 
     def fits(self, y: Shape, x: Shape) -> Any:
         """Whether oneDNN's limit of scratch has room for the gradients' columns and sums; else it cuts them."""

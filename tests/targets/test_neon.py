@@ -152,6 +152,7 @@ def test_a_product_on_few_outputs_copies_its_input():
     """
     assert product_bytes(2, 144, 24, 144, 2) == 4 * 144 * 144 * 2 + 2 * 768 + 128 + 4096 == 171_648
     assert product_bytes(2, 144, 96, 16, 2) == 0  # the hybrid kernel
+    assert product_bytes(0, 144, 24, 144, 2) >= 0  # of no images
 
 
 def test_few_rows_leave_cores_a_block_each():
