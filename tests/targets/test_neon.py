@@ -31,11 +31,11 @@ CALLS = {
     "cpu,isa=neon,threads=1,cores=2": (290, 12),
     "cpu,isa=neon,threads=2,cores=2": (290, 12),
     "cpu,isa=neon,threads=1,cores=2,channels_last": (290, 12),
-    "cpu,isa=neon,threads=1,cores=4": (880, 44),
-    "cpu,isa=neon,threads=4,cores=4": (880, 44),
+    "cpu,isa=neon,threads=1,cores=4": (881, 43),
+    "cpu,isa=neon,threads=4,cores=4": (881, 43),
     "cpu,isa=neon,threads=1,cores=4,channels_last": (290, 12),
     "cpu,isa=neon,threads=4,cores=4,channels_last": (290, 12),
-    "cpu,isa=neon,threads=2,cores=4,channels_last": (574, 48),
+    "cpu,isa=neon,threads=2,cores=4,channels_last": (575, 47),
 }
 
 
