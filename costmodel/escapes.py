@@ -10,6 +10,8 @@ import unicodedata
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 #: How a cell begins that a spreadsheet would take for a formula, behind the quotes that mark it as text.
 _FORMULA = re.compile("'*[=+@-]")
+#: A quote before such a cell, and the text behind it.
+QUOTED = "^'('*[=+@-])"
 #: What Markdown reads as markup: an underscore only at the edge of a word.
 _MARKUP = re.compile(r"[\\`*\[\]<>|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w+;)")
 
@@ -43,4 +45,4 @@ def as_cell(text: str) -> str:
 
 def from_cell(cell: str) -> str:
     """The text of a cell that `as_cell` wrote."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return re.sub(QUOTED, r"\1", cell)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import CostmodelError
-from ..escapes import from_cell
+from ..escapes import QUOTED
 from .reading import check_cells, check_readable, unreadable
 from .whole import replacing
 
 BLOCK = 2**20  # bytes of CSV that are converted at a time; pyarrow reads dozens of such blocks ahead
-GROUP = 2**17  # rows of one row group, or a few more
+GROUP = 2**16  # rows of one row group, or a few more
 
 
 def is_parquet(path: str) -> bool:
@@ -29,6 +29,7 @@ def arrow() -> Any:
     """The package pyarrow, with the modules used here loaded. Raises CostmodelError if it is not installed."""
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
@@ -81,9 +82,7 @@ def convert(table: Path, path: Path, types: Mapping[str, type]) -> None:
 def _texts(block: Any, pa: Any) -> Any:
     """A block of CSV with its cells as the texts that they stand for."""
     columns = [
-        pa.array([cell and from_cell(cell) for cell in column.to_pylist()], column.type)
-        if pa.types.is_string(column.type)
-        else column
+        pa.compute.replace_substring_regex(column, QUOTED, r"\1") if pa.types.is_string(column.type) else column
         for column in block.columns
     ]
     return pa.RecordBatch.from_arrays(columns, schema=block.schema)
