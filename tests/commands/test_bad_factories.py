@@ -74,7 +74,6 @@ OTHERS = {
         "a lazy layer": "made = nn.Sequential(nn.LazyConv2d(4, 3))",
         "a syntax error": "def made(:\n    pass",
         "an indentation": "def made():\nreturn 3",
-        "an image as result": "made = nn.Sequential(nn.Conv2d(3, 4, 3))",
         "two results": "class made(nn.Module):\n    def forward(self, x):\n        return x, x",
         "three axes": "made = nn.Sequential(nn.Flatten(2), nn.Linear(4, 4))",
     }.items()
