@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..cli import estimate_options, options, request
+from ..cli import echo_json, estimate_options, options, request
 from ._output import show
 
 
@@ -26,7 +26,6 @@ def command(network: str, output: str | None, force: bool, form: str, **asked: A
     from ..api import estimate
     from ..errors import CostmodelError
     from ..files.whole import check_free, write_text
-    from ..step.dry_estimate import DryEstimate
     from ..views.probe import probe_document, probe_table
 
     if output is not None:
@@ -34,8 +33,6 @@ def command(network: str, output: str | None, force: bool, form: str, **asked: A
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .json")
         check_free(Path(output), force)
     found = estimate(**request(network, asked))
-    if isinstance(found, DryEstimate):
-        raise CostmodelError(f"{network}: a probe needs the layer graph, and this module does something else")
     try:
         from ..pytorch.probe import document, probe
     except ImportError as error:
@@ -45,8 +42,7 @@ def command(network: str, output: str | None, force: bool, form: str, **asked: A
     if output is not None:
         write_text(output, json.dumps(document(found, probes), indent=1) + "\n", force)
         priced = estimate(**{**request(network, asked), "target": output})
-        assert not isinstance(priced, DryEstimate)
     if form == "json":
-        click.echo(json.dumps(probe_document(found, probes), indent=2))
+        echo_json(probe_document(found, probes))
     else:
         show(*probe_table(found, probes, priced), form, () if priced is None else priced.notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,6 @@ from torch import nn
 
 from ..errors import CostmodelError
 from ..graph.graph import Node
-from ..ops._loss import Loss
 from ..ops.lean import FoldedConv2d
 from ..ops.mask import MASK
 from ..sizes.size import Shape
@@ -33,7 +33,7 @@ from ..targets.probed import FORMAT, torch_version
 from ..targets.setting import Setting
 from ..version import __version__
 from . import library
-from .allocations import trace
+from .allocations import blocks, not_freed, recorded
 
 #: Runs a function, and gives its result and a number.
 Observer = Callable[[Callable[[], Any]], tuple[Any, float]]
@@ -110,8 +110,7 @@ def measured(call: Call) -> Probe:
     once(call, layer, timed)
     seconds = once(call, layer, timed)
     forward, backward = once(call, layer, watched)
-    held = setting.item if isinstance(op, Loss) else 0  # a step lets go of the loss' gradient, a single number, early
-    return Probe(call, int(forward), max(int(backward) - held, 0), *seconds)
+    return Probe(call, int(forward), int(backward), *seconds)
 
 
 def once(call: Call, layer: Any, observe: Observer) -> tuple[float, float]:
@@ -125,8 +124,7 @@ def once(call: Call, layer: Any, observe: Observer) -> tuple[float, float]:
     if not wanted:
         return forward, 0
     gradient = like(y, setting.gradient or (CHANNELS_LAST if setting.target.channels_last else None))
-    # What was kept stays to the end, so that its release does not count.
-    _, backward = observe(lambda: torch.autograd.grad(y, wanted, gradient, retain_graph=True, allow_unused=True))
+    _, backward = observe(lambda: torch.autograd.grad(y, wanted, gradient, allow_unused=True))
     return forward, backward
 
 
@@ -137,14 +135,13 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def watched(run: Callable[[], Any]) -> tuple[Any, float]:
-    """The result of a function, and how many bytes the allocator's level was at most above that at the end."""
-    results: list[Any] = []
+    """The result of a function, and how far the allocator's level rose above what the function made and left, in bytes.
 
-    def keep() -> None:
-        results.append(run())
-
-    found = trace(keep)
-    return results.pop(), found.peak - found.left
+    An op of several parts frees what the first one kept before the next one runs, and so does a step.
+    """
+    result, found = recorded(run)
+    peak = max(accumulate(size for _, size in blocks(found)), default=0)
+    return result, max(peak - sum(not_freed(found).values()), 0)
 
 
 def layer_of(call: Call) -> Any:

@@ -17,7 +17,8 @@ def scratch_of(op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
         return op.scratch(setting, y, *xs)
     found = setting.target.measured(call_of(op, setting, y, *xs)) if setting.target.is_probed else None
     if found is not None:
-        return Scratch(*found)
+        forward, backward = found
+        return op.scratch(setting, y, *xs)._replace(forward=forward, backward=backward)
     bounded = setting.target.has_rules and op.bounded(setting, y, *xs)
     if bounded is True:
         return op.scratch(setting, y, *xs)
