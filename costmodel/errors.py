@@ -26,18 +26,6 @@ def check_one_line(what: str, text: str) -> None:
         raise CostmodelError(f"{what} {text!r}; allowed: a text on one line")
 
 
-LONGEST_PATTERN = 1000  # characters, as of a name; to read a pattern takes the square of its length
-
-
-def matches(name: str, pattern: str) -> bool:
-    """Whether a name matches a shell's pattern, such as blocks.*. Raises CostmodelError for one that is too long."""
-    from fnmatch import fnmatchcase
-
-    if len(pattern) > LONGEST_PATTERN:
-        raise CostmodelError(f"a name or pattern of {len(pattern):,} characters; allowed: at most {LONGEST_PATTERN}")
-    return fnmatchcase(name, pattern)
-
-
 MOST_NAMES, NEAREST = 80, 40  # of more names, as many that are like the unknown one are said
 
 

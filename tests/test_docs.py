@@ -14,7 +14,7 @@ from costmodel.files.reading import LARGEST, MOST_CELLS
 from costmodel.frontends.onnxfiles.constants import MOST, MOST_OF_ALL
 from costmodel.frontends.onnxfiles.functions import MOST_NODES
 from costmodel.frontends.spec.grammar import MOST_BLOCKS
-from costmodel.graph import graph
+from costmodel.graph import paths
 from costmodel.studies.grid.axes import LONGEST
 from costmodel.studies.grid.sweep import MOST_IN_MEMORY
 
@@ -82,7 +82,7 @@ def test_the_limits_that_are_told_are_those_that_hold():
         f"| ONNX files | {LARGEST['network'] // 2**30} GiB; {MOST_NODES:,} nodes with their functions opened |",
         f"| {MOST:,} numbers, and {MOST_OF_ALL:,} of all; a larger one is priced, not made |",
         f"| a spec's blocks | {MOST_BLOCKS:,} |",
-        f"| a node's name | {graph.LONGEST:,} characters, {graph.DEEPEST} modules |",
+        f"| a node's name | {paths.LONGEST:,} characters, {paths.DEEPEST} modules |",
         f"| an axis of a sweep | {LONGEST:,} values |",
         f"| a sweep without `-o` | {MOST_IN_MEMORY:,} cells |",
     ):

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..graph.graph import Graph, Node, within
+from ..graph.graph import Graph, Node
+from ..graph.paths import within
 from ..ops.activation import Activation
 from ..ops.conv import Conv2d
 from ..sizes.size import Shape, Size, maximum, numel

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import CostmodelError, matches
+from ..errors import CostmodelError
 from ..graph.graph import Node
+from ..graph.paths import matches
 from .draft import head_of
 
 #: Names of block classes. Where such blocks are nested, the outermost one counts.

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..graph.graph import INPUT, Graph, Node, prefixes
+from ..graph.graph import INPUT, Graph, Node
 from ..graph.op import Op
+from ..graph.paths import prefixes
 
 #: Batch size while a file is read. It is a prime that no layer has as its width, kernel size or number of heads, so an
 #: axis of 13 or a multiple of 13 grows with the batch, and every other number belongs to the network.

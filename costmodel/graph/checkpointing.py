@@ -16,8 +16,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import CostmodelError
-from .graph import Graph, within
+from .graph import Graph
 from .op import Extra, Result
+from .paths import within
 
 RNG_STATE = "state of random numbers"
 STATE = Extra((5056,), 8)  # torch.get_rng_state() on the CPU

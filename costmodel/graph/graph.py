@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import prod
 
 from ..errors import CostmodelError, unknown
 from ..escapes import visible
 from .op import Extra, Op, Result
+from .paths import check_path, prefixes, within
 
 INPUT = "input"  # the name of the first input, the image batch
-LONGEST, DEEPEST = 1000, 100  # characters and modules of a node's path
 LOSS = "loss"  # the usual scope of the nodes of a loss
-
-
-def within(name: str, scope: str) -> bool:
-    """Whether the node `name` is in the module `scope`, or is called `scope` itself."""
-    return name == scope or name.startswith(scope + ".")
 
 
 @dataclass(frozen=True)
@@ -381,20 +376,3 @@ def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> s
             seen.add(current)
             todo += [(i, (*path, i)) for i in reads.get(current, ())]
     return "which stands after it; nodes are listed in order of execution"
-
-
-@lru_cache(maxsize=2**14)  # a plan asks for the same paths over and over
-def check_path(name: str) -> None:
-    """Raise CostmodelError unless a node's name is a path of a known depth: each of its prefixes is a scope."""
-    if len(name) > LONGEST:
-        raise CostmodelError(f"a node's name has {len(name):,} characters; allowed: at most {LONGEST}")
-    parts = name.split(".")
-    if not all(parts) or len(parts) > DEEPEST or len(name.splitlines()) > 1:
-        allowed = f"at most {DEEPEST} names joined by single dots, without line ends"
-        raise CostmodelError(f"a node is called {name!r}; allowed: {allowed}")
-
-
-def prefixes(path: str) -> tuple[str, ...]:
-    """A path's prefixes, outermost first, the path itself last: a, a.b, a.b.c."""
-    parts = path.split(".") if path else []
-    return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from ..graph.dry import DryStep, Parameter
-from ..graph.graph import Node, within
+from ..graph.graph import Node
+from ..graph.paths import within
 from ..sizes.size import Size
 from .certainty import DRY, NOT_MODELLED, Certainty
 from .estimate import Estimate, Memory, Row

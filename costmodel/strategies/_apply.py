@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
-from ..graph.graph import LOSS, Graph, Node, within
+from ..graph.graph import LOSS, Graph, Node
+from ..graph.paths import within
 from ..ops._loss import Loss
 from ..ops._named_loss import USUAL_LOSS, OwnLoss
 from ..ops.given import Targets

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..errors import CostmodelError
-from ..graph.graph import Graph, Node, within
+from ..graph.graph import Graph, Node
+from ..graph.paths import within
 
 
 def everything(node: Node) -> frozenset:

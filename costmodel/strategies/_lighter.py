@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from ..errors import CostmodelError
-from ..graph.graph import Graph, Node, within
+from ..graph.graph import Graph, Node
+from ..graph.paths import within
 
 
 def lighter(graph: Graph, scopes: Sequence[str], norm: str = "shift", act: str = "signed") -> Graph:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import CostmodelError
-from ..graph.graph import INPUT, Graph, Node, within
+from ..graph.graph import INPUT, Graph, Node
 from ..graph.op import Op, Result, build
+from ..graph.paths import within
 from ..ops.conv import Conv2d
 from ..ops.layout import Cat
 from ..ops.norm import GroupNorm

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from ..api import estimate
 from ..conventions import Kept
-from ..errors import CostmodelError, matches
-from ..graph.graph import INPUT, Graph, within
+from ..errors import CostmodelError
+from ..graph.graph import INPUT, Graph
 from ..graph.network import Network
 from ..graph.op import Result
+from ..graph.paths import matches, within
 from ..step.estimate import Estimate, Row
 from ..strategies import Strategy, possible, read_text
 

@@ -26,8 +26,6 @@ from .target import (
 )
 
 ISAS = ("avx512", "avx2", "sse41", NEON, UNKNOWN)  # of oneDNN's kernels on x86: 16, 8 and 8 channels to a block
-
-
 CORES = Option(whole_number(MOST_THREADS), f"cores=1 to cores={MOST_THREADS}, with isa={NEON}")
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ..api import estimate
 from ..conventions import CONVENTIONS
-from ..errors import CostmodelError, matches
+from ..errors import CostmodelError
 from ..files.shipped import shipped_names
 from ..frontends import family_of, load, outline
 from ..graph.network import Network
+from ..graph.paths import matches
 from ..sizes.size import show
 from ..step.optimizer import OPTIMIZERS
 from ..strategies import CHOICES, STRATEGIES, part_names, parts

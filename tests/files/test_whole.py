@@ -73,5 +73,5 @@ def test_a_link_stays_a_link(tmp_path):
 
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "f").write_text("")
-    with pytest.raises(CostmodelError, match="cannot be written: Not a directory"):
+    with pytest.raises(CostmodelError, match="cannot be written: "):
         write_text(tmp_path / "f" / "x.yaml", "text")

@@ -6,7 +6,8 @@ import pytest
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.graph.graph import Graph, Node, within
+from costmodel.graph.graph import Graph, Node
+from costmodel.graph.paths import within
 from costmodel.ops.activation import ReLU, ReLU6
 from costmodel.ops.arithmetic import Add
 from costmodel.ops.class_loss import CrossEntropy

@@ -217,6 +217,6 @@ def test_a_table_that_appears_meanwhile_is_not_replaced(plan, tmp_path):
 
 
 def test_names_that_have_no_room_for_what_is_written_beside_them(plan, tmp_path):
-    with pytest.raises(CostmodelError, match="cannot be written: File name too long"):
+    with pytest.raises(CostmodelError, match="cannot be written: "):
         list(write(plan, str(tmp_path / f"{'n' * 235}.parquet")))
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,8 @@ from torch.utils import checkpoint
 
 from ...errors import CostmodelError
 from ...graph.checkpointing import SPAN
-from ...graph.graph import Node, prefixes, within
+from ...graph.graph import Node
+from ...graph.paths import prefixes, within
 from ..draft import Draft
 from .asked import wants_gradient
 from .recorder import Recorder, tensors_in

@@ -22,10 +22,11 @@ from torch.overrides import TorchFunctionMode
 
 from ...errors import CostmodelError
 from ...graph.dry import DryStep, Setting
-from ...graph.graph import LOSS, Graph, within
+from ...graph.graph import LOSS, Graph
 from ...graph.inputs import Input, Inputs, images, resolution_of
 from ...graph.network import Network, Untraceable
 from ...graph.op import OPS, Op
+from ...graph.paths import within
 from ...sizes.size import is_int
 from ..block_paths import block_paths, classifier_path
 from ..draft import RESOLUTION, Draft, batch_for, graph_of, nodes_of
@@ -377,11 +378,10 @@ class _Tracer(Recorder, TorchFunctionMode):
         returned = list(dict.fromkeys(value for value in values if value is not None))
         nodes = nodes_of(self.drafts, last, *returned)
         body = nodes if not self.names.scope else [node for node in nodes if not within(node.name, self.names.scope)]
-        blocks, classifier = block_paths(self.root, blocks_are), classifier_path(self.root, body)
         graph = graph_of(
             nodes,
-            blocks,
-            classifier,
+            block_paths(self.root, blocks_are),
+            classifier_path(self.root, body),
             self.called,
             loss=self.names.scope,
             outputs=tuple(draft.name for draft in returned) if returned != [last] else (),

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...graph.graph import INPUT, Node, prefixes
+from ...graph.graph import INPUT, Node
 from ...graph.op import Result, two
+from ...graph.paths import prefixes
 from ...ops.conv import Conv2d
 from ..block_paths import blocks_among
 from ..draft import Draft, Names

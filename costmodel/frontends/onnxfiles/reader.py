@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import CostmodelError
-from ...graph.graph import Graph, within
+from ...graph.graph import Graph
 from ...graph.op import Result
+from ...graph.paths import within
 from ..draft import BATCH, graph_of, head_of, needed, nodes_of
 from . import arithmetic, attention, masks, shapes, volumes  # noqa: F401  (register their operators)
 from .constants import Constants, inferred, said_of

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import CostmodelError
-from ...graph.graph import within
 from ...graph.op import Op, Result, build
+from ...graph.paths import within
 from ...ops.mask import MASK
 from ...sizes.size import show
 from ..draft import BATCH, Names

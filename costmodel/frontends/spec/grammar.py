@@ -10,9 +10,10 @@ from typing import Any
 from ...errors import CostmodelError, unknown
 from ...files.document import Block, Field, read
 from ...graph.checkpointing import nodes_in, reruns
-from ...graph.graph import INPUT, Graph, prefixes, why_not_yet
+from ...graph.graph import INPUT, Graph, why_not_yet
 from ...graph.inputs import Inputs, images, read_inputs
 from ...graph.network import DTYPE, Network
+from ...graph.paths import prefixes
 from ...ops._named_loss import OwnLoss
 from ...sizes.dtype import find_dtype
 from ...strategies._lite_residual import insert
