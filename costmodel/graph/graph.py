@@ -149,6 +149,11 @@ class Graph:
         return replace(self, nodes=tuple(change(node) for node in self.nodes))
 
     @cached_property
+    def on_gpu(self) -> Graph:
+        """The graph as it runs on a GPU."""
+        return self.map(lambda node: replace(node, op=node.op.on_gpu()))
+
+    @cached_property
     def reads(self) -> tuple[tuple[int, ...], ...]:
         """For each node, the numbers of the values it reads."""
         number = {INPUT: 0, **{node.name: i + 1 for i, node in enumerate(self.nodes)}}

@@ -156,9 +156,12 @@ class ShiftNorm(BatchNorm):
         return dense(gradient)  # a product with the scale
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # Forward: the stock kernel's folded scale and shift, in float32. Backward: the scale.
+        # Forward: the stock kernel's folded scale and shift, in float32. Backward: the scale, and eps as it is added.
         forward = 8 * self.channels if setting.kernels else 0
-        return Scratch(forward, setting.item * self.channels if "x" in setting.demanded else 0)
+        scale = setting.item * self.channels
+        if not self.owns:
+            return Scratch(forward, scale if "x" in setting.demanded else 0)
+        return Scratch(forward, scale + setting.scalar if "x" in setting.demanded else 0)
 
     def module(self, library: Any) -> Callable:
         how = {"inplace": self.inplace, "owns_gradient": self.owns}

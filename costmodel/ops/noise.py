@@ -9,6 +9,7 @@ from typing import Any
 from ..graph.op import Extra, Op, Result, Scratch, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel
 from ..targets.setting import Setting
+from .mask import MASK
 
 
 class Noise(Op):
@@ -99,8 +100,28 @@ class Dropout(Noise):
     def noise_shape(self, x: Shape) -> Shape:
         return () if self.p == 1 else x  # p = 1: torch multiplies by one zero
 
+    def on_gpu(self) -> Op:
+        plain = self.is_off or self.inplace or self.p == 1  # Dropout.cpp: is_fused_kernel_acceptable
+        return self if plain else FusedDropout(self.p)
+
     def module(self, library: Any) -> Callable:
         return library.nn.Dropout(self.p, self.inplace) if self.active else library.nn.Identity()
+
+
+class FusedDropout(Dropout):
+    """Dropout by a GPU's own kernel, which keeps a bool for each element (aten/src/ATen/native/cuda/Dropout.cu)."""
+
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ("kept",)}
+
+    def extras(self, x: Shape) -> dict[str, Extra]:
+        return {**super().extras(x), "kept": Extra(x, MASK)}
+
+    def saves_late(self, operands: Set[str]) -> bool:
+        return True
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(0 if setting.recorded else numel(x))
 
 
 @op("feature_dropout")

@@ -145,10 +145,13 @@ def blocks(results: Any) -> list[tuple[int, int]]:
     return [(address, size) for _, address, size in sorted(found, key=lambda event: event[0])]
 
 
-def not_freed(results: Any) -> dict[int, int]:
-    """Bytes by address of what was allocated in a Recording and is still allocated at its end."""
+def not_freed(found: list[tuple[int, int]]) -> dict[int, int]:
+    """Bytes by address of what was allocated in a run and is still allocated at its end.
+
+    found: (address, bytes) of every allocation (+) and release (-), in order.
+    """
     alive: dict[int, int] = {}
-    for address, size in blocks(results):
+    for address, size in found:
         if size > 0:
             alive[address] = size
         else:

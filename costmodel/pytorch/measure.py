@@ -28,12 +28,10 @@ from ..step.autocast import amp_of
 from ..step.checking import STOCK
 from ..step.optimizer import find
 from ..targets import Target, parse
-from .allocations import not_freed, trace
-from .allocations import recorded as recorded_run
+from .allocations import not_freed
 from .copies import copy_of, gradients_of
+from .devices import Device, device_of
 from .saved import Kept, kept_in_a_step
-
-RUNNABLE = ("cpu", "cuda")  # devices on which a step can run
 
 
 @dataclass(frozen=True)
@@ -97,53 +95,41 @@ def measure(
     own, place = find_dtype(dtype, dtype_of(module)), parse(target)
     lower = amp_of(amp, own, STOCK, place)
     numbers = getattr(torch, own.name)
-    if place.device not in RUNNABLE:
-        raise CostmodelError(f"target {place.device!r} counts and is nowhere to run; allowed: {', '.join(RUNNABLE)}")
-    if place.device == "cuda" and not torch.cuda.is_available():
-        raise CostmodelError("target 'cuda': torch finds no GPU here")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(place.threads if place.device == "cpu" else threads)
-    try:
-        with torch.random.fork_rng(), recorded(), as_written(), by_parts():
+    device = device_of(place)
+    with device.running_on(place.threads), torch.random.fork_rng(), recorded(), as_written(), by_parts():
 
-            def steps() -> Measurement:
-                step = _Step(module, given, batch, minimised, optimizer, place, numbers, accumulate, lower)
-                return _measured(step, list(step.module.parameters()), repeats)
+        def steps() -> Measurement:
+            step = _Step(module, given, batch, minimised, optimizer, place, device, numbers, accumulate, lower)
+            return _measured(step, list(step.module.parameters()), repeats)
 
-            shown = f"a batch of {batch} of {', '.join(map(str, given))}"
-            return run(f"a real step of {type(module).__name__} on {shown}", steps)
-    finally:
-        torch.set_num_threads(threads)
+        shown = f"a batch of {batch} of {', '.join(map(str, given))}"
+        return run(f"a real step of {type(module).__name__} on {shown}", steps)
 
 
 def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Measurement:
     step.prepare()
-    counter, _ = recorded_run(step.dispatched)
+    device = step.device
+    counter, _ = device.recorded(step.dispatched)
     trained = sum(p.numel() for p in parameters if p.grad is not None)
     step.prepare()
-    kept, beside = kept_in_a_step(step.module, step.forward) if step.trains else (Kept({}, {}, 0), 0)
+    kept, beside = kept_in_a_step(step.module, step.forward, device) if step.trains else (Kept({}, {}, 0), 0)
     step.prepare()
-    if step.on_cuda:
-        peak, left = step.cuda_levels()
-        tensor_peak = None
-    else:
-        # What the module holds from the step before is that of a whole one. The profiler notices only the release of
-        # what it has seen allocated, so it watches whatever comes before.
-        trace(step)
-        trace(step.prepare)
-        whole = trace(step, counter.ops)
-        peak, tensor_peak, left = whole.peak, whole.tensor_peak, whole.left
-        if step.trains:
-            refuse_what_is_kept_beside(beside)
-            step.prepare()
-            refuse_other_steps(kept.made, not_freed(recorded_run(step.forward)[1]))
+    # What the module holds from the step before is that of a whole one. On the CPU only the release of what was seen
+    # allocated is noticed, so whatever comes before is watched too.
+    device.levels(step)
+    device.levels(step.prepare)
+    whole = device.levels(step, counter.ops)
+    if step.trains:
+        refuse_what_is_kept_beside(beside)
+        step.prepare()
+        refuse_other_steps(kept.made, not_freed(device.recorded(step.forward)[1]))
     return Measurement(
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=trained,
         saved_bytes=sum(kept.saved.values()),
-        step_peak_bytes=peak,
-        tensor_peak_bytes=tensor_peak,
-        left_bytes=left,
+        step_peak_bytes=whole.peak,
+        tensor_peak_bytes=whole.tensor_peak,
+        left_bytes=whole.left,
         forward_flops=counter.flops["forward"],
         backward_flops=counter.flops["backward"],
         seconds=min(step.seconds() for _ in range(repeats)),
@@ -179,20 +165,21 @@ class _Step:
         batch: int,
         loss: Loss | Objective,
         optimizer: str,
-        place: Target,
+        target: Target,
+        device: Device,
         dtype: torch.dtype,
         accumulate: int,
         amp: DType | None,
     ) -> None:
         self.amp = amp.name if amp else ""
-        memory_format = torch.channels_last if place.channels_last else torch.preserve_format
+        self.device, place = device, device.place
+        memory_format = torch.channels_last if target.channels_last else torch.preserve_format
         # A module in its own data type may hold tensors of others too.
         cast = None if str(dtype) == f"torch.{dtype_of(module)}" else dtype
-        self.module = copy_of(module).to(place.device, cast, memory_format=memory_format)
+        self.module = copy_of(module).to(place, cast, memory_format=memory_format)
         args, named = in_format(arguments(inputs, batch, dtype, real), memory_format)
-        self.args, self.named = [x.to(place.device) for x in args], {n: x.to(place.device) for n, x in named.items()}
-        self.on_cuda = place.device == "cuda"
-        self.loss = Criterion(loss, batch, torch.device(place.device), dtype)
+        self.args, self.named = [x.to(place) for x in args], {n: x.to(place) for n, x in named.items()}
+        self.loss = Criterion(loss, batch, place, dtype)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         self.trains = bool(trained)
         chosen = find(optimizer)
@@ -239,22 +226,11 @@ class _Step:
                 self.optimizer.step()
         return counter
 
-    def cuda_levels(self) -> tuple[int, int]:
-        """The peak of one step and the level after it, in bytes of CUDA's caching allocator above the level before."""
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        result = self()
-        torch.cuda.synchronize()
-        levels = torch.cuda.max_memory_allocated() - before, torch.cuda.memory_allocated() - before
-        del result
-        return levels
-
     def seconds(self) -> float:
         """Wall time of one step, in seconds."""
         self.prepare()
+        self.device.wait()
         start = time.perf_counter()
         self()
-        if self.on_cuda:
-            torch.cuda.synchronize()
+        self.device.wait()
         return time.perf_counter() - start

@@ -47,9 +47,9 @@ class Check(NamedTuple):
 
 
 def here(target: str) -> str:
-    """A CPU target with the number of threads that torch uses here, unless the target names a number."""
+    """A CPU target with the number of threads that torch uses here, unless the target names a number, or is a probe."""
     named = parse(target)
-    if named.device != "cpu" or "threads=" in target:
+    if named.device != "cpu" or named.is_probed or "threads=" in target:
         return target
     return f"{target},threads={torch.get_num_threads()}"
 

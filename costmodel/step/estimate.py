@@ -18,9 +18,9 @@ from ..graph.graph import Graph, Node
 from ..graph.inputs import Inputs
 from ..notebook import Shown
 from ..sizes.size import Shape, Size
-from .certainty import CHECKED, NOT_MODELLED, RULE, Certainty
+from .certainty import CHECKED, NOT_MODELLED, PROBED, RULE, Certainty
 from .events import UPDATE, Event
-from .kernels import in_words, in_words_of_unknown, in_words_on_cuda, without_rule
+from .kernels import in_words, in_words_of_unconfirmed, in_words_of_unknown, is_probed, without_rule
 from .peak import Grid, peak_of
 from .request import Request
 from .resident import Resident, inputs_bytes, resident, targets_bytes
@@ -96,20 +96,22 @@ class Estimate(Shown):
     @property
     def certainty(self) -> Certainty:
         """How certain each figure is."""
-        on_cuda = self.request.target.device == "cuda"  # where cuDNN's workspaces are left out
-        some = self.unmodelled or not self.request.target.is_modelled
-        if self.degrees.step_peak not in (CHECKED, RULE) or not (some or on_cuda):
+        target = self.request.target
+        if self.degrees.step_peak not in (CHECKED, RULE) or not self.find_memory:
             return self.degrees
-        found = self.degrees._replace(step_peak=NOT_MODELLED)
-        return found._replace(saved=NOT_MODELLED, tensor_peak=NOT_MODELLED) if on_cuda and self.unmodelled else found
+        probed = is_probed(self.graph, self.shapes, self.request)
+        peak = NOT_MODELLED if self.unmodelled else PROBED if probed else self.degrees.step_peak
+        found = self.degrees._replace(step_peak=peak)
+        return found if target.is_confirmed else found._replace(saved=peak, tensor_peak=peak)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for people."""
         if not self.request.target.is_modelled and self.find_memory:
             return (*self.said, in_words_of_unknown(self.request.target))
-        words = in_words_on_cuda if self.request.target.device == "cuda" else in_words
-        return (*self.said, words(self.unmodelled)) if self.unmodelled else self.said
+        if not (self.request.target.is_confirmed or self.request.target.is_probed) and self.find_memory:
+            return (*self.said, *in_words_of_unconfirmed(self.request.target, self.graph.nodes))
+        return (*self.said, in_words(self.unmodelled)) if self.unmodelled else self.said
 
     @property
     def strategy(self) -> str:

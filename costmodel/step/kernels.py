@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,19 @@ def settings_of(
 
 def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> dict[Node, Any]:
     """Nodes whose kernels allocate what no rule tells -> where: one bool, or one for each cell of a grid of sizes."""
-    if request.target.device == "cuda":
-        return {node: True for node in graph.nodes if node.op.of_cpus}
-    if not request.target.counts_kernels:
+    target = request.target
+    if target.is_confirmed and not target.counts_kernels:
         return {}
-    if not request.target.is_modelled:
+    if not (target.is_modelled and target.is_confirmed or target.is_probed):
         return {node: True for node in graph.nodes if runs_kernels(node.op)}
     settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
     numbers = other_numbers(graph)
     found = {}
     for i, (node, reads, setting) in enumerate(zip(graph.nodes, graph.reads, settings)):
         xs = [shapes[v] for v in reads]
-        target = request.target
         if target.is_probed and target.measured(call_of(node.op, setting, shapes[i + 1], *xs)) is not None:
             continue
-        if request.target.has_rules:
+        if target.has_rules and target.is_confirmed:
             known = node.op.modelled(setting, shapes[i + 1], *xs)
         else:
             known = not runs_kernels(node.op)
@@ -68,6 +67,18 @@ def without_rule(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> d
         if not (known is True or np.all(known)):
             found[node] = np.logical_not(known)
     return found
+
+
+def is_probed(graph: Graph, shapes: tuple[Shape, ...], request: Request) -> bool:
+    """Whether the target has measured some of a step's kernels."""
+    if not request.target.is_probed:
+        return False
+    settings = settings_of(graph, shapes, broadcast_inputs(graph, shapes), request)
+    calls = zip(graph.nodes, graph.reads, settings, shapes[1:])
+    return any(
+        request.target.measured(call_of(node.op, setting, y, *[shapes[v] for v in reads])) is not None
+        for node, reads, setting, y in calls
+    )
 
 
 def runs_kernels(op: Op) -> bool:
@@ -90,9 +101,15 @@ def in_words_of_unknown(target: Target) -> str:
     return f"The allocator's peak is at least this: {target} is not modelled, so only the tensors are counted."
 
 
-def in_words_on_cuda(nodes: tuple[Node, ...]) -> str:
-    """A sentence that names nodes which keep something else on CUDA."""
-    return f"On CUDA other kernels run, which keep and allocate something else, for {_named(nodes)}."
+def in_words_of_unconfirmed(target: Target, nodes: tuple[Node, ...]) -> Iterator[str]:
+    """Sentences for a device whose bytes no real run has confirmed. nodes: of the graph."""
+    yield (
+        f"At least this: no GPU has confirmed the bytes for {target}, and what kernels allocate inside (cuDNN's"
+        " workspaces) is left out; costmodel probe measures it on one."
+    )
+    other = tuple(node for node in nodes if node.op.of_cpus)
+    if other:
+        yield f"On CUDA other kernels run, which keep and allocate something else, for {_named(other)}."
 
 
 def _named(nodes: tuple[Node, ...]) -> str:

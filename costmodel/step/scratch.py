@@ -13,12 +13,12 @@ from ..targets.target import Target
 
 def scratch_of(op: Op, setting: Setting, y: Shape, *xs: Shape) -> Scratch:
     """The scratch of an op; where its kernels may allocate less, that of its tensors alone."""
-    if not setting.kernels:
-        return op.scratch(setting, y, *xs)
     found = setting.target.measured(call_of(op, setting, y, *xs)) if setting.target.is_probed else None
     if found is not None:
         forward, backward = found
         return op.scratch(setting, y, *xs)._replace(forward=forward, backward=backward)
+    if not setting.kernels:
+        return op.scratch(setting, y, *xs)
     bounded = setting.target.has_rules and op.bounded(setting, y, *xs)
     if bounded is True:
         return op.scratch(setting, y, *xs)

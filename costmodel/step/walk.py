@@ -38,6 +38,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
         text = read(request.strategy, network.graph)
         graph = chosen.lower(apply(text, network.graph, request.loss))
         graph = autocast(graph, request.amp) if request.amp else graph
+        graph = graph.on_gpu if request.target.device == "cuda" else graph
     except Undescribed as error:
         raise Undescribed(f"{network.name}: {error}") from None
     except CostmodelError as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
-from typing import Any
 
-from ..errors import CostmodelError, unknown
+from ..errors import CostmodelError
 from .target import DEVICES, Target
 
 from . import cpu, cuda, bare
 from .probed import is_probe, probed
+from .texts import of_text
 
 __all__ = ["DEVICES", "TARGET_VARIABLE", "Target", "parse", "usual_target"]
 
@@ -37,26 +36,3 @@ def parse(text: str) -> Target:
     What is left out is found out of this machine. Raises CostmodelError for anything else.
     """
     return probed(text) if is_probe(text) else of_text(text)
-
-
-@lru_cache(maxsize=64)
-def of_text(text: str) -> Target:
-    """The target of a text that is no file."""
-    name, *parts = text.split(",")
-    if name not in DEVICES:
-        raise CostmodelError(f"target {text!r}: {unknown('device', name, DEVICES)}")
-    kind, given = DEVICES[name], dict[str, Any]()
-    for part in parts:
-        key, equals, value = part.partition("=")
-        if key not in kind.options:
-            raise CostmodelError(f"target {text!r}: {unknown(f'option of {name}', key, kind.options)}")
-        if key in given:
-            raise CostmodelError(f"target {text!r}: {key} stands twice; allowed: once")
-        try:
-            given[key] = kind.options[key].read(value if equals else None)
-        except ValueError:
-            raise CostmodelError(f"target {text!r}: found {part!r}; allowed: {kind.options[key].allowed}") from None
-    try:
-        return kind.made(given)
-    except CostmodelError as error:
-        raise CostmodelError(f"target {text!r}: {error}") from None

@@ -1,32 +1,30 @@
-"""A CPU whose kernels were measured, call by call, in a file that `costmodel probe` writes and `--target` takes.
+"""A device whose kernels were measured, call by call, in a file that `costmodel probe` writes and `--target` takes.
 
-What was probed is exact. Of other calls the rules of the processor hold, if it has some; if not, at least the tensors
-are counted, and the estimate says for which ops.
+What was probed is exact. Of other calls the rules of the device hold, if it has some; if not, at least the tensors are
+counted, and the estimate says for which ops.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
-from ..errors import CostmodelError, check_name
+from ..errors import CostmodelError
 from ..files.reading import text_of, unreadable
 from ..sizes.size import is_int
 from ..version import __version__
-from .cpu import ISAS, Cpu
-from .machine import NEON
-from .target import MOST_THREADS, Target
+from .cpu import Cpu
+from .cuda import Cuda
+from .target import Target
+from .texts import of_text
 
-FORMAT = "costmodel probe 1"
-#: Keys of a probe's file and their types.
-KEYS: dict[str, type | tuple[type, ...]] = {
-    "format": str, "costmodel": str, "torch": str, "device": str, "isa": str, "threads": int,
-    "cores": (int, type(None)), "channels_last": bool, "calls": dict,
-}  # fmt: skip
+FORMAT = "costmodel probe 2"
+#: Keys of a probe's file and their types. target: as people write it. machine: in words, where the target says less.
+KEYS: dict[str, type] = {"format": str, "costmodel": str, "torch": str, "target": str, "machine": str, "calls": dict}
 
 
 class Kernels(NamedTuple):
@@ -40,8 +38,8 @@ class Kernels(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ProbedCpu(Cpu):
-    """A CPU with what was measured of its kernels."""
+class Probed(Target):
+    """A device with what was measured of its kernels."""
 
     is_probed = True
 
@@ -67,6 +65,20 @@ class ProbedCpu(Cpu):
 
     def __str__(self) -> str:
         return f"{super().__str__()[:-1]}, probed in {self.kernels.path})"
+
+
+@dataclass(frozen=True)
+class ProbedCpu(Probed, Cpu):
+    """A CPU whose kernels were measured."""
+
+
+@dataclass(frozen=True)
+class ProbedCuda(Probed, Cuda):
+    """A GPU whose kernels were measured, cuDNN's workspaces among what they allocate."""
+
+
+#: The kinds of targets that can be probed, with what they become.
+KINDS: dict[type[Target], type[Probed]] = {Cpu: ProbedCpu, Cuda: ProbedCuda}
 
 
 def is_probe(text: str) -> bool:
@@ -96,15 +108,16 @@ def _read(path: str, *of_file: object) -> Target:
     if wrong or told["format"] != FORMAT:
         found = f"{', '.join(wrong)} missing or of another kind" if wrong else f"its format is {told['format']!r}"
         raise CostmodelError(f"{path!r} is no probe's file: {found}; allowed: what costmodel probe -o writes")
-    check_name(f"{path!r}: isa", told["isa"], ISAS)
-    if told["device"] != Cpu.device or told["cores"] is not None and told["isa"] != NEON:
-        found = f"{told['device']}, isa={told['isa']}, cores={told['cores']}"
-        raise CostmodelError(f"{path!r} was probed on {found}; allowed: cpu, and cores with isa={NEON} alone")
-    for name in ("threads", "cores"):
-        if told[name] is not None and not (type(told[name]) is int and 1 <= told[name] <= MOST_THREADS):
-            raise CostmodelError(f"{path!r}: {name} is {told[name]!r}; allowed: 1 to {MOST_THREADS}")
-    for name, written in (("costmodel", told["costmodel"]), ("torch", told["torch"])):
-        here = __version__ if name == "costmodel" else torch_version()
+    try:
+        target = of_text(told["target"])
+    except CostmodelError as error:
+        raise CostmodelError(f"{path!r}: {error}") from None
+    if type(target) not in KINDS or target.detected:
+        raise CostmodelError(f"{path!r} was probed on {told['target']!r}; allowed: cpu with all its options, or cuda")
+    for name, written, here in (
+        ("costmodel", told["costmodel"], __version__),
+        ("torch", release_of(told["torch"]), torch_release()),
+    ):
         if here is not None and here != written:
             raise CostmodelError(f"{path!r} was probed with {name} {written}, here is {here}; allowed: to probe again")
     calls = {}
@@ -112,13 +125,18 @@ def _read(path: str, *of_file: object) -> Target:
         if not (isinstance(sizes, list) and len(sizes) == 4 and all(is_int(n) and n >= 0 for n in sizes[:2])):
             raise CostmodelError(f"{path!r}: found {sizes!r} for a call; allowed: two sizes in bytes, and two times")
         calls[call] = (sizes[0], sizes[1])
-    return ProbedCpu(told["threads"], told["channels_last"], isa=told["isa"], cores=told["cores"],
-                     kernels=Kernels(path, calls))  # fmt: skip
+    options = {one.name: getattr(target, one.name) for one in fields(target)}
+    return KINDS[type(target)](**options, kernels=Kernels(path, calls))
 
 
-def torch_version() -> str | None:
-    """The version of the installed torch, without importing it; None if there is none."""
+def torch_release() -> str | None:
+    """The release of the installed torch, without importing it; None if there is none."""
     try:
-        return version("torch")
+        return release_of(version("torch"))
     except PackageNotFoundError:
         return None
+
+
+def release_of(version: str) -> str:
+    """The release of a version: 2.13.0 of 2.13.0+cu130, a build of it."""
+    return version.partition("+")[0]

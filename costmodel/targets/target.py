@@ -53,6 +53,8 @@ class Target:
     counts_unseen: ClassVar[bool] = True
     #: Optimizers of torch update all parameters at once (foreach=True) unless they are told otherwise.
     takes_foreach: ClassVar[bool] = False
+    #: Real runs on it have confirmed what is said of its tensors and kernels.
+    is_confirmed: ClassVar[bool] = True
     #: Some of its kernels' calls were measured.
     is_probed: ClassVar[bool] = False
     #: Every allocation is rounded up to a multiple of these bytes.
@@ -122,7 +124,12 @@ class Target:
 
     @property
     def text(self) -> str:
-        """The device with all its options as people write them, which names the same target on any machine."""
+        """What people give to name this target, on any machine."""
+        return self.spelled
+
+    @property
+    def spelled(self) -> str:
+        """The device with all its options as people write them."""
         values = ((name, getattr(self, name)) for name in self.options)
         given = (name if value is True else f"{name}={value}" for name, value in values if value not in (False, None))
         return ",".join([self.device, *given])

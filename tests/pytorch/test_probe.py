@@ -12,6 +12,7 @@ from costmodel.cli import main
 from costmodel.commands.probe import command
 from costmodel.errors import CostmodelError
 from costmodel.pytorch import measure, realize
+from costmodel.pytorch.one_call import Call
 from costmodel.pytorch.probe import calls_of, document, probe
 from costmodel.step.scratch import scratch_of
 from costmodel.targets import parse
@@ -61,10 +62,13 @@ def test_a_probed_step_is_exact(name, strategy, convention, dtype, flat, tmp_pat
 
 @has_rules
 @pytest.mark.parametrize("name", [NETWORKS[1], *seldom(*(name for name in NETWORKS if name != NETWORKS[1]))])
-@pytest.mark.parametrize("strategy", ["full", *seldom("blocks:3", "bias")])
-def test_what_is_probed_is_what_is_modelled(name, strategy):
+@pytest.mark.parametrize("strategy, convention", [
+    ("full", "torch"), ("bias", "lean"), *seldom(("blocks:3", "torch"), ("bias", "torch"), ("mobiletl:3", "lean"),
+                                                 ("full", "lean")),
+])  # fmt: skip
+def test_what_is_probed_is_what_is_modelled(name, strategy, convention):
     """In float32 the rules and the probe say the same of every call."""
-    found = costmodel.estimate(name, strategy, *STEP, target=here())
+    found = costmodel.estimate(name, strategy, *STEP, convention, target=here())
     for one in probe(found):
         call = one.call
         rule = scratch_of(call.node.op, call.setting, call.y, *call.xs)
@@ -82,7 +86,7 @@ def test_a_processor_without_rules_becomes_exact(tmp_path):
     path = written(first, tmp_path / "kernels.json")
     probed, ruled = (costmodel.estimate("mcunet_5fps", "full", *STEP, target=to) for to in (path, here()))
     assert probed.step_peak_bytes == ruled.step_peak_bytes > first.step_peak_bytes
-    assert probed.certainty.step_peak == "rule" and probed.notes == ()
+    assert probed.certainty.step_peak == "probed" and probed.notes == ()
     other = costmodel.estimate("mcunet_5fps", "full", 3, 64, target=path)
     assert other.certainty.step_peak == "not_modelled" and "is not modelled for first_conv.conv" in other.notes[-1]
     assert str(parse(path)).endswith(f"contiguous, probed in {path})") and parse(path).text == path
@@ -102,6 +106,7 @@ def test_each_distinct_call_runs_once():
     found = costmodel.estimate("mcunet_5fps", "full", *STEP, target=here())
     calls = calls_of(found)
     assert len({call.key for call in calls}) == len(calls) < len(found.graph.nodes)
+    assert all(isinstance(call, Call) and call.left is not None for call in calls)
 
 
 def test_the_slices_of_a_prefix_are_probed_too():
@@ -157,12 +162,17 @@ WRONG = {
     "of another torch": (changed(torch="1.0"), "was probed with torch 1.0, here is"),
     "of another costmodel": (changed(costmodel="0.0"), "was probed with costmodel 0.0, here is"),
     "of another format": (changed(format="costmodel probe 9"), "its format is 'costmodel probe 9'"),
-    "without threads": (changed(threads=None), "is no probe's file: threads missing or of another kind"),
-    "of a GPU": (changed(device="cuda"), "was probed on cuda, isa="),
-    "with cores of another processor": (changed(isa="avx2", cores=2), "allowed: cpu, and cores with isa=neon alone"),
-    "with too many threads": (changed(threads=10**9), "threads is 1000000000; allowed: 1 to 1024"),
+    "without a target": (changed(target=None), "is no probe's file: target missing or of another kind"),
+    "of nothing that runs": (
+        changed(target="none"),
+        "was probed on 'none'; allowed: cpu with all its options, or cuda",
+    ),
+    "of any processor": (changed(target="cpu"), "was probed on 'cpu'; allowed: cpu with all its options, or cuda"),
+    "of a probe": (changed(target="kernels.json"), "kernels.json': unknown device"),
+    "with cores of another processor": (changed(target="cpu,isa=avx2,threads=2,cores=2"), "cores=2 with isa=avx2"),
+    "with too many threads": (changed(target="cpu,isa=avx2,threads=1000000000"), "allowed: threads=1 to threads=1024"),
     "with sizes above 64 bits": (changed(calls={"x": [10**30, 0, 0, 0]}), "for a call; allowed: two sizes in bytes"),
-    "of another processor": (changed(isa="m68k"), "unknown"),
+    "of another processor": (changed(target="cpu,isa=m68k,threads=1"), "found 'isa=m68k'; allowed: isa= one of"),
     "negative": (changed(calls={"x": [-1, 0, 0, 0]}), "found [-1, 0, 0, 0] for a call; allowed: two sizes in bytes"),
 }
 
@@ -178,7 +188,7 @@ def test_a_wrong_file_is_one_message(what, file, tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (("probe", "mcunet_5fps", "-o", "a.yaml"), "output 'a.yaml'; allowed: a name that ends in .json"),
-    (("probe", "mcunet_5fps", "--target", "none"), "allowed for a probe: cpu"),
+    (("probe", "mcunet_5fps", "--target", "none"), "counts and is nowhere to run; allowed: cpu, cuda"),
     (("probe", "mcunet_5fps", "--target", f"cpu,isa={ANOTHER}"), "allowed for a probe: isa="),
     (("report", "mcunet_5fps", "--target", "no.json"), "cannot read 'no.json': No such file"),
 ])  # fmt: skip
@@ -189,11 +199,11 @@ def test_a_wrong_request_is_one_message(arguments, message):
 
 def test_a_call_that_cannot_be_run_is_told(monkeypatch):
     found = costmodel.estimate("mcunet_5fps", "last", *STEP, target=here())
-    monkeypatch.setattr("costmodel.pytorch.probe.layer_of", lambda call: 1 / 0)
+    monkeypatch.setattr("costmodel.pytorch.one_call.layer_of", lambda call, place: 1 / 0)
     missed = list(probe(found))
     assert {one.missed for one in missed} == {"ZeroDivisionError: division by zero"}
     assert not document(found, missed)["calls"]
-    with pytest.raises(CostmodelError, match="allowed for a probe: cpu"):
+    with pytest.raises(CostmodelError, match="nowhere to run; allowed: cpu, cuda"):
         next(probe(costmodel.estimate("mcunet_5fps", "last", *STEP, target="none")))
     assert isinstance(parse(here()), type(parse("cpu"))) and not isinstance(parse(here()), ProbedCpu)
 
@@ -205,4 +215,4 @@ def test_a_file_that_changes_is_read_again(tmp_path):
     path.write_text(json.dumps({**told, "calls": {}}))
     assert costmodel.estimate("mcunet_5fps", target=str(path), **asked).certainty.step_peak == "not_modelled"
     path.write_text(json.dumps(told))
-    assert costmodel.estimate("mcunet_5fps", target=str(path), **asked).certainty.step_peak == "rule"
+    assert costmodel.estimate("mcunet_5fps", target=str(path), **asked).certainty.step_peak == "probed"

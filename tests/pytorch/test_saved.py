@@ -7,13 +7,14 @@ from torch import nn
 import costmodel
 from costmodel import CostmodelError
 from costmodel.frontends.modules.dry.kept import numbers_kept
+from costmodel.pytorch.devices import DEVICES
 from costmodel.pytorch.flat import flat, refuse_hooks
 from costmodel.pytorch.saved import kept_after
 
 
 def saved(module, forward):
     """Bytes of what autograd keeps after one forward pass, by address."""
-    return kept_after(module, forward)[0].saved
+    return kept_after(module, forward, DEVICES["cpu"])[0].saved
 
 
 def test_parameters_do_not_count_and_a_storage_counts_once():

@@ -158,7 +158,7 @@ def test_earlier_gradients_are_resident_under_accumulation(name):
 
 def test_cuda_rounds_every_block_up_to_512_bytes():
     tensors, cuda = (
-        costmodel.estimate("mobilenet_v2", "full", batch=3, resolution=65, target=t) for t in ("none", "cuda")
+        costmodel.estimate("mcunet_5fps", "full", batch=3, resolution=65, target=t) for t in ("none", "cuda")
     )
     rounded = -(-tensors.memory.sizes // 512) * 512
     rounded[[cuda.memory.timeline.slots.number(name) for name in NUMBERS]] = 0  # Python's numbers are on the CPU

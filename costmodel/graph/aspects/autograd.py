@@ -17,7 +17,7 @@ from collections.abc import Mapping, Set
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
-from .formula import Formula
+from .formula import Formula, SomeOp
 
 
 class Result(Enum):
@@ -77,6 +77,10 @@ class Autograd(Formula):
     def torch_needs(self) -> Mapping[str, tuple[str, ...]]:
         """For each gradient, the operands that stock PyTorch's formula reads (derivatives.yaml), by default `needs`."""
         return self.needs()
+
+    def on_gpu(self: SomeOp) -> SomeOp:
+        """This op as it runs on a GPU, where another kernel may keep something else."""
+        return self
 
     def saves_late(self, operands: Set[str]) -> bool:
         """Whether the op saves its output or an extra (True), or only inputs (False), before it computes.

@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from ...step.certainty import CHECKED, LOWER_BOUND, NOT_MODELLED, RULE
+from ...step.certainty import CHECKED, LOWER_BOUND, NOT_MODELLED, PROBED, RULE
 from ...step.estimate import Estimate
+from ...step.kernels import is_probed
 
 #: Degrees of certainty by the numbers that stand for them while a grid is priced.
-DEGREES = (RULE, CHECKED, NOT_MODELLED, LOWER_BOUND)
+DEGREES = (RULE, CHECKED, PROBED, NOT_MODELLED, LOWER_BOUND)
 LEAST = DEGREES.index(NOT_MODELLED)  # from here on a figure is at least what is said
 WORDS = np.array([*DEGREES, None], dtype=object)  # of a degree's number, None of -1
 
 
-def _of_saved(estimate: Estimate) -> int:
-    return DEGREES.index(LOWER_BOUND if estimate.unknown_ops else estimate.certainty.saved)
+def _of_saved(estimate: Estimate) -> Any:
+    if estimate.unknown_ops:
+        return DEGREES.index(LOWER_BOUND)
+    confirmed = estimate.request.target.is_confirmed or estimate.find_memory is None
+    return DEGREES.index(estimate.certainty.saved) if confirmed else _of_step_peak(estimate)
 
 
 def _of_step_peak(estimate: Estimate) -> Any:
@@ -27,9 +31,9 @@ def _of_step_peak(estimate: Estimate) -> Any:
         return None
     if estimate.unknown_ops:
         return DEGREES.index(LOWER_BOUND)
-    if estimate.request.target.device == "cuda":
-        return DEGREES.index(NOT_MODELLED)
-    return reduce(np.logical_or, estimate.without_rule.values(), np.False_) * DEGREES.index(NOT_MODELLED)
+    known = DEGREES.index(PROBED if is_probed(estimate.graph, estimate.shapes, estimate.request) else RULE)
+    unknown = reduce(np.logical_or, estimate.without_rule.values(), np.False_)
+    return np.where(unknown, DEGREES.index(NOT_MODELLED), known)
 
 
 #: How certain the figures of a cell are, by the names of the columns. They are numbers of DEGREES.
