@@ -41,7 +41,7 @@ def estimate(
 
     network: anything `load` takes. strategy: NAME[:K][,key=value...]. batch: images in a step. resolution: of the
     images, one side or (height, width), by default the network's own.
-    target: cpu[,threads=N][,isa=ISA][,cores=N][,channels_last], cuda[,channels_last] or
+    target: cpu[,threads=N][,isa=ISA][,cores=N][,channels_last], cuda[,sm=N][,channels_last] or
     none[,threads=N][,channels_last]; by default the environment's COSTMODEL_TARGET, else the processor of this machine.
     dtype: of the whole network, float32, bfloat16 or float16, by default its own. accumulate: number of micro-steps of
     `batch` images whose gradients are added up before an update; the last one is priced. check: whether a module's

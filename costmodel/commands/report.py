@@ -35,6 +35,7 @@ def command(
     """
     from ..api import estimate
     from ..step.dry_estimate import DryEstimate
+    from ..step.process.gpu import gpu_memory
     from ..views.report import beside, report
 
     file = figure_file(figure, force)
@@ -54,6 +55,8 @@ def command(
         document = first.to_dict()
         if budget is not None:
             document["fits"] = fits
+        if first.request.target.device == "cuda" and first.memory is not None:
+            document["gpu_memory_bytes"] = gpu_memory(first)._asdict()
         if layers:
             document["layers"] = first.layers
         echo_json(document)

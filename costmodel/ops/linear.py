@@ -24,6 +24,7 @@ class Affine(Op):
     strided: bool
 
     casts = Casts.LOWER
+    is_product = True
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         # addmm keeps its input only for the weight's gradient: it is the one stock layer that freezing makes cheaper.

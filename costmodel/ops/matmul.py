@@ -18,6 +18,7 @@ from ..targets.setting import Setting
 class Matmul(ContiguousOnly, Op):
     """torch.matmul: (..., L, K) and (..., K, M) -> (..., L, M); the axes before the last two broadcast."""
 
+    is_product = True
     inputs = ("a", "b")
     casts = Casts.LOWER
 
@@ -67,6 +68,7 @@ class MatrixVector(ContiguousOnly, Op):
     The matrix's gradient is an outer product, da = g[:, None] * b.
     """
 
+    is_product = True
     inputs = ("a", "b")
     casts = Casts.LOWER
 
@@ -96,6 +98,7 @@ class MatrixVector(ContiguousOnly, Op):
 class Dot(ContiguousOnly, Op):
     """torch.matmul of two vectors, or torch.dot: (K) and (K) -> (). A gradient is the other vector times a number."""
 
+    is_product = True
     inputs = ("a", "b")
     casts = Casts.LOWER
 

@@ -45,6 +45,8 @@ class Measurement:
     forward_flops, backward_flops: of the convolutions and matrix products dispatched, 2 per multiply-add.
     trainable_parameters: numbers in the parameters that get a gradient.
     seconds: wall time of the fastest of `repeats` steps.
+    allocated_bytes, reserved_bytes: of a GPU's memory, what tensors had at most and what the caching allocator took,
+    the module and everything else counted (None on the CPU).
     """
 
     parameters: int
@@ -56,6 +58,8 @@ class Measurement:
     forward_flops: int
     backward_flops: int
     seconds: float
+    allocated_bytes: int | None = None
+    reserved_bytes: int | None = None
 
 
 def measure(
@@ -99,6 +103,7 @@ def measure(
     with device.running_on(place.threads), torch.random.fork_rng(), recorded(), as_written(), by_parts():
 
         def steps() -> Measurement:
+            device.start_over()
             step = _Step(module, given, batch, minimised, optimizer, place, device, numbers, accumulate, lower)
             return _measured(step, list(step.module.parameters()), repeats)
 
@@ -123,6 +128,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         refuse_what_is_kept_beside(beside)
         step.prepare()
         refuse_other_steps(kept.made, not_freed(device.recorded(step.forward)[1]))
+    most = device.most()
     return Measurement(
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=trained,
@@ -133,6 +139,8 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         forward_flops=counter.flops["forward"],
         backward_flops=counter.flops["backward"],
         seconds=min(step.seconds() for _ in range(repeats)),
+        allocated_bytes=most and most.allocated,
+        reserved_bytes=most and most.reserved,
     )
 
 

@@ -17,6 +17,7 @@ from ..step.certainty import NOT_MODELLED
 from ..step.checking import STOCK, setting_of_request
 from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate
+from ..step.process.gpu import gpu_memory
 from ..targets import parse
 from .copies import copy_of, gradients_of
 from .measure import measure
@@ -105,7 +106,13 @@ def compared(
     gc.collect()  # modules are cyclic, and with the many objects of graphs alive Python collects cycles too rarely
     bound = bool(predicted.unknown_ops)
     least = bound or predicted.certainty.step_peak == NOT_MODELLED
+    pools = gpu_memory(predicted) if measured.reserved_bytes is not None else None
+    of_pools = [
+        Check("allocated_bytes", pools.allocated, measured.allocated_bytes, bound=True),
+        Check("reserved_bytes", pools.reserved, measured.reserved_bytes, bound=True),
+    ] if pools else []  # fmt: skip
     return [
+        *of_pools,
         Check("saved_bytes", predicted.saved_bytes, measured.saved_bytes, bound=bound),
         Check("step_peak_bytes", predicted.step_peak_bytes, measured.step_peak_bytes, bound=least),
         Check("tensor_peak_bytes", alone.step_peak_bytes, measured.tensor_peak_bytes, bound=bound),

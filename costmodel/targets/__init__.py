@@ -30,7 +30,7 @@ def usual_target() -> str:
 
 
 def parse(text: str) -> Target:
-    """The target of `cpu[,threads=N][,isa=ISA][,cores=N][,channels_last]`, `cuda[,channels_last]`
+    """The target of `cpu[,threads=N][,isa=ISA][,cores=N][,channels_last]`, `cuda[,sm=N][,channels_last]`
     or `none[,threads=N][,channels_last]`, or of a probe's file.
 
     What is left out is found out of this machine. Raises CostmodelError for anything else.

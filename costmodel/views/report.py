@@ -9,10 +9,11 @@ from ..ops._named_loss import USUAL_LOSS
 from ..sizes.dtype import find_amp
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
-from ..step.certainty import CHECKED, DRY, LOWER_BOUND, NOT_MODELLED, RULE
+from ..step.certainty import CHECKED, DRY, LOWER_BOUND, NOT_MODELLED, PROBED, RULE
 from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate, Row
 from ..step.events import CATEGORIES
+from ..step.process.gpu import gpu_memory
 from .fit import alone
 from .records import part_record, step_record, table_of, within
 from .shared import detected_note
@@ -54,6 +55,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> L
         [steps, memory_table(estimates), totals_table(estimates), work_table(first), parts_table(first, layers)],
         [
             *peak_note(first),
+            *gpu_note(first),
             *why(estimates),
             *certainty_note(first),
             *(budget_notes(estimates, budget) if budget is not None else []),
@@ -155,6 +157,7 @@ CERTAIN = {
     CHECKED: "checked against a dry step of the module",
     RULE: "by rule",
     DRY: "the dry step's",
+    PROBED: "measured, call by call",
     NOT_MODELLED: "at least this: kernels' own memory is left out",
     LOWER_BOUND: "a lower bound: unknown ops cost nothing",
 }
@@ -237,6 +240,19 @@ def peak_note(estimate: Estimate) -> list[str]:
         return [f"The peak of {show_size(peak)} is {estimate.convention}'s own arithmetic, not of a run."]
     where = f"in the {estimate.peak_at['phase']} pass at {estimate.peak_at['node']}"
     return [f"The peak of {show_size(estimate.peak_bytes)} ({estimate.convention}) is reached {where}."]
+
+
+def gpu_note(estimate: Estimate) -> list[str]:
+    """A note: what a process takes of a GPU's memory; none on other devices."""
+    if estimate.memory is None or estimate.request.target.device != "cuda":
+        return []
+    found = gpu_memory(estimate)
+    beside = f", {show_size(found.workspaces)} of it workspaces of cuBLAS" if found.workspaces else ""
+    return [
+        f"A process of such steps allocates {show_size(found.allocated)} of the GPU at most and reserves"
+        f" {show_size(found.reserved)}{beside}; the CUDA context comes beside it. PyTorch's caching allocator is"
+        " simulated."
+    ]
 
 
 def budget_notes(estimates: Sequence[Estimate], budget: int) -> list[str]:

@@ -6,18 +6,20 @@ runs too: the stand-in writes one in the form of torch.cuda.memory._snapshot.
 
 import torch
 
+from costmodel.pytorch.devices import Most
 from costmodel.pytorch.devices.gpu import Gpu, blocks
 from costmodel.pytorch.devices.processor import Processor
 
 
 class StandIn(Gpu):
-    """Runs on the CPU. `waited`: how often it was waited for."""
+    """Runs on the CPU. waited: how often it was waited for. told: what it says that a process takes at most."""
 
     place = torch.device("cpu")
     name = "a stand-in, sm_00"
 
     def __init__(self):
         self.waited = 0
+        self.told = Most(2**40, 2**40)
         self.processor = Processor()
 
     def refuse_if_absent(self):
@@ -25,6 +27,12 @@ class StandIn(Gpu):
 
     def wait(self):
         self.waited += 1
+
+    def start_over(self):
+        self.wait()
+
+    def most(self):
+        return self.told
 
     def recorded(self, run):
         self.wait()

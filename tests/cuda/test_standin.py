@@ -10,7 +10,7 @@ from standin import StandIn
 import costmodel
 from costmodel.cli import main
 from costmodel.pytorch import measure, realize
-from costmodel.pytorch.devices import DEVICES
+from costmodel.pytorch.devices import DEVICES, Most
 from costmodel.pytorch.devices.gpu import Gpu
 from costmodel.pytorch.probe import document, probe
 from costmodel.targets import parse
@@ -87,6 +87,7 @@ def test_the_commands_run_to_their_ends(gpu, tmp_path):
     bound = json.loads(run("validate", "mcunet_5fps", *step, "--target", "cuda", "--format", "json").stdout)[0]
     exact = json.loads(run("validate", "mcunet_5fps", *step, "--target", path, "--format", "json").stdout)[0]
     assert bound["holds"] and exact["holds"]
+    assert "the step's peak: measured, call by call" in run("report", "mcunet_5fps", *step, "--target", path).stdout
     assert bound["step_peak_bytes"]["predicted"] < bound["step_peak_bytes"]["measured"]
     assert exact["step_peak_bytes"]["predicted"] == exact["step_peak_bytes"]["measured"]
 
@@ -127,6 +128,30 @@ def test_a_history_is_read_as_torch_writes_it(monkeypatch):
     assert told == ["wait", "all", "wait", None]
     levels = Gpu().levels(lambda: None)
     assert (levels.peak, levels.left, levels.tensor_peak) == (1536, 1024, None)
+
+
+def test_what_a_process_takes_is_told_apart(gpu, monkeypatch):
+    """What tensors had at most and what the allocator took for them, held against the simulated allocator."""
+    step = ("--strategy", "full", "--batch", 2, "--resolution", 64, "--target", "cuda", "--format", "json")
+    predicted = json.loads(run("report", "mcunet_5fps", *step).stdout)["gpu_memory_bytes"]
+    assert predicted["reserved"] > predicted["allocated"] > predicted["workspaces"] == 2 * 8_519_680
+    for allocated, status in ((predicted["allocated"], 0), (predicted["allocated"] - 1, 1)):
+        gpu.told = Most(allocated, predicted["reserved"])
+        told = run("validate", "mcunet_5fps", *step)
+        assert told.exit_code == status
+        assert json.loads(told.stdout)[0]["allocated_bytes"] == {
+            "predicted": predicted["allocated"], "measured": allocated
+        }  # fmt: skip
+    told = run("validate", "mcunet_5fps", *step[:-2], "--summary")
+    assert told.exit_code == 1 and "mcunet_5fps" in told.stdout
+    for name, value in (("memory_allocated", 3), ("memory_reserved", 5)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+        monkeypatch.setattr(torch.cuda, f"max_{name}", lambda value=value: 10 * value)
+    for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    real = Gpu()
+    real.start_over()
+    assert real.most() == Most(27, 45)
 
 
 def test_a_gpu_is_named_with_what_its_kernels_depend_on(monkeypatch):

@@ -46,6 +46,9 @@ class Kernels:
     #: Whether its rules, and what it keeps, are those of the CPU's kernels alone.
     of_cpus: ClassVar[bool] = False
 
+    #: Whether it multiplies matrices, which a GPU's library (cuBLAS) does.
+    is_product: ClassVar[bool] = False
+
     #: Whether the kernels resize the output, and the gradient of the first input.
     resizes: ClassVar[bool] = False
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...errors import CostmodelError
 from ...targets import Target
-from .device import Blocks, Device, Levels
+from .device import Blocks, Device, Levels, Most
 from .gpu import Gpu
 from .processor import Processor
 
-__all__ = ["DEVICES", "Blocks", "Device", "Levels", "device_of"]
+__all__ = ["DEVICES", "Blocks", "Device", "Levels", "Most", "device_of"]
 
 #: The devices on which a step can run, by the names that targets have for them.
 DEVICES: dict[str, Device] = {device.kind: device for device in (Processor(), Gpu())}

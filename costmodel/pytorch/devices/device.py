@@ -27,6 +27,13 @@ class Levels(NamedTuple):
     left: int
 
 
+class Most(NamedTuple):
+    """Bytes of a device that tensors had at most, and that the allocator had taken for them."""
+
+    allocated: int
+    reserved: int
+
+
 class Device(ABC):
     """A kind of device, on which this process can run."""
 
@@ -57,6 +64,13 @@ class Device(ABC):
     @abstractmethod
     def recorded(self, run: Callable[[], T]) -> tuple[T, Blocks]:
         """The result of a function, and what the allocator did while it ran."""
+
+    def start_over(self) -> None:
+        """From here on `most` counts, and from here."""
+
+    def most(self) -> Most | None:
+        """What the process took at most since `start_over`; None where the allocator keeps no pools."""
+        return None
 
     def levels(self, run: Callable[[], Any], ops: Set[str] = frozenset()) -> Levels:
         """The levels of a run, whose result stays alive to the end. ops: names of ops, as the dispatcher sees them."""

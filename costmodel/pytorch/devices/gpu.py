@@ -15,13 +15,14 @@ import torch
 from ...errors import CostmodelError
 from ...frontends.modules.untouched import uncollected
 from ...targets.cuda import Cuda
-from .device import Blocks, Device, T
+from .device import Blocks, Device, Most, T
 
 
 class Gpu(Device):
     """The GPU that torch uses by default."""
 
     kind = "cuda"
+    _before = Most(0, 0)
 
     @property
     def name(self) -> str:
@@ -36,6 +37,17 @@ class Gpu(Device):
 
     def wait(self) -> None:
         torch.cuda.synchronize()
+
+    def start_over(self) -> None:
+        self.wait()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        self._before = Most(torch.cuda.memory_allocated(), torch.cuda.memory_reserved())
+
+    def most(self) -> Most | None:
+        self.wait()
+        allocated, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        return Most(allocated - self._before.allocated, reserved - self._before.reserved)
 
     def recorded(self, run: Callable[[], T]) -> tuple[T, Blocks]:
         memory: Any = torch.cuda.memory

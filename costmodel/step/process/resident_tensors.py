@@ -1,0 +1,28 @@
+"""The tensors that are there before a step, one by one, in the order in which a process makes them."""
+
+from __future__ import annotations
+
+from ...graph.op import Result
+from ...sizes.size import nbytes, numel
+from ..estimate import Estimate
+from ..optimizer import COUNT_BYTES
+
+
+def resident_tensors(estimate: Estimate) -> list[int]:
+    """Bytes of each tensor: parameters, buffers, inputs, targets, gradients of earlier micro-steps, optimizer state."""
+    graph, request, item = estimate.graph, estimate.request, estimate.request.dtype.bits
+    parameters = [(nbytes(numel(shape), item), trains) for shape, trains in graph.parameters.values()]
+    trained = [size for size, trains in parameters if trains]
+    found = [size for size, _ in parameters]
+    found += [nbytes(numel(buffer.shape), buffer.bits or item) for buffer in graph.buffers.values()]
+    first = estimate.shapes[0]
+    shapes = [first, *((first[0], *one.shape) for one in estimate.inputs[1:])]
+    found += [nbytes(numel(shape), one.bits or item) for shape, one in zip(shapes, estimate.inputs)]
+    found += [
+        nbytes(numel(estimate.shapes[v]), graph.bits[v] or item)
+        for v, node in enumerate(graph.nodes, 1)
+        if node.op.result is Result.GIVEN and node not in graph.body
+    ]
+    found += trained if request.accumulate > 1 else []
+    found += [COUNT_BYTES] * request.optimizer.counters * len(trained)
+    return [size for size in found + request.optimizer.slots * trained if size]
