@@ -185,18 +185,29 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def check_budget(estimates: Sequence[Any], budget: int | None) -> bool:
-    """Whether every estimate's peak is within the budget in bytes, if there is one.
+def check_budget(estimates: Sequence[Any], budget: int | None, need: Any = None) -> bool:
+    """Whether what every estimate needs is within the budget in bytes, if there is one.
 
-    Raises CostmodelError if an estimate has no peak.
+    need: of an estimate, as in studies/needs.py; the peak by default. Raises CostmodelError if an estimate has no peak.
     """
     if budget is None:
         return True
     from .studies.fit import check_has_peak
+    from .studies.needs import peak
 
     for estimate in estimates:
         check_has_peak(estimate)
-    return all(estimate.memory_bytes["peak"] <= budget for estimate in estimates)
+    return all((need or peak)(estimate) <= budget for estimate in estimates)
+
+
+def needed(process: bool | None, target: str | None) -> Any:
+    """What a budget is held against: the process on a target, None for the peak. process: whether it is frugal."""
+    if process is None:
+        return None
+    from .studies.needs import process_on
+    from .targets import parse, usual_target
+
+    return process_on(parse(target or usual_target()), process)
 
 
 #: The options on which an estimate depends, beside the network.
@@ -234,6 +245,18 @@ def defaulted(name: str, text: str) -> Callable[[Callable], Callable]:
         callback=callback,
         shell_complete=COMPLETE.get(name),
     )
+
+
+def process_options(command: Callable) -> Callable:
+    """The options about the process around steps, as one argument: None, or whether it is frugal."""
+
+    @click.option("--process", is_flag=True, help="Price the process that trains, and hold the budget against it.")
+    @click.option("--frugal", is_flag=True, help="Of a process started by python -m costmodel.frugal.")
+    @wraps(command)
+    def with_process(*args: Any, process: bool, frugal: bool, **options: Any) -> Any:
+        return command(*args, process=frugal if process or frugal else None, **options)
+
+    return with_process
 
 
 _COMMON: dict[str, Callable[[Callable], Callable]] = {
@@ -294,6 +317,7 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
         default=True,
         help="Do not hold a module's figures against a dry step of it, which runs its forward without data.",
     ),
+    "process": process_options,
     "budget": click.option("--budget", callback=size, help="Memory there is, as in 64MB or 256KiB."),
     "figure": figure_options,
     "force": click.option("--force", is_flag=True, help="Replace files that are there."),

@@ -12,12 +12,12 @@ PACKAGE = Path(costmodel.__file__).parent
 #: From the ground up: each folder, and each module of the root, is on exactly one layer.
 LAYERS = (
     ("sizes", "errors", "escapes", "notebook", "version"),
-    ("files", "targets"),
+    ("files", "targets", "heap"),
     ("graph", "ops"),
     ("strategies", "conventions"),
     ("step", "frontends", "api"),
     ("studies", "pytorch"),
-    ("views", "commands", "cli", "completion", "endings", "__main__", "testing", "pytest_plugin"),
+    ("views", "commands", "cli", "completion", "endings", "__main__", "testing", "pytest_plugin", "frugal"),
 )
 #: Allowed imports within one layer, beside those within a folder.
 BESIDE = {

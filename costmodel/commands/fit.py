@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..cli import echo_json, estimate_options, options, request
+from ..cli import echo_json, estimate_options, needed, options, request
 from ..studies.fit import AXES
 from ._output import figure_file, show, show_what_fits
 
@@ -15,29 +15,41 @@ from ._output import figure_file, show, show_what_fits
 @options("network", *estimate_options)
 @click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
 @click.option("--max", "axis", metavar="|".join(AXES), help="Find the largest value of this that fits.")
-@options("figure", "force", "format")
+@options("process", "figure", "force", "format")
 def command(
-    network: str, budget: str, axis: str | None, figure: dict[str, Any] | None, force: bool, form: str, **asked: Any
+    network: str,
+    budget: str,
+    axis: str | None,
+    process: bool | None,
+    figure: dict[str, Any] | None,
+    force: bool,
+    form: str,
+    **asked: Any,
 ) -> None:
     """Tell whether a training step of NETWORK peaks within a budget, and by how much.
 
-    A figure shows the peak over the values of --max, or else the memory over the step. Exits with 0 if it fits, with 1
-    if not.
+    With --process the most that the process of such steps is likely to take must be within it. A figure shows the peak
+    over the values of --max, or else the memory over the step. Exits with 0 if it fits, with 1 if not.
     """
     from ..api import estimate
     from ..sizes.units import parse_size
     from ..studies.fit import Fit, check_has_peak, curve, largest
+    from ..studies.needs import peak
     from ..views.fit import fit_lines, fit_table
+    from ..views.process import beside_note, process_notes, process_record
 
     size = parse_size(budget)
     file = figure_file(figure, force)
     given, asked = asked, request(network, asked)
+    around = needed(process, asked["target"])
+    need = around or peak
     if axis is None:
         value, found = None, estimate(**asked)
         check_has_peak(found)
     else:
-        value, found = largest(budget=size, axis=axis, **asked)
-    fits = found.peak_bytes <= size
+        value, found = largest(budget=size, axis=axis, need=need, **asked)
+    fits = need(found) <= size
+    missing = size - need(found)
     if file is not None:
         from ..views.figures.fit import fit_figure
         from ..views.figures.step import step_figure
@@ -48,15 +60,18 @@ def command(
             peaks = curve(axis=axis, value=value, **asked)
             drawn = fit_figure(Fit(value, found), axis, peaks, size, file.sheet)
         file.save(drawn)
+    beside = beside_note(found) if around is None else process_notes(around.memory(found), around.environment)
     if form == "json":
-        answer = {"budget_bytes": size, "fits": fits, "headroom_bytes": size - found.peak_bytes, **found.to_dict()}
+        answer = {"budget_bytes": size, "fits": fits, "headroom_bytes": missing, **found.to_dict()}
+        answer |= {} if around is None else process_record(found, around)
         if axis is not None:
             answer["max"] = {axis: value}
         echo_json(answer)
     elif form == "table":
-        show([], ["\n".join(fit_lines(found, size, axis, value))], form, found.notes)
+        show([], ["\n".join(fit_lines(found, size, axis, value, around)), *beside], form, found.notes)
     else:
-        show(*fit_table(found, size, axis, value), form, found.notes)
+        tables, notes = fit_table(found, size, axis, value, around)
+        show(tables, [*notes, *beside], form, found.notes)
     if not fits:
-        show_what_fits(found, network, size, given, form)
+        show_what_fits(found, network, missing + found.peak_bytes, given, form)
         raise click.exceptions.Exit(1)

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from ..cli import FORMATS, check_budget, echo_json, estimate_options, options, request
+from ..cli import FORMATS, check_budget, echo_json, estimate_options, needed, options, request
 from ..errors import CostmodelError
 from ._output import figure_file, show, show_what_fits
 
 
 @click.command("report")
-@options("network", *estimate_options, "budget", "figure", "force")
+@options("network", *estimate_options, "budget", "process", "figure", "force")
 @click.option("--layers", is_flag=True, help="A line for every layer instead of every block.")
 @click.option(
     "--format",
@@ -24,18 +24,27 @@ from ._output import figure_file, show, show_what_fits
     help="csv: its names are in docs/output.md; latex: for booktabs; trace: for Perfetto and chrome://tracing.",
 )
 def command(
-    network: str, budget: int | None, figure: dict[str, Any] | None, force: bool, layers: bool, form: str, **asked: Any
+    network: str,
+    budget: int | None,
+    process: bool | None,
+    figure: dict[str, Any] | None,
+    force: bool,
+    layers: bool,
+    form: str,
+    **asked: Any,
 ) -> None:
     """Tell what one training step of NETWORK costs: memory, FLOPs, and which layer keeps what, and why.
 
     NETWORK is a spec's name, a path to a YAML or an ONNX file, torchvision:NAME, timm:NAME, package.module:NAME or
     path/to/file.py:NAME, where NAME is a module, or a class or function that makes one without arguments.
 
-    A figure shows the memory over the step. Exits with 1 if the peak exceeds the budget.
+    A figure shows the memory over the step. Exits with 1 if the peak exceeds the budget; with --process, if the process
+    of such steps may.
     """
     from ..api import estimate
     from ..step.dry_estimate import DryEstimate
     from ..step.process.gpu import gpu_memory
+    from ..views.process import process_record
     from ..views.report import beside, report
 
     file = figure_file(figure, force)
@@ -46,7 +55,8 @@ def command(
     first = estimate(**{**asked, "convention": names[0]})
     beside_it = [] if isinstance(first, DryEstimate) else names[1:]
     others = [estimate(**{**asked, "convention": name}) for name in beside_it]
-    fits = check_budget([first], budget)
+    around = needed(process, asked["target"])
+    fits = check_budget([first], budget, around)
     if file is not None:
         from ..views.figures.step import step_figure
 
@@ -57,6 +67,8 @@ def command(
             document["fits"] = fits
         if first.request.target.device == "cuda" and first.memory is not None:
             document["gpu_memory_bytes"] = gpu_memory(first)._asdict()
+        if around is not None:
+            document.update(process_record(first, around))
         if layers:
             document["layers"] = first.layers
         echo_json(document)
@@ -65,10 +77,11 @@ def command(
 
         echo_json(trace_events(first))
     else:
-        tables, notes = report([first, *others], layers, budget)
+        tables, notes = report([first, *others], layers, budget, around)
         show(tables, [*notes, *memory_format([first, *others], estimate, asked)], form, first.notes)
     if budget is not None and not fits:
-        show_what_fits(first, network, budget, given, form)
+        there = budget if around is None else budget - around(first) + first.peak_bytes
+        show_what_fits(first, network, there, given, form)
         raise click.exceptions.Exit(1)
 
 

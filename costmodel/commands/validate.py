@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..cli import AXIS_HELP, echo_json, network_options, options, several
+from ..cli import AXIS_HELP, echo_json, needed, network_options, options, several
 from ..completion import COMPLETE
 from ._networks import usual_of
 from ._output import show
@@ -24,7 +24,7 @@ from ._output import show
 )
 @click.option("--papers", is_flag=True, help="Hold papers' own conventions against published numbers; runs nothing.")
 @click.option("--summary", is_flag=True, help="A line for every network: its largest differences.")
-@options("convention", "optimizer", "target", "dtype", "amp", "accumulate", *network_options, "format")
+@options("convention", "optimizer", "target", "dtype", "amp", "accumulate", *network_options, "process", "format")
 def command(
     networks: tuple[str, ...],
     strategy: tuple[str, ...],
@@ -33,12 +33,14 @@ def command(
     papers: bool,
     summary: bool,
     convention: str,
+    process: bool | None,
     form: str,
     **asked: Any,
 ) -> None:
     """Run real steps of NETWORKs (all shipped ones by default) and hold the predictions against them.
 
-    Exits with 1 if a prediction does not hold. Needs torch, but for --papers.
+    With --process each case makes six steps in a process of its own, and what the system counted for that is held
+    against what was expected of it. Exits with 1 if a prediction does not hold. Needs torch, but for --papers.
     """
     if papers:
         published(networks, form)
@@ -54,6 +56,9 @@ def command(
     cases = cases_of(
         networks, {name: spelled_out(name, given) for name, given in axes.items() if given}, convention, of_network
     )
+    if process is not None:
+        of_processes(cases, networks, process, convention, asked, form)
+        return
     results = []
     # What a network prints as it runs must not get among the answers.
     with click.progressbar(cases, label="validating", file=sys.stderr) as progress, redirect_stdout(sys.stderr):
@@ -64,6 +69,42 @@ def command(
     else:
         show([summary_of(results) if summary else validation(results)], [f"Run and predicted on: {place}."], form)
     if not all(check.holds for *_, checks in results for check in checks):
+        raise click.exceptions.Exit(1)
+
+
+def of_processes(
+    cases: Sequence[tuple[Any, str, int, int]],
+    networks: Sequence[str],
+    frugal: bool,
+    convention: str,
+    asked: dict[str, Any],
+    form: str,
+) -> None:
+    """Run each case in a process of its own, and print what it took beside what was expected.
+
+    networks: as people gave them, by which a process loads them; none: the shipped ones. asked: the request.
+    """
+    from ..api import estimate
+    from ..errors import CostmodelError
+    from ..files.shipped import shipped_names
+    from ..step.process.environment import asked_of, six_steps
+    from ..views.process import process_entry, processes
+
+    if asked["amp"] or asked["accumulate"] > 1:
+        raise CostmodelError("--process makes plain steps; allowed: without --amp and --accumulate")
+    around = needed(frugal, asked["target"])
+    given = dict(zip(dict.fromkeys(id(case[0]) for case in cases), networks or shipped_names("networks")))
+    rows = []
+    with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
+        for network, strategy, batch, resolution in progress:
+            priced = estimate(network, strategy, batch, resolution, convention, **asked)
+            found = six_steps(**asked_of(priced, given[id(network)], frugal))
+            rows.append(process_entry(priced, around.memory(priced), found["most"]))
+    if form == "json":
+        echo_json(rows)
+    else:
+        show([processes(rows)], [f"Python and torch: {around.environment.source}."], form)
+    if not all(row["holds"] for row in rows):
         raise click.exceptions.Exit(1)
 
 

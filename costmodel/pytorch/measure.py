@@ -31,6 +31,7 @@ from ..targets import Target, parse
 from .allocations import not_freed
 from .copies import copy_of, gradients_of
 from .devices import Device, device_of
+from .resident_set import most_so_far
 from .saved import Kept, kept_in_a_step
 
 
@@ -45,6 +46,8 @@ class Measurement:
     forward_flops, backward_flops: of the convolutions and matrix products dispatched, 2 per multiply-add.
     trainable_parameters: numbers in the parameters that get a gradient.
     seconds: wall time of the fastest of `repeats` steps.
+    process_bytes: the most that the operating system counted for this process so far, whatever ran before included
+    (None where it does not tell).
     allocated_bytes, reserved_bytes: of a GPU's memory, what tensors had at most and what the caching allocator took,
     the module and everything else counted (None on the CPU).
     """
@@ -58,6 +61,7 @@ class Measurement:
     forward_flops: int
     backward_flops: int
     seconds: float
+    process_bytes: int | None = None
     allocated_bytes: int | None = None
     reserved_bytes: int | None = None
 
@@ -139,6 +143,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
         forward_flops=counter.flops["forward"],
         backward_flops=counter.flops["backward"],
         seconds=min(step.seconds() for _ in range(repeats)),
+        process_bytes=most_so_far(),
         allocated_bytes=most and most.allocated,
         reserved_bytes=most and most.reserved,
     )

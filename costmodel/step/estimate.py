@@ -16,12 +16,14 @@ from ..escapes import visible
 from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import Graph, Node
 from ..graph.inputs import Inputs
-from ..notebook import Shown
 from ..sizes.size import Shape, Size
+from .asked import Asked
 from .certainty import CHECKED, NOT_MODELLED, PROBED, RULE, Certainty
 from .events import UPDATE, Event
 from .kernels import in_words, in_words_of_unconfirmed, in_words_of_unknown, is_probed, without_rule
 from .peak import Grid, peak_of
+from .process.environment import environment
+from .process.memory import process_memory
 from .request import Request
 from .resident import Resident, inputs_bytes, resident, targets_bytes
 from .timeline import Timeline
@@ -63,7 +65,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate(Shown):
+class Estimate(Asked):
     """The cost of one training step of a network under a strategy, counted by a convention.
 
     Bytes and FLOPs are exact integers. `to_dict()` returns the JSON that the CLI prints.
@@ -112,26 +114,6 @@ class Estimate(Shown):
         if not (self.request.target.is_confirmed or self.request.target.is_probed) and self.find_memory:
             return (*self.said, *in_words_of_unconfirmed(self.request.target, self.graph.nodes))
         return (*self.said, in_words(self.unmodelled)) if self.unmodelled else self.said
-
-    @property
-    def strategy(self) -> str:
-        """The strategy's text, as in the request."""
-        return str(self.request.strategy)
-
-    @property
-    def convention(self) -> str:
-        """The convention's name."""
-        return self.request.convention
-
-    @property
-    def batch(self) -> Size:
-        """Images in a (micro-)step."""
-        return self.request.batch
-
-    @property
-    def input_shape(self) -> tuple[Size, ...]:
-        """The shape of the first input, (C, H, W) for images, of one example."""
-        return self.shapes[0][1:]
 
     @cached_property
     def work(self) -> tuple[NodeWork, ...]:
@@ -231,6 +213,15 @@ class Estimate(Shown):
     def peak_bytes(self) -> Size:
         """Peak bytes: what is resident before the step, plus the peak above it."""
         return self.memory_bytes["peak"]
+
+    @property
+    def process_bytes(self) -> int:
+        """Bytes that a process is expected to take, at most, which makes six such steps with glibc's heap as it is.
+
+        Python and torch are measured by a process of some seconds, the first time that anybody asks. Raises
+        CostmodelError where there is no such process. `studies/needs.py` has its bounds and parts.
+        """
+        return process_memory(self, environment(False, self.request.target.threads)).expected
 
     @cached_property
     def peak_event(self) -> Event:

@@ -12,6 +12,7 @@ from ..graph.network import Network
 from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate
 from ..strategies import STRATEGIES, read_text
+from .needs import Need, peak
 
 AXES = ("batch", "resolution", "blocks")
 LARGEST_TRIED = 2**40
@@ -38,17 +39,18 @@ def check_has_peak(priced: Estimate) -> None:
         )
 
 
-def largest(network: Network, axis: str, budget: int, strategy: str, **request: Any) -> Fit:
+def largest(network: Network, axis: str, budget: int, strategy: str, need: Need = peak, **request: Any) -> Fit:
     """The largest batch, resolution or number of blocks K with which a step of a strategy peaks within `budget` bytes.
 
-    axis: one of AXES. The value fits and the next one does not. request: further arguments of `costmodel.estimate`.
+    axis: one of AXES. The value fits and the next one does not. need: what must be within the budget, instead of the
+    peak. request: further arguments of `costmodel.estimate`.
     Raises CostmodelError for an unknown axis, for `blocks` with a strategy that takes no number of blocks, for a
     convention without peaks, and for a module that does something else than its layer graph.
     """
     price = pricer(network.unchecked(), axis, strategy, **request)
     least = 1 if axis == "blocks" else _least(price)
     most = len(network.graph.blocks) if axis == "blocks" else LARGEST_TRIED
-    found = _last_fit(price, budget, least, most)
+    found = _last_fit(price, budget, least, most, need)
     confirmed = [
         as_the_graph_says(pricer(network, axis, strategy, **request)(v)) for v in (least, found.value or least)
     ]
@@ -113,17 +115,17 @@ def _runs(price: Callable[[int], Estimate], value: int) -> bool:
     return True
 
 
-def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int) -> Fit:
+def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int, need: Need) -> Fit:
     """The largest value from `low` to `most` that fits, if memory grows with the value."""
     fits = price(low)
     check_has_peak(fits)
-    if fits.peak_bytes > budget:
+    if need(fits) > budget:
         return Fit(None, fits)
     value = low
     while value < most:
         value = min(most, 2 * value)
         tried = price(value)
-        if tried.peak_bytes > budget:
+        if need(tried) > budget:
             break
         low, fits = value, tried
     else:
@@ -132,12 +134,13 @@ def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int
     while high - low > 1:
         # If the levels are affine in the value, the crossing is the answer and its neighbour the proof. Otherwise (they
         # grow with the square of the resolution) bisection closes in just as fast.
-        for probe in (lambda: _crossing(low, fits, high, beyond, budget), lambda: low + 1, lambda: (low + high) // 2):
+        there = budget - need(fits) + peak(fits)  # for the peak
+        for probe in (lambda: _crossing(low, fits, high, beyond, there), lambda: low + 1, lambda: (low + high) // 2):
             value = min(max(probe(), low + 1), high - 1)
             if not low < value < high:
                 break
             tried = price(value)
-            if tried.peak_bytes <= budget:
+            if need(tried) <= budget:
                 low, fits = value, tried
             else:
                 high, beyond = value, tried

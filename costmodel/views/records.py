@@ -9,6 +9,7 @@ from ..graph.inputs import shown_resolution
 from ..step.estimate import Estimate
 from ..step.events import CATEGORIES
 from ..studies.grid.columns import COLUMNS
+from ..studies.needs import Process
 from .table import DRAWN, Column, Table, hidden
 
 #: Entries of an estimate's `memory_bytes`, by the names of their columns, beside those that sweeps have.
@@ -65,11 +66,16 @@ def part_record(part: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def within(estimate: Estimate, budget: int | None) -> dict[str, Any]:
-    """Whether a step peaks within a budget in bytes, and what is left; nothing without a budget."""
+def within(estimate: Estimate, budget: int | None, around: Process | None = None) -> dict[str, Any]:
+    """Whether a step peaks within a budget in bytes, and what is left; nothing without a budget.
+
+    around: the process that must be within it instead.
+    """
     if budget is None:
         return {}
     peak = estimate.memory_bytes["peak"]
+    if around is not None and estimate.memory is not None:
+        peak = around(estimate)
     there = peak is not None
     return {
         "budget_bytes": budget,

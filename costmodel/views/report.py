@@ -14,7 +14,9 @@ from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate, Row
 from ..step.events import CATEGORIES
 from ..step.process.gpu import gpu_memory
+from ..studies.needs import Process
 from .fit import alone
+from .process import beside_note, process_notes, process_table
 from .records import part_record, step_record, table_of, within
 from .shared import detected_note
 from .table import DRAWN, Column, Lines, Table, bar, words
@@ -43,22 +45,31 @@ def beside(convention: str, amp: str | None = None) -> Sequence[str]:
     return [name for name in SIDE_BY_SIDE if name != convention] if find_amp(amp) is None else []
 
 
-def report(estimates: Sequence[Estimate], layers: bool, budget: int | None) -> Lines:
+def report(estimates: Sequence[Estimate], layers: bool, budget: int | None, around: Process | None = None) -> Lines:
     """Tables and notes for one request under several conventions.
 
     Everything except memory and differences is about the first one. layers: whether rows are layers instead of blocks.
-    budget: in bytes.
+    budget: in bytes. around: the process around such steps, if it is asked for.
     """
     first = estimates[0]
-    steps = table_of([{**step_record(e), **within(e, budget)} for e in estimates], name="steps")
+    steps = table_of([{**step_record(e), **within(e, budget, around)} for e in estimates], name="steps")
+    memory = None if around is None else around.memory(first)
     return (
-        [steps, memory_table(estimates), totals_table(estimates), work_table(first), parts_table(first, layers)],
+        [
+            steps,
+            memory_table(estimates),
+            totals_table(estimates),
+            *([process_table(memory)] if memory else []),
+            work_table(first),
+            parts_table(first, layers),
+        ],
         [
             *peak_note(first),
+            *(process_notes(memory, around.environment) if memory and around else beside_note(first)),
             *gpu_note(first),
             *why(estimates),
             *certainty_note(first),
-            *(budget_notes(estimates, budget) if budget is not None else []),
+            *(budget_notes(estimates, budget, around) if budget is not None else []),
         ],
     )
 
@@ -255,11 +266,13 @@ def gpu_note(estimate: Estimate) -> list[str]:
     ]
 
 
-def budget_notes(estimates: Sequence[Estimate], budget: int) -> list[str]:
-    """A note: whether the step fits into the budget, under each convention that has a peak."""
+def budget_notes(estimates: Sequence[Estimate], budget: int, around: Process | None) -> list[str]:
+    """A note: whether the step, or the process around it, fits into the budget, by each convention that has a peak."""
     notes = []
     for estimate in estimates:
         peak = estimate.memory_bytes["peak"]
+        if around is not None:
+            peak = around(estimate) if estimate.memory is not None else None
         if peak is not None:
             much = show_size(abs(budget - peak))
             verdict = f"fits, {much} are left" if peak <= budget else f"does not fit, {much} are missing"

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...targets.cuda import Cuda
-from ..estimate import Estimate
 from .caching_allocator import Block, CachingAllocator
+from .priced import Priced
 from .resident_tensors import resident_tensors
 
 #: cuBLAS' workspace where torch is not told otherwise (CUBLAS_WORKSPACE_CONFIG): 2 of 4 MiB and 8 of 16 KiB.
@@ -33,7 +33,7 @@ class GpuMemory(NamedTuple):
     workspaces: int
 
 
-def gpu_memory(estimate: Estimate) -> GpuMemory:
+def gpu_memory(estimate: Priced) -> GpuMemory:
     """What a process allocates and reserves that makes some steps, all gradients set to None in between."""
     pools = CachingAllocator()
     for size in resident_tensors(estimate):
@@ -57,7 +57,7 @@ def gpu_memory(estimate: Estimate) -> GpuMemory:
     return GpuMemory(pools.most_allocated, pools.reserved, sum(workspaces))
 
 
-def workspaces_of(estimate: Estimate) -> list[int]:
+def workspaces_of(estimate: Priced) -> list[int]:
     """Bytes of cuBLAS' workspaces: one for each thread that multiplies matrices."""
     products = [i for i, node in enumerate(estimate.graph.nodes) if node.op.is_product]
     backward = any(estimate.graph.demanded[i] for i in products)

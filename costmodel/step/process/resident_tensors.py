@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...graph.op import Result
 from ...sizes.size import nbytes, numel
-from ..estimate import Estimate
 from ..optimizer import COUNT_BYTES
+from .priced import Priced
 
 
-def resident_tensors(estimate: Estimate) -> list[int]:
+def resident_tensors(estimate: Priced) -> list[int]:
     """Bytes of each tensor: parameters, buffers, inputs, targets, gradients of earlier micro-steps, optimizer state."""
     graph, request, item = estimate.graph, estimate.request, estimate.request.dtype.bits
     parameters = [(nbytes(numel(shape), item), trains) for shape, trains in graph.parameters.values()]

@@ -1,0 +1,41 @@
+"""What a budget is held against: the peak of a step, or the process that makes such steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..step.estimate import Estimate
+from ..step.process.environment import environment
+from ..step.process.memory import Environment, ProcessMemory, process_memory, stated
+from ..targets import Target
+from ..targets.cpu import Cpu
+from ..targets.machine import here_isa
+
+#: Bytes that must fit into a budget, of an estimate.
+Need = Callable[[Estimate], int]
+
+
+def peak(estimate: Estimate) -> int:
+    """The peak of a step, with what is resident before it."""
+    return int(estimate.peak_bytes)
+
+
+class Process(NamedTuple):
+    """The process around steps, in an environment. As a need it is the most that a run is likely to take."""
+
+    environment: Environment
+
+    def memory(self, estimate: Estimate) -> ProcessMemory:
+        """The parts of the process that makes such steps."""
+        return process_memory(estimate, self.environment)
+
+    def __call__(self, estimate: Estimate) -> int:
+        return self.memory(estimate).highest
+
+
+def process_on(target: Target, frugal: bool) -> Process:
+    """The process around steps on a target: as it is here, or as it is stated if the target is another machine."""
+    if isinstance(target, Cpu) and target.isa != here_isa():
+        return Process(stated(frugal, f"the target, {target.text}, is another machine than this one"))
+    return Process(environment(frugal, target.threads))

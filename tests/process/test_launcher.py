@@ -1,0 +1,67 @@
+"""`python -m costmodel.frugal` and `costmodel.pytorch.frugal`: what runs, and what stays out of the process."""
+
+import subprocess
+import sys
+
+import pytest
+from test_heap import needs_compiler
+
+import costmodel.frugal
+
+SCRIPT = """
+import sys
+from costmodel.pytorch import frugal
+from costmodel.heap.library import is_loaded
+import torch
+print(sys.argv[1:], __name__, is_loaded())
+model = torch.nn.Linear(3, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+model(torch.ones(1, 3)).sum().backward()
+optimizer.step()
+print("sympy" in sys.modules, frugal().dynamo, abs(float(model.bias.grad[0])))
+print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item(), "sympy" in sys.modules)
+import torch._dynamo.config
+from torch.utils.checkpoint import checkpoint
+x = torch.ones(1, requires_grad=True)
+checkpoint(lambda t: t * t, x, use_reentrant=False).backward()
+print(x.grad.item(), type(sys.modules["torch._dynamo"]).__name__)
+"""
+SAID = ["False True 1.0", "2.0 True", "2.0 module"]
+
+
+def run(*arguments, **variables):
+    import os
+
+    command = [sys.executable, "-m", "costmodel.frugal", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+
+
+@needs_compiler
+def test_a_script_runs_with_the_heap_and_without_dynamo(tmp_path):
+    """Optimizers do not import torch._dynamo; torch.compile and checkpoints do, and work."""
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    told = run(script, "a", "--b")
+    assert told.stdout.splitlines() == ["['a', '--b'] __main__ True", *SAID], told.stderr
+
+
+def test_without_the_heap_a_script_runs_all_the_same(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    told = run(script, CC="no-such-compiler", XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))
+    assert told.stdout.splitlines() == ["[] __main__ False", *SAID], told.stderr
+    assert "the C library's heap stays" in told.stderr and "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("-m",)])
+def test_without_a_script_it_says_how(arguments):
+    told = run(*arguments)
+    assert costmodel.frugal.main([*arguments]) == 2
+    assert told.returncode == 2 and told.stderr.startswith("usage: python -m costmodel.frugal SCRIPT.py")
+
+
+def test_a_module_runs_too(tmp_path):
+    (tmp_path / "own.py").write_text("import sys\nprint(__name__, sys.argv[1:])\nsys.exit(3)\n")
+    told = run("-m", "own", "x", PYTHONPATH=str(tmp_path), CC="no-such-compiler", XDG_CACHE_HOME=str(tmp_path),
+               TMPDIR=str(tmp_path))  # fmt: skip
+    assert (told.returncode, told.stdout) == (3, "__main__ ['x']\n"), told.stderr
