@@ -1,0 +1,111 @@
+"""Convolutions of bfloat16 in oneDNN, on processors with AVX512's instructions for bfloat16 and without AMX.
+
+The copies are those of float32 (onednn.py), of half as many bytes. Sums are in 32 bits, and what is multiplied lies in
+pairs: what that takes is in onednn_bf16_products.py and onednn_bf16_windows.py, which repeat oneDNN's own arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..sizes.size import Shape, Size
+from . import onednn_bf16_products as products
+from . import onednn_bf16_windows as windows
+from .onednn import ConvolutionScratch
+from .onednn_bf16_products import each
+from .onednn_bf16_windows import Window
+from .onednn_bits_limits import loops_within, within
+from .onednn_formulas import BOOKED, Sizes, up
+from .onednn_levels import Kernel
+from .setting import Setting
+
+PAIR = 2  # channels that lie beside each other in weights
+
+
+class Bfloat16Scratch(ConvolutionScratch):
+    """The scratch of a convolution of bfloat16."""
+
+    def __init__(self, conv: Any, setting: Setting, lanes: int = 16, window: bool = False) -> None:
+        more = setting.channels_last, conv.groups, conv.in_channels // conv.groups, conv.out_channels // conv.groups
+        window_of = conv.kernel, conv.stride, conv.padding, "bias" in setting.demanded
+        self.window = Window(setting.target.threads, *more, *window_of)
+        super().__init__(conv, setting, lanes, window)
+
+    def modelled(self, y: Shape, x: Shape) -> Any:
+        return within(self, y, x)
+
+    def bounded(self, y: Shape, x: Shape) -> Any:
+        return within(self, y, x)
+
+    def forward_kernel(self) -> Kernel:
+        kernel = super().forward_kernel()
+        if self.flat:
+            return kernel
+        if self.depthwise:  # the bias is brought into 32 bits
+            return kernel._replace(scratch=products.SUM * up(self.outputs, self.lanes) + BOOKED if self.bias else 0)
+        if self.product:
+            return kernel._replace(more=self.of_product(self.inputs, self.outputs))
+        if self.groups == 1 and self.inputs < self.lanes:
+            return kernel._replace(weight=self.padded(self.lanes, PAIR))
+        return kernel
+
+    def input_kernel(self) -> Kernel:
+        if self.strided and not self.dilated and (self.groups == 1 or self.depthwise or self.k > self.lanes):
+            block = windows.strided_block(self.c) or self.lanes
+            more = self.of_sizes(partial(windows.strided_copies, self.window, block))
+            weight = self.padded(PAIR, block)
+            if self.flat:
+                return Kernel(weight=weight, more=more)
+            return Kernel(self.inputs, self.outputs, weight, more=more, again=self.inputs > 1)
+        kernel = super().input_kernel()
+        if self.product and not self.flat:
+            return kernel._replace(more=self.of_product(self.outputs, self.inputs))
+        return kernel
+
+    def weight_kernel(self) -> Kernel:
+        kernel = super().weight_kernel()
+        kernel = kernel._replace(more=None, scratch=0)
+        if self.product:
+            channels = self.inputs, self.outputs, bool(self.biases)
+            sums = partial(products.weight_sums, self.threads, self.flat, *channels)
+            return kernel._replace(more=lambda sizes: each(sums, sizes[0], sizes[3], sizes[4]))
+        if self.groups == 1 and self.inputs < self.lanes and not self.flat:  # read in place, as an image
+            if self.outputs % self.lanes:
+                return Kernel(weight=self.weights, more=self.of_columns())
+            more = self.of_sizes(partial(windows.weight_sums, self.window))
+            return Kernel(0, self.outputs, self.padded(self.lanes, 1), more=more)
+        if kernel.x or kernel.y or self.flat:
+            if self.depthwise and max(self.kernel) <= 3:
+                sums = partial(windows.depthwise_sums, self.window)
+                return kernel._replace(more=lambda sizes: each(sums, sizes[0], sizes[3]), least=0, small=None)
+            return kernel._replace(more=self.of_sizes(partial(windows.weight_sums, self.window)))
+        return kernel._replace(more=self.of_columns())
+
+    def of_columns(self) -> Callable[[Sizes], Size]:
+        """Bytes of a weight gradient of columns."""
+        sums = partial(windows.gathered, self.window)
+        return lambda sizes: each(sums, sizes[0], sizes[3], sizes[4])
+
+    def of_product(self, reduce: int, load: int) -> Callable[[Sizes], Size]:
+        """Bytes of a product's sums, by sizes."""
+        sums = partial(products.sums, self.threads, up(reduce, self.lanes), up(load, self.lanes))
+        return lambda sizes: each(sums, sizes[0], sizes[3], sizes[4])
+
+    def of_sizes(self, function: Callable[..., int]) -> Callable[[Sizes], Size]:
+        """A function of all sizes."""
+        return lambda sizes: each(function, *sizes)
+
+
+class Float16Scratch(ConvolutionScratch):
+    """The scratch of a convolution of float16: PyTorch's own loops run, on processors without AVX512-FP16."""
+
+    def __init__(self, conv: Any, setting: Setting) -> None:
+        super().__init__(conv, setting, lanes=16)
+
+    def modelled(self, y: Shape, x: Shape) -> Any:
+        return loops_within(self, y, x)
+
+    def bounded(self, y: Shape, x: Shape) -> Any:
+        return loops_within(self, y, x)
