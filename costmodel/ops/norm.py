@@ -232,6 +232,9 @@ class GroupNorm(Op):
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return _of_own(self, with_statistics(numel(y)))
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return setting.item >= SUM_BYTES or self.affine and self.bias and setting.takes_gradient_whole()
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x for each image
         # and channel.

@@ -10,18 +10,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..sizes.size import Shape, Size
+from ..sizes.size import Shape, Size, where
 from . import onednn_bf16_products as products
 from . import onednn_bf16_windows as windows
 from .onednn import ConvolutionScratch
 from .onednn_bf16_products import each
 from .onednn_bf16_windows import Window
-from .onednn_bits_limits import loops_within, within
+from .onednn_bits_limits import MANY, channels_of, loops_within, searched, within
 from .onednn_formulas import BOOKED, Sizes, up
 from .onednn_levels import Kernel
 from .setting import Setting
 
 PAIR = 2  # channels that lie beside each other in weights
+
+
+def where_many(more: int, sizes: Sizes) -> Size:
+    """Bytes, negative ones too, that come in on maps of many pixels."""
+    return where(sizes[3] * sizes[4] >= MANY, more, 0)
 
 
 class Bfloat16Scratch(ConvolutionScratch):
@@ -42,7 +47,7 @@ class Bfloat16Scratch(ConvolutionScratch):
     def forward_kernel(self) -> Kernel:
         kernel = super().forward_kernel()
         if self.flat:
-            return kernel
+            return self.flat_kernel(self.k, self.c, kernel.scratch) if searched(self) else kernel
         if self.depthwise:  # the bias is brought into 32 bits
             return kernel._replace(scratch=products.SUM * up(self.outputs, self.lanes) + BOOKED if self.bias else 0)
         if self.product:
@@ -60,9 +65,18 @@ class Bfloat16Scratch(ConvolutionScratch):
                 return Kernel(weight=weight, more=more)
             return Kernel(self.inputs, self.outputs, weight, more=more, again=self.inputs > 1)
         kernel = super().input_kernel()
-        if self.product and not self.flat:
-            return kernel._replace(more=self.of_product(self.outputs, self.inputs))
-        return kernel
+        if self.flat:
+            return self.flat_kernel(self.c, self.k, kernel.scratch) if searched(self) else kernel
+        return kernel._replace(more=self.of_product(self.outputs, self.inputs)) if self.product else kernel
+
+    def flat_kernel(self, written: int, read: int, scratch: int) -> Kernel:
+        """The kernel in channels_last, by the channels of a group that it writes and reads."""
+        per_channel = self.item * self.groups * up(read, PAIR) * self.area
+        small, large = (per_channel * channels for channels in channels_of(written, self.product))
+        if small == large:
+            return Kernel(weight=small, scratch=scratch)
+        more = partial(where_many, large - small)
+        return Kernel(weight=small, scratch=scratch, more=more)
 
     def weight_kernel(self) -> Kernel:
         kernel = super().weight_kernel()

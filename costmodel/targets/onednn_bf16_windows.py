@@ -171,8 +171,10 @@ def _blocks_of_lines(conv: Window, block: int, n: int, h: int) -> int:
 
 
 def strided_block(inputs: int) -> int:
-    """Inputs of a block in a strided input's gradient; 0 where oneDNN searches among several."""
+    """Inputs of a block in a strided input's gradient, on small maps; 0 where oneDNN searches among several."""
     padded = up(inputs, VECTOR)
     if padded <= 2 * VECTOR:
         return padded
-    return 4 * VECTOR if padded % (4 * VECTOR) == 0 and padded < 384 else 0
+    if padded % (4 * VECTOR) == 0 and padded < 384:
+        return 4 * VECTOR
+    return 2 * VECTOR if padded == 3 * VECTOR else 0
