@@ -215,7 +215,7 @@ class AdaptiveAvgPool2d(AdaptivePool):
         return {"forward": n, "x": n}
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        return super().modelled(setting, y, x) and takes(setting)
+        return super().modelled(setting, y, x) and (self.output == (1, 1) or takes(setting))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # For a 1x1 output torch takes a mean, whose gradient is divided by a number.
