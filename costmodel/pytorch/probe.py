@@ -27,7 +27,7 @@ from ..step.memory import slices_of
 from ..step.scratch import call_of
 from ..step.shapes import broadcast_inputs
 from ..targets.cpu import Cpu
-from ..targets.machine import UNKNOWN, here_isa
+from ..targets.machine import AVX512_BF16, UNKNOWN, here_isa
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder
 from ..targets.probed import FORMAT, torch_version
 from ..targets.setting import Setting
@@ -86,7 +86,8 @@ def probe(estimate: Estimate) -> Iterator[Probe]:
     target = estimate.request.target
     if not isinstance(target, Cpu):
         raise CostmodelError(f"target {target.text!r}; allowed for a probe: cpu, on which it runs")
-    if target.isa not in (here_isa(), UNKNOWN):
+    wide = here_isa() == AVX512_BF16 and estimate.request.dtype.bits > 16 and not estimate.request.amp
+    if target.isa not in (here_isa(), UNKNOWN, "avx512" if wide else UNKNOWN):  # the same kernels, in 32 bits
         raise CostmodelError(f"target {target.text!r}; allowed for a probe: isa={here_isa()}, this machine's")
     threads = torch.get_num_threads()
     torch.set_num_threads(target.threads)

@@ -29,7 +29,14 @@ from .target import (
 
 #: The scratch of convolutions in 16 bits.
 NARROW: dict[str, type[ConvolutionScratch]] = {"bfloat16": Bfloat16Scratch, "float16": Float16Scratch}
-ISAS = (AVX512_BF16, "avx512", "avx2", "sse41", NEON, UNKNOWN)  # of oneDNN's kernels on x86: 16, 8 and 8 channels to a block
+ISAS = (
+    AVX512_BF16,
+    "avx512",
+    "avx2",
+    "sse41",
+    NEON,
+    UNKNOWN,
+)  # of oneDNN's kernels on x86: 16, 8 and 8 channels to a block
 CORES = Option(whole_number(MOST_THREADS), f"cores=1 to cores={MOST_THREADS}, with isa={NEON}")
 
 
@@ -81,8 +88,8 @@ class Cpu(Target):
         if self.isa == NEON:
             return NeonScratch(conv, setting, self.cores or self.threads)
         if setting.dtype in NARROW and self.isa == AVX512_BF16:
-            return NARROW[setting.dtype](conv, setting)
-        return ConvolutionScratch(conv, setting, lanes=16 if self.isa.startswith("avx512") else 8)
+            return NARROW[setting.dtype](conv, setting, lanes=16)
+        return ConvolutionScratch(conv, setting, lanes=16 if self.isa in ("avx512", AVX512_BF16) else 8)
 
     def linear(self, setting: Setting, rows: Size, inputs: int, outputs: int) -> tuple[Size, Size]:
         if setting.dtype == "bfloat16" and self.isa == AVX512_BF16:

@@ -115,8 +115,8 @@ class Bfloat16Scratch(ConvolutionScratch):
 class Float16Scratch(ConvolutionScratch):
     """The scratch of a convolution of float16: PyTorch's own loops run, on processors without AVX512-FP16."""
 
-    def __init__(self, conv: Any, setting: Setting) -> None:
-        super().__init__(conv, setting, lanes=16)
+    def __init__(self, conv: Any, setting: Setting, lanes: int = 16, window: bool = False) -> None:
+        super().__init__(conv, setting, lanes, window)
 
     def modelled(self, y: Shape, x: Shape) -> Any:
         return loops_within(self, y, x)

@@ -99,7 +99,8 @@ def weight_sums(
     x, y = up(inputs, VECTOR), up(outputs, VECTOR)
     left, right = x // VECTOR, y // VECTOR  # blocks
     positions, in_order = rows * columns, not flat and rows > 14 and columns > 14
-    images, used = _teams(threads, *((inputs, outputs) if flat else (x, y)), n, _part(rows, columns, in_order), positions)
+    channels = (inputs, outputs) if flat else (x, y)
+    images, used = _teams(threads, channels, n, _part(rows, columns, in_order), positions)
     total = SUM * images * (x * y + bias * y) + BOOKED + (LOCK if images > 1 else 0)
     if bias and outputs % VECTOR:
         total += ITEM * (outputs if flat else y) + BOOKED
@@ -120,8 +121,9 @@ def _part(rows: int, columns: int, in_order: bool) -> int:
     return part if in_order else up(part, 2)
 
 
-def _teams(threads: int, inputs: int, outputs: int, n: int, part: int, positions: int) -> tuple[int, int]:
+def _teams(threads: int, channels: tuple[int, int], n: int, part: int, positions: int) -> tuple[int, int]:
     """How many threads share the images, and how many work: the division that touches the least data."""
+    inputs, outputs = channels
     left, right, units = -(-inputs // VECTOR), -(-outputs // VECTOR), n * -(-positions // part)
     weight = 4 * max(1, outputs // inputs)
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from .onednn_bf16_products import CACHE, FLOAT, ITEM, SUM, VECTOR
-from .onednn_formulas import BOOKED, LOCK, PAGE, up
+from .onednn_formulas import BOOKED, PAGE, up
 
 WHOLE = 48 * 1024  # bytes of the lines of a map up to which a kernel takes a map as a whole
 

@@ -98,7 +98,12 @@ def _flat_within(facts: Facts, y: Shape, x: Shape) -> Any:
     if searched(facts):
         if facts.groups > 1 or min(facts.inputs, facts.outputs) == 1:
             return False
-        if not _found(facts, facts.k, facts.c) or gradient and not facts.strided and not _found(facts, facts.c, facts.k):
+        if (
+            not _found(facts, facts.k, facts.c)
+            or gradient
+            and not facts.strided
+            and not _found(facts, facts.c, facts.k)
+        ):
             return False
     maps = (x[2] > 1) & (x[3] > 1) & (y[2] > 1) & (y[3] > 1)  # a line is in both memory formats
     return maps | (x[2] * x[3] == 1) if facts.area == 1 else maps
