@@ -164,7 +164,7 @@ class ShiftNorm(BatchNorm):
             return Scratch(forward, sums)
         made = 0 if self.owns else setting.item * numel(x)
         scale = setting.item * self.channels
-        return Scratch(forward, maximum(scale + (0 if made else setting.scalar), sums - made))
+        return Scratch(forward, maximum(scale + maximum(setting.scalar - made, 0), sums - made))
 
     def module(self, library: Any) -> Callable:
         how = {"inplace": self.inplace, "owns_gradient": self.owns}
