@@ -17,11 +17,18 @@ from .onednn import ConvolutionScratch
 from .onednn_bf16_products import each
 from .onednn_bf16_windows import Window
 from .onednn_bits_limits import MANY, channels_of, loops_within, searched, within
-from .onednn_formulas import BOOKED, Sizes, up
+from .onednn_formulas import BOOKED, More, Sizes, up
 from .onednn_levels import Kernel
 from .setting import Setting
 
 PAIR = 2  # channels that lie beside each other in weights
+#: Places in Sizes of what a formula reads: all, the batch and the output, the batch and the lines of the output.
+ALL, OUTPUTS, LINES = (0, 1, 2, 3, 4), (0, 3, 4), (0, 3)
+
+
+def at(places: tuple[int, ...], function: Callable[..., int], sizes: Sizes) -> Size:
+    """A function of the sizes at some places."""
+    return each(function, *(sizes[place] for place in places))
 
 
 def where_many(more: int, sizes: Sizes) -> Size:
@@ -59,7 +66,7 @@ class Bfloat16Scratch(ConvolutionScratch):
     def input_kernel(self) -> Kernel:
         if self.strided and not self.dilated and (self.groups == 1 or self.depthwise or self.k > self.lanes):
             block = windows.strided_block(self.c) or self.lanes
-            more = self.of_sizes(partial(windows.strided_copies, self.window, block))
+            more = partial(at, ALL, partial(windows.strided_copies, self.window, block))
             weight = self.padded(PAIR, block)
             if self.flat:
                 return Kernel(weight=weight, more=more)
@@ -84,39 +91,31 @@ class Bfloat16Scratch(ConvolutionScratch):
         if self.product:
             channels = self.inputs, self.outputs, bool(self.biases)
             sums = partial(products.weight_sums, self.threads, self.flat, *channels)
-            return kernel._replace(more=lambda sizes: each(sums, sizes[0], sizes[3], sizes[4]))
+            return kernel._replace(more=partial(at, OUTPUTS, sums))
         if self.groups == 1 and self.inputs < self.lanes and not self.flat:  # read in place, as an image
             if self.outputs % self.lanes:
                 return Kernel(weight=self.weights, more=self.of_columns())
-            more = self.of_sizes(partial(windows.weight_sums, self.window))
+            more = partial(at, ALL, partial(windows.weight_sums, self.window))
             return Kernel(0, self.outputs, self.padded(self.lanes, 1), more=more)
         if kernel.x or kernel.y or self.flat:
             if self.depthwise and max(self.kernel) <= 3:
                 sums = partial(windows.depthwise_sums, self.window)
-                return kernel._replace(more=lambda sizes: each(sums, sizes[0], sizes[3]), least=0, small=None)
-            return kernel._replace(more=self.of_sizes(partial(windows.weight_sums, self.window)))
+                return kernel._replace(more=partial(at, LINES, sums), least=0, small=None)
+            return kernel._replace(more=partial(at, ALL, partial(windows.weight_sums, self.window)))
         return kernel._replace(more=self.of_columns())
 
-    def of_columns(self) -> Callable[[Sizes], Size]:
+    def of_columns(self) -> More:
         """Bytes of a weight gradient of columns."""
-        sums = partial(windows.gathered, self.window)
-        return lambda sizes: each(sums, sizes[0], sizes[3], sizes[4])
+        return partial(at, OUTPUTS, partial(windows.gathered, self.window))
 
-    def of_product(self, reduce: int, load: int) -> Callable[[Sizes], Size]:
+    def of_product(self, reduce: int, load: int) -> More:
         """Bytes of a product's sums, by sizes."""
         sums = partial(products.sums, self.threads, up(reduce, self.lanes), up(load, self.lanes))
-        return lambda sizes: each(sums, sizes[0], sizes[3], sizes[4])
-
-    def of_sizes(self, function: Callable[..., int]) -> Callable[[Sizes], Size]:
-        """A function of all sizes."""
-        return lambda sizes: each(function, *sizes)
+        return partial(at, OUTPUTS, sums)
 
 
 class Float16Scratch(ConvolutionScratch):
     """The scratch of a convolution of float16: PyTorch's own loops run, on processors without AVX512-FP16."""
-
-    def __init__(self, conv: Any, setting: Setting, lanes: int = 16, window: bool = False) -> None:
-        super().__init__(conv, setting, lanes, window)
 
     def modelled(self, y: Shape, x: Shape) -> Any:
         return loops_within(self, y, x)
