@@ -143,7 +143,8 @@ def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, affine: bo
     by_channel = (pixels == 1) | (setting.channels_last and len(x) == 4)
     threads, narrow = target.threads * setting.sum_item * channels, setting.item < SUM_BYTES
     summed = by_channel & (narrow | (x[0] * pixels > target.threads))
-    sums = where(summed, threads, 0) + 2 * per_channel if batch else 0
+    half = setting.dtype == "float16"  # its statistics are in 32 bits until they are kept
+    sums = where(summed, threads, 0) + (8 * channels if half else 2 * per_channel) if batch else 0
     forward = statistics + maximum(sums, 8 * channels)
     # The root of a stored variance; ones for a scale. Of 16 bits, statistics and scale are brought into 32.
     more = 3 * setting.sum_item if narrow else setting.item * ((not batch) + (not affine))
@@ -154,7 +155,7 @@ def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, affine: bo
         # If input or gradient is not dense in that format, a loop over channels allocates the map only once.
         order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
         mixed = differs(setting.layouts[0], x, order) | differs(setting.gradient or setting.layouts[0], y, order)
-        backward = where(mixed, per_channel + setting.channel_sums(y), backward)
+        backward = where(mixed, (0 if half else per_channel) + setting.channel_sums(y), backward)
     return Scratch(forward, backward)
 
 

@@ -33,6 +33,7 @@ CASES = [
     ("mobilenet_v3_small", "mobiletl:3", "lean", "bfloat16", "", 2),
     ("mnasnet_b1", "blocks:3", "torch", "bfloat16", ",channels_last", 1),
     ("mcunet_5fps", "full", "torch", "float16", "", 1),
+    ("mcunet_5fps", "bias", "torch", "float16", ",channels_last", 1),
     *seldom(*(
         (name, strategy, convention, "bfloat16", flat, number)
         for name in ("efficientnet_b0", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v4_conv_small", "mcunet_5fps")
