@@ -177,7 +177,7 @@ def inputs_of(call: Call) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
             x = placed(torch.rand(shape).to(getattr(torch, setting.dtype)), order)
             if name in setting.demanded:
                 leaves[name] = x.requires_grad_()
-            inputs.append(x.clone() if name in leaves else x)
+            inputs.append(x.clone())  # autograd treats an op in place on a view otherwise
     return leaves, inputs
 
 
