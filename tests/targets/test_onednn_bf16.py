@@ -1,4 +1,4 @@
-"""Scratch memory in 16 bits, against the allocator's events in real calls (torch 2.13, oneDNN 3.12, Zen 4)."""
+"""Scratch memory in 16 bits, against the allocator's events in real calls (torch 2.13, oneDNN 3.12)."""
 
 import json
 from pathlib import Path
