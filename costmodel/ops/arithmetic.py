@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, broadcast, maximum, numel, require, same, where
-from ..targets.setting import NUMBER_BYTES, Setting
+from ..targets.setting import NUMBER_BYTES, SUM_BYTES, Setting
 from .layout import Rewritten
 
 NARROW = 2  # bytes of a number of a narrow input
@@ -118,6 +118,12 @@ class Join(Op):
     def maps(self, setting: Setting) -> int:
         """Maps of the output's shape that the gradients' formulas hold at most, before anything is summed."""
         return 0
+
+    def modelled(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Any:
+        # Sums of 16 bits are in 32, in a copy, unless one run of axes is summed.
+        operands = [x for name, x in zip(self.inputs, (a, b)) if name in setting.demanded]
+        usual = not setting.layouts and setting.takes_gradient_whole()
+        return setting.item >= SUM_BYTES or usual and all(sums_one_run(y, x) for x in operands)
 
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
         """That of formulas that make gradients in the output's shape and data type, or pass the output's.
@@ -291,6 +297,14 @@ class Addcmul(Op):
 
     def module(self, library: Any) -> Callable:
         return library.torch.addcmul
+
+
+def sums_one_run(y: Shape, operand: Shape) -> bool:
+    """Whether the axes along which an operand was broadcast follow one another, after the batch's or before it."""
+    own = (1,) * (len(y) - len(operand)) + tuple(operand)
+    summed = [i for i, (size, n) in enumerate(zip(own, y)) if isinstance(size, int) and size == 1 and n is not size]
+    summed = [i for i in summed if not (isinstance(y[i], int) and y[i] == 1)]
+    return not summed or summed == list(range(max(summed[0], 1), len(y)))
 
 
 def summed(setting: Setting, y: Shape, operands: Mapping[str, Shape], beside: Size = 0) -> Size:

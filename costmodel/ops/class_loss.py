@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Extra, Scratch, Work, check, op
 from ..sizes.size import Shape, maximum, numel, require, same
-from ..targets.setting import Setting
+from ..targets.setting import SUM_BYTES, Setting
 from ._loss import MEAN, NONE, SUM, Loss, Reduced, lies_otherwise
 from .given import CLASSES
 
@@ -79,6 +79,9 @@ class CrossEntropy(Loss):
             forward = maximum(maximum(forward, (1 + COUNT_BYTES) * n), 3 * item + setting.python_number)
         kept = kept + (0 if setting.demanded else n + COUNT_BYTES)
         return Scratch(item * n + forward + kept, maximum(backward + item * n - n - COUNT_BYTES, 0))
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape, targets: Shape) -> Any:
+        return setting.item >= SUM_BYTES or len(x) == 2 and not self.label_smoothing
 
     def call(self, functions: Any, x: Any, targets: Any, *more: Any) -> Any:
         return functions.cross_entropy(x, targets, label_smoothing=self.label_smoothing)

@@ -217,10 +217,10 @@ class Conv2d(ConvolutionLayer):
         return self._is_usual(setting) and self.kernels_in(setting).bounded(y, x)
 
     def _is_usual(self, setting: Setting) -> bool:
-        """Whether the kernels take 32 bits, and tensors in other orders as they do elsewhere."""
+        """Whether the kernels are known, and take tensors in other orders as they do elsewhere."""
         # Where other layouts are copied, a bias's gradient without the weight's is at times summed in place.
         summed = bool(setting.layouts) and "bias" in setting.demanded and "weight" not in setting.demanded
-        return setting.item >= 4 and not summed
+        return setting.target.knows(setting.dtype) and not summed
 
     def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
         """Scratch of the convolution itself in the forward and in the backward pass, without weight standardisation."""

@@ -87,7 +87,7 @@ class LeanConv2d(Conv2d):
         return Scratch(forward, maximum(backward - bias, 0))
 
     def _is_usual(self, setting: Setting) -> bool:
-        return setting.item >= 4
+        return setting.target.knows(setting.dtype)
 
     def module(self, library: Any) -> Callable:
         module = library.lean.LeanConv2d(*self.arguments())
@@ -156,12 +156,15 @@ class ShiftNorm(BatchNorm):
         return dense(gradient)  # a product with the scale
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # Forward: the stock kernel's folded scale and shift, in float32. Backward: the scale, and eps as it is added.
+        # Forward: the stock kernel's folded scale and shift, in float32. Backward: the sum for the shift, then the
+        # scale, of which first the variance meets a number.
         forward = 8 * self.channels if setting.kernels else 0
+        sums = setting.channel_sums(y) if "bias" in setting.demanded else 0
+        if "x" not in setting.demanded:
+            return Scratch(forward, sums)
+        made = 0 if self.owns else setting.item * numel(x)
         scale = setting.item * self.channels
-        if not self.owns:
-            return Scratch(forward, scale if "x" in setting.demanded else 0)
-        return Scratch(forward, scale + setting.scalar if "x" in setting.demanded else 0)
+        return Scratch(forward, maximum(scale + maximum(setting.scalar - made, 0), sums - made))
 
     def module(self, library: Any) -> Callable:
         how = {"inplace": self.inplace, "owns_gradient": self.owns}
@@ -190,7 +193,7 @@ class LeanGroupNorm(GroupNorm):
         # Mean and deviation of the groups are freed when the forward ends; the shift's gradient is a sum.
         if setting.demanded != ("bias",):
             return super().scratch(setting, y, x)
-        return Scratch(2 * setting.item * x[0] * self.groups)
+        return Scratch(2 * setting.item * x[0] * self.groups, setting.channel_sums(y))
 
     def module(self, library: Any) -> Callable:
         return library.lean.LeanGroupNorm(self.groups, self.channels, self.eps)

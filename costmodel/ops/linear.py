@@ -9,7 +9,7 @@ from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Casts, Extra, Op, Scratch, Work, check, op
 from ..sizes.size import Shape, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, differs
-from ..targets.setting import Setting
+from ..targets.setting import SUM_BYTES, Setting
 
 
 class Affine(Op):
@@ -46,15 +46,21 @@ class Affine(Op):
     def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
         # With a frozen weight rows are not folded: bmm reads an input of three axes in place, and copies one of more.
         copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
-        weights = setting.target.weights_copy_bytes(numel(x[:-1]), x[-1], y[-1])
-        return Scratch(setting.item * numel(x) if copied else weights)
+        forward, backward = setting.target.linear(setting, numel(x[:-1]), x[-1], y[-1])
+        return Scratch(setting.item * numel(x) if copied else forward, backward)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Any:
         # Maps in channels_last are copied first, and so is a matrix of gradients whose rows have gaps.
         flat = setting.target.channels_last and len(x) == 4
         gaps = setting.gradient is not None and setting.gradient.order[-1] in setting.gradient.outside
-        known = not self.strided or setting.target.weights_copy_bytes(2, x[-1], y[-1]) == 0
-        return super().modelled(setting, y, x) and not flat and not (gaps and len(y) == 2) and known
+        known = not self.strided or setting.target.linear(setting, 2, x[-1], y[-1]) == (0, 0)
+        narrow = setting.item >= SUM_BYTES or self.in_narrow(setting, y, x)
+        return narrow and not flat and not (gaps and len(y) == 2) and known
+
+    def in_narrow(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        """Whether the layer is modelled in 16 bits, where kernels of matrices of two axes were measured."""
+        plain = len(x) == 2 and not setting.layouts and setting.gradient is None
+        return plain and setting.target.knows_linear(setting, x[0])
 
     def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         # With more than two axes it is a matrix product between two views; the second view's backward makes a matrix.

@@ -11,7 +11,9 @@ from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Extra, Op, Scratch, Sizes, Stock, Work, check, op
 from ..sizes.size import Shape, Size, maximum, numel, require, where
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, differs, of_images
-from ..targets.setting import Setting
+from ..targets.setting import SUM_BYTES, Setting
+
+LARGE = 1024  # pixels of a map in channels_last, from which on threads of a group norm share it
 
 
 @op("batch_norm")
@@ -29,6 +31,7 @@ class BatchNorm(Op):
     affine: bool = True
 
     is_norm = True
+    in_16_bits = True
 
     def __post_init__(self) -> None:
         check(self.channels >= 1, f"channels is {self.channels}; allowed: >= 1")
@@ -107,6 +110,8 @@ class BatchNorm(Op):
         return _of_own(self, work)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        if setting.item < SUM_BYTES and not (self.affine and setting.takes_gradient_whole()):
+            return False
         return super().modelled(setting, y, x) and takes(setting, x)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
@@ -136,18 +141,21 @@ def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, affine: bo
     target = setting.target
     pixels = numel(x[2:])
     by_channel = (pixels == 1) | (setting.channels_last and len(x) == 4)
-    threads = target.threads * per_channel
-    sums = where(by_channel & (x[0] * pixels > target.threads), threads, 0) + 2 * per_channel if batch else 0
+    threads, narrow = target.threads * setting.sum_item * channels, setting.item < SUM_BYTES
+    summed = by_channel & (narrow | (x[0] * pixels > target.threads))
+    half = setting.dtype == "float16"  # its statistics are in 32 bits until they are kept
+    sums = where(summed, threads, 0) + (8 * channels if half else 2 * per_channel) if batch else 0
     forward = statistics + maximum(sums, 8 * channels)
-    more = (not batch) + (not affine)  # the root of a stored variance; ones for a scale
-    backward = where(by_channel, 2 * threads + more * per_channel, 0)
+    # The root of a stored variance; ones for a scale. Of 16 bits, statistics and scale are brought into 32.
+    more = 3 * setting.sum_item if narrow else setting.item * ((not batch) + (not affine))
+    backward = where(by_channel, 2 * threads + more * channels, 0)
     if "x" in setting.demanded:
         backward = maximum(backward, setting.item * numel(x))
     if setting.layouts:
         # If input or gradient is not dense in that format, a loop over channels allocates the map only once.
         order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
         mixed = differs(setting.layouts[0], x, order) | differs(setting.gradient or setting.layouts[0], y, order)
-        backward = where(mixed, per_channel, backward)
+        backward = where(mixed, (0 if half else per_channel) + setting.channel_sums(y), backward)
     return Scratch(forward, backward)
 
 
@@ -225,13 +233,23 @@ class GroupNorm(Op):
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return _of_own(self, with_statistics(numel(y)))
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return setting.item >= SUM_BYTES or self.affine and self.bias and setting.takes_gradient_whole()
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x for each image
         # and channel.
         item = setting.parameter_item if self.affine else setting.item
         statistics = 0 if setting.recorded else 2 * item * x[0] * self.groups
-        sums = 2 * setting.item * x[0] * self.channels if setting.kernels else 0
-        flat = sums if len(x) == 4 and setting.channels_last else 0  # in channels_last, forward sums per channel too
+        if not setting.kernels:
+            return Scratch(statistics)
+        sums = 2 * setting.sum_item * x[0] * self.channels
+        flat = 0
+        if len(x) == 4 and setting.channels_last:  # then both passes sum per channel; of larger maps, in each thread
+            of_groups = 2 * setting.sum_item * x[0] * self.groups
+            large = x[2] * x[3] >= LARGE
+            flat = where(large, setting.target.threads * sums + of_groups, sums)
+            sums = sums + where(large, flat, 0)
         return Scratch(statistics + flat, sums + setting.copy_of_gradient(y))  # the copy is a tensor of its own
 
     def module(self, library: Any) -> Callable:

@@ -198,6 +198,7 @@ class AdaptiveAvgPool2d(AdaptivePool):
     """
 
     grid = "none"
+    in_16_bits = True
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return contiguous(4) if self.output == (1, 1) else super().gradient_layout(gradient, y, x)
@@ -214,11 +215,11 @@ class AdaptiveAvgPool2d(AdaptivePool):
         return {"forward": n, "x": n}
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        return super().modelled(setting, y, x) and takes(setting)
+        return super().modelled(setting, y, x) and (self.output == (1, 1) or takes(setting))
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # For a 1x1 output a sum is divided by a number, and so is the gradient.
-        return Scratch(setting.scalar, setting.scalar) if self.output == (1, 1) else copies(setting, y, x)
+        # For a 1x1 output torch takes a mean, whose gradient is divided by a number.
+        return Scratch(setting.mean(y, x), setting.scalar) if self.output == (1, 1) else copies(setting, y, x)
 
     def module(self, library: Any) -> Callable:
         return library.nn.AdaptiveAvgPool2d(self.output)

@@ -50,9 +50,10 @@ class Mean(Reduction):
     keepdim: bool = False
 
     grid = "none"
+    in_16_bits = True
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(setting.scalar, setting.scalar)  # a sum is divided by a number, and so is the gradient
+        return Scratch(setting.mean(y, x), setting.scalar)  # the gradient is divided by a number
 
     def module(self, library: Any) -> Callable:
         return lambda x: x.mean(self.axes, keepdim=self.keepdim)

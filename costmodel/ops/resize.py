@@ -24,6 +24,7 @@ class Upsample(Op):
 
     scale: int = 0
 
+    in_16_bits = True
     shape_only = ("like",)
 
     @property

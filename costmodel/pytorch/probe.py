@@ -22,7 +22,7 @@ from ..step.scratch import call_of
 from ..step.shapes import broadcast_inputs
 from ..targets import Target
 from ..targets.cpu import Cpu
-from ..targets.machine import UNKNOWN, here_isa
+from ..targets.machine import UNKNOWN, here_isa, is_here
 from ..targets.probed import FORMAT
 from ..version import __version__
 from .devices import device_of
@@ -75,7 +75,7 @@ def probe(estimate: Estimate) -> Iterator[Probe]:
     if isinstance(estimate, DryEstimate):
         raise CostmodelError(f"{estimate.network}: a probe needs the layer graph, and this module does something else")
     target = estimate.request.target
-    refuse_other_machines(target)
+    refuse_other_machines(target, estimate.request.dtype.bits > 16 and not estimate.request.amp)
     device = device_of(target)
     with device.running_on(target.threads), torch.random.fork_rng():
         for call in calls_of(estimate):
@@ -86,9 +86,9 @@ def probe(estimate: Estimate) -> Iterator[Probe]:
                 yield Probe(call, missed=f"{type(error).__name__}: {error}".split("\n")[0])
 
 
-def refuse_other_machines(target: Target) -> None:
-    """Raise CostmodelError for the target of another machine's CPU."""
-    if isinstance(target, Cpu) and target.isa not in (here_isa(), UNKNOWN):
+def refuse_other_machines(target: Target, wide: bool) -> None:
+    """Raise CostmodelError for the target of another machine's CPU. wide: all numbers have 32 bits."""
+    if isinstance(target, Cpu) and target.isa != UNKNOWN and not is_here(target.isa, wide):
         raise CostmodelError(f"target {target.text!r}; allowed for a probe: isa={here_isa()}, this machine's")
 
 

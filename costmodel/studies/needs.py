@@ -10,7 +10,7 @@ from ..step.process.environment import environment
 from ..step.process.memory import Environment, ProcessMemory, process_memory, stated
 from ..targets import Target
 from ..targets.cpu import Cpu
-from ..targets.machine import here_isa
+from ..targets.machine import is_here
 
 #: Bytes that must fit into a budget, of an estimate.
 Need = Callable[[Estimate], int]
@@ -36,6 +36,6 @@ class Process(NamedTuple):
 
 def process_on(target: Target, frugal: bool) -> Process:
     """The process around steps on a target: as it is here, or as it is stated if the target is another machine."""
-    if isinstance(target, Cpu) and target.isa != here_isa():
+    if isinstance(target, Cpu) and not is_here(target.isa):
         return Process(stated(frugal, f"the target, {target.text}, is another machine than this one"))
     return Process(environment(frugal, target.threads))

@@ -8,9 +8,11 @@ from typing import Any
 from ..errors import CostmodelError
 from ..sizes.size import Size
 from .compute_library import linear_bytes
-from .machine import NEON, UNKNOWN, here_isa, here_threads
+from .machine import AVX512_BF16, NEON, UNKNOWN, here_isa, here_threads
 from .neon import NeonScratch
 from .onednn import ConvolutionScratch
+from .onednn_bf16 import Bfloat16Scratch, Float16Scratch
+from .onednn_bf16_matmul import MOST_ROWS, products_bytes
 from .onednn_levels import THRESHOLDS
 from .setting import NUMBER_BYTES, Setting
 from .target import (
@@ -25,7 +27,16 @@ from .target import (
     whole_number,
 )
 
-ISAS = ("avx512", "avx2", "sse41", NEON, UNKNOWN)  # of oneDNN's kernels on x86: 16, 8 and 8 channels to a block
+#: The scratch of convolutions in 16 bits.
+NARROW: dict[str, type[ConvolutionScratch]] = {"bfloat16": Bfloat16Scratch, "float16": Float16Scratch}
+ISAS = (
+    AVX512_BF16,
+    "avx512",
+    "avx2",
+    "sse41",
+    NEON,
+    UNKNOWN,
+)  # of oneDNN's kernels on x86: 16, 8 and 8 channels to a block
 CORES = Option(whole_number(MOST_THREADS), f"cores=1 to cores={MOST_THREADS}, with isa={NEON}")
 
 
@@ -70,13 +81,23 @@ class Cpu(Target):
     def is_modelled(self) -> bool:
         return self.isa != UNKNOWN
 
+    def knows(self, dtype: str) -> bool:
+        return dtype not in NARROW or self.isa == AVX512_BF16
+
     def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
         if self.isa == NEON:
             return NeonScratch(conv, setting, self.cores or self.threads)
-        return ConvolutionScratch(conv, setting, lanes=16 if self.isa == "avx512" else 8)
+        if setting.dtype in NARROW and self.isa == AVX512_BF16:
+            return NARROW[setting.dtype](conv, setting, lanes=16)
+        return ConvolutionScratch(conv, setting, lanes=16 if self.isa in ("avx512", AVX512_BF16) else 8)
 
-    def weights_copy_bytes(self, rows: Size, inputs: int, outputs: int) -> Size:
-        return linear_bytes(rows, inputs, outputs) if self.isa == NEON else 0
+    def linear(self, setting: Setting, rows: Size, inputs: int, outputs: int) -> tuple[Size, Size]:
+        if setting.dtype == "bfloat16" and self.isa == AVX512_BF16:
+            return products_bytes(setting, rows, inputs, outputs)
+        return linear_bytes(rows, inputs, outputs) if self.isa == NEON else 0, 0
+
+    def knows_linear(self, setting: Setting, rows: Size) -> Any:
+        return self.knows(setting.dtype) and rows <= MOST_ROWS
 
     def number_bytes(self, item: int) -> int:
         return NUMBER_BYTES + item  # and a copy in the tensor's data type

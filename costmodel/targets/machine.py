@@ -12,6 +12,8 @@ from .target import MOST_THREADS
 
 UNKNOWN = "unknown"  # another processor: its kernels are not modelled
 NEON = "neon"  # 64-bit ARM without SVE
+#: AVX512 with instructions for bfloat16, and without those for float16 and AMX. In 32 bits it is AVX512.
+AVX512_BF16 = "avx512_bf16"
 X86 = ("x86_64", "amd64", "i686", "i386", "x86")
 ARM = ("aarch64", "arm64")
 CPUINFO = "/proc/cpuinfo"
@@ -39,6 +41,11 @@ def here_isa() -> str:
     return NEON if plain and has_compute_library() else UNKNOWN
 
 
+def is_here(isa: str, wide: bool = True) -> bool:
+    """Whether this machine's kernels are those of an instruction set. wide: in 32 bits, where avx512_bf16 is avx512."""
+    return isa == here_isa() or wide and (isa, here_isa()) == ("avx512", AVX512_BF16)
+
+
 def told(key: str) -> set[str]:
     """The words that Linux tells of the first core under a key."""
     try:
@@ -63,7 +70,8 @@ def numpy_features() -> set[str]:
 def x86_isa(flags: set[str]) -> str:
     """The largest instruction set that oneDNN has kernels for."""
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
-        return "avx512"
+        wider = {"avx512_fp16", "amx_tile", "amx_bf16"} & flags
+        return AVX512_BF16 if "avx512_bf16" in flags and not wider else "avx512"
     return "avx2" if "avx2" in flags else "sse41" if "sse4_1" in flags else UNKNOWN
 
 

@@ -47,7 +47,7 @@ class ConvolutionScratch(Levels):
     def __init__(self, conv: Any, setting: Setting, lanes: int, window: bool = False) -> None:
         super().__init__(conv, setting, lanes, window)
         # The kernels of products read every s-th pixel only where the stride s divides the map.
-        self.undivided = ConvolutionScratch(conv, setting, lanes, True) if self.picked else None
+        self.undivided = type(self)(conv, setting, lanes, True) if self.picked else None
         self.forward = self.forward_kernel()
         self.input = self.input_kernel() if "x" in setting.demanded else None
         # oneDNN computes the weights' gradient even if only the bias's is demanded.

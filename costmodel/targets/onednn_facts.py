@@ -14,6 +14,7 @@ class Facts(ConvolutionKernels):
     def __init__(self, conv: Any, setting: Setting, lanes: int, window: bool = False) -> None:
         # lanes: channels that a vector holds, and so a block. window: a product of matrices runs as other windows do.
         self.item = item = setting.item
+        self.dtype = setting.dtype
         self.threads, self.flat, self.lanes = setting.target.threads, setting.channels_last, lanes
         self.conv = conv
         self.inputs, self.outputs, self.groups = conv.in_channels, conv.out_channels, conv.groups

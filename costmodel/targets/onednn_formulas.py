@@ -10,6 +10,7 @@ from .onednn_split import Split, sharing
 
 PAGE = 4096
 BOOKED = 128  # bytes added to every buffer of a kernel's scratch for its alignment
+LOCK = 2 * PAGE  # bytes booked for a lock of threads that share sums
 
 Sizes = tuple[Size, Size, Size, Size, Size]  # batch, height and width of the input, height and width of the output
 Job = tuple[int, int, bool]  # number of jobs, bytes of one, whether it sums over all positions rather than images
@@ -95,7 +96,7 @@ def dense_sums(
     pixels, total = n * oh * ow, 0
     if split:
         others = sharing(split, sizes) - 1
-        total = where(others > 0, others * own + (BOOKED + 2 * PAGE), 0)
+        total = where(others > 0, others * own + (BOOKED + LOCK), 0)
     for count, job, flat in jobs:
         total = total + teams(threads, count, job, pixels if flat else n, flat)
     return total + pick(sizes) if pick else total

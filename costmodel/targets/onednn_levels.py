@@ -61,19 +61,29 @@ class Levels(Facts):
             # The input's gradient is computed first, and is alive while the weights' is computed.
             first = self.input_level(self.input, x, y, sizes) - self.inputs * x - self.kept
             backward = maximum(first, backward) if self.weight else first
-        used = in_onednn(self.conv, self.threads, n, h * w)
+        used = in_onednn(self.conv, self.threads, n, h * w, self.dtype)
         if used is True:
             return forward, backward
-        columns = self.loops(sizes)
-        gathers = "weight" in self.demanded or self.dilated and "x" in self.demanded
-        return where(used, forward, columns), where(used, backward, columns if gathers else 0)
+        own = self.loops(x, y, sizes)
+        return where(used, forward, own[0]), where(used, backward, own[1])
 
     # Peak bytes of a call.
 
-    def loops(self, sizes: Sizes) -> Size:
-        """Bytes of the columns in PyTorch's own loops: the inputs of every output position, per image if dilated."""
+    def loops(self, x: Size, y: Size, sizes: Sizes) -> tuple[Size, Size]:
+        """Peak bytes beyond the results of PyTorch's own loops. x, y: bytes of one channel of the input and the output.
+
+        They gather columns, the inputs of every output position, per image if dilated. Of float16 they run for one
+        group after the other, on copies; at last the groups' results are joined (ATen/native/Convolution.cpp).
+        """
         columns = self.gathered() * sizes[3] * sizes[4]
-        return columns if self.dilated else columns * sizes[0]
+        columns = columns if self.dilated else columns * sizes[0]
+        gathers = "weight" in self.demanded or self.dilated and "x" in self.demanded
+        if self.groups == 1 or self.dtype != "float16":
+            return columns, columns if gathers else 0
+        read, made = self.c * x, self.k * y
+        results = self.kept + (self.inputs * x if "x" in self.demanded else 0)
+        backward = maximum(read + made + (columns if gathers else 0), results)
+        return maximum(read + columns, self.outputs * y), backward
 
     def forward_level(self, x: Size, y: Size, sizes: Sizes) -> Size:
         """Bytes beyond the result in the forward pass. x, y: bytes of one channel of the input and the output."""

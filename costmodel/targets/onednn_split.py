@@ -109,16 +109,20 @@ def _of_product(n: Size, oh: Size, ow: Size) -> tuple[tuple[Any, Size, Size], Si
 @cache
 def pixels_of_a_part(oh: int, ow: int) -> int:
     """Pixels of a part of an image."""
-    part = _divisor(oh * ow, 7, 16, largest=True)
+    part = divisor(oh * ow, 7, 16, largest=True)
     if oh * ow % part:
-        part = _divisor(ow, 4, ow, largest=False)
+        part = divisor(ow, 4, ow, largest=False)
     return part if part <= 256 else 1
 
 
-def _divisor(number: int, least: int, most: int, largest: bool) -> int:
-    """The part of a number, in these limits, that fills its multiples best; of several the largest or the smallest."""
+def divisor(number: int, least: int, most: int, largest: bool, step: int = 1) -> int:
+    """The part of a number, in these limits, that fills its multiples best; of several the largest or the smallest.
+
+    step: only every so many parts are tried, from the largest on.
+    """
     most = max(1, min(most, number))
     parts = range(max(1, min(least, most)), most + 1)
+    parts = parts if step == 1 else range(most, parts[0] - 1, -step)[::-1]
     loss = {part: np.float32(-number % part) / np.float32(_up(number, part) * part) for part in parts}
     return min(reversed(parts) if largest else parts, key=loss.__getitem__)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..sizes.size import Shape, Size, numel
+from ..sizes.size import Shape, Size, maximum, numel, where
 from .memory_order import CHANNELS_LAST, MemoryOrder, contiguous, copy_of, differs
 from .target import Target
 
 NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
+SUM_BYTES = 4  # of a sum of numbers of 16 bits: float32
 
 
 class Setting(NamedTuple):
@@ -76,6 +77,34 @@ class Setting(NamedTuple):
     def contiguous_copy_of_gradient(self, y: Shape) -> Size:
         """Bytes of the copy that a kernel makes of its output's gradient unless it is contiguous."""
         return self._contiguous_copy(self.gradient, y)
+
+    def takes_gradient_whole(self) -> bool:
+        """Whether the output's gradient is dense: neither a slice nor an expanded tensor."""
+        return self.gradient is None or not self.gradient.outside
+
+    def channel_sums(self, y: Shape) -> Size:
+        """Bytes beside the result of a sum of the output's gradient over all axes but the channels.
+
+        torch sums contiguous maps of 16 bits in 32, in a copy, unless one run of numbers is summed
+        (aten/src/ATen/native/ReduceOps.cpp: should_use_acc_buffer).
+        """
+        usual = CHANNELS_LAST if len(y) == 4 and self.target.channels_last else contiguous(len(y))
+        if not self.kernels or self.item >= SUM_BYTES or (self.gradient or usual).order != contiguous(len(y)).order:
+            return 0
+        several = (y[0] > 1) & (y[1] > 1) & (numel(y[2:]) > 1)
+        return where(several, SUM_BYTES * (numel(y) + y[1]), 0)
+
+    @property
+    def sum_item(self) -> int:
+        """Bytes of a number of a kernel's sums."""
+        return max(self.item, SUM_BYTES)
+
+    def mean(self, y: Shape, x: Shape) -> Size:
+        """Bytes beside the result of a mean: a sum is divided by a number; of 16 bits both are in 32, in copies."""
+        if not self.kernels or self.item >= SUM_BYTES:
+            return self.scalar
+        number = self.target.number_bytes(SUM_BYTES)
+        return SUM_BYTES * numel(y) + maximum(SUM_BYTES * numel(x), number)
 
     def _contiguous_copy(self, layout: MemoryOrder | None, x: Shape) -> Size:
         usual = CHANNELS_LAST if len(x) == 4 and self.target.channels_last else contiguous(len(x))

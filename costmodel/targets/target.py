@@ -87,6 +87,10 @@ class Target:
         """Whether the ops' rules hold for its kernels."""
         return self.is_modelled
 
+    def knows(self, dtype: str) -> bool:
+        """Whether the rules for convolutions and matrix products hold for a data type."""
+        return True
+
     def measured(self, call: str) -> tuple[int, int] | None:
         """Bytes that were measured beside the results of a call, forward and backward; None if it was not probed."""
         return None
@@ -103,9 +107,13 @@ class Target:
         """Bytes of a number that Python hands to an op; item: of the tensor's data type."""
         return self.number_bytes(item)
 
-    def weights_copy_bytes(self, rows: Size, inputs: int, outputs: int) -> Size:
-        """Bytes of a linear layer's weights in another order, and of what goes with them, while its product runs."""
-        return 0
+    def linear(self, setting: Any, rows: Size, inputs: int, outputs: int) -> tuple[Size, Size]:
+        """The scratch of a linear layer in the forward and in the backward pass. rows: of its input, as a matrix."""
+        return 0, 0
+
+    def knows_linear(self, setting: Any, rows: Size) -> Any:
+        """Whether that is known in 16 bits."""
+        return False
 
     @property
     def period(self) -> int:

@@ -90,7 +90,7 @@ def test_what_is_assumed_is_said(monkeypatch):
 
 
 def test_another_machine_is_not_measured_here(monkeypatch):
-    monkeypatch.setattr("costmodel.studies.needs.here_isa", lambda: "avx2")
+    monkeypatch.setattr("costmodel.targets.machine.here_isa", lambda: "avx2")
     found = process_on(parse("cpu,isa=neon,threads=4"), True).environment
     assert (
         found.nbytes == STATED_BYTES[True] and "the target, cpu,threads=4,isa=neon, is another machine" in found.source
