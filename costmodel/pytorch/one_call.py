@@ -44,8 +44,8 @@ class Seen(NamedTuple):
     left: int = 0
 
 
-#: Runs a function, and gives its result and what was seen.
-Observer = Callable[[Callable[[], Any]], tuple[Any, Seen]]
+#: Runs a function, which may be handed a gradient, and gives its result and what was seen.
+Observer = Callable[..., tuple[Any, Seen]]
 
 
 def observed(call: Call, device: Device) -> tuple[Seen, Seen]:
@@ -78,25 +78,65 @@ def once(call: Call, layer: Any, device: Device, observe: Observer) -> tuple[See
     wanted += [own for name, own in parameters(layer) if name in setting.demanded]
     if not wanted:
         return forward, Seen()
-    gradient = like(y, setting.gradient or (CHANNELS_LAST if setting.target.channels_last else None))
-    _, backward = observe(lambda: torch.autograd.grad(y, wanted, gradient, allow_unused=True))
+    order = setting.gradient or (CHANNELS_LAST if setting.target.channels_last else None)
+    handed = Handed(y, order)
+    end = HandOver.apply(y, handed)
+    one = torch.ones_like(end)
+    _, backward = observe(lambda: torch.autograd.grad(end, wanted, one, allow_unused=True), handed)
     return forward, backward
+
+
+class Handed:
+    """A result's gradient, which is made when the backward pass asks for it, and held by nobody else, as in a step.
+
+    address: of its memory, once it is made.
+    """
+
+    def __init__(self, y: torch.Tensor, order: MemoryOrder | None) -> None:
+        self.shape, self.dtype, self.place = y.shape, y.dtype, y.device
+        self.strides = y.stride() if order is None or len(order.order) != y.dim() else strides_of(y.shape, order)
+        self.address = -1
+
+    def make(self) -> torch.Tensor:
+        """The gradient."""
+        made = torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=self.place).fill_(1)
+        self.address = made.untyped_storage().data_ptr()
+        self.held = None if self.shape else made  # a loss's, which `backward` holds to its end
+        return made
+
+
+class HandOver(torch.autograd.Function):
+    """A number that stands for the loss: its backward pass hands over the gradient of a result."""
+
+    @staticmethod
+    def forward(ctx: Any, y: torch.Tensor, handed: Handed) -> torch.Tensor:
+        ctx.handed = handed
+        return y.new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, _: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.handed.make(), None
 
 
 def observers(device: Device) -> tuple[Observer, Observer]:
     """What takes the time of a run on a device, and what watches its allocator."""
 
-    def timed(run: Callable[[], Any]) -> tuple[Any, Seen]:
+    def timed(run: Callable[[], Any], handed: Handed | None = None) -> tuple[Any, Seen]:
         device.wait()
         start = time.perf_counter()
         result = run()
         device.wait()
         return result, Seen(time.perf_counter() - start)
 
-    def watched(run: Callable[[], Any]) -> tuple[Any, Seen]:
-        # An op of several parts frees what the first one kept before the next one runs, and so does a step.
+    def watched(run: Callable[[], Any], handed: Handed | None = None) -> tuple[Any, Seen]:
+        # An op of several parts frees what the first one kept before the next one runs, and so does a step. A gradient
+        # that was handed over is there before the op, and may be what it returns.
         result, found = device.recorded(run)
-        peak, left = max(accumulate(size for _, size in found), default=0), sum(not_freed(found).values())
+        alive = not_freed(found)
+        peak, left = max(accumulate(size for _, size in found), default=0), sum(alive.values())
+        if handed is not None:
+            peak -= next((size for address, size in found if address == handed.address and size > 0), 0)
+            left -= alive.get(handed.address, 0)
         return result, Seen(beside=max(peak - left, 0), left=left)
 
     return timed, watched
@@ -146,18 +186,14 @@ def placed(x: torch.Tensor, layout: MemoryOrder | None) -> torch.Tensor:
     """A tensor with its axes in this order in memory. Raises CostmodelError for a slice of a larger one."""
     if layout is None or len(layout.order) != x.dim():
         return x
+    return torch.empty_strided(x.shape, strides_of(x.shape, layout), dtype=x.dtype, device=x.device).copy_(x)
+
+
+def strides_of(shape: torch.Size, layout: MemoryOrder) -> tuple[int, ...]:
+    """The strides of a tensor with its axes in an order, as torch makes them. Raises CostmodelError for a slice."""
     if layout.outside:
         raise CostmodelError("a slice of a larger tensor")
-    strides, stride = [0] * x.dim(), 1
+    strides, stride = [0] * len(shape), 1
     for axis in reversed(layout.order):
-        strides[axis], stride = stride, stride * x.shape[axis]
-    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
-
-
-def like(y: torch.Tensor, layout: MemoryOrder | None) -> torch.Tensor:
-    """A gradient for a result."""
-    return (
-        placed(torch.ones(y.shape, dtype=y.dtype, device=y.device), layout)
-        if layout is not None
-        else torch.ones_like(y)
-    )
+        strides[axis], stride = stride, stride * shape[axis]
+    return tuple(strides)
