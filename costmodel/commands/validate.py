@@ -101,10 +101,10 @@ def of_processes(
             found = six_steps(**asked_of(priced, given[id(network)], frugal))
             rows.append(process_entry(priced, around.memory(priced), found["most"]))
     if form == "json":
-        echo_json(rows)
+        echo_json([{**row, "holds": row["verdict"] == "holds"} for row in rows])
     else:
         show([processes(rows)], [f"Python and torch: {around.environment.source}."], form)
-    if not all(row["holds"] for row in rows):
+    if not all(row["verdict"] == "holds" for row in rows):
         raise click.exceptions.Exit(1)
 
 

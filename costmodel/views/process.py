@@ -11,7 +11,7 @@ from ..step.estimate import Estimate
 from ..step.process.memory import STATED_BYTES, Environment, ProcessMemory
 from ..studies.needs import Process
 from .records import table_of
-from .table import Column, Table, words, yes_or_no
+from .table import Column, Table, words
 
 LAUNCHER = "python -m costmodel.frugal"
 
@@ -63,7 +63,7 @@ def process_entry(estimate: Estimate, memory: ProcessMemory, measured: int) -> d
         "highest_process_bytes": memory.highest,
         "measured_process_bytes": measured,
         "process_error": memory.expected / measured - 1,
-        "holds": memory.lowest <= measured <= memory.highest,
+        "verdict": "holds" if memory.lowest <= measured <= memory.highest else "does not hold",
     }
 
 
@@ -83,7 +83,7 @@ def processes(rows: Sequence[dict[str, Any]]) -> Table:
         Column("highest_process_bytes", "to", size),
         Column("measured_process_bytes", "measured", size),
         Column("process_error", "error", lambda share: f"{share:+.1%}"),
-        yes_or_no("holds", "holds"),
+        words("verdict", "verdict"),
     ]
     return table_of(rows, seen)
 

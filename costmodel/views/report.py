@@ -266,7 +266,7 @@ def gpu_note(estimate: Estimate) -> list[str]:
     ]
 
 
-def budget_notes(estimates: Sequence[Estimate], budget: int, around: Process | None) -> list[str]:
+def budget_notes(estimates: Sequence[Estimate], budget: int, around: Process | None = None) -> list[str]:
     """A note: whether the step, or the process around it, fits into the budget, by each convention that has a peak."""
     notes = []
     for estimate in estimates:
