@@ -92,6 +92,20 @@ def test_a_processor_without_rules_becomes_exact(tmp_path):
     assert str(parse(path)).endswith(f"contiguous, probed in {path})") and parse(path).text == path
 
 
+@pytest.mark.parametrize("name, target", seldom(
+    ("torchvision:resnet50", "cpu,threads=2"), ("torchvision:resnet50", "cpu,threads=4,channels_last"),
+    ("timm:convnext_atto", "cpu,threads=2,channels_last"), ("mobilenet_v2", "cpu,threads=4,channels_last"),
+))  # fmt: skip
+def test_what_has_no_rule_is_exact_by_a_probe(name, target, tmp_path):
+    """oneDNN's choice of the weights' block for strided products, and for products on several threads."""
+    network = costmodel.load(name)
+    asked = dict(strategy="full", batch=2, resolution=97, check=False)
+    path = written(costmodel.estimate(network, target=target, **asked), tmp_path / "kernels.json")
+    found = costmodel.estimate(network, target=path, **asked)
+    real = measure(realize(network, "full", check=False), 2, 97, target=target)
+    assert (found.certainty.step_peak, found.step_peak_bytes) == ("probed", real.step_peak_bytes)
+
+
 def test_a_table_has_a_line_for_each_call():
     assert command.name == "probe"
     found = costmodel.estimate("mcunet_5fps", "last", 1, 32, target=here())
