@@ -57,7 +57,7 @@ def command(
         networks, {name: spelled_out(name, given) for name, given in axes.items() if given}, convention, of_network
     )
     if process is not None:
-        of_processes(cases, networks, process, convention, asked, form)
+        of_processes(cases, networks, of_network, process, convention, asked, form)
         return
     results = []
     # What a network prints as it runs must not get among the answers.
@@ -75,6 +75,7 @@ def command(
 def of_processes(
     cases: Sequence[tuple[Any, str, int, int]],
     networks: Sequence[str],
+    options: Mapping[str, Any],
     frugal: bool,
     convention: str,
     asked: dict[str, Any],
@@ -82,7 +83,8 @@ def of_processes(
 ) -> None:
     """Run each case in a process of its own, and print what it took beside what was expected.
 
-    networks: as people gave them, by which a process loads them; none: the shipped ones. asked: the request.
+    networks, options: as people gave them, by which a process loads them; no networks: the shipped ones. asked: the
+    request.
     """
     from ..api import estimate
     from ..errors import CostmodelError
@@ -98,7 +100,7 @@ def of_processes(
     with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
         for network, strategy, batch, resolution in progress:
             priced = estimate(network, strategy, batch, resolution, convention, **asked)
-            found = six_steps(**asked_of(priced, given[id(network)], frugal))
+            found = six_steps(**asked_of(priced, given[id(network)], frugal, options))
             rows.append(process_entry(priced, around.memory(priced), found["most"]))
     if form == "json":
         echo_json([{**row, "holds": row["verdict"] == "holds"} for row in rows])

@@ -3,8 +3,8 @@
 Torch takes the memory of every tensor by posix_memalign and gives it back by free. Blocks of LEAST bytes and more lie in
 a region of their own here: a block goes into the smallest hole that it fits into, and holes that meet are one. A hole
 stays in memory, so that the next block finds pages that need not be cleared, but only as long as all of it is no more
-than what was in use at most, and a SLACK of it: then the pages of other holes go back to the system. So a process holds
-what its tensors need at their peak, and its steps seldom wait for pages.
+than what was in use at most lately, and a SLACK of it: then the pages of other holes go back to the system. So a process
+holds what its tensors need at their peak, and its steps seldom wait for pages.
 
 Smaller blocks, and all that is allocated in other ways, are the C library's. */
 
@@ -13,25 +13,30 @@ Smaller blocks, and all that is allocated in other ways, are the C library's. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LEAST ((size_t)1 << 16)
-#define SPACE ((size_t)1 << (sizeof(void *) == 8 ? 36 : 30)) /* bytes of addresses, which take no memory by themselves */
-#define SLACK 64                                             /* one part in so many of the peak */
+#define SPACES (sizeof(void *) == 8 ? 36 : 30) /* the region has two to this power of addresses, which take no memory */
+#define LEAST_SPACE 29                         /* or, where a process may not have as many, fewer, down to this */
+#define SLACK 64                               /* one part in so many of the peak */
+#define PERIOD 4096                            /* blocks after which an older peak is forgotten */
 
 struct hole {
   size_t first, pages;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static size_t page;                           /* bytes of a page; 0 until the region is there */
+static size_t page, space;                    /* bytes of a page and of the region; 0 until the region is there */
 static char *base;                            /* the region */
 static uint32_t *length;                      /* pages of the block that begins at a page */
 static unsigned char *resident;               /* whether a page is in memory */
 static struct hole *holes;                    /* ascending by address */
 static size_t n_holes, top, live, peak, held; /* top: pages of the region in use so far; the others: pages */
+static size_t latest, calls;                  /* the peak of this period, and its blocks so far */
 
 static int (*c_memalign)(void **, size_t, size_t);
 static void (*c_free)(void *);
@@ -43,9 +48,6 @@ static void *reserve(size_t bytes) {
   return found == MAP_FAILED ? NULL : found;
 }
 
-static void take(void) { pthread_mutex_lock(&lock); }
-static void give(void) { pthread_mutex_unlock(&lock); }
-
 static void find(void) {
   if (!c_free) {
     c_realloc = (void *(*)(void *, size_t))dlsym(RTLD_NEXT, "realloc");
@@ -55,18 +57,7 @@ static void find(void) {
   }
 }
 
-__attribute__((constructor)) static void start(void) {
-  size_t bytes = (size_t)sysconf(_SC_PAGESIZE), pages = SPACE / bytes;
-  find();
-  base = reserve(SPACE);
-  length = reserve(pages * sizeof *length);
-  resident = reserve(pages);
-  holes = reserve(SPACE / LEAST * sizeof *holes);
-  pthread_atfork(take, give, give);
-  if (base && length && resident && holes) page = bytes;
-}
-
-static int mine(const void *block) { return page && (char *)block >= base && (char *)block < base + SPACE; }
+static int mine(const void *block) { return page && (char *)block >= base && (char *)block < base + space; }
 
 /* Number of the first hole at or behind a page. */
 static size_t hole_at(size_t first) {
@@ -117,7 +108,7 @@ static void *get(size_t bytes) {
   } else {
     int joins = n_holes && holes[n_holes - 1].first + holes[n_holes - 1].pages == top;
     first = joins ? holes[n_holes - 1].first : top;
-    if (first + pages > SPACE / page) return NULL;
+    if (first + pages > space / page) return NULL;
     if (joins) n_holes--;
     top = first + pages;
   }
@@ -127,12 +118,17 @@ static void *get(size_t bytes) {
   live += pages;
   held += missing;
   if (live > peak) peak = live;
-  if (missing && held > peak + peak / SLACK) purge(held - peak - peak / SLACK);
+  if (live > latest) latest = live;
+  int ends = ++calls == PERIOD;
+  if (ends) peak = latest, latest = live, calls = 0;
+  if ((missing || ends) && held > peak + peak / SLACK) purge(held - peak - peak / SLACK);
   return base + first * page;
 }
 
 static void put(void *block) {
   size_t first = (size_t)((char *)block - base) / page, pages = length[first], number = hole_at(first);
+  if (!pages || (char *)block != base + first * page) abort(); /* it was given back before, or never given out */
+  length[first] = 0;
   live -= pages;
   if (number < n_holes && first + pages == holes[number].first) {
     pages += holes[number].pages;
@@ -148,8 +144,53 @@ static void put(void *block) {
   holes[number].pages = pages;
 }
 
+static void take(void) { pthread_mutex_lock(&lock); }
+static void give(void) { pthread_mutex_unlock(&lock); }
+
+/* Give back every page of a hole. */
+static void settle(void) {
+  peak = latest = live;
+  purge(held - live);
+}
+
+/* In a child of fork: what its parent left in holes is not the child's to hold. */
+static void give_in_child(void) {
+  settle();
+  give();
+}
+
+static void drop_all(size_t pages) {
+  if (base) munmap(base, space);
+  if (length) munmap(length, pages * sizeof *length);
+  if (resident) munmap(resident, pages);
+  if (holes) munmap(holes, space / LEAST * sizeof *holes);
+}
+
+__attribute__((constructor)) static void start(void) {
+  size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
+  struct rlimit most;
+  find();
+  if (getrlimit(RLIMIT_AS, &most)) most.rlim_cur = RLIM_INFINITY;
+  for (int power = SPACES; power >= LEAST_SPACE; power--) {
+    size_t pages = ((size_t)1 << power) / bytes;
+    space = (size_t)1 << power;
+    if (most.rlim_cur != RLIM_INFINITY && most.rlim_cur / 4 < space) continue; /* others need addresses, too */
+    base = reserve(space);
+    length = reserve(pages * sizeof *length);
+    resident = reserve(pages);
+    holes = reserve(space / LEAST * sizeof *holes);
+    if (base && length && resident && holes) {
+      pthread_atfork(take, give, give_in_child);
+      page = bytes;
+      return;
+    }
+    drop_all(pages);
+  }
+  space = 0;
+}
+
 int posix_memalign(void **block, size_t alignment, size_t bytes) {
-  if (page && bytes >= LEAST && alignment <= page && !(alignment & (alignment - 1)) && alignment >= sizeof(void *)) {
+  if (page && bytes >= LEAST && bytes <= space && alignment <= page && !(alignment & (alignment - 1)) && alignment >= sizeof(void *)) {
     take();
     void *found = get(bytes);
     give();
@@ -193,9 +234,16 @@ void *realloc(void *block, size_t bytes) {
   return moved;
 }
 
-/* Bytes of the region: in use, in use at most, in memory. */
-void costmodel_heap(size_t told[3]) {
+/* Bytes of the region: in use, in use at most lately, in memory, in all (0 if there is none). */
+void costmodel_heap(size_t told[4]) {
   take();
-  told[0] = live * page, told[1] = peak * page, told[2] = held * page;
+  told[0] = live * page, told[1] = peak * page, told[2] = held * page, told[3] = page ? space : 0;
+  give();
+}
+
+/* Give back the pages of all holes. */
+void costmodel_heap_settle(void) {
+  take();
+  settle();
   give();
 }

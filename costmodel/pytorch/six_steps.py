@@ -19,11 +19,13 @@ from ..frontends import load
 from ..frontends.modules.criterion import Criterion
 from ..frontends.modules.given import arguments, in_format, real
 from ..graph.inputs import read_resolution, resized
-from ..ops._named_loss import find_loss
+from ..heap.library import is_loaded, settle
+from ..ops._named_loss import USUAL_LOSS
 from ..step.optimizer import find
 from ..step.process.memory import Environment, process_memory
 from . import frugal, realize
 from .resident_set import resident_set
+from .validate import by_position
 
 STEPS = 6
 
@@ -31,7 +33,8 @@ STEPS = 6
 def main(asked: dict[str, Any]) -> dict[str, Any]:
     """Make the steps. asked: the keys of `TINY` in step/process/environment.py.
 
-    known: bytes of the steps, as they are predicted. most: of the process, and seconds: of each step.
+    known: bytes of the steps, as they are predicted. most: of the process, and seconds: of each step. heap: whether the
+    process has the heap for large blocks.
     """
     stages = {}
 
@@ -43,7 +46,7 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     torch.set_num_threads(asked["threads"])
     at("imports")
-    network = load(asked["network"], resolution=asked["resolution"])
+    network = load(asked["network"], resolution=asked["resolution"], **asked["options"])
     memory_format = torch.channels_last if asked["channels_last"] else torch.contiguous_format
     dtype = getattr(torch, asked["dtype"])
     module = realize(network, asked["strategy"], asked["convention"], check=False)
@@ -53,10 +56,11 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
     chosen = find(asked["optimizer"])
     optimizer = getattr(torch.optim, chosen.torch_class)(trained, **dict(chosen.torch_options)) if trained else None
     at("optimizer")
-    inputs = resized(network.inputs, read_resolution(asked["resolution"]) or network.resolution)
+    inputs = resized(by_position(network).inputs, read_resolution(asked["resolution"]) or network.resolution)
     args, _ = in_format(arguments(inputs, asked["batch"], dtype, real), memory_format)
-    loss_of = Criterion(find_loss(asked["loss"]), asked["batch"], torch.device("cpu"), dtype)
+    loss_of = Criterion(network.loss or USUAL_LOSS, asked["batch"], torch.device("cpu"), dtype)
     at("data")
+    settle()  # what reading and tracing a network has taken for itself
     seconds = []
     for step in range(STEPS):
         start = time.perf_counter()
@@ -73,10 +77,10 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
         at(f"step {step + 1}")
     most = resident_set()[1]
     target = f"cpu,threads={asked['threads']}{',channels_last' if asked['channels_last'] else ''}"
-    same = ("strategy", "batch", "resolution", "convention", "optimizer", "dtype", "loss")
-    priced = estimate(asked["network"], **{key: asked[key] for key in same}, target=target, check=False)
+    same = ("strategy", "batch", "resolution", "convention", "optimizer", "dtype")
+    priced = estimate(network, **{key: asked[key] for key in same}, target=target, check=False)
     known = process_memory(priced, Environment(0, asked["frugal"], "")).expected
-    return {"stages": stages, "most": most, "known": known, "seconds": seconds}
+    return {"stages": stages, "most": most, "known": known, "seconds": seconds, "heap": is_loaded()}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from costmodel.errors import CostmodelError
 from costmodel.heap import library
-from costmodel.heap.library import environment, heap_bytes, is_loaded
+from costmodel.heap.library import heap_bytes, is_loaded, with_the_heap
 
 
 def compiles():
@@ -25,7 +25,7 @@ needs_compiler = pytest.mark.skipif(not compiles(), reason="no C compiler, or no
 
 def run(code, *arguments):
     """What a process with the heap prints, as JSON."""
-    told = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment())
+    told = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=with_the_heap())
     assert told.returncode == 0, told.stderr
     return json.loads(told.stdout)
 
@@ -126,6 +126,66 @@ print(json.dumps([usable - -(-100_000 // page) * page, same, status, heap_bytes(
 
 
 @needs_compiler
+def test_what_is_never_there_is_not_given():
+    """A size beyond all addresses is an error, as the C library says; what was given back twice ends the process."""
+    found = run(
+        ALLOCATE
+        + """
+import errno
+none = ctypes.c_void_p()
+codes = [c.posix_memalign(ctypes.byref(none), 64, 2**64 - 1 - k) for k in (0, 1, 4094, 4096)]
+block = take(10**6)
+child = os.fork()
+if not child:
+    c.free(block), c.free(block)
+    os._exit(0)
+print(json.dumps([codes, os.waitpid(child, 0)[1] != 0, heap_bytes()[0] >= 10**6]))
+"""
+    )
+    assert found == [[12] * 4, True, True]  # ENOMEM
+
+
+@needs_compiler
+def test_a_child_does_not_hold_its_parents_holes():
+    found = run(
+        ALLOCATE
+        + """
+from costmodel.heap.library import settle
+block = take(50 * 2**20)
+ctypes.memset(block, 1, 50 * 2**20)
+c.free(block)
+before = heap_bytes()
+reading, writing = os.pipe()
+child = os.fork()
+if not child:
+    os.write(writing, json.dumps(heap_bytes()).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+told, after = json.loads(os.read(reading, 100)), heap_bytes()
+settle()
+print(json.dumps([before[2], told[2], after[2], heap_bytes()[2]]))
+"""
+    )
+    assert found == [50 * 2**20, 0, 50 * 2**20, 0]
+
+
+@needs_compiler
+def test_a_peak_of_long_ago_is_forgotten():
+    found = run(
+        ALLOCATE
+        + """
+block = take(200 * 2**20)
+ctypes.memset(block, 1, 200 * 2**20)
+c.free(block)
+for _ in range(3 * 4096):
+    c.free(take(2**20))
+print(json.dumps([heap_bytes()[1], heap_bytes()[2] <= 2 * 2**20]))
+"""
+    )
+    assert found == [2**20, True]
+
+
+@needs_compiler
 def test_a_step_of_torch_lies_in_the_heap():
     """A map of 16 MB and its square: 32 MB at once, and none when both are gone."""
     found = run("""
@@ -148,7 +208,7 @@ def test_this_process_says_whether_it_has_the_heap():
 
 def test_without_a_compiler_one_message_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(library.tempfile, "gettempdir", lambda: str(tmp_path / "other"))
+    monkeypatch.setattr(library.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(library.sys, "platform", "linux")
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(CostmodelError, match="no C compiler 'no-such-compiler'.*allowed: one in the variable CC"):
@@ -162,6 +222,19 @@ def test_without_a_compiler_one_message_says_so(monkeypatch, tmp_path):
         library.library()
 
 
+def test_only_folders_of_this_users_own_are_trusted(monkeypatch, tmp_path):
+    """A folder into which others may write, a link to one, and one whose name LD_PRELOAD would cut are left out."""
+    monkeypatch.setattr(library.sys, "platform", "linux")
+    (tmp_path / "open").mkdir(mode=0o777)
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert not library._is_own(tmp_path / "open") and not library._is_own(tmp_path / "link")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "with space"))
+    monkeypatch.setattr(library.tempfile, "gettempdir", lambda: str(tmp_path / "a:b"))
+    with pytest.raises(CostmodelError, match="cannot be written to a folder without spaces, colons and dollar signs"):
+        library.library()
+
+
 @needs_compiler
 def test_it_is_compiled_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -169,4 +242,4 @@ def test_it_is_compiled_once(monkeypatch, tmp_path):
     assert first.parent == tmp_path / "costmodel" and os.stat(first).st_size
     monkeypatch.setattr(library.subprocess, "run", None)
     assert library.library() == first
-    assert environment()["LD_PRELOAD"].split(":")[0] == str(first)
+    assert with_the_heap()["LD_PRELOAD"].split(":")[0] == str(first)

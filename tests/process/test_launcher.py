@@ -53,7 +53,47 @@ def test_without_the_heap_a_script_runs_all_the_same(tmp_path):
     assert "the C library's heap stays" in told.stderr and "Traceback" not in told.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("-m",)])
+def test_what_is_compiled_is_what_runs():
+    """torch.compile knows what was kept from it, and its settings are one module, whoever asks first."""
+    code = """
+from costmodel.pytorch import frugal
+frugal()
+import importlib.util
+import torch
+assert importlib.util.find_spec("torch._dynamo") is not None
+optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
+import torch._dynamo.config as config
+import torch._dynamo.eval_frame as eval_frame
+assert config is eval_frame.config is torch._dynamo.config
+graphs = []
+def counted(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+@torch.compiler.disable
+def secret(x):
+    return x * 3
+@torch.compile(backend=counted)
+def f(x):
+    return secret(x + 1) - 2
+assert f(torch.ones(1)).item() == 4
+print(len(graphs), hasattr(torch.optim.Optimizer.add_param_group.__wrapped__, "__dynamo_disable"))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.stdout == "2 False\n", told.stderr
+
+
+@needs_compiler
+def test_a_script_is_the_main_module_to_the_end(tmp_path):
+    """What runs when the interpreter ends still finds the script's own functions; flags of the interpreter hold."""
+    script = tmp_path / "late.py"
+    script.write_text("import atexit, pickle, sys\ndef own(): return 1\nprint(__file__, sys.flags.optimize)\n"
+                      "atexit.register(lambda: print(pickle.loads(pickle.dumps(own))()))\n")  # fmt: skip
+    command = [sys.executable, "-O", "-m", "costmodel.frugal", "late.py"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert told.stdout.splitlines() == [str(script), "1", "1"] or told.stdout.split() == [str(script), "1", "1"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("-m",), ("nonesuch.py",), ("-c", "1")])
 def test_without_a_script_it_says_how(arguments):
     told = run(*arguments)
     assert costmodel.frugal.main([*arguments]) == 2

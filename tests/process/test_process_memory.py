@@ -153,7 +153,7 @@ def test_a_process_that_fails_is_one_message():
 def test_a_real_process(strategy, convention, frugal):
     """It takes what was expected of it: within the bounds that are told."""
     step = costmodel.estimate("mobilenet_v3_small", strategy, 8, convention=convention, target="cpu,threads=2")
-    found = six_steps(**asked_of(step, "mobilenet_v3_small", frugal))
+    found = six_steps(**asked_of(step, "mobilenet_v3_small", frugal, {}))
     expected = process_on(step.request.target, frugal).memory(step)
     assert expected.lowest <= found["most"] <= expected.highest
     assert len(found["seconds"]) == 6 and found["stages"]["imports"][0] < found["most"]

