@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from importlib import import_module
 from typing import Any
@@ -200,14 +200,18 @@ def check_budget(estimates: Sequence[Any], budget: int | None, need: Any = None)
     return all((need or peak)(estimate) <= budget for estimate in estimates)
 
 
-def needed(process: bool | None, target: str | None) -> Any:
-    """What a budget is held against: the process on a target, None for the peak. process: whether it is frugal."""
+def needed(process: bool | None, target: str | None, network: str, options: Mapping[str, Any]) -> Any:
+    """What a budget is held against: the process on a target, None for the peak.
+
+    process: whether it is frugal. network: as people gave it; options: a command's, `network_options` among them.
+    """
     if process is None:
         return None
     from .studies.needs import process_on
     from .targets import parse, usual_target
 
-    return process_on(parse(target or usual_target()), process)
+    given = {name: options[name] for name in network_options}
+    return process_on(parse(target or usual_target()), process, network, given)
 
 
 #: The options on which an estimate depends, beside the network.

@@ -41,7 +41,7 @@ def command(
     size = parse_size(budget)
     file = figure_file(figure, force)
     given, asked = asked, request(network, asked)
-    around = needed(process, asked["target"])
+    around = needed(process, given["target"], network, given)
     need = around or peak
     if axis is None:
         value, found = None, estimate(**asked)
@@ -60,7 +60,7 @@ def command(
             peaks = curve(axis=axis, value=value, **asked)
             drawn = fit_figure(Fit(value, found), axis, peaks, size, file.sheet)
         file.save(drawn)
-    beside = beside_note(found) if around is None else process_notes(around.memory(found), around.environment)
+    beside = beside_note(found) if around is None else process_notes(found, around)
     if form == "json":
         answer = {"budget_bytes": size, "fits": fits, "headroom_bytes": missing, **found.to_dict()}
         answer |= {} if around is None else process_record(found, around)

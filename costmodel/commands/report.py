@@ -55,7 +55,7 @@ def command(
     first = estimate(**{**asked, "convention": names[0]})
     beside_it = [] if isinstance(first, DryEstimate) else names[1:]
     others = [estimate(**{**asked, "convention": name}) for name in beside_it]
-    around = needed(process, asked["target"])
+    around = needed(process, given["target"], network, given)
     fits = check_budget([first], budget, around)
     if file is not None:
         from ..views.figures.step import step_figure

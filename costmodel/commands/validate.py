@@ -94,12 +94,12 @@ def of_processes(
 
     if asked["amp"] or asked["accumulate"] > 1:
         raise CostmodelError("--process makes plain steps; allowed: without --amp and --accumulate")
-    around = needed(frugal, asked["target"])
     given = dict(zip(dict.fromkeys(id(case[0]) for case in cases), networks or shipped_names("networks")))
     rows = []
     with click.progressbar(cases, label="validating", file=sys.stderr) as progress:
         for network, strategy, batch, resolution in progress:
             priced = estimate(network, strategy, batch, resolution, convention, **asked)
+            around = needed(frugal, asked["target"], given[id(network)], options)
             found = six_steps(**asked_of(priced, given[id(network)], frugal, options))
             rows.append(process_entry(priced, around.memory(priced), found["most"]))
     if form == "json":

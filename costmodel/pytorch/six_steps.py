@@ -30,6 +30,12 @@ from .validate import by_position
 STEPS = 6
 
 
+def bytes_of(module: Any) -> int:
+    """Bytes of a module's parameters and buffers."""
+    tensors = [*module.parameters(), *module.buffers()] if module is not None else []
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
 def main(asked: dict[str, Any]) -> dict[str, Any]:
     """Make the steps. asked: the keys of `TINY` in step/process/environment.py.
 
@@ -45,6 +51,7 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
         frugal()
     torch.manual_seed(0)
     torch.set_num_threads(asked["threads"])
+    beside = bytes_of(load(asked["loads"], **asked["with"]).module) if asked["loads"] else 0
     at("imports")
     network = load(asked["network"], resolution=asked["resolution"], **asked["options"])
     memory_format = torch.channels_last if asked["channels_last"] else torch.contiguous_format
@@ -80,7 +87,7 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
     same = ("strategy", "batch", "resolution", "convention", "optimizer", "dtype")
     priced = estimate(network, **{key: asked[key] for key in same}, target=target, check=False)
     known = process_memory(priced, Environment(0, asked["frugal"], "")).expected
-    return {"stages": stages, "most": most, "known": known, "seconds": seconds, "heap": is_loaded()}
+    return {"stages": stages, "most": most, "known": known + beside, "seconds": seconds, "heap": is_loaded()}
 
 
 if __name__ == "__main__":

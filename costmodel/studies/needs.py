@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ..step.estimate import Estimate
 from ..step.process.environment import environment
@@ -12,6 +13,7 @@ from ..targets import Target
 from ..targets.cpu import Cpu
 from ..targets.machine import is_here
 
+OF_A_MODULE = ":"  # in a network's name: of a package or a file
 #: Bytes that must fit into a budget, of an estimate.
 Need = Callable[[Estimate], int]
 
@@ -34,8 +36,15 @@ class Process(NamedTuple):
         return self.memory(estimate).highest
 
 
-def process_on(target: Target, frugal: bool) -> Process:
-    """The process around steps on a target: as it is here, or as it is stated if the target is another machine."""
+def process_on(
+    target: Target, frugal: bool, network: Any = "", options: Mapping[str, Any] = MappingProxyType({})
+) -> Process:
+    """The process around steps on a target: as it is here, or as it is stated if the target is another machine.
+
+    network, options: as `load` takes them; of a module that is named, what it imports is measured too.
+    """
     if isinstance(target, Cpu) and not is_here(target.isa):
         return Process(stated(frugal, f"the target, {target.text}, is another machine than this one"))
-    return Process(environment(frugal, target.threads))
+    named = isinstance(network, str) and OF_A_MODULE in network
+    given = tuple((name, value) for name, value in options.items() if value) if named else ()
+    return Process(environment(frugal, target.threads, network if named else "", given))

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..graph.inputs import shown_resolution
 from ..sizes.units import in_unit, show_size, unit_of
+from ..step.certainty import LOWER_BOUND, NOT_MODELLED
 from ..step.estimate import Estimate
-from ..step.process.memory import STATED_BYTES, Environment, ProcessMemory
+from ..step.process.memory import STATED_BYTES, ProcessMemory
 from ..studies.needs import Process
 from .records import table_of
 from .table import Column, Table, words
@@ -40,13 +41,16 @@ def process_table(memory: ProcessMemory) -> Table:
     return Table("", [words(None, f"the process, {unit}"), Column(None, "", lambda size: in_unit(size, unit))], rows)
 
 
-def process_notes(memory: ProcessMemory, environment: Environment) -> list[str]:
+def process_notes(estimate: Estimate, around: Process) -> list[str]:
     """What is expected of a process, between which bounds, and how it is known."""
+    memory, environment = around.memory(estimate), around.environment
+    least = estimate.certainty.step_peak in (NOT_MODELLED, LOWER_BOUND)
+    doubt = " At least this, since the step's peak is." if least else ""
     how = f"started by {LAUNCHER}" if environment.frugal else "with glibc's heap as it is"
     return [
         f"A process of such steps takes {show_size(memory.expected)}, {how}; single runs take"
         f" {show_size(memory.lowest)} to {show_size(memory.highest)}. Python and torch: {environment.source}."
-        " It imports costmodel.pytorch, realises the network and trains on random data; what loads data is not counted."
+        f" It imports costmodel.pytorch, realises the network and trains on random data; what loads data is not counted.{doubt}"
     ]
 
 

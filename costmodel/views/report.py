@@ -65,7 +65,7 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None, arou
         ],
         [
             *peak_note(first),
-            *(process_notes(memory, around.environment) if memory and around else beside_note(first)),
+            *(process_notes(first, around) if around is not None else beside_note(first)),
             *gpu_note(first),
             *why(estimates),
             *certainty_note(first),

@@ -37,7 +37,7 @@ def here(monkeypatch):
     """This environment takes 100 MB, and no process is started to find that out."""
     for place in (fit, report, validate):
         monkeypatch.setattr(
-            place, "needed", lambda process, target: None if process is None else Process(HERE[process])
+            place, "needed", lambda process, *given: None if process is None else Process(HERE[process])
         )
 
 
@@ -119,6 +119,8 @@ def test_a_budget_means_the_process(here):
         told = run(command, *step, "--budget", "200MB", "--frugal")
         assert told.exit_code == 0 and "started by python -m costmodel.frugal" in told.stdout
     assert "is not in it" in run("report", *step).stdout
+    assert "At least this" not in run("report", *step, "--process").stdout
+    assert "At least this, since" in run("report", *step[:-1], "cpu,isa=unknown,threads=1", "--process").stdout
     told = run("report", *step, "--process")
     assert "resident set, expected" in told.stdout and "Python and torch: made up." in told.stdout
 

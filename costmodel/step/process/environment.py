@@ -20,7 +20,7 @@ MODULE = "costmodel.pytorch.six_steps"
 TINY: dict[str, Any] = {
     "network": "mcunet_5fps", "strategy": "full", "convention": "torch", "batch": 2, "resolution": 32,
     "optimizer": "sgd", "dtype": "float32", "channels_last": False, "threads": 1,
-    "frugal": False, "options": {},
+    "frugal": False, "options": {}, "loads": "", "with": {},
 }  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def asked_of(estimate: Priced, network: str, frugal: bool, options: Mapping[str,
         "dtype": request.dtype.name,
         "channels_last": request.target.channels_last,
         "threads": request.target.threads,
-        "options": dict(options),
+        "options": {name: value for name, value in options.items() if value},
         "frugal": frugal,
     }
 
@@ -64,13 +64,16 @@ def six_steps(**asked: Any) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def environment(frugal: bool = False, threads: int = 1) -> Environment:
+def environment(
+    frugal: bool = False, threads: int = 1, loads: str = "", options: tuple[tuple[str, Any], ...] = ()
+) -> Environment:
     """This environment, measured once by a process of some seconds; stated, with the reason, where that cannot be.
 
-    frugal: of a process of `python -m costmodel.frugal`. threads: of its kernels.
+    frugal: of a process of `python -m costmodel.frugal`. threads: of its kernels. loads, options: a network that the
+    process loads, with its options, for what its module imports.
     """
     try:
-        found = six_steps(frugal=frugal, threads=threads)
+        found = six_steps(frugal=frugal, threads=threads, loads=loads, **{"with": dict(options)})
     except CostmodelError as error:
         return stated(frugal, str(error))
-    return Environment(found["most"] - found["known"], frugal, "measured here by a short run")
+    return Environment(found["most"] - found["known"], frugal, "measured here by a short run", bool(loads))
