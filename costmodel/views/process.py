@@ -50,7 +50,8 @@ def process_notes(estimate: Estimate, around: Process) -> list[str]:
     return [
         f"A process of such steps takes {show_size(memory.expected)}, {how}; single runs take"
         f" {show_size(memory.lowest)} to {show_size(memory.highest)}. Python and torch: {environment.source}."
-        f" It imports costmodel.pytorch, realises the network and trains on random data; what loads data is not counted.{doubt}"
+        " It imports costmodel.pytorch, realises the network and trains on random data; what loads data is not counted."
+        f"{doubt}"
     ]
 
 
