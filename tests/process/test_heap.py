@@ -206,6 +206,7 @@ def test_this_process_says_whether_it_has_the_heap():
     assert is_loaded() is (heap_bytes() is not None)
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no such users and modes")
 def test_without_a_compiler_one_message_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(library.tempfile, "gettempdir", lambda: str(tmp_path))
@@ -222,6 +223,7 @@ def test_without_a_compiler_one_message_says_so(monkeypatch, tmp_path):
         library.library()
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no such users and modes")
 def test_only_folders_of_this_users_own_are_trusted(monkeypatch, tmp_path):
     """A folder into which others may write, a link to one, and one whose name LD_PRELOAD would cut are left out."""
     monkeypatch.setattr(library.sys, "platform", "linux")

@@ -162,6 +162,7 @@ def test_a_real_process(strategy, convention, frugal):
 
 
 def test_the_system_counts_this_process():
+    pytest.importorskip("resource")
     now, most = resident_set()
     assert 0 < now <= most <= most_so_far() and most_by_rusage() > 0
     assert child.STEPS == 6 and issubclass(costmodel.Estimate, Asked)
