@@ -235,26 +235,23 @@ class GroupNorm(Op):
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         known = setting.item >= SUM_BYTES or self.affine and self.bias and setting.takes_gradient_whole()
-        if len(x) == 4 and setting.channels_last and setting.gradient is not None:
-            return known and x[2] * x[3] < LARGE  # where threads share maps whose gradient is copied first
-        return known
+        copies = len(x) == 4 and setting.channels_last and setting.gradient is not None
+        return known and x[2] * x[3] < LARGE if copies else known  # then threads share the map
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # aten/src/ATen/native/group_norm.cpp: mean and rstd are results; backward sums g and g * x for each image
         # and channel.
         item = setting.parameter_item if self.affine else setting.item
         statistics = 0 if setting.recorded else 2 * item * x[0] * self.groups
-        copied = setting.copy_of_gradient(y)  # a tensor of its own
         if not setting.kernels:
-            return Scratch(statistics, copied)
+            return Scratch(statistics, setting.copy_of_gradient(y))  # the copy is a tensor of its own
         sums = 2 * setting.sum_item * x[0] * self.channels
         flat = 0
         if len(x) == 4 and setting.channels_last:  # then both passes sum per channel; of larger maps, in each thread
-            of_groups = 2 * setting.sum_item * x[0] * self.groups
-            large = x[2] * x[3] >= LARGE
+            large, of_groups = x[2] * x[3] >= LARGE, 2 * setting.sum_item * x[0] * self.groups
             flat = where(large, setting.target.threads * sums + of_groups, sums)
             sums = sums + where(large, flat, 0)
-        return Scratch(statistics + flat, sums + copied)
+        return Scratch(statistics + flat, sums + setting.copy_of_gradient(y))
 
     def module(self, library: Any) -> Callable:
         norm = library.nn.GroupNorm(self.groups, self.channels, self.eps, self.affine)
