@@ -185,10 +185,11 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def check_budget(estimates: Sequence[Any], budget: int | None, need: Any = None) -> bool:
-    """Whether what every estimate needs is within the budget in bytes, if there is one.
+def check_budget(estimates: Sequence[Any], budget: int | None, around: Any = None) -> bool:
+    """Whether every estimate is within the budget in bytes, if there is one.
 
-    need: of an estimate, as in studies/needs.py; the peak by default. Raises CostmodelError if an estimate has no peak.
+    around: the process that must be, and not the peak (studies/needs.py). Raises CostmodelError if an estimate has no
+    peak, or no process.
     """
     if budget is None:
         return True
@@ -197,7 +198,7 @@ def check_budget(estimates: Sequence[Any], budget: int | None, need: Any = None)
 
     for estimate in estimates:
         check_has_peak(estimate)
-    return all((need or peak)(estimate) <= budget for estimate in estimates)
+    return all((around or peak)(estimate) <= budget for estimate in estimates)
 
 
 def needed(process: bool | None, target: str | None, network: str, options: Mapping[str, Any]) -> Any:

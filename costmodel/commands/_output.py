@@ -36,19 +36,22 @@ def warn(notes: Sequence[str]) -> None:
         click.echo(f"Note: {visible(note, lines=True)}", err=True)
 
 
-def show_what_fits(found: Any, network: str, budget: int, given: dict[str, Any], form: str) -> None:
+def show_what_fits(found: Any, network: str, budget: int, given: dict[str, Any], form: str, around: Any = None) -> None:
     """Print the changes with which a step that exceeds a budget fits; nothing in formats for programs.
 
     found: the estimate. network: as people gave it. given: the command's options by name, `estimate_options` and more.
+    around: the process that must fit, and not the peak.
     """
     if form in ("json", "csv") or isinstance(found, DryEstimate):  # what would fit needs the layer graph
         return
+    from ..studies.needs import peak
     from ..studies.remedies import remedies
     from ..views.remedies import remedy_notes
 
     given = {name: given[name] for name in estimate_options}
     click.echo()
-    show([], remedy_notes(remedies(budget=budget, **request(network, given)), network, budget, given), form)
+    found = remedies(budget=budget, need=around or peak, **request(network, given))
+    show([], remedy_notes(found, network, budget, given, around), form)
 
 
 def figure_file(figure: dict[str, Any] | None, force: bool) -> FigureFile | None:

@@ -73,5 +73,5 @@ def command(
         tables, notes = fit_table(found, size, axis, value, around)
         show(tables, [*notes, *beside], form, found.notes)
     if not fits:
-        show_what_fits(found, network, missing + found.peak_bytes, given, form)
+        show_what_fits(found, network, size, given, form, around)
         raise click.exceptions.Exit(1)

@@ -80,8 +80,7 @@ def command(
         tables, notes = report([first, *others], layers, budget, around)
         show(tables, [*notes, *memory_format([first, *others], estimate, asked)], form, first.notes)
     if budget is not None and not fits:
-        there = budget if around is None else budget - around(first) + first.peak_bytes
-        show_what_fits(first, network, there, given, form)
+        show_what_fits(first, network, budget, given, form, around)
         raise click.exceptions.Exit(1)
 
 

@@ -100,8 +100,9 @@ def of_processes(
         for network, strategy, batch, resolution in progress:
             priced = estimate(network, strategy, batch, resolution, convention, **asked)
             around = needed(frugal, asked["target"], given[id(network)], options)
+            expected = around.memory(priced)
             found = six_steps(**asked_of(priced, given[id(network)], frugal, options))
-            rows.append(process_entry(priced, around.memory(priced), found["most"]))
+            rows.append(process_entry(priced, expected, found["most"]))
     if form == "json":
         echo_json([{**row, "holds": row["verdict"] == "holds"} for row in rows])
     else:

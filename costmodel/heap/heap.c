@@ -2,9 +2,10 @@
 
 Torch takes the memory of every tensor by posix_memalign and gives it back by free. Blocks of LEAST bytes and more lie in
 a region of their own here: a block goes into the smallest hole that it fits into, and holes that meet are one. A hole
-stays in memory, so that the next block finds pages that need not be cleared, but only as long as all of it is no more
-than what was in use at most lately, and a SLACK of it: then the pages of other holes go back to the system. So a process
-holds what its tensors need at their peak, and its steps seldom wait for pages.
+stays in memory, so that the next block finds pages that need not be cleared, as long as blocks and holes together are no
+more than what was in use at most lately, and one part in SLACK of that (library.py says how many parts). Beyond it, the
+pages of other holes go back to the system. So a process holds what its tensors need at their peak, and its steps seldom
+wait for pages.
 
 Smaller blocks, and all that is allocated in other ways, are the C library's. */
 
@@ -22,7 +23,6 @@ Smaller blocks, and all that is allocated in other ways, are the C library's. */
 #define LEAST ((size_t)1 << 16)
 #define SPACES (sizeof(void *) == 8 ? 36 : 30) /* the region has two to this power of addresses, which take no memory */
 #define LEAST_SPACE 29                         /* or, where a process may not have as many, fewer, down to this */
-#define SLACK 64                               /* one part in so many of the peak */
 #define PERIOD 4096                            /* blocks after which an older peak is forgotten */
 
 struct hole {

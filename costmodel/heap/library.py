@@ -21,7 +21,9 @@ from ..errors import CostmodelError
 SOURCE = Path(__file__).with_name("heap.c")
 PRELOAD = "LD_PRELOAD"
 COMPILER = "CC"  # the variable that names the compiler, cc if it is not set
-FLAGS = ("-O2", "-shared", "-fPIC")
+#: The heap holds what was in use at most, and of holes one part in as many.
+SLACK = 64
+FLAGS = ("-O2", "-shared", "-fPIC", f"-DSLACK={SLACK}")
 LIBRARIES = ("-ldl", "-lpthread")
 TOLD, SETTLE = "costmodel_heap", "costmodel_heap_settle"  # the library's own functions
 STEM = "costmodel-heap-"  # of the library's file
@@ -64,7 +66,7 @@ def library() -> Path:
     if not sys.platform.startswith("linux"):
         raise CostmodelError(f"the heap for large blocks runs on Linux; found {sys.platform}")
     compiler = os.environ.get(COMPILER) or "cc"
-    told = f"{SOURCE.read_text(encoding='utf-8')} {platform.machine()} {platform.libc_ver()} {compiler}"
+    told = f"{SOURCE.read_text(encoding='utf-8')} {platform.machine()} {platform.libc_ver()} {compiler} {FLAGS}"
     name = f"{STEM}{sha256(told.encode()).hexdigest()[:16]}.so"
     folders = [folder for folder in (cache(), temporary()) if folder and not any(c in str(folder) for c in IN_PRELOAD)]
     for folder in folders:

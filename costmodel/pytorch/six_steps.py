@@ -23,11 +23,10 @@ from ..heap.library import is_loaded, settle
 from ..ops._named_loss import USUAL_LOSS
 from ..step.optimizer import find
 from ..step.process.memory import Environment, process_memory
+from ..step.process.steps import STEPS
 from . import frugal, realize
 from .resident_set import resident_set
 from .validate import by_position
-
-STEPS = 6
 
 
 def bytes_of(module: Any) -> int:

@@ -56,13 +56,23 @@ def resident_of(dry: DryStep, request: Request) -> Resident:
     )
 
 
+def of_inputs(first: Shape, inputs: Inputs, request: Request) -> list[Size]:
+    """Bytes of each input. first: the shape of the first one, (N, ...)."""
+    shapes = [first, *((first[0], *one.shape) for one in inputs[1:])]
+    return [nbytes(numel(shape), one.bits or request.dtype.bits) for shape, one in zip(shapes, inputs)]
+
+
 def inputs_bytes(first: Shape, inputs: Inputs, request: Request) -> Size:
     """Bytes of the inputs. first: the shape of the first one, (N, ...)."""
-    shapes = [first, *((first[0], *one.shape) for one in inputs[1:])]
-    return sum(nbytes(numel(shape), one.bits or request.dtype.bits) for shape, one in zip(shapes, inputs))
+    return sum(of_inputs(first, inputs, request))
+
+
+def of_targets(graph: Graph, shapes: Sequence[Shape], request: Request) -> list[Size]:
+    """Bytes of each tensor with which a graph's loss compares. shapes: of each value."""
+    given = [v for v, node in enumerate(graph.nodes, 1) if node.op.result is Result.GIVEN and node not in graph.body]
+    return [nbytes(numel(shapes[v]), graph.bits[v] or request.dtype.bits) for v in given]
 
 
 def targets_bytes(graph: Graph, shapes: Sequence[Shape], request: Request) -> Size:
     """Bytes of the targets with which a graph's loss compares. shapes: of each value."""
-    given = [v for v, node in enumerate(graph.nodes, 1) if node.op.result is Result.GIVEN and node not in graph.body]
-    return sum(nbytes(numel(shapes[v]), graph.bits[v] or request.dtype.bits) for v in given)
+    return sum(of_targets(graph, shapes, request))

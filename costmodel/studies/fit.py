@@ -150,14 +150,15 @@ def _last_fit(price: Callable[[int], Estimate], budget: int, low: int, most: int
 def _crossing(low: int, fits: Estimate, high: int, beyond: Estimate, budget: int) -> int:
     """The largest value at which no event's level exceeds the budget, if each level is a line through its two ends.
 
-    A middle value, if the events differ or a paper's own arithmetic has none.
+    A middle value, if the events differ, or a paper's own arithmetic has none, or the need grows faster than the peak.
     """
     if fits.memory is None or len(fits.levels) != len(beyond.levels):
         return (low + high) // 2
     ends = zip(fits.levels.tolist(), beyond.levels.tolist())
     below, above = (e.peak_bytes - e.step_peak_bytes for e in (fits, beyond))
-    return min(
+    crossings = (
         low + (budget - below - first) * (high - low) // (above + second - below - first)
         for first, second in ends
         if above + second > budget
     )
+    return min(crossings, default=(low + high) // 2)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..conventions import find
 from ..step.estimate import Estimate
 from ..step.process.environment import environment
 from ..step.process.memory import Environment, ProcessMemory, process_memory, stated
@@ -34,6 +35,16 @@ class Process(NamedTuple):
 
     def __call__(self, estimate: Estimate) -> int:
         return self.memory(estimate).highest
+
+
+def held(estimate: Estimate, around: Process | None) -> Any:
+    """Bytes of an estimate that are held against a budget: its peak, or the process around it; None if it has neither.
+
+    around: the process, if the budget is for that.
+    """
+    if around is None:
+        return estimate.memory_bytes["peak"]
+    return around(estimate) if find(estimate.convention).measurable else None
 
 
 def process_on(

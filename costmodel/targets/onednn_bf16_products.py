@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -131,13 +132,21 @@ def _teams(threads: int, channels: tuple[int, int], n: int, part: int, positions
         mine, x, y = -(-units // images), -(-left // c), -(-right // k)
         return mine * (x + y) * VECTOR * part + weight * x * y * VECTOR * VECTOR
 
+    images, k, c = divided(threads, units, left, right, data)
+    if threads // 2 < images < threads:
+        images = min(n, threads)
+    return images, images * k * c
+
+
+def divided(threads: int, units: int, left: int, right: int, data: Callable[[int, int, int], Any]) -> tuple[int, ...]:
+    """How many threads share the units, the outputs and the inputs: the division that touches the least data.
+
+    left, right: blocks of inputs and of outputs. data: what such a division touches; of equal ones the last counts.
+    """
     found, least = (1, 1, 1), data(1, 1, 1)
     for images in range(1, min(threads, units) + 1):
         for k in range(1, min(threads // images, right) + 1):
             one = images, k, min(threads // images // k, left)
             if data(*one) <= least:
                 found, least = one, data(*one)
-    images, k, c = found
-    if threads // 2 < images < threads:
-        images = min(n, threads)
-    return images, images * k * c
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
-from .onednn_bf16_products import CACHE, FLOAT, ITEM, SUM, VECTOR
+from .onednn_bf16_products import CACHE, FLOAT, ITEM, SUM, VECTOR, divided
 from .onednn_formulas import BOOKED, PAGE, up
 
 WHOLE = 48 * 1024  # bytes of the lines of a map up to which a kernel takes a map as a whole
@@ -97,13 +97,7 @@ def _teams(
         y = product(of_y, mine, 1, -(-right // k), n, VECTOR, 1, oh, out_line) / FLOAT(units)
         return x + y + weight
 
-    found, least = (1, 1, 1), data(1, 1, 1)
-    for images in range(1, min(threads, units) + 1):
-        for k in range(1, min(threads // images, right) + 1):
-            one = images, k, min(threads // images // k, left)
-            if data(*one) <= least:
-                found, least = one, data(*one)
-    images, k, c = found
+    images, k, c = divided(threads, units, left, right, data)
     if threads // 2 < images < threads:
         images = min(units, threads)
     return images, k, c, images * conv.groups * k * c

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..conventions import find
 from ..graph.inputs import shown_resolution
 from ..sizes.units import in_unit, show_size, unit_of
 from ..step.certainty import LOWER_BOUND, NOT_MODELLED
 from ..step.estimate import Estimate
+from ..step.process.glibc import SIMULATED, SURPLUS, other_heap_here
 from ..step.process.memory import STATED_BYTES, ProcessMemory
 from ..studies.needs import Process
 from .records import table_of
@@ -19,12 +21,14 @@ LAUNCHER = "python -m costmodel.frugal"
 
 def beside_note(estimate: Estimate) -> list[str]:
     """A note that a budget of a process is another; none where there is no process on a CPU."""
-    if estimate.memory is None or estimate.request.target.device == "cuda":
+    if not find(estimate.convention).measurable or estimate.request.target.device == "cuda":
         return []
     usual, frugal = (show_size(STATED_BYTES[kind]) for kind in (False, True))
+    least, _, most = SURPLUS
     return [
-        f"The process around it is not in it: Python and torch take some {usual}, and glibc keeps 0.9 to 2 times the"
-        f" step's peak. --process tells; started by {LAUNCHER} it is some {frugal} and the step's peak (--frugal)."
+        f"The process around it is not in it: Python and torch take some {usual}, and glibc keeps"
+        f" {least:g} to {most:g} times the step's peak. --process tells; started by {LAUNCHER} it is some {frugal}"
+        " and the step's peak (--frugal)."
     ]
 
 
@@ -46,6 +50,11 @@ def process_notes(estimate: Estimate, around: Process) -> list[str]:
     memory, environment = around.memory(estimate), around.environment
     least = estimate.certainty.step_peak in (NOT_MODELLED, LOWER_BOUND)
     doubt = " At least this, since the step's peak is." if least else ""
+    other = "" if environment.frugal else other_heap_here()
+    if other:
+        first, last = (".".join(map(str, release)) for release in SIMULATED)
+        doubt += f" The heap is as glibc {first} to {last} keeps it; this system's C library ({other}) may keep more or"
+        doubt += " less."
     how = f"started by {LAUNCHER}" if environment.frugal else "with glibc's heap as it is"
     return [
         f"A process of such steps takes {show_size(memory.expected)}, {how}; single runs take"

@@ -9,7 +9,7 @@ from ..graph.inputs import shown_resolution
 from ..step.estimate import Estimate
 from ..step.events import CATEGORIES
 from ..studies.grid.columns import COLUMNS
-from ..studies.needs import Process
+from ..studies.needs import Process, held
 from .table import DRAWN, Column, Table, hidden
 
 #: Entries of an estimate's `memory_bytes`, by the names of their columns, beside those that sweeps have.
@@ -73,9 +73,7 @@ def within(estimate: Estimate, budget: int | None, around: Process | None = None
     """
     if budget is None:
         return {}
-    peak = estimate.memory_bytes["peak"]
-    if around is not None and estimate.memory is not None:
-        peak = around(estimate)
+    peak = held(estimate, around)
     there = peak is not None
     return {
         "budget_bytes": budget,

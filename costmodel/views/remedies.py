@@ -6,21 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..sizes.units import show_size, written
+from ..studies.needs import Process, peak
 from ..studies.remedies import Remedy
 from .shell import command_line
 
 
-def remedy_notes(remedies: Sequence[Remedy], network: str, budget: int, asked: dict[str, Any]) -> list[str]:
+def remedy_notes(
+    remedies: Sequence[Remedy], network: str, budget: int, asked: dict[str, Any], around: Process | None = None
+) -> list[str]:
     """A note with a line and a command for every remedy.
 
-    network: as people gave it. budget: in bytes. asked: the options of the command in their order, by name.
+    network: as people gave it. budget: in bytes. asked: the options of the command in their order, by name. around: the
+    process that must fit, if any.
     """
     if not remedies:
         return ["Neither one image, nor lean modules, nor any plan fits."]
     lines = ["What would fit:"]
+    told = "the peak is" if around is None else "the process takes at most"
     for one in remedies:
-        lines.append(f"- {said(one)}: the peak is {show_size(one.found.peak_bytes)}.")
-        lines.append(f"    {command(one, network, budget, asked)}")
+        lines.append(f"- {said(one)}: {told} {show_size((around or peak)(one.found))}.")
+        lines.append(f"    {command(one, network, budget, asked, around)}")
     return ["\n".join(lines)]
 
 
@@ -41,11 +46,14 @@ def said(remedy: Remedy) -> str:
     return f"{said}{lean}{', in channels_last' if 'target' in changes else ''}{sliced}"
 
 
-def command(remedy: Remedy, network: str, budget: int, asked: dict[str, Any]) -> str:
-    """The command that shows a remedy."""
+def command(remedy: Remedy, network: str, budget: int, asked: dict[str, Any], around: Process | None = None) -> str:
+    """The command that shows a remedy. A plan's is given the bytes of its peak."""
     name = "plan" if remedy.kind == "plan" else "report"
     left_out: tuple[str, ...] = ("strategy", "accumulate", "allow_unknown") if name == "plan" else ()
     if "effective_batch" in remedy.changes:
         left_out += ("batch",)
     options = {key: value for key, value in {**asked, **remedy.changes}.items() if key not in left_out}
-    return command_line(name, network, options, "--budget", written(budget))
+    given = ["--budget", written(budget if remedy.peak_budget is None else remedy.peak_budget)]
+    if around is not None and name != "plan":
+        given.append("--frugal" if around.environment.frugal else "--process")
+    return command_line(name, network, options, *given)

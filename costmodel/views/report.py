@@ -14,7 +14,7 @@ from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate, Row
 from ..step.events import CATEGORIES
 from ..step.process.gpu import gpu_memory
-from ..studies.needs import Process
+from ..studies.needs import Process, held
 from .fit import alone
 from .process import beside_note, process_notes, process_table
 from .records import part_record, step_record, table_of, within
@@ -270,9 +270,7 @@ def budget_notes(estimates: Sequence[Estimate], budget: int, around: Process | N
     """A note: whether the step, or the process around it, fits into the budget, by each convention that has a peak."""
     notes = []
     for estimate in estimates:
-        peak = estimate.memory_bytes["peak"]
-        if around is not None:
-            peak = around(estimate) if estimate.memory is not None else None
+        peak = held(estimate, around)
         if peak is not None:
             much = show_size(abs(budget - peak))
             verdict = f"fits, {much} are left" if peak <= budget else f"does not fit, {much} are missing"

@@ -9,11 +9,15 @@ heap is small, other parts of the process differ by as much.)
 
 from __future__ import annotations
 
+import platform
+from functools import partial
+
 from .priced import Priced
 from .ptmalloc import CACHED, LARGEST_FAST, LEAST, LEAST_LARGE, Heap
+from .steps import steps_through
 
 ALIGNMENT = 64  # of what torch asks for (c10/core/alignment.h)
-STEPS = 6
+SIMULATED = ((2, 26), (2, 37))  # the first and the last release of glibc whose heap this is
 #: To which the imports raise the size from which blocks are mapped one by one (measured, torch 2.13).
 MMAP_THRESHOLD = 1_925_120
 #: The heap of a process by that of its tensors: least, middle, most.
@@ -22,20 +26,20 @@ SURPLUS = (0.9, 1.4, 2.0)
 
 def heap_of_tensors(estimate: Priced) -> int:
     """Bytes of a heap that has the tensors of six steps alone, at most."""
-    heap, sizes = Heap(MMAP_THRESHOLD), estimate.slot_sizes
+    heap = Heap(MMAP_THRESHOLD)
     small = [heap.malloc(size - 8) for size in range(LEAST, LARGEST_FAST + 1, 16) for _ in range(CACHED)]
     for address in small:  # the cache of a process that has run for a while is full
         heap.free(address)
     heap.peak = 0
-    left: dict[int, int] = {}
-    for _ in range(STEPS):
-        for address in left.values():  # gradients, which are set to None
-            heap.free(address)
-        left = {}
-        for event in estimate.timeline.events:
-            size = int(sizes[event.slot])
-            if event.sign > 0 and size >= LEAST_LARGE:
-                left[event.storage] = heap.memalign(ALIGNMENT, size)
-            elif event.sign < 0 and event.storage in left:
-                heap.free(left.pop(event.storage))
+    for _ in steps_through(estimate, partial(heap.memalign, ALIGNMENT), heap.free, LEAST_LARGE):
+        pass
     return heap.peak
+
+
+def other_heap_here() -> str:
+    """This system's C library, if its heap is not the one that is simulated; else ""."""
+    name, version = platform.libc_ver()
+    release = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if name == "glibc" and SIMULATED[0] <= release <= SIMULATED[1]:
+        return ""
+    return f"{name} {version}" if name else "not glibc"

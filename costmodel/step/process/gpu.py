@@ -11,15 +11,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...targets.cuda import Cuda
-from .caching_allocator import Block, CachingAllocator
+from .caching_allocator import CachingAllocator
 from .priced import Priced
 from .resident_tensors import resident_tensors
+from .steps import steps_through
 
 #: cuBLAS' workspace where torch is not told otherwise (CUBLAS_WORKSPACE_CONFIG): 2 of 4 MiB and 8 of 16 KiB.
 WORKSPACE = 2 * 2**22 + 8 * 2**14
 #: On architectures 9.x (Hopper). Some releases of torch take it on 10.x and 12.x too.
 HOPPER, LARGE_WORKSPACE = range(90, 100), 32 * 2**20
-STEPS = 6  # after as many, pools have grown as far as they do
 
 
 class GpuMemory(NamedTuple):
@@ -39,19 +39,8 @@ def gpu_memory(estimate: Priced) -> GpuMemory:
     for size in resident_tensors(estimate):
         pools.allocate(size)
     workspaces = workspaces_of(estimate)
-    sizes = estimate.slot_sizes
-    left: dict[int, Block] = {}
-    for step in range(STEPS):
-        for block in left.values():
-            pools.release(block)
-        left = {}
-        for event in estimate.timeline.events:
-            size = int(sizes[event.slot])
-            if event.sign > 0 and size > 0:
-                left[event.storage] = pools.allocate(size)
-            elif event.sign < 0 and event.storage in left:
-                pools.release(left.pop(event.storage))
-        if not step:
+    for step in steps_through(estimate, pools.allocate, pools.release):
+        if step == 0:  # the first one asks for them
             for size in workspaces:
                 pools.allocate(size)
     return GpuMemory(pools.most_allocated, pools.reserved, sum(workspaces))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ...conventions import find
 from ...errors import CostmodelError
+from ...heap.library import SLACK
 from ...sizes.size import Size
 from .glibc import SURPLUS, heap_of_tensors
 from .priced import Priced
@@ -14,13 +15,9 @@ from .primitives import primitives
 #: Bytes of oneDNN's objects and code for a distinct convolution, and of the libraries' pages that a backward pass of
 #: convolutions touches first (measured: x86 with AVX512, torch 2.13).
 PRIMITIVE, BACKWARD = 100_000, 4_000_000
-#: The heap for large blocks (heap/heap.c) holds what was in use at most, and of holes one part in as many.
-SLACK = 64
 #: By how many bytes, either way, the rest of a process may differ from what is expected of it: 10 MB in 149 runs of 48
 #: cases of shipped networks, 14 MB where a module was traced.
 SPREAD = 16_000_000
-
-
 #: Of code that tracing a module imports (sympy above all). Where torch's optimizers import torch._dynamo, it is there.
 TRACING = 40_000_000
 

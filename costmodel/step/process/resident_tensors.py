@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...graph.op import Result
 from ...sizes.size import nbytes, numel
 from ..optimizer import COUNT_BYTES
+from ..resident import of_inputs, of_targets
 from .priced import Priced
 
 
@@ -15,14 +15,8 @@ def resident_tensors(estimate: Priced) -> list[int]:
     trained = [size for size, trains in parameters if trains]
     found = [size for size, _ in parameters]
     found += [nbytes(numel(buffer.shape), buffer.bits or item) for buffer in graph.buffers.values()]
-    first = estimate.shapes[0]
-    shapes = [first, *((first[0], *one.shape) for one in estimate.inputs[1:])]
-    found += [nbytes(numel(shape), one.bits or item) for shape, one in zip(shapes, estimate.inputs)]
-    found += [
-        nbytes(numel(estimate.shapes[v]), graph.bits[v] or item)
-        for v, node in enumerate(graph.nodes, 1)
-        if node.op.result is Result.GIVEN and node not in graph.body
-    ]
+    found += of_inputs(estimate.shapes[0], estimate.inputs, request)
+    found += of_targets(graph, estimate.shapes, request)
     found += trained if request.accumulate > 1 else []
     found += [COUNT_BYTES] * request.optimizer.counters * len(trained)
     return [size for size in found + request.optimizer.slots * trained if size]
