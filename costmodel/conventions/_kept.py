@@ -53,7 +53,7 @@ def kept_of(rule: KeptRule, stock: bool, layer_by_layer: bool, graph: Graph) -> 
     readers: dict[tuple, list[Read]] = {}
     values: dict[tuple, int | None] = {}
     again, number = reruns(graph, stock), rerun_of(graph, stock)
-    reads = [(read, value_of(graph, read.node, read.operand)) for read in rule(graph)]
+    reads = [(read, v) for read in rule(graph) for v in values_of(graph, read.node, read.operand)]
     for rerun in again:
         reads += [(Read(rerun.first, GIVEN, ()), v) for v in rerun.inputs]
         reads += [(Read(rerun.first, RNG_STATE, ()), None)] if rerun.is_random else []
@@ -83,10 +83,16 @@ def value_of(graph: Graph, node: int, operand: str) -> int | None:
     return graph.content[graph.reads[node][inputs.index(operand)]] if operand in inputs else None
 
 
+def values_of(graph: Graph, node: int, operand: str) -> tuple[int | None, ...]:
+    """Numbers of the values that are kept for a node's operand: its own, or those from which it is made again."""
+    value = value_of(graph, node, operand)
+    return graph.roots.get(value, (value,)) if value is not None else (None,)
+
+
 def kept_values(graph: Graph, reads: Iterable[Read], stock: bool) -> set[tuple[int | None, int | None]]:
     """What is kept, as (number of the rerun that keeps it, or None for the forward pass; the value, or None)."""
     number = rerun_of(graph, stock)
-    kept = {(number.get(read.node), value_of(graph, read.node, read.operand)) for read in reads}
+    kept = {(number.get(read.node), v) for read in reads for v in values_of(graph, read.node, read.operand)}
     return kept | {(None, v) for rerun in reruns(graph, stock) for v in rerun.inputs}
 
 

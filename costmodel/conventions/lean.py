@@ -17,6 +17,7 @@ from ..ops.lean import lean as lean_form
 from ..ops.norm import BatchNorm
 from ._kept import Read, each_read, kept_values
 from ._registry import convention
+from ._units import with_units
 from .ideal import ideal
 
 
@@ -49,6 +50,8 @@ def lower(graph: Graph) -> Graph:
         trains = node.trains if demanded else frozenset()  # what gets no gradient needs no autograd
         nodes.append(replace(node, op=lean_form(node.op, place), trains=trains))
     lowered = replace(graph, nodes=tuple(nodes))
+    if graph.recompute == "maps":
+        lowered = with_units(graph, lowered)
     return uncall(lowered) if graph.prefix_slices > 1 else lowered
 
 

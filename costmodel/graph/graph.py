@@ -75,6 +75,8 @@ class Graph:
         from one node to another ("first..last", graph/checkpointing.py). stateful: those that keep the state of random
         numbers even if they draw none, as torch.utils.checkpoint does unless told otherwise, also where nothing trains.
     prefix_slices: the number of slices of the batch on which the frozen prefix may run one after another.
+    recompute: what lean modules may make again in the backward pass: "maps", the results of norms and activations, or
+        "none". remade: (value, the values from which it is made again) by names: what reads that value keeps those.
     loss: scope of the last nodes, which compute the loss; "" if the graph does not train. outputs: names of the values
     that the network returns if there are several, first the one that a loss takes. input_bits: bits of a number of the
     first input, 0 for the network's own data type.
@@ -87,6 +89,8 @@ class Graph:
     classifier: str = ""
     containers: frozenset[str] = frozenset()
     prefix_slices: int = 1
+    recompute: str = "none"
+    remade: tuple[tuple[str, tuple[str, ...]], ...] = ()
     checkpointed: tuple[str, ...] = ()
     stateful: frozenset[str] = frozenset()
     as_is: Graph | None = None
@@ -166,6 +170,15 @@ class Graph:
         for node, reads in zip(self.nodes, self.reads):
             content.append(content[reads[0]] if node.op.result.is_view else len(content))
         return tuple(content)
+
+    @cached_property
+    def roots(self) -> dict[int, tuple[int, ...]]:
+        """Content of a value that is made again in the backward pass -> contents of those from which it is made."""
+        number = {INPUT: 0, **{node.name: i + 1 for i, node in enumerate(self.nodes)}}
+        return {
+            self.content[number[name]]: tuple(self.content[number[root]] for root in roots)
+            for name, roots in self.remade
+        }
 
     @cached_property
     def resident(self) -> frozenset[int]:

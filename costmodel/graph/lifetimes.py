@@ -33,7 +33,7 @@ def frame_ends(graph: Graph) -> dict[int, list[int]]:
     If a node reads a value that was made outside its module, the module received the value through its call and holds
     it until it returns. The outermost such module counts that does not also enclose the node that made the value. In a
     traced graph the recorded lifetime (`Node.until`) counts instead. What autocast casts for a node is held until that
-    node has run.
+    node has run. A value that is made again in the backward pass holds what it is made of.
     """
     frames = [graph.frames(graph.nodes[host]) for host in graph.hosts]
     last = {frame: i for i, inside in enumerate(frames) for frame in inside}
@@ -60,6 +60,7 @@ def frame_ends(graph: Graph) -> dict[int, list[int]]:
         for i in rerun.run[:-1]:
             if not graph.nodes[i].host:  # autocast holds what it caches for longer
                 death[i] = min(death[i], rerun.run.stop - 1)
+    _held_by_recipes(graph, death)
     death[-1] = len(graph)  # the result is the caller's
     for name in graph.outputs if not graph.has_loss else ():
         death[number[name]] = len(graph)
@@ -67,3 +68,12 @@ def frame_ends(graph: Graph) -> dict[int, list[int]]:
     for i, end in enumerate(death):
         ends.setdefault(end, []).append(i + 1)
     return ends
+
+
+def _held_by_recipes(graph: Graph, death: list[int]) -> None:
+    """Prolong the lives of values from which another one is made again: that one holds them. death: by node."""
+    for v, roots in graph.roots.items():
+        same = [i for i, content in enumerate(graph.content[1:]) if content == v]
+        last = max(death[i] for i in same)
+        for i in (*same, *(root - 1 for root in roots if root)):
+            death[i] = max(death[i], last)

@@ -63,6 +63,7 @@ class Forward:
         self.rerun_of = {i: self.reruns[k] for i, k in rerun_of(graph).items()}
         self.of: dict[int, int | None] = {0: None}  # the images are the caller's
         self.held: dict[int, list[int]] = {}
+        self.lent: dict[int, list[int]] = {}  # value -> storages that live as long, by its recipe
         self.part = 0  # the slice of the batch that runs: see Slots.value
 
     def run(self, sliced: bool) -> None:
@@ -99,12 +100,13 @@ class Forward:
                 self.held.setdefault(rerun.first, []).append(self._random_state(rerun, SAVED))
             own = self._run_node(i, ACTIVATIONS if rerun or self.graph.abandoned[i] else SAVED)
             held = (self.in_vain if self.graph.abandoned[i] else self.held).setdefault(i, [])
-            if rerun:
-                for storage in own:  # the rerun makes it again
-                    self.storages.drop(storage, "what reads it runs again")
+            if rerun:  # which makes it again
+                self._let_go(i, own)
                 own = [*self._holding(self.keeping.values, i, SAVED), *self._make_unseen(i, SAVED)]
             held += own
             for value in self.ends.get(i, ()):
+                for storage in self.lent.pop(value, ()):
+                    self.storages.drop(storage, FRAMES_END)
                 if not (run.stop < len(self.graph) and value == run.stop):  # a slice's result: copied, then freed
                     self.storages.drop(self.of[value], FRAMES_END)
             for state in passing.pop(i, ()):
@@ -112,6 +114,14 @@ class Forward:
             for node in self.abandoned_ends.get(i, ()):
                 for storage in self.in_vain.pop(node):
                     self.storages.drop(storage, ABANDONED)
+
+    def _let_go(self, i: int, own: list[int]) -> None:
+        """Drop what a node keeps, since a second run makes it; a value that is made again holds its own with it."""
+        if self.graph.content[i + 1] in self.graph.roots and i + 1 == self.graph.content[i + 1]:
+            self.lent[i + 1] = own
+            return
+        for storage in own:
+            self.storages.drop(storage, "what reads it runs again")
 
     def run_again(self, rerun: Rerun) -> None:
         """Run a block for the second time, up to the tensor that is saved last."""

@@ -120,6 +120,8 @@ def work_of(
             else:
                 weights += macs
         macs, operations = work["forward"]
+        if demanded and "again" in work:
+            elementwise += work["again"].elementwise
         own = counted(node, shapes[i + 1], demanded) if counted else None
         operations, elementwise = own or (operations, elementwise)
         if i in twice:

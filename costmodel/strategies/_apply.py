@@ -67,6 +67,7 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
         except ValueError as error:
             raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
+    made_again = options.pop("recompute", "none")
     try:
         rewritten = in_parts_where_masks_train(chosen.rewrite(graph, **options))
         rewritten = with_loss(rewritten, loss) if chosen.trains else rewritten.without_loss()
@@ -78,7 +79,7 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
                 f"prefix_slices, but {mixed.name} ({mixed.op.kind}) reads several images of a batch at once, which"
                 " slices of it run apart"
             )
-        rewritten = replace(rewritten, prefix_slices=slices)
+        rewritten = replace(rewritten, prefix_slices=slices, recompute=made_again)
         scopes = dict.fromkeys((*(rewritten.blocks if again else ()), *rewritten.checkpointed))
         return checkpointed(rewritten, scopes, bool(graph.checkpointed)) if scopes else rewritten
     except CostmodelError as error:
@@ -111,9 +112,17 @@ def checkpoint(text: str) -> str:
     return text
 
 
-#: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. `prefix_slices=N` (lean
-#: only; stock modules ignore it): the frozen prefix runs on ceil(batch / N) images at a time.
-COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint}
+def recompute(text: str) -> str:
+    """Parser of the option `recompute`."""
+    if text not in ("maps", "none"):
+        raise ValueError("maps, none")
+    return text
+
+
+#: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. Lean only, stock modules
+#: ignore them: with `prefix_slices=N` the frozen prefix runs on ceil(batch / N) images at a time, with `recompute=maps`
+#: a convolution, norm and activation keep one map, from which the others are made again in the backward pass.
+COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint, "recompute": recompute}
 
 
 def _block_count(text: StrategyText, most: int) -> int:

@@ -8,6 +8,7 @@ from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
+from .remade import Passed, RemadeNorm2d, RemakingConv2d, RemakingMul
 
 __all__ = [
     "FoldedConv2d",
@@ -19,6 +20,10 @@ __all__ = [
     "LeanMaxPool2d",
     "MaskedActivation",
     "PackedDropout",
+    "Passed",
+    "RemadeNorm2d",
+    "RemakingConv2d",
+    "RemakingMul",
     "ShiftNorm2d",
     "fold",
 ]

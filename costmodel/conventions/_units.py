@@ -1,0 +1,181 @@
+"""Units: a norm, its activation, and the convolutions and products that read it, of which one map is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..graph.checkpointing import rerun_of, reruns
+from ..graph.graph import INPUT, Graph
+from ..graph.op import Op
+from ..ops.activation import Activation
+from ..ops.arithmetic import Mul
+from ..ops.conv import Conv2d
+from ..ops.lean import LeanConv2d, as_op
+from ..ops.norm import BatchNorm
+from ..ops.pool import AdaptiveAvgPool2d
+from ..ops.reduce import Mean
+from ..ops.remade import ACTIVATIONS, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul
+from ._kept import each_read, kept_values, value_of
+
+
+def with_units(graph: Graph, plain: Graph) -> Graph:
+    """The lean graph in which units keep one map.
+
+    graph: before it is lowered. plain: as it is lowered without units: of ops that keep all that they read.
+    """
+    found = _Units(graph, plain)
+    for i in range(len(graph)):
+        found.try_norm(i)
+    if not found.remade:
+        return plain
+    nodes = tuple(replace(node, op=found.ops.get(i, node.op)) for i, node in enumerate(plain.nodes))
+    names = [INPUT, *(node.name for node in nodes)]
+    remade = tuple((names[v], tuple(names[root] for root in roots)) for v, roots in found.remade.items())
+    return replace(plain, nodes=nodes, remade=remade)
+
+
+class _Units:
+    """Finds units one by one. ops: new ops, by node. remade: value -> the values from which it is made again."""
+
+    def __init__(self, graph: Graph, plain: Graph) -> None:
+        self.graph, self.plain = graph, plain
+        self.ops: dict[int, Op] = {}
+        self.remade: dict[int, tuple[int, ...]] = {}
+        self.rerun = rerun_of(plain)
+        reads = list(each_read(plain, stock=True))
+        self.kept = kept_values(plain, reads, stock=True)
+        self.readers: dict[int, list[tuple[int, str]]] = {}  # content -> (node, operand) that keeps it
+        for read in reads:
+            value = value_of(plain, read.node, read.operand)
+            if value is not None:
+                self.readers.setdefault(value, []).append((read.node, read.operand))
+        self.own_bits = {read.node for read in reads if read.operand == "mask"}
+        self.demanding: dict[int, list[tuple[int, str]]] = {}  # value -> (node, input) that makes a gradient of it
+        self.all: Counter[int] = Counter()  # value -> number of its readers
+        for i, (node, values) in enumerate(zip(plain.nodes, plain.reads)):
+            for name, v in zip(node.op.inputs, values):
+                self.all[v] += 1
+                if name in plain.demanded[i]:
+                    self.demanding.setdefault(v, []).append((i, name))
+
+    def try_norm(self, i: int) -> None:
+        """Make a unit of a norm and what reads it, if that keeps less."""
+        norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
+        if not (isinstance(norm, BatchNorm) and norm.is_plain and self.plain.demanded[i] and x):
+            return
+        activation = self._activation(i)
+        y = i + 1 if activation is None else activation + 1
+        of = "" if activation is None else self.graph.nodes[activation].op.kind
+        readers = [(n, name) for n, name in self._keeping(y) if n != activation]
+        if not all(self._can_remake(n, name) for n, name in readers):
+            return
+        keeps_x = type(norm) is BatchNorm
+        own = activation is not None and (
+            activation in self.own_bits or any(n == activation for v in (i + 1, y) for n, _ in self._keeping(v))
+        )
+        if not (readers or own) or not keeps_x and not (readers and own):
+            return
+        if not self._in_one_run(i, activation, readers) or not keeps_x and not ACTIVATIONS.get(of, False):
+            return
+        self._make(i, activation, x, y, of, readers)
+
+    def _activation(self, i: int) -> int | None:
+        """The node of the activation that alone reads a norm's output, if a norm can do its work."""
+        readers = [n for n, reads in enumerate(self.graph.reads) if i + 1 in reads]
+        if len(readers) != 1 or not self.plain.demanded[readers[0]]:
+            return None
+        stock = self.graph.nodes[readers[0]].op
+        can = isinstance(stock, Activation) and stock.kind in ACTIVATIONS and not stock.signed
+        return readers[0] if can else None
+
+    def _keeping(self, v: int) -> list[tuple[int, str]]:
+        return self.readers.get(self.plain.content[v], [])
+
+    def _can_remake(self, n: int, name: str) -> bool:
+        """Whether a reader can make a map again that it now keeps."""
+        op = self.plain.nodes[n].op
+        if isinstance(op, (Conv2d, LeanConv2d)):
+            return not op.standardise and name == "x" and "weight" in self.plain.demanded[n]
+        if type(op) is Mul and not op.inplace:
+            other = self.plain.reads[n][1 - op.inputs.index(name)]
+            return self._is_gate(other)
+        return False
+
+    def _is_gate(self, v: int) -> bool:
+        """Whether a value has one number per image and channel, since it is made of an average over the image."""
+        while v:
+            node = self.graph.nodes[v - 1]
+            op = node.op
+            if isinstance(op, AdaptiveAvgPool2d):
+                return op.output == (1, 1)
+            if isinstance(op, Mean):
+                return op.keepdim and op.axes == (2, 3)
+            if not (op.grid == "same" and len(op.inputs) == 1 or isinstance(op, Conv2d) and op.kernel == (1, 1)):
+                return False
+            v = self.plain.reads[v - 1][0]
+        return False
+
+    def _in_one_run(self, i: int, activation: int | None, readers: Sequence[tuple[int, str]]) -> bool:
+        """Whether a second run of a block makes all of a unit, or none of it, and keeps none of its maps by itself."""
+        nodes = {i, *(n for n, _ in readers), *(() if activation is None else (activation,))}
+        runs = {self.rerun.get(n) for n in nodes}
+        given = {value for run, value in self.kept if run is None} if self.rerun else set()
+        maps = [i + 1, *(() if activation is None else (activation + 1,))]
+        kept_by_runs = self.rerun and any(self.plain.content[v] in given for v in maps) and runs != {None}
+        return len(runs) == 1 and not kept_by_runs and not self._is_run_input(maps)
+
+    def _is_run_input(self, maps: Sequence[int]) -> bool:
+        inputs = {v for rerun in reruns(self.plain) for v in rerun.inputs}
+        return any(self.plain.content[v] in inputs for v in maps)
+
+    def _make(
+        self, i: int, activation: int | None, x: int, y: int, of: str, readers: Sequence[tuple[int, str]]
+    ) -> None:
+        norm = self.plain.nodes[i].op
+        assert isinstance(norm, BatchNorm)
+        roots = (self.plain.content[x],)
+        batch = norm.statistics == "batch"
+        gradients = self.demanding.get(y, [])
+        finished = False
+        for n, name in readers:
+            if isinstance(self.plain.nodes[n].op, Conv2d):
+                finishes = "norm" if gradients == [(n, name)] and self._adjacent(i, n) else ""
+                finished = finished or bool(finishes)
+                self._conv(n, of, batch, gated=False, finishes=finishes)
+            else:
+                self._product(n, name, of, batch, roots)
+        owns = len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
+        stock = BatchNorm(*[getattr(norm, key) for key in BatchNorm.__match_args__])
+        self.ops[i] = as_op(RemadeNorm, stock, of=of, owns=owns, finished=finished)
+        self.remade[self.plain.content[i + 1]] = roots
+        if activation is not None:
+            self.ops[activation] = PassedActivation(of)
+
+    def _conv(self, n: int, of: str, batch: bool, gated: bool, finishes: str) -> None:
+        conv = self.plain.nodes[n].op
+        stock = Conv2d(*[getattr(conv, key) for key in Conv2d.__match_args__])
+        self.ops[n] = as_op(RemakingConv2d, stock, of=of, batch=batch, gated=gated, finishes=finishes)
+
+    def _product(self, n: int, name: str, of: str, batch: bool, roots: tuple[int, ...]) -> None:
+        """Make the product with a gate again, too, if a convolution alone keeps it."""
+        op, made = self.plain.nodes[n].op, n + 1
+        gate = self.plain.reads[n][1 - op.inputs.index(name)]
+        readers, gradients = self._keeping(made), self.demanding.get(made, [])
+        finished = False
+        if readers and all(
+            isinstance(self.plain.nodes[m].op, Conv2d) and self._can_remake(m, operand) for m, operand in readers
+        ):
+            if self._in_one_run(n, None, readers):
+                self.remade[self.plain.content[made]] = (*roots, self.plain.content[gate])
+                for m, operand in readers:
+                    finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""
+                    finished = finished or bool(finishes)
+                    self._conv(m, of, batch, gated=True, finishes=finishes)
+        owns = len(gradients) > 1 or all(self.plain.nodes[m].op.hands_over(operand) for m, operand in gradients)
+        self.ops[n] = as_op(RemakingMul, op, map=name, of=of, batch=batch, owns=owns, finished=finished)
+
+    def _adjacent(self, i: int, n: int) -> bool:
+        """Whether no node between two, but an activation of the first, runs backward."""
+        return all(not self.plain.demanded[k] or self.plain.reads[k] == (i + 1,) for k in range(i + 1, n))

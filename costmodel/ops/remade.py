@@ -1,0 +1,284 @@
+"""Forms of ops that keep one map per convolution, norm and activation: the norm's input. The others are made again.
+
+costmodel/pytorch/lean/remade.py runs them; the scratch here is of what is written there, line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..graph.op import OPS, Result, Scratch, Stock, Work, op
+from ..sizes.size import Shape, Size, maximum, numel, where
+from ..targets.memory_order import MemoryOrder, dense
+from ..targets.setting import Setting
+from .activation import Activation
+from .arithmetic import Mul
+from .conv import Conv2d
+from .norm import BatchNorm, batch_norm_scratch
+
+#: A map is made again in slices along the batch, of at most this much, or of one image.
+SLICE_BYTES = 4 << 20
+
+#: Activations that a norm's function does after it: kind -> whether the derivative reads the input.
+ACTIVATIONS = {"relu": False, "relu6": False, "hardswish": True, "silu": True}
+#: Activations whose derivative is made in a new tensor and copied.
+COPIED = ("hardswish",)
+
+
+def images_at_once(setting: Setting, x: Shape) -> Size:
+    """The images of a slice of a map x: as many in each, but fewer in the last where they do not divide the batch."""
+    most = maximum(SLICE_BYTES // (setting.item * numel(x[1:])), 1)
+    return -(-x[0] // -(-x[0] // most))
+
+
+def over_slices(setting: Setting, x: Shape, one: Callable[[Size], Size], later: Callable[[Size], Size]) -> Size:
+    """The largest of some bytes over the slices of a map x. one, later: in the first, and in all others."""
+    step = images_at_once(setting, x)
+    rest = x[0] % step
+    second, last = x[0] >= 2 * step, rest > 0
+    found = maximum(one(step), where(second, later(step), 0))
+    return maximum(found, where(last, later(where(last, rest, step)), 0))
+
+
+class Unit:
+    """Bytes of what the functions of one norm and its activation make, slice by slice. of: the activation's kind."""
+
+    def __init__(self, setting: Setting, channels: int, batch: bool, of: str, x: Shape) -> None:
+        self.setting, self.channels, self.batch, self.of, self.x = setting, channels, batch, of, x
+        self.vector = setting.item * channels
+        #: Scale and ones, which are alive while slices are made.
+        self.held = 2 * self.vector if batch else 0
+        #: Inside the norm's kernel: its folded scale and shift, in float32.
+        self.folded = 8 * channels if setting.kernels else 0
+
+    def map(self, images: Size) -> Size:
+        """Bytes of a slice of the map."""
+        return self.setting.item * images * numel(self.x[1:])
+
+    @property
+    def reads_z(self) -> bool:
+        """Whether the derivative reads the norm's output."""
+        return ACTIVATIONS.get(self.of, False)
+
+    def derivative(self, images: Size) -> Size:
+        """Bytes beside the gradient while the derivative of a slice is made, with what it reads."""
+        if not self.of:
+            return 0
+        return (2 if self.of in COPIED else 1) * self.map(images)
+
+    def sums(self, images: Size) -> Size:
+        """Bytes while a slice's gradients of scale and shift are made, which are added to those before."""
+        alone = self.setting._replace(demanded=("weight", "bias"), layouts=(), gradient=None)
+        part = (images, *self.x[1:])
+        return 2 * self.vector + batch_norm_scratch(alone, self.channels, self.batch, True, part, part).backward
+
+    @property
+    def last(self) -> Size:
+        """Bytes of vectors while the gradient of the norm's input is made in place."""
+        return (5 if self.batch else 1) * self.vector + self.folded
+
+
+@op("remade_norm")
+class RemadeNorm(BatchNorm):
+    """A norm of images, with the activation after it, that keeps its input alone.
+
+    of: the activation's kind, "" for none. owns: it overwrites its output's gradient (see Place). finished: the
+    convolution that reads its output does its backward pass down to the gradient of the norm's own output.
+    """
+
+    of: str = ""
+    owns: bool = False
+    finished: bool = False
+
+    stock = Stock(joint=True, in_python=True)
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        return ("x",) if self.owns or self.finished else ()
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        batch = self.statistics == "batch"
+        read = ("x", "mean", "invstd", "weight") if batch else ("x", "running_mean", "running_var", "weight")
+        return dict.fromkeys(("x", "weight", "bias"), read)
+
+    torch_needs = needs
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return dense(x)
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        n, activation = numel(y), work_of_activation(self.of)
+        work = super().work(y, x)
+        gradient = "x" if "x" in work else "bias"
+        done = {"forward": activation[0], gradient: activation[1]}
+        work = {name: Work(0, one.elementwise + done.get(name, 0) * n) for name, one in work.items()}
+        again = 0 if self.finished else 2 + (0 if ACTIVATIONS.get(self.of, True) else activation[0])
+        return {**work, "again": Work(0, again * n)}
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) and setting.item >= 4
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        batch = self.statistics == "batch"
+        forward = batch_norm_scratch(setting, self.channels, batch, True, y, x).forward
+        unit = Unit(setting, self.channels, batch, self.of, x)
+        sums = unit.vector * ("weight" not in setting.demanded) + unit.vector * ("bias" not in setting.demanded)
+        last = sums + unit.last if "x" in setting.demanded else 0
+        if self.finished:
+            return Scratch(forward, maximum(last, sums + unit.held))
+
+        def one(images: Size) -> Size:
+            own = 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
+            made = unit.map(images) + unit.folded if self.of else 0
+            derived = maximum(made, own + unit.derivative(images))
+            return unit.held + sums + maximum(derived, own + unit.sums(images))
+
+        return Scratch(forward, maximum(over_slices(setting, x, one, one), last))
+
+    def module(self, library: Any) -> Callable:
+        how = {"of": self.of, "frozen": self.statistics == "frozen", "owns_gradient": self.owns}
+        return library.lean.RemadeNorm2d(self.channels, self.eps, self.momentum, **how)
+
+
+def work_of_activation(kind: str) -> tuple[int, int]:
+    """Operations per element of an activation: forward, backward."""
+    found = OPS.get(kind)
+    return found.operations if found and issubclass(found, Activation) else (0, 0)
+
+
+@op("passed_activation")
+class PassedActivation(Activation):
+    """An activation that returns its input, since the norm before it does its work. of: its kind."""
+
+    of: str
+
+    result = Result.VIEW
+    passes = ("x",)
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"x": ()}
+
+    torch_needs = needs
+
+    def carriers(self) -> dict[str, str]:
+        return {}
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        return {"forward": Work(), "x": Work()}
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.Passed()
+
+
+@op("remaking_conv2d")
+class RemakingConv2d(Conv2d):
+    """A convolution that keeps what its input is made again from.
+
+    of, batch: of the norm that makes the input: its activation's kind, and whether it takes the batch's statistics.
+    gated: a product with a gate is between. finishes: "norm" or "gate": whose backward pass it does a part of.
+    """
+
+    of: str = ""
+    batch: bool = True
+    gated: bool = False
+    finishes: str = ""
+
+    stock = Stock(joint=True, in_python=True)
+
+    def saves_late(self, operands: Any) -> bool:
+        return True
+
+    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+        again = 2 + work_of_activation(self.of)[0] + self.gated
+        return {**super().work(y, x), "again": Work(0, again * numel(x))}
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        step = images_at_once(setting, x)
+        rest = x[0] % step
+        known = super().modelled(setting, y, x) and setting.item >= 4 and not setting.layouts
+        for images in (step, where(rest > 0, rest, step)):
+            known = known and super().modelled(setting, (images, *y[1:]), (images, *x[1:]))
+        return known
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        forward = self.kernels(setting, y, x)[0]
+        unit = Unit(setting, self.in_channels, self.batch, self.of, x)
+        several = images_at_once(setting, x) < x[0]
+        by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
+        held = unit.held + (2 * unit.vector if by_norm else 0)
+        if by_gate:
+            held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
+        weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)
+        weights = weights + setting.item * self.out_channels * ("bias" in setting.demanded)
+
+        def one(images: Size, more: Size = 0) -> Size:
+            """more: of the gradients of weights from a slice, which are added to those before."""
+            part = unit.map(images)
+            inside = self.kernels(setting, (images, *y[1:]), (images, *x[1:]))[1]
+            maps = 2 if by_norm and unit.reads_z or by_gate else 1
+            beside = where(several, part, 0)  # the slice's gradient, which is no result then
+            call = maps * part + beside + inside + more
+            # What is made before the gradients are: in one slice they are not there yet.
+            before = maps * part + unit.folded - where(several, 0, part + weights)
+            after = 0
+            if by_norm:
+                after = maximum(unit.derivative(images), unit.sums(images)) + beside
+            elif by_gate:
+                after = 2 * part + beside + setting.item * images * self.in_channels
+            return maximum(maximum(call, after), before)
+
+        return Scratch(forward, held + over_slices(setting, x, one, lambda images: one(images, weights)))
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.RemakingConv2d(*self.arguments(), finishes=self.finishes)
+
+
+@op("remaking_mul")
+class RemakingMul(Mul):
+    """The product of a map, which is made again, and a gate (N, C, 1, 1). map: the map's name, "a" or "b".
+
+    of, batch: as of RemakingConv2d. owns: it overwrites its output's gradient. finished: its reader does its backward.
+    """
+
+    map: str = "a"
+    of: str = ""
+    batch: bool = True
+    owns: bool = False
+    finished: bool = False
+
+    stock = Stock(in_python=True)
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        return (self.map,) if self.owns or self.finished else ()
+
+    def work(self, y: Shape, a: Shape, b: Shape) -> dict[str, Work]:
+        again = 0 if self.finished else 2 + work_of_activation(self.of)[0]
+        return {**super().work(y, a, b), "again": Work(0, again * numel(y))}
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return dense(gradient) if len(gradient.order) == len(x.order) else super().gradient_layout(gradient, y, x)
+
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
+        if self.finished:
+            return Scratch()
+        unit = Unit(setting, y[1], self.batch, self.of, y)
+
+        def one(images: Size) -> Size:
+            return unit.map(images) + maximum(unit.folded, setting.item * images * y[1])
+
+        return Scratch(0, unit.held + over_slices(setting, y, one, one))
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.RemakingMul(self.map == "a", self.owns)
+
+
+RemadeNorm.examples = (
+    (RemadeNorm(8), (2, 8, 5, 3)),
+    (RemadeNorm(8, of="hardswish"), (2, 8, 5, 3)),
+    (RemadeNorm(8, "frozen", of="relu6", owns=True), (2, 8, 5, 3)),
+)
+PassedActivation.examples = ((PassedActivation("relu6"), (2, 8, 5, 3)),)
+RemakingConv2d.examples = ((RemakingConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),)
+RemakingMul.examples = ((RemakingMul(), (2, 8, 5, 3), (2, 8, 1, 1)),)

@@ -1,0 +1,116 @@
+"""`recompute=maps`: one map per convolution, norm and activation, exact, and predicted to the byte."""
+
+
+import pytest
+import torch
+from costs import assert_costs_are_equal
+from hypothesis import note, reject
+from hypothesis import strategies as st
+from networks import loaded, on_random_networks
+from real import seldom
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import costmodel
+from costmodel.errors import CostmodelError
+from costmodel.pytorch import measure, realize
+from costmodel.pytorch.lean import remade
+from costmodel.step.certainty import NOT_MODELLED
+
+MAPS = "recompute=maps"
+STRATEGIES = ["full", "last", "norm+last", "bias", "blocks:1", "blocks:all"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def hold(network, strategy, batch, resolution, memory_format="contiguous"):
+    """Hold a step's bytes against the estimates, of tensors alone and of the allocator."""
+    also = "" if memory_format == "contiguous" else f",{memory_format}"
+    module = realize(network, strategy, "lean", memory_format=memory_format)
+    measured = measure(module, batch, resolution, target=f"cpu,threads=1{also}")
+    alone, whole = (
+        costmodel.estimate(network, strategy, batch, resolution, "lean", target=f"{target}{also}")
+        for target in ("none", "cpu,threads=1")
+    )
+    assert_costs_are_equal(alone, alone, measured)
+    case = (strategy, batch, resolution, memory_format)
+    assert whole.step_peak_bytes <= measured.step_peak_bytes, case
+    assert whole.step_peak_bytes == measured.step_peak_bytes or whole.certainty.step_peak == NOT_MODELLED, case
+    return whole
+
+
+def gradients(module, images, labels):
+    """Output, gradients by name, and buffers of a step, in float64."""
+    torch.manual_seed(2)  # of dropout and stochastic depth
+    out = module(images)
+    cross_entropy(out, labels).backward()
+    return out.detach(), {name: p.grad for name, p in module.named_parameters() if p.grad is not None}, module.buffers()
+
+
+def hold_gradients(network, strategy, batch, resolution, memory_format="contiguous", close=1e-12):
+    """Hold output and buffers, which must be equal, and gradients against the stock module's, in float64."""
+    torch.manual_seed(0)
+    plain = strategy.replace(f",{MAPS}", "")
+    stock, lean = realize(network, plain).double(), realize(network, strategy, "lean").double()
+    for norm in (m for m in stock.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.3, 1.5)
+        nn.init.uniform_(norm.bias, -1, 1)
+        norm.running_var.uniform_(0.5, 2)
+        norm.weight.data[0] = 0
+    lean.load_state_dict(stock.state_dict())
+    order = getattr(torch, "contiguous_format" if memory_format == "contiguous" else memory_format)
+    stock, lean = stock.to(memory_format=order), lean.to(memory_format=order)
+    images = torch.randn(batch, 3, resolution, resolution, dtype=torch.float64).contiguous(memory_format=order)
+    labels = torch.arange(batch) % 2
+    (out, expected, buffers), (found_out, found, found_buffers) = (
+        gradients(module, images, labels) for module in (stock, lean)
+    )
+    assert found.keys() == expected.keys()
+    assert torch.allclose(out, found_out, rtol=1e-10, atol=1e-12)
+    for one, other in zip(buffers, found_buffers):
+        assert torch.allclose(one.double(), other.double(), rtol=1e-12)
+    largest = max(gradient.abs().max().item() for gradient in expected.values())
+    for name, gradient in expected.items():
+        scale = max(gradient.abs().max().item(), largest / 10)  # of what is zero by mathematics, rounding is left
+        assert (gradient - found[name]).abs().max().item() <= close * scale, name
+    return torch.equal(out, found_out)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large", *seldom("efficientnet_b0", "mcunet_5fps")])
+def test_shipped_networks(name, memory_format):
+    for strategy in ("full", "blocks:3", "mobiletl:3", "norm+last", "full,checkpoint=blocks"):
+        hold(name, f"{strategy},{MAPS}", 3, 97, memory_format)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", *seldom("mnasnet_b1", "mobilenet_v3_small")])
+def test_gradients_are_exact(name, memory_format, monkeypatch):
+    # Hardsigmoid's backward multiplies by 1/6 in float32, whatever the data type.
+    close = 1e-7 if name == "mobilenet_v3_small" else 1e-12
+    for cut in (60_000, remade.SLICE_BYTES):
+        monkeypatch.setattr(remade, "SLICE_BYTES", cut)
+        assert hold_gradients(name, f"full,{MAPS}", 3, 64, memory_format, close)
+
+
+def on_random(spec, strategy, batch):
+    network = loaded(spec)
+    strategy = strategy.replace("all", str(len(network.graph.blocks)))
+    note(f"{network}\n{strategy}, batch {batch}")
+    try:
+        hold(network, f"{strategy},{MAPS}", batch, network.resolution)
+    except CostmodelError as error:
+        assert "batch statistics of one value per channel" in str(error)
+        reject()
+    hold_gradients(network, f"{strategy},{MAPS}", batch, network.resolution, close=1e-6)
+
+
+test_blocks, test_nodes, test_many_of_blocks, test_many_of_nodes = on_random_networks(
+    on_random, st.sampled_from(STRATEGIES)
+)
