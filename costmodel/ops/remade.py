@@ -11,7 +11,7 @@ from typing import Any
 from ..graph.op import OPS, Result, Scratch, Stock, Work, op
 from ..sizes.size import Shape, Size, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense
-from ..targets.setting import Setting
+from ..targets.setting import SUM_BYTES, Setting
 from .activation import Activation
 from .arithmetic import Mul
 from .conv import Conv2d
@@ -46,9 +46,11 @@ class Unit:
 
     def __init__(self, setting: Setting, channels: int, batch: bool, of: str, x: Shape) -> None:
         self.setting, self.channels, self.batch, self.of, self.x = setting, channels, batch, of, x
-        self.vector = setting.item * channels
-        #: Scale and ones, which are alive while slices are made.
-        self.held = 2 * self.vector if batch else 0
+        #: Whether the norm's parameters have 16 bits; then copies of 32 are made of them.
+        self.narrow = setting.parameter_item < SUM_BYTES
+        self.vector = max(setting.parameter_item, SUM_BYTES) * channels
+        #: Scale and ones, with copies of mean, deviation and shift, which are alive while slices are made.
+        self.held = (5 if self.narrow else 2) * self.vector if batch else 0
         #: Inside the norm's kernel: its folded scale and shift, in float32.
         self.folded = 8 * channels if setting.kernels else 0
 
@@ -71,12 +73,21 @@ class Unit:
         """Bytes while a slice's gradients of scale and shift are made, which are added to those before."""
         alone = self.setting._replace(demanded=("weight", "bias"), layouts=(), gradient=None)
         part = (images, *self.x[1:])
-        return 2 * self.vector + batch_norm_scratch(alone, self.channels, self.batch, True, part, part).backward
+        inside = batch_norm_scratch(alone, self.channels, self.batch, True, part, part).backward
+        if not self.narrow:
+            return 2 * self.vector + inside
+        return (3 * self.vector if self.batch else self.vector) + inside  # with a copy of the scale; of 16 bits each
 
     @property
     def last(self) -> Size:
-        """Bytes of vectors while the gradient of the norm's input is made in place."""
-        return (5 if self.batch else 1) * self.vector + self.folded
+        """Bytes while the gradient of the norm's input is made in place; of 16 bits, in a new tensor."""
+        if not self.batch:
+            return self.setting.parameter_item * self.channels + self.folded  # a shift of zeros
+        if self.setting.item >= SUM_BYTES:
+            return 5 * self.vector + self.folded
+        gradient = self.setting._replace(demanded=("x",), layouts=(), gradient=None)
+        inside = batch_norm_scratch(gradient, self.channels, True, True, self.x, self.x).backward
+        return (3 if self.narrow else 0) * self.vector + self.map(self.x[0]) + inside
 
 
 @op("remade_norm")
@@ -123,7 +134,8 @@ class RemadeNorm(BatchNorm):
         batch = self.statistics == "batch"
         forward = batch_norm_scratch(setting, self.channels, batch, True, y, x).forward
         unit = Unit(setting, self.channels, batch, self.of, x)
-        sums = unit.vector * ("weight" not in setting.demanded) + unit.vector * ("bias" not in setting.demanded)
+        of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
+        sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
         if self.finished:
             return Scratch(forward, maximum(last, sums + unit.held))

@@ -99,6 +99,11 @@ class Remade(NamedTuple):
     gated: bool = False
 
 
+def wide(t: Tensor) -> Tensor:
+    """A tensor in at least 32 bits, in which kernels compute with parameters of 16, too."""
+    return t.float() if t.element_size() < 4 else t
+
+
 class Maker:
     """Makes slices of a norm's result again. roots: as of Remade."""
 
@@ -107,13 +112,14 @@ class Maker:
         self.x, self.weight, self.bias, self.mean, self.spread = roots[:5]
         self.gate = roots[5] if len(roots) > 5 else None
         if norm.batch:  # the kernel computes weight / sqrt(1 + 0): so its own arithmetic makes scale and shift of these
+            self.mean, self.spread, self.shift = wide(self.mean), wide(self.spread), wide(self.bias)
             self.scale, self.one = self.spread * self.weight, torch.ones_like(self.spread)
 
     def z(self, part: slice) -> Tensor:
         """The norm's output, in a slice of the batch."""
         x = _cut(self.x, part)
         if self.norm.batch:
-            return aten.native_batch_norm(x, self.scale, self.bias, self.mean, self.one, False, 0.0, 0.0)[0]
+            return aten.native_batch_norm(x, self.scale, self.shift, self.mean, self.one, False, 0.0, 0.0)[0]
         given = (self.weight, self.bias, self.mean, self.spread)
         return aten.native_batch_norm(x, *given, False, 0.0, self.norm.eps)[0]
 
@@ -125,12 +131,18 @@ class Maker:
         y = torch.empty_like(z).copy_(z)
         return z, self.norm.activation.activate(y)
 
+    def no_sums(self) -> tuple[Tensor, Tensor]:
+        """Gradients of scale and shift to which slices are added."""
+        like = wide(self.weight)
+        return torch.zeros_like(like), torch.zeros_like(like)
+
     def add_sums(self, gz: Tensor, part: slice, sums: tuple[Tensor, Tensor]) -> None:
         """Add a slice's gradients of scale and shift to those before. gz: the gradient of the norm's output."""
         stored = (None, None) if self.norm.batch else (self.mean, self.spread)
         kept = (self.mean, self.spread) if self.norm.batch else (None, None)
         how = (*stored, *kept, self.norm.batch, self.norm.eps, [False, True, True])
-        found = aten.native_batch_norm_backward(gz, _cut(self.x, part), self.weight, *how)
+        weight = wide(self.weight) if self.norm.batch else self.weight
+        found = aten.native_batch_norm_backward(gz, _cut(self.x, part), weight, *how)
         for total, one in zip(sums, found[1:]):
             total.add_(one)
 
@@ -142,6 +154,10 @@ class Maker:
             none = gz.new_empty(0)
             aten.native_batch_norm.out(gz, *given, False, 0.0, self.norm.eps, out=gz, save_mean=none, save_invstd=none)
             return gz
+        if gz.element_size() < 4:  # in place, each of two steps would round
+            del self.scale, self.one, self.shift
+            how = (None, None, self.mean, self.spread, True, self.norm.eps, [True, False, False])
+            return aten.native_batch_norm_backward(gz, self.x, wide(self.weight), *how)[0]
         n = self.x.numel() // self.x.shape[1]
         k = (self.scale * self.spread).mul_(scale).mul_(-1 / n)
         c = (self.scale * shift).mul_(-1 / n).addcmul_(k, self.mean, value=-1)
@@ -186,7 +202,7 @@ class _NormAct(Function):
         sums = ctx.link.take_sums()
         if sums is None:
             gz = g if ctx.owns and dense(g) else torch.empty_like(maker.x) if want_x else None
-            sums = torch.zeros_like(maker.weight), torch.zeros_like(maker.weight)
+            sums = maker.no_sums()
             for part in slices(maker.x):
                 own = derived(maker, _cut(g, part), part, None if gz is None else _cut(gz, part))
                 maker.add_sums(own, part, sums)
@@ -194,7 +210,8 @@ class _NormAct(Function):
         else:
             gz = g
         gx = maker.gradient_(gz, *sums) if want_x else None
-        return gx, sums[0] if want_scale else None, sums[1] if want_shift else None, None, None
+        scale, shift = (total.to(maker.weight.dtype) for total in sums)
+        return gx, scale if want_scale else None, shift if want_shift else None, None, None
 
 
 def derived(maker: Maker, g: Tensor, part: slice, out: Tensor | None) -> Tensor:
@@ -279,7 +296,7 @@ class _Conv(Function):
         sums: Any = None
         gate: Any = None
         if finishes == "norm":
-            sums = torch.zeros_like(maker.weight), torch.zeros_like(maker.weight)
+            sums = maker.no_sums()
         elif finishes == "gate":
             gate = torch.empty_like(maker.gate)
         weights: list[Tensor | None] = [None, None]
