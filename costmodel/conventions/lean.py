@@ -18,14 +18,14 @@ from ..ops.norm import BatchNorm
 from ._kept import Read, each_read, kept_values
 from ._registry import convention
 from ._units import with_units
-from .ideal import ideal
+from .ideal import reads_of
 
 
 @lru_cache(maxsize=512)
 def lower(graph: Graph) -> Graph:
     """The graph with every op in its lean form."""
     rerun = rerun_of(graph)
-    kept = kept_values(graph, ideal(graph), stock=True)
+    kept = kept_values(graph, reads_of(graph, again=False), stock=True)
     anyhow = {value for _, value in kept}
     readers: dict[int, int] = {}
     shared = set()  # values whose gradient may not be overwritten

@@ -1,0 +1,74 @@
+"""Values that need not be kept, since elementwise work makes them again from others that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..graph.checkpointing import rerun_of
+from ..graph.graph import INPUT, Graph
+from ..ops.activation import Activation
+from ..ops.arithmetic import Add, Mul
+from ..ops.norm import BatchNorm
+from ._kept import each_read, kept_values, value_of
+
+
+def without_derived(graph: Graph) -> Graph:
+    """The graph in which what norms, activations, sums and products make of kept values is made again from these."""
+    reads = list(each_read(graph, stock=False))
+    rerun = rerun_of(graph, stock=False)
+    readers: dict[int, set[int | None]] = {}
+    for read in reads:
+        value = value_of(graph, read.node, read.operand)
+        if value:
+            readers.setdefault(value, set()).add(rerun.get(read.node))
+    fixed = {v for _, v in kept_values(graph, [], stock=False) if v is not None}
+    kept = {*readers, *fixed, 0}
+    remade: dict[int, tuple[int, ...]] = {}
+    for v in sorted(readers, reverse=True):
+        if v in fixed or len(readers[v]) > 1:
+            continue
+        roots = roots_of(graph, v, kept - {v}, rerun.get(v - 1), rerun)
+        if roots is not None and readers[v] == {rerun.get(v - 1)}:
+            kept.discard(v)
+            remade[v] = roots
+    names = [INPUT, *(node.name for node in graph.nodes)]
+    # A root may itself be made again: then its own roots stand for it.
+    whole: dict[int, tuple[int, ...]] = {}
+    for v in sorted(remade):
+        whole[v] = tuple(dict.fromkeys(root for r in remade[v] for root in whole.get(r, (r,))))
+    return replace(graph, remade=tuple((names[v], tuple(names[r] for r in roots)) for v, roots in whole.items()))
+
+
+def roots_of(graph: Graph, v: int, kept: set[int], run: int | None, rerun: Mapping[int, int]) -> tuple[int, ...] | None:
+    """The kept values from which a value is made by elementwise ops alone; None if it is not.
+
+    run: the rerun in which it must be made. rerun: of each node that is in one.
+    """
+    if v in kept:
+        return (v,)
+    if not v:
+        return None
+    node = graph.nodes[v - 1]
+    if rerun.get(v - 1) != run:
+        return None
+    sources = graph.reads[v - 1]
+    if node.op.result.is_view:
+        sources = sources[:1]
+    elif not _is_elementwise(graph, v - 1):
+        return None
+    found: list[int] = []
+    for source in sources:
+        inner = roots_of(graph, graph.content[source], kept, run, rerun)
+        if inner is None:
+            return None
+        found += inner
+    return tuple(dict.fromkeys(found))
+
+
+def _is_elementwise(graph: Graph, i: int) -> bool:
+    """Whether a node makes its result of its inputs element by element, with numbers that are kept anyway."""
+    op = graph.nodes[i].op
+    if isinstance(op, BatchNorm):
+        return op.is_plain and (op.statistics == "frozen" or bool({"x", "weight"} & {*graph.demanded[i]}))
+    return isinstance(op, (Activation, Add, Mul)) and not op.params() and not getattr(op, "signed", False)
