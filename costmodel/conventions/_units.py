@@ -44,6 +44,8 @@ class _Units:
         self.ops: dict[int, Op] = {}
         self.remade: dict[int, tuple[int, ...]] = {}
         self.rerun = rerun_of(plain)
+        apart = graph.recompute == "parts"
+        self.part = {i: k for k, (_, run) in enumerate(graph.parts) for i in run} if apart else {}
         reads = list(each_read(plain, stock=True))
         self.kept = kept_values(plain, reads, stock=True)
         self.readers: dict[int, list[tuple[int, str]]] = {}  # content -> (node, operand) that keeps it
@@ -53,17 +55,16 @@ class _Units:
                 self.readers.setdefault(value, []).append((read.node, read.operand))
         self.own_bits = {read.node for read in reads if read.operand == "mask"}
         self.demanding: dict[int, list[tuple[int, str]]] = {}  # value -> (node, input) that makes a gradient of it
-        self.all: Counter[int] = Counter()  # value -> number of its readers
+        self.calls = Counter(node.owner for node in plain.nodes)  # path of a module -> how often it is called
         for i, (node, values) in enumerate(zip(plain.nodes, plain.reads)):
             for name, v in zip(node.op.inputs, values):
-                self.all[v] += 1
                 if name in plain.demanded[i]:
                     self.demanding.setdefault(v, []).append((i, name))
 
     def try_norm(self, i: int) -> None:
         """Make a unit of a norm and what reads it, if that keeps less."""
         norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
-        if not (isinstance(norm, BatchNorm) and norm.is_plain and self.plain.demanded[i] and x):
+        if not (isinstance(norm, BatchNorm) and norm.is_plain and self.plain.demanded[i] and x and self._is_alone(i)):
             return
         activation = self._activation(i)
         y = i + 1 if activation is None else activation + 1
@@ -90,6 +91,10 @@ class _Units:
         can = isinstance(stock, Activation) and stock.kind in ACTIVATIONS and not stock.signed
         return readers[0] if can else None
 
+    def _is_alone(self, i: int) -> bool:
+        """Whether a node alone calls its module, which has one form."""
+        return self.calls[self.plain.nodes[i].owner] == 1
+
     def _keeping(self, v: int) -> list[tuple[int, str]]:
         return self.readers.get(self.plain.content[v], [])
 
@@ -97,7 +102,7 @@ class _Units:
         """Whether a reader can make a map again that it now keeps."""
         op = self.plain.nodes[n].op
         if isinstance(op, (Conv2d, LeanConv2d)):
-            return not op.standardise and name == "x" and "weight" in self.plain.demanded[n]
+            return not op.standardise and "weight" in self.plain.demanded[n] and self._is_alone(n)
         if type(op) is Mul and not op.inplace:
             other = self.plain.reads[n][1 - op.inputs.index(name)]
             return self._is_gate(other)
@@ -120,6 +125,8 @@ class _Units:
     def _in_one_run(self, i: int, activation: int | None, readers: Sequence[tuple[int, str]]) -> bool:
         """Whether a second run of a block makes all of a unit, or none of it, and keeps none of its maps by itself."""
         nodes = {i, *(n for n, _ in readers), *(() if activation is None else (activation,))}
+        if len({self.part.get(n) for n in nodes}) > 1:
+            return False
         runs = {self.rerun.get(n) for n in nodes}
         given = {value for run, value in self.kept if run is None} if self.rerun else set()
         maps = [i + 1, *(() if activation is None else (activation + 1,))]

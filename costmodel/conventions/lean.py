@@ -50,7 +50,7 @@ def lower(graph: Graph) -> Graph:
         trains = node.trains if demanded else frozenset()  # what gets no gradient needs no autograd
         nodes.append(replace(node, op=lean_form(node.op, place), trains=trains))
     lowered = replace(graph, nodes=tuple(nodes))
-    if graph.recompute == "maps":
+    if graph.recompute != "none":
         lowered = with_units(graph, lowered)
     return uncall(lowered) if graph.prefix_slices > 1 else lowered
 

@@ -75,8 +75,9 @@ class Graph:
         from one node to another ("first..last", graph/checkpointing.py). stateful: those that keep the state of random
         numbers even if they draw none, as torch.utils.checkpoint does unless told otherwise, also where nothing trains.
     prefix_slices: the number of slices of the batch on which the frozen prefix may run one after another.
-    recompute: what lean modules may make again in the backward pass: "maps", the results of norms and activations, or
-        "none". remade: (value, the values from which it is made again) by names: what reads that value keeps those.
+    recompute: what may be made again in the backward pass and is not kept: "maps", the results of norms and
+        activations, "parts", those whose readers are in the same part, or "none". remade: (value, the values from which
+        it is made again), by names: what reads that value keeps those.
     loss: scope of the last nodes, which compute the loss; "" if the graph does not train. outputs: names of the values
     that the network returns if there are several, first the one that a loss takes. input_bits: bits of a number of the
     first input, 0 for the network's own data type.

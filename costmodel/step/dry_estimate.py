@@ -88,7 +88,8 @@ class DryEstimate(Estimate):
     @cached_property
     def flops(self) -> dict[str, Any]:
         told = self.step.flops
-        unknown = ("backward_input", "backward_weight", "recomputed", "elementwise_forward", "elementwise_backward")
+        unknown = ("backward_input", "backward_weight", "recomputed", "elementwise_forward", "elementwise_backward",
+                   "elementwise_recomputed")  # fmt: skip
         return {**told, "total": told["forward"] + told["backward"], **dict.fromkeys(unknown)}
 
     @cached_property

@@ -44,7 +44,8 @@ class NodeWork(NamedTuple):
     weight_macs: Size  # of the gradients of parameters
     again_macs: Size  # of its second run, if it has one
     forward_elementwise: Size
-    backward_elementwise: Size  # with its second run
+    backward_elementwise: Size  # with what is done again
+    again_elementwise: Size = 0  # of it: of its second run, and of maps that it makes again
 
 
 class Row(NamedTuple):
@@ -52,7 +53,7 @@ class Row(NamedTuple):
 
     part, node: the part and the node that keep it first; tensor: its name at that node.
     needed: whether the formula of a demanded gradient reads it; if not, only the implementation keeps it.
-    readers: (node, gradients whose formulas read the tensor).
+    readers: (node, gradients whose formulas read the tensor). remade: nodes whose results are made again from it.
     """
 
     part: str
@@ -62,6 +63,7 @@ class Row(NamedTuple):
     saved_bytes: Size
     needed: bool
     readers: tuple[tuple[str, tuple[str, ...]], ...]
+    remade: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -269,7 +271,9 @@ class Estimate(Asked):
                 for gradient in self.graph.demanded[read.node]
             )
             readers = tuple((nodes[read.node].name, read.gradients) for read in kept.readers)
-            rows.append(Row(part[kept.node], nodes[kept.node].name, kept.operand, shape, size, needed, readers))
+            again = tuple(nodes[v - 1].name for v, roots in self.graph.roots.items() if kept.value in roots)
+            name = nodes[kept.node].name
+            rows.append(Row(part[kept.node], name, kept.operand, shape, size, needed, readers, again))
         return rows
 
     @cached_property
@@ -361,8 +365,8 @@ def own_of(estimate: Estimate) -> list[Own]:
 
 def flops(work: tuple[NodeWork, ...]) -> dict[str, Size]:
     """FLOPs of some nodes, by the keys of the JSON."""
-    forward, inputs, weights, again, forward_elementwise, backward_elementwise = (
-        map(sum, zip(*work)) if work else (0, 0, 0, 0, 0, 0)
+    forward, inputs, weights, again, forward_elementwise, backward_elementwise, again_elementwise = (
+        map(sum, zip(*work)) if work else (0,) * len(NodeWork._fields)
     )
     return {
         "forward": 2 * forward,
@@ -373,4 +377,5 @@ def flops(work: tuple[NodeWork, ...]) -> dict[str, Size]:
         "total": 2 * (forward + inputs + weights + again),
         "elementwise_forward": forward_elementwise,
         "elementwise_backward": backward_elementwise,
+        "elementwise_recomputed": again_elementwise,
     }

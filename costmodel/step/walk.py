@@ -120,12 +120,12 @@ def work_of(
             else:
                 weights += macs
         macs, operations = work["forward"]
-        if demanded and "again" in work:
-            elementwise += work["again"].elementwise
+        made_again = op.work_again(shapes[i + 1], *[shapes[v] for v in reads]) if demanded else 0
         own = counted(node, shapes[i + 1], demanded) if counted else None
         operations, elementwise = own or (operations, elementwise)
         if i in twice:
-            works.append(NodeWork(macs, inputs, weights, macs, operations, elementwise + operations))
+            done_again = made_again + operations
+            works.append(NodeWork(macs, inputs, weights, macs, operations, elementwise + done_again, done_again))
         else:
-            works.append(NodeWork(macs, inputs, weights, 0, operations, elementwise))
+            works.append(NodeWork(macs, inputs, weights, 0, operations, elementwise + made_again, made_again))
     return tuple(works)

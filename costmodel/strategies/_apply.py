@@ -67,7 +67,7 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
         except ValueError as error:
             raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
-    made_again = options.pop("recompute", "none")
+    made_again = options.pop("recompute", "parts" if chosen.takes_code else "maps")
     try:
         rewritten = in_parts_where_masks_train(chosen.rewrite(graph, **options))
         rewritten = with_loss(rewritten, loss) if chosen.trains else rewritten.without_loss()
@@ -114,14 +114,15 @@ def checkpoint(text: str) -> str:
 
 def recompute(text: str) -> str:
     """Parser of the option `recompute`."""
-    if text not in ("maps", "none"):
-        raise ValueError("maps, none")
+    if text not in ("maps", "parts", "none"):
+        raise ValueError("maps, parts, none")
     return text
 
 
 #: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. Lean only, stock modules
-#: ignore them: with `prefix_slices=N` the frozen prefix runs on ceil(batch / N) images at a time, with `recompute=maps`
-#: a convolution, norm and activation keep one map, from which the others are made again in the backward pass.
+#: ignore them: with `prefix_slices=N` the frozen prefix runs on ceil(batch / N) images at a time. With
+#: `recompute=maps`, the default, a convolution, norm and activation keep one map, from which the others are made again
+#: in the backward pass; with `parts`, the default of plans, only where they are in one block; with `none` never.
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint, "recompute": recompute}
 
 

@@ -14,7 +14,10 @@ from .table import DRAWN, Column, Table, hidden
 
 #: Entries of an estimate's `memory_bytes`, by the names of their columns, beside those that sweeps have.
 _MEMORY = {f"{name}_bytes": name for name in ("parameters", "buffers", "gradients", "optimizer", "input")}
-_FLOPS = ("backward_input", "backward_weight", "recomputed", "elementwise_forward", "elementwise_backward")
+_FLOPS = (
+    "backward_input", "backward_weight", "recomputed", "elementwise_forward", "elementwise_backward",
+    "elementwise_recomputed",
+)  # fmt: skip
 #: Names of the bytes at the peak, by category.
 AT_PEAK = {
     category: f"at_peak_{'activation_gradients' if category == 'gradients of activations' else category}_bytes"

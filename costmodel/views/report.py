@@ -132,12 +132,14 @@ def work_table(estimate: Estimate) -> Table:
     flops = estimate.flops
     elementwise = [flops["elementwise_forward"], flops["elementwise_backward"]]
     elementwise.append(None if None in elementwise else sum(elementwise))
+    again = flops["elementwise_recomputed"]
     rows = [
         ["convolutions and linear layers", flops["forward"], flops["backward"], flops["total"]],
         ["  of it for gradients of activations", None, flops["backward_input"], None],
         ["  of it for gradients of weights", None, flops["backward_weight"], None],
         *([["  of it for running blocks again", None, flops["recomputed"], None]] if flops["recomputed"] else []),
         ["elementwise", *elementwise],
+        *([["  of it for what is made again", None, again, None]] if again else []),
     ]
     heads = [Column(None, name, show_count) for name in ("forward", "backward", "step")]
     return Table("", [words(None, "FLOPs, 2 per multiply-add"), *heads], rows)
@@ -207,6 +209,10 @@ def why(estimates: Sequence[Estimate]) -> list[str]:
     return notes
 
 
+#: Why stock modules keep more, where lean ones make a value again.
+MADE_AGAIN = "they keep what norms and activations make, which lean ones make again"
+
+
 def difference(stock: Estimate, lean: Estimate) -> list[str]:
     """A note: how much more stock modules save than lean ones, and the reason for most of it; none if not more."""
     more = stock.saved_bytes - lean.saved_bytes
@@ -218,7 +224,11 @@ def difference(stock: Estimate, lean: Estimate) -> list[str]:
     for mine, other, sign in ((kept[0], kept[1], 1), (kept[1], kept[0], -1)):
         for key in mine.keys() - other.keys():
             node, size = mine[key]
-            excuse = stock.graph.nodes[node].op.stock.excuse
+            excuse = (
+                MADE_AGAIN
+                if key[0] and lean.graph.content[key[0]] in lean.graph.roots
+                else stock.graph.nodes[node].op.stock.excuse
+            )
             by_excuse[excuse] = by_excuse.get(excuse, 0) + sign * size
     excuse, most = max(by_excuse.items(), key=lambda item: item[1], default=("", 0))
     if more <= 0 or not excuse:
@@ -229,6 +239,9 @@ def difference(stock: Estimate, lean: Estimate) -> list[str]:
 def reason(row: Row) -> str:
     """Words for why a tensor is kept."""
     tail = "" if row.needed else "; the demanded gradients need only a mask, a shape or nothing of it"
+    if row.remade:
+        several, verb = ("results", "are") if row.remade[1:] else ("result", "is")
+        tail += f"; the {several} of {' and '.join(row.remade)} {verb} made again from it"
     return f"its {row.tensor} ({show(row.shape) or 'a number'}) is kept for {', and for '.join(readers_of(row))}{tail}"
 
 

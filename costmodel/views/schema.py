@@ -74,6 +74,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "recomputed_flops": Key("FLOPs", "of `backward_flops`: for running blocks again"),
         "elementwise_forward_flops": Key("FLOPs", "elementwise operations of the forward pass"),
         "elementwise_backward_flops": Key("FLOPs", "elementwise operations of the backward pass"),
+        "elementwise_recomputed_flops": Key("FLOPs", "of `elementwise_backward_flops`: for what is made again"),
     },
     "Parts of a network": {
         "table": Key(TEXT, "which table a row is from, where a CSV has several"),

@@ -80,6 +80,10 @@ class Formula:
         """Work of the forward pass ("forward") and of each gradient. y, xs: shapes of the output and the inputs."""
         raise NotImplementedError
 
+    def work_again(self, y: Shape, *xs: Shape) -> Size:
+        """Elementwise operations of the backward pass that make again what is not kept. y, xs: as for `work`."""
+        return 0
+
     @property
     def is_random(self) -> bool:
         """Whether the forward pass draws random numbers."""

@@ -98,6 +98,17 @@ class Remade(NamedTuple):
     link: Link
     gated: bool = False
 
+    def on(self, y: Tensor) -> Tensor:
+        """The tensor that is so made, with its recipe."""
+        y.remade = self, y._version
+        return y
+
+
+def recipe_of(y: Tensor) -> Remade | None:
+    """How a tensor is made again; None if that is not known, or if somebody has written into the tensor since."""
+    remade, version = getattr(y, "remade", (None, 0))
+    return remade if version == y._version else None
+
 
 def wide(t: Tensor) -> Tensor:
     """A tensor in at least 32 bits, in which kernels compute with parameters of 16, too."""
@@ -260,8 +271,7 @@ class RemadeNorm2d(nn.BatchNorm2d):
             return ACTIVATIONS[self.of].activate(y)
         made: list[Remade] = []
         y = _NormAct.apply(x, self.weight, self.bias, self, made)
-        y.remade = made[0]
-        return y
+        return made[0].on(y)
 
 
 class Passed(nn.Module):
@@ -350,7 +360,7 @@ class RemakingConv2d(nn.Conv2d):
         self.finishes = finishes
 
     def forward(self, x: Tensor) -> Tensor:
-        remade = getattr(x, "remade", None)
+        remade = recipe_of(x)
         if remade is None or not recorded(x) or not self.weight.requires_grad:
             return super().forward(x)
         return _Conv.apply(x, self.weight, self.bias, self, remade)
@@ -394,10 +404,9 @@ class RemakingMul:
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         y, gate = (a, b) if self.first else (b, a)
-        remade = getattr(y, "remade", None)
+        remade = recipe_of(y)
         if remade is None or not recorded(y, gate):
             return a * b
         made: list[Remade] = []
         product = _Gate.apply(y, gate, self, remade, made)
-        product.remade = made[0]
-        return product
+        return made[0].on(product)
