@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..graph.checkpointing import rerun_of, reruns
-from ..graph.graph import INPUT, Graph
+from ..graph.graph import INPUT, WITHIN_PARTS, Graph
 from ..graph.op import Op
 from ..ops.activation import Activation
 from ..ops.arithmetic import Mul
@@ -44,7 +44,7 @@ class _Units:
         self.ops: dict[int, Op] = {}
         self.remade: dict[int, tuple[int, ...]] = {}
         self.rerun = rerun_of(plain)
-        apart = graph.recompute == "parts"
+        apart = graph.recompute == WITHIN_PARTS
         self.part = {i: k for k, (_, run) in enumerate(graph.parts) for i in run} if apart else {}
         reads = list(each_read(plain, stock=True))
         self.kept = kept_values(plain, reads, stock=True)
@@ -70,8 +70,8 @@ class _Units:
         y = i + 1 if activation is None else activation + 1
         of = "" if activation is None else self.graph.nodes[activation].op.kind
         readers = [(n, name) for n, name in self._keeping(y) if n != activation]
-        if not all(self._can_remake(n, name) for n, name in readers):
-            return
+        if not all(self._reads(n, name) in (i + 1, y) and self._can_remake(n, name) for n, name in readers):
+            return  # a reader of a view has no recipe
         keeps_x = type(norm) is BatchNorm
         own = activation is not None and (
             activation in self.own_bits or any(n == activation for v in (i + 1, y) for n, _ in self._keeping(v))
@@ -91,6 +91,11 @@ class _Units:
         can = isinstance(stock, Activation) and stock.kind in ACTIVATIONS and not stock.signed
         return readers[0] if can else None
 
+    def _reads(self, n: int, name: str) -> int:
+        """The value that a node reads as an input; -1 if the name is no input's."""
+        node = self.plain.nodes[n]
+        return self.plain.reads[n][node.op.inputs.index(name)] if name in node.op.inputs else -1
+
     def _is_alone(self, i: int) -> bool:
         """Whether a node alone calls its module, which has one form."""
         return self.calls[self.plain.nodes[i].owner] == 1
@@ -104,8 +109,7 @@ class _Units:
         if isinstance(op, (Conv2d, LeanConv2d)):
             return not op.standardise and "weight" in self.plain.demanded[n] and self._is_alone(n)
         if type(op) is Mul and not op.inplace:
-            other = self.plain.reads[n][1 - op.inputs.index(name)]
-            return self._is_gate(other)
+            return self._is_gate(self.plain.reads[n][1 - op.inputs.index(name)])
         return False
 
     def _is_gate(self, v: int) -> bool:
@@ -172,7 +176,10 @@ class _Units:
         readers, gradients = self._keeping(made), self.demanding.get(made, [])
         finished = False
         if readers and all(
-            isinstance(self.plain.nodes[m].op, Conv2d) and self._can_remake(m, operand) for m, operand in readers
+            isinstance(self.plain.nodes[m].op, Conv2d)
+            and self._reads(m, operand) == made
+            and self._can_remake(m, operand)
+            for m, operand in readers
         ):
             if self._in_one_run(n, None, readers):
                 self.remade[self.plain.content[made]] = (*roots, self.plain.content[gate])

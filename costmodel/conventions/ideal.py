@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from ..graph.checkpointing import rerun_of
-from ..graph.graph import Graph
+from ..graph.graph import NOTHING, Graph
 from ._kept import Read, each_read, kept_values, value_of
 from ._made_again import roots_of, without_derived
 from ._registry import convention
@@ -18,12 +18,12 @@ from ._registry import convention
 @lru_cache(maxsize=512)
 def lower(graph: Graph) -> Graph:
     """The graph in which what can be made again is not kept, if the strategy allows that."""
-    return graph if graph.recompute == "none" else without_derived(graph)
+    return graph if graph.recompute == NOTHING else without_derived(graph)
 
 
 @convention("ideal", "what the demanded gradients' formulas read, at the fewest bits", lower=lower)
 def ideal(graph: Graph) -> list[Read]:
-    return reads_of(graph, again=graph.recompute != "none")
+    return reads_of(graph, again=graph.recompute != NOTHING)
 
 
 def reads_of(graph: Graph, again: bool) -> list[Read]:

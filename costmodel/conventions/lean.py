@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ..graph.checkpointing import rerun_of
-from ..graph.graph import Graph
+from ..graph.graph import NOTHING, Graph
 from ..ops.conv import Conv2d
 from ..ops.lean import Place
 from ..ops.lean import lean as lean_form
@@ -50,7 +50,7 @@ def lower(graph: Graph) -> Graph:
         trains = node.trains if demanded else frozenset()  # what gets no gradient needs no autograd
         nodes.append(replace(node, op=lean_form(node.op, place), trains=trains))
     lowered = replace(graph, nodes=tuple(nodes))
-    if graph.recompute != "none":
+    if graph.recompute != NOTHING:
         lowered = with_units(graph, lowered)
     return uncall(lowered) if graph.prefix_slices > 1 else lowered
 

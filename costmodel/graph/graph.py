@@ -15,6 +15,7 @@ from .paths import check_path, prefixes, within
 
 INPUT = "input"  # the name of the first input, the image batch
 LOSS = "loss"  # the usual scope of the nodes of a loss
+MAPS, WITHIN_PARTS, NOTHING = "maps", "parts", "none"  # what may be made again, see Graph.recompute
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Graph:
     classifier: str = ""
     containers: frozenset[str] = frozenset()
     prefix_slices: int = 1
-    recompute: str = "none"
+    recompute: str = NOTHING
     remade: tuple[tuple[str, tuple[str, ...]], ...] = ()
     checkpointed: tuple[str, ...] = ()
     stateful: frozenset[str] = frozenset()

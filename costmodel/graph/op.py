@@ -85,6 +85,11 @@ class Op(MemoryFormat, Kernels, MixedPrecision):
         named = zip(self.__match_args__, self._fields())
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in named)})"
 
+    @property
+    def runs_alone(self) -> bool:
+        """Whether a call of the op alone does what it does in a graph, and does not read what another op leaves it."""
+        return True
+
     def module(self, library: Any) -> Callable:
         """The stock PyTorch module for this op, or a function of its inputs. library: costmodel.pytorch.library."""
         raise NotImplementedError

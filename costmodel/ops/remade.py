@@ -115,6 +115,10 @@ class RemadeNorm(BatchNorm):
 
     torch_needs = needs
 
+    @property
+    def runs_alone(self) -> bool:
+        return not self.finished
+
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(x)
 
@@ -131,7 +135,7 @@ class RemadeNorm(BatchNorm):
         return (2 + (0 if ACTIVATIONS[self.of] else work_of_activation(self.of)[0])) * numel(y)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        return super().modelled(setting, y, x) and setting.item >= 4
+        return setting.item >= SUM_BYTES and super().modelled(setting, y, x)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         batch = self.statistics == "batch"
@@ -199,7 +203,12 @@ class RemakingConv2d(Conv2d):
     gated: bool = False
     finishes: str = ""
 
+    examples = ()  # it does not run alone
     stock = Stock(joint=True, in_python=True)
+
+    @property
+    def runs_alone(self) -> bool:
+        return False
 
     def saves_late(self, operands: Any) -> bool:
         return True
@@ -208,12 +217,13 @@ class RemakingConv2d(Conv2d):
         return (2 + work_of_activation(self.of)[0] + self.gated) * numel(x)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        if setting.item < SUM_BYTES or setting.layouts:
+            return False
         step = images_at_once(setting, x)
         rest = x[0] % step
-        known = super().modelled(setting, y, x) and setting.item >= 4 and not setting.layouts
-        for images in (step, where(rest > 0, rest, step)):
-            known = known and super().modelled(setting, (images, *y[1:]), (images, *x[1:]))
-        return known
+        parts = [(images, *x[1:]) for images in (x[0], step, where(rest > 0, rest, step))]
+        found = [super(RemakingConv2d, self).modelled(setting, (part[0], *y[1:]), part) for part in parts]
+        return found[0] & found[1] & found[2]
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward = self.kernels(setting, y, x)[0]
@@ -261,7 +271,12 @@ class RemakingMul(Mul):
     owns: bool = False
     finished: bool = False
 
+    examples = ()  # it does not run alone
     stock = Stock(in_python=True)
+
+    @property
+    def runs_alone(self) -> bool:
+        return False
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -293,5 +308,3 @@ RemadeNorm.examples = (
     (RemadeNorm(8, "frozen", of="relu6"), (2, 8, 5, 3)),
 )
 PassedActivation.examples = ((PassedActivation("relu6"), (2, 8, 5, 3)),)
-# Alone, without the norm that makes their input, these are stock ops.
-RemakingConv2d.examples = RemakingMul.examples = ()

@@ -53,7 +53,7 @@ def calls_of(estimate: Estimate) -> list[Call]:
     found: dict[str, Call] = {}
     for part in (shapes, *slices):
         for i, (node, reads, setting) in enumerate(zip(graph.nodes[: len(part) - 1], graph.reads, settings)):
-            if not runs_kernels(node.op):
+            if not (runs_kernels(node.op) and node.op.runs_alone):
                 continue
             xs = tuple(part[v] for v in reads)
             key = call_of(node.op, setting, part[i + 1], *xs)

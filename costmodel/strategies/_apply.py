@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
-from ..graph.graph import LOSS, Graph, Node
+from ..graph.graph import LOSS, MAPS, NOTHING, WITHIN_PARTS, Graph, Node
 from ..graph.paths import within
 from ..ops._loss import Loss
 from ..ops._named_loss import USUAL_LOSS, OwnLoss
@@ -67,7 +67,7 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
         except ValueError as error:
             raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
-    made_again = options.pop("recompute", "parts" if chosen.takes_code else "maps")
+    made_again = options.pop("recompute", WITHIN_PARTS if chosen.takes_code else MAPS)
     try:
         rewritten = in_parts_where_masks_train(chosen.rewrite(graph, **options))
         rewritten = with_loss(rewritten, loss) if chosen.trains else rewritten.without_loss()
@@ -114,8 +114,9 @@ def checkpoint(text: str) -> str:
 
 def recompute(text: str) -> str:
     """Parser of the option `recompute`."""
-    if text not in ("maps", "parts", "none"):
-        raise ValueError("maps, parts, none")
+    allowed = MAPS, WITHIN_PARTS, NOTHING
+    if text not in allowed:
+        raise ValueError(", ".join(allowed))
     return text
 
 

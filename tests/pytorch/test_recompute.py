@@ -1,6 +1,5 @@
 """`recompute=maps`: one map per convolution, norm and activation, exact, and predicted to the byte."""
 
-
 import pytest
 import torch
 from costs import assert_costs_are_equal
@@ -14,7 +13,7 @@ from torch.nn.functional import cross_entropy
 import costmodel
 from costmodel.errors import CostmodelError
 from costmodel.pytorch import measure, realize
-from costmodel.pytorch.lean import remade
+from costmodel.pytorch.lean import recipes
 from costmodel.step.certainty import NOT_MODELLED
 
 MAPS = "recompute=maps"
@@ -94,8 +93,8 @@ def test_shipped_networks(name, memory_format):
 def test_gradients_are_exact(name, memory_format, monkeypatch):
     # Hardsigmoid's backward multiplies by 1/6 in float32, whatever the data type.
     close = 1e-7 if name == "mobilenet_v3_small" else 1e-12
-    for cut in (60_000, remade.SLICE_BYTES):
-        monkeypatch.setattr(remade, "SLICE_BYTES", cut)
+    for cut in (60_000, recipes.SLICE_BYTES):
+        monkeypatch.setattr(recipes, "SLICE_BYTES", cut)
         assert hold_gradients(name, f"full,{MAPS}", 3, 64, memory_format, close)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ...conventions import find
 from ...errors import CostmodelError
 from ...graph.checkpointing import reruns
-from ...graph.graph import INPUT, Graph, Node
+from ...graph.graph import INPUT, WITHIN_PARTS, Graph, Node
 from ...graph.inputs import at_resolution
 from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of, plain
@@ -296,7 +296,9 @@ class PartCosts:
             last = until.get(below.name, "") if below.until else ""
             lies = self.layouts[0][unit.run.start]
             window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
-        whole = Graph(tuple(window), containers=graph.containers, input_bits=graph.input_bits)
+        classifier = graph.classifier if unit is self.units[-1] else ""
+        whole = Graph(tuple(window), (), classifier, graph.containers, recompute=WITHIN_PARTS)
+        whole = replace(whole, input_bits=graph.input_bits)
         whole = in_parts_where_masks_train(whole)
         if unit is self.units[-1]:
             whole = with_loss(replace(whole, loss=graph.loss), self.request.loss)

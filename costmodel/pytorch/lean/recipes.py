@@ -1,0 +1,188 @@
+"""How a norm's result, and its product with a gate, is made again in the backward pass, slice by slice of the batch.
+
+It is made by the kernel that made it first, from the same numbers: equal to the last bit (in float16, whose statistics
+are rounded before they are kept, to the last bit but one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...ops.remade import SLICE_BYTES
+
+aten = torch.ops.aten
+
+
+class Derivative(NamedTuple):
+    """An activation: in place; and its derivative times a gradient, written into `out`, from y or z = norm(x)."""
+
+    activate: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    reads: str
+
+
+def _same(g: Tensor, y: Tensor, out: Tensor) -> Tensor:
+    return out if out is g else out.copy_(g)
+
+
+ACTIVATIONS = {
+    "": Derivative(lambda z: z, _same, "y"),
+    "relu": Derivative(aten.relu_, lambda g, y, out: aten.threshold_backward.grad_input(g, y, 0, grad_input=out), "y"),
+    "relu6": Derivative(
+        aten.relu6_, lambda g, y, out: aten.hardtanh_backward.grad_input(g, y, 0, 6, grad_input=out), "y"
+    ),
+    "hardswish": Derivative(aten.hardswish_, lambda g, z, out: out.copy_(aten.hardswish_backward(g, z)), "z"),
+    "silu": Derivative(aten.silu_, lambda g, z, out: aten.silu_backward.grad_input(g, z, grad_input=out), "z"),
+}
+
+
+def slices(x: Tensor) -> list[slice]:
+    """How a map (N, ...) is cut along the batch: into equal slices of at most SLICE_BYTES, or of one image."""
+    most = max(1, SLICE_BYTES // (x[:1].numel() * x.element_size()))
+    step = -(-len(x) // -(-len(x) // most))
+    return [slice(i, i + step) for i in range(0, len(x), step)]
+
+
+class Link:
+    """What a reader's backward pass has already made of the backward pass of the layer before it.
+
+    sums: of a norm, the gradients of scale and shift. gate: the gradient of a gate (N, C, 1, 1).
+    """
+
+    def __init__(self) -> None:
+        self.sums: tuple[Tensor, Tensor] | None = None
+        self.gate: Tensor | None = None
+
+    def take_sums(self) -> tuple[Tensor, Tensor] | None:
+        """The sums, which nobody else takes."""
+        sums, self.sums = self.sums, None
+        return sums
+
+    def take_gate(self) -> Tensor | None:
+        """The gate's gradient, which nobody else takes."""
+        gate, self.gate = self.gate, None
+        return gate
+
+
+class Norm(NamedTuple):
+    """What of a norm's module its backward pass reads, beside tensors. of: the activation's kind."""
+
+    of: str
+    batch: bool  # the batch's statistics
+    eps: float
+
+    @property
+    def activation(self) -> Derivative:
+        return ACTIVATIONS[self.of]
+
+
+class Remade(NamedTuple):
+    """How a tensor is made again, from `roots`. gated: it is the norm's result times a gate (N, C, 1, 1).
+
+    roots: the norm's input, scale, shift and statistics, and the gate.
+    """
+
+    norm: Norm
+    roots: tuple[Tensor, ...]
+    link: Link
+    gated: bool = False
+
+    def on(self, y: Tensor) -> Tensor:
+        """The tensor that is so made, with its recipe."""
+        y.remade = self, y._version
+        return y
+
+
+def recipe_of(y: Tensor) -> Remade | None:
+    """How a tensor is made again; None if that is not known, or if somebody has written into the tensor since."""
+    remade, version = getattr(y, "remade", (None, 0))
+    return remade if version == y._version else None
+
+
+def wide(t: Tensor) -> Tensor:
+    """A tensor in at least 32 bits, in which kernels compute with parameters of 16, too."""
+    return t.float() if t.element_size() < 4 else t
+
+
+class Maker:
+    """Makes slices of a norm's result again. roots: as of Remade."""
+
+    def __init__(self, norm: Norm, roots: tuple[Tensor, ...]) -> None:
+        self.norm = norm
+        self.x, self.weight, self.bias, self.mean, self.spread = roots[:5]
+        self.gate = roots[5] if len(roots) > 5 else None
+        if norm.batch:  # the kernel computes weight / sqrt(1 + 0): so its own arithmetic makes scale and shift of these
+            self.mean, self.spread, self.shift = wide(self.mean), wide(self.spread), wide(self.bias)
+            self.scale, self.one = self.spread * self.weight, torch.ones_like(self.spread)
+
+    def z(self, part: slice) -> Tensor:
+        """The norm's output, in a slice of the batch."""
+        x = cut(self.x, part)
+        if self.norm.batch:
+            return aten.native_batch_norm(x, self.scale, self.shift, self.mean, self.one, False, 0.0, 0.0)[0]
+        given = (self.weight, self.bias, self.mean, self.spread)
+        return aten.native_batch_norm(x, *given, False, 0.0, self.norm.eps)[0]
+
+    def zy(self, part: slice, both: bool) -> tuple[Tensor | None, Tensor]:
+        """The norm's output and the activation's, in a slice. both: whether the norm's is wanted, too."""
+        z = self.z(part)
+        if not (both and self.norm.activation.reads == "z"):
+            return None, self.norm.activation.activate(z)
+        y = torch.empty_like(z).copy_(z)
+        return z, self.norm.activation.activate(y)
+
+    def no_sums(self) -> tuple[Tensor, Tensor]:
+        """Gradients of scale and shift to which slices are added."""
+        like = wide(self.weight)
+        return torch.zeros_like(like), torch.zeros_like(like)
+
+    def add_sums(self, gz: Tensor, part: slice, sums: tuple[Tensor, Tensor]) -> None:
+        """Add a slice's gradients of scale and shift to those before. gz: the gradient of the norm's output."""
+        stored = (None, None) if self.norm.batch else (self.mean, self.spread)
+        kept = (self.mean, self.spread) if self.norm.batch else (None, None)
+        how = (*stored, *kept, self.norm.batch, self.norm.eps, [False, True, True])
+        weight = wide(self.weight) if self.norm.batch else self.weight
+        found = aten.native_batch_norm_backward(gz, cut(self.x, part), weight, *how)
+        for total, one in zip(sums, found[1:]):
+            total.add_(one)
+
+    def gradient_(self, gz: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """The gradient of the norm's input, written over that of its output. scale, shift: their gradients."""
+        if not self.norm.batch:
+            zero = torch.zeros_like(self.weight)
+            given = (self.weight, zero, zero, self.spread)
+            none = gz.new_empty(0)
+            aten.native_batch_norm.out(gz, *given, False, 0.0, self.norm.eps, out=gz, save_mean=none, save_invstd=none)
+            return gz
+        if gz.element_size() < 4:  # in place, each of two steps would round
+            del self.scale, self.one, self.shift
+            how = (None, None, self.mean, self.spread, True, self.norm.eps, [True, False, False])
+            return aten.native_batch_norm_backward(gz, self.x, wide(self.weight), *how)[0]
+        n = self.x.numel() // self.x.shape[1]
+        k = (self.scale * self.spread).mul_(scale).mul_(-1 / n)
+        c = (self.scale * shift).mul_(-1 / n).addcmul_(k, self.mean, value=-1)
+        zero, none = torch.zeros_like(c), gz.new_empty(0)
+        k = k[:, None, None]
+        for part in slices(gz):
+            g, x = cut(gz, part), cut(self.x, part)
+            given = (self.scale, c, zero, self.one)
+            aten.native_batch_norm.out(g, *given, False, 0.0, 0.0, out=g, save_mean=none, save_invstd=none)
+            g.addcmul_(x, k)
+        return gz
+
+
+def cut(x: Tensor, part: slice) -> Tensor:
+    """A slice of the batch; the tensor itself if that is all of it."""
+    return x if part.start == 0 and part.stop >= len(x) else x[part]
+
+
+def derived(maker: Maker, g: Tensor, part: slice, out: Tensor | None) -> Tensor:
+    """A slice of the gradient of a norm's output, which goes into `out`. g: the gradient of the activation's."""
+    activation, read = maker.norm.activation, None
+    if maker.norm.of:
+        read = maker.z(part) if activation.reads == "z" else activation.activate(maker.z(part))
+    return activation.backward(g, read, torch.empty_like(g) if out is None else out)
