@@ -108,7 +108,9 @@ def test_the_command():
         row for row in document["tensors"] if (row["convention"], row["role"], row["tensor"]) == ("lean", "keeps", "x")
     ]
     assert (row["tensor_bytes"], row["released_after"], row["needed"]) == (2 * 96 * 112 * 112 * 4, BN, True)
-    assert row["read_by"] == f"the gradient of x and weight in {BN}"
+    assert row["read_by"] == (
+        f"the gradient of x and weight and bias in {BN}; the gradient of weight in features.2.conv.1.0"
+    )
     for change in document["changes"]:
         _, *words = shlex.split(change["command"])
         report = json.loads(run(*words, "--format", "json").stdout)

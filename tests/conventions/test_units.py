@@ -1,0 +1,113 @@
+"""Which values are made again, on graphs of a few layers: what decides is who reads them."""
+
+import pytest
+
+import costmodel
+from costmodel.conventions import ideal, lean
+from costmodel.conventions._made_again import without_derived
+from costmodel.conventions._units import with_units
+from costmodel.graph.graph import NOTHING
+from costmodel.strategies import apply
+
+HEAD = """
+  - {name: pool, op: adaptive_avg_pool2d}
+  - {name: flatten, op: flatten}
+  - {name: fc, op: linear, out_features: classes}
+"""
+
+
+@pytest.fixture
+def graph(spec_file):
+    """A graph of two convolutions with a norm between, and what a text puts in place of READ."""
+
+    def make(between="act", middle="", strategy="full"):
+        nodes = f"""
+network: few
+resolution: 8
+classes: 5
+classifier: fc
+nodes:
+  - {{name: a, op: conv2d, out_channels: 4, kernel: 3, padding: 1}}
+  - {{name: norm, op: batch_norm}}
+  - {{name: act, op: relu6}}
+{middle}
+  - {{name: b, op: conv2d, out_channels: 4, kernel: 3, padding: 1, inputs: [{between}]}}
+"""
+        return apply(strategy, costmodel.load(spec_file(nodes + HEAD)).graph)
+
+    return make
+
+
+def made_again(graph):
+    return {name for name, _ in lean.lower(graph).remade}
+
+
+def test_a_map_that_a_convolution_reads_is_made_again(graph):
+    lowered = lean.lower(graph())
+    assert lowered.remade == (("norm", ("a",)),)
+    kinds = {node.name: node.op.kind for node in lowered.nodes}
+    assert (kinds["norm"], kinds["act"], kinds["b"]) == ("remade_norm", "passed_activation", "remaking_conv2d")
+    # Of 8 x 8 maps with 4 channels: the images, a, the norm's statistics, and b's output is read by pooling alone.
+    kept = {(one.operand, one.value) for one in costmodel.conventions.find("lean").kept(lowered)}
+    assert {(operand, value) for operand, value in kept if operand in ("x", "y") and value in (0, 1, 2, 3)} == {
+        ("x", 0),
+        ("x", 1),
+    }
+
+
+@pytest.mark.parametrize(
+    "between, middle",
+    [
+        ("square", "  - {name: square, op: mul, inputs: [act, act]}"),  # a product of maps keeps its factors
+        ("most", "  - {name: most, op: sigmoid, inputs: [act]}\n  - {name: beside, op: mul, inputs: [act, most]}"),
+        ("sum", "  - {name: gelu, op: gelu, inputs: [act]}\n  - {name: sum, op: add, inputs: [act, gelu]}"),
+    ],
+)
+def test_what_something_else_keeps_is_kept(graph, between, middle):
+    if "beside" in middle:
+        between = "beside"
+    assert "norm" not in made_again(graph(between, middle))
+
+
+def test_sums_and_pools_keep_nothing_of_it(graph):
+    lowered = lean.lower(graph("sum", "  - {name: sum, op: add, inputs: [act, a]}"))
+    assert lowered.nodes[1].op.kind == "remade_norm"  # its own mask is not kept
+
+
+def test_nothing_is_made_again_if_the_strategy_says_so(graph):
+    plain = lean.lower(graph(strategy=f"full,recompute={NOTHING}"))
+    assert plain.remade == () and plain.nodes[1].op.kind == "batch_norm"
+    assert with_units(graph(), plain).remade == (("norm", ("a",)),)
+
+
+def test_the_ideal_makes_sums_again_too(graph):
+    found = without_derived(graph("sum", "  - {name: sum, op: add, inputs: [act, a]}"))
+    assert found.remade == (("sum", ("a",)),)
+    assert without_derived(graph(strategy="last")).remade == ()
+    assert ideal.lower(graph(strategy=f"full,recompute={NOTHING}")).remade == ()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "proxyless_mobile"])
+def test_exact_blocks_keep_no_more_than_mobiletl_with_statistics(name):
+    """`blocks:K` keeps at most what `mobiletl:K,recompute=none` keeps, and 8 bytes a channel of its norms."""
+    network = costmodel.load(name)
+    for k in range(1, len(network.graph.blocks) + 1):
+        exact, masked = (
+            costmodel.estimate(network, strategy, batch=2, convention="lean")
+            for strategy in (f"blocks:{k}", f"mobiletl:{k},recompute={NOTHING}")
+        )
+        channels = sum(
+            node.op.channels for node, trains in zip(exact.graph.nodes, exact.graph.demanded)
+            if trains and getattr(node.op, "statistics", "") == "batch"
+        )  # fmt: skip
+        assert exact.saved_bytes <= masked.saved_bytes + 8 * channels
+
+
+def test_conventions_are_in_order():
+    for strategy in ("full", "blocks:3", "mobiletl:3", "bias", "norm+last", "full,checkpoint=blocks"):
+        for how in ("maps", NOTHING):
+            saved = [
+                costmodel.estimate("mobilenet_v3_small", f"{strategy},recompute={how}", 2, convention=name).saved_bytes
+                for name in ("ideal", "lean", "torch")
+            ]
+            assert saved == sorted(saved), (strategy, how)
