@@ -78,6 +78,15 @@ class Unit:
             return 2 * self.vector + inside
         return (3 * self.vector if self.batch else self.vector) + inside  # with a copy of the scale; of 16 bits each
 
+    def stock(self, y: Shape) -> Size:
+        """Bytes while the stock kernel makes all gradients at once, beside the gradient of the norm's output."""
+        inside = batch_norm_scratch(
+            self.setting._replace(layouts=()), self.channels, self.batch, True, y, self.x
+        ).backward
+        wanted = len({"weight", "bias"} & {*self.setting.demanded})
+        copies = (3 * self.batch + wanted) * self.vector if self.narrow else 0
+        return copies + self.map(self.x[0]) + inside
+
     @property
     def last(self) -> Size:
         """Bytes while the gradient of the norm's input is made in place; of 16 bits, in a new tensor."""
@@ -144,8 +153,10 @@ class RemadeNorm(BatchNorm):
         of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
+        in_one = images_at_once(setting, x) >= x[0]
+        whole = unit.stock(y)
         if self.finished:
-            return Scratch(forward, maximum(last, sums + unit.held))
+            return Scratch(forward, where(in_one, whole, maximum(last, sums + unit.held)))
 
         def one(images: Size) -> Size:
             own = 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
@@ -153,7 +164,12 @@ class RemadeNorm(BatchNorm):
             derived = maximum(made, own + unit.derivative(images))
             return unit.held + sums + maximum(derived, own + unit.sums(images))
 
-        return Scratch(forward, maximum(over_slices(setting, x, one, one), last))
+        # In one slice the gradients of scale and shift are not there yet.
+        later = setting.parameter_item * self.channels * len({"weight", "bias"} & {*setting.demanded})
+        own = 0 if "x" in setting.demanded else unit.map(x[0])
+        made = unit.map(x[0]) + unit.folded if self.of else 0
+        first = unit.held * bool(self.of) + maximum(made, own + unit.derivative(x[0])) - later
+        return Scratch(forward, where(in_one, maximum(first, whole), maximum(over_slices(setting, x, one, one), last)))
 
     def module(self, library: Any) -> Callable:
         how = {"of": self.of, "frozen": self.statistics == "frozen", "owns_gradient": self.owns}
@@ -230,7 +246,7 @@ class RemakingConv2d(Conv2d):
         unit = Unit(setting, self.in_channels, self.batch, self.of, x)
         several = images_at_once(setting, x) < x[0]
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
-        held = unit.held + (2 * unit.vector if by_norm else 0)
+        held = unit.held + where(several, 2 * unit.vector, 0) * by_norm
         if by_gate:
             held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
         weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)
@@ -247,7 +263,7 @@ class RemakingConv2d(Conv2d):
             before = maps * part + unit.folded - where(several, 0, part + weights)
             after = 0
             if by_norm:
-                after = maximum(unit.derivative(images), unit.sums(images)) + beside
+                after = maximum(unit.derivative(images), where(several, unit.sums(images), 0)) + beside
             elif by_gate:
                 after = 2 * part + beside + setting.item * images * self.in_channels
             return maximum(maximum(call, after), before)

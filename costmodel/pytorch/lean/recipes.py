@@ -50,14 +50,15 @@ def slices(x: Tensor) -> list[slice]:
 class Link:
     """What a reader's backward pass has already made of the backward pass of the layer before it.
 
-    sums: of a norm, the gradients of scale and shift. gate: the gradient of a gate (N, C, 1, 1).
+    sums: of a norm down to the gradient of its output, with the gradients of scale and shift, or without any, (), if
+    all is in one slice; None if nothing is made. gate: the gradient of a gate (N, C, 1, 1).
     """
 
     def __init__(self) -> None:
-        self.sums: tuple[Tensor, Tensor] | None = None
+        self.sums: tuple[Tensor, ...] | None = None
         self.gate: Tensor | None = None
 
-    def take_sums(self) -> tuple[Tensor, Tensor] | None:
+    def take_sums(self) -> tuple[Tensor, ...] | None:
         """The sums, which nobody else takes."""
         sums, self.sums = self.sums, None
         return sums
@@ -115,15 +116,30 @@ class Maker:
         self.norm = norm
         self.x, self.weight, self.bias, self.mean, self.spread = roots[:5]
         self.gate = roots[5] if len(roots) > 5 else None
-        if norm.batch:  # the kernel computes weight / sqrt(1 + 0): so its own arithmetic makes scale and shift of these
-            self.mean, self.spread, self.shift = wide(self.mean), wide(self.spread), wide(self.bias)
-            self.scale, self.one = self.spread * self.weight, torch.ones_like(self.spread)
+        self.vectors: tuple[Tensor, ...] = ()
+        if norm.batch:
+            self.mean, self.spread = wide(self.mean), wide(self.spread)
+
+    @property
+    def in_one(self) -> bool:
+        """Whether one slice is all of the batch."""
+        return len(slices(self.x)) == 1
+
+    def prepared(self) -> tuple[Tensor, ...]:
+        """Scale, shift and variance with which the norm's kernel makes its output again.
+
+        It computes weight / sqrt(1 + 0), so that its own arithmetic makes its scale and shift of these.
+        """
+        if not self.vectors:
+            self.vectors = self.spread * self.weight, wide(self.bias), torch.ones_like(self.spread)
+        return self.vectors
 
     def z(self, part: slice) -> Tensor:
         """The norm's output, in a slice of the batch."""
         x = cut(self.x, part)
         if self.norm.batch:
-            return aten.native_batch_norm(x, self.scale, self.shift, self.mean, self.one, False, 0.0, 0.0)[0]
+            scale, shift, one = self.prepared()
+            return aten.native_batch_norm(x, scale, shift, self.mean, one, False, 0.0, 0.0)[0]
         given = (self.weight, self.bias, self.mean, self.spread)
         return aten.native_batch_norm(x, *given, False, 0.0, self.norm.eps)[0]
 
@@ -142,13 +158,15 @@ class Maker:
 
     def add_sums(self, gz: Tensor, part: slice, sums: tuple[Tensor, Tensor]) -> None:
         """Add a slice's gradients of scale and shift to those before. gz: the gradient of the norm's output."""
+        for total, one in zip(sums, self.stock(gz, cut(self.x, part), [False, True, True])[1:]):
+            total.add_(one)
+
+    def stock(self, gz: Tensor, x: Tensor, mask: list[bool]) -> tuple[Tensor, ...]:
+        """Gradients of input, scale and shift by the stock kernel; mask: which are wanted."""
         stored = (None, None) if self.norm.batch else (self.mean, self.spread)
         kept = (self.mean, self.spread) if self.norm.batch else (None, None)
-        how = (*stored, *kept, self.norm.batch, self.norm.eps, [False, True, True])
         weight = wide(self.weight) if self.norm.batch else self.weight
-        found = aten.native_batch_norm_backward(gz, cut(self.x, part), weight, *how)
-        for total, one in zip(sums, found[1:]):
-            total.add_(one)
+        return aten.native_batch_norm_backward(gz, x, weight, *stored, *kept, self.norm.batch, self.norm.eps, mask)
 
     def gradient_(self, gz: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """The gradient of the norm's input, written over that of its output. scale, shift: their gradients."""
@@ -159,17 +177,17 @@ class Maker:
             aten.native_batch_norm.out(gz, *given, False, 0.0, self.norm.eps, out=gz, save_mean=none, save_invstd=none)
             return gz
         if gz.element_size() < 4:  # in place, each of two steps would round
-            del self.scale, self.one, self.shift
-            how = (None, None, self.mean, self.spread, True, self.norm.eps, [True, False, False])
-            return aten.native_batch_norm_backward(gz, self.x, wide(self.weight), *how)[0]
+            self.vectors = ()
+            return self.stock(gz, self.x, [True, False, False])[0]
         n = self.x.numel() // self.x.shape[1]
-        k = (self.scale * self.spread).mul_(scale).mul_(-1 / n)
-        c = (self.scale * shift).mul_(-1 / n).addcmul_(k, self.mean, value=-1)
+        own, _, one = self.prepared()
+        k = (own * self.spread).mul_(scale).mul_(-1 / n)
+        c = (own * shift).mul_(-1 / n).addcmul_(k, self.mean, value=-1)
         zero, none = torch.zeros_like(c), gz.new_empty(0)
         k = k[:, None, None]
         for part in slices(gz):
             g, x = cut(gz, part), cut(self.x, part)
-            given = (self.scale, c, zero, self.one)
+            given = (own, c, zero, one)
             aten.native_batch_norm.out(g, *given, False, 0.0, 0.0, out=g, save_mean=none, save_invstd=none)
             g.addcmul_(x, k)
         return gz

@@ -46,18 +46,24 @@ class _NormAct(Function):
     def backward(ctx, g):
         maker = Maker(ctx.norm, ctx.saved_tensors)
         want_x, want_scale, want_shift, *_ = ctx.needs_input_grad
-        sums = ctx.link.take_sums()
+        sums, gz = ctx.link.take_sums(), g
         if sums is None:
             gz = g if ctx.owns and dense(g) else torch.empty_like(maker.x) if want_x else None
-            sums = maker.no_sums()
+            sums = () if maker.in_one else maker.no_sums()
             for part in slices(maker.x):
                 own = derived(maker, cut(g, part), part, None if gz is None else cut(gz, part))
-                maker.add_sums(own, part, sums)
+                if sums:
+                    maker.add_sums(own, part, sums)
+                else:
+                    gz = own
                 del own
-        else:
-            gz = g
-        gx = maker.gradient_(gz, *sums) if want_x else None
-        scale, shift = (total.to(maker.weight.dtype) for total in sums)
+        if sums:
+            gx = maker.gradient_(gz, *sums) if want_x else None
+            scale, shift = sums
+        else:  # a map that fits into the cache: one pass of the stock kernel is quicker
+            maker.vectors = ()
+            gx, scale, shift = maker.stock(gz, maker.x, [want_x, want_scale, want_shift])
+        scale, shift = (one.to(maker.weight.dtype) if one is not None else None for one in (scale, shift))
         return gx, scale if want_scale else None, shift if want_shift else None, None, None
 
 
@@ -134,7 +140,7 @@ class _Conv(Function):
         sums: Any = None
         gate: Any = None
         if finishes == "norm":
-            sums = maker.no_sums()
+            sums = maker.no_sums() if several else ()
         elif finishes == "gate":
             gate = torch.empty_like(maker.gate)
         weights: list[Tensor | None] = [None, None]
@@ -155,7 +161,8 @@ class _Conv(Function):
                 del y, z, scaled
                 maker.norm.activation.backward(made, read, out)
                 del read
-                maker.add_sums(out, part, sums)
+                if sums:
+                    maker.add_sums(out, part, sums)
             elif finishes == "gate":
                 gate[part] = torch.mul(made, y, out=scaled).sum((2, 3), keepdim=True)
                 torch.mul(made, cut(maker.gate, part), out=out)
