@@ -18,25 +18,49 @@ aten = torch.ops.aten
 
 
 class Derivative(NamedTuple):
-    """An activation: in place; and its derivative times a gradient, written into `out`, from y or z = norm(x)."""
+    """An activation in place, and in a new tensor; and its derivative times a gradient.
+
+    backward: takes the gradient g, what it reads, y or z = norm(x), and `out`, into which the result goes; None: it may
+    be g or a new tensor.
+    """
 
     activate: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    activated: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     reads: str
 
 
-def _same(g: Tensor, y: Tensor, out: Tensor) -> Tensor:
-    return out if out is g else out.copy_(g)
+def _same(g: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
+    return g if out is g or out is None else out.copy_(g)
+
+
+def _relu(g: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
+    return aten.threshold_backward.grad_input(g, y, 0, grad_input=g if out is None else out)
+
+
+def _relu6(g: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
+    return aten.hardtanh_backward.grad_input(g, y, 0, 6, grad_input=g if out is None else out)
+
+
+def _hardswish(g: Tensor, z: Tensor, out: Tensor | None) -> Tensor:
+    made = aten.hardswish_backward(g, z)  # its form with `out` makes a new tensor, too
+    return made if out is None else out.copy_(made)
+
+
+def _silu(g: Tensor, z: Tensor, out: Tensor | None) -> Tensor:
+    return aten.silu_backward.grad_input(g, z, grad_input=g if out is None else out)
+
+
+def _identity(z: Tensor) -> Tensor:
+    return z
 
 
 ACTIVATIONS = {
-    "": Derivative(lambda z: z, _same, "y"),
-    "relu": Derivative(aten.relu_, lambda g, y, out: aten.threshold_backward.grad_input(g, y, 0, grad_input=out), "y"),
-    "relu6": Derivative(
-        aten.relu6_, lambda g, y, out: aten.hardtanh_backward.grad_input(g, y, 0, 6, grad_input=out), "y"
-    ),
-    "hardswish": Derivative(aten.hardswish_, lambda g, z, out: out.copy_(aten.hardswish_backward(g, z)), "z"),
-    "silu": Derivative(aten.silu_, lambda g, z, out: aten.silu_backward.grad_input(g, z, grad_input=out), "z"),
+    "": Derivative(_identity, _identity, _same, "y"),
+    "relu": Derivative(aten.relu_, aten.relu, _relu, "y"),
+    "relu6": Derivative(aten.relu6_, aten.relu6, _relu6, "y"),
+    "hardswish": Derivative(aten.hardswish_, aten.hardswish, _hardswish, "z"),
+    "silu": Derivative(aten.silu_, aten.silu, _silu, "z"),
 }
 
 
@@ -148,8 +172,7 @@ class Maker:
         z = self.z(part)
         if not (both and self.norm.activation.reads == "z"):
             return None, self.norm.activation.activate(z)
-        y = torch.empty_like(z).copy_(z)
-        return z, self.norm.activation.activate(y)
+        return z, self.norm.activation.activated(z)
 
     def no_sums(self) -> tuple[Tensor, Tensor]:
         """Gradients of scale and shift to which slices are added."""

@@ -155,21 +155,21 @@ class _Conv(Function):
                     if total is not None:
                         total.add_(one)
             del more
-            out = made if gy is None else gy[part]
+            out = None if gy is None or not several else gy[part]
             if finishes == "norm":
                 read = y if z is None else z
                 del y, z, scaled
-                maker.norm.activation.backward(made, read, out)
+                made = maker.norm.activation.backward(made, read, out)
                 del read
                 if sums:
-                    maker.add_sums(out, part, sums)
+                    maker.add_sums(made, part, sums)
             elif finishes == "gate":
                 gate[part] = torch.mul(made, y, out=scaled).sum((2, 3), keepdim=True)
-                torch.mul(made, cut(maker.gate, part), out=out)
+                torch.mul(made, cut(maker.gate, part), out=made if out is None else out)
                 del y, scaled
             else:
                 del y, z, scaled
-                if several:
+                if out is not None:
                     out.copy_(made)
             if not several:
                 gy = made
