@@ -7,7 +7,7 @@ are rounded before they are kept, to the last bit but one).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,25 +72,32 @@ def slices(x: Tensor) -> list[slice]:
 
 
 class Link:
-    """What a reader's backward pass has already made of the backward pass of the layer before it.
+    """What a reader's backward pass has already made of the backward pass of the layer before it (`done`).
 
-    sums: of a norm down to the gradient of its output, with the gradients of scale and shift, or without any, (), if
-    all is in one slice; None if nothing is made. gate: the gradient of a gate (N, C, 1, 1).
+    Sums: of a norm down to the gradient of its output, with the gradients of scale and shift, or without any, (), if
+    all is in one slice; None if nothing is made. Or the gradient of a gate (N, C, 1, 1).
     """
 
     def __init__(self) -> None:
-        self.sums: tuple[Tensor, ...] | None = None
-        self.gate: Tensor | None = None
+        self.done: Any = None
+        self._made: tuple[int, int] = (0, 0)
 
-    def take_sums(self) -> tuple[Tensor, ...] | None:
-        """The sums, which nobody else takes."""
-        sums, self.sums = self.sums, None
-        return sums
+    def leave(self, done: Any, made: Tensor) -> None:
+        """Leave sums or a gate's gradient to the layer before, with the gradient that is returned to it."""
+        self.done, self._made = done, (made.data_ptr(), made._version)
 
-    def take_gate(self) -> Tensor | None:
-        """The gate's gradient, which nobody else takes."""
-        gate, self.gate = self.gate, None
-        return gate
+    def take(self, g: Tensor) -> Any:
+        """What was left, if anything was. g: the gradient that has come.
+
+        Raises RuntimeError if that is another one than was returned: then something else has read the result, too.
+        """
+        done, self.done = self.done, None
+        if done is not None and self._made != (g.data_ptr(), g._version):
+            raise RuntimeError(
+                "a result inside a lean module has got a further gradient, of a reader that its layer graph does not"
+                " have (a loss on it, or a hook): realise the module with the strategy's option recompute=none"
+            )
+        return done
 
 
 class Norm(NamedTuple):

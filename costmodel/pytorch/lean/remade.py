@@ -46,7 +46,7 @@ class _NormAct(Function):
     def backward(ctx, g):
         maker = Maker(ctx.norm, ctx.saved_tensors)
         want_x, want_scale, want_shift, *_ = ctx.needs_input_grad
-        sums, gz = ctx.link.take_sums(), g
+        sums, gz = ctx.link.take(g), g
         if sums is None:
             gz = g if ctx.owns and dense(g) else torch.empty_like(maker.x) if want_x else None
             sums = () if maker.in_one else maker.no_sums()
@@ -174,8 +174,8 @@ class _Conv(Function):
             if not several:
                 gy = made
             del made, out
-        remade.link.sums = sums if sums is not None else remade.link.sums
-        remade.link.gate = gate
+        if finishes:
+            remade.link.leave(sums if finishes == "norm" else gate, gy)
         return gy, weights[0], weights[1], None, None
 
 
@@ -213,7 +213,7 @@ class _Gate(Function):
     @once_differentiable
     def backward(ctx, g):
         roots = ctx.saved_tensors
-        gate, done = roots[-1], ctx.link.take_gate()
+        gate, done = roots[-1], ctx.link.take(g)
         if done is not None:
             return g, done, None, None, None
         want_y, want_gate, *_ = ctx.needs_input_grad
