@@ -98,4 +98,4 @@ def test_plain_activations_are_entries_by_what_their_class_says():
 
 def test_an_op_that_strides_has_a_stride():
     assert {cls.grid for cls in OPS.values()} == {"same", "strided", "none"}
-    assert all(hasattr(cls.examples[0][0], "stride") for cls in OPS.values() if cls.grid == "strided")
+    assert all(hasattr(cls.examples[0][0], "stride") for cls in OPS.values() if cls.grid == "strided" and cls.examples)

@@ -157,3 +157,43 @@ def test_mobiletl_saves_less_in_its_blocks_than_plain_fine_tuning(network):
 
     plain = in_the_last_blocks("blocks:3,recompute=none")
     assert 0 < in_the_last_blocks("mobiletl:3,recompute=none") <= 0.6 * plain
+
+
+def losses(module, steps, seed):
+    """The loss of each step of SGD on the digits 0 to 4, from the module's own weights on."""
+    images, labels, *_ = digits(0)
+    images = images.to(next(module.parameters()).dtype)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+    draw, found = torch.Generator().manual_seed(seed), []
+    for _ in range(steps):
+        batch = torch.randint(len(labels), (32,), generator=draw)
+        optimizer.zero_grad()
+        loss = cross_entropy(module(images[batch]), labels[batch])
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+def test_exact_training_is_that_of_stock_modules(network):
+    """With one map per norm and activation: the losses of 50 steps in float64."""
+    torch.manual_seed(3)
+    stock, lean = realize(network, "full").double(), realize(network, "full", "lean").double()
+    lean.load_state_dict(stock.state_dict())
+    theirs, mine = losses(stock, 50, 4), losses(lean, 50, 4)
+    assert theirs[-1] < theirs[0] / 2
+    assert mine == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_exact_training_ends_as_well_as_that_of_stock_modules(network):
+    """In float32: the mean accuracy over three seeds within one point."""
+
+    def accuracy(convention):
+        found = []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            found.append(fit(realize(network, "full", convention), 0))
+        return sum(found) / 3
+
+    assert accuracy("lean") == pytest.approx(accuracy("torch"), abs=0.01)
