@@ -78,7 +78,8 @@ def command(
         echo_json(trace_events(first))
     else:
         tables, notes = report([first, *others], layers, budget, around)
-        show(tables, [*notes, *memory_format([first, *others], estimate, asked)], form, first.notes)
+        more = [*other_floor([first, *others], estimate, asked), *memory_format([first, *others], estimate, asked)]
+        show(tables, [*notes, *more], form, first.notes)
     if budget is not None and not fits:
         show_what_fits(first, network, budget, given, form, around)
         raise click.exceptions.Exit(1)
@@ -86,6 +87,26 @@ def command(
 
 #: The share of a peak by which another memory format must lower it.
 WORTH_TELLING = 0.02
+
+
+def other_floor(estimates: Sequence[Any], estimate: Callable, asked: dict[str, Any]) -> list[str]:
+    """A note: what the formulas read if nothing is made again, beside the floor if it is; none if they are the same."""
+    from ..graph.graph import NOTHING
+    from ..sizes.units import show_size
+
+    floor = next((e for e in estimates if e.convention == "ideal"), None)
+    if floor is None or floor.graph.recompute == NOTHING:
+        return []
+
+    plain = f"{asked['strategy']},recompute={NOTHING}"
+    saved = estimate(**{**asked, "convention": "ideal", "strategy": plain}).saved_bytes
+    if saved == floor.saved_bytes:
+        return []
+    again = f"recompute={floor.graph.recompute}"
+    return [
+        f"Two floors: the gradients' formulas read {show_size(saved)} (recompute={NOTHING}); without what norms,"
+        f" activations, sums and products make again it is {show_size(floor.saved_bytes)} ({again})."
+    ]
 
 
 def memory_format(estimates: Sequence[Any], estimate: Callable, asked: dict[str, Any]) -> list[str]:

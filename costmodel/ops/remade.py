@@ -126,7 +126,8 @@ class RemadeNorm(BatchNorm):
 
     @property
     def runs_alone(self) -> bool:
-        return not self.finished
+        # If it owns the gradient, its result takes that one's place, whichever is the newer tensor.
+        return not (self.finished or self.owns)
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(x)

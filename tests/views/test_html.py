@@ -98,10 +98,10 @@ def test_a_plan(network):
         ["loss", "", "", "-", "0.0360", "▎", "0"],
     ]
     assert text.endswith(
-        "<p>830 trained parameters, the most within 1.00 MB: the peak is 21.98 kB (lean; 978.02 kB left), a step takes"
+        "<p>830 trained parameters, the most within 1.00 MB: the peak is 21.92 kB (lean; 978.08 kB left), a step takes"
         " 118.37 k FLOPs.</p><p>frozen: nothing trains.</p><p>full: everything trains, with batch statistics.</p>"
     )
-    assert repr(found) == "<Plan for tiny, plan:tttttf: 21984 of 1000000 bytes>"
+    assert repr(found) == "<Plan for tiny, plan:tttttf: 21920 of 1000000 bytes>"
 
 
 @pytest.mark.parametrize("strategy, words", [
