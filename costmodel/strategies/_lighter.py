@@ -11,7 +11,11 @@ from ..graph.paths import within
 
 
 def lighter(graph: Graph, scopes: Sequence[str], norm: str = "shift", act: str = "signed") -> Graph:
-    """The graph with MobileTL's rule applied to trained blocks. Raises CostmodelError for a block without a norm."""
+    """The graph with MobileTL's rule applied to trained blocks. Raises CostmodelError for a block without a norm.
+
+    norm: what inner norms train, on frozen statistics: "shift", or "scale" with it; "full": as before. act: "signed",
+    or "exact", as before.
+    """
     inner: set[str] = set()
     for scope in scopes:
         names = [node.name for node in graph.nodes if within(node.name, scope) and node.op.is_norm]
@@ -21,8 +25,9 @@ def lighter(graph: Graph, scopes: Sequence[str], norm: str = "shift", act: str =
     gates = squeeze_excite(graph)
 
     def change(node: Node) -> Node:
-        if norm == "shift" and node.name in inner:
-            return replace(node, op=node.op.frozen(), trains=frozenset({"bias"}))
+        if norm != "full" and node.name in inner:
+            trains = {"bias"} if norm == "shift" else node.op.params()
+            return replace(node, op=node.op.frozen(), trains=frozenset(trains))
         in_block = any(within(node.name, scope) for scope in scopes)
         if act == "signed" and in_block and node.name not in gates and has_signed(node):
             return replace(node, op=replace(node.op, signed=True))

@@ -30,8 +30,12 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     "mobiletl",
     "as blocks:K, but inner norms train only their shift and activations pass gradients by sign (MobileTL)",
     blocks=True,
-    options={"norm": one_of("shift", "full"), "act": one_of("signed", "exact")},
+    options={"norm": one_of("shift", "scale", "full"), "act": one_of("signed", "exact")},
 )
 def mobiletl(graph: Graph, blocks: int, norm: str = "shift", act: str = "signed") -> Graph:
-    """norm=full leaves the norms as in `blocks:K`, act=exact the activations; each gives one half of the method."""
+    """norm=full leaves the norms as in `blocks:K`, act=exact the activations; each gives one half of the method.
+
+    norm=scale trains scale and shift of inner norms, on frozen statistics. With act=exact too, nothing is approximated,
+    and lean modules keep no more for it: the norm's input, from which the rest is made again.
+    """
     return lighter(last_blocks(graph, blocks=blocks), graph.blocks[-blocks:], norm, act)
