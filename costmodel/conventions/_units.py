@@ -28,6 +28,8 @@ def with_units(graph: Graph, plain: Graph) -> Graph:
     found = _Units(graph, plain)
     for i in range(len(graph)):
         found.try_norm(i)
+    for i in range(len(graph)):
+        found.try_product(i)
     if not found.remade:
         return plain
     nodes = tuple(replace(node, op=found.ops.get(i, node.op)) for i, node in enumerate(plain.nodes))
@@ -81,6 +83,16 @@ class _Units:
         if not self._in_one_run(i, activation, readers) or not keeps_x and not ACTIVATIONS.get(of, False):
             return
         self._make(i, activation, x, y, of, readers)
+
+    def try_product(self, i: int) -> None:
+        """Make the product of a map, which is kept, and a gate again, if convolutions alone keep it."""
+        op = self.plain.nodes[i].op
+        if i in self.ops or type(op) is not Mul or op.inplace or not self.plain.demanded[i]:
+            return
+        for name, v in zip(op.inputs, self.plain.reads[i]):
+            if (i, name) in self._keeping(v) and self._can_remake(i, name):
+                self._product(i, name, "", False, (self.plain.content[v],), kept=True)
+                return
 
     def _activation(self, i: int) -> int | None:
         """The node of the activation that alone reads a norm's output, if a norm can do its work."""
@@ -164,31 +176,33 @@ class _Units:
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
-    def _conv(self, n: int, of: str, batch: bool, gated: bool, finishes: str) -> None:
+    def _conv(self, n: int, of: str, batch: bool, gated: bool, finishes: str, kept: bool = False) -> None:
         conv = self.plain.nodes[n].op
         stock = Conv2d(*[getattr(conv, key) for key in Conv2d.__match_args__])
-        self.ops[n] = as_op(RemakingConv2d, stock, of=of, batch=batch, gated=gated, finishes=finishes)
+        self.ops[n] = as_op(RemakingConv2d, stock, of=of, batch=batch, gated=gated, finishes=finishes, kept=kept)
 
-    def _product(self, n: int, name: str, of: str, batch: bool, roots: tuple[int, ...]) -> None:
-        """Make the product with a gate again, too, if a convolution alone keeps it."""
+    def _product(self, n: int, name: str, of: str, batch: bool, roots: tuple[int, ...], kept: bool = False) -> None:
+        """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""
         op, made = self.plain.nodes[n].op, n + 1
         gate = self.plain.reads[n][1 - op.inputs.index(name)]
         readers, gradients = self._keeping(made), self.demanding.get(made, [])
         finished = False
-        if readers and all(
+        can = readers and all(
             isinstance(self.plain.nodes[m].op, Conv2d)
             and self._reads(m, operand) == made
             and self._can_remake(m, operand)
             for m, operand in readers
-        ):
-            if self._in_one_run(n, None, readers):
-                self.remade[self.plain.content[made]] = (*roots, self.plain.content[gate])
-                for m, operand in readers:
-                    finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""
-                    finished = finished or bool(finishes)
-                    self._conv(m, of, batch, gated=True, finishes=finishes)
+        )
+        if can and self._in_one_run(n, None, readers):
+            self.remade[self.plain.content[made]] = (*roots, self.plain.content[gate])
+            for m, operand in readers:
+                finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""
+                finished = finished or bool(finishes)
+                self._conv(m, of, batch, gated=True, finishes=finishes, kept=kept)
+        elif kept:
+            return
         owns = len(gradients) > 1 or all(self.plain.nodes[m].op.hands_over(operand) for m, operand in gradients)
-        self.ops[n] = as_op(RemakingMul, op, map=name, of=of, batch=batch, owns=owns, finished=finished)
+        self.ops[n] = as_op(RemakingMul, op, map=name, of=of, batch=batch, owns=owns, finished=finished, kept=kept)
 
     def _adjacent(self, i: int, n: int) -> bool:
         """Whether no node between two, but an activation of the first, runs backward."""

@@ -212,12 +212,14 @@ class RemakingConv2d(Conv2d):
     """A convolution that keeps what its input is made again from.
 
     of, batch: of the norm that makes the input: its activation's kind, and whether it takes the batch's statistics.
-    gated: a product with a gate is between. finishes: "norm" or "gate": whose backward pass it does a part of.
+    gated: a product with a gate is between. kept: the map in that product is kept itself. finishes: "norm" or "gate":
+    whose backward pass it does a part of.
     """
 
     of: str = ""
     batch: bool = True
     gated: bool = False
+    kept: bool = False
     finishes: str = ""
 
     examples = ()  # it does not run alone
@@ -231,7 +233,8 @@ class RemakingConv2d(Conv2d):
         return True
 
     def work_again(self, y: Shape, x: Shape) -> Size:
-        return (2 + work_of_activation(self.of)[0] + self.gated) * numel(x)
+        of_norm = 0 if self.kept else 2 + work_of_activation(self.of)[0]
+        return (of_norm + self.gated) * numel(x)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if setting.item < SUM_BYTES or setting.layouts:
@@ -257,16 +260,16 @@ class RemakingConv2d(Conv2d):
             """more: of the gradients of weights from a slice, which are added to those before."""
             part = unit.map(images)
             inside = self.kernels(setting, (images, *y[1:]), (images, *x[1:]))[1]
-            maps = 2 if by_norm and unit.reads_z or by_gate else 1
+            maps = 2 if by_norm and unit.reads_z or by_gate and not self.kept else 1
             beside = where(several, part, 0)  # the slice's gradient, which is no result then
             call = maps * part + beside + inside + more
             # What is made before the gradients are: in one slice they are not there yet.
-            before = maps * part + unit.folded - where(several, 0, part + weights)
+            before = maps * part + unit.folded * (not self.kept) - where(several, 0, part + weights)
             after = 0
             if by_norm:
                 after = maximum(unit.derivative(images), where(several, unit.sums(images), 0)) + beside
             elif by_gate:
-                after = 2 * part + beside + setting.item * images * self.in_channels
+                after = maps * part + beside + setting.item * images * self.in_channels
             return maximum(maximum(call, after), before)
 
         return Scratch(forward, held + over_slices(setting, x, one, lambda images: one(images, weights)))
@@ -279,7 +282,8 @@ class RemakingConv2d(Conv2d):
 class RemakingMul(Mul):
     """The product of a map, which is made again, and a gate (N, C, 1, 1). map: the map's name, "a" or "b".
 
-    of, batch: as of RemakingConv2d. owns: it overwrites its output's gradient. finished: its reader does its backward.
+    of, batch, kept: as of RemakingConv2d. owns: it overwrites its output's gradient. finished: what reads its output
+    does its backward pass.
     """
 
     map: str = "a"
@@ -287,6 +291,7 @@ class RemakingMul(Mul):
     batch: bool = True
     owns: bool = False
     finished: bool = False
+    kept: bool = False
 
     examples = ()  # it does not run alone
     stock = Stock(in_python=True)
@@ -300,7 +305,7 @@ class RemakingMul(Mul):
         return (self.map,) if self.owns or self.finished else ()
 
     def work_again(self, y: Shape, a: Shape, b: Shape) -> Size:
-        return 0 if self.finished else (2 + work_of_activation(self.of)[0]) * numel(y)
+        return 0 if self.finished or self.kept else (2 + work_of_activation(self.of)[0]) * numel(y)
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(gradient) if len(gradient.order) == len(x.order) else super().gradient_layout(gradient, y, x)
@@ -311,12 +316,12 @@ class RemakingMul(Mul):
         unit = Unit(setting, y[1], self.batch, self.of, y)
 
         def one(images: Size) -> Size:
-            return unit.map(images) + maximum(unit.folded, setting.item * images * y[1])
+            return unit.map(images) + maximum(unit.folded * (not self.kept), setting.item * images * y[1])
 
         return Scratch(0, unit.held + over_slices(setting, y, one, one))
 
     def module(self, library: Any) -> Callable:
-        return library.lean.RemakingMul(self.map == "a", self.owns)
+        return library.lean.RemakingMul(self.map == "a", self.owns, self.kept)
 
 
 RemadeNorm.examples = (

@@ -98,6 +98,20 @@ def test_gradients_are_exact(name, memory_format, monkeypatch):
         assert hold_gradients(name, f"full,{MAPS}", 3, 64, memory_format, close)
 
 
+def test_by_mobiletls_rule_gradients_are_those_of_lean_modules_without():
+    """The signed activations stay as they are; products of squeeze-and-excite, and trained norms, make maps again."""
+    torch.manual_seed(0)
+    plain, maps = (
+        realize("mobilenet_v3_small", f"mobiletl:3{more}", "lean").double() for more in (",recompute=none", "")
+    )
+    maps.load_state_dict(plain.state_dict())
+    images, labels = torch.randn(3, 3, 65, 65, dtype=torch.float64), torch.arange(3)
+    (out, expected, _), (found_out, found, _) = (gradients(module, images, labels) for module in (plain, maps))
+    assert torch.equal(out, found_out) and expected.keys() == found.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
+
+
 def on_random(spec, strategy, batch):
     network = loaded(spec)
     strategy = strategy.replace("all", str(len(network.graph.blocks)))

@@ -78,8 +78,8 @@ def test_rounding_is_no_worse_than_that_of_stock_layers(mean, slice_bytes, monke
     assert mine[0] <= 2 * theirs[0] + 1e-6
 
 
-def gated(finishes=""):
-    """(stock, lean): a norm, h-swish, a gate of the average, and a convolution."""
+def gated(finishes="", kept=False):
+    """(stock, lean): a norm, h-swish, a gate of the average, and a convolution. kept: the map in the product is."""
 
     class Gated(nn.Module):
         def __init__(self, norm, act, conv, product):
@@ -92,17 +92,22 @@ def gated(finishes=""):
             return self.conv(self.product(y, self.fc(y.mean((2, 3), keepdim=True)).sigmoid()))
 
     stock = Gated(nn.BatchNorm2d(8), nn.Hardswish(), nn.Conv2d(8, 4, 1), torch.mul)
-    layers = RemadeNorm2d(8, of="hardswish", owns_gradient=True), Passed(), RemakingConv2d(8, 4, 1, finishes=finishes)
-    lean = Gated(*layers, RemakingMul(True, True))
+    conv = RemakingConv2d(8, 4, 1, finishes=finishes)
+    remade = RemadeNorm2d(8, of="hardswish", owns_gradient=True), Passed()
+    lean = Gated(*(copy.deepcopy((stock.norm, stock.act)) if kept else remade), conv, RemakingMul(True, True, kept))
     lean.load_state_dict(stock.state_dict())
     return stock.double(), lean.double()
 
 
 @pytest.mark.parametrize("slice_bytes", [1, 4 << 20])
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("finishes", ["gate", ""])
-def test_a_gate_between(finishes, slice_bytes, monkeypatch):
+def test_a_gate_between(finishes, kept, slice_bytes, monkeypatch):
     monkeypatch.setattr(recipes, "SLICE_BYTES", slice_bytes)
-    hold(*gated(finishes), images())
+    stock, lean = gated(finishes, kept)
+    hold(stock, lean, images())
+    # Stock: x, z, y and y times the gate; else x alone, or without the product.
+    assert [len(saved(module, images())) for module in (stock, lean)] == [4, 3 if kept else 1]
 
 
 def saved(module, x):

@@ -115,10 +115,11 @@ class Norm(NamedTuple):
 class Remade(NamedTuple):
     """How a tensor is made again, from `roots`. gated: it is the norm's result times a gate (N, C, 1, 1).
 
-    roots: the norm's input, scale, shift and statistics, and the gate.
+    norm: None if the map that is gated is kept itself. roots: the norm's input, scale, shift and statistics, or that
+    map; and the gate.
     """
 
-    norm: Norm
+    norm: Norm | None
     roots: tuple[Tensor, ...]
     link: Link
     gated: bool = False
@@ -221,6 +222,23 @@ class Maker:
             aten.native_batch_norm.out(g, *given, False, 0.0, 0.0, out=g, save_mean=none, save_invstd=none)
             g.addcmul_(x, k)
         return gz
+
+
+class Keeper:
+    """In place of a Maker, gives slices of a map that is kept. roots: the map, and a gate."""
+
+    def __init__(self, roots: tuple[Tensor, ...]) -> None:
+        self.x = roots[0]
+        self.gate = roots[1] if len(roots) > 1 else None
+
+    def zy(self, part: slice, both: bool) -> tuple[None, Tensor]:
+        """None, and a slice of the map, which is not to be written into."""
+        return None, cut(self.x, part)
+
+
+def maker_of(norm: Norm | None, roots: tuple[Tensor, ...]) -> Maker | Keeper:
+    """What makes slices of a map again, or gives them. norm, roots: as of Remade."""
+    return Keeper(roots) if norm is None else Maker(norm, roots)
 
 
 def cut(x: Tensor, part: slice) -> Tensor:

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import recorded
-from .recipes import ACTIVATIONS, Link, Maker, Norm, Remade, cut, derived, recipe_of, slices
+from .recipes import ACTIVATIONS, Link, Maker, Norm, Remade, cut, derived, maker_of, recipe_of, slices
 
 aten = torch.ops.aten
 
@@ -129,7 +129,7 @@ class _Conv(Function):
     def backward(ctx, g):
         weight, *roots = ctx.saved_tensors
         remade, finishes = ctx.remade, ctx.finishes
-        maker = Maker(remade.norm, tuple(roots))
+        maker = maker_of(remade.norm, tuple(roots))
         want_y, want_weight, want_bias, *_ = ctx.needs_input_grad
         stride, padding, dilation, groups = ctx.options
         sizes = [weight.shape[0]] if ctx.biased else [0]
@@ -140,13 +140,15 @@ class _Conv(Function):
         sums: Any = None
         gate: Any = None
         if finishes == "norm":
+            assert isinstance(maker, Maker)
             sums = maker.no_sums() if several else ()
         elif finishes == "gate":
             gate = torch.empty_like(maker.gate)
+        apart = finishes == "gate" or remade.norm is None
         weights: list[Tensor | None] = [None, None]
         for part in parts:
             z, y = maker.zy(part, finishes == "norm")
-            scaled = y if maker.gate is None else _scaled(y, cut(maker.gate, part), finishes == "gate")
+            scaled = y if maker.gate is None else _scaled(y, cut(maker.gate, part), apart)
             made, *more = aten.convolution_backward(cut(g, part), scaled, weight, *how)
             if weights[0] is None:
                 weights = more
@@ -156,7 +158,7 @@ class _Conv(Function):
                         total.add_(one)
             del more
             out = None if gy is None or not several else gy[part]
-            if finishes == "norm":
+            if finishes == "norm" and isinstance(maker, Maker):
                 read = y if z is None else z
                 del y, z, scaled
                 made = maker.norm.activation.backward(made, read, out)
@@ -219,10 +221,10 @@ class _Gate(Function):
         want_y, want_gate, *_ = ctx.needs_input_grad
         of_gate = None
         if want_gate:
-            maker, of_gate = Maker(ctx.remade.norm, roots[:-1]), torch.empty_like(gate)
+            maker, of_gate = maker_of(ctx.remade.norm, roots[:-1]), torch.empty_like(gate)
             for part in slices(maker.x):
                 _, y = maker.zy(part, False)
-                of_gate[part] = y.mul_(cut(g, part)).sum((2, 3), keepdim=True)
+                of_gate[part] = _scaled(y, cut(g, part), ctx.remade.norm is None).sum((2, 3), keepdim=True)
                 del y
         gy = (g.mul_(gate) if ctx.owns and dense(g) else g * gate) if want_y else None
         return gy, of_gate, None, None, None
@@ -231,15 +233,16 @@ class _Gate(Function):
 class RemakingMul:
     """The product of a map (N, C, H, W), which is made again, and a gate (N, C, 1, 1).
 
-    first: whether the map is the first factor. owns_gradient: as of RemadeNorm2d.
+    first: whether the map is the first factor. owns_gradient: as of RemadeNorm2d. kept: the map is not made again, but
+    kept, and what reads the product makes that again.
     """
 
-    def __init__(self, first: bool, owns_gradient: bool) -> None:
-        self.first, self.owns_gradient = first, owns_gradient
+    def __init__(self, first: bool, owns_gradient: bool, kept: bool = False) -> None:
+        self.first, self.owns_gradient, self.kept = first, owns_gradient, kept
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         y, gate = (a, b) if self.first else (b, a)
-        remade = recipe_of(y)
+        remade = Remade(None, (y,), Link()) if self.kept else recipe_of(y)
         if remade is None or not recorded(y, gate):
             return a * b
         made: list[Remade] = []
