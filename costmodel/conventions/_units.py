@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..graph.checkpointing import rerun_of, reruns
@@ -12,12 +12,12 @@ from ..graph.op import Op
 from ..ops.activation import Activation
 from ..ops.arithmetic import Mul
 from ..ops.conv import Conv2d
-from ..ops.lean import LeanConv2d, as_op
+from ..ops.lean import as_op
 from ..ops.norm import BatchNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
-from ..ops.remade import ACTIVATIONS, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul
-from ._kept import each_read, kept_values, value_of
+from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul
+from ._kept import each_read, value_of
 
 
 def with_units(graph: Graph, plain: Graph) -> Graph:
@@ -49,7 +49,7 @@ class _Units:
         apart = graph.recompute == WITHIN_PARTS
         self.part = {i: k for k, (_, run) in enumerate(graph.parts) for i in run} if apart else {}
         reads = list(each_read(plain, stock=True))
-        self.kept = kept_values(plain, reads, stock=True)
+        self.given = {v for rerun in reruns(plain) for v in rerun.inputs}  # contents that second runs keep
         self.readers: dict[int, list[tuple[int, str]]] = {}  # content -> (node, operand) that keeps it
         for read in reads:
             value = value_of(plain, read.node, read.operand)
@@ -80,9 +80,10 @@ class _Units:
         )
         if not (readers or own) or not keeps_x and not (readers and own):
             return
-        if not self._in_one_run(i, activation, readers) or not keeps_x and not ACTIVATIONS.get(of, False):
+        if not keeps_x and not READS_INPUT.get(of, False):
             return
-        self._make(i, activation, x, y, of, readers)
+        if self._in_one_run((i + 1, y), {i, y - 1, *(n for n, _ in readers)}):
+            self._make(i, activation, x, y, of, readers)
 
     def try_product(self, i: int) -> None:
         """Make the product of a map, which is kept, and a gate again, if convolutions alone keep it."""
@@ -100,7 +101,7 @@ class _Units:
         if len(readers) != 1 or not self.plain.demanded[readers[0]]:
             return None
         stock = self.graph.nodes[readers[0]].op
-        can = isinstance(stock, Activation) and stock.kind in ACTIVATIONS and not stock.signed
+        can = isinstance(stock, Activation) and stock.kind in READS_INPUT and not stock.signed
         return readers[0] if can else None
 
     def _reads(self, n: int, name: str) -> int:
@@ -113,50 +114,63 @@ class _Units:
         return self.calls[self.plain.nodes[i].owner] == 1
 
     def _keeping(self, v: int) -> list[tuple[int, str]]:
+        """(node, operand) of those that keep a value, or a view of it."""
         return self.readers.get(self.plain.content[v], [])
 
     def _can_remake(self, n: int, name: str) -> bool:
         """Whether a reader can make a map again that it now keeps."""
         op = self.plain.nodes[n].op
-        if isinstance(op, (Conv2d, LeanConv2d)):
+        if isinstance(op, Conv2d):
             return not op.standardise and "weight" in self.plain.demanded[n] and self._is_alone(n)
         if type(op) is Mul and not op.inplace:
-            return self._is_gate(self.plain.reads[n][1 - op.inputs.index(name)])
+            mine = op.inputs.index(name)
+            return self._is_gate(self.plain.reads[n][1 - mine], self.plain.reads[n][mine])
         return False
 
-    def _is_gate(self, v: int) -> bool:
-        """Whether a value has one number per image and channel, since it is made of an average over the image."""
+    def _is_gate(self, v: int, of: int) -> bool:
+        """Whether a value (N, C, 1, 1) scales the channels of another one: an average, through layers of one pixel."""
+        channels = self._channels(v)
+        if channels is None or channels != self._channels(of):
+            return False
         while v:
-            node = self.graph.nodes[v - 1]
-            op = node.op
+            op = self.plain.nodes[v - 1].op
             if isinstance(op, AdaptiveAvgPool2d):
                 return op.output == (1, 1)
             if isinstance(op, Mean):
                 return op.keepdim and op.axes == (2, 3)
-            if not (op.grid == "same" and len(op.inputs) == 1 or isinstance(op, Conv2d) and op.kernel == (1, 1)):
+            if not (
+                isinstance(op, Activation) or isinstance(op, Conv2d) and op.kernel == (1, 1) and op.padding == (0, 0)
+            ):
                 return False
             v = self.plain.reads[v - 1][0]
         return False
 
-    def _in_one_run(self, i: int, activation: int | None, readers: Sequence[tuple[int, str]]) -> bool:
-        """Whether a second run of a block makes all of a unit, or none of it, and keeps none of its maps by itself."""
-        nodes = {i, *(n for n, _ in readers), *(() if activation is None else (activation,))}
-        if len({self.part.get(n) for n in nodes}) > 1:
-            return False
-        runs = {self.rerun.get(n) for n in nodes}
-        given = {value for run, value in self.kept if run is None} if self.rerun else set()
-        maps = [i + 1, *(() if activation is None else (activation + 1,))]
-        kept_by_runs = self.rerun and any(self.plain.content[v] in given for v in maps) and runs != {None}
-        return len(runs) == 1 and not kept_by_runs and not self._is_run_input(maps)
+    def _channels(self, v: int) -> int | None:
+        """The channels of a value, if the layers tell that make it."""
+        while v:
+            op = self.plain.nodes[v - 1].op
+            if isinstance(op, Conv2d):
+                return op.out_channels
+            if isinstance(op, BatchNorm):
+                return op.channels
+            if not isinstance(op, (Activation, AdaptiveAvgPool2d, Mean)):
+                return None
+            v = self.plain.reads[v - 1][0]
+        return None
 
-    def _is_run_input(self, maps: Sequence[int]) -> bool:
-        inputs = {v for rerun in reruns(self.plain) for v in rerun.inputs}
-        return any(self.plain.content[v] in inputs for v in maps)
+    def _in_one_run(self, maps: Sequence[int], nodes: Collection[int]) -> bool:
+        """Whether all nodes of a unit are in the same second run of a block, or in none, and no run is given its maps.
+
+        With units within parts, also whether they are in the same part. maps: the values that are made again.
+        """
+        same = all(len({where.get(n) for n in nodes}) == 1 for where in (self.part, self.rerun))
+        return same and self.given.isdisjoint(self.plain.content[v] for v in maps)
 
     def _make(
         self, i: int, activation: int | None, x: int, y: int, of: str, readers: Sequence[tuple[int, str]]
     ) -> None:
-        norm = self.plain.nodes[i].op
+        """Give the nodes of a unit their forms. y: its result. of: the activation's kind."""
+        norm = self.graph.nodes[i].op
         assert isinstance(norm, BatchNorm)
         roots = (self.plain.content[x],)
         batch = norm.statistics == "batch"
@@ -170,16 +184,16 @@ class _Units:
             else:
                 self._product(n, name, of, batch, roots)
         owns = len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
-        stock = BatchNorm(*[getattr(norm, key) for key in BatchNorm.__match_args__])
-        self.ops[i] = as_op(RemadeNorm, stock, of=of, owns=owns, finished=finished)
+        self.ops[i] = as_op(RemadeNorm, norm, of=of, owns=owns, finished=finished)
         self.remade[self.plain.content[i + 1]] = roots
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
     def _conv(self, n: int, of: str, batch: bool, gated: bool, finishes: str, kept: bool = False) -> None:
-        conv = self.plain.nodes[n].op
-        stock = Conv2d(*[getattr(conv, key) for key in Conv2d.__match_args__])
-        self.ops[n] = as_op(RemakingConv2d, stock, of=of, batch=batch, gated=gated, finishes=finishes, kept=kept)
+        """Give a convolution its form; see RemakingConv2d for the fields."""
+        self.ops[n] = as_op(
+            RemakingConv2d, self.graph.nodes[n].op, of=of, batch=batch, gated=gated, finishes=finishes, kept=kept
+        )
 
     def _product(self, n: int, name: str, of: str, batch: bool, roots: tuple[int, ...], kept: bool = False) -> None:
         """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""
@@ -193,7 +207,7 @@ class _Units:
             and self._can_remake(m, operand)
             for m, operand in readers
         )
-        if can and self._in_one_run(n, None, readers):
+        if can and self._in_one_run((made,), {n, *(m for m, _ in readers)}):
             self.remade[self.plain.content[made]] = (*roots, self.plain.content[gate])
             for m, operand in readers:
                 finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""

@@ -20,21 +20,26 @@ from .norm import BatchNorm, batch_norm_scratch
 #: A map is made again in slices along the batch, of at most this much, or of one image.
 SLICE_BYTES = 4 << 20
 
-#: Activations that a norm's function does after it: kind -> whether the derivative reads the input.
-ACTIVATIONS = {"relu": False, "relu6": False, "hardswish": True, "silu": True}
+#: Activations that a norm's function does after it: kind -> whether the derivative reads the input, not the output.
+READS_INPUT = {"relu": False, "relu6": False, "hardswish": True, "silu": True}
 #: Activations whose derivative is made in a new tensor and copied.
 COPIED = ("hardswish",)
 
 
-def images_at_once(setting: Setting, x: Shape) -> Size:
-    """The images of a slice of a map x: as many in each, but fewer in the last where they do not divide the batch."""
-    most = maximum(SLICE_BYTES // (setting.item * numel(x[1:])), 1)
-    return -(-x[0] // -(-x[0] // most))
+def images_at_once(batch: Size, image_bytes: Size) -> Size:
+    """The images of a slice of a map: as many in each, but fewer in the last where they do not divide the batch."""
+    most = maximum(SLICE_BYTES // image_bytes, 1)
+    return -(-batch // -(-batch // most))
+
+
+def images_of(setting: Setting, x: Shape) -> Size:
+    """The images of a slice of a map x in a setting."""
+    return images_at_once(x[0], setting.item * numel(x[1:]))
 
 
 def over_slices(setting: Setting, x: Shape, one: Callable[[Size], Size], later: Callable[[Size], Size]) -> Size:
     """The largest of some bytes over the slices of a map x. one, later: in the first, and in all others."""
-    step = images_at_once(setting, x)
+    step = images_of(setting, x)
     rest = x[0] % step
     second, last = x[0] >= 2 * step, rest > 0
     found = maximum(one(step), where(second, later(step), 0))
@@ -61,7 +66,7 @@ class Unit:
     @property
     def reads_z(self) -> bool:
         """Whether the derivative reads the norm's output."""
-        return ACTIVATIONS.get(self.of, False)
+        return READS_INPUT.get(self.of, False)
 
     def derivative(self, images: Size) -> Size:
         """Bytes beside the gradient while the derivative of a slice is made, with what it reads."""
@@ -142,7 +147,7 @@ class RemadeNorm(BatchNorm):
     def work_again(self, y: Shape, x: Shape) -> Size:
         if self.finished or not self.of:
             return 0
-        return (2 + (0 if ACTIVATIONS[self.of] else work_of_activation(self.of)[0])) * numel(y)
+        return (2 + (0 if READS_INPUT[self.of] else work_of_activation(self.of)[0])) * numel(y)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         return setting.item >= SUM_BYTES and super().modelled(setting, y, x)
@@ -154,27 +159,30 @@ class RemadeNorm(BatchNorm):
         of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
-        in_one = images_at_once(setting, x) >= x[0]
+        in_one = images_of(setting, x) >= x[0]
         whole = unit.stock(y)
         if self.finished:
             return Scratch(forward, where(in_one, whole, maximum(last, sums + unit.held)))
 
-        def one(images: Size) -> Size:
-            own = 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
+        def own(images: Size) -> Size:
+            return 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
+
+        def derived(images: Size) -> Size:
             made = unit.map(images) + unit.folded if self.of else 0
-            derived = maximum(made, own + unit.derivative(images))
-            return unit.held + sums + maximum(derived, own + unit.sums(images))
+            return maximum(made, own(images) + unit.derivative(images))
+
+        def one(images: Size) -> Size:
+            return unit.held + sums + maximum(derived(images), own(images) + unit.sums(images))
 
         # In one slice the gradients of scale and shift are not there yet.
         later = setting.parameter_item * self.channels * len({"weight", "bias"} & {*setting.demanded})
-        own = 0 if "x" in setting.demanded else unit.map(x[0])
-        made = unit.map(x[0]) + unit.folded if self.of else 0
-        first = unit.held * bool(self.of) + maximum(made, own + unit.derivative(x[0])) - later
+        first = unit.held * bool(self.of) + derived(x[0]) - later
         return Scratch(forward, where(in_one, maximum(first, whole), maximum(over_slices(setting, x, one, one), last)))
 
     def module(self, library: Any) -> Callable:
-        how = {"of": self.of, "frozen": self.statistics == "frozen", "owns_gradient": self.owns}
-        return library.lean.RemadeNorm2d(self.channels, self.eps, self.momentum, **how)
+        name = "RemadeNorm2d" if self.statistics == "batch" else "FrozenRemadeNorm2d"
+        how = {"of": self.of, "owns_gradient": self.owns}
+        return getattr(library.lean, name)(self.channels, self.eps, self.momentum, **how)
 
 
 def work_of_activation(kind: str) -> tuple[int, int]:
@@ -239,7 +247,7 @@ class RemakingConv2d(Conv2d):
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if setting.item < SUM_BYTES or setting.layouts:
             return False
-        step = images_at_once(setting, x)
+        step = images_of(setting, x)
         rest = x[0] % step
         parts = [(images, *x[1:]) for images in (x[0], step, where(rest > 0, rest, step))]
         found = [super(RemakingConv2d, self).modelled(setting, (part[0], *y[1:]), part) for part in parts]
@@ -248,7 +256,7 @@ class RemakingConv2d(Conv2d):
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward = self.kernels(setting, y, x)[0]
         unit = Unit(setting, self.in_channels, self.batch, self.of, x)
-        several = images_at_once(setting, x) < x[0]
+        several = images_of(setting, x) < x[0]
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
         held = unit.held + where(several, 2 * unit.vector, 0) * by_norm
         if by_gate:

@@ -1,5 +1,7 @@
 """`recompute=maps`: one map per convolution, norm and activation, exact, and predicted to the byte."""
 
+import copy
+
 import pytest
 import torch
 from costs import assert_costs_are_equal
@@ -8,12 +10,12 @@ from hypothesis import strategies as st
 from networks import loaded, on_random_networks
 from real import seldom
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.ops import remade
 from costmodel.pytorch import measure, realize
-from costmodel.pytorch.lean import recipes
 from costmodel.step.certainty import NOT_MODELLED
 
 MAPS = "recompute=maps"
@@ -93,8 +95,8 @@ def test_shipped_networks(name, memory_format):
 def test_gradients_are_exact(name, memory_format, monkeypatch):
     # Hardsigmoid's backward multiplies by 1/6 in float32, whatever the data type.
     close = 1e-7 if name == "mobilenet_v3_small" else 1e-12
-    for cut in (60_000, recipes.SLICE_BYTES):
-        monkeypatch.setattr(recipes, "SLICE_BYTES", cut)
+    for cut in (60_000, remade.SLICE_BYTES):
+        monkeypatch.setattr(remade, "SLICE_BYTES", cut)
         assert hold_gradients(name, f"full,{MAPS}", 3, 64, memory_format, close)
 
 
@@ -110,6 +112,55 @@ def test_by_mobiletls_rule_gradients_are_those_of_lean_modules_without():
     assert torch.equal(out, found_out) and expected.keys() == found.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+class Scaled(nn.Module):
+    """Convolution, norm, activation, what `scale` does with the result and its average p (N, C, 1, 1), convolution."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.a, self.norm, self.act, self.b = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Hardswish(), nn.Conv2d(8, 8, 1)
+        self.gate, self.single, self.fc = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 1, 1), nn.Linear(8, 5)
+        self.scale = scale
+
+    def forward(self, x):
+        y = self.act(self.norm(self.a(x)))
+        return self.fc(self.b(self.scale(self, y, y.mean((2, 3), keepdim=True))).mean((2, 3)))
+
+
+def add_in_place(module, y, p):
+    y += module.gate(p).sigmoid()
+    return y
+
+
+#: What is done to a map -> whether the product is made again.
+SCALES = {
+    "a gate": (lambda m, y, p: y * m.gate(p).sigmoid(), True),
+    "the gate first": (lambda m, y, p: m.gate(p).sigmoid() * y, True),
+    "the average alone": (lambda m, y, p: y * p.sigmoid(), True),
+    "one number an image": (lambda m, y, p: y * m.single(p).sigmoid(), False),
+    "as large as the map": (lambda m, y, p: y * interpolate(m.gate(p).sigmoid(), size=(14, 14)), False),
+    "over the channels": (lambda m, y, p: y * m.gate(p).softmax(1), False),
+    "over the batch": (lambda m, y, p: y * m.gate(p).mean(0, keepdim=True), False),
+    "a sum, in place": (add_in_place, False),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_only_a_gate_of_channels_is_one(name):
+    scale, again = SCALES[name]
+    module = Scaled(scale)
+    network = costmodel.load(module, resolution=16)
+    kinds = {node.op.kind for node in hold(network, "full", 2, 16).graph.nodes}
+    assert ("remaking_mul" in kinds) == again
+    images, labels = torch.randn(2, 3, 16, 16, dtype=torch.float64), torch.arange(2)
+    lean = realize(network, "full", "lean").double()
+    stock = copy.deepcopy(module).double()
+    lean.load_state_dict(stock.state_dict())
+    (out, expected, _), (found_out, found, _) = (gradients(one, images, labels) for one in (stock, lean))
+    assert torch.equal(out, found_out)
+    for path, gradient in expected.items():
+        torch.testing.assert_close(found[path], gradient, rtol=1e-10, atol=1e-13)
 
 
 def on_random(spec, strategy, batch):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from costmodel.pytorch.lean import Passed, RemadeNorm2d, RemakingConv2d, RemakingMul, recipes, remade
+from costmodel.ops import remade as sizes
+from costmodel.pytorch.lean import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingConv2d, RemakingMul, remade
 
 STOCK = {"relu": nn.ReLU(), "relu6": nn.ReLU6(), "hardswish": nn.Hardswish(), "silu": nn.SiLU(), "": nn.Identity()}
 
@@ -15,7 +16,8 @@ def pair(of="relu6", groups=1, finishes="norm", frozen=False, **norm):
     """(stock, lean): a norm of 8 channels, an activation and a convolution, with equal weights."""
     conv = dict(kernel_size=3, padding=1, groups=groups, bias=True)
     stock = nn.Sequential(nn.BatchNorm2d(8, **norm), copy.deepcopy(STOCK[of]), nn.Conv2d(8, 8, **conv))
-    layers = RemadeNorm2d(8, of=of, frozen=frozen, owns_gradient=True, **norm), Passed()
+    cls = FrozenRemadeNorm2d if frozen else RemadeNorm2d
+    layers = cls(8, of=of, owns_gradient=True, **norm), Passed()
     lean = nn.Sequential(*layers, RemakingConv2d(8, 8, finishes=finishes, **conv))
     nn.init.uniform_(stock[0].weight, -1, 1.5)
     nn.init.uniform_(stock[0].bias, -1, 1)
@@ -50,7 +52,7 @@ def hold(stock, lean, x, close=1e-12):
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("of", STOCK)
 def test_a_unit_is_its_stock_layers(of, frozen, finishes, slice_bytes, monkeypatch):
-    monkeypatch.setattr(recipes, "SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(sizes, "SLICE_BYTES", slice_bytes)
     for groups in (1, 8):
         hold(*pair(of, groups, finishes, frozen), images())
 
@@ -69,7 +71,7 @@ def test_running_statistics_move_as_in_stock_layers(norm):
 @pytest.mark.parametrize("mean", [0.0, 100.0, 1000.0])
 def test_rounding_is_no_worse_than_that_of_stock_layers(mean, slice_bytes, monkeypatch):
     """In float32 against float64, also where the mean is far above the deviation: the gradient of the input."""
-    monkeypatch.setattr(recipes, "SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(sizes, "SLICE_BYTES", slice_bytes)
     stock, lean = pair("silu")
     x = images(mean=mean).detach().float()
     exact = step(copy.deepcopy(stock), x.double().requires_grad_())[1]
@@ -103,7 +105,7 @@ def gated(finishes="", kept=False):
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("finishes", ["gate", ""])
 def test_a_gate_between(finishes, kept, slice_bytes, monkeypatch):
-    monkeypatch.setattr(recipes, "SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(sizes, "SLICE_BYTES", slice_bytes)
     stock, lean = gated(finishes, kept)
     hold(stock, lean, images())
     # Stock: x, z, y and y times the gate; else x alone, or without the product.

@@ -8,11 +8,12 @@ from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
-from .remade import Passed, RemadeNorm2d, RemakingConv2d, RemakingMul
+from .remade import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingConv2d, RemakingMul
 
 __all__ = [
     "FoldedConv2d",
     "FoldedNorm2d",
+    "FrozenRemadeNorm2d",
     "LeanAdaptiveAvgPool2d",
     "LeanAvgPool2d",
     "LeanConv2d",

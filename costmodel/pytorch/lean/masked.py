@@ -26,7 +26,7 @@ from ..modules import recorded
 
 aten = torch.ops.aten
 
-_FORWARD = {  # out of place, in place
+FORWARD = {  # out of place, in place
     "relu": (aten.relu, aten.relu_),
     "relu6": (aten.relu6, aten.relu6_),
     "hardsigmoid": (aten.hardsigmoid, aten.hardsigmoid_),
@@ -117,7 +117,7 @@ class MaskedActivation(nn.Module):
         return _Activate.apply(x, self) if recorded(x) else self.activated(x)
 
     def activated(self, x: Tensor) -> Tensor:
-        return _FORWARD[self.kind][self.inplace](x, **self.options)
+        return FORWARD[self.kind][self.inplace](x, **self.options)
 
     @property
     def passes(self) -> Callable:

@@ -6,28 +6,16 @@ are rounded before they are kept, to the last bit but one).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...ops.remade import SLICE_BYTES
+from ...ops import remade
+from ...ops.remade import READS_INPUT
+from .masked import FORWARD
 
 aten = torch.ops.aten
-
-
-class Derivative(NamedTuple):
-    """An activation in place, and in a new tensor; and its derivative times a gradient.
-
-    backward: takes the gradient g, what it reads, y or z = norm(x), and `out`, into which the result goes; None: it may
-    be g or a new tensor.
-    """
-
-    activate: Callable[[Tensor], Tensor]
-    activated: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    reads: str
 
 
 def _same(g: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
@@ -51,23 +39,19 @@ def _silu(g: Tensor, z: Tensor, out: Tensor | None) -> Tensor:
     return aten.silu_backward.grad_input(g, z, grad_input=g if out is None else out)
 
 
-def _identity(z: Tensor) -> Tensor:
-    return z
+#: By kind, an activation's derivative times a gradient g, made of what it reads (y, or z = norm(x): READS_INPUT) into
+#: `out`; None: the result may be g or a new tensor.
+BACKWARD = {"": _same, "relu": _relu, "relu6": _relu6, "hardswish": _hardswish, "silu": _silu}
 
 
-ACTIVATIONS = {
-    "": Derivative(_identity, _identity, _same, "y"),
-    "relu": Derivative(aten.relu_, aten.relu, _relu, "y"),
-    "relu6": Derivative(aten.relu6_, aten.relu6, _relu6, "y"),
-    "hardswish": Derivative(aten.hardswish_, aten.hardswish, _hardswish, "z"),
-    "silu": Derivative(aten.silu_, aten.silu, _silu, "z"),
-}
+def activated_(of: str, z: Tensor) -> Tensor:
+    """A norm's output after its activation, in place. of: the activation's kind, "" for none."""
+    return FORWARD[of][True](z) if of else z
 
 
 def slices(x: Tensor) -> list[slice]:
-    """How a map (N, ...) is cut along the batch: into equal slices of at most SLICE_BYTES, or of one image."""
-    most = max(1, SLICE_BYTES // (x[:1].numel() * x.element_size()))
-    step = -(-len(x) // -(-len(x) // most))
+    """How a map (N, ...) is cut along the batch."""
+    step = remade.images_at_once(len(x), x[:1].numel() * x.element_size())
     return [slice(i, i + step) for i in range(0, len(x), step)]
 
 
@@ -107,22 +91,17 @@ class Norm(NamedTuple):
     batch: bool  # the batch's statistics
     eps: float
 
-    @property
-    def activation(self) -> Derivative:
-        return ACTIVATIONS[self.of]
-
 
 class Remade(NamedTuple):
-    """How a tensor is made again, from `roots`. gated: it is the norm's result times a gate (N, C, 1, 1).
+    """How a tensor is made again, from `roots`: a norm's result, or a map that is kept, perhaps times a gate.
 
-    norm: None if the map that is gated is kept itself. roots: the norm's input, scale, shift and statistics, or that
-    map; and the gate.
+    norm: None for a map that is kept. roots: the norm's input, scale, shift and statistics, or that map; then the gate
+    (N, C, 1, 1), if there is one.
     """
 
     norm: Norm | None
     roots: tuple[Tensor, ...]
     link: Link
-    gated: bool = False
 
     def on(self, y: Tensor) -> Tensor:
         """The tensor that is so made, with its recipe."""
@@ -177,10 +156,8 @@ class Maker:
 
     def zy(self, part: slice, both: bool) -> tuple[Tensor | None, Tensor]:
         """The norm's output and the activation's, in a slice. both: whether the norm's is wanted, too."""
-        z = self.z(part)
-        if not (both and self.norm.activation.reads == "z"):
-            return None, self.norm.activation.activate(z)
-        return z, self.norm.activation.activated(z)
+        z, of = self.z(part), self.norm.of
+        return (z, FORWARD[of][False](z)) if both and READS_INPUT.get(of) else (None, activated_(of, z))
 
     def no_sums(self) -> tuple[Tensor, Tensor]:
         """Gradients of scale and shift to which slices are added."""
@@ -248,7 +225,7 @@ def cut(x: Tensor, part: slice) -> Tensor:
 
 def derived(maker: Maker, g: Tensor, part: slice, out: Tensor | None) -> Tensor:
     """A slice of the gradient of a norm's output, which goes into `out`. g: the gradient of the activation's."""
-    activation, read = maker.norm.activation, None
-    if maker.norm.of:
-        read = maker.z(part) if activation.reads == "z" else activation.activate(maker.z(part))
-    return activation.backward(g, read, torch.empty_like(g) if out is None else out)
+    of, read = maker.norm.of, None
+    if of:
+        read = maker.z(part) if READS_INPUT[of] else activated_(of, maker.z(part))
+    return BACKWARD[of](g, read, torch.empty_like(g) if out is None else out)

@@ -17,8 +17,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..bits import dense
-from ..modules import recorded
-from .recipes import ACTIVATIONS, Link, Maker, Norm, Remade, cut, derived, maker_of, recipe_of, slices
+from ..modules import FrozenStatistics, recorded
+from .recipes import BACKWARD, Link, Maker, Norm, Remade, activated_, cut, derived, maker_of, recipe_of, slices
 
 aten = torch.ops.aten
 
@@ -34,7 +34,7 @@ class _NormAct(Function):
         else:
             statistics = [module.running_mean, module.running_var]
             y = aten.native_batch_norm(x, weight, bias, *statistics, False, 0.0, module.eps)[0]
-        y = norm.activation.activate(y)
+        y = activated_(norm.of, y)
         roots = (x, weight, bias, *statistics)
         ctx.norm, ctx.owns, ctx.link = norm, module.owns_gradient, Link()
         ctx.save_for_backward(*roots)
@@ -70,20 +70,12 @@ class _NormAct(Function):
 class RemadeNorm2d(nn.BatchNorm2d):
     """A batch norm with the activation after it, which keeps its input alone.
 
-    of: the activation's kind, "" for none. frozen: it uses its running statistics, in training mode too. owns_gradient:
-    whether it may overwrite the gradient of its output.
+    of: the activation's kind, "" for none. owns_gradient: whether it may overwrite the gradient of its output.
     """
 
-    def __init__(
-        self, *args: Any, of: str = "", frozen: bool = False, owns_gradient: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, of: str = "", owns_gradient: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.of, self.frozen, self.owns_gradient = of, frozen, owns_gradient
-        if frozen:
-            self.eval()
-
-    def train(self, mode: bool = True) -> nn.Module:
-        return super().train(mode and not self.frozen)
+        self.of, self.owns_gradient = of, owns_gradient
 
     @property
     def takes_batch(self) -> bool:
@@ -102,10 +94,14 @@ class RemadeNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not recorded(x, self.weight, self.bias):
             y = super().forward(x)
-            return ACTIVATIONS[self.of].activate(y)
+            return activated_(self.of, y)
         made: list[Remade] = []
         y = _NormAct.apply(x, self.weight, self.bias, self, made)
         return made[0].on(y)
+
+
+class FrozenRemadeNorm2d(FrozenStatistics, RemadeNorm2d):
+    """The same with frozen statistics."""
 
 
 class Passed(nn.Module):
@@ -161,7 +157,7 @@ class _Conv(Function):
             if finishes == "norm" and isinstance(maker, Maker):
                 read = y if z is None else z
                 del y, z, scaled
-                made = maker.norm.activation.backward(made, read, out)
+                made = BACKWARD[maker.norm.of](made, read, out)
                 del read
                 if sums:
                     maker.add_sums(made, part, sums)
@@ -208,7 +204,7 @@ class _Gate(Function):
     def forward(ctx, y, gate, module, remade, made):
         ctx.owns, ctx.remade, ctx.link = module.owns_gradient, remade._replace(roots=()), Link()
         ctx.save_for_backward(*remade.roots, gate)
-        made.append(Remade(remade.norm, (*remade.roots, gate), ctx.link, gated=True))
+        made.append(Remade(remade.norm, (*remade.roots, gate), ctx.link))
         return y * gate
 
     @staticmethod
@@ -243,7 +239,7 @@ class RemakingMul:
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         y, gate = (a, b) if self.first else (b, a)
         remade = Remade(None, (y,), Link()) if self.kept else recipe_of(y)
-        if remade is None or not recorded(y, gate):
+        if remade is None or not recorded(y, gate) or gate.shape != (*y.shape[:2], 1, 1):
             return a * b
         made: list[Remade] = []
         product = _Gate.apply(y, gate, self, remade, made)
