@@ -19,6 +19,8 @@ from .norm import BatchNorm, batch_norm_scratch
 
 #: A map is made again in slices along the batch, of at most this much, or of one image.
 SLICE_BYTES = 4 << 20
+#: Up to so much of a norm's map, the stock kernel makes all gradients in one call, and a map more: that is quicker.
+AT_ONCE_BYTES = 1 << 20
 
 #: Activations that a norm's function does after it: kind -> whether the derivative reads the input, not the output.
 READS_INPUT = {"relu": False, "relu6": False, "hardswish": True, "silu": True}
@@ -35,6 +37,11 @@ def images_at_once(batch: Size, image_bytes: Size) -> Size:
 def images_of(setting: Setting, x: Shape) -> Size:
     """The images of a slice of a map x in a setting."""
     return images_at_once(x[0], setting.item * numel(x[1:]))
+
+
+def at_once(setting: Setting, x: Shape) -> Any:
+    """Whether the stock kernel makes all gradients of a norm of a map x in one call."""
+    return (images_of(setting, x) >= x[0]) & (setting.item * numel(x) <= AT_ONCE_BYTES)
 
 
 def over_slices(setting: Setting, x: Shape, one: Callable[[Size], Size], later: Callable[[Size], Size]) -> Size:
@@ -159,10 +166,9 @@ class RemadeNorm(BatchNorm):
         of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
-        in_one = images_of(setting, x) >= x[0]
-        whole = unit.stock(y)
+        whole, stock = at_once(setting, x), unit.stock(y)
         if self.finished:
-            return Scratch(forward, where(in_one, whole, maximum(last, sums + unit.held)))
+            return Scratch(forward, where(whole, stock, maximum(last, sums + unit.held)))
 
         def own(images: Size) -> Size:
             return 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
@@ -174,10 +180,10 @@ class RemadeNorm(BatchNorm):
         def one(images: Size) -> Size:
             return unit.held + sums + maximum(derived(images), own(images) + unit.sums(images))
 
-        # In one slice the gradients of scale and shift are not there yet.
+        # The stock kernel has not made the gradients of scale and shift yet.
         later = setting.parameter_item * self.channels * len({"weight", "bias"} & {*setting.demanded})
         first = unit.held * bool(self.of) + derived(x[0]) - later
-        return Scratch(forward, where(in_one, maximum(first, whole), maximum(over_slices(setting, x, one, one), last)))
+        return Scratch(forward, where(whole, maximum(first, stock), maximum(over_slices(setting, x, one, one), last)))
 
     def module(self, library: Any) -> Callable:
         name = "RemadeNorm2d" if self.statistics == "batch" else "FrozenRemadeNorm2d"
@@ -258,7 +264,8 @@ class RemakingConv2d(Conv2d):
         unit = Unit(setting, self.in_channels, self.batch, self.of, x)
         several = images_of(setting, x) < x[0]
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
-        held = unit.held + where(several, 2 * unit.vector, 0) * by_norm
+        summed = where(at_once(setting, x), 0, 1) * by_norm  # whether the norm's sums are made here
+        held = unit.held + 2 * unit.vector * summed
         if by_gate:
             held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
         weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)
@@ -275,7 +282,7 @@ class RemakingConv2d(Conv2d):
             before = maps * part + unit.folded * (not self.kept) - where(several, 0, part + weights)
             after = 0
             if by_norm:
-                after = maximum(unit.derivative(images), where(several, unit.sums(images), 0)) + beside
+                after = maximum(unit.derivative(images), summed * unit.sums(images)) + beside
             elif by_gate:
                 after = maps * part + beside + setting.item * images * self.in_channels
             return maximum(maximum(call, after), before)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from costmodel.ops import remade as sizes
-from costmodel.pytorch.lean import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingConv2d, RemakingMul, remade
+from costmodel.pytorch.lean import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingConv2d, RemakingMul
+from costmodel.pytorch.lean.recipes import recipe_of
 
 STOCK = {"relu": nn.ReLU(), "relu6": nn.ReLU6(), "hardswish": nn.Hardswish(), "silu": nn.SiLU(), "": nn.Identity()}
 
@@ -47,12 +48,20 @@ def hold(stock, lean, x, close=1e-12):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("slice_bytes", [1, 4 << 20])  # an image at a time, and all in one
+#: SLICE_BYTES and AT_ONCE_BYTES: an image at a time, all in one slice, and all in one call.
+CUTS = [(1, 0), (4 << 20, 0), (4 << 20, 1 << 20)]
+
+
+@pytest.fixture(params=CUTS, ids=str)
+def cut(request, monkeypatch):
+    monkeypatch.setattr(sizes, "SLICE_BYTES", request.param[0])
+    monkeypatch.setattr(sizes, "AT_ONCE_BYTES", request.param[1])
+
+
 @pytest.mark.parametrize("finishes", ["norm", ""])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("of", STOCK)
-def test_a_unit_is_its_stock_layers(of, frozen, finishes, slice_bytes, monkeypatch):
-    monkeypatch.setattr(sizes, "SLICE_BYTES", slice_bytes)
+def test_a_unit_is_its_stock_layers(of, frozen, finishes, cut):
     for groups in (1, 8):
         hold(*pair(of, groups, finishes, frozen), images())
 
@@ -67,11 +76,9 @@ def test_running_statistics_move_as_in_stock_layers(norm):
     assert torch.equal(lean.eval()(x), stock.eval()(x))
 
 
-@pytest.mark.parametrize("slice_bytes", [1, 4 << 20])
 @pytest.mark.parametrize("mean", [0.0, 100.0, 1000.0])
-def test_rounding_is_no_worse_than_that_of_stock_layers(mean, slice_bytes, monkeypatch):
+def test_rounding_is_no_worse_than_that_of_stock_layers(mean, cut):
     """In float32 against float64, also where the mean is far above the deviation: the gradient of the input."""
-    monkeypatch.setattr(sizes, "SLICE_BYTES", slice_bytes)
     stock, lean = pair("silu")
     x = images(mean=mean).detach().float()
     exact = step(copy.deepcopy(stock), x.double().requires_grad_())[1]
@@ -101,11 +108,9 @@ def gated(finishes="", kept=False):
     return stock.double(), lean.double()
 
 
-@pytest.mark.parametrize("slice_bytes", [1, 4 << 20])
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("finishes", ["gate", ""])
-def test_a_gate_between(finishes, kept, slice_bytes, monkeypatch):
-    monkeypatch.setattr(sizes, "SLICE_BYTES", slice_bytes)
+def test_a_gate_between(finishes, kept, cut):
     stock, lean = gated(finishes, kept)
     hold(stock, lean, images())
     # Stock: x, z, y and y times the gate; else x alone, or without the product.
@@ -165,4 +170,4 @@ def test_nothing_is_recorded_without_gradients():
     with torch.no_grad():
         x = images()
         assert torch.equal(lean(x), stock(x)) and not hasattr(lean[0](x), "remade")
-    assert remade.recipe_of(torch.ones(1)) is None
+    assert recipe_of(torch.ones(1)) is None

@@ -59,7 +59,7 @@ class Link:
     """What a reader's backward pass has already made of the backward pass of the layer before it (`done`).
 
     Sums: of a norm down to the gradient of its output, with the gradients of scale and shift, or without any, (), if
-    all is in one slice; None if nothing is made. Or the gradient of a gate (N, C, 1, 1).
+    the stock kernel makes all at once; None if nothing is made. Or the gradient of a gate (N, C, 1, 1).
     """
 
     def __init__(self) -> None:
@@ -132,9 +132,9 @@ class Maker:
             self.mean, self.spread = wide(self.mean), wide(self.spread)
 
     @property
-    def in_one(self) -> bool:
-        """Whether one slice is all of the batch."""
-        return len(slices(self.x)) == 1
+    def at_once(self) -> bool:
+        """Whether the stock kernel makes all gradients in one call."""
+        return len(slices(self.x)) == 1 and self.x.numel() * self.x.element_size() <= remade.AT_ONCE_BYTES
 
     def prepared(self) -> tuple[Tensor, ...]:
         """Scale, shift and variance with which the norm's kernel makes its output again.

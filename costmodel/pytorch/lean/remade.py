@@ -49,7 +49,7 @@ class _NormAct(Function):
         sums, gz = ctx.link.take(g), g
         if sums is None:
             gz = g if ctx.owns and dense(g) else torch.empty_like(maker.x) if want_x else None
-            sums = () if maker.in_one else maker.no_sums()
+            sums = () if maker.at_once else maker.no_sums()
             for part in slices(maker.x):
                 own = derived(maker, cut(g, part), part, None if gz is None else cut(gz, part))
                 if sums:
@@ -60,7 +60,7 @@ class _NormAct(Function):
         if sums:
             gx = maker.gradient_(gz, *sums) if want_x else None
             scale, shift = sums
-        else:  # a map that fits into the cache: one pass of the stock kernel is quicker
+        else:
             maker.vectors = ()
             gx, scale, shift = maker.stock(gz, maker.x, [want_x, want_scale, want_shift])
         scale, shift = (one.to(maker.weight.dtype) if one is not None else None for one in (scale, shift))
@@ -137,7 +137,7 @@ class _Conv(Function):
         gate: Any = None
         if finishes == "norm":
             assert isinstance(maker, Maker)
-            sums = maker.no_sums() if several else ()
+            sums = () if maker.at_once else maker.no_sums()
         elif finishes == "gate":
             gate = torch.empty_like(maker.gate)
         apart = finishes == "gate" or remade.norm is None
