@@ -1,7 +1,7 @@
 """What torch.compile's partition of a training step keeps for the backward pass, beside stock and lean modules.
 
-The bytes are printed (`-s`) and recorded as properties (`--junit-xml`). The backend partitions a step as the default one
-does, and runs the graphs in eager mode, without a C++ compiler.
+The bytes are printed (`-s`) and recorded as properties (`--junit-xml`). The backend partitions a step as the default
+one does, and runs the graphs in eager mode, without a C++ compiler.
 """
 
 import pytest
