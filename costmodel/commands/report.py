@@ -91,7 +91,7 @@ WORTH_TELLING = 0.02
 
 def other_floor(estimates: Sequence[Any], estimate: Callable, asked: dict[str, Any]) -> list[str]:
     """A note: what the formulas read if nothing is made again, beside the floor if it is; none if they are the same."""
-    from ..graph.graph import NOTHING
+    from ..graph.recompute import NOTHING
     from ..sizes.units import show_size
 
     floor = next((e for e in estimates if e.convention == "ideal"), None)

@@ -1,8 +1,8 @@
 """Who counts: one small file per convention. Importing the package registers all of them, in the order of listings."""
 
 from ._registry import CONVENTIONS, Convention, Elementwise, find
-from ._kept import Kept, Read
+from ._kept import Kept, Read, each_read, value_of
 
 from . import torch, lean, ideal, tinytl, mobiletl
 
-__all__ = ["CONVENTIONS", "Convention", "Elementwise", "Kept", "Read", "find"]
+__all__ = ["CONVENTIONS", "Convention", "Elementwise", "Kept", "Read", "each_read", "find", "value_of"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from ..graph.checkpointing import rerun_of
@@ -10,11 +10,16 @@ from ..graph.graph import INPUT, Graph
 from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
 from ..ops.norm import BatchNorm
+from ._dropped import to_drop
 from ._kept import each_read, kept_values, value_of
 
 
 def without_derived(graph: Graph) -> Graph:
-    """The graph in which what norms, activations, sums and products make of kept values is made again from these."""
+    """The graph in which what norms, activations, sums and products make of kept values is made again from these.
+
+    So are outputs of convolutions, where the strategy drops them.
+    """
+    again = {i + 1 for i in to_drop(graph)}
     reads = list(each_read(graph, stock=False))
     rerun = rerun_of(graph, stock=False)
     readers: dict[int, set[int | None]] = {}
@@ -28,22 +33,23 @@ def without_derived(graph: Graph) -> Graph:
     for v in sorted(readers, reverse=True):
         if v in fixed or len(readers[v]) > 1:
             continue
-        roots = roots_of(graph, v, kept - {v}, rerun.get(v - 1), rerun)
+        roots = roots_of(graph, v, kept - {v}, rerun.get(v - 1), rerun, again)
         if roots is not None and readers[v] == {rerun.get(v - 1)}:
             kept.discard(v)
             remade[v] = roots
     names = [INPUT, *(node.name for node in graph.nodes)]
-    # A root may itself be made again: then its own roots stand for it.
-    whole: dict[int, tuple[int, ...]] = {}
-    for v in sorted(remade):
-        whole[v] = tuple(dict.fromkeys(root for r in remade[v] for root in whole.get(r, (r,))))
-    return replace(graph, remade=tuple((names[v], tuple(names[r] for r in roots)) for v, roots in whole.items()))
+    dropped = frozenset(names[v] for v in again & remade.keys())
+    made = tuple((names[v], tuple(names[r] for r in roots)) for v, roots in remade.items())
+    return replace(graph, remade=made, dropped=dropped)
 
 
-def roots_of(graph: Graph, v: int, kept: set[int], run: int | None, rerun: Mapping[int, int]) -> tuple[int, ...] | None:
+def roots_of(
+    graph: Graph, v: int, kept: set[int], run: int | None, rerun: Mapping[int, int], again: Collection[int] = ()
+) -> tuple[int, ...] | None:
     """The kept values from which a value is made by elementwise ops alone; None if it is not.
 
-    run: the rerun in which it must be made. rerun: of each node that is in one.
+    run: the rerun in which it must be made. rerun: of each node that is in one. again: outputs of convolutions that may
+    be made, too.
     """
     if v in kept:
         return (v,)
@@ -55,11 +61,11 @@ def roots_of(graph: Graph, v: int, kept: set[int], run: int | None, rerun: Mappi
     sources = graph.reads[v - 1]
     if node.op.result.is_view:
         sources = sources[:1]
-    elif not _is_elementwise(graph, v - 1):
+    elif v not in again and not _is_elementwise(graph, v - 1):
         return None
     found: list[int] = []
     for source in sources:
-        inner = roots_of(graph, graph.content[source], kept, run, rerun)
+        inner = roots_of(graph, graph.content[source], kept, run, rerun, again)
         if inner is None:
             return None
         found += inner

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..graph.checkpointing import rerun_of, reruns
-from ..graph.graph import INPUT, WITHIN_PARTS, Graph
+from ..graph.graph import INPUT, Graph
 from ..graph.op import Op
+from ..graph.recompute import NOTHING, WITHIN_PARTS, chain_of, level_of
 from ..ops.activation import Activation
 from ..ops.arithmetic import Mul
 from ..ops.conv import Conv2d
@@ -17,6 +18,7 @@ from ..ops.norm import BatchNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
 from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul
+from ._dropped import to_drop
 from ._kept import each_read, value_of
 
 
@@ -27,24 +29,33 @@ def with_units(graph: Graph, plain: Graph) -> Graph:
     """
     found = _Units(graph, plain)
     for i in range(len(graph)):
-        found.try_norm(i)
+        if level_of(graph, i) != NOTHING:
+            found.try_norm(i)
     for i in range(len(graph)):
-        found.try_product(i)
-    if not found.remade:
+        if level_of(graph, i) != NOTHING:
+            found.try_product(i)
+    for i in to_drop(graph):
+        found.try_to_drop(i)
+    if not found.sources:
         return plain
     nodes = tuple(replace(node, op=found.ops.get(i, node.op)) for i, node in enumerate(plain.nodes))
     names = [INPUT, *(node.name for node in nodes)]
-    remade = tuple((names[v], tuple(names[root] for root in roots)) for v, roots in found.remade.items())
-    return replace(plain, nodes=nodes, remade=remade)
+    remade = tuple((names[v], tuple(names[source] for source in some)) for v, some in found.sources.items())
+    return replace(plain, nodes=nodes, remade=remade, dropped=frozenset(nodes[i].name for i in found.dropped))
 
 
 class _Units:
-    """Finds units one by one. ops: new ops, by node. remade: value -> the values from which it is made again."""
+    """Finds units one by one.
+
+    ops: new ops, by node. sources: content of a value that is made again -> contents of those of which it is made.
+    dropped: the convolutions whose output is made again.
+    """
 
     def __init__(self, graph: Graph, plain: Graph) -> None:
         self.graph, self.plain = graph, plain
         self.ops: dict[int, Op] = {}
-        self.remade: dict[int, tuple[int, ...]] = {}
+        self.sources: dict[int, tuple[int, ...]] = {}
+        self.dropped: list[int] = []
         self.rerun = rerun_of(plain)
         apart = graph.recompute == WITHIN_PARTS
         self.part = {i: k for k, (_, run) in enumerate(graph.parts) for i in run} if apart else {}
@@ -92,8 +103,20 @@ class _Units:
             return
         for name, v in zip(op.inputs, self.plain.reads[i]):
             if (i, name) in self._keeping(v) and self._can_remake(i, name):
-                self._product(i, name, "", False, (self.plain.content[v],), kept=True)
+                self._product(i, name, "", False, kept=True)
                 return
+
+    def try_to_drop(self, i: int) -> None:
+        """Let go of a convolution's output, if units alone keep it, and make it again of the convolution's input."""
+        op, v, x = self.plain.nodes[i].op, i + 1, self.plain.content[self.plain.reads[i][0]]
+        norms = [n for n, _ in self._keeping(v)]
+        if not (self._can_remake(i, "x") and norms and all(isinstance(self.ops.get(n), RemadeNorm) for n in norms)):
+            return
+        made_whole = {c + 1 for c in self.dropped}
+        if made_whole.isdisjoint(chain_of(self.sources, x)) and self._in_one_run((v,), {i, *norms}):
+            self.ops[i] = replace(self.ops.get(i, op), drops=True)
+            self.sources[v] = (x,)
+            self.dropped.append(i)
 
     def _activation(self, i: int) -> int | None:
         """The node of the activation that alone reads a norm's output, if a norm can do its work."""
@@ -172,7 +195,6 @@ class _Units:
         """Give the nodes of a unit their forms. y: its result. of: the activation's kind."""
         norm = self.graph.nodes[i].op
         assert isinstance(norm, BatchNorm)
-        roots = (self.plain.content[x],)
         batch = norm.statistics == "batch"
         gradients = self.demanding.get(y, [])
         finished = False
@@ -182,10 +204,10 @@ class _Units:
                 finished = finished or bool(finishes)
                 self._conv(n, of, batch, gated=False, finishes=finishes)
             else:
-                self._product(n, name, of, batch, roots)
+                self._product(n, name, of, batch)
         owns = len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
         self.ops[i] = as_op(RemadeNorm, norm, of=of, owns=owns, finished=finished)
-        self.remade[self.plain.content[i + 1]] = roots
+        self.sources[self.plain.content[i + 1]] = (self.plain.content[x],)
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
@@ -195,10 +217,11 @@ class _Units:
             RemakingConv2d, self.graph.nodes[n].op, of=of, batch=batch, gated=gated, finishes=finishes, kept=kept
         )
 
-    def _product(self, n: int, name: str, of: str, batch: bool, roots: tuple[int, ...], kept: bool = False) -> None:
+    def _product(self, n: int, name: str, of: str, batch: bool, kept: bool = False) -> None:
         """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""
         op, made = self.plain.nodes[n].op, n + 1
-        gate = self.plain.reads[n][1 - op.inputs.index(name)]
+        content = [self.plain.content[v] for v in self.plain.reads[n]]
+        first = op.inputs.index(name)
         readers, gradients = self._keeping(made), self.demanding.get(made, [])
         finished = False
         can = readers and all(
@@ -208,7 +231,7 @@ class _Units:
             for m, operand in readers
         )
         if can and self._in_one_run((made,), {n, *(m for m, _ in readers)}):
-            self.remade[self.plain.content[made]] = (*roots, self.plain.content[gate])
+            self.sources[self.plain.content[made]] = (content[first], content[1 - first])
             for m, operand in readers:
                 finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""
                 finished = finished or bool(finishes)

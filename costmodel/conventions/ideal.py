@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from ..graph.checkpointing import rerun_of
-from ..graph.graph import NOTHING, Graph
+from ..graph.graph import Graph
+from ..graph.recompute import NOTHING
 from ._kept import Read, each_read, kept_values, value_of
 from ._made_again import roots_of, without_derived
 from ._registry import convention

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ..graph.checkpointing import rerun_of
-from ..graph.graph import NOTHING, Graph
+from ..graph.graph import Graph
+from ..graph.recompute import NOTHING
 from ..ops.conv import Conv2d
 from ..ops.lean import Place
 from ..ops.lean import lean as lean_form

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
 from ..errors import CostmodelError, unknown
 from ..escapes import visible
+from .cycles import why_not_yet
 from .op import Extra, Op, Result
 from .paths import check_path, prefixes, within
+from .recompute import NOTHING, flattened
 
 INPUT = "input"  # the name of the first input, the image batch
 LOSS = "loss"  # the usual scope of the nodes of a loss
-MAPS, WITHIN_PARTS, NOTHING = "maps", "parts", "none"  # what may be made again, see Graph.recompute
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class Graph:
         from one node to another ("first..last", graph/checkpointing.py). stateful: those that keep the state of random
         numbers even if they draw none, as torch.utils.checkpoint does unless told otherwise, also where nothing trains.
     prefix_slices: the number of slices of the batch on which the frozen prefix may run one after another.
-    recompute: what may be made again in the backward pass and is not kept: "maps", the results of norms and
-        activations, "parts", those whose readers are in the same part, or "none". remade: (value, the values from which
-        it is made again), by names: what reads that value keeps those.
+    recompute: what may be made again in the backward pass and is not kept (graph/recompute.py); recompute_in: (scope,
+        the same for this part). remade: (value, the values of which it is made again), by names: what reads that value
+        keeps those. dropped: the convolutions whose output is made again whole, when it is first read.
     loss: scope of the last nodes, which compute the loss; "" if the graph does not train. outputs: names of the values
     that the network returns if there are several, first the one that a loss takes. input_bits: bits of a number of the
     first input, 0 for the network's own data type.
@@ -92,7 +93,9 @@ class Graph:
     containers: frozenset[str] = frozenset()
     prefix_slices: int = 1
     recompute: str = NOTHING
+    recompute_in: tuple[tuple[str, str], ...] = ()
     remade: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    dropped: frozenset[str] = frozenset()
     checkpointed: tuple[str, ...] = ()
     stateful: frozenset[str] = frozenset()
     as_is: Graph | None = None
@@ -174,13 +177,20 @@ class Graph:
         return tuple(content)
 
     @cached_property
-    def roots(self) -> dict[int, tuple[int, ...]]:
-        """Content of a value that is made again in the backward pass -> contents of those from which it is made."""
+    def sources(self) -> dict[int, tuple[int, ...]]:
+        """Content of a value that is made again in the backward pass -> contents of those of which it is made."""
         number = {INPUT: 0, **{node.name: i + 1 for i, node in enumerate(self.nodes)}}
-        return {
-            self.content[number[name]]: tuple(self.content[number[root]] for root in roots)
-            for name, roots in self.remade
-        }
+        return {self.content[number[v]]: tuple(self.content[number[s]] for s in some) for v, some in self.remade}
+
+    @cached_property
+    def roots(self) -> dict[int, tuple[int, ...]]:
+        """Content of a value that is made again in the backward pass -> contents of those that are kept for it."""
+        return flattened(self.sources)
+
+    @cached_property
+    def runs_again(self) -> tuple[int, ...]:
+        """The nodes whose output is dropped and made again whole."""
+        return tuple(i for i, node in enumerate(self.nodes) if node.name in self.dropped)
 
     @cached_property
     def resident(self) -> frozenset[int]:
@@ -379,20 +389,3 @@ class Graph:
         """(owner, name) -> shape and bits of a buffer."""
         found = {(n.owner, name): extra for n in self.nodes for name, extra in n.op.buffers().items()}
         return {**found, **{(owner, name): extra for owner, name, extra in self.idle_buffers}}
-
-
-def why_not_yet(reader: str, name: str, reads: Mapping[str, Sequence[str]]) -> str:
-    """The end of an error message for a value that is read before it is made: a cycle, or nodes out of order.
-
-    reads: the inputs of every node, by name.
-    """
-    seen: set[str] = set()
-    todo: list[tuple[str, tuple[str, ...]]] = [(name, (reader, name))]
-    while todo:
-        current, path = todo.pop()
-        if current == reader:
-            return f"which makes a cycle: {' <- '.join(path)}"
-        if current not in seen:
-            seen.add(current)
-            todo += [(i, (*path, i)) for i in reads.get(current, ())]
-    return "which stands after it; nodes are listed in order of execution"

@@ -68,7 +68,10 @@ class LeanConv2d(Conv2d):
 
     With a frozen weight the input's gradient is a convolution of the output's gradient: with the rotated weight at
     stride 1, a transposed convolution at other strides. The bias's gradient is a sum.
+    drops: its output is made again by the first that reads it backward.
     """
+
+    drops: bool = False
 
     stock = Stock(in_python=True)
 
@@ -77,7 +80,8 @@ class LeanConv2d(Conv2d):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if "weight" in setting.demanded:
-            return super().scratch(setting, y, x)
+            found = super().scratch(setting, y, x)
+            return found._replace(again=found.forward) if self.drops else found
         alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
         forward, backward = self.kernels(alone, y, x)
         if not alone.demanded:  # the bias's gradient is a sum
@@ -90,7 +94,7 @@ class LeanConv2d(Conv2d):
         return setting.target.knows(setting.dtype)
 
     def module(self, library: Any) -> Callable:
-        module = library.lean.LeanConv2d(*self.arguments())
+        module = library.lean.LeanConv2d(*self.arguments(), drops=self.drops)
         return library.standardised_once(module) if self.fixed else module
 
 

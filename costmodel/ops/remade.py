@@ -227,7 +227,7 @@ class RemakingConv2d(Conv2d):
 
     of, batch: of the norm that makes the input: its activation's kind, and whether it takes the batch's statistics.
     gated: a product with a gate is between. kept: the map in that product is kept itself. finishes: "norm" or "gate":
-    whose backward pass it does a part of.
+    whose backward pass it does a part of. drops: its output is made again by the first that reads it backward.
     """
 
     of: str = ""
@@ -235,6 +235,7 @@ class RemakingConv2d(Conv2d):
     gated: bool = False
     kept: bool = False
     finishes: str = ""
+    drops: bool = False
 
     examples = ()  # it does not run alone
     stock = Stock(joint=True, in_python=True)
@@ -247,6 +248,9 @@ class RemakingConv2d(Conv2d):
         return True
 
     def work_again(self, y: Shape, x: Shape) -> Size:
+        return self.work_on_input(y, x)
+
+    def work_on_input(self, y: Shape, x: Shape) -> Size:
         of_norm = 0 if self.kept else 2 + work_of_activation(self.of)[0]
         return (of_norm + self.gated) * numel(x)
 
@@ -287,10 +291,15 @@ class RemakingConv2d(Conv2d):
                 after = maps * part + beside + setting.item * images * self.in_channels
             return maximum(maximum(call, after), before)
 
-        return Scratch(forward, held + over_slices(setting, x, one, lambda images: one(images, weights)))
+        backward = held + over_slices(setting, x, one, lambda images: one(images, weights))
+        if not self.drops:
+            return Scratch(forward, backward)
+        made = 0 if self.kept and not self.gated else unit.map(x[0])
+        norm = 0 if self.kept else unit.held + unit.folded  # at work before the output is there
+        return Scratch(forward, backward, again=made + maximum(forward, norm - setting.item * numel(y)))
 
     def module(self, library: Any) -> Callable:
-        return library.lean.RemakingConv2d(*self.arguments(), finishes=self.finishes)
+        return library.lean.RemakingConv2d(*self.arguments(), finishes=self.finishes, drops=self.drops)
 
 
 @op("remaking_mul")

@@ -91,6 +91,8 @@ class Backward:
         if rerun and i == rerun.last:
             self.forward.run_again(rerun)
             storages.node = i
+        for dropped in self.forward.keeping.made_at.get(i, ()):
+            self.forward.make_again(dropped)
         if node.op.result is Result.PIECE:
             self.pieces.append(arrived)
             if self.first_piece[self.graph.reads[i][0]] < i:

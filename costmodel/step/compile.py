@@ -42,7 +42,9 @@ def compile(
     trained = [key for key, (_, trains) in graph.parameters.items() if trains]
     prefix = graph.prefix if sliced else 0
     resized = [i for i, node in enumerate(graph.nodes) if node.op.resizes]
-    slots = Slots(len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)), prefix, resized)
+    slots = Slots(
+        len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)), prefix, resized, graph.runs_again
+    )
     storages = Storages()
     forward = Forward(graph, kept, slots, storages)
     forward.run(sliced)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..conventions import Kept
+from ..conventions import Kept, each_read, value_of
 from ..graph.checkpointing import RNG_STATE, Rerun, passing_states, rerun_of, reruns
 from ..graph.graph import Graph
 from ..graph.lifetimes import abandoned_ends, frame_ends
 from ..graph.op import Result
+from ..graph.recompute import chain_of
 from .events import ACTIVATIONS, LOSS, RECOMPUTED, SAVED
 from .slots import Slots
 from .storages import Storages
@@ -24,7 +25,8 @@ class Keeping:
     extras: the extras. unseen: extras of a node in a rerun that it keeps from the forward pass on, since saved-tensor
     hooks do not see them. values: values that the forward pass makes; values_again: values that a rerun makes. states:
     the state of random numbers, at the first node of a rerun that saves something; passing: the same where nothing runs
-    again.
+    again. made_at: the nodes whose dropped outputs are made again right before this node's backward; until: node -> the
+    last node that reads its output when it is made again.
     """
 
     def __init__(self, graph: Graph, kept: tuple[Kept, ...]) -> None:
@@ -47,6 +49,23 @@ class Keeping:
                 values = self.values if one.rerun is None else self.values_again
                 for read in one.readers:
                     values.setdefault(read.node, []).append(one.value)
+        self.made_at, self.until = made_again(graph) if graph.dropped else ({}, {})
+
+
+def made_again(graph: Graph) -> tuple[dict[int, list[int]], dict[int, int]]:
+    """Node -> the nodes whose dropped outputs are made for it; node whose output is dropped -> the last that reads it.
+
+    What is made of a dropped output reads it, too.
+    """
+    readers: dict[int, set[int]] = {}
+    for read in each_read(graph, stock=True):
+        value = value_of(graph, read.node, read.operand)
+        for v in chain_of(graph.sources, value) if value is not None else ():
+            readers.setdefault(v, set()).add(read.node)
+    made_at: dict[int, list[int]] = {}
+    for i in graph.runs_again:
+        made_at.setdefault(max(readers[i + 1]), []).append(i)
+    return made_at, {i: min(readers[i + 1]) for i in graph.runs_again}
 
 
 class Forward:
@@ -117,8 +136,9 @@ class Forward:
 
     def _let_go(self, i: int, own: list[int]) -> None:
         """Drop what a node keeps, since a second run makes it; a value that is made again holds its own with it."""
-        if self.graph.content[i + 1] in self.graph.roots and i + 1 == self.graph.content[i + 1]:
-            self.lent[i + 1] = own
+        if i + 1 in self.graph.sources:
+            from_before = [s for v in self.graph.sources[i + 1] for s in self.lent.get(v, ())]
+            self.lent[i + 1] = own + [self.storages.hold(storage) for storage in from_before]
             return
         for storage in own:
             self.storages.drop(storage, "what reads it runs again")
@@ -138,6 +158,12 @@ class Forward:
                 storages.drop(alive.pop(value, None), FRAMES_END)
         for storage in (*alive.values(), *unseen, state):
             storages.drop(storage, RERUN_ENDS)
+
+    def make_again(self, i: int) -> None:
+        """Make the dropped output of a node again, which is held until its last reader has run backward."""
+        self.of[i + 1] = self.storages.new(self.slots.output(i), RECOMPUTED, "output, made again")
+        self.storages.passing(self.slots.again(i), "scratch")
+        self.held[self.keeping.until[i]].append(self.of[i + 1])
 
     def _random_state(self, rerun: Rerun, category: str) -> int:
         """The storage of a copy of the state of random numbers."""

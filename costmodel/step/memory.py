@@ -64,6 +64,7 @@ def memory_of(
             "later_forward": [scratch.forward for part in later for scratch in part],
             "backward": [scratch.backward for scratch in scratches],
             "after": [scratch.after for scratch in scratches],
+            "again": [scratches[i].again for i in graph.runs_again],
             "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
             "item": [(graph.bits[-1] or bits) // 8],
             "numbers": [*numbers_of(target, bits // 8).values()],

@@ -12,19 +12,20 @@ from .update import NUMBERS
 class Slots:
     """The slots of a step, in groups of consecutive numbers.
 
-    values: one for each value and its gradient. storages: one for each node whose kernels resize its output and
-    the gradient of its first input, for these. kept: for each kept tensor. parameters: for each parameter that trains
-    and its gradient. forward, backward: for each node's scratch in the two passes. after: for the scratch of each
-    node's epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: the
-    gradient of the loss itself. numbers: NUMBERS of the update. whole: the frozen prefix's result for the whole
-    batch, if the prefix runs on slices. later, later_forward: the prefix's values and their nodes' scratch in the
-    second slice, then in the last one, both of which may be smaller than the first.
+    values: one for each value and its gradient. storages: one for each node whose kernels resize its output and the
+    gradient of its first input, for these. kept: for each kept tensor. parameters: for each parameter that trains and
+    its gradient. forward, backward: for each node's scratch in the two passes. after: for the scratch of each node's
+    epilogue. stopped: for each rerun, what the op in which it stops allocates and nobody receives. item: the gradient
+    of the loss itself. again: for the scratch of each node that runs again alone. numbers: NUMBERS of the update.
+    whole: the frozen prefix's result for the whole batch, if the prefix runs on slices. later, later_forward: the
+    prefix's values and their nodes' scratch in the second slice, then in the last one, both of which may be smaller
+    than the first.
     """
 
     #: The order of the groups is arbitrary, but the groups of scratch must be neighbours.
     GROUPS = (
-        "values", "storages", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "stopped",
-        "item", "numbers", "whole",
+        "values", "storages", "later", "kept", "parameters", "forward", "later_forward", "backward", "after", "again",
+        "stopped", "item", "numbers", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -36,12 +37,17 @@ class Slots:
         reruns: int,
         sliced: int = 0,
         resized: Sequence[int] = (),
+        dropped: Sequence[int] = (),
     ) -> None:
-        """sliced: nodes of the frozen prefix if it runs on slices. resized: nodes whose kernels resize their output."""
+        """sliced: nodes of the frozen prefix if it runs on slices. resized: nodes whose kernels resize their output.
+
+        dropped: nodes whose output is made again in the backward pass, by themselves.
+        """
         counts = {"values": values, "storages": len(resized), "kept": kept, "parameters": parameters, "forward": nodes,
                   "backward": nodes, "after": nodes, "stopped": reruns, "item": 1, "numbers": len(NUMBERS), "whole": 1,
-                  "later": 2 * sliced, "later_forward": 2 * sliced}  # fmt: skip
+                  "later": 2 * sliced, "later_forward": 2 * sliced, "again": len(dropped)}  # fmt: skip
         self.resized = {node: k for k, node in enumerate(resized)}
+        self.dropped = {node: k for k, node in enumerate(dropped)}
         self.sliced = sliced
         self.counts = {name: counts[name] for name in self.GROUPS}
         self._first = dict(zip(self.counts, accumulate(self.counts.values(), initial=0)))
@@ -83,6 +89,10 @@ class Slots:
     def after(self, node: int) -> int:
         """Slot of the scratch of a node's epilogue."""
         return self._first["after"] + node
+
+    def again(self, node: int) -> int:
+        """Slot of the scratch of a node that runs again alone."""
+        return self._first["again"] + self.dropped[node]
 
     def stopped(self, rerun: int) -> int:
         """Slot of what the op in which a rerun stops allocates and nobody receives."""

@@ -121,11 +121,15 @@ def work_of(
                 weights += macs
         macs, operations = work["forward"]
         made_again = op.work_again(shapes[i + 1], *[shapes[v] for v in reads]) if demanded else 0
+        runs_again = node.name in graph.dropped
+        made_again += op.work_on_input(shapes[i + 1], *[shapes[v] for v in reads]) if runs_again else 0
         own = counted(node, shapes[i + 1], demanded) if counted else None
         operations, elementwise = own or (operations, elementwise)
         if i in twice:
             done_again = made_again + operations
-            works.append(NodeWork(macs, inputs, weights, macs, operations, elementwise + done_again, done_again))
+            again_macs = macs * (1 + runs_again)
+            works.append(NodeWork(macs, inputs, weights, again_macs, operations, elementwise + done_again, done_again))
         else:
-            works.append(NodeWork(macs, inputs, weights, 0, operations, elementwise + made_again, made_again))
+            again_macs = macs * runs_again
+            works.append(NodeWork(macs, inputs, weights, again_macs, operations, elementwise + made_again, made_again))
     return tuple(works)

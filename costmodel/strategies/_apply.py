@@ -10,8 +10,9 @@ from typing import Any
 
 from ..errors import CostmodelError, check_name, unknown
 from ..graph.checkpointing import checkpointed
-from ..graph.graph import LOSS, MAPS, NOTHING, WITHIN_PARTS, Graph, Node
+from ..graph.graph import LOSS, Graph, Node
 from ..graph.paths import within
+from ..graph.recompute import MAPS, MIXED, NOTHING, WITHIN_PARTS
 from ..ops._loss import Loss
 from ..ops._named_loss import USUAL_LOSS, OwnLoss
 from ..ops.given import Targets
@@ -114,7 +115,7 @@ def checkpoint(text: str) -> str:
 
 def recompute(text: str) -> str:
     """Parser of the option `recompute`."""
-    allowed = MAPS, WITHIN_PARTS, NOTHING
+    allowed = MAPS, WITHIN_PARTS, MIXED, NOTHING
     if text not in allowed:
         raise ValueError(", ".join(allowed))
     return text
@@ -123,7 +124,8 @@ def recompute(text: str) -> str:
 #: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. Lean only, stock modules
 #: ignore them: with `prefix_slices=N` the frozen prefix runs on ceil(batch / N) images at a time. With
 #: `recompute=maps`, the default, a convolution, norm and activation keep one map, from which the others are made again
-#: in the backward pass; with `parts`, the default of plans, only where they are in one block; with `none` never.
+#: in the backward pass; with `parts`, the default of plans, only where they are in one block; with `mixed` one wide map
+#: of a block is made again, too, by its depthwise convolution or its expansion; with `none` nothing is.
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint, "recompute": recompute}
 
 

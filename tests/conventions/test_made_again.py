@@ -6,7 +6,7 @@ import costmodel
 from costmodel.conventions import ideal, lean
 from costmodel.conventions._made_again import without_derived
 from costmodel.conventions._units import with_units
-from costmodel.graph.graph import NOTHING
+from costmodel.graph.recompute import NOTHING
 from costmodel.strategies import apply
 
 HEAD = """
@@ -87,6 +87,52 @@ def test_the_ideal_makes_sums_again_too(graph):
     assert ideal.lower(graph(strategy=f"full,recompute={NOTHING}")).remade == ()
 
 
+BLOCK = """
+network: one_block
+resolution: 8
+classes: 5
+classifier: fc
+nodes:
+  - {{name: expand, op: conv2d, out_channels: 8, kernel: 1}}
+  - {{name: norm1, op: batch_norm}}
+  - {{name: act1, op: hardswish}}
+  - {{name: depthwise, op: conv2d, out_channels: 8, kernel: 3, padding: 1, stride: {stride}, groups: 8}}
+  - {{name: norm2, op: batch_norm}}
+  - {{name: act2, op: relu6}}
+{middle}
+  - {{name: project, op: conv2d, out_channels: 4, kernel: 1, inputs: [{last}]}}
+"""
+
+
+def block(spec_file, stride, middle="", last="act2", strategy="full,recompute=mixed"):
+    network = costmodel.load(spec_file(BLOCK.format(stride=stride, middle=middle, last=last) + HEAD))
+    return network, lean.lower(apply(strategy, network.graph))
+
+
+@pytest.mark.parametrize("stride, dropped, again", [(1, "depthwise", 9 * 64), (2, "expand", 3 * 64)])
+def test_the_smaller_of_the_two_wide_maps_of_a_block_is_kept(spec_file, stride, dropped, again):
+    """Of 2 images of 8 x 8: at stride 1 the depthwise convolution runs again, at stride 2 the expansion."""
+    network, lowered = block(spec_file, stride)
+    assert lowered.dropped == {dropped}
+    once, twice = (
+        costmodel.estimate(network, f"full,recompute={how}", 2, convention="lean") for how in ("maps", "mixed")
+    )
+    assert once.saved_bytes - twice.saved_bytes == 2 * 8 * 64 * 4  # one map of 8 channels at 8 x 8
+    assert twice.flops["recomputed"] == 2 * 2 * 8 * again  # 2 FLOPs a multiply-add, 2 images, 8 channels
+    assert once.flops["recomputed"] == 0
+    assert twice.flops["elementwise_recomputed"] > once.flops["elementwise_recomputed"] or dropped == "expand"
+
+
+def test_a_wide_map_that_something_else_keeps_is_kept(spec_file):
+    square = (
+        "  - {name: square, op: mul, inputs: [depthwise, depthwise]}\n  - {name: both, op: add, inputs: [act2, square]}"
+    )
+    for middle, last in (("", "act2"), (square, "both")):
+        assert bool(block(spec_file, 1, middle, last)[1].dropped) == (not middle)
+    assert not block(spec_file, 1, strategy="bias,recompute=mixed")[1].dropped  # no weight trains
+    assert not block(spec_file, 1, strategy="full")[1].dropped
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "proxyless_mobile"])
 def test_exact_blocks_keep_no_more_than_mobiletl_with_statistics(name):
     """`blocks:K` keeps at most what `mobiletl:K,recompute=none` keeps, and 8 bytes a channel of its norms."""
@@ -105,7 +151,7 @@ def test_exact_blocks_keep_no_more_than_mobiletl_with_statistics(name):
 
 def test_conventions_are_in_order():
     for strategy in ("full", "blocks:3", "mobiletl:3", "bias", "norm+last", "full,checkpoint=blocks"):
-        for how in ("maps", NOTHING):
+        for how in ("maps", "mixed", NOTHING):
             saved = [
                 costmodel.estimate("mobilenet_v3_small", f"{strategy},recompute={how}", 2, convention=name).saved_bytes
                 for name in ("ideal", "lean", "torch")

@@ -18,7 +18,7 @@ from costmodel.ops import remade
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import NOT_MODELLED
 
-MAPS = "recompute=maps"
+MAPS, MIXED = "recompute=maps", "recompute=mixed"
 STRATEGIES = ["full", "last", "norm+last", "bias", "blocks:1", "blocks:all"]
 
 
@@ -57,7 +57,7 @@ def gradients(module, images, labels):
 def hold_gradients(network, strategy, batch, resolution, memory_format="contiguous", close=1e-12):
     """Hold output and buffers, which must be equal, and gradients against the stock module's, in float64."""
     torch.manual_seed(0)
-    plain = strategy.replace(f",{MAPS}", "")
+    plain = strategy.partition(",recompute=")[0]
     stock, lean = realize(network, plain).double(), realize(network, strategy, "lean").double()
     for norm in (m for m in stock.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.3, 1.5)
@@ -87,7 +87,8 @@ def hold_gradients(network, strategy, batch, resolution, memory_format="contiguo
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large", *seldom("efficientnet_b0", "mcunet_5fps")])
 def test_shipped_networks(name, memory_format):
     for strategy in ("full", "blocks:3", "mobiletl:3", "norm+last", "full,checkpoint=blocks"):
-        hold(name, f"{strategy},{MAPS}", 3, 97, memory_format)
+        for again in (MAPS, MIXED):
+            hold(name, f"{strategy},{again}", 3, 97, memory_format)
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
@@ -97,7 +98,8 @@ def test_gradients_are_exact(name, memory_format, monkeypatch):
     close = 1e-7 if name == "mobilenet_v3_small" else 1e-12
     for cut in (60_000, remade.SLICE_BYTES):
         monkeypatch.setattr(remade, "SLICE_BYTES", cut)
-        assert hold_gradients(name, f"full,{MAPS}", 3, 64, memory_format, close)
+        for strategy in (f"full,{MAPS}", f"full,{MIXED}"):
+            assert hold_gradients(name, strategy, 3, 64, memory_format, close)
 
 
 def test_by_mobiletls_rule_gradients_are_those_of_lean_modules_without():
@@ -163,18 +165,18 @@ def test_only_a_gate_of_channels_is_one(name):
         torch.testing.assert_close(found[path], gradient, rtol=1e-10, atol=1e-13)
 
 
-def on_random(spec, strategy, batch):
-    network = loaded(spec)
+def on_random(spec, strategy_and_again, batch):
+    network, (strategy, again) = loaded(spec), strategy_and_again
     strategy = strategy.replace("all", str(len(network.graph.blocks)))
     note(f"{network}\n{strategy}, batch {batch}")
     try:
-        hold(network, f"{strategy},{MAPS}", batch, network.resolution)
+        hold(network, f"{strategy},{again}", batch, network.resolution)
     except CostmodelError as error:
         assert "batch statistics of one value per channel" in str(error)
         reject()
-    hold_gradients(network, f"{strategy},{MAPS}", batch, network.resolution, close=1e-6)
+    hold_gradients(network, f"{strategy},{again}", batch, network.resolution, close=1e-6)
 
 
 test_blocks, test_nodes, test_many_of_blocks, test_many_of_nodes = on_random_networks(
-    on_random, st.sampled_from(STRATEGIES)
+    on_random, st.tuples(st.sampled_from(STRATEGIES), st.sampled_from([MAPS, MIXED]))
 )

@@ -9,7 +9,7 @@ from costmodel.step.update import NUMBERS
 
 
 def test_every_number_stands_where_its_size_is_filled_in():
-    slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1, sliced=1, resized=[1])
+    slots = Slots(values=3, kept=2, parameters=1, nodes=2, reruns=1, sliced=1, resized=[1], dropped=[1])
     filled = slots.filled(
         {
             "values": ["v0", "v1", "v2"],
@@ -20,6 +20,7 @@ def test_every_number_stands_where_its_size_is_filled_in():
             "later_forward": ["second f0", "last f0"],
             "backward": ["b0", "b1"],
             "after": ["a0", "a1"],
+            "again": ["m1"],
             "stopped": ["s0"],
             "item": ["i"],
             "numbers": [f"n{k}" for k in range(len(NUMBERS))],
@@ -35,9 +36,10 @@ def test_every_number_stands_where_its_size_is_filled_in():
     assert [filled[slots.forward(0, part)] for part in (1, 2)] == ["second f0", "last f0"]
     assert [filled[slots.backward(i)] for i in range(2)] == ["b0", "b1"]
     assert [filled[slots.after(i)] for i in range(2)] == ["a0", "a1"] and filled[slots.stopped(0)] == "s0"
+    assert filled[slots.again(1)] == "m1"
     assert [filled[n] for n in (slots.item, slots.whole)] == ["i", "w"]
     assert [filled[slots.number(name)] for name in NUMBERS] == [f"n{k}" for k in range(len(NUMBERS))]
-    inside = ["f0", "f1", "second f0", "last f0", "b0", "b1", "a0", "a1", "s0"]
+    inside = ["f0", "f1", "second f0", "last f0", "b0", "b1", "a0", "a1", "m1", "s0"]
     assert [filled[n] for n in slots.scratch] == inside
     assert len(set(filled)) == len(filled)
 
@@ -56,7 +58,7 @@ def test_another_order_of_the_groups_gives_the_same_step(monkeypatch):
         return estimate.memory.timeline.slots, estimate.levels.tolist(), estimate.at_peak
 
     slots, *before = step(7)
-    scratch = ("forward", "later_forward", "backward", "after", "stopped")
+    scratch = ("forward", "later_forward", "backward", "after", "again", "stopped")
     others = [name for name in Slots.GROUPS if name not in scratch]
     monkeypatch.setattr(Slots, "GROUPS", (*others[::-1], *scratch))
     compile.cache_clear()

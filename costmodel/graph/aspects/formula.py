@@ -84,6 +84,10 @@ class Formula:
         """Elementwise operations of the backward pass that make again what is not kept. y, xs: as for `work`."""
         return 0
 
+    def work_on_input(self, y: Shape, *xs: Shape) -> Size:
+        """Elementwise operations that make its input again, if that is not kept. y, xs: as for `work`."""
+        return 0
+
     @property
     def is_random(self) -> bool:
         """Whether the forward pass draws random numbers."""

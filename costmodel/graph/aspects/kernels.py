@@ -27,12 +27,14 @@ class Scratch(NamedTuple):
     forward, backward: in the two passes.
     after: in the epilogue, above the level after what the op kept has been freed.
     stopped: at the moment when a second run stops inside the op, right after the op has saved its inputs.
+    again: while its output, which was dropped, is made again.
     """
 
     forward: Size = 0
     backward: Size = 0
     after: Size = 0
     stopped: Size = 0
+    again: Size = 0
 
 
 NO_SCRATCH = Scratch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from ..modules import FrozenBatchNorm2d, recorded
 from .like import Like
 from .norms import channel_scale
+from .recipes import Link, Remade, source_of
 
 aten = torch.ops.aten
 
@@ -70,7 +72,16 @@ def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tupl
 
 
 class LeanConv2d(nn.Conv2d):
-    """A convolution that keeps its input only if its weight trains."""
+    """A convolution that keeps its input only if its weight trains.
+
+    drops: its output is made again by the first that reads it in the backward pass.
+    """
+
+    drops = False
+
+    def __init__(self, *args: Any, drops: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.drops = drops
 
     @property
     def norm(self) -> nn.BatchNorm2d | None:
@@ -83,7 +94,8 @@ class LeanConv2d(nn.Conv2d):
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
         options = (self.stride, self.padding, self.dilation, self.groups)
         if self.weight.requires_grad and norm is None or not plain:
-            return super().forward(x)
+            y = super().forward(x)
+            return source_of(self, Remade(None, (x,), Link())).on(y) if self.drops and recorded(y) else y
         weight = self._buffers.get("standardised", self.weight)
         if recorded(x, self.bias, shift):
             return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)

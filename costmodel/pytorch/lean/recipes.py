@@ -6,10 +6,12 @@ are rounded before they are kept, to the last bit but one).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ...ops import remade
 from ...ops.remade import READS_INPUT
@@ -92,27 +94,88 @@ class Norm(NamedTuple):
     eps: float
 
 
-class Remade(NamedTuple):
-    """How a tensor is made again, from `roots`: a norm's result, or a map that is kept, perhaps times a gate.
-
-    norm: None for a map that is kept. roots: the norm's input, scale, shift and statistics, or that map; then the gate
-    (N, C, 1, 1), if there is one.
-    """
-
-    norm: Norm | None
-    roots: tuple[Tensor, ...]
-    link: Link
+class Recipe:
+    """How a tensor is made again. It travels on the tensor, and is lost if somebody writes into that."""
 
     def on(self, y: Tensor) -> Tensor:
         """The tensor that is so made, with its recipe."""
-        y.remade = self, y._version
+        y.recipe = self, y._version
         return y
 
 
-def recipe_of(y: Tensor) -> Remade | None:
+class Remade(Recipe):
+    """How slices of a tensor are made again: a norm's result, or a map that is kept, perhaps times a gate.
+
+    norm: None for a map that is kept. roots: the norm's input, scale, shift and statistics, or that map; then the gate
+    (N, C, 1, 1), if there is one. source: how the norm's input is made, if it is not kept; then None stands for it.
+    """
+
+    def __init__(
+        self, norm: Norm | None, roots: Sequence[Tensor | None], link: Link, source: Source | None = None
+    ) -> None:
+        self.norm, self.roots, self.link, self.source = norm, tuple(roots), link, source
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All that autograd has to keep."""
+        return self.roots + (self.source.tensors if self.source else ())
+
+    def filled(self, tensors: Sequence[Tensor | None]) -> Remade:
+        """The same recipe with tensors in the places of its own."""
+        n = len(self.roots)
+        return Remade(self.norm, tensors[:n], self.link, self.source.filled(tensors[n:]) if self.source else None)
+
+    def empty(self) -> Remade:
+        """The recipe without tensors, for autograd to keep these apart from it."""
+        return self.filled([None] * len(self.tensors))
+
+
+class Source(Recipe):
+    """How a convolution's output is made again: whole, by the first that reads it, for all up to the last.
+
+    options: stride, padding, dilation, groups. remade: of the convolution's input. made: the output, while it is there.
+    """
+
+    def __init__(
+        self, options: tuple, remade: Remade, parameters: Sequence[Tensor | None], made: list[Tensor] | None = None
+    ) -> None:
+        self.options, self.remade, self.parameters = options, remade, tuple(parameters)
+        self.made: list[Tensor] = [] if made is None else made
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        return self.parameters + self.remade.tensors
+
+    def filled(self, tensors: Sequence[Tensor | None]) -> Source:
+        return Source(self.options, self.remade.filled(tensors[2:]), tensors[:2], self.made)
+
+    def output(self, is_last: bool) -> Tensor:
+        """The convolution's output. is_last: nobody will ask for it again."""
+        if not self.made:
+            self.made.append(F.conv2d(self._input(), *self.parameters, *self.options))
+        return self.made.pop() if is_last else self.made[0]
+
+    def _input(self) -> Tensor:
+        maker, everything = maker_of(self.remade), slice(0, None)
+        _, y = maker.zy(everything, False)
+        return y if maker.gate is None else scaled(y, maker.gate, self.remade.norm is None)
+
+
+def source_of(conv: nn.Conv2d, remade: Remade) -> Source:
+    """How a convolution's output is made again. remade: how its input is."""
+    options = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    return Source(options, remade, (conv.weight, conv.bias))
+
+
+def scaled(y: Tensor, gate: Tensor, apart: bool) -> Tensor:
+    """y times a gate, in y's memory unless both are wanted."""
+    return y * gate if apart else y.mul_(gate)
+
+
+def recipe_of(y: Tensor) -> Any:
     """How a tensor is made again; None if that is not known, or if somebody has written into the tensor since."""
-    remade, version = getattr(y, "remade", (None, 0))
-    return remade if version == y._version else None
+    recipe, version = getattr(y, "recipe", (None, 0))
+    return recipe if version == y._version else None
 
 
 def wide(t: Tensor) -> Tensor:
@@ -121,14 +184,16 @@ def wide(t: Tensor) -> Tensor:
 
 
 class Maker:
-    """Makes slices of a norm's result again. roots: as of Remade."""
+    """Makes slices of a norm's result again. is_last: it is the last that asks for the norm's input."""
 
-    def __init__(self, norm: Norm, roots: tuple[Tensor, ...]) -> None:
-        self.norm = norm
-        self.x, self.weight, self.bias, self.mean, self.spread = roots[:5]
+    def __init__(self, remade: Remade, is_last: bool = False) -> None:
+        assert remade.norm is not None
+        self.norm, roots = remade.norm, remade.roots
+        x, self.weight, self.bias, self.mean, self.spread = roots[:5]
+        self.x: Tensor = remade.source.output(is_last) if remade.source else x
         self.gate = roots[5] if len(roots) > 5 else None
         self.vectors: tuple[Tensor, ...] = ()
-        if norm.batch:
+        if self.norm.batch:
             self.mean, self.spread = wide(self.mean), wide(self.spread)
 
     @property
@@ -202,25 +267,25 @@ class Maker:
 
 
 class Keeper:
-    """In place of a Maker, gives slices of a map that is kept. roots: the map, and a gate."""
+    """In place of a Maker, gives slices of a map that is kept."""
 
-    def __init__(self, roots: tuple[Tensor, ...]) -> None:
-        self.x = roots[0]
-        self.gate = roots[1] if len(roots) > 1 else None
+    def __init__(self, remade: Remade) -> None:
+        self.x: Tensor = remade.roots[0]
+        self.gate = remade.roots[1] if len(remade.roots) > 1 else None
 
     def zy(self, part: slice, both: bool) -> tuple[None, Tensor]:
         """None, and a slice of the map, which is not to be written into."""
         return None, cut(self.x, part)
 
 
-def maker_of(norm: Norm | None, roots: tuple[Tensor, ...]) -> Maker | Keeper:
-    """What makes slices of a map again, or gives them. norm, roots: as of Remade."""
-    return Keeper(roots) if norm is None else Maker(norm, roots)
+def maker_of(remade: Remade) -> Maker | Keeper:
+    """What makes slices of a map again, or gives them."""
+    return Keeper(remade) if remade.norm is None else Maker(remade)
 
 
 def cut(x: Tensor, part: slice) -> Tensor:
     """A slice of the batch; the tensor itself if that is all of it."""
-    return x if part.start == 0 and part.stop >= len(x) else x[part]
+    return x if part.start == 0 and (part.stop or len(x)) >= len(x) else x[part]
 
 
 def derived(maker: Maker, g: Tensor, part: slice, out: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 A norm's function does the activation after it too. What reads the result keeps the norm's input and statistics instead,
 and makes the result again in its backward pass, slice by slice of the batch, by the kernel that made it first: equal to
-the last bit. The recipe travels on the tensor, as its attribute `remade`; where that is lost (a hook returned another
+the last bit. The recipe travels on the tensor, as its attribute `recipe`; where that is lost (a hook returned another
 tensor), a layer keeps what it is given, as a stock layer does.
 """
 
@@ -18,15 +18,29 @@ from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import FrozenStatistics, recorded
-from .recipes import BACKWARD, Link, Maker, Norm, Remade, activated_, cut, derived, maker_of, recipe_of, slices
+from .recipes import (
+    BACKWARD,
+    Link,
+    Maker,
+    Norm,
+    Remade,
+    activated_,
+    cut,
+    derived,
+    maker_of,
+    recipe_of,
+    scaled,
+    slices,
+    source_of,
+)
 
 aten = torch.ops.aten
 
 
 class _NormAct(Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, module, made):
-        """made: a list into which the recipe of the result goes."""
+    def forward(ctx, x, weight, bias, module, source, made):
+        """source: how x is made again, if it is dropped. made: a list into which the recipe of the result goes."""
         norm = Norm(module.of, module.takes_batch, module.eps)
         if norm.batch:
             given = (module.running_mean, module.running_var, True, module.average_factor(), module.eps)
@@ -35,18 +49,18 @@ class _NormAct(Function):
             statistics = [module.running_mean, module.running_var]
             y = aten.native_batch_norm(x, weight, bias, *statistics, False, 0.0, module.eps)[0]
         y = activated_(norm.of, y)
-        roots = (x, weight, bias, *statistics)
-        ctx.norm, ctx.owns, ctx.link = norm, module.owns_gradient, Link()
-        ctx.save_for_backward(*roots)
-        made.append(Remade(norm, roots, ctx.link))
+        remade = Remade(norm, (x if source is None else None, weight, bias, *statistics), Link(), source)
+        ctx.remade, ctx.owns = remade.empty(), module.owns_gradient
+        ctx.save_for_backward(*remade.tensors)
+        made.append(remade)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        maker = Maker(ctx.norm, ctx.saved_tensors)
+        maker = Maker(ctx.remade.filled(ctx.saved_tensors), is_last=True)
         want_x, want_scale, want_shift, *_ = ctx.needs_input_grad
-        sums, gz = ctx.link.take(g), g
+        sums, gz = ctx.remade.link.take(g), g
         if sums is None:
             gz = g if ctx.owns and dense(g) else torch.empty_like(maker.x) if want_x else None
             sums = () if maker.at_once else maker.no_sums()
@@ -64,7 +78,7 @@ class _NormAct(Function):
             maker.vectors = ()
             gx, scale, shift = maker.stock(gz, maker.x, [want_x, want_scale, want_shift])
         scale, shift = (one.to(maker.weight.dtype) if one is not None else None for one in (scale, shift))
-        return gx, scale if want_scale else None, shift if want_shift else None, None, None
+        return gx, scale if want_scale else None, shift if want_shift else None, None, None, None
 
 
 class RemadeNorm2d(nn.BatchNorm2d):
@@ -96,7 +110,7 @@ class RemadeNorm2d(nn.BatchNorm2d):
             y = super().forward(x)
             return activated_(self.of, y)
         made: list[Remade] = []
-        y = _NormAct.apply(x, self.weight, self.bias, self, made)
+        y = _NormAct.apply(x, self.weight, self.bias, self, recipe_of(x), made)
         return made[0].on(y)
 
 
@@ -115,17 +129,17 @@ class _Conv(Function):
     @staticmethod
     def forward(ctx, y, weight, bias, module, remade):
         options = (module.stride, module.padding, module.dilation, module.groups)
-        ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade._replace(roots=())
-        ctx.save_for_backward(weight, *remade.roots)
+        ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade.empty()
+        ctx.save_for_backward(weight, *remade.tensors)
         ctx.biased = bias is not None
         return F.conv2d(y, weight, bias, *options)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        weight, *roots = ctx.saved_tensors
+        weight, *tensors = ctx.saved_tensors
         remade, finishes = ctx.remade, ctx.finishes
-        maker = maker_of(remade.norm, tuple(roots))
+        maker = maker_of(remade.filled(tensors))
         want_y, want_weight, want_bias, *_ = ctx.needs_input_grad
         stride, padding, dilation, groups = ctx.options
         sizes = [weight.shape[0]] if ctx.biased else [0]
@@ -144,8 +158,8 @@ class _Conv(Function):
         weights: list[Tensor | None] = [None, None]
         for part in parts:
             z, y = maker.zy(part, finishes == "norm")
-            scaled = y if maker.gate is None else _scaled(y, cut(maker.gate, part), apart)
-            made, *more = aten.convolution_backward(cut(g, part), scaled, weight, *how)
+            read = y if maker.gate is None else scaled(y, cut(maker.gate, part), apart)
+            made, *more = aten.convolution_backward(cut(g, part), read, weight, *how)
             if weights[0] is None:
                 weights = more
             else:
@@ -156,17 +170,17 @@ class _Conv(Function):
             out = None if gy is None or not several else gy[part]
             if finishes == "norm" and isinstance(maker, Maker):
                 read = y if z is None else z
-                del y, z, scaled
+                del y, z
                 made = BACKWARD[maker.norm.of](made, read, out)
                 del read
                 if sums:
                     maker.add_sums(made, part, sums)
             elif finishes == "gate":
-                gate[part] = torch.mul(made, y, out=scaled).sum((2, 3), keepdim=True)
+                gate[part] = torch.mul(made, y, out=read).sum((2, 3), keepdim=True)
                 torch.mul(made, cut(maker.gate, part), out=made if out is None else out)
-                del y, scaled
+                del y, read
             else:
-                del y, z, scaled
+                del y, z, read
                 if out is not None:
                     out.copy_(made)
             if not several:
@@ -177,50 +191,48 @@ class _Conv(Function):
         return gy, weights[0], weights[1], None, None
 
 
-def _scaled(y: Tensor, gate: Tensor, apart: bool) -> Tensor:
-    """y times a gate, in y's memory unless both are wanted."""
-    return y * gate if apart else y.mul_(gate)
-
-
 class RemakingConv2d(nn.Conv2d):
     """A convolution that keeps what its input is made again from.
 
     finishes: "norm" if it does a part of the backward pass of the norm that makes its input, "gate" of the product.
+    drops: its output is made again by the first that reads it in the backward pass.
     """
 
-    def __init__(self, *args: Any, finishes: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, finishes: str = "", drops: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.finishes = finishes
+        self.finishes, self.drops = finishes, drops
 
     def forward(self, x: Tensor) -> Tensor:
         remade = recipe_of(x)
         if remade is None or not recorded(x) or not self.weight.requires_grad:
             return super().forward(x)
-        return _Conv.apply(x, self.weight, self.bias, self, remade)
+        y = _Conv.apply(x, self.weight, self.bias, self, remade)
+        return source_of(self, remade).on(y) if self.drops else y
 
 
 class _Gate(Function):
     @staticmethod
     def forward(ctx, y, gate, module, remade, made):
-        ctx.owns, ctx.remade, ctx.link = module.owns_gradient, remade._replace(roots=()), Link()
-        ctx.save_for_backward(*remade.roots, gate)
-        made.append(Remade(remade.norm, (*remade.roots, gate), ctx.link))
+        product = Remade(remade.norm, (*remade.roots, gate), Link(), remade.source)
+        ctx.owns, ctx.remade = module.owns_gradient, product.empty()
+        ctx.save_for_backward(*product.tensors)
+        made.append(product)
         return y * gate
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        roots = ctx.saved_tensors
-        gate, done = roots[-1], ctx.link.take(g)
+        remade = ctx.remade.filled(ctx.saved_tensors)
+        gate, done = remade.roots[-1], remade.link.take(g)
         if done is not None:
             return g, done, None, None, None
         want_y, want_gate, *_ = ctx.needs_input_grad
         of_gate = None
         if want_gate:
-            maker, of_gate = maker_of(ctx.remade.norm, roots[:-1]), torch.empty_like(gate)
+            maker, of_gate = maker_of(remade), torch.empty_like(gate)
             for part in slices(maker.x):
                 _, y = maker.zy(part, False)
-                of_gate[part] = _scaled(y, cut(g, part), ctx.remade.norm is None).sum((2, 3), keepdim=True)
+                of_gate[part] = scaled(y, cut(g, part), remade.norm is None).sum((2, 3), keepdim=True)
                 del y
         gy = (g.mul_(gate) if ctx.owns and dense(g) else g * gate) if want_y else None
         return gy, of_gate, None, None, None

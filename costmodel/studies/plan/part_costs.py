@@ -17,12 +17,13 @@ import numpy as np
 from ...conventions import find
 from ...errors import CostmodelError
 from ...graph.checkpointing import reruns
-from ...graph.graph import INPUT, WITHIN_PARTS, Graph, Node
+from ...graph.graph import INPUT, Graph, Node
 from ...graph.inputs import at_resolution
 from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of, plain
 from ...graph.network import Network
 from ...graph.op import Result
+from ...graph.recompute import WITHIN_PARTS
 from ...sizes.size import nbytes, numel
 from ...step.estimate import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
