@@ -6,6 +6,8 @@ let go. At other strides its input is the larger one: what makes that runs again
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from ..graph.graph import Graph
 from ..graph.op import Op
 from ..graph.recompute import MIXED, level_of
@@ -25,7 +27,7 @@ def to_drop(graph: Graph) -> list[int]:
     return sorted(found)
 
 
-def is_depthwise(op: Op) -> bool:
+def is_depthwise(op: Op) -> TypeGuard[Conv2d]:
     """Whether an op is a convolution that mixes no channels, of more than one pixel."""
     return isinstance(op, Conv2d) and op.groups == op.in_channels == op.out_channels > 1 and op.kernel != (1, 1)
 

@@ -22,6 +22,7 @@ class Convention(NamedTuple):
     With it every read counts by itself, layer by layer, even if another one reads the same storage.
     elementwise: a paper's own elementwise operations. It takes a node, its output's shape and the demanded gradients,
     and returns the operations of the forward and the backward pass, or None to take the op's.
+    makes_again: whether it follows the strategy's option `recompute`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Convention(NamedTuple):
     lower: Callable[[Graph], Graph]  # rewrites the graph before it is priced and run
     memory: OwnMemory | None
     elementwise: Elementwise | None
+    makes_again: bool
 
     def kept(self, graph: Graph) -> tuple[Kept, ...]:
         """What is kept, each storage once, in the order in which it is first kept. What reruns keep comes last."""
@@ -47,11 +49,12 @@ def convention(
     lower: Callable[[Graph], Graph] = lambda graph: graph,
     memory: OwnMemory | None = None,
     elementwise: Elementwise | None = None,
+    makes_again: bool = False,
 ) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""
 
     def register(rule: KeptRule) -> KeptRule:
-        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory, elementwise)
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory, elementwise, makes_again)
         return rule
 
     return register

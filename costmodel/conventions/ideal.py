@@ -22,7 +22,7 @@ def lower(graph: Graph) -> Graph:
     return graph if graph.recompute == NOTHING else without_derived(graph)
 
 
-@convention("ideal", "what the demanded gradients' formulas read, at the fewest bits", lower=lower)
+@convention("ideal", "what the demanded gradients' formulas read, at the fewest bits", lower=lower, makes_again=True)
 def ideal(graph: Graph) -> list[Read]:
     return reads_of(graph, again=graph.recompute != NOTHING)
 

@@ -81,6 +81,12 @@ def folded(graph: Graph, readers: dict[int, int]) -> dict[int, str]:
     return pairs
 
 
-@convention("lean", "what this package's own memory-lean modules keep and allocate", measurable=True, lower=lower)
+@convention(
+    "lean",
+    "what this package's own memory-lean modules keep and allocate",
+    measurable=True,
+    lower=lower,
+    makes_again=True,
+)
 def lean(graph: Graph) -> Iterator[Read]:
     return each_read(graph, stock=True)

@@ -90,14 +90,18 @@ class Unit:
             return 2 * self.vector + inside
         return (3 * self.vector if self.batch else self.vector) + inside  # with a copy of the scale; of 16 bits each
 
-    def stock(self, y: Shape) -> Size:
-        """Bytes while the stock kernel makes all gradients at once, beside the gradient of the norm's output."""
+    def stock(self, y: Shape, in_place: bool) -> Size:
+        """Bytes while the stock kernel makes all gradients at once, beside the gradient of the norm's output.
+
+        in_place: that gradient was written over another one, and is no tensor of its own.
+        """
         inside = batch_norm_scratch(
             self.setting._replace(layouts=()), self.channels, self.batch, True, y, self.x
         ).backward
         wanted = len({"weight", "bias"} & {*self.setting.demanded})
         copies = (3 * self.batch + wanted) * self.vector if self.narrow else 0
-        return copies + self.map(self.x[0]) + inside
+        maps = 0 if in_place and "x" not in self.setting.demanded else 1  # of the output, or of the input
+        return copies + maps * self.map(self.x[0]) + inside
 
     @property
     def last(self) -> Size:
@@ -166,12 +170,12 @@ class RemadeNorm(BatchNorm):
         of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
-        whole, stock = at_once(setting, x), unit.stock(y)
+        whole, stock = at_once(setting, x), unit.stock(y, self.owns or self.finished)
         if self.finished:
             return Scratch(forward, where(whole, stock, maximum(last, sums + unit.held)))
 
         def own(images: Size) -> Size:
-            return 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
+            return 0 if self.owns or "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
 
         def derived(images: Size) -> Size:
             made = unit.map(images) + unit.folded if self.of else 0

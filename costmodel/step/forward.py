@@ -161,9 +161,9 @@ class Forward:
 
     def make_again(self, i: int) -> None:
         """Make the dropped output of a node again, which is held until its last reader has run backward."""
-        self.of[i + 1] = self.storages.new(self.slots.output(i), RECOMPUTED, "output, made again")
+        made = self.storages.new(self.slots.output(i), RECOMPUTED, "output, made again")
         self.storages.passing(self.slots.again(i), "scratch")
-        self.held[self.keeping.until[i]].append(self.of[i + 1])
+        self.held[self.keeping.until[i]].append(made)
 
     def _random_state(self, rerun: Rerun, category: str) -> int:
         """The storage of a copy of the state of random numbers."""

@@ -11,6 +11,7 @@ from ._parts import (
     choices_of,
     chosen_parts,
     is_checkpointed,
+    named,
     of_code,
     part_names,
     parts,
@@ -25,6 +26,6 @@ from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, 
 
 __all__ = [
     "CHOICES", "FROZEN", "FULL", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText", "all_frozen",
-    "apply", "choices_of", "chosen_parts", "in_parts_where_masks_train", "is_checkpointed", "of_code", "part_names",
-    "parts", "possible", "read", "read_text", "setting_of", "split_list", "usual", "with_loss",
+    "apply", "choices_of", "chosen_parts", "in_parts_where_masks_train", "is_checkpointed", "named", "of_code",
+    "part_names", "parts", "possible", "read", "read_text", "setting_of", "split_list", "usual", "with_loss",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
+from ..graph.recompute import MIXED, NOTHING
 from ._edits import biases, everything, nothing
 from ._lighter import lighter
 from ._text import StrategyText, read_text
@@ -18,7 +19,9 @@ class Choice(NamedTuple):
 
     letter: its letter in a code, in upper case if the part runs again in the backward pass. trains: the parameters of a
     node that train. freezes_statistics: whether the part's norms use frozen statistics. blocks_only: a stem or head
-    cannot have it. edit: a further change to the blocks with this choice, given their scopes.
+    cannot have it. edit: a further change to the blocks with this choice, given their scopes. recompute: what lean
+    modules make again in the part, if not what plans make again everywhere (graph/recompute.py); such a part does not
+    run again as a whole. training: what trains, as values of plans name it.
     """
 
     letter: str
@@ -28,6 +31,11 @@ class Choice(NamedTuple):
     freezes_statistics: bool
     blocks_only: bool = False
     edit: Callable[[Graph, Sequence[str]], Graph] | None = None
+    recompute: str = ""
+
+    @property
+    def training(self) -> str:
+        return self.name.partition("-")[0]
 
 
 PLAN = "plan"  # the name of the strategy that takes a code
@@ -46,6 +54,14 @@ CHOICES: dict[str, Choice] = {
             everything, freezes_statistics=False, blocks_only=True, edit=lighter,
         ),
         FULL,
+        FULL._replace(
+            letter="x", name="full-mixed", blocks_only=True, recompute=MIXED,
+            summary="as full; lean modules keep one wide map and run a convolution again; blocks only",
+        ),
+        FULL._replace(
+            letter="k", name="full-kept", blocks_only=True, recompute=NOTHING,
+            summary="as full; lean modules make nothing again; blocks only",
+        ),
     )
 }  # fmt: skip
 
@@ -65,6 +81,11 @@ def choices_of(code: str) -> list[Choice]:
     return [CHOICES[letter] for letter in code.lower()]
 
 
+def named(name: str) -> Choice:
+    """The choice with a name."""
+    return next(choice for choice in CHOICES.values() if choice.name == name)
+
+
 class Part(NamedTuple):
     """Consecutive nodes that get one choice. name: a block's scope, or a name as `stem`."""
 
@@ -75,7 +96,8 @@ class Part(NamedTuple):
     def choices(self) -> list[str]:
         """The letters that are allowed for this part."""
         letters = [letter for letter, choice in CHOICES.items() if self.is_block or not choice.blocks_only]
-        return [*letters, *map(checkpointed, letters)] if self.is_block else letters
+        whole = [letter for letter in letters if not CHOICES[letter].recompute]
+        return [*letters, *map(checkpointed, whole)] if self.is_block else letters
 
 
 def part_names(graph: Graph) -> list[str]:

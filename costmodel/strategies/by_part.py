@@ -43,7 +43,8 @@ def plan(graph: Graph, code: str | None) -> Graph:
     if silent is not None:
         raise CostmodelError(f"{silent!r} runs without autograd, whatever a plan says; allowed: other strategies")
     again = tuple(part.name for part, letter in zip(parts, letters) if is_checkpointed(letter))
-    return replace(planned, checkpointed=again)
+    own = tuple((part.name, choice.recompute) for part, choice in zip(parts, choices) if choice.recompute)
+    return replace(planned, checkpointed=again, recompute_in=own)
 
 
 def may_stop(node: Node) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..graph.recompute import WITHIN_PARTS
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_size, unit_of
 from ..strategies import CHOICES, FULL, part_names
 from ..studies.plan.nothing_fits import NothingFits
-from ..studies.plan.plan import Plan
+from ..studies.plan.plan import Plan, described
 from .records import part_record, step_record, table_of, within
 from .shared import detected_note
-from .table import DRAWN, Column, Lines, Table, bar, words
+from .table import DRAWN, Column, Lines, Table, bar, hidden, words
 
 #: What was maximised, in words; anything else is a "value".
 WORTH = {"parameters": "trained parameters", "blocks": "blocks in which something trains"}
@@ -51,14 +52,16 @@ def parts_table(plan: Plan) -> Table:
     most = max(row["saved"] for row in estimate.blocks)
     unit = unit_of(most)
     records = [
-        {**part_record(row), "trains": choice, "runs_again": again, DRAWN: bar(row["saved"], most)}
+        {**part_record(row), **described(choice, again), DRAWN: bar(row["saved"], most)}
         for row, choice, again in chosen_parts(plan)
     ]
+    levels = {record["recompute"] for record in records}
     micro = f" x {plan.micro_batches} micro-batches" if plan.micro_batches > 1 else ""
     title = f"{estimate.network}, batch {estimate.batch}{micro} of {show(estimate.input_shape)}, {plan.strategy}"
     seen = [
         words("part", "part"),
         words("trains", "trains"),
+        words("recompute", "makes again") if levels - {WITHIN_PARTS} else hidden("recompute"),
         Column("runs_again", "runs again", lambda again: "yes" if again else "", right=False),
         Column("trainable_parameters", "trained", lambda n: f"{n:,}" if n else "-"),
         Column("saved_bytes", f"saved, {unit}", lambda size: in_unit(size, unit)),

@@ -110,17 +110,15 @@ class Remade(Recipe):
     (N, C, 1, 1), if there is one. source: how the norm's input is made, if it is not kept; then None stands for it.
     """
 
-    def __init__(
-        self, norm: Norm | None, roots: Sequence[Tensor | None], link: Link, source: Source | None = None
-    ) -> None:
+    def __init__(self, norm: Norm | None, roots: Sequence[Any], link: Link, source: Source | None = None) -> None:
         self.norm, self.roots, self.link, self.source = norm, tuple(roots), link, source
 
     @property
-    def tensors(self) -> tuple[Tensor | None, ...]:
+    def tensors(self) -> tuple[Any, ...]:
         """All that autograd has to keep."""
         return self.roots + (self.source.tensors if self.source else ())
 
-    def filled(self, tensors: Sequence[Tensor | None]) -> Remade:
+    def filled(self, tensors: Sequence[Any]) -> Remade:
         """The same recipe with tensors in the places of its own."""
         n = len(self.roots)
         return Remade(self.norm, tensors[:n], self.link, self.source.filled(tensors[n:]) if self.source else None)
@@ -137,16 +135,16 @@ class Source(Recipe):
     """
 
     def __init__(
-        self, options: tuple, remade: Remade, parameters: Sequence[Tensor | None], made: list[Tensor] | None = None
+        self, options: tuple, remade: Remade, parameters: Sequence[Any], made: list[Tensor] | None = None
     ) -> None:
         self.options, self.remade, self.parameters = options, remade, tuple(parameters)
         self.made: list[Tensor] = [] if made is None else made
 
     @property
-    def tensors(self) -> tuple[Tensor | None, ...]:
+    def tensors(self) -> tuple[Any, ...]:
         return self.parameters + self.remade.tensors
 
-    def filled(self, tensors: Sequence[Tensor | None]) -> Source:
+    def filled(self, tensors: Sequence[Any]) -> Source:
         return Source(self.options, self.remade.filled(tensors[2:]), tensors[:2], self.made)
 
     def output(self, is_last: bool) -> Tensor:

@@ -23,7 +23,7 @@ from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of, plain
 from ...graph.network import Network
 from ...graph.op import Result
-from ...graph.recompute import WITHIN_PARTS
+from ...graph.recompute import MIXED, WITHIN_PARTS
 from ...sizes.size import nbytes, numel
 from ...step.estimate import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
@@ -33,7 +33,17 @@ from ...step.resident import resident
 from ...step.shapes import broadcast_inputs, shapes_of, stored
 from ...step.update import numbers_of
 from ...step.walk import price, work_of
-from ...strategies import FROZEN, FULL, PLAN, STRATEGIES, in_parts_where_masks_train, is_checkpointed, parts, with_loss
+from ...strategies import (
+    CHOICES,
+    FROZEN,
+    FULL,
+    PLAN,
+    STRATEGIES,
+    in_parts_where_masks_train,
+    is_checkpointed,
+    parts,
+    with_loss,
+)
 from ...targets.memory_order import MemoryOrder, contiguous
 from .stand_ins import Above, Below
 
@@ -95,8 +105,8 @@ class Unit(NamedTuple):
 class PartCosts:
     """The costs of a network's parts for one request. Each is computed when first needed, and then remembered.
 
-    checkpoint: whether parts may run again in the backward pass. Raises CostmodelError if the convention has no peaks
-    of parts, or if the network's parts share more than one value.
+    checkpoint: whether parts, or convolutions in them, may run again in the backward pass. Raises CostmodelError if the
+    convention has no peaks of parts, or if the network's parts share more than one value.
     """
 
     def __init__(self, network: Network, request: Request, checkpoint: bool = True) -> None:
@@ -132,8 +142,10 @@ class PartCosts:
         return [*units, Unit(tuple(part.name for part in above), range(start, len(graph)), codes, False)]
 
     def _is_allowed(self, letter: str) -> bool:
-        """Whether a letter is allowed: a letter that runs its part again needs `checkpoint`."""
-        return self.checkpoint or not is_checkpointed(letter)
+        """Whether a letter is allowed. Stock modules make nothing again, so that some letters are the same."""
+        level = CHOICES[letter.lower()].recompute
+        runs_again = is_checkpointed(letter) or level == MIXED
+        return (self.checkpoint or not runs_again) and (self.convention.makes_again or not level)
 
     def _check_cuts(self) -> None:
         """Raise CostmodelError if a unit reads more than the output of the one below, or units share parameters."""
@@ -209,7 +221,7 @@ class PartCosts:
             around = around._replace(above_keeps=False)
         if (u, code) not in self._structures:
             self._structures[u, code] = self._structure(u, nodes)
-        key = (self._structures[u, code], is_checkpointed(code), around)
+        key = (self._structures[u, code], is_checkpointed(code), around, CHOICES[code[0].lower()].recompute)
         if key not in self._found:
             try:
                 self._found[key] = self._cost(u, nodes, code, around)
@@ -299,7 +311,8 @@ class PartCosts:
             window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
         classifier = graph.classifier if unit is self.units[-1] else ""
         whole = Graph(tuple(window), (), classifier, graph.containers, recompute=WITHIN_PARTS)
-        whole = replace(whole, input_bits=graph.input_bits)
+        own = tuple((unit.names[0], level) for level in {CHOICES[code[0].lower()].recompute} - {""})
+        whole = replace(whole, input_bits=graph.input_bits, recompute_in=own)
         whole = in_parts_where_masks_train(whole)
         if unit is self.units[-1]:
             whole = with_loss(replace(whole, loss=graph.loss), self.request.loss)

@@ -14,6 +14,7 @@ from ...files.whole import write_text
 from ...frontends import load
 from ...graph.inputs import read_resolution, shown_resolution
 from ...graph.network import Network
+from ...graph.recompute import WITHIN_PARTS
 from ...notebook import Shown
 from ...sizes.dtype import find_amp
 from ...sizes.size import as_int, is_int
@@ -30,6 +31,7 @@ from ...strategies import (
     all_frozen,
     choices_of,
     chosen_parts,
+    named,
     of_code,
     possible,
     with_loss,
@@ -81,7 +83,7 @@ class Plan(Shown):
             "is_proven": self.is_proven,
             "batch": self.estimate.batch,
             "micro_batches": self.micro_batches,
-            "choices": [{"name": name, "trains": choice, "runs_again": again} for name, choice, again in self.choices],
+            "choices": [{"name": name, **described(choice, again)} for name, choice, again in self.choices],
             "estimate": self.estimate.to_dict(),
         }
 
@@ -303,7 +305,7 @@ class _Planner:
         if self.maximised == "parameters":
             return cost.parameters
         blocks = self.network.graph.blocks
-        trained = [(name, choice.name) for name, choice in zip(names, choices_of(code))
+        trained = [(name, choice.training) for name, choice in zip(names, choices_of(code))
                    if choice is not FROZEN and name in blocks]  # fmt: skip
         if self.maximised == "blocks":
             return len(trained)
@@ -332,6 +334,16 @@ class _Planner:
                 value = self.value_of(exact)
                 found += [] if value is None else [Found(strategy.name, value, flops)]
         return found
+
+
+def described(choice: str, again: bool) -> dict[str, Any]:
+    """What a choice for a part means: what trains, what is made again in the backward pass, and whether all runs again.
+
+    choice: its name, "" if there was none.
+    """
+    found = named(choice) if choice else None
+    level = (found.recompute if found else "") or WITHIN_PARTS
+    return {"trains": found.training if found else "", "recompute": level, "runs_again": again}
 
 
 def is_expressed(strategy: Strategy) -> bool:

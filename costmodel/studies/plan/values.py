@@ -11,7 +11,7 @@ from ...files.table import read_table
 from ...strategies import CHOICES, FROZEN
 
 MAXIMISE = ("parameters", "blocks")  # what may be maximised by name
-TRAINING = tuple(choice.name for choice in CHOICES.values() if choice is not FROZEN)
+TRAINING = tuple(dict.fromkeys(choice.training for choice in CHOICES.values() if choice is not FROZEN))
 Values = Mapping[str, float | Mapping[str, float]]  # block -> value, or block -> choice -> value
 
 
