@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ..graph.checkpointing import rerun_of, reruns
 from ..graph.graph import INPUT, Graph
 from ..graph.op import Op
 from ..graph.recompute import NOTHING, WITHIN_PARTS, chain_of, level_of
 from ..ops.activation import Activation
-from ..ops.arithmetic import Mul
+from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
 from ..ops.lean import as_op
 from ..ops.norm import BatchNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
-from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul
+from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingAdd, RemakingConv2d, RemakingMul
+from ._alike import has_shape_of
 from ._dropped import to_drop
 from ._kept import each_read, value_of
 
@@ -34,6 +36,7 @@ def with_units(graph: Graph, plain: Graph) -> Graph:
     for i in range(len(graph)):
         if level_of(graph, i) != NOTHING:
             found.try_product(i)
+            found.try_sum(i)
     for i in to_drop(graph):
         found.try_to_drop(i)
     if not found.sources:
@@ -44,17 +47,45 @@ def with_units(graph: Graph, plain: Graph) -> Graph:
     return replace(plain, nodes=nodes, remade=remade, dropped=frozenset(nodes[i].name for i in found.dropped))
 
 
+class Terms(NamedTuple):
+    """What a map is made of: how many norms' results, by how many sums of two. Without any, the map itself is kept.
+
+    of: the activation of the one norm that has one. batch: whether the norms take the batch's statistics. nodes: the
+    norms, and what keeps the map that is kept.
+    """
+
+    norms: int
+    adds: int
+    of: str
+    batch: bool
+    nodes: frozenset[int]
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether it is the result of a norm alone."""
+        return self.norms == 1 and not self.adds and not self.of
+
+
+def added(one: Terms, other: Terms) -> Terms | None:
+    """What the sum of two is made of; None if none of them is a norm's result, or if their norms differ."""
+    if not (one.is_norm or other.is_norm) or one.norms and other.norms and one.batch != other.batch:
+        return None
+    norms, adds = one.norms + other.norms, one.adds + other.adds + 1
+    return Terms(norms, adds, one.of or other.of, (one if one.norms else other).batch, one.nodes | other.nodes)
+
+
 class _Units:
     """Finds units one by one.
 
     ops: new ops, by node. sources: content of a value that is made again -> contents of those of which it is made.
-    dropped: the convolutions whose output is made again.
+    terms: sum -> what it is made of. dropped: the convolutions whose output is made again.
     """
 
     def __init__(self, graph: Graph, plain: Graph) -> None:
         self.graph, self.plain = graph, plain
         self.ops: dict[int, Op] = {}
         self.sources: dict[int, tuple[int, ...]] = {}
+        self.terms: dict[int, Terms] = {}
         self.dropped: list[int] = []
         self.rerun = rerun_of(plain)
         apart = graph.recompute == WITHIN_PARTS
@@ -76,9 +107,9 @@ class _Units:
 
     def try_norm(self, i: int) -> None:
         """Make a unit of a norm and what reads it, if that keeps less."""
-        norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
-        if not (isinstance(norm, BatchNorm) and norm.is_plain and self.plain.demanded[i] and x and self._is_alone(i)):
+        if not self._is_unit(i):
             return
+        norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
         activation = self._activation(i)
         y = i + 1 if activation is None else activation + 1
         of = "" if activation is None else self.graph.nodes[activation].op.kind
@@ -106,6 +137,45 @@ class _Units:
                 self._product(i, name, "", False, kept=True)
                 return
 
+    def try_sum(self, i: int) -> None:
+        """Make a sum again, if convolutions alone keep it: of a norm's result, and of what is kept or made again."""
+        op, reads, made = self.plain.nodes[i].op, self.plain.reads[i], i + 1
+        if type(op) is not Add or not self.plain.demanded[i] or not self._keeping(made):
+            return
+        if not all(self._reads(n, name) == made and self._convolves(n, name) for n, name in self._keeping(made)):
+            return
+        first, second = (self._terms(v, i) for v in reads)
+        if first is None or second is None or op.inplace and not first.norms:
+            return
+        whole, norm, other = added(first, second), reads[not first.is_norm], reads[first.is_norm]
+        if whole is None or not has_shape_of(self.plain, norm, other, self._is_gate):
+            return
+        new = [v for v in reads if type(self.plain.nodes[v - 1].op) is BatchNorm and v - 1 not in self.ops]
+        if not self._in_one_run((made, *new), {i, *whole.nodes, *(n for n, _ in self._keeping(made))}):
+            return
+        for v in new:
+            self._make(v - 1, None, self.plain.reads[v - 1][0], v, "", ())
+        self.ops[i], self.terms[made] = as_op(RemakingAdd, op), whole
+        self.sources[made] = tuple(self.plain.content[v] for v in reads)
+        for n, _ in self._keeping(made):
+            self._conv(n, whole.of, whole.batch, norms=whole.norms, adds=whole.adds)
+
+    def _convolves(self, n: int, name: str) -> bool:
+        """Whether a node is a convolution that can make a sum again."""
+        return isinstance(self.plain.nodes[n].op, Conv2d) and n not in self.ops and self._can_remake(n, name)
+
+    def _terms(self, v: int, i: int) -> Terms | None:
+        """What a value that sum i reads is made of, if it can be made again or is kept in the same run; else None."""
+        first, keepers = self.plain.content[v], [n for n, _ in self._keeping(v)]
+        if first in self.terms or not v:
+            return self.terms.get(first)
+        op = self.ops.get(first - 1, self.plain.nodes[first - 1].op)
+        if isinstance(op, RemadeNorm) or first == v and self._is_unit(v - 1) and type(op) is BatchNorm and not keepers:
+            of = op.of if isinstance(op, RemadeNorm) else ""
+            return Terms(1, 0, of, op.statistics == "batch", frozenset({first - 1}))
+        here = [n for n in keepers if self.rerun.get(n) == self.rerun.get(i) and self.part.get(n) == self.part.get(i)]
+        return Terms(0, 0, "", True, frozenset(here)) if here and first not in self.sources else None
+
     def try_to_drop(self, i: int) -> None:
         """Let go of a convolution's output, if units alone keep it, and make it again of the convolution's input."""
         op, v, x = self.plain.nodes[i].op, i + 1, self.plain.content[self.plain.reads[i][0]]
@@ -126,6 +196,13 @@ class _Units:
         stock = self.graph.nodes[readers[0]].op
         can = isinstance(stock, Activation) and stock.kind in READS_INPUT and not stock.signed
         return readers[0] if can else None
+
+    def _is_unit(self, i: int) -> bool:
+        """Whether a node is a norm of a unit."""
+        norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
+        return bool(
+            isinstance(norm, BatchNorm) and norm.is_plain and self.plain.demanded[i] and x and self._is_alone(i)
+        )
 
     def _reads(self, n: int, name: str) -> int:
         """The value that a node reads as an input; -1 if the name is no input's."""
@@ -202,7 +279,7 @@ class _Units:
             if isinstance(self.plain.nodes[n].op, Conv2d):
                 finishes = "norm" if gradients == [(n, name)] and self._adjacent(i, n) else ""
                 finished = finished or bool(finishes)
-                self._conv(n, of, batch, gated=False, finishes=finishes)
+                self._conv(n, of, batch, finishes=finishes)
             else:
                 self._product(n, name, of, batch)
         owns = len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
@@ -211,11 +288,9 @@ class _Units:
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
-    def _conv(self, n: int, of: str, batch: bool, gated: bool, finishes: str, kept: bool = False) -> None:
+    def _conv(self, n: int, of: str, batch: bool, **more: Any) -> None:
         """Give a convolution its form; see RemakingConv2d for the fields."""
-        self.ops[n] = as_op(
-            RemakingConv2d, self.graph.nodes[n].op, of=of, batch=batch, gated=gated, finishes=finishes, kept=kept
-        )
+        self.ops[n] = as_op(RemakingConv2d, self.graph.nodes[n].op, of=of, batch=batch, **more)
 
     def _product(self, n: int, name: str, of: str, batch: bool, kept: bool = False) -> None:
         """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""

@@ -47,4 +47,5 @@ def read_off(graph: Graph, read: Read, rerun: Mapping[int, int], kept: set, agai
     if not (again and read.operand == "mask"):
         return False
     here = {value for k, value in kept if k == run and value is not None}
-    return roots_of(graph, graph.content[graph.reads[read.node][0]], here, run, rerun) is not None
+    dropped = {i + 1 for i in graph.runs_again}
+    return roots_of(graph, graph.content[graph.reads[read.node][0]], here, run, rerun, dropped) is not None

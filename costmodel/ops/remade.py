@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.op import OPS, Result, Scratch, Stock, Work, op
-from ..sizes.size import Shape, Size, maximum, numel, where
+from ..sizes.size import Shape, Size, maximum, numel, require, where
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
 from .activation import Activation
-from .arithmetic import Mul
+from .arithmetic import Add, Mul
 from .conv import Conv2d
 from .norm import BatchNorm, batch_norm_scratch
 
@@ -90,17 +90,13 @@ class Unit:
             return 2 * self.vector + inside
         return (3 * self.vector if self.batch else self.vector) + inside  # with a copy of the scale; of 16 bits each
 
-    def stock(self, y: Shape, in_place: bool) -> Size:
-        """Bytes while the stock kernel makes all gradients at once, beside the gradient of the norm's output.
-
-        in_place: that gradient was written over another one, and is no tensor of its own.
-        """
+    def stock(self, y: Shape, maps: int) -> Size:
+        """Bytes while the stock kernel makes all gradients at once. maps: of the gradients, beside results."""
         inside = batch_norm_scratch(
             self.setting._replace(layouts=()), self.channels, self.batch, True, y, self.x
         ).backward
         wanted = len({"weight", "bias"} & {*self.setting.demanded})
         copies = (3 * self.batch + wanted) * self.vector if self.narrow else 0
-        maps = 0 if in_place and "x" not in self.setting.demanded else 1  # of the output, or of the input
         return copies + maps * self.map(self.x[0]) + inside
 
     @property
@@ -170,7 +166,11 @@ class RemadeNorm(BatchNorm):
         of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
-        whole, stock = at_once(setting, x), unit.stock(y, self.owns or self.finished)
+        if not (self.of or self.owns or self.finished):
+            return Scratch(forward, unit.stock(y, 0))
+        # Of the norm's output, or of its input where that is written over another gradient.
+        maps = "x" in setting.demanded or not (self.owns or self.finished)
+        whole, stock = at_once(setting, x), unit.stock(y, maps)
         if self.finished:
             return Scratch(forward, where(whole, stock, maximum(last, sums + unit.held)))
 
@@ -230,12 +230,15 @@ class RemakingConv2d(Conv2d):
     """A convolution that keeps what its input is made again from.
 
     of, batch: of the norm that makes the input: its activation's kind, and whether it takes the batch's statistics.
+    norms, adds: it is the sum of so many norms' results, and perhaps of a map that is kept, by so many sums of two.
     gated: a product with a gate is between. kept: the map in that product is kept itself. finishes: "norm" or "gate":
     whose backward pass it does a part of. drops: its output is made again by the first that reads it backward.
     """
 
     of: str = ""
     batch: bool = True
+    norms: int = 1
+    adds: int = 0
     gated: bool = False
     kept: bool = False
     finishes: str = ""
@@ -255,8 +258,8 @@ class RemakingConv2d(Conv2d):
         return self.work_on_input(y, x)
 
     def work_on_input(self, y: Shape, x: Shape) -> Size:
-        of_norm = 0 if self.kept else 2 + work_of_activation(self.of)[0]
-        return (of_norm + self.gated) * numel(x)
+        of_norm = 0 if self.kept else 2 * self.norms + work_of_activation(self.of)[0]
+        return (of_norm + self.adds + self.gated) * numel(x)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if setting.item < SUM_BYTES or setting.layouts:
@@ -273,7 +276,7 @@ class RemakingConv2d(Conv2d):
         several = images_of(setting, x) < x[0]
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
         summed = where(at_once(setting, x), 0, 1) * by_norm  # whether the norm's sums are made here
-        held = unit.held + 2 * unit.vector * summed
+        held = self.norms * unit.held + 2 * unit.vector * summed
         if by_gate:
             held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
         weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)
@@ -287,7 +290,9 @@ class RemakingConv2d(Conv2d):
             beside = where(several, part, 0)  # the slice's gradient, which is no result then
             call = maps * part + beside + inside + more
             # What is made before the gradients are: in one slice they are not there yet.
-            before = maps * part + unit.folded * (not self.kept) - where(several, 0, part + weights)
+            before = (
+                (maps + (self.norms > 1)) * part + unit.folded * (not self.kept) - where(several, 0, part + weights)
+            )
             after = 0
             if by_norm:
                 after = maximum(unit.derivative(images), summed * unit.sums(images)) + beside
@@ -299,7 +304,8 @@ class RemakingConv2d(Conv2d):
         if not self.drops:
             return Scratch(forward, backward)
         made = 0 if self.kept and not self.gated else unit.map(x[0])
-        norm = 0 if self.kept else unit.held + unit.folded  # at work before the output is there
+        # The norms are at work before the output is there.
+        norm = 0 if self.kept else self.norms * unit.held + unit.folded + made * (self.norms > 1)
         return Scratch(forward, backward, again=made + maximum(forward, norm - setting.item * numel(y)))
 
     def module(self, library: Any) -> Callable:
@@ -352,6 +358,19 @@ class RemakingMul(Mul):
         return library.lean.RemakingMul(self.map == "a", self.owns, self.kept)
 
 
+@op("remaking_add")
+class RemakingAdd(Add):
+    """The sum of two maps of one shape, which is made again from those of which they are made."""
+
+    def shape(self, a: Shape, b: Shape) -> Shape:
+        require(a == b, "the maps {} and {} differ", a, b)
+        return super().shape(a, b)
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.RemakingAdd(self.inplace)
+
+
+RemakingAdd.examples = ((RemakingAdd(), (2, 8, 5, 3), (2, 8, 5, 3)),)
 RemadeNorm.examples = (
     (RemadeNorm(8), (2, 8, 5, 3)),
     (RemadeNorm(8, of="hardswish"), (2, 8, 5, 3)),

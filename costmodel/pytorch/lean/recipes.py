@@ -7,7 +7,7 @@ are rounded before they are kept, to the last bit but one).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from ...ops import remade
 from ...ops.remade import READS_INPUT
 from .masked import FORWARD
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 aten = torch.ops.aten
 
@@ -97,6 +100,19 @@ class Norm(NamedTuple):
 class Recipe:
     """How a tensor is made again. It travels on the tensor, and is lost if somebody writes into that."""
 
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        """All that autograd has to keep."""
+        raise NotImplementedError
+
+    def filled(self, tensors: Sequence[Any]) -> Self:
+        """The same recipe with tensors in the places of its own."""
+        raise NotImplementedError
+
+    def empty(self) -> Self:
+        """The recipe without tensors, for autograd to keep these apart from it."""
+        return self.filled([None] * len(self.tensors))
+
     def on(self, y: Tensor) -> Tensor:
         """The tensor that is so made, with its recipe."""
         y.recipe = self, y._version
@@ -115,17 +131,35 @@ class Remade(Recipe):
 
     @property
     def tensors(self) -> tuple[Any, ...]:
-        """All that autograd has to keep."""
         return self.roots + (self.source.tensors if self.source else ())
 
     def filled(self, tensors: Sequence[Any]) -> Remade:
-        """The same recipe with tensors in the places of its own."""
         n = len(self.roots)
         return Remade(self.norm, tensors[:n], self.link, self.source.filled(tensors[n:]) if self.source else None)
 
-    def empty(self) -> Remade:
-        """The recipe without tensors, for autograd to keep these apart from it."""
-        return self.filled([None] * len(self.tensors))
+    def maker(self) -> Maker | Keeper:
+        """What makes slices of the tensor, or gives them."""
+        return Keeper(self) if self.norm is None else Maker(self)
+
+
+class Sum(Recipe):
+    """How the sum of two tensors is made again: their recipes. No norm makes it."""
+
+    norm = None
+
+    def __init__(self, terms: Sequence[Remade | Sum]) -> None:
+        self.terms = terms
+
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        return tuple(tensor for term in self.terms for tensor in term.tensors)
+
+    def filled(self, tensors: Sequence[Any]) -> Sum:
+        n = len(self.terms[0].tensors)
+        return Sum([term.filled(own) for term, own in zip(self.terms, (tensors[:n], tensors[n:]))])
+
+    def maker(self) -> Adder:
+        return Adder([term.maker() for term in self.terms])
 
 
 class Source(Recipe):
@@ -154,7 +188,7 @@ class Source(Recipe):
         return self.made.pop() if is_last else self.made[0]
 
     def _input(self) -> Tensor:
-        maker, everything = maker_of(self.remade), slice(0, None)
+        maker, everything = self.remade.maker(), slice(0, None)
         _, y = maker.zy(everything, False)
         return y if maker.gate is None else scaled(y, maker.gate, self.remade.norm is None)
 
@@ -276,9 +310,18 @@ class Keeper:
         return None, cut(self.x, part)
 
 
-def maker_of(remade: Remade) -> Maker | Keeper:
-    """What makes slices of a map again, or gives them."""
-    return Keeper(remade) if remade.norm is None else Maker(remade)
+class Adder:
+    """Makes slices of a sum again: what is itself a sum first, so that at most two slices are there at once."""
+
+    def __init__(self, makers: Sequence[Maker | Keeper | Adder]) -> None:
+        self.makers = sorted(makers, key=lambda maker: not isinstance(maker, Adder))
+        self.x: Tensor = self.makers[0].x
+        self.gate = None
+
+    def zy(self, part: slice, both: bool) -> tuple[None, Tensor]:
+        """None, and a slice of the sum."""
+        (_, one), (_, other) = (maker.zy(part, False) for maker in self.makers)
+        return None, other.add_(one) if isinstance(self.makers[0], Keeper) else one.add_(other)
 
 
 def cut(x: Tensor, part: slice) -> Tensor:

@@ -24,10 +24,10 @@ from .recipes import (
     Maker,
     Norm,
     Remade,
+    Sum,
     activated_,
     cut,
     derived,
-    maker_of,
     recipe_of,
     scaled,
     slices,
@@ -61,7 +61,9 @@ class _NormAct(Function):
         maker = Maker(ctx.remade.filled(ctx.saved_tensors), is_last=True)
         want_x, want_scale, want_shift, *_ = ctx.needs_input_grad
         sums, gz = ctx.remade.link.take(g), g
-        if sums is None:
+        if sums is None and not (maker.norm.of or ctx.owns):
+            sums = ()  # the stock kernel makes all
+        elif sums is None:
             gz = g if ctx.owns and dense(g) else torch.empty_like(maker.x) if want_x else None
             sums = () if maker.at_once else maker.no_sums()
             for part in slices(maker.x):
@@ -139,7 +141,7 @@ class _Conv(Function):
     def backward(ctx, g):
         weight, *tensors = ctx.saved_tensors
         remade, finishes = ctx.remade, ctx.finishes
-        maker = maker_of(remade.filled(tensors))
+        maker = remade.filled(tensors).maker()
         want_y, want_weight, want_bias, *_ = ctx.needs_input_grad
         stride, padding, dilation, groups = ctx.options
         sizes = [weight.shape[0]] if ctx.biased else [0]
@@ -210,6 +212,20 @@ class RemakingConv2d(nn.Conv2d):
         return source_of(self, remade).on(y) if self.drops else y
 
 
+class RemakingAdd:
+    """The sum of two maps of one shape, which is made again from those of which they are made."""
+
+    def __init__(self, inplace: bool) -> None:
+        self.inplace = inplace
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        recipes = [recipe_of(a), recipe_of(b)]
+        kept = [recipe or Remade(None, (x,), Link()) for recipe, x in zip(recipes, (a, b))]
+        y = a.add_(b) if self.inplace else a + b
+        can = any(recipes) and (recipes[0] or not self.inplace) and a.shape == b.shape
+        return Sum(kept).on(y) if can and recorded(y) else y
+
+
 class _Gate(Function):
     @staticmethod
     def forward(ctx, y, gate, module, remade, made):
@@ -229,7 +245,7 @@ class _Gate(Function):
         want_y, want_gate, *_ = ctx.needs_input_grad
         of_gate = None
         if want_gate:
-            maker, of_gate = maker_of(remade), torch.empty_like(gate)
+            maker, of_gate = remade.maker(), torch.empty_like(gate)
             for part in slices(maker.x):
                 _, y = maker.zy(part, False)
                 of_gate[part] = scaled(y, cut(g, part), remade.norm is None).sum((2, 3), keepdim=True)
