@@ -14,13 +14,11 @@ from ..ops.norm import BatchNorm
 
 
 def has_shape_of(graph: Graph, v: int, other: int, is_gate: Callable[[int, int], bool]) -> bool:
-    """Whether the result v of a norm has the shape of another map, from which layers lead to it.
+    """Whether the result v of a norm, perhaps times noise, has the shape of another map, from which layers lead to it.
 
     is_gate: whether a value has one number for each image and channel of another one.
     """
-    op = graph.nodes[v - 1].op
-    assert isinstance(op, BatchNorm)
-    wanted = channels = op.channels
+    wanted = channels = 0
     at = v
     while at != other:
         if not at:
@@ -36,9 +34,12 @@ def has_shape_of(graph: Graph, v: int, other: int, is_gate: Callable[[int, int],
             if gates not in ([True, False], [False, True]):
                 return False
             at = reads[gates.index(False)]
-        elif not isinstance(op, (BatchNorm, Activation, Noise)):
+        elif isinstance(op, BatchNorm):
+            channels = op.channels
+        elif not isinstance(op, (Activation, Noise)):
             return False
-    return channels == wanted
+        wanted = wanted or channels
+    return bool(wanted) and channels == wanted
 
 
 def keeps_size(op: Conv2d) -> bool:

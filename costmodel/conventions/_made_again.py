@@ -9,6 +9,7 @@ from ..graph.checkpointing import rerun_of
 from ..graph.graph import INPUT, Graph
 from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
+from ..ops.noise import Noise
 from ..ops.norm import BatchNorm
 from ._dropped import to_drop
 from ._kept import each_read, kept_values, value_of
@@ -77,4 +78,6 @@ def _is_elementwise(graph: Graph, i: int) -> bool:
     op = graph.nodes[i].op
     if isinstance(op, BatchNorm):
         return op.is_plain and (op.statistics == "frozen" or bool({"x", "weight"} & {*graph.demanded[i]}))
+    if isinstance(op, Noise):
+        return bool(graph.demanded[i])  # the noise is kept
     return isinstance(op, (Activation, Add, Mul)) and not op.params() and not getattr(op, "signed", False)

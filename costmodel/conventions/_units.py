@@ -15,10 +15,19 @@ from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
 from ..ops.lean import as_op
+from ..ops.noise import StochasticDepth
 from ..ops.norm import BatchNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
-from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingAdd, RemakingConv2d, RemakingMul
+from ..ops.remade import (
+    READS_INPUT,
+    PassedActivation,
+    RemadeNorm,
+    RemakingAdd,
+    RemakingConv2d,
+    RemakingDepth,
+    RemakingMul,
+)
 from ._alike import has_shape_of
 from ._dropped import to_drop
 from ._kept import each_read, value_of
@@ -48,30 +57,29 @@ def with_units(graph: Graph, plain: Graph) -> Graph:
 
 
 class Terms(NamedTuple):
-    """What a map is made of: how many norms' results, by how many sums of two. Without any, the map itself is kept.
+    """What a map is made of: norms' results, by elementwise operations. Without a norm, the map itself is kept.
 
-    of: the activation of the one norm that has one. batch: whether the norms take the batch's statistics. nodes: the
-    norms, and what keeps the map that is kept.
+    norms: the nodes. others: how many sums and products there are. of: the activation of the norm that has one. batch:
+    whether the norms take the batch's statistics. runs: nodes of all that is needed. may_be_last: it is the result of a
+    norm without activation, perhaps times noise, so that it may be added to another sum.
     """
 
-    norms: int
-    adds: int
+    norms: tuple[int, ...]
+    others: int
     of: str
     batch: bool
-    nodes: frozenset[int]
-
-    @property
-    def is_norm(self) -> bool:
-        """Whether it is the result of a norm alone."""
-        return self.norms == 1 and not self.adds and not self.of
+    runs: frozenset[int]
+    may_be_last: bool = False
 
 
 def added(one: Terms, other: Terms) -> Terms | None:
     """What the sum of two is made of; None if none of them is a norm's result, or if their norms differ."""
-    if not (one.is_norm or other.is_norm) or one.norms and other.norms and one.batch != other.batch:
+    if not (one.may_be_last or other.may_be_last) or one.norms and other.norms and one.batch != other.batch:
         return None
-    norms, adds = one.norms + other.norms, one.adds + other.adds + 1
-    return Terms(norms, adds, one.of or other.of, (one if one.norms else other).batch, one.nodes | other.nodes)
+    batch = (one if one.norms else other).batch
+    return Terms(
+        one.norms + other.norms, one.others + other.others + 1, one.of or other.of, batch, one.runs | other.runs
+    )
 
 
 class _Units:
@@ -147,18 +155,28 @@ class _Units:
         first, second = (self._terms(v, i) for v in reads)
         if first is None or second is None or op.inplace and not first.norms:
             return
-        whole, norm, other = added(first, second), reads[not first.is_norm], reads[first.is_norm]
-        if whole is None or not has_shape_of(self.plain, norm, other, self._is_gate):
+        whole, last, other = added(first, second), reads[not first.may_be_last], reads[first.may_be_last]
+        if whole is None or not has_shape_of(self.plain, last, other, self._is_gate):
             return
-        new = [v for v in reads if type(self.plain.nodes[v - 1].op) is BatchNorm and v - 1 not in self.ops]
-        if not self._in_one_run((made, *new), {i, *whole.nodes, *(n for n, _ in self._keeping(made))}):
+        new = [n for n in whole.norms if n not in self.ops]
+        if not self._in_one_run((made, *(n + 1 for n in new)), {i, *whole.runs, *(n for n, _ in self._keeping(made))}):
             return
-        for v in new:
-            self._make(v - 1, None, self.plain.reads[v - 1][0], v, "", ())
+        for n in new:
+            self._make(n, None, self.plain.reads[n][0], n + 1, "", ())
+        for n in whole.runs:
+            if isinstance(self.plain.nodes[n].op, StochasticDepth):
+                self._scale(n)
         self.ops[i], self.terms[made] = as_op(RemakingAdd, op), whole
         self.sources[made] = tuple(self.plain.content[v] for v in reads)
         for n, _ in self._keeping(made):
-            self._conv(n, whole.of, whole.batch, norms=whole.norms, adds=whole.adds)
+            self._conv(n, whole.of, whole.batch, norms=len(whole.norms), others=whole.others)
+
+    def _scale(self, n: int) -> None:
+        """Make the product of a norm's result and noise again, where there is noise."""
+        op = self.plain.nodes[n].op
+        if not op.result.is_view:
+            self.ops[n] = as_op(RemakingDepth, op)
+            self.sources[n + 1] = (self.plain.content[self.plain.reads[n][0]],)
 
     def _convolves(self, n: int, name: str) -> bool:
         """Whether a node is a convolution that can make a sum again."""
@@ -167,14 +185,19 @@ class _Units:
     def _terms(self, v: int, i: int) -> Terms | None:
         """What a value that sum i reads is made of, if it can be made again or is kept in the same run; else None."""
         first, keepers = self.plain.content[v], [n for n, _ in self._keeping(v)]
-        if first in self.terms or not v:
+        if first in self.terms or not first:
             return self.terms.get(first)
-        op = self.ops.get(first - 1, self.plain.nodes[first - 1].op)
-        if isinstance(op, RemadeNorm) or first == v and self._is_unit(v - 1) and type(op) is BatchNorm and not keepers:
+        n = first - 1
+        op = self.ops.get(n, self.plain.nodes[n].op)
+        if isinstance(op, RemadeNorm) or type(op) is BatchNorm and self._is_unit(n) and not keepers:
             of = op.of if isinstance(op, RemadeNorm) else ""
-            return Terms(1, 0, of, op.statistics == "batch", frozenset({first - 1}))
-        here = [n for n in keepers if self.rerun.get(n) == self.rerun.get(i) and self.part.get(n) == self.part.get(i)]
-        return Terms(0, 0, "", True, frozenset(here)) if here and first not in self.sources else None
+            return Terms((n,), 0, of, op.statistics == "batch", frozenset({n}), not of)
+        if type(op) is StochasticDepth and op.mode == "row" and self.plain.demanded[n] and not keepers:
+            of_norm = self._terms(self.plain.reads[n][0], i)
+            if of_norm and of_norm.may_be_last and not of_norm.others:
+                return of_norm._replace(others=1, runs=of_norm.runs | {n})
+        here = [k for k in keepers if self.rerun.get(k) == self.rerun.get(i) and self.part.get(k) == self.part.get(i)]
+        return Terms((), 0, "", True, frozenset(here)) if here and first not in self.sources else None
 
     def try_to_drop(self, i: int) -> None:
         """Let go of a convolution's output, if units alone keep it, and make it again of the convolution's input."""

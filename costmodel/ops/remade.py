@@ -15,6 +15,7 @@ from ..targets.setting import SUM_BYTES, Setting
 from .activation import Activation
 from .arithmetic import Add, Mul
 from .conv import Conv2d
+from .noise import StochasticDepth
 from .norm import BatchNorm, batch_norm_scratch
 
 #: A map is made again in slices along the batch, of at most this much, or of one image.
@@ -230,7 +231,7 @@ class RemakingConv2d(Conv2d):
     """A convolution that keeps what its input is made again from.
 
     of, batch: of the norm that makes the input: its activation's kind, and whether it takes the batch's statistics.
-    norms, adds: it is the sum of so many norms' results, and perhaps of a map that is kept, by so many sums of two.
+    norms, others: that is made of so many norms' results, by so many sums and products with noise.
     gated: a product with a gate is between. kept: the map in that product is kept itself. finishes: "norm" or "gate":
     whose backward pass it does a part of. drops: its output is made again by the first that reads it backward.
     """
@@ -238,7 +239,7 @@ class RemakingConv2d(Conv2d):
     of: str = ""
     batch: bool = True
     norms: int = 1
-    adds: int = 0
+    others: int = 0
     gated: bool = False
     kept: bool = False
     finishes: str = ""
@@ -259,7 +260,7 @@ class RemakingConv2d(Conv2d):
 
     def work_on_input(self, y: Shape, x: Shape) -> Size:
         of_norm = 0 if self.kept else 2 * self.norms + work_of_activation(self.of)[0]
-        return (of_norm + self.adds + self.gated) * numel(x)
+        return (of_norm + self.others + self.gated) * numel(x)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if setting.item < SUM_BYTES or setting.layouts:
@@ -358,6 +359,14 @@ class RemakingMul(Mul):
         return library.lean.RemakingMul(self.map == "a", self.owns, self.kept)
 
 
+@op("remaking_depth")
+class RemakingDepth(StochasticDepth):
+    """Stochastic depth of single images after a norm, whose result is made again."""
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.RemakingDepth(self.p, self.mode)
+
+
 @op("remaking_add")
 class RemakingAdd(Add):
     """The sum of two maps of one shape, which is made again from those of which they are made."""
@@ -370,6 +379,7 @@ class RemakingAdd(Add):
         return library.lean.RemakingAdd(self.inplace)
 
 
+RemakingDepth.examples = ((RemakingDepth(0.2), (4, 8, 5, 3)),)
 RemakingAdd.examples = ((RemakingAdd(), (2, 8, 5, 3), (2, 8, 5, 3)),)
 RemadeNorm.examples = (
     (RemadeNorm(8), (2, 8, 5, 3)),

@@ -88,11 +88,18 @@ class StochasticDepth(nn.Module):
         self.p, self.mode = p, mode
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0:
-            return x
+        return x if self.is_off else x * self.noise_for(x)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it returns its input."""
+        return not self.training or self.p == 0
+
+    def noise_for(self, x: torch.Tensor) -> torch.Tensor:
+        """The noise by which x is multiplied, drawn at random."""
         size = [x.shape[0] if self.mode == "row" else 1] + [1] * (x.ndim - 1)
         noise = torch.empty(size, dtype=x.dtype, device=x.device).bernoulli_(1 - self.p)
-        return x * (noise.div_(1 - self.p) if self.p < 1 else noise)
+        return noise.div_(1 - self.p) if self.p < 1 else noise
 
     def extra_repr(self) -> str:
         return f"p={self.p}, mode={self.mode}"

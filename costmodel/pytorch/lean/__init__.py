@@ -8,7 +8,7 @@ from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
-from .remade import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingAdd, RemakingConv2d, RemakingMul
+from .remade import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingAdd, RemakingConv2d, RemakingDepth, RemakingMul
 
 __all__ = [
     "FoldedConv2d",
@@ -25,6 +25,7 @@ __all__ = [
     "RemadeNorm2d",
     "RemakingAdd",
     "RemakingConv2d",
+    "RemakingDepth",
     "RemakingMul",
     "ShiftNorm2d",
     "fold",

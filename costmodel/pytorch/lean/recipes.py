@@ -123,7 +123,8 @@ class Remade(Recipe):
     """How slices of a tensor are made again: a norm's result, or a map that is kept, perhaps times a gate.
 
     norm: None for a map that is kept. roots: the norm's input, scale, shift and statistics, or that map; then the gate
-    (N, C, 1, 1), if there is one. source: how the norm's input is made, if it is not kept; then None stands for it.
+    (N, C, 1, 1) or (N, 1, 1, 1), if there is one. source: how the norm's input is made, if it is not kept; then None
+    stands for it.
     """
 
     def __init__(self, norm: Norm | None, roots: Sequence[Any], link: Link, source: Source | None = None) -> None:
@@ -136,6 +137,10 @@ class Remade(Recipe):
     def filled(self, tensors: Sequence[Any]) -> Remade:
         n = len(self.roots)
         return Remade(self.norm, tensors[:n], self.link, self.source.filled(tensors[n:]) if self.source else None)
+
+    def times(self, gate: Tensor) -> Remade:
+        """How the product with a gate is made."""
+        return Remade(self.norm, (*self.roots, gate), Link(), self.source)
 
     def maker(self) -> Maker | Keeper:
         """What makes slices of the tensor, or gives them."""
@@ -184,13 +189,9 @@ class Source(Recipe):
     def output(self, is_last: bool) -> Tensor:
         """The convolution's output. is_last: nobody will ask for it again."""
         if not self.made:
-            self.made.append(F.conv2d(self._input(), *self.parameters, *self.options))
+            x = whole(self.remade.maker(), slice(0, None))
+            self.made.append(F.conv2d(x, *self.parameters, *self.options))
         return self.made.pop() if is_last else self.made[0]
-
-    def _input(self) -> Tensor:
-        maker, everything = self.remade.maker(), slice(0, None)
-        _, y = maker.zy(everything, False)
-        return y if maker.gate is None else scaled(y, maker.gate, self.remade.norm is None)
 
 
 def source_of(conv: nn.Conv2d, remade: Remade) -> Source:
@@ -320,8 +321,14 @@ class Adder:
 
     def zy(self, part: slice, both: bool) -> tuple[None, Tensor]:
         """None, and a slice of the sum."""
-        (_, one), (_, other) = (maker.zy(part, False) for maker in self.makers)
+        one, other = (whole(maker, part) for maker in self.makers)
         return None, other.add_(one) if isinstance(self.makers[0], Keeper) else one.add_(other)
+
+
+def whole(maker: Maker | Keeper | Adder, part: slice) -> Tensor:
+    """A slice of what a recipe makes, its gate included; a new tensor unless the map is kept and has no gate."""
+    _, y = maker.zy(part, False)
+    return y if maker.gate is None else scaled(y, cut(maker.gate, part), isinstance(maker, Keeper))
 
 
 def cut(x: Tensor, part: slice) -> Tensor:

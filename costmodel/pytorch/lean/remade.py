@@ -17,7 +17,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..bits import dense
-from ..modules import FrozenStatistics, recorded
+from ..modules import FrozenStatistics, StochasticDepth, recorded
 from .recipes import (
     BACKWARD,
     Link,
@@ -212,6 +212,17 @@ class RemakingConv2d(nn.Conv2d):
         return source_of(self, remade).on(y) if self.drops else y
 
 
+class RemakingDepth(StochasticDepth):
+    """Stochastic depth of single images after a norm, whose result is made again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        remade = recipe_of(x)
+        if self.is_off or not isinstance(remade, Remade) or not recorded(x):
+            return super().forward(x)
+        noise = self.noise_for(x)
+        return remade.times(noise).on(x * noise)
+
+
 class RemakingAdd:
     """The sum of two maps of one shape, which is made again from those of which they are made."""
 
@@ -229,7 +240,7 @@ class RemakingAdd:
 class _Gate(Function):
     @staticmethod
     def forward(ctx, y, gate, module, remade, made):
-        product = Remade(remade.norm, (*remade.roots, gate), Link(), remade.source)
+        product = remade.times(gate)
         ctx.owns, ctx.remade = module.owns_gradient, product.empty()
         ctx.save_for_backward(*product.tensors)
         made.append(product)
