@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
+from ..graph.dropping import level_of
 from ..graph.graph import Graph
 from ..graph.op import Op
-from ..graph.recompute import MIXED, level_of
+from ..graph.recompute import MIXED
 from ..ops.activation import Activation
 from ..ops.conv import Conv2d
 from ..ops.norm import BatchNorm

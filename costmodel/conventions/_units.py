@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..graph.checkpointing import rerun_of, reruns
+from ..graph.dropping import level_of
 from ..graph.graph import INPUT, Graph
 from ..graph.op import Op
-from ..graph.recompute import NOTHING, WITHIN_PARTS, chain_of, level_of
+from ..graph.recompute import NOTHING, WITHIN_PARTS, chain_of
 from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from ..graph.checkpointing import rerun_of
+from ..graph.dropping import nodes_dropped
 from ..graph.graph import Graph
 from ..graph.recompute import NOTHING
 from ._kept import Read, each_read, kept_values, value_of
@@ -47,5 +48,5 @@ def read_off(graph: Graph, read: Read, rerun: Mapping[int, int], kept: set, agai
     if not (again and read.operand == "mask"):
         return False
     here = {value for k, value in kept if k == run and value is not None}
-    dropped = {i + 1 for i in graph.runs_again}
+    dropped = {i + 1 for i in nodes_dropped(graph)}
     return roots_of(graph, graph.content[graph.reads[read.node][0]], here, run, rerun, dropped) is not None

@@ -188,11 +188,6 @@ class Graph:
         return flattened(self.sources)
 
     @cached_property
-    def runs_again(self) -> tuple[int, ...]:
-        """The nodes whose output is dropped and made again whole."""
-        return tuple(i for i, node in enumerate(self.nodes) if node.name in self.dropped)
-
-    @cached_property
     def resident(self) -> frozenset[int]:
         """The values that are parameters or buffers of the network, or views of them."""
         own = {i + 1 for i, node in enumerate(self.nodes) if node.op.result is Result.RESIDENT}

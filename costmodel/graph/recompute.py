@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
-
-from .paths import within
-
-if TYPE_CHECKING:
-    from .graph import Graph
 
 #: What may be made again: results of norms, activations, products and sums; the same where their readers are in the
 #: same part; these, and the output of each depthwise convolution or of the one before it; or nothing.
 MAPS, WITHIN_PARTS, MIXED, NOTHING = "maps", "parts", "mixed", "none"
-
-
-def level_of(graph: Graph, i: int) -> str:
-    """What may be made again at a node: as its part has it, or else as the graph has it."""
-    if graph.recompute != NOTHING:
-        for scope, level in graph.recompute_in:
-            if within(graph.nodes[i].name, scope):
-                return level
-    return graph.recompute
 
 
 def flattened(sources: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:

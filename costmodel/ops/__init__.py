@@ -25,6 +25,7 @@ from . import (  # noqa: F401
     resize,
     shrink,
     standardise,
+    synced,
     transposed,
     value_loss,
     view,

@@ -372,7 +372,8 @@ class RemakingAdd(Add):
     """The sum of two maps of one shape, which is made again from those of which they are made."""
 
     def shape(self, a: Shape, b: Shape) -> Shape:
-        require(a == b, "the maps {} and {} differ", a, b)
+        for one, other in zip(a, b):
+            require(one == other, "the maps {} and {} differ", a, b)
         return super().shape(a, b)
 
     def module(self, library: Any) -> Callable:

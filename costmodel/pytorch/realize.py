@@ -23,6 +23,7 @@ from ..ops.lean import FoldedConv2d
 from ..sizes.size import show
 from ..strategies import apply, read, setting_of
 from . import library
+from .converted import NotConverted
 from .flat import flat
 from .modules import Again, Frame, Silent, Step, with_frame
 from .proof import prove
@@ -135,6 +136,9 @@ def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, A
     for node in nodes:
         if isinstance(node.op, FoldedConv2d):
             root.get_submodule(node.owner).fold(root.get_submodule(node.op.norm))
+    still = NotConverted(root)
+    if still.norms:
+        root.register_forward_pre_hook(still)
     return root
 
 

@@ -20,6 +20,7 @@ from functools import lru_cache
 
 from ..conventions import Kept
 from ..graph.checkpointing import reruns
+from ..graph.dropping import nodes_dropped
 from ..graph.graph import Graph
 from .backward import Backward, Moves
 from .events import SCRATCH, UPDATE
@@ -43,7 +44,7 @@ def compile(
     prefix = graph.prefix if sliced else 0
     resized = [i for i, node in enumerate(graph.nodes) if node.op.resizes]
     slots = Slots(
-        len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)), prefix, resized, graph.runs_again
+        len(graph) + 1, len(kept), len(trained), len(graph), len(reruns(graph)), prefix, resized, nodes_dropped(graph)
     )
     storages = Storages()
     forward = Forward(graph, kept, slots, storages)

@@ -14,7 +14,7 @@ from ..conventions import CONVENTIONS, Kept
 from ..errors import CostmodelError
 from ..escapes import visible
 from ..graph.checkpointing import GIVEN, RNG_STATE
-from ..graph.graph import Graph, Node
+from ..graph.graph import INPUT, Graph, Node
 from ..graph.inputs import Inputs
 from ..sizes.size import Shape, Size
 from .asked import Asked
@@ -284,13 +284,18 @@ class Estimate(Asked):
 
     @cached_property
     def layers(self) -> list[dict[str, Any]]:
-        """The keys of `blocks` for every node, autocast's casts for it included, with its op and its FLOPs by kind."""
-        found, own = [], own_of(self)
-        for run in self.graph.calls:
-            node, work = self.graph.nodes[run[-1]], flops(self.work[run.start : run.stop])
+        """The keys of `blocks` for every node, autocast's casts for it included, with its op and its FLOPs by kind.
+
+        made_again_of: the layers, or the input, whose results are kept so that its own result can be made again.
+        """
+        found, own, graph = [], own_of(self), self.graph
+        names = [INPUT, *(node.name for node in graph.nodes)]
+        for run in graph.calls:
+            node, work = graph.nodes[run[-1]], flops(self.work[run.start : run.stop])
             apart = {f"{key}_flops": work[key] for key in ("backward_input", "backward_weight", "elementwise_forward",
                                                            "elementwise_backward")}  # fmt: skip
-            found.append({"name": node.name, "op": node.op.kind, **self.group(run, own), **apart})
+            again = {"made_again_of": [names[root] for root in graph.roots.get(run.stop, ())]}
+            found.append({"name": node.name, "op": node.op.kind, **self.group(run, own), **apart, **again})
         return found
 
     def group(self, run: range, own: list[Own]) -> dict[str, Any]:

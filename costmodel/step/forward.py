@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ..conventions import Kept, each_read, value_of
 from ..graph.checkpointing import RNG_STATE, Rerun, passing_states, rerun_of, reruns
+from ..graph.dropping import nodes_dropped
 from ..graph.graph import Graph
 from ..graph.lifetimes import abandoned_ends, frame_ends
 from ..graph.op import Result
@@ -63,9 +64,10 @@ def made_again(graph: Graph) -> tuple[dict[int, list[int]], dict[int, int]]:
         for v in chain_of(graph.sources, value) if value is not None else ():
             readers.setdefault(v, set()).add(read.node)
     made_at: dict[int, list[int]] = {}
-    for i in graph.runs_again:
+    dropped = nodes_dropped(graph)
+    for i in dropped:
         made_at.setdefault(max(readers[i + 1]), []).append(i)
-    return made_at, {i: min(readers[i + 1]) for i in graph.runs_again}
+    return made_at, {i: min(readers[i + 1]) for i in dropped}
 
 
 class Forward:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ..conventions import Kept
 from ..graph.checkpointing import reruns
+from ..graph.dropping import nodes_dropped
 from ..graph.graph import Graph
 from ..graph.op import Scratch
 from ..sizes.by_batch import dense
@@ -64,7 +65,7 @@ def memory_of(
             "later_forward": [scratch.forward for part in later for scratch in part],
             "backward": [scratch.backward for scratch in scratches],
             "after": [scratch.after for scratch in scratches],
-            "again": [scratches[i].again for i in graph.runs_again],
+            "again": [scratches[i].again for i in nodes_dropped(graph)],
             "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
             "item": [(graph.bits[-1] or bits) // 8],
             "numbers": [*numbers_of(target, bits // 8).values()],

@@ -34,6 +34,7 @@ def explanation(
 
 def tensor_table(first: Estimate, name: str, tensors: Sequence[KeptTensor]) -> Table:
     """A table with a row for each tensor under each convention."""
+    again = any(one.row.remade for one in tensors)
     columns = [
         words("convention", "convention"),
         words("role", None),
@@ -45,6 +46,7 @@ def tensor_table(first: Estimate, name: str, tensors: Sequence[KeptTensor]) -> T
         Column("tensor_bytes", "size", show_size),
         words("read_by", "kept for"),
         hidden("needed"),
+        *([words("made_again", "and made again of it")] if again else [hidden("made_again")]),
         words("released_after", "released after"),
     ]
     rows = [
@@ -59,6 +61,7 @@ def tensor_table(first: Estimate, name: str, tensors: Sequence[KeptTensor]) -> T
             one.row.saved_bytes,
             "; ".join(readers_of(one.row)),
             one.row.needed,
+            ", ".join(one.row.remade),
             one.released_after,
         ]
         for one in tensors

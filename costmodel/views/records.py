@@ -66,6 +66,7 @@ def part_record(part: dict[str, Any]) -> dict[str, Any]:
         "saved_bytes": part["saved"],
         "step_flops": None if None in (forward, backward) else forward + backward,
         **{key: value for key, value in part.items() if key not in apart},
+        **({"made_again_of": ", ".join(part["made_again_of"])} if "made_again_of" in part else {}),
     }
 
 

@@ -160,6 +160,7 @@ def parts_table(estimate: Estimate, layers: bool) -> Table:
         words(None, DRAWN),
         Column("forward_flops", "forward", show_count),
         Column("backward_flops", "backward", lambda n: show_count(n) if n else "-"),
+        *([words("made_again_of", "result made again of")] if any(part.get("made_again_of") for part in parts) else []),
     ]
     records = [{**part_record(part), DRAWN: bar(part["saved"], most)} for part in parts]
     return table_of(records, seen, name="layers" if layers else "blocks")

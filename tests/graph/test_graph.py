@@ -6,6 +6,7 @@ import pytest
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.graph.cycles import why_not_yet
 from costmodel.graph.graph import Graph, Node
 from costmodel.graph.paths import within
 from costmodel.ops.activation import ReLU, ReLU6
@@ -198,3 +199,9 @@ def test_buffers_are_the_norms_statistics():
 def test_the_loss_tells_a_graph_that_trains():
     assert small().has_loss
     assert not Graph((node("a", ReLU6()),)).has_loss
+
+
+def test_why_a_value_is_not_there_yet():
+    reads = {"a": ("b",), "b": ("input",), "c": ("a",)}
+    assert why_not_yet("b", "c", {**reads, "a": ("b",)}) == "which makes a cycle: b <- c <- a <- b"
+    assert why_not_yet("a", "c", {"c": ("input",)}).startswith("which stands after it")

@@ -13,6 +13,7 @@ from costmodel.cli import main
 from costmodel.step.events import SAVED
 from costmodel.studies.explain import GIVEN, KEEPS, freed_by, kept_tensors, layers_named
 from costmodel.views.explain import tensor_table
+from costmodel.views.report import parts_table
 
 BN = "features.2.conv.0.1"  # a norm of mobilenet_v2
 ASKED = {"strategy": "full", "batch": 2, "convention": "torch", "target": "none"}
@@ -95,6 +96,21 @@ def test_a_table_for_people_says_who_else_keeps_it():
     heads = [column.head for column in table.columns]
     assert table.rows[-1][heads.index(f"{BN} ...")] == "makes, kept by features.2.conv.0.2"
     assert table.rows[0][heads.index("kept for")] == f"the gradient of x and weight in {BN}"
+
+
+def test_what_is_made_again_of_a_tensor_and_of_what():
+    """At stride 2 the expansion's output is made again of the block's input, and the depthwise one's is kept."""
+    one = costmodel.estimate("mobilenet_v2", "full,recompute=mixed", batch=2, convention="lean")
+    by_layer = {layer["name"]: layer["made_again_of"] for layer in one.layers}
+    expansion, depthwise = "features.4.conv.0.0", "features.4.conv.1.0"
+    assert by_layer[expansion] == by_layer["features.4.conv.0.1"] == ["features.3.conv.2", "features.2.conv.2"]
+    assert by_layer["features.4.conv.1.1"] == [depthwise] and by_layer[depthwise] == []
+    table = tensor_table(one, depthwise, kept_tensors(one, depthwise))
+    heads = [column.head for column in table.columns]
+    kept = {row[heads.index("made by")]: row[heads.index("and made again of it")] for row in table.rows}
+    assert kept[depthwise] == "features.4.conv.1.1"
+    heads = [column.head for column in parts_table(one, True).columns]
+    assert "result made again of" in heads
 
 
 def test_the_command():

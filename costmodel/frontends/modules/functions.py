@@ -109,7 +109,8 @@ def batch_norm(t, x, running_mean, running_var, weight=None, bias=None, training
     if (weight is None) != (bias is None):
         raise t.error("a batch norm with running statistics and a shift, but without a scale,")
     statistics = "batch" if training else "frozen"
-    op = OPS["batch_norm"](x.shape[1], statistics, eps, momentum, max(x.dim() - 2, 1), weight is not None)
+    kind = "sync_batch_norm" if isinstance(t.module, t.torch.nn.SyncBatchNorm) else "batch_norm"
+    op = OPS[kind](x.shape[1], statistics, eps, momentum, max(x.dim() - 2, 1), weight is not None)
     return t.emit(op, [x], t.like(x), running_mean=running_mean, weight=weight, bias=bias)
 
 
