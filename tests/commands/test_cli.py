@@ -25,7 +25,7 @@ def test_the_main_job():
         "mobilenet_v2, mobiletl:5, batch 8 of 3x224x224, sgd, float32",
         "parameters 14.02 14.02",
         "activations that are not saved 54.59 54.59",
-        "saved for the backward pass 70.78 26.43 25.33",
+        "saved for the backward pass 70.78 25.33 25.33",
         "convolutions and linear layers 4.81 G 3.46 G 8.27 G",
         "Into 64.00 MB, torch: does not fit, 48.10 MB are missing.",
     ):

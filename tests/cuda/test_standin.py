@@ -39,7 +39,8 @@ def written(found, path):
 
 @pytest.mark.parametrize("target", FORMATS)
 @pytest.mark.parametrize("network, strategy, convention", [
-    ("mcunet_5fps", "full", "torch"), ("mcunet_5fps", "blocks:3", "torch"), ("mcunet_5fps", "mobiletl:3", "lean"),
+    ("mcunet_5fps", "full", "torch"), ("mcunet_5fps", "blocks:3", "torch"),
+    ("mcunet_5fps", "mobiletl:3,recompute=none", "lean"),
     ("proxyless_mobile", "bias", "torch"),
 ])  # fmt: skip
 def test_a_probed_step_is_exact(network, strategy, convention, target, gpu, tmp_path):
