@@ -71,9 +71,16 @@ def frame_ends(graph: Graph) -> dict[int, list[int]]:
 
 
 def _held_by_recipes(graph: Graph, death: list[int]) -> None:
-    """Prolong the lives of values from which another one is made again: that one holds them. death: by node."""
+    """Prolong the lives of values from which another one is made again: that one holds them. death: by node.
+
+    Of views of one value, which share its storage, the last is prolonged. (Of a frozen prefix that runs on slices, all
+    but the result is a slice's own.)
+    """
+    views: dict[int, list[int]] = {}
+    for i, content in enumerate(graph.content[1:]):
+        views.setdefault(content, []).append(i)
     for v, roots in graph.roots.items():
-        same = [i for i, content in enumerate(graph.content[1:]) if content == v]
-        last = max(death[i] for i in same)
-        for i in (*same, *(root - 1 for root in roots if root)):
+        last = max(death[i] for i in views[v])
+        held = [max(i for i in views[root] if i < v) for root in roots if root]
+        for i in (*views[v], *held):
             death[i] = max(death[i], last)

@@ -56,7 +56,10 @@ def activated_(of: str, z: Tensor) -> Tensor:
 
 def slices(x: Tensor) -> list[slice]:
     """How a map (N, ...) is cut along the batch."""
-    step = remade.images_at_once(len(x), x[:1].numel() * x.element_size())
+    size = x.numel() * x.element_size()
+    if size <= remade.SLICE_BYTES:
+        return [slice(0, len(x))]
+    step = remade.images_at_once(len(x), size // len(x))
     return [slice(i, i + step) for i in range(0, len(x), step)]
 
 
@@ -232,7 +235,7 @@ class Maker:
     @property
     def at_once(self) -> bool:
         """Whether the stock kernel makes all gradients in one call."""
-        return len(slices(self.x)) == 1 and self.x.numel() * self.x.element_size() <= remade.AT_ONCE_BYTES
+        return self.x.numel() * self.x.element_size() <= remade.AT_ONCE_BYTES and len(slices(self.x)) == 1
 
     def prepared(self) -> tuple[Tensor, ...]:
         """Scale, shift and variance with which the norm's kernel makes its output again.
