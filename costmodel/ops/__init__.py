@@ -14,6 +14,7 @@ from . import (  # noqa: F401
     index,
     layout,
     lean,
+    lean_standardised,
     linear,
     mask,
     matmul,

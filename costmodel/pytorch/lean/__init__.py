@@ -9,6 +9,7 @@ from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
 from .remade import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingConv2d, RemakingMul
+from .standardised import LeanStandardisedConv2d
 
 __all__ = [
     "FoldedConv2d",
@@ -19,6 +20,7 @@ __all__ = [
     "LeanConv2d",
     "LeanGroupNorm",
     "LeanMaxPool2d",
+    "LeanStandardisedConv2d",
     "MaskedActivation",
     "PackedDropout",
     "Passed",
