@@ -9,7 +9,7 @@ from ..graph.checkpointing import rerun_of
 from ..graph.graph import INPUT, Graph
 from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
-from ..ops.norm import BatchNorm
+from ..ops.norm import BatchNorm, GroupNorm
 from ._kept import each_read, kept_values, value_of
 
 
@@ -69,6 +69,9 @@ def roots_of(graph: Graph, v: int, kept: set[int], run: int | None, rerun: Mappi
 def _is_elementwise(graph: Graph, i: int) -> bool:
     """Whether a node makes its result of its inputs element by element, with numbers that are kept anyway."""
     op = graph.nodes[i].op
+    kept = bool({"x", "weight"} & {*graph.demanded[i]})  # whether a norm's statistics are
     if isinstance(op, BatchNorm):
-        return op.is_plain and (op.statistics == "frozen" or bool({"x", "weight"} & {*graph.demanded[i]}))
+        return op.is_plain and (op.statistics == "frozen" or kept)
+    if isinstance(op, GroupNorm):
+        return kept
     return isinstance(op, (Activation, Add, Mul)) and not op.params() and not getattr(op, "signed", False)

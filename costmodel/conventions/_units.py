@@ -13,10 +13,11 @@ from ..ops.activation import Activation
 from ..ops.arithmetic import Mul
 from ..ops.conv import Conv2d
 from ..ops.lean import as_op
-from ..ops.norm import BatchNorm
+from ..ops.norm import BatchNorm, GroupNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
 from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul
+from ..ops.remade_groups import RemadeGroupNorm, RemakingConv2dOfGroups
 from ._kept import each_read, value_of
 
 
@@ -66,7 +67,7 @@ class _Units:
     def try_norm(self, i: int) -> None:
         """Make a unit of a norm and what reads it, if that keeps less."""
         norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
-        if not (isinstance(norm, BatchNorm) and norm.is_plain and self.plain.demanded[i] and x and self._is_alone(i)):
+        if not (_is_norm(norm) and self.plain.demanded[i] and x and self._is_alone(i)):
             return
         activation = self._activation(i)
         y = i + 1 if activation is None else activation + 1
@@ -74,7 +75,9 @@ class _Units:
         readers = [(n, name) for n, name in self._keeping(y) if n != activation]
         if not all(self._reads(n, name) in (i + 1, y) and self._can_remake(n, name) for n, name in readers):
             return  # a reader of a view has no recipe
-        keeps_x = type(norm) is BatchNorm
+        if isinstance(norm, GroupNorm) and not all(isinstance(self.plain.nodes[n].op, Conv2d) for n, _ in readers):
+            return  # a product makes maps again of batch norms alone
+        keeps_x = type(norm) in (BatchNorm, GroupNorm)
         own = activation is not None and (
             activation in self.own_bits or any(n == activation for v in (i + 1, y) for n, _ in self._keeping(v))
         )
@@ -121,7 +124,7 @@ class _Units:
         """Whether a reader can make a map again that it now keeps."""
         op = self.plain.nodes[n].op
         if isinstance(op, Conv2d):
-            return not op.standardise and "weight" in self.plain.demanded[n] and self._is_alone(n)
+            return "weight" in self.plain.demanded[n] and self._is_alone(n)
         if type(op) is Mul and not op.inplace:
             mine = op.inputs.index(name)
             return self._is_gate(self.plain.reads[n][1 - mine], self.plain.reads[n][mine])
@@ -151,7 +154,7 @@ class _Units:
             op = self.plain.nodes[v - 1].op
             if isinstance(op, Conv2d):
                 return op.out_channels
-            if isinstance(op, BatchNorm):
+            if isinstance(op, (BatchNorm, GroupNorm)):
                 return op.channels
             if not isinstance(op, (Activation, AdaptiveAvgPool2d, Mean)):
                 return None
@@ -171,29 +174,35 @@ class _Units:
     ) -> None:
         """Give the nodes of a unit their forms. y: its result. of: the activation's kind."""
         norm = self.graph.nodes[i].op
-        assert isinstance(norm, BatchNorm)
+        assert isinstance(norm, (BatchNorm, GroupNorm))
         roots = (self.plain.content[x],)
-        batch = norm.statistics == "batch"
+        batch = isinstance(norm, BatchNorm) and norm.statistics == "batch"
+        groups = norm.groups if isinstance(norm, GroupNorm) else 0
         gradients = self.demanding.get(y, [])
         finished = False
         for n, name in readers:
             if isinstance(self.plain.nodes[n].op, Conv2d):
                 finishes = "norm" if gradients == [(n, name)] and self._adjacent(i, n) else ""
                 finished = finished or bool(finishes)
-                self._conv(n, of, batch, gated=False, finishes=finishes)
+                self._conv(n, of, batch, gated=False, finishes=finishes, groups=groups)
             else:
                 self._product(n, name, of, batch, roots)
         owns = len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
-        self.ops[i] = as_op(RemadeNorm, norm, of=of, owns=owns, finished=finished)
+        form = RemadeGroupNorm if groups else RemadeNorm
+        self.ops[i] = as_op(form, norm, of=of, owns=owns, finished=finished)
         self.remade[self.plain.content[i + 1]] = roots
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
-    def _conv(self, n: int, of: str, batch: bool, gated: bool, finishes: str, kept: bool = False) -> None:
-        """Give a convolution its form; see RemakingConv2d for the fields."""
-        self.ops[n] = as_op(
-            RemakingConv2d, self.graph.nodes[n].op, of=of, batch=batch, gated=gated, finishes=finishes, kept=kept
-        )
+    def _conv(
+        self, n: int, of: str, batch: bool, gated: bool, finishes: str, kept: bool = False, groups: int = 0
+    ) -> None:
+        """Give a convolution its form; see RemakingConv2d for the fields. groups: of a group norm."""
+        how = {"of": of, "batch": batch, "gated": gated, "finishes": finishes, "kept": kept}
+        if groups:
+            self.ops[n] = as_op(RemakingConv2dOfGroups, self.graph.nodes[n].op, **how, norm_groups=groups)
+        else:
+            self.ops[n] = as_op(RemakingConv2d, self.graph.nodes[n].op, **how)
 
     def _product(self, n: int, name: str, of: str, batch: bool, roots: tuple[int, ...], kept: bool = False) -> None:
         """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""
@@ -221,3 +230,10 @@ class _Units:
     def _adjacent(self, i: int, n: int) -> bool:
         """Whether no node between two, but an activation of the first, runs backward."""
         return all(not self.plain.demanded[k] or self.plain.reads[k] == (i + 1,) for k in range(i + 1, n))
+
+
+def _is_norm(op: Op) -> bool:
+    """Whether an op is a norm with scale and shift whose result can be made again, and that keeps its input for it."""
+    if isinstance(op, BatchNorm):
+        return op.is_plain
+    return type(op) is GroupNorm and op.affine and op.bias  # a lean one keeps nothing

@@ -23,6 +23,7 @@ from . import (  # noqa: F401
     parameter,
     pool,
     reduce,
+    remade_groups,
     resize,
     shrink,
     standardise,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.op import OPS, Result, Scratch, Stock, Work, op
+from ..graph.op import OPS, Op, Result, Scratch, Stock, Work, op, shared_fields
 from ..sizes.size import Shape, Size, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
 from .activation import Activation
 from .arithmetic import Mul
 from .conv import Conv2d
+from .lean_standardised import Standardising
 from .norm import BatchNorm, batch_norm_scratch
 
 #: A map is made again in slices along the batch, of at most this much, or of one image.
@@ -70,6 +71,15 @@ class Unit:
         """Bytes of a slice of the map."""
         return self.setting.item * images * numel(self.x[1:])
 
+    def making(self, images: Size) -> Size:
+        """Bytes beside a slice of the map while the norm's kernel makes it again."""
+        return self.folded
+
+    @property
+    def adds_sums(self) -> Size:
+        """1 where a slice's gradients of scale and shift are added to those before; 0 where one call makes all."""
+        return where(at_once(self.setting, self.x), 0, 1)
+
     @property
     def reads_z(self) -> bool:
         """Whether the derivative reads the norm's output."""
@@ -111,9 +121,9 @@ class Unit:
         return (3 if self.narrow else 0) * self.vector + self.map(self.x[0]) + inside
 
 
-@op("remade_norm")
-class RemadeNorm(BatchNorm):
-    """A norm of images, with the activation after it, that keeps its input alone.
+@shared_fields
+class Remade(Op):
+    """What the forms of norms share that do the work of the activation after them, and keep their input alone.
 
     of: the activation's kind, "" for none. owns: it overwrites its output's gradient (see Place). finished: the
     convolution that reads its output does its backward pass down to the gradient of the norm's own output.
@@ -129,13 +139,6 @@ class RemadeNorm(BatchNorm):
     def passes(self) -> tuple[str, ...]:
         return ("x",) if self.owns or self.finished else ()
 
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        batch = self.statistics == "batch"
-        read = ("x", "mean", "invstd", "weight") if batch else ("x", "running_mean", "running_var", "weight")
-        return dict.fromkeys(("x", "weight", "bias"), read)
-
-    torch_needs = needs
-
     @property
     def runs_alone(self) -> bool:
         # If it owns the gradient, its result takes that one's place, whichever is the newer tensor.
@@ -144,17 +147,29 @@ class RemadeNorm(BatchNorm):
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(x)
 
-    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+    def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
         n, activation = numel(y), work_of_activation(self.of)
-        work = super().work(y, x)
+        work = super().work(y, *xs)
         gradient = "x" if "x" in work else "bias"
         done = {"forward": activation[0], gradient: activation[1]}
         return {name: Work(0, one.elementwise + done.get(name, 0) * n) for name, one in work.items()}
 
-    def work_again(self, y: Shape, x: Shape) -> Size:
+    def work_again(self, y: Shape, *xs: Shape) -> Size:
         if self.finished or not self.of:
             return 0
         return (2 + (0 if READS_INPUT[self.of] else work_of_activation(self.of)[0])) * numel(y)
+
+
+@op("remade_norm")
+class RemadeNorm(Remade, BatchNorm):
+    """A batch norm of images, with the activation after it, that keeps its input alone."""
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        batch = self.statistics == "batch"
+        read = ("x", "mean", "invstd", "weight") if batch else ("x", "running_mean", "running_var", "weight")
+        return dict.fromkeys(("x", "weight", "bias"), read)
+
+    torch_needs = needs
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         return setting.item >= SUM_BYTES and super().modelled(setting, y, x)
@@ -238,6 +253,7 @@ class RemakingConv2d(Conv2d):
 
     examples = ()  # it does not run alone
     stock = Stock(joint=True, in_python=True)
+    has_epilogue = False
 
     @property
     def runs_alone(self) -> bool:
@@ -248,7 +264,7 @@ class RemakingConv2d(Conv2d):
 
     def work_again(self, y: Shape, x: Shape) -> Size:
         of_norm = 0 if self.kept else 2 + work_of_activation(self.of)[0]
-        return (of_norm + self.gated) * numel(x)
+        return (of_norm + self.gated) * numel(x) + self.standardising
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if setting.item < SUM_BYTES or setting.layouts:
@@ -261,11 +277,12 @@ class RemakingConv2d(Conv2d):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward = self.kernels(setting, y, x)[0]
-        unit = Unit(setting, self.in_channels, self.batch, self.of, x)
+        unit, standardising = self.unit(setting, x), Standardising.of(self, setting)
+        forward = standardising.forward(forward, setting, y)
         several = images_of(setting, x) < x[0]
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
-        summed = where(at_once(setting, x), 0, 1) * by_norm  # whether the norm's sums are made here
-        held = unit.held + 2 * unit.vector * summed
+        summed = unit.adds_sums * by_norm  # whether the norm's sums are made here
+        held = unit.held + 2 * unit.vector * summed + standardising.held
         if by_gate:
             held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
         weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)
@@ -279,18 +296,25 @@ class RemakingConv2d(Conv2d):
             beside = where(several, part, 0)  # the slice's gradient, which is no result then
             call = maps * part + beside + inside + more
             # What is made before the gradients are: in one slice they are not there yet.
-            before = maps * part + unit.folded * (not self.kept) - where(several, 0, part + weights)
+            before = maximum(maps * part, part + unit.making(images) * (not self.kept))
+            before = before - where(several, 0, part + weights)
             after = 0
             if by_norm:
-                after = maximum(unit.derivative(images), summed * unit.sums(images)) + beside
+                after = maximum(unit.derivative(images) + beside, summed * unit.sums(images))
             elif by_gate:
                 after = maps * part + beside + setting.item * images * self.in_channels
             return maximum(maximum(call, after), before)
 
-        return Scratch(forward, held + over_slices(setting, x, one, lambda images: one(images, weights)))
+        found = over_slices(setting, x, one, lambda images: one(images, weights))
+        return Scratch(forward, held + maximum(found, standardising.beside))
+
+    def unit(self, setting: Setting, x: Shape) -> Unit:
+        """Bytes of what the norm is made again with."""
+        return Unit(setting, self.in_channels, self.batch, self.of, x)
 
     def module(self, library: Any) -> Callable:
-        return library.lean.RemakingConv2d(*self.arguments(), finishes=self.finishes)
+        name = "RemakingStandardisedConv2d" if self.standardises else "RemakingConv2d"
+        return getattr(library.lean, name)(*self.arguments(), finishes=self.finishes)
 
 
 @op("remaking_mul")

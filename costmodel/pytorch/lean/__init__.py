@@ -8,7 +8,15 @@ from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
-from .remade import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingConv2d, RemakingMul
+from .remade import (
+    FrozenRemadeNorm2d,
+    Passed,
+    RemadeGroupNorm,
+    RemadeNorm2d,
+    RemakingConv2d,
+    RemakingMul,
+    RemakingStandardisedConv2d,
+)
 from .standardised import LeanStandardisedConv2d
 
 __all__ = [
@@ -24,9 +32,11 @@ __all__ = [
     "MaskedActivation",
     "PackedDropout",
     "Passed",
+    "RemadeGroupNorm",
     "RemadeNorm2d",
     "RemakingConv2d",
     "RemakingMul",
+    "RemakingStandardisedConv2d",
     "ShiftNorm2d",
     "fold",
 ]

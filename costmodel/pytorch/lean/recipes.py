@@ -6,6 +6,7 @@ are rounded before they are kept, to the last bit but one).
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ...ops import remade
 from ...ops.remade import READS_INPUT
+from ..bits import format_of
 from .masked import FORWARD
 
 aten = torch.ops.aten
@@ -90,6 +92,11 @@ class Norm(NamedTuple):
     of: str
     batch: bool  # the batch's statistics
     eps: float
+    groups: int = 0  # of a group norm; 0 of a batch norm
+
+    def maker(self, roots: tuple[Tensor, ...]) -> Maker:
+        """What makes slices of its result again. roots: as of Remade."""
+        return (GroupMaker if self.groups else Maker)(self, roots)
 
 
 class Remade(NamedTuple):
@@ -201,6 +208,46 @@ class Maker:
         return gz
 
 
+class GroupMaker(Maker):
+    """Makes slices of a group norm's result again, statistics and all: they are those of single images."""
+
+    @property
+    def at_once(self) -> bool:
+        return False
+
+    def z(self, part: slice) -> Tensor:
+        return group_norm(cut(self.x, part), self.weight, self.bias, self.norm)[0]
+
+    def add_sums(self, gz: Tensor, part: slice, sums: tuple[Tensor, Tensor]) -> None:
+        """Add a slice's gradients of scale and shift; that of the norm's input is written over that of its output."""
+        x = regular(cut(self.x, part))
+        given = (gz, x, cut(self.mean, part), cut(self.spread, part), self.weight)
+        # Without a gradient of the input torch's kernel of channels_last ends the process (seen with 2.13).
+        made, *found = aten.native_group_norm_backward(*given, *sizes_of(x), self.norm.groups, [True, True, True])
+        gz.copy_(made)
+        for total, one in zip(sums, found):
+            total.add_(one)
+
+    def gradient_(self, gz: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """What is there: `add_sums` has written it."""
+        return gz
+
+
+def group_norm(x: Tensor, weight: Tensor, bias: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
+    """The result of a group norm, mean and deviation's reciprocal, by the kernel that torch.nn.GroupNorm calls."""
+    return aten.native_group_norm(regular(x), weight, bias, *sizes_of(x), norm.groups, norm.eps)
+
+
+def sizes_of(x: Tensor) -> tuple[int, int, int]:
+    """Images, channels, and pixels of a channel."""
+    return len(x), x.shape[1], prod(x.shape[2:])
+
+
+def regular(x: Tensor) -> Tensor:
+    """The tensor as kernels of group norms take it: contiguous, or channels_last."""
+    return x.contiguous(memory_format=format_of(x))
+
+
 class Keeper:
     """In place of a Maker, gives slices of a map that is kept. roots: the map, and a gate."""
 
@@ -215,7 +262,7 @@ class Keeper:
 
 def maker_of(norm: Norm | None, roots: tuple[Tensor, ...]) -> Maker | Keeper:
     """What makes slices of a map again, or gives them. norm, roots: as of Remade."""
-    return Keeper(roots) if norm is None else Maker(norm, roots)
+    return Keeper(roots) if norm is None else norm.maker(roots)
 
 
 def cut(x: Tensor, part: slice) -> Tensor:

@@ -18,7 +18,21 @@ from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import FrozenStatistics, recorded
-from .recipes import BACKWARD, Link, Maker, Norm, Remade, activated_, cut, derived, maker_of, recipe_of, slices
+from .recipes import (
+    BACKWARD,
+    Link,
+    Maker,
+    Norm,
+    Remade,
+    activated_,
+    cut,
+    derived,
+    group_norm,
+    maker_of,
+    recipe_of,
+    slices,
+)
+from .standardised import LeanStandardisedConv2d, Standardised
 
 aten = torch.ops.aten
 
@@ -27,13 +41,7 @@ class _NormAct(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, module, made):
         """made: a list into which the recipe of the result goes."""
-        norm = Norm(module.of, module.takes_batch, module.eps)
-        if norm.batch:
-            given = (module.running_mean, module.running_var, True, module.average_factor(), module.eps)
-            y, *statistics = aten.native_batch_norm(x, weight, bias, *given)
-        else:
-            statistics = [module.running_mean, module.running_var]
-            y = aten.native_batch_norm(x, weight, bias, *statistics, False, 0.0, module.eps)[0]
+        norm, y, *statistics = module.normalised(x, weight, bias)
         y = activated_(norm.of, y)
         roots = (x, weight, bias, *statistics)
         ctx.norm, ctx.owns, ctx.link = norm, module.owns_gradient, Link()
@@ -44,7 +52,7 @@ class _NormAct(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        maker = Maker(ctx.norm, ctx.saved_tensors)
+        maker = ctx.norm.maker(ctx.saved_tensors)
         want_x, want_scale, want_shift, *_ = ctx.needs_input_grad
         sums, gz = ctx.link.take(g), g
         if sums is None:
@@ -67,8 +75,8 @@ class _NormAct(Function):
         return gx, scale if want_scale else None, shift if want_shift else None, None, None
 
 
-class RemadeNorm2d(nn.BatchNorm2d):
-    """A batch norm with the activation after it, which keeps its input alone.
+class _Remade(nn.Module):
+    """A norm with the activation after it, which keeps its input alone.
 
     of: the activation's kind, "" for none. owns_gradient: whether it may overwrite the gradient of its output.
     """
@@ -76,6 +84,22 @@ class RemadeNorm2d(nn.BatchNorm2d):
     def __init__(self, *args: Any, of: str = "", owns_gradient: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.of, self.owns_gradient = of, owns_gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not recorded(x, self.weight, self.bias):
+            y = super().forward(x)
+            return activated_(self.of, y)
+        made: list[Remade] = []
+        y = _NormAct.apply(x, self.weight, self.bias, self, made)
+        return made[0].on(y)
+
+    def normalised(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Any, ...]:
+        """What its backward pass reads of it, its result, and the two statistics."""
+        raise NotImplementedError
+
+
+class RemadeNorm2d(_Remade, nn.BatchNorm2d):
+    """A batch norm of images with the activation after it, which keeps its input alone."""
 
     @property
     def takes_batch(self) -> bool:
@@ -91,17 +115,24 @@ class RemadeNorm2d(nn.BatchNorm2d):
             return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         return self.momentum or 0.0
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not recorded(x, self.weight, self.bias):
-            y = super().forward(x)
-            return activated_(self.of, y)
-        made: list[Remade] = []
-        y = _NormAct.apply(x, self.weight, self.bias, self, made)
-        return made[0].on(y)
+    def normalised(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Any, ...]:
+        norm, statistics = Norm(self.of, self.takes_batch, self.eps), (self.running_mean, self.running_var)
+        if norm.batch:
+            factor = self.average_factor()
+            return norm, *aten.native_batch_norm(x, weight, bias, *statistics, True, factor, self.eps)
+        return norm, aten.native_batch_norm(x, weight, bias, *statistics, False, 0.0, self.eps)[0], *statistics
 
 
 class FrozenRemadeNorm2d(FrozenStatistics, RemadeNorm2d):
     """The same with frozen statistics."""
+
+
+class RemadeGroupNorm(_Remade, nn.GroupNorm):
+    """A group norm with the activation after it, which keeps its input alone."""
+
+    def normalised(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Any, ...]:
+        norm = Norm(self.of, False, self.eps, self.num_groups)
+        return norm, *group_norm(x, weight, bias, norm)
 
 
 class Passed(nn.Module):
@@ -117,13 +148,15 @@ class _Conv(Function):
         options = (module.stride, module.padding, module.dilation, module.groups)
         ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade._replace(roots=())
         ctx.save_for_backward(weight, *remade.roots)
-        ctx.biased = bias is not None
-        return F.conv2d(y, weight, bias, *options)
+        ctx.biased, ctx.standardises = bias is not None, module.standardises
+        return F.conv2d(y, Standardised.of(weight).weight if ctx.standardises else weight, bias, *options)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        weight, *roots = ctx.saved_tensors
+        raw, *roots = ctx.saved_tensors
+        standardised = Standardised.of(raw) if ctx.standardises else None
+        weight = standardised.weight if standardised else raw
         remade, finishes = ctx.remade, ctx.finishes
         maker = maker_of(remade.norm, tuple(roots))
         want_y, want_weight, want_bias, *_ = ctx.needs_input_grad
@@ -172,6 +205,8 @@ class _Conv(Function):
             if not several:
                 gy = made
             del made, out
+        if standardised and weights[0] is not None:
+            weights[0] = standardised.gradient_(raw, weights[0])
         if finishes:
             remade.link.leave(sums if finishes == "norm" else gate, gy)
         return gy, weights[0], weights[1], None, None
@@ -188,6 +223,8 @@ class RemakingConv2d(nn.Conv2d):
     finishes: "norm" if it does a part of the backward pass of the norm that makes its input, "gate" of the product.
     """
 
+    standardises = False
+
     def __init__(self, *args: Any, finishes: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.finishes = finishes
@@ -197,6 +234,12 @@ class RemakingConv2d(nn.Conv2d):
         if remade is None or not recorded(x) or not self.weight.requires_grad:
             return super().forward(x)
         return _Conv.apply(x, self.weight, self.bias, self, remade)
+
+
+class RemakingStandardisedConv2d(RemakingConv2d, LeanStandardisedConv2d):
+    """The same with a standardised weight, which is made again, too."""
+
+    standardises = True
 
 
 class _Gate(Function):
