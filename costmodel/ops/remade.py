@@ -186,7 +186,7 @@ class RemadeNorm(Remade, BatchNorm):
             return Scratch(forward, where(whole, stock, maximum(last, sums + unit.held)))
 
         def own(images: Size) -> Size:
-            return 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
+            return 0 if self.owns or "x" in setting.demanded else unit.map(images)  # that nobody wants
 
         def derived(images: Size) -> Size:
             made = unit.map(images) + unit.folded if self.of else 0

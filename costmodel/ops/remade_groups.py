@@ -58,7 +58,7 @@ class RemadeGroupNorm(Remade, GroupNorm):
             return Scratch(forward, sums)
 
         def one(images: Size) -> Size:
-            own = 0 if "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
+            own = 0 if self.owns or "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
             made = unit.map(images) + unit.making(images) if self.of else 0
             return sums + maximum(made, own + maximum(unit.derivative(images), unit.sums(images)))
 

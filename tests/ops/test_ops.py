@@ -86,7 +86,8 @@ def run_for_real(op, shapes, wants, trains):
 @pytest.mark.parametrize("cls", OPS.values(), ids=lambda cls: cls.kind)
 def test_every_op_has_examples_and_a_docstring(cls):
     # which are no layers that could be run alone, or have no gradient; or that read what another one leaves
-    assert cls.examples or cls in (Parameter, Constant, Unknown, Detach, RemakingConv2d, RemakingMul)
+    alone = not issubclass(cls, (RemakingConv2d, RemakingMul))
+    assert cls.examples or not alone or cls in (Parameter, Constant, Unknown, Detach)
     assert all(isinstance(op, cls) for op, *_ in cls.examples)
     assert cls.__doc__ and not cls.__doc__.startswith(cls.__name__ + "(")
 

@@ -182,9 +182,7 @@ class _Conv(Function):
             if weights[0] is None:
                 weights = more
             else:
-                for total, one in zip(weights, more):
-                    if total is not None:
-                        total.add_(one)
+                _add(weights, more)
             del more
             out = None if gy is None or not several else gy[part]
             if finishes == "norm" and isinstance(maker, Maker):
@@ -210,6 +208,13 @@ class _Conv(Function):
         if finishes:
             remade.link.leave(sums if finishes == "norm" else gate, gy)
         return gy, weights[0], weights[1], None, None
+
+
+def _add(totals: list[Tensor | None], more: list[Tensor | None]) -> None:
+    """Add gradients to those before. In a function of its own, so that no name holds the last of them afterwards."""
+    for total, one in zip(totals, more):
+        if total is not None:
+            total.add_(one)
 
 
 def _scaled(y: Tensor, gate: Tensor, apart: bool) -> Tensor:

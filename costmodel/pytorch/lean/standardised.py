@@ -20,7 +20,7 @@ aten = torch.ops.aten
 class Standardised(NamedTuple):
     """A standardised weight, and what it is made with of the raw one: (O, 1, 1, 1) each. Made out of autograd's sight.
 
-    It is equal to the last bit to what `standardised` of pytorch/modules.py makes: the same steps, one of them in place.
+    It is equal to the last bit to what `standardised` of pytorch/modules.py makes: the same steps, one in place.
     """
 
     weight: Tensor
