@@ -74,4 +74,4 @@ def _is_elementwise(graph: Graph, i: int) -> bool:
         return op.is_plain and (op.statistics == "frozen" or kept)
     if isinstance(op, GroupNorm):
         return kept
-    return isinstance(op, (Activation, Add, Mul)) and not op.params() and not getattr(op, "signed", False)
+    return isinstance(op, (Activation, Add, Mul)) and not op.params()

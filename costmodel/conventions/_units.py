@@ -16,7 +16,7 @@ from ..ops.lean import as_op
 from ..ops.norm import BatchNorm, GroupNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
-from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul
+from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, RemakingMul, done_by_norms
 from ..ops.remade_groups import RemadeGroupNorm, RemakingConv2dOfGroups
 from ._kept import each_read, value_of
 
@@ -71,7 +71,7 @@ class _Units:
             return
         activation = self._activation(i)
         y = i + 1 if activation is None else activation + 1
-        of = "" if activation is None else self.graph.nodes[activation].op.kind
+        of = "" if activation is None else done_by_norms(self.graph.nodes[activation].op)
         readers = [(n, name) for n, name in self._keeping(y) if n != activation]
         if not all(self._reads(n, name) in (i + 1, y) and self._can_remake(n, name) for n, name in readers):
             return  # a reader of a view has no recipe
@@ -103,9 +103,7 @@ class _Units:
         readers = [n for n, reads in enumerate(self.graph.reads) if i + 1 in reads]
         if len(readers) != 1 or not self.plain.demanded[readers[0]]:
             return None
-        stock = self.graph.nodes[readers[0]].op
-        can = isinstance(stock, Activation) and stock.kind in READS_INPUT and not stock.signed
-        return readers[0] if can else None
+        return readers[0] if done_by_norms(self.graph.nodes[readers[0]].op) else None
 
     def _reads(self, n: int, name: str) -> int:
         """The value that a node reads as an input; -1 if the name is no input's."""

@@ -23,8 +23,10 @@ SLICE_BYTES = 4 << 20
 #: Up to so much of a norm's map, the stock kernel makes all gradients in one call, and a map more: that is quicker.
 AT_ONCE_BYTES = 1 << 20
 
+#: Before the kind of an activation with MobileTL's backward.
+SIGNED = "signed_"
 #: Activations that a norm's function does after it: kind -> whether the derivative reads the input, not the output.
-READS_INPUT = {"relu": False, "relu6": False, "hardswish": True, "silu": True}
+READS_INPUT = {"relu": False, "relu6": False, f"{SIGNED}relu6": False, "hardswish": True, "silu": True}
 #: Activations whose derivative is made in a new tensor and copied.
 COPIED = ("hardswish",)
 
@@ -206,9 +208,17 @@ class RemadeNorm(Remade, BatchNorm):
         return getattr(library.lean, name)(self.channels, self.eps, self.momentum, **how)
 
 
+def done_by_norms(op: Op) -> str:
+    """The kind under which a norm's function does an op; "" if it does not. ReLU's two backwards are the same."""
+    if not isinstance(op, Activation):
+        return ""
+    kind = SIGNED + op.kind if op.signed and op.kind != "relu" else op.kind
+    return kind if kind in READS_INPUT else ""
+
+
 def work_of_activation(kind: str) -> tuple[int, int]:
     """Operations per element of an activation: forward, backward."""
-    found = OPS.get(kind)
+    found = OPS.get(kind.removeprefix(SIGNED))
     return found.operations if found and issubclass(found, Activation) else (0, 0)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...ops import remade
-from ...ops.remade import READS_INPUT
+from ...ops.remade import READS_INPUT, SIGNED
 from ..bits import format_of
 from .masked import FORWARD
 
@@ -43,12 +43,19 @@ def _silu(g: Tensor, z: Tensor, out: Tensor | None) -> Tensor:
 
 #: By kind, an activation's derivative times a gradient g, made of what it reads (y, or z = norm(x): READS_INPUT) into
 #: `out`; None: the result may be g or a new tensor.
-BACKWARD = {"": _same, "relu": _relu, "relu6": _relu6, "hardswish": _hardswish, "silu": _silu}
+BACKWARD = {
+    "": _same,
+    "relu": _relu,
+    "relu6": _relu6,
+    f"{SIGNED}relu6": _relu,
+    "hardswish": _hardswish,
+    "silu": _silu,
+}
 
 
 def activated_(of: str, z: Tensor) -> Tensor:
     """A norm's output after its activation, in place. of: the activation's kind, "" for none."""
-    return FORWARD[of][True](z) if of else z
+    return FORWARD[of.removeprefix(SIGNED)][True](z) if of else z
 
 
 def slices(x: Tensor) -> list[slice]:
