@@ -62,8 +62,11 @@ class LeanStandardisedConv2d(Conv2d):
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward, backward = self.kernels(setting, y, x)
         weight = Standardising.of(self, setting)
+        forward = weight.forward(forward, setting, y)
+        if not {"x", "weight"} & {*setting.demanded}:  # the bias's gradient is a sum
+            return Scratch(forward)
         beside = weight.beside if "weight" in setting.demanded else 0
-        return Scratch(weight.forward(forward, setting, y), weight.held + maximum(backward, beside))
+        return Scratch(forward, weight.held + maximum(backward, beside))
 
     def module(self, library: Any) -> Callable:
         return library.lean.LeanStandardisedConv2d(*self.arguments())

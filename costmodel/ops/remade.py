@@ -6,7 +6,7 @@ costmodel/pytorch/lean/remade.py runs them; the scratch here is of what is writt
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ..graph.op import OPS, Op, Result, Scratch, Stock, Work, op, shared_fields
 from ..sizes.size import Shape, Size, maximum, numel, where
@@ -73,6 +73,12 @@ class Unit:
         """Bytes of a slice of the map."""
         return self.setting.item * images * numel(self.x[1:])
 
+    @property
+    def later(self) -> Size:
+        """Bytes of the gradients of parameters of 16 bits, which are made of the sums in the end."""
+        wanted = len({"weight", "bias"} & {*self.setting.demanded})
+        return self.setting.parameter_item * self.channels * wanted if self.narrow else 0
+
     def making(self, images: Size) -> Size:
         """Bytes beside a slice of the map while the norm's kernel makes it again."""
         return self.folded
@@ -109,7 +115,8 @@ class Unit:
         ).backward
         wanted = len({"weight", "bias"} & {*self.setting.demanded})
         copies = (3 * self.batch + wanted) * self.vector if self.narrow else 0
-        return copies + self.map(self.x[0]) + inside
+        # In the end those of parameters of 16 bits are made, when the copy of the scale is gone.
+        return copies + self.map(self.x[0]) + maximum(inside - self.later, -self.vector * self.batch)
 
     @property
     def last(self) -> Size:
@@ -136,6 +143,8 @@ class Remade(Op):
     finished: bool = False
 
     stock = Stock(joint=True, in_python=True)
+    #: Operations per element that make the norm's output again.
+    again: ClassVar[int] = 2
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -159,7 +168,7 @@ class Remade(Op):
     def work_again(self, y: Shape, *xs: Shape) -> Size:
         if self.finished or not self.of:
             return 0
-        return (2 + (0 if READS_INPUT[self.of] else work_of_activation(self.of)[0])) * numel(y)
+        return (self.again + (0 if READS_INPUT[self.of] else work_of_activation(self.of)[0])) * numel(y)
 
 
 @op("remade_norm")
@@ -185,7 +194,7 @@ class RemadeNorm(Remade, BatchNorm):
         last = sums + unit.last if "x" in setting.demanded else 0
         whole, stock = at_once(setting, x), unit.stock(y)
         if self.finished:
-            return Scratch(forward, where(whole, stock, maximum(last, sums + unit.held)))
+            return Scratch(forward, where(whole, stock, maximum(last - unit.later, sums + unit.held)))
 
         def own(images: Size) -> Size:
             return 0 if self.owns or "x" in setting.demanded else unit.map(images)  # that nobody wants
@@ -200,7 +209,8 @@ class RemadeNorm(Remade, BatchNorm):
         # The stock kernel has not made the gradients of scale and shift yet.
         later = setting.parameter_item * self.channels * len({"weight", "bias"} & {*setting.demanded})
         first = unit.held * bool(self.of) + derived(x[0]) - later
-        return Scratch(forward, where(whole, maximum(first, stock), maximum(over_slices(setting, x, one, one), last)))
+        by_slices = maximum(over_slices(setting, x, one, one), last) - unit.later
+        return Scratch(forward, where(whole, maximum(first, stock), maximum(by_slices, sums + unit.held)))
 
     def module(self, library: Any) -> Callable:
         name = "RemadeNorm2d" if self.statistics == "batch" else "FrozenRemadeNorm2d"
@@ -264,6 +274,7 @@ class RemakingConv2d(Conv2d):
     examples = ()  # it does not run alone
     stock = Stock(joint=True, in_python=True)
     has_epilogue = False
+    again: ClassVar[int] = Remade.again
 
     @property
     def runs_alone(self) -> bool:
@@ -273,7 +284,7 @@ class RemakingConv2d(Conv2d):
         return True
 
     def work_again(self, y: Shape, x: Shape) -> Size:
-        of_norm = 0 if self.kept else 2 + work_of_activation(self.of)[0]
+        of_norm = 0 if self.kept else self.again + work_of_activation(self.of)[0]
         return (of_norm + self.gated) * numel(x) + self.standardising
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:

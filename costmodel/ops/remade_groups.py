@@ -11,8 +11,11 @@ from typing import Any
 from ..graph.op import Scratch, op
 from ..sizes.size import Shape, Size, maximum
 from ..targets.setting import SUM_BYTES, Setting
-from .norm import GroupNorm
+from .norm import GroupNorm, with_statistics
 from .remade import Remade, RemakingConv2d, Unit, over_slices
+
+#: Operations per element that make a group norm's output again, with its statistics.
+AGAIN = with_statistics(1)["forward"].elementwise
 
 
 class GroupUnit(Unit):
@@ -29,7 +32,8 @@ class GroupUnit(Unit):
 
     def sums(self, images: Size) -> Size:
         """With a slice of the gradient of the norm's input."""
-        return self.map(images) + 2 * self.vector + self._kernels(images, recorded=True).backward
+        parameters = 2 * self.setting.parameter_item * self.channels
+        return self.map(images) + parameters + self._kernels(images, recorded=True).backward
 
     def _kernels(self, images: Size, recorded: bool) -> Scratch:
         part = (images, *self.x[1:])
@@ -38,7 +42,9 @@ class GroupUnit(Unit):
 
 @op("remade_group_norm")
 class RemadeGroupNorm(Remade, GroupNorm):
-    """A group norm, with the activation after it, that keeps its input alone. Its fields are those of RemadeNorm."""
+    """A group norm, with the activation after it, that keeps its input alone; Remade has its fields."""
+
+    again = AGAIN
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return dict.fromkeys(("x", "weight", "bias"), ("x", "mean", "rstd", "weight"))
@@ -52,7 +58,7 @@ class RemadeGroupNorm(Remade, GroupNorm):
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward = GroupNorm.scratch(self, setting, y, x).forward
         unit = GroupUnit(setting, self.stock_norm, self.of, x)
-        of_parameters = ("weight" in setting.demanded) + ("bias" in setting.demanded)
+        of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         if self.finished:
             return Scratch(forward, sums)
@@ -62,7 +68,7 @@ class RemadeGroupNorm(Remade, GroupNorm):
             made = unit.map(images) + unit.making(images) if self.of else 0
             return sums + maximum(made, own + maximum(unit.derivative(images), unit.sums(images)))
 
-        return Scratch(forward, over_slices(setting, x, one, one))
+        return Scratch(forward, maximum(over_slices(setting, x, one, one) - unit.later, sums))
 
     @property
     def stock_norm(self) -> GroupNorm:
@@ -79,6 +85,8 @@ class RemakingConv2dOfGroups(RemakingConv2d):
     """A convolution that keeps what its input is made again from, by a group norm. norm_groups: the norm's groups."""
 
     norm_groups: int = 1
+
+    again = AGAIN
 
     def unit(self, setting: Setting, x: Shape) -> Unit:
         return GroupUnit(setting, GroupNorm(self.norm_groups, self.in_channels), self.of, x)

@@ -43,14 +43,7 @@ def _silu(g: Tensor, z: Tensor, out: Tensor | None) -> Tensor:
 
 #: By kind, an activation's derivative times a gradient g, made of what it reads (y, or z = norm(x): READS_INPUT) into
 #: `out`; None: the result may be g or a new tensor.
-BACKWARD = {
-    "": _same,
-    "relu": _relu,
-    "relu6": _relu6,
-    f"{SIGNED}relu6": _relu,
-    "hardswish": _hardswish,
-    "silu": _silu,
-}
+BACKWARD = {"": _same, "relu": _relu, "relu6": _relu6, f"{SIGNED}relu6": _relu, "hardswish": _hardswish, "silu": _silu}
 
 
 def activated_(of: str, z: Tensor) -> Tensor:

@@ -54,15 +54,19 @@ class _Conv(Function):
     @staticmethod
     def forward(ctx, x, raw, bias, options):
         ctx.options, ctx.biased, ctx.x = options, bias is not None, Like(x)
-        ctx.save_for_backward(raw, *((x,) if ctx.needs_input_grad[1] else ()))
+        want_x, want_weight, *_ = ctx.needs_input_grad
+        if want_x or want_weight:
+            ctx.save_for_backward(raw, *((x,) if want_weight else ()))
         return F.conv2d(x, Standardised.of(raw).weight, bias, *options)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
+        want_x, want_weight, want_bias, _ = ctx.needs_input_grad
+        if not (want_x or want_weight):
+            return None, None, g.sum((0, 2, 3)), None
         raw, *kept = ctx.saved_tensors
         made, (stride, padding, dilation, groups) = Standardised.of(raw), ctx.options
-        want_x, want_weight, want_bias, _ = ctx.needs_input_grad
         x = kept[0] if kept else ctx.x.tensor()
         how = ([len(raw)] if ctx.biased else [0], stride, padding, dilation, False, [0, 0], groups)
         gx, weight, bias = aten.convolution_backward(g, x, made.weight, *how, [want_x, want_weight, want_bias])
