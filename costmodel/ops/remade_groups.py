@@ -10,6 +10,7 @@ from typing import Any
 
 from ..graph.op import Scratch, op
 from ..sizes.size import Shape, Size, maximum
+from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
 from .norm import GroupNorm, with_statistics
 from .remade import Remade, RemakingConv2d, Unit, over_slices
@@ -51,9 +52,11 @@ class RemadeGroupNorm(Remade, GroupNorm):
 
     torch_needs = needs
 
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return dense(gradient) if self.passes else dense(x)
+
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        known = setting.item >= SUM_BYTES and super().modelled(setting, y, x)
-        return known & setting.is_regular(x) & (setting.copy_of_gradient(y) == 0)
+        return setting.item >= SUM_BYTES and super().modelled(setting, y, x) and setting.is_regular(x)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward = GroupNorm.scratch(self, setting, y, x).forward
@@ -66,7 +69,9 @@ class RemadeGroupNorm(Remade, GroupNorm):
         def one(images: Size) -> Size:
             own = 0 if self.owns or "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
             made = unit.map(images) + unit.making(images) if self.of else 0
-            return sums + maximum(made, own + maximum(unit.derivative(images), unit.sums(images)))
+            # What overwrites the incoming gradient reads a copy of it if it does not lie as x does.
+            copied = setting.copy_of_gradient((images, *y[1:])) if self.owns and setting.takes_gradient_whole() else 0
+            return sums + maximum(made, own + maximum(unit.derivative(images), copied + unit.sums(images)))
 
         return Scratch(forward, maximum(over_slices(setting, x, one, one) - unit.later, sums))
 

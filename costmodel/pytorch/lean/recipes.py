@@ -221,7 +221,8 @@ class GroupMaker(Maker):
     def add_sums(self, gz: Tensor, part: slice, sums: tuple[Tensor, Tensor]) -> None:
         """Add a slice's gradients of scale and shift; that of the norm's input is written over that of its output."""
         x = regular(cut(self.x, part))
-        given = (gz, x, cut(self.mean, part), cut(self.spread, part), self.weight)
+        g = gz.contiguous(memory_format=format_of(x))  # the kernel takes it to lie as the input does
+        given = (g, x, cut(self.mean, part), cut(self.spread, part), self.weight)
         # Without a gradient of the input torch's kernel of channels_last ends the process (seen with 2.13).
         made, *found = aten.native_group_norm_backward(*given, *sizes_of(x), self.norm.groups, [True, True, True])
         gz.copy_(made)
