@@ -1,6 +1,7 @@
 """`ideal`: what the demanded gradients' formulas read, at the fewest bits: the lower bound.
 
-With `recompute=maps` norms, activations, sums and products of kept values are made again; with `none` nothing is.
+With `recompute=maps` norms, activations, sums and products of kept values are made again, and what is made of
+parameters alone; with `none` nothing is.
 """
 
 from __future__ import annotations

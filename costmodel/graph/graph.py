@@ -77,8 +77,8 @@ class Graph:
         numbers even if they draw none, as torch.utils.checkpoint does unless told otherwise, also where nothing trains.
     prefix_slices: the number of slices of the batch on which the frozen prefix may run one after another.
     recompute: what may be made again in the backward pass and is not kept: "maps", the results of norms and
-        activations, "parts", those whose readers are in the same part, or "none". remade: (value, the values from which
-        it is made again), by names: what reads that value keeps those.
+        activations, "parts", those whose readers are in the same part, or "none"; unless "none", standardised weights
+        too. remade: (value, the values from which it is made again), by names: what reads that value keeps those.
     loss: scope of the last nodes, which compute the loss; "" if the graph does not train. outputs: names of the values
     that the network returns if there are several, first the one that a loss takes. input_bits: bits of a number of the
     first input, 0 for the network's own data type.

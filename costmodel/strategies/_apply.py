@@ -123,7 +123,8 @@ def recompute(text: str) -> str:
 #: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. Lean only, stock modules
 #: ignore them: with `prefix_slices=N` the frozen prefix runs on ceil(batch / N) images at a time. With
 #: `recompute=maps`, the default, a convolution, norm and activation keep one map, from which the others are made again
-#: in the backward pass; with `parts`, the default of plans, only where they are in one block; with `none` never.
+#: in the backward pass; with `parts`, the default of plans, only where they are in one block; with `none` never. With
+#: the first two, standardised weights are made again, too.
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint, "recompute": recompute}
 
 

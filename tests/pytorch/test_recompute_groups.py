@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from real import seldom
-from test_recompute import MAPS, gradients, hold, hold_gradients
+from test_recompute import MAPS, SCALES, Scaled, gradients, hold, hold_gradients
 from test_remade_layers import STOCK
 from torch import nn
 
@@ -49,9 +49,16 @@ def test_gradients_are_exact(memory_format, monkeypatch):
             assert hold_gradients(TINYTL, f"{strategy},{MAPS}", 3, 64, memory_format)
 
 
-def test_mobiletls_backward_of_relu6_is_that_of_lean_modules_without():
+@pytest.mark.parametrize("name, strategy", [
+    (TINYTL, "mobiletl:3"), ("mobilenet_v2", "mobiletl:3,norm=full"), ("mobilenet_v2", "mobiletl:3,norm=scale"),
+])  # fmt: skip
+def test_mobiletls_backward_of_relu6_is_that_of_lean_modules_without(name, strategy):
+    """In units behind group norms, and behind batch norms that keep their input."""
+    hold(name, strategy, 3, 65)
     torch.manual_seed(0)
-    plain, maps = (realize(TINYTL, f"mobiletl:3{more}", "lean").double() for more in (",recompute=none", ""))
+    plain, maps = (realize(name, f"{strategy}{more}", "lean").double() for more in (",recompute=none", ""))
+    kinds = {layer.of for layer in maps.modules() if hasattr(layer, "of")}
+    assert "signed_relu6" in kinds
     for module in (maps, plain):
         module.load_state_dict(plain.state_dict())
     images, labels = torch.randn(3, 3, 65, 65, dtype=torch.float64), torch.arange(3)
@@ -234,3 +241,24 @@ def test_layers_alone(of, finishes):
         assert torch.equal(y, found_y)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12 * other.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "norm, kind", [(nn.GroupNorm(2, 8), "group_norm"), (nn.BatchNorm2d(8), "remade_norm")], ids=str
+)
+def test_a_gate_behind_a_group_norm(norm, kind):
+    """A group norm stays as it is, and the product alone is made again, of the map, which is kept."""
+    module = Scaled(SCALES["a gate"][0])
+    module.norm = norm
+    network = costmodel.load(module, resolution=16)
+    kinds = {node.name: node.op.kind for node in hold(network, "full", 2, 16).graph.nodes}
+    assert kinds["norm"] == kind and "remaking_mul" in kinds.values()
+    assert hold_gradients(network, f"full,{MAPS}", 2, 16)
+
+
+def test_a_norm_without_a_shift_stays():
+    network = costmodel.load(Maps(nn.ReLU(), 4, 3, 1), resolution=9)
+    assert hold(network, "full", 2, 9).graph.nodes[1].op.kind == "remade_group_norm"
+    module = Maps(nn.ReLU(), 4, 3, 1)
+    module.norm.register_parameter("bias", None)
+    assert hold(costmodel.load(module, resolution=9), "full", 2, 9).graph.nodes[1].op.kind == "group_norm"
