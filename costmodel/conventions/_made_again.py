@@ -10,7 +10,7 @@ from ..graph.graph import INPUT, Graph
 from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
 from ..ops.noise import Noise
-from ..ops.norm import BatchNorm
+from ..ops.norm import BatchNorm, GroupNorm
 from ._dropped import to_drop
 from ._kept import each_read, kept_values, value_of
 
@@ -76,8 +76,11 @@ def roots_of(
 def _is_elementwise(graph: Graph, i: int) -> bool:
     """Whether a node makes its result of its inputs element by element, with numbers that are kept anyway."""
     op = graph.nodes[i].op
+    kept = bool({"x", "weight"} & {*graph.demanded[i]})  # whether a norm's statistics are
     if isinstance(op, BatchNorm):
-        return op.is_plain and (op.statistics == "frozen" or bool({"x", "weight"} & {*graph.demanded[i]}))
+        return op.is_plain and (op.statistics == "frozen" or kept)
+    if isinstance(op, GroupNorm):
+        return kept
     if isinstance(op, Noise):
         return bool(graph.demanded[i])  # the noise is kept
-    return isinstance(op, (Activation, Add, Mul)) and not op.params() and not getattr(op, "signed", False)
+    return isinstance(op, (Activation, Add, Mul)) and not op.params()

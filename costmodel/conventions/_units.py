@@ -15,20 +15,14 @@ from ..graph.recompute import NOTHING, WITHIN_PARTS, chain_of
 from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
-from ..ops.lean import as_op
+from ..ops.lean import LeanConv2d, as_op
 from ..ops.noise import StochasticDepth
-from ..ops.norm import BatchNorm
+from ..ops.norm import BatchNorm, GroupNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
-from ..ops.remade import (
-    READS_INPUT,
-    PassedActivation,
-    RemadeNorm,
-    RemakingAdd,
-    RemakingConv2d,
-    RemakingDepth,
-    RemakingMul,
-)
+from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, done_by_norms
+from ..ops.remade_groups import RemadeGroupNorm, RemakingConv2dOfGroups
+from ..ops.remade_joins import RemakingAdd, RemakingDepth, RemakingMul
 from ._alike import has_shape_of
 from ._dropped import to_drop
 from ._kept import each_read, value_of
@@ -121,11 +115,13 @@ class _Units:
         norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
         activation = self._activation(i)
         y = i + 1 if activation is None else activation + 1
-        of = "" if activation is None else self.graph.nodes[activation].op.kind
+        of = "" if activation is None else done_by_norms(self.graph.nodes[activation].op)
         readers = [(n, name) for n, name in self._keeping(y) if n != activation]
         if not all(self._reads(n, name) in (i + 1, y) and self._can_remake(n, name) for n, name in readers):
             return  # a reader of a view has no recipe
-        keeps_x = type(norm) is BatchNorm
+        if isinstance(norm, GroupNorm) and not all(isinstance(self.plain.nodes[n].op, Conv2d) for n, _ in readers):
+            return  # a product makes maps again of batch norms alone
+        keeps_x = type(norm) in (BatchNorm, GroupNorm)
         own = activation is not None and (
             activation in self.own_bits or any(n == activation for v in (i + 1, y) for n, _ in self._keeping(v))
         )
@@ -202,13 +198,16 @@ class _Units:
 
     def try_to_drop(self, i: int) -> None:
         """Let go of a convolution's output, if units alone keep it, and make it again of the convolution's input."""
-        op, v, x = self.plain.nodes[i].op, i + 1, self.plain.content[self.plain.reads[i][0]]
+        v, x = i + 1, self.plain.content[self.plain.reads[i][0]]
         norms = [n for n, _ in self._keeping(v)]
-        if not (self._can_remake(i, "x") and norms and all(isinstance(self.ops.get(n), RemadeNorm) for n in norms)):
+        op = self.ops.get(i, self.plain.nodes[i].op)
+        if not isinstance(op, (LeanConv2d, RemakingConv2d)) or op.standardise or not self._can_remake(i, "x"):
+            return
+        if not (norms and all(isinstance(self.ops.get(n), RemadeNorm) for n in norms)):
             return
         made_whole = {c + 1 for c in self.dropped}
         if made_whole.isdisjoint(chain_of(self.sources, x)) and self._in_one_run((v,), {i, *norms}):
-            self.ops[i] = replace(self.ops.get(i, op), drops=True)
+            self.ops[i] = replace(op, drops=True)
             self.sources[v] = (x,)
             self.dropped.append(i)
 
@@ -217,16 +216,12 @@ class _Units:
         readers = [n for n, reads in enumerate(self.graph.reads) if i + 1 in reads]
         if len(readers) != 1 or not self.plain.demanded[readers[0]]:
             return None
-        stock = self.graph.nodes[readers[0]].op
-        can = isinstance(stock, Activation) and stock.kind in READS_INPUT and not stock.signed
-        return readers[0] if can else None
+        return readers[0] if done_by_norms(self.graph.nodes[readers[0]].op) else None
 
     def _is_unit(self, i: int) -> bool:
         """Whether a node is a norm of a unit."""
         norm, x = self.plain.nodes[i].op, self.plain.reads[i][0]
-        return bool(
-            isinstance(norm, BatchNorm) and norm.is_plain and self.plain.demanded[i] and x and self._is_alone(i)
-        )
+        return bool(_is_norm(norm) and self.plain.demanded[i] and x and self._is_alone(i))
 
     def _reads(self, n: int, name: str) -> int:
         """The value that a node reads as an input; -1 if the name is no input's."""
@@ -245,7 +240,7 @@ class _Units:
         """Whether a reader can make a map again that it now keeps."""
         op = self.plain.nodes[n].op
         if isinstance(op, Conv2d):
-            return not op.standardise and "weight" in self.plain.demanded[n] and self._is_alone(n)
+            return "weight" in self.plain.demanded[n] and self._is_alone(n)
         if type(op) is Mul and not op.inplace:
             mine = op.inputs.index(name)
             return self._is_gate(self.plain.reads[n][1 - mine], self.plain.reads[n][mine])
@@ -275,7 +270,7 @@ class _Units:
             op = self.plain.nodes[v - 1].op
             if isinstance(op, Conv2d):
                 return op.out_channels
-            if isinstance(op, BatchNorm):
+            if isinstance(op, (BatchNorm, GroupNorm)):
                 return op.channels
             if not isinstance(op, (Activation, AdaptiveAvgPool2d, Mean)):
                 return None
@@ -295,26 +290,29 @@ class _Units:
     ) -> None:
         """Give the nodes of a unit their forms. y: its result. of: the activation's kind."""
         norm = self.graph.nodes[i].op
-        assert isinstance(norm, BatchNorm)
-        batch = norm.statistics == "batch"
+        assert isinstance(norm, (BatchNorm, GroupNorm))
+        batch = isinstance(norm, BatchNorm) and norm.statistics == "batch"
+        groups = norm.groups if isinstance(norm, GroupNorm) else 0
         gradients = self.demanding.get(y, [])
         finished = False
         for n, name in readers:
             if isinstance(self.plain.nodes[n].op, Conv2d):
                 finishes = "norm" if gradients == [(n, name)] and self._adjacent(i, n) else ""
                 finished = finished or bool(finishes)
-                self._conv(n, of, batch, finishes=finishes)
+                self._conv(n, of, batch, groups, finishes=finishes)
             else:
                 self._product(n, name, of, batch)
         owns = len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
-        self.ops[i] = as_op(RemadeNorm, norm, of=of, owns=owns, finished=finished)
+        form = RemadeGroupNorm if groups else RemadeNorm
+        self.ops[i] = as_op(form, norm, of=of, owns=owns, finished=finished)
         self.sources[self.plain.content[i + 1]] = (self.plain.content[x],)
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
-    def _conv(self, n: int, of: str, batch: bool, **more: Any) -> None:
-        """Give a convolution its form; see RemakingConv2d for the fields."""
-        self.ops[n] = as_op(RemakingConv2d, self.graph.nodes[n].op, of=of, batch=batch, **more)
+    def _conv(self, n: int, of: str, batch: bool, groups: int = 0, **more: Any) -> None:
+        """Give a convolution its form; see RemakingConv2d for the fields. groups: of a group norm."""
+        form, own = (RemakingConv2dOfGroups, {"norm_groups": groups}) if groups else (RemakingConv2d, {})
+        self.ops[n] = as_op(form, self.graph.nodes[n].op, of=of, batch=batch, **own, **more)
 
     def _product(self, n: int, name: str, of: str, batch: bool, kept: bool = False) -> None:
         """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""
@@ -343,3 +341,10 @@ class _Units:
     def _adjacent(self, i: int, n: int) -> bool:
         """Whether no node between two, but an activation of the first, runs backward."""
         return all(not self.plain.demanded[k] or self.plain.reads[k] == (i + 1,) for k in range(i + 1, n))
+
+
+def _is_norm(op: Op) -> bool:
+    """Whether an op is a norm with scale and shift whose result can be made again, and that keeps its input for it."""
+    if isinstance(op, BatchNorm):
+        return op.is_plain
+    return type(op) is GroupNorm and op.affine and op.bias  # a lean one keeps nothing

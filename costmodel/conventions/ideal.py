@@ -1,6 +1,7 @@
 """`ideal`: what the demanded gradients' formulas read, at the fewest bits: the lower bound.
 
-With `recompute=maps` norms, activations, sums and products of kept values are made again; with `none` nothing is.
+With `recompute=maps` norms, activations, sums and products of kept values are made again, and what is made of
+parameters alone; with `none` nothing is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def ideal(graph: Graph) -> list[Read]:
 def reads_of(graph: Graph, again: bool) -> list[Read]:
     """What the formulas read, without extras that follow from what is kept anyway.
 
-    again: such extras may be made of values that are made again, too.
+    again: such extras may be made of values that are made again, and of parameters, too.
     """
     reads = list(each_read(graph, stock=False))
     kept = kept_values(graph, reads, stock=False)
@@ -41,8 +42,10 @@ def reads_of(graph: Graph, again: bool) -> list[Read]:
 
 def read_off(graph: Graph, read: Read, rerun: Mapping[int, int], kept: set, again: bool) -> bool:
     """Whether an extra need not be stored, because what tells it is kept anyway."""
-    run = rerun.get(read.node)
-    carrier = graph.nodes[read.node].op.carriers().get(read.operand)
+    run, op = rerun.get(read.node), graph.nodes[read.node].op
+    if again and read.operand in op.of_parameters:
+        return True
+    carrier = op.carriers().get(read.operand)
     if carrier is not None and (run, value_of(graph, read.node, carrier)) in kept:
         return True
     if not (again and read.operand == "mask"):

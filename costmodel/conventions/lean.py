@@ -47,6 +47,7 @@ def lower(graph: Graph) -> Graph:
             carried=(rerun.get(i), graph.content[i + 1]) in kept,
             owns=readers.get(i + 1) == 1 and i + 1 not in shared,
             partner=partner.get(i, ""),
+            again=graph.recompute != NOTHING,
         )
         trains = node.trains if demanded else frozenset()  # what gets no gradient needs no autograd
         nodes.append(replace(node, op=lean_form(node.op, place), trains=trains))

@@ -14,6 +14,8 @@ from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_im
 from ..targets.setting import Setting
 from ..targets.target import ConvolutionKernels
 
+EPS = 1e-5  # of weight standardisation
+
 
 class Convolution(Op):
     """What all convolutions share. `bias`: they have one."""
@@ -94,6 +96,7 @@ class Conv2d(ConvolutionLayer):
     standardise: bool = False
     fixed: bool = False
 
+    of_parameters = ("mean", "std")
     grid = "strided"
     follows_weight = True
 
@@ -124,8 +127,18 @@ class Conv2d(ConvolutionLayer):
         return replace(self, fixed="weight" not in names) if self.standardise else self
 
     @property
-    def has_epilogue(self) -> bool:
+    def standardises(self) -> bool:
+        """Whether it standardises its weight in each call."""
         return self.standardise and not self.fixed
+
+    @property
+    def standardising(self) -> Size:
+        """Operations that standardise the weight: mean, difference, two sums of the deviation, quotient."""
+        return 5 * numel(self.params()["weight"]) if self.standardises else 0
+
+    @property
+    def has_epilogue(self) -> bool:
+        return self.standardises
 
     def buffers(self) -> dict[str, Extra]:
         return {"standardised": Extra(self.params()["weight"])} if self.fixed else {}
@@ -169,11 +182,11 @@ class Conv2d(ConvolutionLayer):
 
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         work = self.products(y, self.macs_per_output)
-        if not self.has_epilogue:
+        if not self.standardises:
             return work
-        # Mean, difference, two sums of the deviation, quotient; backward as a norm with batch statistics.
+        # Backward as a norm with batch statistics.
         weights, forward = numel(self.params()["weight"]), work["forward"]
-        standardised = Work(forward.macs, forward.elementwise + 5 * weights)
+        standardised = Work(forward.macs, forward.elementwise + self.standardising)
         return {**work, "forward": standardised, "weight": Work(forward.macs, 6 * weights)}
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:

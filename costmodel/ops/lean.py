@@ -12,6 +12,7 @@ from ..targets.memory_order import MemoryOrder, dense, of_images
 from ..targets.setting import Setting
 from .activation import Activation
 from .conv import Conv2d
+from .lean_standardised import LeanStandardisedConv2d
 from .noise import Dropout
 from .norm import BatchNorm, GroupNorm
 from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
@@ -27,6 +28,7 @@ class Place(NamedTuple):
     owns: its output has a single reader, which hands over the gradient, so the op may overwrite that gradient.
     partner: path of the norm that is folded into this convolution, or of the convolution into which this norm is
         folded; "" if there is none.
+    again: what is not kept may be made again.
     """
 
     demanded: tuple[str, ...]
@@ -35,6 +37,7 @@ class Place(NamedTuple):
     carried: bool
     owns: bool
     partner: str
+    again: bool = False
 
 
 #: Stock op -> function that gives its lean form at a place, or None if the stock op is lean enough.
@@ -121,7 +124,7 @@ class FoldedConv2d(Conv2d):
 @stands_for(Conv2d)
 def lean_conv(stock: Conv2d, place: Place) -> Op | None:
     if stock.has_epilogue:
-        return None
+        return as_op(LeanStandardisedConv2d, stock) if place.demanded and place.again else None
     if place.demanded:
         return as_op(LeanConv2d, stock)
     return as_op(FoldedConv2d, stock, norm=place.partner) if place.partner else None

@@ -6,16 +6,15 @@ costmodel/pytorch/lean/remade.py runs them; the scratch here is of what is writt
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from ..graph.op import OPS, Result, Scratch, Stock, Work, op
-from ..sizes.size import Shape, Size, maximum, numel, require, where
+from ..graph.op import OPS, Op, Result, Scratch, Stock, Work, op, shared_fields
+from ..sizes.size import Shape, Size, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
 from .activation import Activation
-from .arithmetic import Add, Mul
 from .conv import Conv2d
-from .noise import StochasticDepth
+from .lean_standardised import Standardising
 from .norm import BatchNorm, batch_norm_scratch
 
 #: A map is made again in slices along the batch, of at most this much, or of one image.
@@ -23,8 +22,10 @@ SLICE_BYTES = 4 << 20
 #: Up to so much of a norm's map, the stock kernel makes all gradients in one call, and a map more: that is quicker.
 AT_ONCE_BYTES = 1 << 20
 
+#: Before the kind of an activation with MobileTL's backward.
+SIGNED = "signed_"
 #: Activations that a norm's function does after it: kind -> whether the derivative reads the input, not the output.
-READS_INPUT = {"relu": False, "relu6": False, "hardswish": True, "silu": True}
+READS_INPUT = {"relu": False, "relu6": False, f"{SIGNED}relu6": False, "hardswish": True, "silu": True}
 #: Activations whose derivative is made in a new tensor and copied.
 COPIED = ("hardswish",)
 
@@ -72,6 +73,21 @@ class Unit:
         return self.setting.item * images * numel(self.x[1:])
 
     @property
+    def later(self) -> Size:
+        """Bytes of the gradients of parameters of 16 bits, which are made of the sums in the end."""
+        wanted = len({"weight", "bias"} & {*self.setting.demanded})
+        return self.setting.parameter_item * self.channels * wanted if self.narrow else 0
+
+    def making(self, images: Size) -> Size:
+        """Bytes beside a slice of the map while the norm's kernel makes it again."""
+        return self.folded
+
+    @property
+    def adds_sums(self) -> Size:
+        """1 where a slice's gradients of scale and shift are added to those before; 0 where one call makes all."""
+        return where(at_once(self.setting, self.x), 0, 1)
+
+    @property
     def reads_z(self) -> bool:
         """Whether the derivative reads the norm's output."""
         return READS_INPUT.get(self.of, False)
@@ -91,14 +107,17 @@ class Unit:
             return 2 * self.vector + inside
         return (3 * self.vector if self.batch else self.vector) + inside  # with a copy of the scale; of 16 bits each
 
-    def stock(self, y: Shape, maps: int) -> Size:
-        """Bytes while the stock kernel makes all gradients at once. maps: of the gradients, beside results."""
-        inside = batch_norm_scratch(
-            self.setting._replace(layouts=()), self.channels, self.batch, True, y, self.x
-        ).backward
+    def stock(self, y: Shape, maps: int, as_it_came: bool = False) -> Size:
+        """Bytes while the stock kernel makes all gradients at once.
+
+        maps: of the gradients, beside results. as_it_came: the gradient may lie otherwise than the norm's input.
+        """
+        setting = self.setting if as_it_came else self.setting._replace(layouts=())
+        inside = batch_norm_scratch(setting, self.channels, self.batch, True, y, self.x).backward
         wanted = len({"weight", "bias"} & {*self.setting.demanded})
         copies = (3 * self.batch + wanted) * self.vector if self.narrow else 0
-        return copies + maps * self.map(self.x[0]) + inside
+        # In the end those of parameters of 16 bits are made, when the copy of the scale is gone.
+        return copies + maps * self.map(self.x[0]) + maximum(inside - self.later, -self.vector * self.batch)
 
     @property
     def last(self) -> Size:
@@ -112,9 +131,9 @@ class Unit:
         return (3 if self.narrow else 0) * self.vector + self.map(self.x[0]) + inside
 
 
-@op("remade_norm")
-class RemadeNorm(BatchNorm):
-    """A norm of images, with the activation after it, that keeps its input alone.
+@shared_fields
+class Remade(Op):
+    """What the forms of norms share that do the work of the activation after them, and keep their input alone.
 
     of: the activation's kind, "" for none. owns: it overwrites its output's gradient (see Place). finished: the
     convolution that reads its output does its backward pass down to the gradient of the norm's own output.
@@ -125,17 +144,12 @@ class RemadeNorm(BatchNorm):
     finished: bool = False
 
     stock = Stock(joint=True, in_python=True)
+    #: Operations per element that make the norm's output again.
+    again: ClassVar[int] = 2
 
     @property
     def passes(self) -> tuple[str, ...]:
         return ("x",) if self.owns or self.finished else ()
-
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        batch = self.statistics == "batch"
-        read = ("x", "mean", "invstd", "weight") if batch else ("x", "running_mean", "running_var", "weight")
-        return dict.fromkeys(("x", "weight", "bias"), read)
-
-    torch_needs = needs
 
     @property
     def runs_alone(self) -> bool:
@@ -145,17 +159,29 @@ class RemadeNorm(BatchNorm):
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(x)
 
-    def work(self, y: Shape, x: Shape) -> dict[str, Work]:
+    def work(self, y: Shape, *xs: Shape) -> dict[str, Work]:
         n, activation = numel(y), work_of_activation(self.of)
-        work = super().work(y, x)
+        work = super().work(y, *xs)
         gradient = "x" if "x" in work else "bias"
         done = {"forward": activation[0], gradient: activation[1]}
         return {name: Work(0, one.elementwise + done.get(name, 0) * n) for name, one in work.items()}
 
-    def work_again(self, y: Shape, x: Shape) -> Size:
+    def work_again(self, y: Shape, *xs: Shape) -> Size:
         if self.finished or not self.of:
             return 0
-        return (2 + (0 if READS_INPUT[self.of] else work_of_activation(self.of)[0])) * numel(y)
+        return (self.again + (0 if READS_INPUT[self.of] else work_of_activation(self.of)[0])) * numel(y)
+
+
+@op("remade_norm")
+class RemadeNorm(Remade, BatchNorm):
+    """A batch norm of images, with the activation after it, that keeps its input alone."""
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        batch = self.statistics == "batch"
+        read = ("x", "mean", "invstd", "weight") if batch else ("x", "running_mean", "running_var", "weight")
+        return dict.fromkeys(("x", "weight", "bias"), read)
+
+    torch_needs = needs
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         return setting.item >= SUM_BYTES and super().modelled(setting, y, x)
@@ -168,12 +194,12 @@ class RemadeNorm(BatchNorm):
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
         if not (self.of or self.owns or self.finished):
-            return Scratch(forward, unit.stock(y, 0))
+            return Scratch(forward, unit.stock(y, 0, as_it_came=True))
         # Of the norm's output, or of its input where that is written over another gradient.
         maps = "x" in setting.demanded or not (self.owns or self.finished)
         whole, stock = at_once(setting, x), unit.stock(y, maps)
         if self.finished:
-            return Scratch(forward, where(whole, stock, maximum(last, sums + unit.held)))
+            return Scratch(forward, where(whole, stock, maximum(last - unit.later, sums + unit.held)))
 
         def own(images: Size) -> Size:
             return 0 if self.owns or "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
@@ -188,7 +214,8 @@ class RemadeNorm(BatchNorm):
         # The stock kernel has not made the gradients of scale and shift yet.
         later = setting.parameter_item * self.channels * len({"weight", "bias"} & {*setting.demanded})
         first = unit.held * bool(self.of) + derived(x[0]) - later
-        return Scratch(forward, where(whole, maximum(first, stock), maximum(over_slices(setting, x, one, one), last)))
+        by_slices = maximum(over_slices(setting, x, one, one), last) - unit.later
+        return Scratch(forward, where(whole, maximum(first, stock), maximum(by_slices, sums + unit.held)))
 
     def module(self, library: Any) -> Callable:
         name = "RemadeNorm2d" if self.statistics == "batch" else "FrozenRemadeNorm2d"
@@ -196,9 +223,17 @@ class RemadeNorm(BatchNorm):
         return getattr(library.lean, name)(self.channels, self.eps, self.momentum, **how)
 
 
+def done_by_norms(op: Op) -> str:
+    """The kind under which a norm's function does an op; "" if it does not. ReLU's two backwards are the same."""
+    if not isinstance(op, Activation):
+        return ""
+    kind = SIGNED + op.kind if op.signed and op.kind != "relu" else op.kind
+    return kind if kind in READS_INPUT else ""
+
+
 def work_of_activation(kind: str) -> tuple[int, int]:
     """Operations per element of an activation: forward, backward."""
-    found = OPS.get(kind)
+    found = OPS.get(kind.removeprefix(SIGNED))
     return found.operations if found and issubclass(found, Activation) else (0, 0)
 
 
@@ -247,6 +282,8 @@ class RemakingConv2d(Conv2d):
 
     examples = ()  # it does not run alone
     stock = Stock(joint=True, in_python=True)
+    has_epilogue = False
+    again: ClassVar[int] = Remade.again
 
     @property
     def runs_alone(self) -> bool:
@@ -256,10 +293,10 @@ class RemakingConv2d(Conv2d):
         return True
 
     def work_again(self, y: Shape, x: Shape) -> Size:
-        return self.work_on_input(y, x)
+        return self.work_on_input(y, x) + self.standardising
 
     def work_on_input(self, y: Shape, x: Shape) -> Size:
-        of_norm = 0 if self.kept else 2 * self.norms + work_of_activation(self.of)[0]
+        of_norm = 0 if self.kept else self.again * self.norms + work_of_activation(self.of)[0]
         return (of_norm + self.others + self.gated) * numel(x)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
@@ -273,11 +310,12 @@ class RemakingConv2d(Conv2d):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward = self.kernels(setting, y, x)[0]
-        unit = Unit(setting, self.in_channels, self.batch, self.of, x)
+        unit, standardising = self.unit(setting, x), Standardising.of(self, setting)
+        forward = standardising.forward(forward, setting, y)
         several = images_of(setting, x) < x[0]
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
-        summed = where(at_once(setting, x), 0, 1) * by_norm  # whether the norm's sums are made here
-        held = self.norms * unit.held + 2 * unit.vector * summed
+        summed = unit.adds_sums * by_norm  # whether the norm's sums are made here
+        held = self.norms * unit.held + 2 * unit.vector * summed + standardising.held
         if by_gate:
             held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
         weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)
@@ -291,97 +329,34 @@ class RemakingConv2d(Conv2d):
             beside = where(several, part, 0)  # the slice's gradient, which is no result then
             call = maps * part + beside + inside + more
             # What is made before the gradients are: in one slice they are not there yet.
-            before = (
-                (maps + (self.norms > 1)) * part + unit.folded * (not self.kept) - where(several, 0, part + weights)
-            )
+            several_made = part * (self.norms > 1)  # beside that of the last norm
+            before = maximum(maps * part, part + several_made + unit.making(images) * (not self.kept))
+            before = before - where(several, 0, part + weights)
             after = 0
             if by_norm:
-                after = maximum(unit.derivative(images), summed * unit.sums(images)) + beside
+                after = maximum(unit.derivative(images) + beside, summed * unit.sums(images))
             elif by_gate:
                 after = maps * part + beside + setting.item * images * self.in_channels
             return maximum(maximum(call, after), before)
 
-        backward = held + over_slices(setting, x, one, lambda images: one(images, weights))
+        found = over_slices(setting, x, one, lambda images: one(images, weights))
+        backward = held + maximum(found, standardising.beside)
         if not self.drops:
             return Scratch(forward, backward)
         made = 0 if self.kept and not self.gated else unit.map(x[0])
         # The norms are at work before the output is there.
-        norm = 0 if self.kept else self.norms * unit.held + unit.folded + made * (self.norms > 1)
+        norm = 0 if self.kept else self.norms * unit.held + unit.making(x[0]) + made * (self.norms > 1)
         return Scratch(forward, backward, again=made + maximum(forward, norm - setting.item * numel(y)))
 
-    def module(self, library: Any) -> Callable:
-        return library.lean.RemakingConv2d(*self.arguments(), finishes=self.finishes, drops=self.drops)
-
-
-@op("remaking_mul")
-class RemakingMul(Mul):
-    """The product of a map, which is made again, and a gate (N, C, 1, 1). map: the map's name, "a" or "b".
-
-    of, batch, kept: as of RemakingConv2d. owns: it overwrites its output's gradient. finished: what reads its output
-    does its backward pass.
-    """
-
-    map: str = "a"
-    of: str = ""
-    batch: bool = True
-    owns: bool = False
-    finished: bool = False
-    kept: bool = False
-
-    examples = ()  # it does not run alone
-    stock = Stock(in_python=True)
-
-    @property
-    def runs_alone(self) -> bool:
-        return False
-
-    @property
-    def passes(self) -> tuple[str, ...]:
-        return (self.map,) if self.owns or self.finished else ()
-
-    def work_again(self, y: Shape, a: Shape, b: Shape) -> Size:
-        return 0 if self.finished or self.kept else (2 + work_of_activation(self.of)[0]) * numel(y)
-
-    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return dense(gradient) if len(gradient.order) == len(x.order) else super().gradient_layout(gradient, y, x)
-
-    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
-        if self.finished:
-            return Scratch()
-        unit = Unit(setting, y[1], self.batch, self.of, y)
-
-        def one(images: Size) -> Size:
-            return unit.map(images) + maximum(unit.folded * (not self.kept), setting.item * images * y[1])
-
-        return Scratch(0, unit.held + over_slices(setting, y, one, one))
+    def unit(self, setting: Setting, x: Shape) -> Unit:
+        """Bytes of what the norm is made again with."""
+        return Unit(setting, self.in_channels, self.batch, self.of, x)
 
     def module(self, library: Any) -> Callable:
-        return library.lean.RemakingMul(self.map == "a", self.owns, self.kept)
+        name = "RemakingStandardisedConv2d" if self.standardises else "RemakingConv2d"
+        return getattr(library.lean, name)(*self.arguments(), finishes=self.finishes, drops=self.drops)
 
 
-@op("remaking_depth")
-class RemakingDepth(StochasticDepth):
-    """Stochastic depth of single images after a norm, whose result is made again."""
-
-    def module(self, library: Any) -> Callable:
-        return library.lean.RemakingDepth(self.p, self.mode)
-
-
-@op("remaking_add")
-class RemakingAdd(Add):
-    """The sum of two maps of one shape, which is made again from those of which they are made."""
-
-    def shape(self, a: Shape, b: Shape) -> Shape:
-        for one, other in zip(a, b):
-            require(one == other, "the maps {} and {} differ", a, b)
-        return super().shape(a, b)
-
-    def module(self, library: Any) -> Callable:
-        return library.lean.RemakingAdd(self.inplace)
-
-
-RemakingDepth.examples = ((RemakingDepth(0.2), (4, 8, 5, 3)),)
-RemakingAdd.examples = ((RemakingAdd(), (2, 8, 5, 3), (2, 8, 5, 3)),)
 RemadeNorm.examples = (
     (RemadeNorm(8), (2, 8, 5, 3)),
     (RemadeNorm(8, of="hardswish"), (2, 8, 5, 3)),

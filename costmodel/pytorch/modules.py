@@ -12,6 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import CostmodelError
 from ..graph.op import Extra
+from ..ops.conv import EPS
+
+OF_CHANNELS = (1, 2, 3)  # the axes over which a convolution's weight is standardised
 
 
 def recorded(*tensors: torch.Tensor | None) -> bool:
@@ -49,10 +52,10 @@ class StandardisedConv2d(nn.Conv2d):
         return self._conv_forward(x, standardised(self.weight), self.bias)
 
 
-def standardised(weight: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+def standardised(weight: torch.Tensor) -> torch.Tensor:
     """(weight - mean) / (std + eps), with mean and std over all axes but the first."""
-    centred = weight - weight.mean((1, 2, 3), keepdim=True)
-    return centred / (centred.std((1, 2, 3), keepdim=True) + eps)
+    centred = weight - weight.mean(OF_CHANNELS, keepdim=True)
+    return centred / (centred.std(OF_CHANNELS, keepdim=True) + EPS)
 
 
 class FixedConv2d(nn.Conv2d):

@@ -22,7 +22,7 @@ from ..graph.graph import INPUT, Graph, Node
 from ..graph.op import Casts, Op
 from ..ops._cast import Cast, Given
 from ..ops.arithmetic import AddNumber, Div, Sub
-from ..ops.conv import Conv2d
+from ..ops.conv import EPS, Conv2d
 from ..ops.parameter import Constant, Parameter
 from ..ops.reduce import Deviation, Mean
 from ..sizes.dtype import DType, find_amp
@@ -31,7 +31,6 @@ from ..targets.target import Target
 
 FULL = DType("float32", 32)
 STANDARDISED = "standardised"
-EPS = 1e-5  # of weight standardisation
 
 
 def amp_of(amp: object, dtype: DType, convention: str, target: Target) -> DType | None:

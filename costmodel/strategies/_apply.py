@@ -125,7 +125,8 @@ def recompute(text: str) -> str:
 #: ignore them: with `prefix_slices=N` the frozen prefix runs on ceil(batch / N) images at a time. With
 #: `recompute=maps`, the default, a convolution, norm and activation keep one map, from which the others are made again
 #: in the backward pass; with `parts`, the default of plans, only where they are in one block; with `mixed` one wide map
-#: of a block is made again, too, by its depthwise convolution or its expansion; with `none` nothing is.
+#: of a block is made again, too, by its depthwise convolution or its expansion; with `none` nothing is. With all but
+#: `none`, standardised weights are made again, too.
 COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint, "recompute": recompute}
 
 

@@ -12,7 +12,9 @@ from torch.nn.functional import cross_entropy
 from costmodel.pytorch import realize
 
 BATCH = 8
-NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0")
+NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "proxyless_mobile_tinytl")
+#: torch's own group norm ends the process here (tests/pytorch/test_lean_networks.py).
+CRASHES = {("proxyless_mobile_tinytl", "bias", "channels_last")}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -54,4 +56,6 @@ def test_a_lean_bias_step_is_no_slower(name, layout, record_property):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_lean_step_beside_the_stock_one(name, strategy, layout, resolution, record_property):
     # Recorded, not held: at 128 the Python of the lean autograd functions shows, 9 ms in a `bias` step of V3-Large.
+    if (name, strategy, layout) in CRASHES:
+        pytest.skip("torch ends the process")
     ratio(name, strategy, layout, resolution, 12, record_property)

@@ -59,12 +59,14 @@ def hold_gradients(network, strategy, batch, resolution, memory_format="contiguo
     torch.manual_seed(0)
     plain = strategy.partition(",recompute=")[0]
     stock, lean = realize(network, plain).double(), realize(network, strategy, "lean").double()
-    for norm in (m for m in stock.modules() if isinstance(m, nn.BatchNorm2d)):
+    for norm in (m for m in stock.modules() if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm))):
         nn.init.uniform_(norm.weight, 0.3, 1.5)
         nn.init.uniform_(norm.bias, -1, 1)
-        norm.running_var.uniform_(0.5, 2)
         norm.weight.data[0] = 0
-    lean.load_state_dict(stock.state_dict())
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_var.uniform_(0.5, 2)
+    for module in (stock, lean):  # the stock one too: weights that are standardised once are so in float64 then
+        module.load_state_dict(stock.state_dict())
     order = getattr(torch, "contiguous_format" if memory_format == "contiguous" else memory_format)
     stock, lean = stock.to(memory_format=order), lean.to(memory_format=order)
     images = torch.randn(batch, 3, resolution, resolution, dtype=torch.float64).contiguous(memory_format=order)

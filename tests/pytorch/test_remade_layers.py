@@ -8,6 +8,7 @@ from torch import nn
 
 from costmodel.ops import remade as sizes
 from costmodel.pytorch.lean import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingConv2d, RemakingMul
+from costmodel.pytorch.lean.makers import slices
 from costmodel.pytorch.lean.recipes import recipe_of
 
 STOCK = {"relu": nn.ReLU(), "relu6": nn.ReLU6(), "hardswish": nn.Hardswish(), "silu": nn.SiLU(), "": nn.Identity()}

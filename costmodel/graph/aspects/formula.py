@@ -43,6 +43,8 @@ class Formula:
     inputs: ClassVar[tuple[str, ...]]
     #: The inputs that stand for parameters of the layer, and are made of them.
     given: ClassVar[tuple[str, ...]] = ()
+    #: The extras that are made of parameters alone.
+    of_parameters: ClassVar[tuple[str, ...]] = ()
 
     #: Whether gradients go through the op: not through a comparison.
     differentiable: ClassVar[bool] = True

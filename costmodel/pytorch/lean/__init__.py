@@ -8,7 +8,18 @@ from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
-from .remade import FrozenRemadeNorm2d, Passed, RemadeNorm2d, RemakingAdd, RemakingConv2d, RemakingDepth, RemakingMul
+from .remade import (
+    FrozenRemadeNorm2d,
+    Passed,
+    RemadeGroupNorm,
+    RemadeNorm2d,
+    RemakingAdd,
+    RemakingConv2d,
+    RemakingDepth,
+    RemakingMul,
+    RemakingStandardisedConv2d,
+)
+from .standardised import LeanStandardisedConv2d
 
 __all__ = [
     "FoldedConv2d",
@@ -19,14 +30,17 @@ __all__ = [
     "LeanConv2d",
     "LeanGroupNorm",
     "LeanMaxPool2d",
+    "LeanStandardisedConv2d",
     "MaskedActivation",
     "PackedDropout",
     "Passed",
+    "RemadeGroupNorm",
     "RemadeNorm2d",
     "RemakingAdd",
     "RemakingConv2d",
     "RemakingDepth",
     "RemakingMul",
+    "RemakingStandardisedConv2d",
     "ShiftNorm2d",
     "fold",
 ]

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from ..modules import FrozenBatchNorm2d, recorded
 from .like import Like
 from .norms import channel_scale
-from .recipes import Link, Remade, source_of
+from .recipes import Link, Remade, dropped
 
 aten = torch.ops.aten
 
@@ -95,7 +95,7 @@ class LeanConv2d(nn.Conv2d):
         options = (self.stride, self.padding, self.dilation, self.groups)
         if self.weight.requires_grad and norm is None or not plain:
             y = super().forward(x)
-            return source_of(self, Remade(None, (x,), Link())).on(y) if self.drops and recorded(y) else y
+            return dropped(y, self, Remade(None, (x,), Link())) if self.drops and recorded(y) else y
         weight = self._buffers.get("standardised", self.weight)
         if recorded(x, self.bias, shift):
             return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)

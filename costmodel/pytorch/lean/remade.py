@@ -18,21 +18,9 @@ from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import FrozenStatistics, StochasticDepth, recorded
-from .recipes import (
-    BACKWARD,
-    Link,
-    Maker,
-    Norm,
-    Remade,
-    Sum,
-    activated_,
-    cut,
-    derived,
-    recipe_of,
-    scaled,
-    slices,
-    source_of,
-)
+from .makers import BACKWARD, Maker, Norm, activated_, cut, derived, group_norm, scaled, slices
+from .recipes import Link, Remade, Sum, dropped, recipe_of, source_of
+from .standardised import LeanStandardisedConv2d, Standardised
 
 aten = torch.ops.aten
 
@@ -41,13 +29,7 @@ class _NormAct(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, module, source, made):
         """source: how x is made again, if it is dropped. made: a list into which the recipe of the result goes."""
-        norm = Norm(module.of, module.takes_batch, module.eps)
-        if norm.batch:
-            given = (module.running_mean, module.running_var, True, module.average_factor(), module.eps)
-            y, *statistics = aten.native_batch_norm(x, weight, bias, *given)
-        else:
-            statistics = [module.running_mean, module.running_var]
-            y = aten.native_batch_norm(x, weight, bias, *statistics, False, 0.0, module.eps)[0]
+        norm, y, *statistics = module.normalised(x, weight, bias)
         y = activated_(norm.of, y)
         remade = Remade(norm, (x if source is None else None, weight, bias, *statistics), Link(), source)
         ctx.remade, ctx.owns = remade.empty(), module.owns_gradient
@@ -58,10 +40,10 @@ class _NormAct(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        maker = Maker(ctx.remade.filled(ctx.saved_tensors), is_last=True)
+        maker = ctx.remade.filled(ctx.saved_tensors).norm_maker(is_last=True)
         want_x, want_scale, want_shift, *_ = ctx.needs_input_grad
         sums, gz = ctx.remade.link.take(g), g
-        if sums is None and not (maker.norm.of or ctx.owns):
+        if sums is None and not (maker.norm.groups or maker.norm.of or ctx.owns):
             sums = ()  # the stock kernel makes all
         elif sums is None:
             gz = g if ctx.owns and dense(g) else torch.empty_like(maker.x) if want_x else None
@@ -83,8 +65,8 @@ class _NormAct(Function):
         return gx, scale if want_scale else None, shift if want_shift else None, None, None, None
 
 
-class RemadeNorm2d(nn.BatchNorm2d):
-    """A batch norm with the activation after it, which keeps its input alone.
+class _Remade(nn.Module):
+    """A norm with the activation after it, which keeps its input alone.
 
     of: the activation's kind, "" for none. owns_gradient: whether it may overwrite the gradient of its output.
     """
@@ -92,6 +74,22 @@ class RemadeNorm2d(nn.BatchNorm2d):
     def __init__(self, *args: Any, of: str = "", owns_gradient: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.of, self.owns_gradient = of, owns_gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not recorded(x, self.weight, self.bias):
+            y = super().forward(x)
+            return activated_(self.of, y)
+        made: list[Remade] = []
+        y = _NormAct.apply(x, self.weight, self.bias, self, source_of(x), made)
+        return made[0].on(y)
+
+    def normalised(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Any, ...]:
+        """What its backward pass reads of it, its result, and the two statistics."""
+        raise NotImplementedError
+
+
+class RemadeNorm2d(_Remade, nn.BatchNorm2d):
+    """A batch norm of images with the activation after it, which keeps its input alone."""
 
     @property
     def takes_batch(self) -> bool:
@@ -107,17 +105,24 @@ class RemadeNorm2d(nn.BatchNorm2d):
             return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         return self.momentum or 0.0
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not recorded(x, self.weight, self.bias):
-            y = super().forward(x)
-            return activated_(self.of, y)
-        made: list[Remade] = []
-        y = _NormAct.apply(x, self.weight, self.bias, self, recipe_of(x), made)
-        return made[0].on(y)
+    def normalised(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Any, ...]:
+        norm, statistics = Norm(self.of, self.takes_batch, self.eps), (self.running_mean, self.running_var)
+        if norm.batch:
+            factor = self.average_factor()
+            return norm, *aten.native_batch_norm(x, weight, bias, *statistics, True, factor, self.eps)
+        return norm, aten.native_batch_norm(x, weight, bias, *statistics, False, 0.0, self.eps)[0], *statistics
 
 
 class FrozenRemadeNorm2d(FrozenStatistics, RemadeNorm2d):
     """The same with frozen statistics."""
+
+
+class RemadeGroupNorm(_Remade, nn.GroupNorm):
+    """A group norm with the activation after it, which keeps its input alone."""
+
+    def normalised(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Any, ...]:
+        norm = Norm(self.of, False, self.eps, self.num_groups)
+        return norm, *group_norm(x, weight, bias, norm)
 
 
 class Passed(nn.Module):
@@ -133,13 +138,15 @@ class _Conv(Function):
         options = (module.stride, module.padding, module.dilation, module.groups)
         ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade.empty()
         ctx.save_for_backward(weight, *remade.tensors)
-        ctx.biased = bias is not None
-        return F.conv2d(y, weight, bias, *options)
+        ctx.biased, ctx.standardises = bias is not None, module.standardises
+        return F.conv2d(y, Standardised.of(weight).weight if ctx.standardises else weight, bias, *options)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        weight, *tensors = ctx.saved_tensors
+        raw, *tensors = ctx.saved_tensors
+        standardised = Standardised.of(raw) if ctx.standardises else None
+        weight = standardised.weight if standardised else raw
         remade, finishes = ctx.remade, ctx.finishes
         maker = remade.filled(tensors).maker()
         want_y, want_weight, want_bias, *_ = ctx.needs_input_grad
@@ -165,9 +172,7 @@ class _Conv(Function):
             if weights[0] is None:
                 weights = more
             else:
-                for total, one in zip(weights, more):
-                    if total is not None:
-                        total.add_(one)
+                _add(weights, more)
             del more
             out = None if gy is None or not several else gy[part]
             if finishes == "norm" and isinstance(maker, Maker):
@@ -188,9 +193,18 @@ class _Conv(Function):
             if not several:
                 gy = made
             del made, out
+        if standardised and weights[0] is not None:
+            weights[0] = standardised.gradient_(raw, weights[0])
         if finishes:
             remade.link.leave(sums if finishes == "norm" else gate, gy)
         return gy, weights[0], weights[1], None, None
+
+
+def _add(totals: list[Tensor | None], more: list[Tensor | None]) -> None:
+    """Add gradients to those before. In a function of its own, so that no name holds the last of them afterwards."""
+    for total, one in zip(totals, more):
+        if total is not None:
+            total.add_(one)
 
 
 class RemakingConv2d(nn.Conv2d):
@@ -199,6 +213,8 @@ class RemakingConv2d(nn.Conv2d):
     finishes: "norm" if it does a part of the backward pass of the norm that makes its input, "gate" of the product.
     drops: its output is made again by the first that reads it in the backward pass.
     """
+
+    standardises = False
 
     def __init__(self, *args: Any, finishes: str = "", drops: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -209,7 +225,7 @@ class RemakingConv2d(nn.Conv2d):
         if remade is None or not recorded(x) or not self.weight.requires_grad:
             return super().forward(x)
         y = _Conv.apply(x, self.weight, self.bias, self, remade)
-        return source_of(self, remade).on(y) if self.drops else y
+        return dropped(y, self, remade) if self.drops else y
 
 
 class RemakingDepth(StochasticDepth):
@@ -235,6 +251,12 @@ class RemakingAdd:
         y = a.add_(b) if self.inplace else a + b
         can = any(recipes) and (recipes[0] or not self.inplace) and a.shape == b.shape
         return Sum(kept).on(y) if can and recorded(y) else y
+
+
+class RemakingStandardisedConv2d(RemakingConv2d, LeanStandardisedConv2d):
+    """The same with a standardised weight, which is made again, too."""
+
+    standardises = True
 
 
 class _Gate(Function):
@@ -278,7 +300,7 @@ class RemakingMul:
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         y, gate = (a, b) if self.first else (b, a)
         remade = Remade(None, (y,), Link()) if self.kept else recipe_of(y)
-        if remade is None or not recorded(y, gate) or gate.shape != (*y.shape[:2], 1, 1):
+        if not isinstance(remade, Remade) or not recorded(y, gate) or gate.shape != (*y.shape[:2], 1, 1):
             return a * b
         made: list[Remade] = []
         product = _Gate.apply(y, gate, self, remade, made)

@@ -1,0 +1,85 @@
+"""Products with gates and noise, and sums, that are made again of those of which they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..graph.op import Scratch, Stock, op
+from ..sizes.size import Shape, Size, maximum, numel, require
+from ..targets.memory_order import MemoryOrder, dense
+from ..targets.setting import Setting
+from .arithmetic import Add, Mul
+from .noise import StochasticDepth
+from .remade import Unit, over_slices, work_of_activation
+
+
+@op("remaking_mul")
+class RemakingMul(Mul):
+    """The product of a map, which is made again, and a gate (N, C, 1, 1). map: the map's name, "a" or "b".
+
+    of, batch, kept: as of RemakingConv2d. owns: it overwrites its output's gradient. finished: what reads its output
+    does its backward pass.
+    """
+
+    map: str = "a"
+    of: str = ""
+    batch: bool = True
+    owns: bool = False
+    finished: bool = False
+    kept: bool = False
+
+    examples = ()  # it does not run alone
+    stock = Stock(in_python=True)
+
+    @property
+    def runs_alone(self) -> bool:
+        return False
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        return (self.map,) if self.owns or self.finished else ()
+
+    def work_again(self, y: Shape, a: Shape, b: Shape) -> Size:
+        return 0 if self.finished or self.kept else (2 + work_of_activation(self.of)[0]) * numel(y)
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return dense(gradient) if len(gradient.order) == len(x.order) else super().gradient_layout(gradient, y, x)
+
+    def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
+        if self.finished:
+            return Scratch()
+        unit = Unit(setting, y[1], self.batch, self.of, y)
+
+        def one(images: Size) -> Size:
+            return unit.map(images) + maximum(unit.folded * (not self.kept), setting.item * images * y[1])
+
+        return Scratch(0, unit.held + over_slices(setting, y, one, one))
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.RemakingMul(self.map == "a", self.owns, self.kept)
+
+
+@op("remaking_depth")
+class RemakingDepth(StochasticDepth):
+    """Stochastic depth of single images after a norm, whose result is made again."""
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.RemakingDepth(self.p, self.mode)
+
+
+@op("remaking_add")
+class RemakingAdd(Add):
+    """The sum of two maps of one shape, which is made again from those of which they are made."""
+
+    def shape(self, a: Shape, b: Shape) -> Shape:
+        for one, other in zip(a, b):
+            require(one == other, "the maps {} and {} differ", a, b)
+        return super().shape(a, b)
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.RemakingAdd(self.inplace)
+
+
+RemakingDepth.examples = ((RemakingDepth(0.2), (4, 8, 5, 3)),)
+RemakingAdd.examples = ((RemakingAdd(), (2, 8, 5, 3), (2, 8, 5, 3)),)
