@@ -13,7 +13,7 @@ from costmodel.pytorch import realize
 
 BATCH = 8
 NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "proxyless_mobile_tinytl")
-#: torch's own group norm ends the process here (tests/pytorch/test_lean_networks.py).
+#: torch's own group norm may end the process here (tests/pytorch/test_recompute_groups.py).
 CRASHES = {("proxyless_mobile_tinytl", "bias", "channels_last")}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 

@@ -16,9 +16,9 @@ from costmodel.pytorch.lean import Passed, RemadeGroupNorm, RemakingStandardised
 from costmodel.pytorch.modules import StandardisedConv2d
 
 TINYTL = "proxyless_mobile_tinytl"
-STRATEGIES = ("full", "blocks:3", "mobiletl:3", "tinytl-l", "full,checkpoint=blocks")
-#: In channels_last, torch's own group norm ends the process in these, behind a frozen stem (test_lean_networks.py).
-CONTIGUOUS = ("bias", "norm+last", "tinytl-lb", "bias,checkpoint=blocks")
+#: In channels_last, torch's own group norm ends the process in the backward pass of small maps if its scale trains and
+#: its input needs no gradient, as with norm+last behind a frozen stem. Units do not ask for that; a norm in none does.
+STRATEGIES = ("full", "blocks:3", "mobiletl:3", "tinytl-l", "full,checkpoint=blocks", "bias", "norm+last", "tinytl-lb")
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,9 @@ def one_thread():
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("batch, resolution", [(3, 97), *seldom((2, 65), (5, 130))])
+@pytest.mark.parametrize("batch, resolution", [(3, 97), *seldom((2, 48), (5, 130))])
 def test_the_shipped_network(batch, resolution, memory_format):
-    more = CONTIGUOUS if memory_format == "contiguous" else ()
-    for strategy in (*STRATEGIES, *more):
+    for strategy in STRATEGIES:
         hold(TINYTL, f"{strategy},{MAPS}", batch, resolution, memory_format)
 
 
@@ -135,7 +134,7 @@ def test_16_bits(dtype):
 
 
 def test_between_ideal_and_torch():
-    for strategy in (*STRATEGIES, *CONTIGUOUS):
+    for strategy in STRATEGIES:
         for recompute in ("maps", "none"):
             ideal, lean, stock = (
                 costmodel.estimate(TINYTL, f"{strategy},recompute={recompute}", 8, 97, convention).saved_bytes
