@@ -6,8 +6,8 @@ from collections.abc import Callable, Set
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from ..graph.op import Op, Result, Scratch, Stock, op
-from ..sizes.size import Shape, maximum, numel
+from ..graph.op import Casts, Op, Result, Scratch, Stock, op
+from ..sizes.size import Shape, Size, maximum, numel
 from ..targets.memory_order import MemoryOrder, dense, of_images
 from ..targets.setting import Setting
 from .activation import Activation
@@ -78,20 +78,31 @@ class LeanConv2d(Conv2d):
 
     stock = Stock(in_python=True)
 
+    casts = Casts.INSIDE
+
     def saves_late(self, operands: Set[str]) -> bool:
         return "x" not in operands  # the lean function saves the weight late; a stock layer saves x
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if "weight" in setting.demanded:
-            found = super().scratch(setting, y, x)
-            return found._replace(again=found.forward) if self.drops else found
+            forward, backward = self.kernels(setting, y, x)
+            if setting.casts_parameters:
+                wanted = (n for name, n in (("weight", numel(self.params()["weight"])), ("bias", self.out_channels))
+                          if name in setting.demanded)  # fmt: skip
+                made = sum(wanted)  # gradients, first as the maps are
+                narrow, own = setting.item * made, setting.parameter_item * made
+                forward = forward + casts_of(self, setting)
+                # The cast weight is gone when the gradients are brought into the parameters' own type.
+                backward = narrow + maximum(backward + casts_of(self, setting, bias=False) - own, 0)
+            return Scratch(forward, backward, again=forward * self.drops)
         alone = setting._replace(demanded=setting.demanded[:1] if "x" in setting.demanded else ())
         forward, backward = self.kernels(alone, y, x)
+        forward = forward + casts_of(self, setting)
         if not alone.demanded:  # the bias's gradient is a sum
             return Scratch(forward)
         # The bias's gradient is made after the input's.
-        bias = setting.item * self.out_channels if "bias" in setting.demanded else 0
-        return Scratch(forward, maximum(backward - bias, 0))
+        bias = setting.parameter_item * self.out_channels if "bias" in setting.demanded else 0
+        return Scratch(forward, maximum(backward + casts_of(self, setting, bias=False) - bias, 0))
 
     def _is_usual(self, setting: Setting) -> bool:
         return setting.target.knows(setting.dtype)
@@ -99,6 +110,14 @@ class LeanConv2d(Conv2d):
     def module(self, library: Any) -> Callable:
         module = library.lean.LeanConv2d(*self.arguments(), drops=self.drops)
         return library.standardised_once(module) if self.fixed else module
+
+
+@op("casting_conv2d")
+class CastingConv2d(LeanConv2d):
+    """A convolution with a trained weight under autocast, which keeps its input and the weight itself, not a cast."""
+
+    def saves_late(self, operands: Set[str]) -> bool:
+        return True
 
 
 @op("folded_conv2d")
@@ -110,15 +129,23 @@ class FoldedConv2d(Conv2d):
 
     norm: str = ""
 
+    casts = Casts.INSIDE
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         biased = Conv2d(*self.arguments()[:-1], True)
-        # The scaled weight and the bias are made anew in every call.
-        folded = setting.item * (numel(self.params()["weight"]) + self.out_channels)
-        return Scratch(biased.scratch(setting, y, x).forward + folded)
+        # The scaled weight and the bias are made anew in every call, and cast.
+        scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
+        return Scratch(biased.scratch(setting, y, x).forward + scaled + shift + casts_of(biased, setting))
 
     def module(self, library: Any) -> Callable:
         module = library.lean.FoldedConv2d(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
+
+
+def casts_of(conv: Conv2d, setting: Setting, bias: bool = True) -> Size:
+    """Bytes of the casts of a convolution's weight, and bias, that its lean form makes itself under autocast."""
+    several = numel(conv.params()["weight"]) + conv.out_channels * (conv.bias and bias)
+    return setting.item * several if setting.casts_parameters else 0
 
 
 @stands_for(Conv2d)
@@ -170,7 +197,9 @@ class ShiftNorm(BatchNorm):
         if "x" not in setting.demanded:
             return Scratch(forward, sums)
         made = 0 if self.owns else setting.item * numel(x)
-        scale = setting.item * self.channels
+        scale = setting.parameter_item * self.channels
+        if setting.casts_parameters:
+            scale = scale + setting.item * self.channels
         return Scratch(forward, maximum(scale + maximum(setting.scalar - made, 0), sums - made))
 
     def module(self, library: Any) -> Callable:
@@ -350,6 +379,7 @@ def lean_pool(stock: Op, place: Place) -> Op | None:
 
 
 LeanConv2d.examples = tuple((as_op(LeanConv2d, op), x) for op, x in Conv2d.examples if not op.standardise)
+CastingConv2d.examples = tuple((as_op(CastingConv2d, op), x) for op, x in Conv2d.examples if not op.standardise)
 FoldedConv2d.examples = ((FoldedConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),)
 FoldedNorm.examples = ((FoldedNorm(8, "frozen"), (2, 8, 5, 3)),)
 ShiftNorm.examples = ((ShiftNorm(8, "frozen"), (2, 8, 5, 3)), (ShiftNorm(8, "frozen", inplace=True), (2, 8, 5, 3)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from typing import Any, NamedTuple
 
-from ..graph.op import Op, Scratch, Stock, op
+from ..graph.op import Casts, Op, Scratch, Stock, op
 from ..sizes.size import Shape, Size, maximum, numel
 from ..targets.setting import SUM_BYTES, Setting
 from .conv import Conv2d
@@ -45,6 +45,7 @@ class LeanStandardisedConv2d(Conv2d):
     """A convolution that keeps its input, standardises its weight anew in either pass, and keeps nothing of that."""
 
     stock = Stock(in_python=True)
+    casts = Casts.INSIDE
     has_epilogue = False
 
     def trained(self, names: Set[str]) -> Op:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..graph.op import OPS, Op, Result, Scratch, Stock, Work, op, shared_fields
+from ..graph.op import OPS, Casts, Op, Result, Scratch, Stock, Work, op, shared_fields
 from ..sizes.size import Shape, Size, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
 from .activation import Activation
 from .conv import Conv2d
+from .lean import casts_of
 from .lean_standardised import Standardising
 from .norm import BatchNorm, batch_norm_scratch
 
@@ -280,6 +281,7 @@ class RemakingConv2d(Conv2d):
     finishes: str = ""
     drops: bool = False
 
+    casts = Casts.INSIDE
     examples = ()  # it does not run alone
     stock = Stock(joint=True, in_python=True)
     has_epilogue = False
@@ -316,10 +318,13 @@ class RemakingConv2d(Conv2d):
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
         summed = unit.adds_sums * by_norm  # whether the norm's sums are made here
         held = self.norms * unit.held + 2 * unit.vector * summed + standardising.held
+        held, forward = held + casts_of(self, setting, bias=False), forward + casts_of(self, setting)
         if by_gate:
             held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
         weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)
         weights = weights + setting.item * self.out_channels * ("bias" in setting.demanded)
+        # Of other numbers than the parameters are, each slice's are added to zeros, which are there from the start.
+        made_late, first = (0, weights) if setting.casts_parameters else (weights, 0)
 
         def one(images: Size, more: Size = 0) -> Size:
             """more: of the gradients of weights from a slice, which are added to those before."""
@@ -331,7 +336,7 @@ class RemakingConv2d(Conv2d):
             # What is made before the gradients are: in one slice they are not there yet.
             several_made = part * (self.norms > 1)  # beside that of the last norm
             before = maximum(maps * part, part + several_made + unit.making(images) * (not self.kept))
-            before = before - where(several, 0, part + weights)
+            before = before - where(several, 0, part + made_late)
             after = 0
             if by_norm:
                 after = maximum(unit.derivative(images) + beside, summed * unit.sums(images))
@@ -339,7 +344,7 @@ class RemakingConv2d(Conv2d):
                 after = maps * part + beside + setting.item * images * self.in_channels
             return maximum(maximum(call, after), before)
 
-        found = over_slices(setting, x, one, lambda images: one(images, weights))
+        found = over_slices(setting, x, lambda images: one(images, first), lambda images: one(images, weights))
         backward = held + maximum(found, standardising.beside)
         if not self.drops:
             return Scratch(forward, backward)

@@ -20,11 +20,14 @@ from ..errors import CostmodelError
 from ..graph.checkpointing import SPAN, nodes_in
 from ..graph.graph import INPUT, Graph, Node
 from ..graph.op import Casts, Op
+from ..graph.recompute import NOTHING
 from ..ops._cast import Cast, Given
 from ..ops.arithmetic import AddNumber, Div, Sub
 from ..ops.conv import EPS, Conv2d
+from ..ops.lean import CastingConv2d, LeanConv2d, as_op
 from ..ops.parameter import Constant, Parameter
 from ..ops.reduce import Deviation, Mean
+from ..ops.remade import RemakingConv2d
 from ..sizes.dtype import DType, find_amp
 from ..sizes.size import Shape
 from ..targets.target import Target
@@ -43,10 +46,9 @@ def amp_of(amp: object, dtype: DType, convention: str, target: Target) -> DType 
         return None
     if dtype != FULL:
         raise CostmodelError(f"amp {found.name} with dtype {dtype.name}; allowed: float32, which autocast casts from")
-    if convention != "torch":
+    if convention not in ("torch", "lean"):
         raise CostmodelError(
-            f"amp {found.name} with convention {convention!r}; allowed: torch, since lean modules do not run under"
-            " autocast yet, and the other conventions count one data type"
+            f"amp {found.name} with convention {convention!r}; allowed: torch, lean: others count one data type"
         )
     if target.device == "cuda":
         raise CostmodelError(f"amp {found.name} on target 'cuda'; allowed: cpu, none: autocast casts other ops on CUDA")
@@ -69,6 +71,7 @@ class _Autocast:
     bits: of each value, 0 for one that is no number with a fraction. trained: name of a value -> the parameter that it
     is, if that trains. cached: parameter -> the name of its cast, and the scope that runs again in which it is made.
     again: node -> the scope that runs again in which it stands. shapes: of values that do not depend on the images.
+    sources: node whose output is made again whole -> its input as it is cast.
     """
 
     def __init__(self, graph: Graph, amp: DType) -> None:
@@ -82,6 +85,7 @@ class _Autocast:
         self.again = {graph.nodes[i].name: scope for scope, inside in scopes.items() for i in inside}
         self.shapes: dict[str, Shape] = {}
         self.idle: list[tuple[str, str, tuple[int, ...]]] = []
+        self.sources: dict[str, tuple[str, ...]] = {}
 
     def run(self) -> Graph:
         """The whole graph."""
@@ -97,12 +101,15 @@ class _Autocast:
         renamed = dict(zip(self.graph.checkpointed, again))
         stateful = frozenset(renamed.get(scope, scope) for scope in self.graph.stateful)
         idle = (*self.graph.idle, *self.idle)
-        return replace(self.graph, nodes=tuple(self.nodes), checkpointed=again, stateful=stateful, idle=idle)
+        remade = tuple((v, self.sources.get(v, some)) for v, some in self.graph.remade)
+        graph = replace(self.graph, nodes=tuple(self.nodes), checkpointed=again, stateful=stateful)
+        return replace(graph, idle=idle, remade=remade)
 
     def _append(self, node: Node) -> str:
         """Append a node, with the data type of its output. Returns its name."""
         op = node.op
-        own = op.bits or (self._widest(node) if op.casts is not Casts.LOWER else self.amp.bits)
+        lower = op.casts in (Casts.LOWER, Casts.INSIDE)
+        own = op.bits or (self.amp.bits if lower else self._widest(node))
         if op.result.is_view or getattr(op, "inplace", False):
             own = self.bits[node.inputs[0]]
         self.bits[node.name] = own
@@ -133,6 +140,8 @@ class _Autocast:
     def _cast_for(self, node: Node) -> Node:
         """The node with casts of its inputs and parameters, which are appended."""
         policy = node.op.casts
+        if policy is Casts.INSIDE:
+            return self._casting_parameters(node)
         if policy is Casts.LOWER:
             node = self._with_given(node)
             return self._casting(node, self.amp, backwards=True)
@@ -147,6 +156,26 @@ class _Autocast:
                 " which the layer graph does not describe"
             )
         return node
+
+    def _casting_parameters(self, node: Node) -> Node:
+        """A lean layer that casts its parameters itself. What is made again is not cast."""
+        op = node.op
+        if isinstance(op, Conv2d) and op.standardises:
+            raise Undescribed(
+                f"node {node.name!r}: lean modules do not standardise weights under autocast; allowed:"
+                f" recompute={NOTHING}, or convention torch"
+            )
+        if isinstance(op, RemakingConv2d) and self.bits[node.inputs[0]] != self.amp.bits:
+            raise Undescribed(
+                f"node {node.name!r}: under autocast its input is cast, which lean modules then keep; allowed:"
+                f" recompute={NOTHING}, or convention torch"
+            )
+        if type(op) is LeanConv2d and "weight" in node.trains:
+            node = replace(node, op=as_op(CastingConv2d, op))
+        cast = self._casting(node, self.amp, backwards=True)
+        if node.name in self.graph.dropped:
+            self.sources[node.name] = cast.inputs[:1]
+        return cast
 
     def _is_regular(self, node: Node) -> bool:
         """Whether the data type of what an op makes of its inputs is known."""

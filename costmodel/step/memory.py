@@ -69,7 +69,7 @@ def memory_of(
             "stopped": stopped_bytes(graph, values(here, 0), scratches, target.counts_unseen),
             "item": [(graph.bits[-1] or bits) // 8],
             "numbers": [*numbers_of(target, bits // 8).values()],
-            "whole": [formulas.nbytes(shapes[graph.prefix], bits)],
+            "whole": [formulas.nbytes(shapes[graph.prefix], graph.bits[graph.prefix] or bits)],
         }
     )
     return Memory(compiled, stack(sizes, target))

@@ -40,6 +40,11 @@ class Setting(NamedTuple):
         return self.of_parameters or self.item
 
     @property
+    def casts_parameters(self) -> bool:
+        """Whether the op works on narrower numbers than its parameters are (under autocast)."""
+        return self.parameter_item > self.item
+
+    @property
     def channels_last(self) -> bool:
         """Whether a function of images takes its input as channels_last."""
         return self.layouts[0].order == CHANNELS_LAST.order if self.layouts else self.target.channels_last

@@ -18,6 +18,7 @@ class Casts(Enum):
 
     LOWER = "inputs and parameters, to autocast's data type"
     FULL = "inputs, to float32"
+    INSIDE = "inputs, to autocast's data type; the op itself casts its parameters, in either pass"
     WIDEST = "inputs, to the widest data type among them"
     NONE = "nothing: the kernels take inputs as they come, beside float32 parameters"
 

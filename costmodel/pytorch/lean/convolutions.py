@@ -12,8 +12,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..modules import FrozenBatchNorm2d, recorded
+from .casting import convolved, like, lowered
 from .like import Like
-from .norms import channel_scale
+from .norms import channel_scale, channel_sums
 from .recipes import Link, Remade, dropped
 
 aten = torch.ops.aten
@@ -25,10 +26,10 @@ class _FrozenConv(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, shift, norm, options):
         """shift: the norm's bias. norm: the norm, or None. options: stride, padding, dilation, groups."""
-        ctx.x, ctx.options, ctx.eps = Like(x), options, norm and norm.eps
+        ctx.x, ctx.options, ctx.eps, ctx.of_sums = Like(x), options, norm and norm.eps, weight.dtype
         if ctx.needs_input_grad[0] or norm and ctx.needs_input_grad[2]:
             ctx.save_for_backward(weight, *((norm.weight, norm.running_var) if norm else ()))
-        return F.conv2d(x, *_folded(weight, bias, norm), *options)
+        return convolved(x, *_folded(weight, bias, norm), options)
 
     @staticmethod
     @once_differentiable
@@ -38,11 +39,30 @@ class _FrozenConv(Function):
         scale = channel_scale(scale[0], scale[1], ctx.eps) if scale and (want_x or want_bias) else None
         gx = shift = bias = None
         if want_x:
-            gx = input_gradient(g, _scaled(weight, scale), ctx.x, ctx.options)
+            gx = input_gradient(g, like(g, _scaled(weight, scale)), ctx.x, ctx.options)
         if want_bias or want_shift:
-            shift = g.sum((0, 2, 3))
+            shift = channel_sums(g, ctx.of_sums)
             bias = shift if scale is None else shift * scale if want_bias else None
         return gx, None, bias if want_bias else None, shift if want_shift else None, None, None
+
+
+class _CastingConv(Function):
+    """A convolution under autocast, which keeps its weight and not the weight's cast."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, options):
+        ctx.options, ctx.biased = options, bias is not None
+        ctx.save_for_backward(x, weight)
+        return convolved(x, weight, bias, options)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.options
+        how = ([len(weight)] if ctx.biased else [0], stride, padding, dilation, False, [0, 0], groups)
+        gx, *made = aten.convolution_backward(g, x, like(x, weight), *how, list(ctx.needs_input_grad[:3]))
+        return gx, *(None if one is None else one.to(weight.dtype) for one in made), None
 
 
 def input_gradient(g: Tensor, weight: Tensor, x: Like, options: Sequence) -> Tensor:
@@ -94,13 +114,18 @@ class LeanConv2d(nn.Conv2d):
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
         options = (self.stride, self.padding, self.dilation, self.groups)
         if self.weight.requires_grad and norm is None or not plain:
-            y = super().forward(x)
+            if plain and torch.is_autocast_enabled(x.device.type) and recorded(x, self.weight):
+                x = lowered(x)
+                y = _CastingConv.apply(x, self.weight, self.bias, options)
+            else:
+                y = super().forward(x)
             return dropped(y, self, Remade(None, (x,), Link())) if self.drops and recorded(y) else y
+        x = lowered(x)
         weight = self._buffers.get("standardised", self.weight)
         if recorded(x, self.bias, shift):
             return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)
         with torch.no_grad():
-            return F.conv2d(x, *_folded(weight, self.bias, norm), *options)
+            return convolved(x, *_folded(weight, self.bias, norm), options)
 
 
 class FoldedConv2d(LeanConv2d):

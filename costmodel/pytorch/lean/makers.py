@@ -141,7 +141,7 @@ class Maker:
         if not self.norm.batch:
             zero = torch.zeros_like(self.weight)
             given = (self.weight, zero, zero, self.spread)
-            none = gz.new_empty(0)
+            none = self.weight.new_empty(0)
             aten.native_batch_norm.out(gz, *given, False, 0.0, self.norm.eps, out=gz, save_mean=none, save_invstd=none)
             return gz
         if gz.element_size() < 4:  # in place, each of two steps would round

@@ -19,10 +19,15 @@ def channel_scale(weight: Tensor, variance: Tensor, eps: float) -> Tensor:
     return variance.add(eps).rsqrt_().mul_(weight)
 
 
+def channel_sums(g: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient of a shift (C) of a type: sums of a gradient (N, C, H, W)."""
+    return g.sum((0, 2, 3), dtype=None if g.dtype is dtype else dtype)
+
+
 class _Shift(Function):
     @staticmethod
     def forward(ctx, x, bias, norm):
-        ctx.eps, ctx.owns_gradient = norm.eps, norm.owns_gradient
+        ctx.eps, ctx.owns_gradient, ctx.of_bias = norm.eps, norm.owns_gradient, bias.dtype
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(norm.weight, norm.running_var)
         if norm.inplace:
@@ -33,7 +38,7 @@ class _Shift(Function):
     @once_differentiable
     def backward(ctx, g):
         saved = ctx.saved_tensors  # first, because this runs a checkpointed block again
-        shift = g.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
+        shift = channel_sums(g, ctx.of_bias) if ctx.needs_input_grad[1] else None
         if not ctx.needs_input_grad[0]:
             return None, shift, None
         weight, variance = saved
@@ -66,7 +71,7 @@ class ShiftNorm2d(FrozenBatchNorm2d):
         arguments = (x, self.weight, self.bias, self.running_mean, self.running_var, False, 0.0, self.eps)
         if not self.inplace:
             return aten.native_batch_norm(*arguments)[0]
-        none = x.new_empty(0)
+        none = self.weight.new_empty(0)  # statistics have the parameters' type
         aten.native_batch_norm.out(*arguments, out=x, save_mean=none, save_invstd=none)
         return x
 

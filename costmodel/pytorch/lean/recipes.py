@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .casting import convolved
 from .makers import Adder, GroupMaker, Keeper, Maker, Norm, whole
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Source(Recipe):
         """The convolution's output. is_last: nobody will ask for it again."""
         if not self.made:
             x = whole(self.remade.maker(), slice(0, None))
-            self.made.append(F.conv2d(x, *self.parameters, *self.options))
+            self.made.append(convolved(x, self.parameters[0], self.parameters[1], self.options))
         return self.made.pop() if is_last else self.made[0]
 
 

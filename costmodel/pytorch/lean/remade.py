@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import FrozenStatistics, StochasticDepth, recorded
+from .casting import convolved, like
 from .makers import BACKWARD, Maker, Norm, activated_, cut, derived, group_norm, scaled, slices
 from .recipes import Link, Remade, Sum, dropped, recipe_of, source_of
 from .standardised import LeanStandardisedConv2d, Standardised
@@ -139,16 +139,16 @@ class _Conv(Function):
         ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade.empty()
         ctx.save_for_backward(weight, *remade.tensors)
         ctx.biased, ctx.standardises = bias is not None, module.standardises
-        return F.conv2d(y, Standardised.of(weight).weight if ctx.standardises else weight, bias, *options)
+        return convolved(y, Standardised.of(weight).weight if ctx.standardises else weight, bias, options)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
         raw, *tensors = ctx.saved_tensors
         standardised = Standardised.of(raw) if ctx.standardises else None
-        weight = standardised.weight if standardised else raw
         remade, finishes = ctx.remade, ctx.finishes
         maker = remade.filled(tensors).maker()
+        weight = like(maker.x, standardised.weight if standardised else raw)
         want_y, want_weight, want_bias, *_ = ctx.needs_input_grad
         stride, padding, dilation, groups = ctx.options
         sizes = [weight.shape[0]] if ctx.biased else [0]
@@ -165,6 +165,8 @@ class _Conv(Function):
             gate = torch.empty_like(maker.gate)
         apart = finishes == "gate" or remade.norm is None
         weights: list[Tensor | None] = [None, None]
+        if weight.dtype is not raw.dtype:
+            weights = [torch.zeros_like(raw), raw.new_zeros(len(raw)) if want_bias else None]
         for part in parts:
             z, y = maker.zy(part, finishes == "norm")
             read = y if maker.gate is None else scaled(y, cut(maker.gate, part), apart)
