@@ -28,10 +28,12 @@ OFTEN += [("mobilenet_v3_small", "full", (2, 97)), ("proxyless_mobile_tinytl", "
 ALL = [(name, strategy, pair) for name in NETWORKS for strategy in STRATEGIES for pair in PAIRS]
 
 
-def hold(module, network, strategy, batch, resolution, target="", **asked):
+def hold(module, network, strategy, batch, resolution, target="", convention="torch", **asked):
     """Hold an estimate against a real step of a module."""
     predicted, alone = (
-        costmodel.estimate(network, strategy, batch, resolution, target=f"{device},threads=1{target}", **asked)
+        costmodel.estimate(
+            network, strategy, batch, resolution, convention, target=f"{device},threads=1{target}", **asked
+        )
         for device in ("cpu", "none")
     )
     real = measure(module, batch, resolution, target=f"cpu,threads=1{target}", **asked)

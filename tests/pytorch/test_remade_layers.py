@@ -172,3 +172,11 @@ def test_nothing_is_recorded_without_gradients():
         x = images()
         assert torch.equal(lean(x), stock(x)) and not hasattr(lean[0](x), "remade")
     assert recipe_of(torch.ones(1)) is None
+
+
+def test_slices_of_a_batch(monkeypatch):
+    """As many images in each as fit, spread evenly; one at least."""
+    monkeypatch.setattr(sizes, "SLICE_BYTES", 4 * 3 * 8)  # three images of eight numbers
+    assert slices(torch.zeros(3, 8)) == [slice(0, 3)]
+    assert [(part.start, part.stop) for part in slices(torch.zeros(4, 8))] == [(0, 2), (2, 4)]
+    assert [(part.start, part.stop) for part in slices(torch.zeros(2, 99))] == [(0, 1), (1, 2)]

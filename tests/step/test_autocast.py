@@ -147,9 +147,8 @@ def test_a_sweep_is_its_cells_estimates():
 
 @pytest.mark.parametrize("asked, message", [
     ({"dtype": "bfloat16"}, "amp bfloat16 with dtype bfloat16; allowed: float32"),
-    ({"convention": "lean"}, "amp bfloat16 with convention 'lean'; allowed: torch, since lean modules do not run"),
-    ({"convention": "ideal"}, "amp bfloat16 with convention 'ideal'; allowed: torch"),
-    ({"convention": "tinytl"}, "amp bfloat16 with convention 'tinytl'; allowed: torch"),
+    ({"convention": "ideal"}, "amp bfloat16 with convention 'ideal'; allowed: torch, lean"),
+    ({"convention": "tinytl"}, "amp bfloat16 with convention 'tinytl'; allowed: torch, lean"),
     ({"target": "cuda"}, "amp bfloat16 on target 'cuda'; allowed: cpu, none"),
     ({"amp": "float32"}, "unknown amp 'float32'"),
 ])  # fmt: skip
