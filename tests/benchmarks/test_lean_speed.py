@@ -52,7 +52,7 @@ def test_a_lean_bias_step_is_no_slower(name, layout, record_property):
 @pytest.mark.slow
 @pytest.mark.parametrize("resolution", [128, 224])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("strategy", ["full", "bias", "blocks:5", "mobiletl:5"])
+@pytest.mark.parametrize("strategy", ["full", "full,recompute=mixed", "bias", "blocks:5", "mobiletl:5"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_lean_step_beside_the_stock_one(name, strategy, layout, resolution, record_property):
     # Recorded, not held: at 128 the Python of the lean autograd functions shows, 9 ms in a `bias` step of V3-Large.
