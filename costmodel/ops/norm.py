@@ -250,7 +250,7 @@ class GroupNorm(Op):
         if len(x) == 4 and setting.channels_last:  # then both passes sum per channel; of larger maps, in each thread
             large, of_groups = x[2] * x[3] >= LARGE, 2 * setting.sum_item * x[0] * self.groups
             flat = where(large, setting.target.threads * sums + of_groups, sums)
-            sums = sums + where(large, flat, 0)
+            sums, flat = sums + where(large, flat, 0), where(x[2] * x[3] == 1, 0, flat)  # one pixel lies as ever
         return Scratch(statistics + flat, sums + setting.copy_of_gradient(y))
 
     def module(self, library: Any) -> Callable:
