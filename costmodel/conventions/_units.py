@@ -16,6 +16,7 @@ from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
 from ..ops.lean import LeanConv2d, as_op
+from ..ops.lean_standardised import LeanStandardisedConv2d
 from ..ops.noise import StochasticDepth
 from ..ops.norm import BatchNorm, GroupNorm
 from ..ops.pool import AdaptiveAvgPool2d
@@ -201,9 +202,9 @@ class _Units:
         v, x = i + 1, self.plain.content[self.plain.reads[i][0]]
         norms = [n for n, _ in self._keeping(v)]
         op = self.ops.get(i, self.plain.nodes[i].op)
-        if not isinstance(op, (LeanConv2d, RemakingConv2d)) or op.standardise or not self._can_remake(i, "x"):
+        if not (isinstance(op, (LeanConv2d, LeanStandardisedConv2d, RemakingConv2d)) and self._can_remake(i, "x")):
             return
-        if not (norms and all(isinstance(self.ops.get(n), RemadeNorm) for n in norms)):
+        if not (norms and all(isinstance(self.ops.get(n), (RemadeNorm, RemadeGroupNorm)) for n in norms)):
             return
         made_whole = {c + 1 for c in self.dropped}
         if made_whole.isdisjoint(chain_of(self.sources, x)) and self._in_one_run((v,), {i, *norms}):

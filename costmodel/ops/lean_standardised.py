@@ -42,7 +42,12 @@ class Standardising(NamedTuple):
 
 @op("lean_standardised_conv2d")
 class LeanStandardisedConv2d(Conv2d):
-    """A convolution that keeps its input, standardises its weight anew in either pass, and keeps nothing of that."""
+    """A convolution that keeps its input, standardises its weight anew in either pass, and keeps nothing of that.
+
+    drops: its output is made again by the first that reads it backward.
+    """
+
+    drops: bool = False
 
     stock = Stock(in_python=True)
     casts = Casts.INSIDE
@@ -67,10 +72,10 @@ class LeanStandardisedConv2d(Conv2d):
         if not {"x", "weight"} & {*setting.demanded}:  # the bias's gradient is a sum
             return Scratch(forward)
         beside = weight.beside if "weight" in setting.demanded else 0
-        return Scratch(forward, weight.held + maximum(backward, beside))
+        return Scratch(forward, weight.held + maximum(backward, beside), again=forward * self.drops)
 
     def module(self, library: Any) -> Callable:
-        return library.lean.LeanStandardisedConv2d(*self.arguments())
+        return library.lean.LeanStandardisedConv2d(*self.arguments(), drops=self.drops)
 
 
 LeanStandardisedConv2d.examples = (

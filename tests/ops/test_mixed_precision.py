@@ -27,7 +27,8 @@ def test_an_output_has_the_data_type_that_the_casts_give(op, shapes):
         with torch.autocast("cpu", torch.bfloat16):
             made = layer(*inputs)
         fractions = kind if any(x.is_floating_point() for x in inputs) else torch.float32
-        casts = {Casts.LOWER: torch.bfloat16, Casts.INSIDE: torch.bfloat16, Casts.FULL: torch.float32}.get(op.casts, fractions)
+        lower = dict.fromkeys((Casts.LOWER, Casts.INSIDE), torch.bfloat16)
+        casts = {**lower, Casts.FULL: torch.float32}.get(op.casts, fractions)
         assert made.dtype is {MASK: torch.bool, 64: torch.int64}.get(op.bits, casts)
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from leanlayers import images, kept, layouts, run
 
-from costmodel.pytorch.lean.standardised import LeanStandardisedConv2d, Standardised
+from costmodel.pytorch.lean.standardised import LeanStandardisedConv2d
+from costmodel.pytorch.lean.weights import Standardised
 from costmodel.pytorch.modules import StandardisedConv2d, standardised
 
 SHAPES = [

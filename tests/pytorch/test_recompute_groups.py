@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from real import seldom
-from test_recompute import MAPS, SCALES, Scaled, gradients, hold, hold_gradients
+from test_recompute import MAPS, MIXED, SCALES, Scaled, gradients, hold, hold_gradients
 from test_remade_layers import STOCK
 from torch import nn
 
@@ -33,7 +33,8 @@ def one_thread():
 @pytest.mark.parametrize("batch, resolution", [(3, 97), *seldom((2, 48), (5, 130))])
 def test_the_shipped_network(batch, resolution, memory_format):
     for strategy in STRATEGIES:
-        hold(TINYTL, f"{strategy},{MAPS}", batch, resolution, memory_format)
+        for again in (MAPS, MIXED):
+            hold(TINYTL, f"{strategy},{again}", batch, resolution, memory_format)
 
 
 def test_units_within_parts():
@@ -45,7 +46,8 @@ def test_gradients_are_exact(memory_format, monkeypatch):
     for cut in (60_000, remade.SLICE_BYTES):
         monkeypatch.setattr(remade, "SLICE_BYTES", cut)
         for strategy in ("full", "tinytl-l", "blocks:3", "full,checkpoint=blocks"):
-            assert hold_gradients(TINYTL, f"{strategy},{MAPS}", 3, 64, memory_format)
+            for again in (MAPS, MIXED):
+                assert hold_gradients(TINYTL, f"{strategy},{again}", 3, 64, memory_format)
 
 
 @pytest.mark.parametrize("name, strategy", [
@@ -120,7 +122,7 @@ def test_specs(act, memory_format, spec_file, monkeypatch):
         for strategy in (*strategies, *(("bias", "norm+last") if memory_format == "contiguous" else ())):
             for batch, resolution in ((5, 33), (2, 47)):
                 hold(network, strategy, batch, resolution, memory_format)
-        for strategy in (f"full,{MAPS}", f"blocks:2,{MAPS}"):
+        for strategy in (f"full,{MAPS}", f"blocks:2,{MAPS}", f"full,{MIXED}"):
             assert hold_gradients(network, strategy, 5, 33, memory_format)
 
 
@@ -135,13 +137,13 @@ def test_16_bits(dtype):
 
 def test_between_ideal_and_torch():
     for strategy in STRATEGIES:
-        for recompute in ("maps", "none"):
+        for recompute in ("maps", "mixed", "none"):
             ideal, lean, stock = (
                 costmodel.estimate(TINYTL, f"{strategy},recompute={recompute}", 8, 97, convention).saved_bytes
                 for convention in ("ideal", "lean", "torch")
             )
             assert ideal <= lean <= stock
-            if recompute == "maps":
+            if recompute != "none":
                 assert lean - ideal == 4  # the loss, which stock modules keep the sum of
 
 

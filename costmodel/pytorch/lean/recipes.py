@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .casting import convolved
 from .makers import Adder, GroupMaker, Keeper, Maker, Norm, whole
+from .weights import Standardised
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -122,13 +123,19 @@ class Sum(Recipe):
 class Source(Recipe):
     """How a convolution's output is made again: whole, by the first that reads it, for all up to the last.
 
-    options: stride, padding, dilation, groups. remade: of the convolution's input. made: the output, while it is there.
+    options: stride, padding, dilation, groups. standardises: whether the weight is standardised. remade: of the
+    convolution's input. made: the output, while it is there.
     """
 
     def __init__(
-        self, options: tuple, remade: Remade | Sum, parameters: Sequence[Any], made: list[Tensor] | None = None
+        self,
+        options: tuple,
+        standardises: bool,
+        remade: Remade | Sum,
+        parameters: Sequence[Any],
+        made: list[Tensor] | None = None,
     ) -> None:
-        self.options, self.remade, self.parameters = options, remade, tuple(parameters)
+        self.options, self.standardises, self.remade, self.parameters = options, standardises, remade, tuple(parameters)
         self.made: list[Tensor] = [] if made is None else made
 
     @property
@@ -136,20 +143,21 @@ class Source(Recipe):
         return self.parameters + self.remade.tensors
 
     def filled(self, tensors: Sequence[Any]) -> Source:
-        return Source(self.options, self.remade.filled(tensors[2:]), tensors[:2], self.made)
+        return Source(self.options, self.standardises, self.remade.filled(tensors[2:]), tensors[:2], self.made)
 
     def output(self, is_last: bool) -> Tensor:
         """The convolution's output. is_last: nobody will ask for it again."""
         if not self.made:
-            x = whole(self.remade.maker(), slice(0, None))
-            self.made.append(convolved(x, self.parameters[0], self.parameters[1], self.options))
+            x, (weight, bias) = whole(self.remade.maker(), slice(0, None)), self.parameters
+            weight = Standardised.of(weight).weight if self.standardises else weight
+            self.made.append(convolved(x, weight, bias, self.options))
         return self.made.pop() if is_last else self.made[0]
 
 
 def dropped(y: Tensor, conv: nn.Conv2d, remade: Remade | Sum) -> Tensor:
     """A convolution's output, which is to be made again. remade: how its input is."""
     options = (conv.stride, conv.padding, conv.dilation, conv.groups)
-    return Source(options, remade, (conv.weight, conv.bias)).on(y)
+    return Source(options, getattr(conv, "standardises", False), remade, (conv.weight, conv.bias)).on(y)
 
 
 def recipe_of(y: Tensor) -> Remade | Sum | None:

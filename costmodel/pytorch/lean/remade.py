@@ -20,7 +20,8 @@ from ..modules import FrozenStatistics, StochasticDepth, recorded
 from .casting import convolved, like
 from .makers import BACKWARD, Maker, Norm, activated_, cut, derived, group_norm, scaled, slices
 from .recipes import Link, Remade, Sum, dropped, recipe_of, source_of
-from .standardised import LeanStandardisedConv2d, Standardised
+from .standardised import LeanStandardisedConv2d
+from .weights import Standardised
 
 aten = torch.ops.aten
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,44 +10,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ...ops.conv import EPS
-from ..modules import OF_CHANNELS, StandardisedConv2d, recorded
+from ..modules import StandardisedConv2d, recorded
 from .like import Like
+from .recipes import Link, Remade, dropped
+from .weights import Standardised
 
 aten = torch.ops.aten
-
-
-class Standardised(NamedTuple):
-    """A standardised weight, and what it is made with of the raw one: (O, 1, 1, 1) each. Made out of autograd's sight.
-
-    It is equal to the last bit to what `standardised` of pytorch/modules.py makes: the same steps, one in place.
-    """
-
-    weight: Tensor
-    mean: Tensor
-    std: Tensor
-    divisor: Tensor
-
-    @classmethod
-    def of(cls, raw: Tensor) -> Standardised:
-        mean = raw.mean(OF_CHANNELS, keepdim=True)
-        weight = raw - mean
-        std = weight.std(OF_CHANNELS, keepdim=True)
-        divisor = std + EPS
-        return cls(weight.div_(divisor), mean, std, divisor)
-
-    def gradient_(self, raw: Tensor, g: Tensor) -> Tensor:
-        """The gradient of the raw weight, written over that of the standardised one, g; this weight is overwritten too.
-
-        With c = raw - mean, s = std, d = divisor and K weights per channel it is u - mean(u), where
-        u = g / d - c * sum(g * c / d) / (s * d * (K - 1)); the sum counts as 0 where s is 0, as autograd has it.
-        """
-        weight, mean, std, divisor = self
-        share = weight.mul_(g).sum(OF_CHANNELS, keepdim=True).div_(std).div_(divisor)
-        share.masked_fill_(std == 0, 0)
-        torch.sub(raw, mean, out=weight)
-        g.div_(divisor).addcmul_(weight, share, value=-1 / (raw[0].numel() - 1))
-        return g.sub_(g.mean(OF_CHANNELS, keepdim=True))
 
 
 class _Conv(Function):
@@ -74,7 +42,16 @@ class _Conv(Function):
 
 
 class LeanStandardisedConv2d(StandardisedConv2d):
-    """A convolution that keeps its input and its raw weight, which is standardised anew in either pass."""
+    """A convolution that keeps its input and its raw weight, which is standardised anew in either pass.
+
+    drops: its output is made again by the first that reads it in the backward pass.
+    """
+
+    standardises = True
+
+    def __init__(self, *args: Any, drops: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.drops = drops
 
     def forward(self, x: Tensor) -> Tensor:
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
@@ -83,4 +60,5 @@ class LeanStandardisedConv2d(StandardisedConv2d):
         if not recorded(x, self.weight, self.bias):
             with torch.no_grad():
                 return self._conv_forward(x, Standardised.of(self.weight).weight, self.bias)
-        return _Conv.apply(x, self.weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))
+        y = _Conv.apply(x, self.weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))
+        return dropped(y, self, Remade(None, (x,), Link())) if self.drops else y
