@@ -29,12 +29,13 @@ from ._dropped import to_drop
 from ._kept import each_read, value_of
 
 
-def with_units(graph: Graph, plain: Graph) -> Graph:
+def with_units(graph: Graph, plain: Graph, results: Collection[int] = ()) -> Graph:
     """The lean graph in which units keep one map.
 
-    graph: before it is lowered. plain: as it is lowered without units: of ops that keep all that they read.
+    graph: before it is lowered. plain: as it is lowered without units: of ops that keep all that they read. results:
+    the values whose gradient is the caller's.
     """
-    found = _Units(graph, plain)
+    found = _Units(graph, plain, results)
     for i in range(len(graph)):
         if level_of(graph, i) != NOTHING:
             found.try_norm(i)
@@ -85,8 +86,8 @@ class _Units:
     terms: sum -> what it is made of. dropped: the convolutions whose output is made again.
     """
 
-    def __init__(self, graph: Graph, plain: Graph) -> None:
-        self.graph, self.plain = graph, plain
+    def __init__(self, graph: Graph, plain: Graph, results: Collection[int]) -> None:
+        self.graph, self.plain, self.results = graph, plain, results
         self.ops: dict[int, Op] = {}
         self.sources: dict[int, tuple[int, ...]] = {}
         self.terms: dict[int, Terms] = {}
@@ -303,7 +304,7 @@ class _Units:
                 self._conv(n, of, batch, groups, finishes=finishes)
             else:
                 self._product(n, name, of, batch)
-        owns = len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
+        owns = self._owns(y, gradients)
         form = RemadeGroupNorm if groups else RemadeNorm
         self.ops[i] = as_op(form, norm, of=of, owns=owns, finished=finished)
         self.sources[self.plain.content[i + 1]] = (self.plain.content[x],)
@@ -336,8 +337,14 @@ class _Units:
                 self._conv(m, of, batch, gated=True, finishes=finishes, kept=kept)
         elif kept:
             return
-        owns = len(gradients) > 1 or all(self.plain.nodes[m].op.hands_over(operand) for m, operand in gradients)
+        owns = self._owns(made, gradients)
         self.ops[n] = as_op(RemakingMul, op, map=name, of=of, batch=batch, owns=owns, finished=finished, kept=kept)
+
+    def _owns(self, v: int, gradients: Sequence[tuple[int, str]]) -> bool:
+        """Whether the node that makes a value may overwrite its gradient. gradients: what makes that."""
+        if v in self.results:
+            return False
+        return len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
 
     def _adjacent(self, i: int, n: int) -> bool:
         """Whether no node between two, but an activation of the first, runs backward."""

@@ -29,7 +29,7 @@ def lower(graph: Graph) -> Graph:
     kept = kept_values(graph, reads_of(graph, again=False), stock=True)
     anyhow = {value for _, value in kept}
     readers: dict[int, int] = {}
-    shared = set()  # values whose gradient may not be overwritten
+    shared = {*results(graph)}  # values whose gradient may not be overwritten
     for node, reads in zip(graph.nodes, graph.reads):
         for name, v in zip(node.op.inputs, reads):
             readers[v] = readers.get(v, 0) + 1
@@ -53,8 +53,14 @@ def lower(graph: Graph) -> Graph:
         nodes.append(replace(node, op=lean_form(node.op, place), trains=trains))
     lowered = replace(graph, nodes=tuple(nodes))
     if graph.recompute != NOTHING:
-        lowered = with_units(graph, lowered)
+        lowered = with_units(graph, lowered, results(graph))
     return uncall(lowered) if graph.prefix_slices > 1 else lowered
+
+
+def results(graph: Graph) -> list[int]:
+    """The values that the network returns. Their gradients are the caller's: a module knows nothing of the loss."""
+    names = {graph.result, graph.body[-1].name, *graph.outputs}
+    return [i + 1 for i, node in enumerate(graph.nodes) if node.name in names]
 
 
 def uncall(graph: Graph) -> Graph:

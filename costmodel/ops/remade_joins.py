@@ -54,7 +54,10 @@ class RemakingMul(Mul):
         def one(images: Size) -> Size:
             return unit.map(images) + maximum(unit.folded * (not self.kept), setting.item * images * y[1])
 
-        return Scratch(0, unit.held + over_slices(setting, y, one, one))
+        sums = over_slices(setting, y, one, one)
+        if self.map in setting.demanded and not self.owns:  # the map's gradient is a new tensor, and made last
+            sums = maximum(sums - unit.map(y[0]), 0)
+        return Scratch(0, unit.held + sums)
 
     def module(self, library: Any) -> Callable:
         return library.lean.RemakingMul(self.map == "a", self.owns, self.kept)

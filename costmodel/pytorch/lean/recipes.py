@@ -174,4 +174,4 @@ def source_of(x: Tensor) -> Source | None:
 
 def _recipe(y: Tensor) -> Any:
     recipe, version = getattr(y, "recipe", (None, 0))
-    return recipe if version == y._version else None
+    return recipe if recipe is not None and version == y._version else None
