@@ -13,11 +13,14 @@ from ..graph.graph import INPUT, Graph
 from ..graph.network import Network
 from ..graph.op import Result
 from ..graph.paths import matches, within
+from ..graph.recompute import MIXED
 from ..step.estimate import Estimate, Row
 from ..strategies import Strategy, possible, read_text
 
 #: What a layer has to do with a tensor that is kept.
 KEEPS, READS, MAKES = "keeps", "reads", "makes"
+#: Options with which a strategy keeps less, each with its value.
+MORE = {"checkpoint": "blocks", "recompute": MIXED}
 #: Who makes the images and the targets.
 GIVEN = "the caller"
 
@@ -143,7 +146,7 @@ def _changes(
     block = first.graph.block_of(first.graph.nodes[last])
     above = len(graph.blocks) - 1 - block if block is not None else 0
     own = str(asked["strategy"])
-    strategies = [own, f"{own},checkpoint=blocks"] if "checkpoint=" not in own else [own]
+    strategies = [own, *(f"{own},{key}={value}" for key, value in MORE.items() if f"{key}=" not in own)]
     for strategy in possible(graph):
         strategies += _variants(strategy, above)
     for convention in dict.fromkeys([asked["convention"], *conventions]):

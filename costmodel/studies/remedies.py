@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..api import estimate
 from ..errors import CostmodelError
 from ..graph.network import Network
+from ..graph.recompute import MIXED
 from ..step.estimate import Estimate
 from ..strategies import STRATEGIES, read_text
 from .fit import largest
@@ -112,6 +113,12 @@ def _checkpoints(network: Network, bound: Bound, asked: dict[str, Any]) -> Itera
         yield {"strategy": f"{strategy},checkpoint=blocks"}
 
 
+def _mixed(network: Network, bound: Bound, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Lean modules that keep one wide map of each block."""
+    if asked["convention"] == "lean" and "recompute=" not in asked["strategy"]:
+        yield {"strategy": f"{asked['strategy']},recompute={MIXED}"}
+
+
 def _lean(network: Network, bound: Bound, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Lean modules, which may run a frozen prefix in slices."""
     if asked["convention"] == "lean":
@@ -125,6 +132,7 @@ KINDS: dict[str, Callable[[Network, Bound, dict[str, Any]], Iterator[dict[str, A
     "batch": _smaller_batch,
     "micro-steps": _micro_steps,
     "blocks": _fewer_blocks,
+    "mixed": _mixed,
     "checkpoint": _checkpoints,
     "lean": _lean,
 }

@@ -37,6 +37,7 @@ def said(remedy: Remedy) -> str:
         "batch": f"batch {found.batch} is the most that fits",
         "micro-steps": f"the same images in {changes.get('accumulate')} micro-steps of {found.batch}",
         "blocks": f"{found.strategy} trains the most blocks that fit",
+        "mixed": "one wide map of a block is kept, and one convolution runs again",
         "checkpoint": "blocks run again in the backward pass",
         "lean": "lean modules",
         "plan": f"a plan trains {found.trainable_parameters:,} parameters" + micro,
