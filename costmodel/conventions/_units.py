@@ -149,8 +149,10 @@ class _Units:
         op, reads, made = self.plain.nodes[i].op, self.plain.reads[i], i + 1
         if type(op) is not Add or not self.plain.demanded[i] or not self._keeping(made):
             return
-        if not all(self._reads(n, name) == made and self._convolves(n, name) for n, name in self._keeping(made)):
-            return
+        for n, name in self._keeping(made):
+            convolves = isinstance(self.plain.nodes[n].op, Conv2d) and n not in self.ops
+            if not (convolves and self._reads(n, name) == made and self._can_remake(n, name)):
+                return
         first, second = (self._terms(v, i) for v in reads)
         if first is None or second is None or op.inplace and not first.norms:
             return
@@ -176,10 +178,6 @@ class _Units:
         if not op.result.is_view:
             self.ops[n] = as_op(RemakingDepth, op)
             self.sources[n + 1] = (self.plain.content[self.plain.reads[n][0]],)
-
-    def _convolves(self, n: int, name: str) -> bool:
-        """Whether a node is a convolution that can make a sum again."""
-        return isinstance(self.plain.nodes[n].op, Conv2d) and n not in self.ops and self._can_remake(n, name)
 
     def _terms(self, v: int, i: int) -> Terms | None:
         """What a value that sum i reads is made of, if it can be made again or is kept in the same run; else None."""
