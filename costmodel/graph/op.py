@@ -49,6 +49,8 @@ class Op(MemoryFormat, Kernels, MixedPrecision):
     shape_only: ClassVar[tuple[str, ...]] = ()
     #: Bits per element of the inputs that are no numbers: masks, indices.
     input_bits: ClassVar[dict[str, int]] = {}
+    #: Whether it stands for further layers: what it reads is no result of the network.
+    is_stand_in: ClassVar[bool] = False
     examples: ClassVar[tuple[Any, ...]] = ()  # (op, shape of each input): small cases on which every generic test runs
 
     def __init__(self, *args: Any, **named: Any) -> None:

@@ -48,6 +48,7 @@ class Above(Op):
     shared: bool
     lies: MemoryOrder
     kind = "above"
+    is_stand_in = True
 
     def hands_over(self, name: str) -> bool:
         return not self.shared
