@@ -1,19 +1,25 @@
 """Reference work whose time benchmarks are compared with, in the same run: neither machine nor load decides then."""
 
-from time import process_time
+from time import perf_counter, process_time
 
 import numpy as np
 
 
-def fastest(*calls, rounds=20):
-    """Processor seconds of the fastest run of each call. They run in turns, after a first run of each as a warm-up."""
-    times = [[] for _ in calls]
+def turns(*calls, rounds=20):
+    """Of each call, processor seconds and seconds by the clock (a list each). They run in turns, after a warm-up."""
+    times = [([], []) for _ in calls]
     for _ in range(1 + rounds):
         for call, found in zip(calls, times):
-            start = process_time()
+            starts = process_time(), perf_counter()
             call()
-            found.append(process_time() - start)
-    return [min(found[1:]) for found in times]
+            for seconds, end, start in zip(found, (process_time(), perf_counter()), starts):
+                seconds.append(end - start)
+    return [tuple(seconds[1:] for seconds in found) for found in times]
+
+
+def fastest(*calls, rounds=20):
+    """Processor seconds of the fastest run of each call. They run in turns, after a first run of each as a warm-up."""
+    return [min(processor) for processor, _ in turns(*calls, rounds=rounds)]
 
 
 class _Item:
