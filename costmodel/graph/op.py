@@ -13,6 +13,7 @@ from .aspects.formula import Extra, Work
 from .aspects.kernels import Kernels, Scratch
 from .aspects.memory_format import MemoryFormat
 from .aspects.mixed_precision import Casts, MixedPrecision
+from .aspects.timing import Timing
 
 __all__ = [
     "OPS", "Axes", "Casts", "Extra", "Factors", "Op", "Pair", "Result", "Scratch", "Sizes", "Stock", "Work", "build",
@@ -33,11 +34,12 @@ else:  # in typing since Python 3.11
         return lambda decorator: decorator
 
 
-class Op(MemoryFormat, Kernels, MixedPrecision):
+class Op(MemoryFormat, Kernels, MixedPrecision, Timing):
     """One kind of layer. Subclasses are immutable dataclasses; their fields are the keys of a spec.
 
-    This class has an op's name, fields, equality and module. The five aspects say what the op computes, what autograd
-    keeps of it, what its kernels allocate, in which memory order its tensors are, and in which data type it runs.
+    This class has an op's name, fields, equality and module. The six aspects say what the op computes, what autograd
+    keeps of it, what its kernels allocate and how long they take, in which memory order its tensors are, and in which
+    data type it runs.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

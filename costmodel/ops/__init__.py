@@ -20,6 +20,7 @@ from . import (  # noqa: F401
     matmul,
     noise,
     norm,
+    norm_of_axes,
     parameter,
     pool,
     reduce,

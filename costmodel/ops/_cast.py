@@ -91,5 +91,5 @@ def _layers_own(name: str) -> property:
 
 for _name in ("kind", "needs", "torch_needs", "stock", "casts", "saves_late", "gradient_layout", "copies_gradient",
               "follows_weight", "reads_channels_last", "parameter_gradient_views", "in_16_bits", "of_cpus",
-              "grid"):  # fmt: skip
+              "grid", "timed_as"):  # fmt: skip
     setattr(Given, _name, _layers_own(_name))

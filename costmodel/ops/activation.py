@@ -10,6 +10,9 @@ from ..sizes.size import Shape, maximum, numel
 from ..targets.memory_order import MemoryOrder, contiguous, copy_of, dense
 from ..targets.setting import Setting
 
+#: How activations with an exponential are timed.
+EXPONENTIAL = ("exponential",)
+
 
 class Usual:
     """The examples of an activation class: default fields, out of place and, if it can, in place."""
@@ -31,6 +34,7 @@ class Activation(Op):
     clone needs no rule here: the input's value and the output's are two tensors in either form.
     """
 
+    timed_as = ("activation",)
     #: Name of a plain activation's class in torch.nn; "" for others.
     torch_name: ClassVar[str] = ""
     #: Name of a plain activation's ONNX operator; "" for others. Exporters write some plain ones as several operators.
@@ -142,6 +146,7 @@ class Hardswish(Signed):
 class SiLU(Signed):
     """x * sigmoid(x)."""
 
+    timed_as = EXPONENTIAL
     torch_name = "SiLU"
     operations = (4, 6)
 
@@ -150,6 +155,7 @@ class SiLU(Signed):
 class Mish(InPlace):
     """x * tanh(softplus(x))."""
 
+    timed_as = EXPONENTIAL
     torch_name = "Mish"
     onnx_name = "Mish"
     operations = (6, 10)
@@ -159,6 +165,7 @@ class Mish(InPlace):
 class Sigmoid(InPlace):
     """1 / (1 + exp(-x)); dx = g * y * (1 - y) reads the output."""
 
+    timed_as = EXPONENTIAL
     torch_name = "Sigmoid"
     torch_inplace = False
     reads = torch_reads = "y"
@@ -169,6 +176,7 @@ class Sigmoid(InPlace):
 class Tanh(InPlace):
     """tanh(x); dx = g * (1 - y * y)."""
 
+    timed_as = EXPONENTIAL
     torch_name = "Tanh"
     onnx_name = "Tanh"
     torch_inplace = False
@@ -182,6 +190,8 @@ class GELU(Activation):
 
     Far below 0 the output is +0.0 or -0.0, depending on the instruction set, so it does not tell the input's sign.
     """
+
+    timed_as = EXPONENTIAL
 
     approximate: str = "none"
     signed: bool = False

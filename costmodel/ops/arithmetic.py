@@ -100,6 +100,8 @@ class PowNumber(WithNumber):
 class Join(Op):
     """An elementwise function of two inputs that broadcast. `inplace` overwrites a; its shape must be the output's."""
 
+    timed_as = ("sum",)
+
     inplace: bool
 
     inputs = ("a", "b")
@@ -174,6 +176,8 @@ class Add(Join):
 class Mul(Join):
     """a * b, as in squeeze-and-excite, which scales channels. The gradient of each input reads the other."""
 
+    timed_as = ("product",)
+
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"a": ("b",), "b": ("a",)}
 
@@ -213,6 +217,8 @@ class Sub(Join):
 class Div(Join):
     """a / b: da = g / b, db = -g * (a / b) / b."""
 
+    timed_as = ("product",)
+
     inplace: bool = False
 
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -239,6 +245,7 @@ class Div(Join):
 class XLogY(Join):
     """a * log(b) of equal shapes, 0 where a is 0: da = g * log(b), 0 where a and b are, and db = g * a / b."""
 
+    timed_as = ("product",)
     inplace = False
 
     def shape(self, a: Shape, b: Shape) -> Shape:
@@ -265,6 +272,7 @@ class XLogY(Join):
 class Addcmul(Op):
     """a + b * c with broadcasting, as for an affine map of each channel."""
 
+    timed_as = ("product",)
     inputs = ("a", "b", "c")
     broadcasts = True
     passes = ("a",)

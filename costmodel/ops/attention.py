@@ -31,6 +31,8 @@ class Attention(Op):
     these copy. causal: a query sees no later keys. scale: in place of 1 / sqrt(E); 0 without a mask means that.
     """
 
+    timed_as = ("matmul",)
+
     by_token: bool = False
     masked: bool = False
     copied: Axes = ()

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
+from ..graph.aspects.timing import of_convolution
 from ..graph.op import Casts, Extra, Op, Pair, Scratch, Stock, Work, check, op, pair, shared_fields, two
 from ..sizes.size import Shape, Size, numel, require, window
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, of_images
@@ -22,6 +23,7 @@ class Convolution(Op):
 
     bias: bool
 
+    timed_as = ("convolution",)
     casts = Casts.LOWER
 
     # aten::convolution_backward is one call for all three gradients, and convolution keeps its input and weight
@@ -73,16 +75,13 @@ class ConvolutionLayer(Convolution):
 
     def arguments(self) -> tuple[int, int, Pair, Pair, Pair, Pair, int, bool]:
         """Those of the layer in torch.nn."""
-        return (
-            self.in_channels,
-            self.out_channels,
-            self.kernel,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.bias,
-        )
+        return (self.in_channels, self.out_channels, self.kernel, self.stride, self.padding, self.dilation, self.groups,
+                self.bias)  # fmt: skip
+
+    @property
+    def timed_as(self) -> tuple[str, ...]:
+        kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel,)
+        return (of_convolution(self.in_channels, self.groups, kernel),)
 
 
 @op("conv2d")

@@ -9,12 +9,14 @@ from ..graph.op import Extra, Scratch, check, op
 from ..sizes.size import Shape, numel
 from ..targets.memory_order import MemoryOrder, contiguous
 from ..targets.setting import Setting
-from .activation import Activation, InPlace
+from .activation import EXPONENTIAL, Activation, InPlace
 
 
 @op("elu")
 class ELU(Activation):
     """x where x > 0, else alpha * (exp(x) - 1). In place torch's derivative reads the output."""
+
+    timed_as = EXPONENTIAL
 
     alpha: float = 1.0
     inplace: bool = False
@@ -35,6 +37,7 @@ class ELU(Activation):
 class SELU(InPlace):
     """An ELU with fixed alpha and a fixed scale. In place torch's derivative reads the output."""
 
+    timed_as = EXPONENTIAL
     torch_name = "SELU"
     onnx_name = "Selu"
     reads = "y"
@@ -47,6 +50,8 @@ class SELU(InPlace):
 @op("celu")
 class CELU(Activation):
     """x where x > 0, else alpha * (exp(x / alpha) - 1). In place torch's derivative reads the output."""
+
+    timed_as = EXPONENTIAL
 
     alpha: float = 1.0
     inplace: bool = False
@@ -70,6 +75,8 @@ class CELU(Activation):
 class Softplus(Activation):
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x is above the threshold."""
 
+    timed_as = EXPONENTIAL
+
     beta: float = 1.0
     threshold: float = 20.0
 
@@ -83,6 +90,7 @@ class Softplus(Activation):
 class LogSigmoid(Activation):
     """log(sigmoid(x)). On a CPU torch keeps exp(-|x|) beside x."""
 
+    timed_as = EXPONENTIAL
     torch_name = "LogSigmoid"
     torch_inplace = False
     operations = (4, 5)

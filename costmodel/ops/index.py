@@ -19,6 +19,8 @@ class Index(Op):
     select: as torch.index_select does it, whose result is contiguous.
     """
 
+    timed_as = ("copy",)
+
     axis: int = 0
     select: bool = False
 
@@ -80,6 +82,8 @@ class Index(Op):
 @shared_fields
 class AtIndices(Op):
     """An op along an axis whose gradient reads indices, `at`."""
+
+    timed_as = ("copy",)
 
     axis: int
 
@@ -207,6 +211,8 @@ class Argmax(Op):
 
 class Move(Op):
     """Copies elements to other places. The gradient is copied back."""
+
+    timed_as = ("copy",)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ()}

@@ -15,6 +15,7 @@ from ..targets.setting import NUMBER_BYTES, Setting
 class Rewritten(Op):
     """Base class of ops that write their input's numbers anew: a tensor of its shape, whose gradient reads nothing."""
 
+    timed_as = ("copy",)
     in_16_bits = True
 
     def shape(self, x: Shape) -> Shape:
@@ -57,6 +58,8 @@ class Repeat(Op):
 
     times: for each axis of the output a number of copies, or n for the batch's; `images` is read only for its batch.
     """
+
+    timed_as = ("copy",)
 
     times: str
 
@@ -105,6 +108,8 @@ MOST_INPUTS = 2**16  # of one op
 @op("cat")
 class Cat(Op):
     """torch.cat of `count` tensors along an axis. The gradient of each is a view of the output's."""
+
+    timed_as = ("copy",)
 
     count: int
     axis: int = 1
@@ -169,6 +174,8 @@ class Pad(Op):
 
     In mode reflect or replicate torch's backward keeps the input, only for its shape (reflection_pad2d and the like).
     """
+
+    timed_as = ("copy",)
 
     pads: Axes
     value: float = 0.0
@@ -251,6 +258,8 @@ class PadSame(Op):
 
     It pads as much as a window needs to give ceil(size / stride) outputs; of an odd amount the end gets one more.
     """
+
+    timed_as = ("copy",)
 
     kernel: Axes
     stride: Axes

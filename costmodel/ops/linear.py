@@ -20,6 +20,8 @@ class Affine(Op):
     LinearAlgebra.cpp: should_fold).
     """
 
+    timed_as = ("linear",)
+
     bias: bool
     strided: bool
 

@@ -18,6 +18,7 @@ from ..targets.setting import Setting
 class Matmul(ContiguousOnly, Op):
     """torch.matmul: (..., L, K) and (..., K, M) -> (..., L, M); the axes before the last two broadcast."""
 
+    timed_as = ("matmul",)
     is_product = True
     inputs = ("a", "b")
     casts = Casts.LOWER
@@ -68,6 +69,7 @@ class MatrixVector(ContiguousOnly, Op):
     The matrix's gradient is an outer product, da = g[:, None] * b.
     """
 
+    timed_as = ("matmul",)
     is_product = True
     inputs = ("a", "b")
     casts = Casts.LOWER
@@ -98,6 +100,7 @@ class MatrixVector(ContiguousOnly, Op):
 class Dot(ContiguousOnly, Op):
     """torch.matmul of two vectors, or torch.dot: (K) and (K) -> (). A gradient is the other vector times a number."""
 
+    timed_as = ("matmul",)
     is_product = True
     inputs = ("a", "b")
     casts = Casts.LOWER
@@ -121,6 +124,8 @@ class Dot(ContiguousOnly, Op):
 @op("softmax")
 class Softmax(ContiguousOnly, Op):
     """torch.softmax along an axis. Its gradient, dx = y * (g - sum(g * y)), reads the output."""
+
+    timed_as = ("exponential",)
 
     axis: int = -1
 

@@ -18,6 +18,8 @@ class Noise(Op):
     With p = 0, or off, it returns its input.
     """
 
+    timed_as = ("product",)
+
     p: float
     active: bool
     inplace: bool

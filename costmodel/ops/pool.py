@@ -15,6 +15,8 @@ from ..targets.setting import Setting
 class WindowPool(Op):
     """Base class of average and max pooling: (N, C, H, W) -> (N, C, H', W') by a sliding window."""
 
+    timed_as = ("pool",)
+
     kernel: Pair
     stride: Pair
     padding: Pair
@@ -73,6 +75,7 @@ def takes(setting: Setting) -> bool:
 class AveragePool(Op):
     """What average pools of images and volumes share: torch's backward keeps the input, only for its shape."""
 
+    timed_as = ("pool",)
     layer: ClassVar[str]  # its name in torch.nn
 
     kernel: Any
@@ -146,6 +149,8 @@ class MaxPool2d(WindowPool):
 @shared_fields
 class AdaptivePool(Op):
     """Base class of adaptive pooling: (N, C, H, W) -> (N, C, *output)."""
+
+    timed_as = ("pool",)
 
     output: Pair = 1
 

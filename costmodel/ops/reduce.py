@@ -14,6 +14,8 @@ from ..targets.setting import Setting
 class Reduction(Op):
     """Reduces some axes to one number; a number has none. With keepdim the axes stay, with size 1."""
 
+    timed_as = ("pool",)
+
     axes: Axes
     keepdim: bool
 

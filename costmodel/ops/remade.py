@@ -149,6 +149,10 @@ class Remade(Op):
     again: ClassVar[int] = 2
 
     @property
+    def timed_as(self) -> tuple[str, ...]:
+        return (*super().timed_as, *(OPS[self.of.removeprefix(SIGNED)].timed_as if self.of else ()))
+
+    @property
     def passes(self) -> tuple[str, ...]:
         return ("x",) if self.owns or self.finished else ()
 

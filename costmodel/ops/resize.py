@@ -22,6 +22,8 @@ class Upsample(Op):
     nothing.
     """
 
+    timed_as = ("copy",)
+
     scale: int = 0
 
     in_16_bits = True
@@ -74,6 +76,8 @@ class Interpolate(Op):
     corners: corners of the output are corners of the input (align_corners). antialias: an output weights as many inputs
     as it stands for.
     """
+
+    timed_as = ("copy",)
 
     size: Pair = 0
     mode: str = "nearest"

@@ -71,6 +71,8 @@ class Conv3d(ConvolutionLayer):
 class VolumePool(Op):
     """Base class of average and max pooling by a sliding window. Torch's backward keeps the input."""
 
+    timed_as = ("pool",)
+
     kernel: Axes
     stride: Axes
     padding: Axes = (0, 0, 0)

@@ -19,6 +19,8 @@ class Columns(Op):
     resize it then.
     """
 
+    timed_as = ("copy",)
+
     kernel: Pair
     stride: Pair = 1
     padding: Pair = 0

@@ -16,6 +16,8 @@ from .view import Slice
 class Write(Op):
     """x[start:stop:step, ...] = something: slices of the first axes, by Python's rules."""
 
+    timed_as = ("copy",)
+
     starts: Axes
     stops: Axes
     steps: Axes

@@ -20,7 +20,8 @@ from ...graph.graph import Graph
 from ...graph.inputs import Input, Inputs
 from ...graph.network import Network
 from ...ops.conv import Convolution
-from ...ops.norm import BatchNorm, GroupNorm, LayerNorm, RmsNorm
+from ...ops.norm import BatchNorm, GroupNorm
+from ...ops.norm_of_axes import LayerNorm, RmsNorm
 from ..draft import RESOLUTION
 from .functions import opened
 
