@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .devices import Device, find_device, usual_device
 from .errors import CostmodelError, unknown
 from .frontends import load_or_dry
 from .graph.inputs import read_resolution
@@ -36,6 +37,7 @@ def estimate(
     loss: Any = None,
     targets: Any = None,
     amp: str | None = None,
+    device: str | Device | None = None,
 ) -> Estimate:
     """The cost of one training step, from the layer graph alone.
 
@@ -47,7 +49,9 @@ def estimate(
     `batch` images whose gradients are added up before an update; the last one is priced. check: whether a module's
     estimate is held against a dry step of the module, which runs its forward and backward without data; where they
     differ, the figures are the dry step's, and a note says so. inputs, loss, targets: see `load`. amp: bfloat16 or
-    float16, for torch.autocast around the forward pass and the loss of a float32 network, without a GradScaler.
+    float16, for torch.autocast around the forward pass and the loss of a float32 network, without a GradScaler. device:
+    NAME|FILE[,memory=SIZE][,PROCESSOR] of the machine that trains, which also gives the target unless one is given; by
+    default the environment's COSTMODEL_DEVICE, else none.
     Raises CostmodelError for a bad request.
     """
     network, asked = request(
@@ -64,6 +68,7 @@ def estimate(
         loss,
         targets,
         amp,
+        device,
     )
     if network.untraceable:
         return dry_alone(network, asked, check)
@@ -90,6 +95,7 @@ def request(
     loss: Any = None,
     targets: Any = None,
     amp: str | None = None,
+    device: str | Device | None = None,
 ) -> tuple[Network, Request]:
     """The arguments of `estimate`, checked and parsed: the network at this image size, and the Request to price."""
     side = read_resolution(resolution)
@@ -100,12 +106,13 @@ def request(
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
     if not isinstance(strategy, (str, StrategyText)):
         raise unknown("strategy", strategy, STRATEGIES)
-    target = usual_target() if target is None else target
+    machine = device if isinstance(device, Device) else usual_device() if device is None else find_device(device)
+    target = (machine.processor.target if machine else usual_target()) if target is None else target
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)
     numbers = find_dtype(dtype, network.dtype)
     side = network.resolution if side is None else side
     text, place, loss = read_text(strategy), parse(target), loss_of(network)
     lower = amp_of(amp, numbers, convention, place)
-    asked = Request(text, batch, side, convention, find(optimizer), place, numbers, accumulate, loss, lower)
+    asked = Request(text, batch, side, convention, find(optimizer), place, numbers, accumulate, loss, lower, machine)
     return network.at(side, batch), asked

@@ -12,7 +12,7 @@ PACKAGE = Path(costmodel.__file__).parent
 #: From the ground up: each folder, and each module of the root, is on exactly one layer.
 LAYERS = (
     ("sizes", "errors", "escapes", "notebook", "version"),
-    ("files", "targets", "heap"),
+    ("files", "targets", "devices", "heap"),
     ("graph", "ops"),
     ("strategies", "conventions"),
     ("step", "frontends", "api"),
@@ -21,7 +21,7 @@ LAYERS = (
 )
 #: Allowed imports within one layer, beside those within a folder.
 BESIDE = {
-    ("sizes", "errors"), ("errors", "escapes"), ("ops", "graph"), ("targets", "files"),
+    ("sizes", "errors"), ("errors", "escapes"), ("ops", "graph"), ("targets", "files"), ("devices", "files"), ("devices", "targets"),
     ("api", "step"), ("api", "frontends"),
     ("commands", "cli"), ("commands", "views"), ("commands", "endings"),
     ("commands", "completion"), ("cli", "endings"), ("cli", "completion"), ("__main__", "cli"),

@@ -17,15 +17,18 @@ from ..graph.checkpointing import GIVEN, RNG_STATE
 from ..graph.graph import INPUT, Graph, Node
 from ..graph.inputs import Inputs
 from ..sizes.size import Shape, Size
+from .arithmetic import NodeWork, flops
 from .asked import Asked
 from .certainty import CHECKED, NOT_MODELLED, PROBED, RULE, Certainty
 from .events import UPDATE, Event
 from .kernels import in_words, in_words_of_unconfirmed, in_words_of_unknown, is_probed, without_rule
+from .passes import Pass, passes_of
 from .peak import Grid, peak_of
 from .process.environment import environment
 from .process.memory import process_memory
 from .request import Request
 from .resident import Resident, inputs_bytes, resident, targets_bytes
+from .seconds import StepTime, time_of
 from .timeline import Timeline
 
 
@@ -34,18 +37,6 @@ class Memory(NamedTuple):
 
     timeline: Timeline
     sizes: np.ndarray | Grid  # a Grid if the batch is a line
-
-
-class NodeWork(NamedTuple):
-    """Arithmetic of one node in one step: multiply-adds of matrix work, operations of elementwise work."""
-
-    forward_macs: Size
-    input_macs: Size  # of the gradients of activations
-    weight_macs: Size  # of the gradients of parameters
-    again_macs: Size  # of its second run, if it has one
-    forward_elementwise: Size
-    backward_elementwise: Size  # with what is done again
-    again_elementwise: Size = 0  # of it: of its second run, and of maps that it makes again
 
 
 class Row(NamedTuple):
@@ -259,6 +250,23 @@ class Estimate(Asked):
         return flops(self.work)
 
     @cached_property
+    def passes(self) -> list[Pass]:
+        """The passes over maps of which the step's time is the sum."""
+        return passes_of(self.graph, self.shapes, self.request)
+
+    @cached_property
+    def time(self) -> StepTime | None:
+        """The step's time on the request's device, pass by pass; None without a device, or where nothing is known."""
+        device, dtype = self.request.device, self.request.amp or self.request.dtype
+        pace = device.processor.pace_of(dtype.name, self.request.target.text) if device else None
+        return None if device is None or pace is None else time_of(self.passes, device, pace)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of the step on the request's device; None without one that was calibrated: see `time`."""
+        return self.time.step if self.time is not None else None
+
+    @cached_property
     def rows(self) -> list[Row]:
         """One row per kept tensor, in the order in which the tensors are first kept."""
         part = {i: name for name, run in self.graph.parts for i in run}
@@ -332,6 +340,7 @@ class Estimate(Asked):
             **({"peak_at": self.peak_at, "at_peak": self.at_peak} if self.memory is not None else {}),
             "target": {**self.request.target.to_dict(), "dtype": self.request.dtype.name},
             "amp": self.request.amp.name if self.request.amp else None,
+            **self.on_device,
             **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,
             "accumulate": self.request.accumulate,
@@ -340,6 +349,15 @@ class Estimate(Asked):
             "notes": list(self.notes),
             "blocks": self.blocks,
         }
+
+    @property
+    def on_device(self) -> dict[str, Any]:
+        """What the JSON tells of the request's device; nothing without one."""
+        if self.request.device is None:
+            return {}
+        time = self.time
+        found = {"device": self.request.device.text, "usable_bytes": self.request.device.usable_bytes}
+        return {**found, "seconds": time and time.to_dict(), "energy_joules": time and time.joules}
 
     def __repr__(self) -> str:
         of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"
@@ -366,21 +384,3 @@ def own_of(estimate: Estimate) -> list[Own]:
         numbers = [(prod(shape), trains) for shape, trains in map(estimate.graph.parameters.__getitem__, mine)]
         found.append(Own(sum(n for n, _ in numbers), sum(n for n, trains in numbers if trains), nbytes))
     return found
-
-
-def flops(work: tuple[NodeWork, ...]) -> dict[str, Size]:
-    """FLOPs of some nodes, by the keys of the JSON."""
-    forward, inputs, weights, again, forward_elementwise, backward_elementwise, again_elementwise = (
-        map(sum, zip(*work)) if work else (0,) * len(NodeWork._fields)
-    )
-    return {
-        "forward": 2 * forward,
-        "backward": 2 * (inputs + weights + again),
-        "backward_input": 2 * inputs,
-        "backward_weight": 2 * weights,
-        "recomputed": 2 * again,
-        "total": 2 * (forward + inputs + weights + again),
-        "elementwise_forward": forward_elementwise,
-        "elementwise_backward": backward_elementwise,
-        "elementwise_recomputed": again_elementwise,
-    }

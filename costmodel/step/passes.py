@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..conventions import find
+from ..devices.kinds import AGAIN, BACKWARD, FORWARD, INPUT, UPDATE, WEIGHT
 from ..graph.checkpointing import reruns
 from ..graph.graph import Graph
 from ..graph.op import Result
@@ -17,9 +18,6 @@ from ..sizes.size import Shape, Size, nbytes, numel
 from .memo import Formulas
 from .request import Request
 
-FORWARD, INPUT, WEIGHT, BACKWARD, AGAIN, UPDATE = PASSES = (
-    "forward", "input", "weight", "backward", "again", "update"
-)  # fmt: skip
 #: The kind of kernels that makes a norm's result again, with its statistics known.
 MAKES_AGAIN = "frozen_norm"
 
@@ -73,5 +71,5 @@ def passes_of(graph: Graph, shapes: tuple[Shape, ...], request: Request, formula
     trained = graph.count_parameters(trained=True)
     if trained:
         numbers = 3 + 2 * request.optimizer.slots  # it reads and writes them; of the gradient it reads alone
-        found.append(Pass(-1, UPDATE, "update", 0, nbytes(numbers * trained, item)))
+        found.append(Pass(-1, UPDATE, UPDATE, 0, nbytes(numbers * trained, item)))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..devices.device import Device
 from ..graph.network import Network
 from ..ops._loss import Loss
 from ..ops._named_loss import USUAL_LOSS, OwnLoss
@@ -24,6 +25,7 @@ DEFAULTS = MappingProxyType(
         "convention": "torch",
         "optimizer": "sgd",
         "target": None,
+        "device": None,
         "dtype": None,
         "amp": None,
         "accumulate": 1,
@@ -41,8 +43,8 @@ class Request(NamedTuple):
     """A request for an estimate, checked and parsed.
 
     batch: images in a (micro-)step; resolution: of the images, None if the network takes something else; accumulate:
-    micro-steps between updates; loss: what training makes small; amp: the data
-    type of torch.autocast around the forward pass and the loss.
+    micro-steps between updates; loss: what training makes small; amp: the data type of torch.autocast around the
+    forward pass and the loss; device: the machine whose time and memory are asked for.
     """
 
     strategy: StrategyText
@@ -55,6 +57,7 @@ class Request(NamedTuple):
     accumulate: int
     loss: Loss | OwnLoss = USUAL_LOSS
     amp: DType | None = None
+    device: Device | None = None
 
     @property
     def update(self) -> Update:

@@ -15,8 +15,9 @@ from ..graph.network import Network
 from ..graph.op import Extra
 from ..sizes.size import LARGEST, Shape
 from ..strategies import STRATEGIES, apply, read
+from .arithmetic import NodeWork
 from .autocast import Undescribed, autocast
-from .estimate import Estimate, NodeWork
+from .estimate import Estimate
 from .memo import Formulas
 from .memory import memory_of
 from .request import Request

@@ -1,33 +1,11 @@
 """Which of a device's kernels an op runs, as far as their speed differs.
 
 Words:
-- A kind of kernels is a name under which a device's file tells how fast they are (costmodel/devices/).
+- A kind of kernels is a name under which a device's file tells how fast they are (costmodel/devices/kinds.py).
 - A pass of an op is one reading and writing of its maps: forward, the gradient of the input, that of the weight.
 """
 
 from __future__ import annotations
-
-#: The kinds of kernels -> the kind whose speed is taken for them where a device's file has none of their own.
-KINDS = {
-    "convolution": "",
-    "pointwise": "convolution",  # of one pixel
-    "depthwise": "convolution",
-    "wide_depthwise": "depthwise",  # of five pixels and more
-    "grouped": "convolution",
-    "linear": "pointwise",
-    "matmul": "linear",
-    "batch_norm": "",
-    "frozen_norm": "batch_norm",
-    "group_norm": "batch_norm",
-    "activation": "",  # piecewise linear, or nearly so
-    "exponential": "activation",  # activations with an exponential, softmax
-    "elementwise": "activation",
-    "sum": "activation",
-    "product": "activation",
-    "pool": "activation",
-    "copy": "activation",
-    "update": "activation",  # of parameters
-}
 
 
 def of_convolution(channels: int, groups: int, kernel: tuple[int, ...]) -> str:

@@ -25,7 +25,7 @@ from ...graph.network import Network
 from ...graph.op import Result
 from ...graph.recompute import MIXED, WITHIN_PARTS
 from ...sizes.size import nbytes, numel
-from ...step.estimate import flops
+from ...step.arithmetic import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
 from ...step.memory import memory_of
 from ...step.request import Request

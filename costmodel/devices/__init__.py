@@ -1,0 +1,48 @@
+"""Devices by name or by file: `specs/devices/*.yaml`, each figure with its source."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import unknown
+from ..files.reading import text_of
+from ..files.shipped import shipped_names, shipped_text
+from .device import Device
+from .file import device_of
+
+__all__ = ["DEVICE_VARIABLE", "Device", "device_names", "find_device", "usual_device"]
+
+DEVICE_VARIABLE = "COSTMODEL_DEVICE"  # of the environment: the device where none is given
+FOLDER = "devices"
+
+
+def device_names() -> tuple[str, ...]:
+    """The names of the shipped devices."""
+    return shipped_names(FOLDER)
+
+
+def find_device(text: str) -> Device:
+    """The device of `NAME|FILE[,memory=SIZE][,PROCESSOR]`. Raises CostmodelError for anything else."""
+    name, *options = text.split(",")
+    return _read(name).with_options(options)
+
+
+def usual_device() -> Device | None:
+    """The environment's device; None if it names none. Raises CostmodelError where it names one that is not there."""
+    named = os.environ.get(DEVICE_VARIABLE, "")
+    return find_device(named) if named else None
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str) -> Device:
+    return device_of(shipped_text(f"{FOLDER}/{name}.yaml"), f"{name}.yaml", name)
+
+
+def _read(name: str) -> Device:
+    if name in device_names():
+        return _shipped(name)
+    if name.endswith((".yaml", ".yml")):
+        return device_of(text_of(name), name, Path(name).stem)
+    raise unknown("device", name, device_names())

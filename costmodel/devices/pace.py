@@ -1,0 +1,75 @@
+"""How fast a device makes the passes of a step: constants that were fitted to its real steps, or a datasheet's rates.
+
+    seconds = sum of factor[kind, pass] * max(2 * multiply-adds / arithmetic, bytes / bandwidth) + overhead * passes
+
+A datasheet's rates are a bound: real steps took 20 times as long on Raspberry Pis, 2.7 times on a Jetson TX2. They are
+told as "at least", and never as an estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from .kinds import KINDS
+
+
+class AnyPass(Protocol):
+    """A pass over maps: the kind of its kernels, its name, multiply-adds and bytes."""
+
+    @property
+    def kernels(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def macs(self) -> Any: ...
+    @property
+    def nbytes(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The constants of a device with a framework.
+
+    arithmetic: operations per second, at most. bandwidth: bytes per second of a plain pass. overhead: seconds of a
+    pass. factors: by kind of kernels, or by "kind.pass", how much longer a pass takes than those say; passes: the same
+    by the pass' name, for kinds without a figure of that pass. mape: the mean error, as a share, of predictions that
+    were held against real steps; None for a datasheet's rates. error: what it was measured on. target, dtype,
+    framework: for which the constants hold. source: where they are from.
+    """
+
+    arithmetic: float
+    bandwidth: float
+    overhead: float = 0.0
+    factors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    passes: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    mape: float | None = None
+    error: str = ""
+    target: str = ""
+    dtype: str = "float32"
+    framework: str = ""
+    source: str = ""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether real steps of the device stand behind it."""
+        return self.mape is not None
+
+    def factor(self, kernels: str, name: str) -> float:
+        """How much longer a pass takes than its arithmetic and its bytes. kernels: their kind; name: of the pass."""
+        exact = self.factors.get(f"{kernels}.{name}")
+        if exact is not None:
+            return exact
+        kind: str = kernels
+        while kind not in self.factors and KINDS[kind]:
+            kind = KINDS[kind]
+        if f"{kind}.{name}" in self.factors:
+            return self.factors[f"{kind}.{name}"]
+        return self.factors.get(kind, 1.0) * self.passes.get(name, 1.0)
+
+    def seconds_of(self, one: AnyPass) -> float:
+        """Seconds of a pass (step/passes.py)."""
+        bound = max(2 * one.macs / self.arithmetic, one.nbytes / self.bandwidth)
+        return self.factor(one.kernels, one.name) * bound + self.overhead

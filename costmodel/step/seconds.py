@@ -1,0 +1,103 @@
+"""How long a step takes on a device, and how much energy: sums over its passes, with what they rest on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..devices.device import Device
+from ..devices.pace import Pace
+from .passes import Pass
+
+#: The share by which the watts of a loaded board may differ from a step's (assumed: no step's power was measured).
+WATTS_MAY_DIFFER = 0.3
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """The time of a step on a device, pass by pass; all sums of it add up.
+
+    Without fitted constants it is a bound: the step takes at least as long.
+    """
+
+    device: Device
+    pace: Pace
+    passes: Sequence[Pass]
+    pass_seconds: Sequence[float]
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether it is more than a bound."""
+        return self.pace.is_calibrated
+
+    @property
+    def least(self) -> float:
+        """The sum of all passes' seconds, which is a bound without fitted constants."""
+        return sum(self.pass_seconds)
+
+    @property
+    def step(self) -> float | None:
+        """Seconds of a step; None where no fitted constants stand behind them."""
+        return self.least if self.is_estimate else None
+
+    @property
+    def low(self) -> float:
+        """Seconds that a step takes at least: twice the constants' mean error below, or the datasheet's bound."""
+        return self.least / self._spread
+
+    @property
+    def high(self) -> float | None:
+        """Seconds that a step takes at most; None where nothing is known."""
+        return self.least * self._spread if self.is_estimate else None
+
+    @property
+    def _spread(self) -> float:
+        return 1.0 if self.pace.mape is None else 1 + 2 * self.pace.mape
+
+    @property
+    def source(self) -> str:
+        """What the seconds rest on, in words."""
+        pace = self.pace
+        if pace.mape is None:
+            return f"{self.device.title}, {pace.source}: at least"
+        return f"{self.device.title}, {pace.framework}: {pace.source}; mean error {100 * pace.mape:.3g} %, {pace.error}"
+
+    def by_kind(self) -> dict[str, float]:
+        """Seconds by kind of kernels, the largest first."""
+        found: Counter[str] = Counter()
+        for one, seconds in zip(self.passes, self.pass_seconds):
+            found[one.kernels] += seconds  # type: ignore[assignment]
+        return dict(found.most_common())
+
+    def of_nodes(self, run: range) -> float:
+        """Seconds of some nodes, updates left out."""
+        return sum(seconds for one, seconds in zip(self.passes, self.pass_seconds) if one.node in run)
+
+    def bound_by(self) -> str:
+        """What limits most of the time: "arithmetic" or "bandwidth"."""
+        arithmetic = sum(
+            seconds
+            for one, seconds in zip(self.passes, self.pass_seconds)
+            if 2 * one.macs / self.pace.arithmetic > one.nbytes / self.pace.bandwidth
+        )
+        return "arithmetic" if 2 * arithmetic > self.least else "bandwidth"
+
+    def to_dict(self) -> dict[str, float | str | None]:
+        """`seconds` of the JSON."""
+        return {"step": self.step, "low": self.low, "high": self.high, "source": self.source}
+
+    @property
+    def joules(self) -> dict[str, float | str | None] | None:
+        """Energy of a step at the board's loaded power, with an interval; None where either is not known."""
+        watts = self.device.loaded_watts
+        if watts is None or self.step is None or self.high is None:
+            return None
+        low, high = self.low * watts.value * (1 - WATTS_MAY_DIFFER), self.high * watts.value * (1 + WATTS_MAY_DIFFER)
+        origin = f"{watts.value:g} W of the loaded board ({watts.origin}), assumed to be within 30 % of a step's"
+        return {"step": self.step * watts.value, "low": low, "high": high, "source": origin}
+
+
+def time_of(passes: Sequence[Pass], device: Device, pace: Pace) -> StepTime:
+    """The time of a step's passes."""
+    return StepTime(device, pace, passes, [pace.seconds_of(one) for one in passes])
