@@ -185,6 +185,13 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
+def some_budget(budget: int | None) -> int:
+    """The budget in bytes. Raises CostmodelError if neither --budget nor a device gave one."""
+    if budget is None:
+        raise CostmodelError("no budget; allowed: --budget SIZE, or --device NAME for its usable memory")
+    return budget
+
+
 def check_budget(estimates: Sequence[Any], budget: int | None, around: Any = None) -> bool:
     """Whether every estimate is within the budget in bytes, if there is one.
 
@@ -216,9 +223,9 @@ def needed(process: bool | None, target: str | None, network: str, options: Mapp
 
 
 #: The options on which an estimate depends, beside the network.
-estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target", "dtype",
-                    "amp", "accumulate", "inputs", "loss", "targets", "blocks_are", "allow_unknown", "strict",
-                    "check")  # fmt: skip
+estimate_options = ("strategy", "batch", "resolution", "classes", "width", "convention", "optimizer", "target",
+                    "device", "dtype", "amp", "accumulate", "inputs", "loss", "targets", "blocks_are",
+                    "allow_unknown", "strict", "check")  # fmt: skip
 
 
 #: The options on which a network depends, beside its name.
@@ -264,6 +271,34 @@ def process_options(command: Callable) -> Callable:
     return with_process
 
 
+def device_option(command: Callable) -> Callable:
+    """The option of a device, which gives a target, a budget and what is held against it where they are not given."""
+
+    @click.option(
+        "--device",
+        metavar="NAME|FILE[,memory=SIZE][,PROCESSOR]",
+        help="The machine that trains: its target and its usable memory as the budget, and its time. `list devices`"
+        " names them. [$COSTMODEL_DEVICE]",
+        shell_complete=COMPLETE["device"],
+    )
+    @wraps(command)
+    def with_device(*args: Any, device: str | None, **options: Any) -> Any:
+        from .devices import find_device, usual_device
+
+        found = find_device(device) if device else usual_device()
+        if found is not None:
+            asked_by = click.get_current_context().get_parameter_source("target")
+            if asked_by is not click.core.ParameterSource.COMMANDLINE:
+                options["target"] = found.processor.target
+            if "budget" in options and options["budget"] is None:
+                options["budget"] = found.usable_bytes
+                if "process" in options and found.runs_a_process:
+                    options["process"] = True
+        return command(*args, device=found, **options)
+
+    return with_device
+
+
 _COMMON: dict[str, Callable[[Callable], Callable]] = {
     "network": click.argument("network", shell_complete=COMPLETE["network"]),
     "strategy": defaulted("strategy", "NAME[:K][,key=value...]"),
@@ -298,6 +333,7 @@ _COMMON: dict[str, Callable[[Callable], Callable]] = {
         help="cpu[,threads=N][,isa=ISA][,channels_last], cuda or none.",
         shell_complete=COMPLETE["target"],
     ),
+    "device": device_option,
     "dtype": click.option(
         "--dtype",
         help=f"Of the whole network: {DTYPES_IN_WORDS} [the network's own].",

@@ -99,6 +99,13 @@ def strategies(start: str, given: Sequence[str], several: bool) -> list[str]:
     return [f"{before}{comma}{one}" for one in found]
 
 
+def devices() -> Iterable[str]:
+    """Names of the shipped devices."""
+    from .devices import device_names
+
+    return device_names()
+
+
 def conventions() -> Iterable[str]:
     """Names of the conventions."""
     from .conventions import CONVENTIONS
@@ -178,4 +185,5 @@ COMPLETE = {
     "amp": completing(names(amps)),
     "loss": completing(names(losses)),
     "target": completing(targets),
+    "device": completing(names(devices)),
 }

@@ -6,19 +6,18 @@ from typing import Any
 
 import click
 
-from ..cli import echo_json, estimate_options, needed, options, request
+from ..cli import echo_json, estimate_options, needed, options, request, some_budget
 from ..studies.fit import AXES
 from ._output import figure_file, show, show_what_fits
 
 
 @click.command("fit")
 @options("network", *estimate_options)
-@click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
 @click.option("--max", "axis", metavar="|".join(AXES), help="Find the largest value of this that fits.")
-@options("process", "figure", "force", "format")
+@options("budget", "process", "figure", "force", "format")
 def command(
     network: str,
-    budget: str,
+    budget: int | None,
     axis: str | None,
     process: bool | None,
     figure: dict[str, Any] | None,
@@ -32,13 +31,12 @@ def command(
     over the values of --max, or else the memory over the step. Exits with 0 if it fits, with 1 if not.
     """
     from ..api import estimate
-    from ..sizes.units import parse_size
     from ..studies.fit import Fit, check_has_peak, curve, largest
     from ..studies.needs import peak
     from ..views.fit import fit_lines, fit_table
     from ..views.process import beside_note, process_notes, process_record
 
-    size = parse_size(budget)
+    size = some_budget(budget)
     file = figure_file(figure, force)
     given, asked = asked, request(network, asked)
     around = needed(process, given["target"], network, given)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..cli import echo_json, estimate_options, options, request
+from ..cli import echo_json, estimate_options, options, request, some_budget
 from ..step.request import DEFAULTS
 from ._output import figure_file, show, show_what_fits
 
@@ -21,6 +21,7 @@ from ._output import figure_file, show, show_what_fits
     "convention",
     "optimizer",
     "target",
+    "device",
     "dtype",
     "amp",
     "inputs",
@@ -30,7 +31,7 @@ from ._output import figure_file, show, show_what_fits
     "strict",
     "check",
 )
-@click.option("--budget", required=True, help="Memory there is, as in 64MB or 256KiB.")
+@options("budget")
 @click.option("--max-flops", type=int, help="FLOPs of a step at most, all its micro-batches included.")
 @click.option(
     "--maximise",
@@ -52,7 +53,13 @@ from ._output import figure_file, show, show_what_fits
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
 @options("figure", "force", "format")
 def command(
-    network: str, budget: str, output: str | None, figure: dict[str, Any] | None, force: bool, form: str, **asked: Any
+    network: str,
+    budget: int | None,
+    output: str | None,
+    figure: dict[str, Any] | None,
+    force: bool,
+    form: str,
+    **asked: Any,
 ) -> None:
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
@@ -64,7 +71,6 @@ def command(
 
     from ..errors import CostmodelError
     from ..files.whole import check_free
-    from ..sizes.units import parse_size
     from ..studies.plan.nothing_fits import NothingFits
     from ..studies.plan.plan import plan
     from ..views.plan import no_plan, report
@@ -74,9 +80,9 @@ def command(
         if not output.endswith((".yaml", ".yml")):
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
         check_free(Path(output), force)
-    file = figure_file(figure, force)
+    file, size = figure_file(figure, force), some_budget(budget)
     try:
-        found = plan(budget=parse_size(budget), **request(network, {**asked, "allow_unknown": False}))
+        found = plan(budget=size, **request(network, {**asked, "allow_unknown": False}))
     except NothingFits as no:
         if form == "json":
             echo_json(no.to_dict())
@@ -84,7 +90,7 @@ def command(
             show([no_plan(no)], [], form)
             if asked["max_flops"] is None:
                 asked = {**dict.fromkeys(estimate_options), **DEFAULTS, **asked, "allow_unknown": False}
-                show_what_fits(no.least, network, parse_size(budget), asked, form)
+                show_what_fits(no.least, network, size, asked, form)
         raise click.exceptions.Exit(1) from None
     if output is not None:
         found.save(output, force)

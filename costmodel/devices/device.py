@@ -77,6 +77,16 @@ class Device:
         return self.memory_bytes - self.system.value - (context.value if context else 0)
 
     @property
+    def runs_a_process(self) -> bool:
+        """Whether a process of Python and torch trains on its CPU, so that the budget is for all of it."""
+        return self.kind == BOARD and self.processor.context is None
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether a GPU trains in the memory that the system uses too."""
+        return self.processor.context is not None
+
+    @property
     def text(self) -> str:
         """What people give to name this device."""
         memory = f",memory={written(self.memory_bytes)}" if len(self.memory.value) > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import floor, log10
 
 from ..errors import CostmodelError
@@ -67,6 +68,22 @@ def show_size(size: int) -> str:
     """A size with its unit: '70.84 MB'."""
     unit = unit_of(abs(size))
     return f"{in_unit(size, unit)} {unit}"
+
+
+def in_three_digits(value: float, units: Mapping[str, float]) -> str:
+    """A number in the largest of some units in which it is at least 1, with three digits: '14.6 s', '350 ms'."""
+    unit = next((unit for unit, factor in units.items() if value >= factor), list(units)[-1])
+    return f"{float(f'{value / units[unit]:.3g}'):,g} {unit}"
+
+
+def show_seconds(seconds: float) -> str:
+    """A time with its unit: '14.6 s', '350 ms', '2.25 h'."""
+    return in_three_digits(seconds, {"days": 2 * 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6})
+
+
+def show_joules(joules: float) -> str:
+    """An energy with its unit: '105 J', '1.3 kJ'."""
+    return in_three_digits(joules, {"MJ": 1e6, "kJ": 1e3, "J": 1.0, "mJ": 1e-3})
 
 
 def written(size: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..conventions import find
 from ..step.estimate import Estimate
 from ..step.process.environment import environment
+from ..step.process.gpu import gpu_memory
 from ..step.process.memory import Environment, ProcessMemory, process_memory, stated
 from ..targets import Target
 from ..targets.cpu import Cpu
@@ -20,7 +21,10 @@ Need = Callable[[Estimate], int]
 
 
 def peak(estimate: Estimate) -> int:
-    """The peak of a step, with what is resident before it."""
+    """The peak of a step, with what is resident before it; on a device's GPU what PyTorch reserves for it."""
+    device = estimate.request.device
+    if device is not None and device.shares_memory and estimate.request.target.device == "cuda" and estimate.memory:
+        return gpu_memory(estimate).reserved
     return int(estimate.peak_bytes)
 
 
@@ -43,7 +47,7 @@ def held(estimate: Estimate, around: Process | None) -> Any:
     around: the process, if the budget is for that.
     """
     if around is None:
-        return estimate.memory_bytes["peak"]
+        return None if estimate.memory_bytes["peak"] is None else peak(estimate)
     return around(estimate) if find(estimate.convention).measurable else None
 
 

@@ -15,6 +15,7 @@ from ..step.estimate import Estimate, Row
 from ..step.events import CATEGORIES
 from ..step.process.gpu import gpu_memory
 from ..studies.needs import Process, held
+from .device import device_notes, time_table
 from .fit import alone
 from .process import beside_note, process_notes, process_table
 from .records import part_record, step_record, table_of, within
@@ -61,12 +62,14 @@ def report(estimates: Sequence[Estimate], layers: bool, budget: int | None, arou
             totals_table(estimates),
             *([process_table(memory)] if memory else []),
             work_table(first),
+            *([time_table(first.time)] if first.time else []),
             parts_table(first, layers),
         ],
         [
             *peak_note(first),
             *(process_notes(first, around) if around is not None else beside_note(first)),
             *gpu_note(first),
+            *device_notes(first),
             *why(estimates),
             *certainty_note(first),
             *(budget_notes(estimates, budget, around) if budget is not None else []),

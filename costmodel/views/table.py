@@ -194,7 +194,7 @@ def _cut(text: str, room: int) -> str:
     return f"{text[: room - 1]}…" if " " in text else f"…{text[1 - room :]}"
 
 
-def bar(part: int, whole: int, width: int = 12) -> str:
+def bar(part: float, whole: float, width: int = 12) -> str:
     """A horizontal bar whose length is part / whole of `width` characters, in steps of 1/8 character, rounded up."""
-    eighths = -(-8 * width * part // whole) if whole else 0
+    eighths = int(-(-8 * width * part // whole)) if whole else 0
     return "█" * (eighths // 8) + ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8]

@@ -123,6 +123,7 @@ def plan(
     loss: Any = None,
     targets: Any = None,
     amp: str | None = None,
+    device: Any = None,
 ) -> Plan:
     """The best plan whose step peaks at no more than `budget`, in bytes or as "256MiB": a choice for each part.
 
@@ -134,13 +135,14 @@ def plan(
     all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. inputs,
     loss, targets: see `load`. amp: no plan is made under torch.autocast, which holds casts of weights across the parts
-    that a plan puts together. Raises CostmodelError for a bad request, and its subclass NothingFits if nothing
-    fits: the message names the least budget.
+    that a plan puts together. device: as in `estimate`. Raises CostmodelError for a bad request, and its subclass
+    NothingFits if nothing fits: the message names the least budget.
     """
     budget, batch, effective_batch, max_flops = map(as_int, (budget, batch, effective_batch, max_flops))
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
         raise CostmodelError(f"effective_batch is {effective_batch!r}; allowed: an integer >= 1")
-    asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype, amp=amp)
+    asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
+    asked |= dict(amp=amp, device=device)
     of_network = dict(inputs=inputs, loss=loss, targets=targets)
     planner = _planner(network, in_bytes(budget), batch, maximise, max_flops, contiguous, checkpoint, asked, of_network)
     return planner.required(batch, 1) if effective_batch is None else planner.accumulated(effective_batch)
@@ -149,7 +151,7 @@ def plan(
 def plan_if_any(network: Network, budget: int, batch: int, micro_batches: int = 1, **asked: Any) -> Plan | None:
     """The plan that trains most parameters in a step, as `plan` finds it; None if none fits, which is told faster.
 
-    asked: resolution, convention, optimizer, target, dtype and amp, as in `plan`.
+    asked: resolution, convention, optimizer, target, dtype, amp and device, as in `plan`.
     """
     return _planner(network, budget, batch, "parameters", None, False, True, asked).best(batch, micro_batches)
 
