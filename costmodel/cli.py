@@ -28,6 +28,7 @@ COMMANDS = (
     "plan",
     "validate",
     "explain",
+    "where",
     "probe",
     "export",
     "list",

@@ -1,4 +1,4 @@
-"""`costmodel list`: the networks, a network's blocks, the strategies, conventions, optimizers and targets by name."""
+"""`costmodel list`: whatever has a name: networks, a network's blocks, strategies, conventions, targets, devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..completion import COMPLETE
 from ._output import show
 
 #: What can be listed. Blocks are those of a network, which is named after it.
-WHAT = ("networks", "blocks", "strategies", "conventions", "optimizers", "targets")
+WHAT = ("networks", "blocks", "strategies", "conventions", "optimizers", "targets", "devices")
 
 
 @click.command("list")
@@ -25,7 +25,7 @@ WHAT = ("networks", "blocks", "strategies", "conventions", "optimizers", "target
 def command(
     what: str, network: str | None, source: str | None, like: str, families: bool, form: str, **of_network: Any
 ) -> None:
-    """List the networks, strategies, conventions, optimizers or targets that can be named, or the blocks of NETWORK.
+    """List the networks, strategies, conventions, optimizers, targets or devices with a name, or the blocks of NETWORK.
 
     The names of blocks are those of strategy files. With --source, every network is built and traced, which takes a
     while; the last column says whether it can be.

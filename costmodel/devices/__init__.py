@@ -12,7 +12,7 @@ from ..files.shipped import shipped_names, shipped_text
 from .device import Device
 from .file import device_of
 
-__all__ = ["DEVICE_VARIABLE", "Device", "device_names", "find_device", "usual_device"]
+__all__ = ["DEVICE_VARIABLE", "Device", "device_names", "find_device", "split_devices", "usual_device"]
 
 DEVICE_VARIABLE = "COSTMODEL_DEVICE"  # of the environment: the device where none is given
 FOLDER = "devices"
@@ -27,6 +27,18 @@ def find_device(text: str) -> Device:
     """The device of `NAME|FILE[,memory=SIZE][,PROCESSOR]`. Raises CostmodelError for anything else."""
     name, *options = text.split(",")
     return _read(name).with_options(options)
+
+
+def split_devices(text: str) -> list[str]:
+    """The devices in a list joined by commas; an option belongs to the device before it."""
+    found: list[str] = []
+    for part in text.split(","):
+        is_device = part in device_names() or part.endswith((".yaml", ".yml"))
+        if is_device or not found or "=" not in part and part not in _read(found[-1].partition(",")[0]).processors:
+            found.append(part)
+        else:
+            found[-1] += f",{part}"
+    return found
 
 
 def usual_device() -> Device | None:

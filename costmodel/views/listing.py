@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ..api import estimate
 from ..conventions import CONVENTIONS
+from ..devices import device_names, find_device
 from ..errors import CostmodelError
 from ..files.shipped import shipped_names
 from ..frontends import family_of, load, outline
 from ..graph.network import Network
 from ..graph.paths import matches
 from ..sizes.size import show
+from ..sizes.units import show_size, written
 from ..step.optimizer import OPTIMIZERS
 from ..strategies import CHOICES, STRATEGIES, part_names, parts
 from ..targets import DEVICES
@@ -128,6 +130,28 @@ def target_table() -> Table:
     return Table("", columns, rows)
 
 
+def device_table() -> Table:
+    """Table of the shipped devices."""
+    rows = []
+    for name in device_names():
+        device = find_device(name)
+        paces = [one.pace for one in device.processors.values() if one.pace is not None]
+        calibrated = "; ".join(f"{one.framework}, {one.dtype}, {one.target}" for one in paces)
+        sizes = ", ".join(map(written, device.memory.value))
+        processors = ", ".join(device.processors)
+        rows.append([name, device.title, device.kind, sizes, device.usable_bytes, processors, calibrated])
+    columns = [
+        words("device", "device"),
+        words("title", "what it is"),
+        hidden("kind"),
+        words("memory_sizes", "memory"),
+        Column("usable_bytes", "usable", show_size),
+        words("processors", "trains on"),
+        words("calibrated", "time measured with"),
+    ]
+    return Table("", columns, rows)
+
+
 def block_table(network: Network) -> Table:
     """Table of a network's parts: the names that strategy files use, their layers, and what may train in each."""
     graph = network.graph
@@ -163,4 +187,5 @@ LISTINGS: dict[str, Callable[[], Table]] = {
     "conventions": convention_table,
     "optimizers": optimizer_table,
     "targets": target_table,
+    "devices": device_table,
 }
