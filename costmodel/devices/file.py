@@ -37,6 +37,8 @@ OF_PACE = {
     "arithmetic": Field((str,), required=True),
     "bandwidth": Field((str,), required=True),
     "overhead_us": Field((float,), default=0.0, least=0),
+    "python_overhead_us": Field((float,), default=0.0, least=0),
+    "cold": Field((str,)),
     "factors": Field((dict,), required=True),
     "passes": MAPPING,
     "target": Field((str,), required=True),
@@ -118,6 +120,7 @@ def pace(block: Block) -> Pace:
     given = read(block, OF_PACE)
     try:
         arithmetic, width = figures.arithmetic(given["arithmetic"]), figures.bandwidth(given["bandwidth"])
+        cold = figures.bandwidth(given["cold"]) if given["cold"] else 0.0
     except CostmodelError as error:
         raise block.error(error) from None
     factors, passes = part_of_numbers(block, "factors"), part_of_numbers(block, "passes")
@@ -134,6 +137,8 @@ def pace(block: Block) -> Pace:
         arithmetic,
         width,
         given["overhead_us"] / 1e6,
+        given["python_overhead_us"] / 1e6,
+        cold,
         factors,
         passes,
         given["error_percent"] / 100,

@@ -20,6 +20,7 @@ KINDS = {
     "sum": "activation",
     "product": "activation",
     "pool": "activation",
+    "max_pool": "pool",
     "copy": "activation",
     "update": "activation",  # of parameters
 }

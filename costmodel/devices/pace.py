@@ -1,6 +1,10 @@
 """How fast a device makes the passes of a step: constants that were fitted to its real steps, or a datasheet's rates.
 
-    seconds = sum of factor[kind, pass] * max(2 * multiply-adds / arithmetic, bytes / bandwidth) + overhead * passes
+    seconds = sum of factor[kind, pass] * max(2 * multiply-adds / arithmetic, bytes / bandwidth) + bytes / cold
+              + overhead * passes + python_overhead * passes of functions in Python
+
+The factors are of single layers, which find their numbers in a cache and their results' memory in hand; the bytes of a
+whole step come from further away.
 
 A datasheet's rates are a bound: real steps took 20 times as long on Raspberry Pis, 2.7 times on a Jetson TX2. They are
 told as "at least", and never as an estimate.
@@ -10,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from .kinds import KINDS
@@ -27,6 +30,8 @@ class AnyPass(Protocol):
     def macs(self) -> Any: ...
     @property
     def nbytes(self) -> Any: ...
+    @property
+    def in_python(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,21 @@ class Pace:
     """The constants of a device with a framework.
 
     arithmetic: operations per second, at most. bandwidth: bytes per second of a plain pass. overhead: seconds of a
-    pass. factors: by kind of kernels, or by "kind.pass", how much longer a pass takes than those say; passes: the same
-    by the pass' name, for kinds without a figure of that pass. mape: the mean error, as a share, of predictions that
-    were held against real steps; None for a datasheet's rates. error: what it was measured on. target, dtype,
-    framework: for which the constants hold. source: where they are from.
+    pass; python_overhead: more of it, where the layer is a function in Python. cold: bytes per second between the
+    caches and the memory, and of memory that the system must first give; 0 where the factors were fitted to whole
+    steps, and have it in them. factors: by kind of kernels, or by "kind.pass", how much longer a pass takes than those
+    say; passes: the same by the pass' name, for kinds without a figure of that pass. mape: the mean error, as a share,
+    of predictions that were held against real steps; None for a datasheet's rates. error: what it was measured on.
+    target, dtype, framework: for which the constants hold. source: where they are from.
     """
 
     arithmetic: float
     bandwidth: float
     overhead: float = 0.0
-    factors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    passes: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    python_overhead: float = 0.0
+    cold: float = 0.0
+    factors: Mapping[str, float] = field(default_factory=dict)
+    passes: Mapping[str, float] = field(default_factory=dict)
     mape: float | None = None
     error: str = ""
     target: str = ""
@@ -72,4 +81,5 @@ class Pace:
     def seconds_of(self, one: AnyPass) -> float:
         """Seconds of a pass (step/passes.py)."""
         bound = max(2 * one.macs / self.arithmetic, one.nbytes / self.bandwidth)
-        return self.factor(one.kernels, one.name) * bound + self.overhead
+        waits = self.overhead + self.python_overhead * one.in_python
+        return self.factor(one.kernels, one.name) * bound + waits + (one.nbytes / self.cold if self.cold else 0.0)

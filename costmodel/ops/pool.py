@@ -117,6 +117,8 @@ class AvgPool2d(AveragePool, WindowPool):
 class MaxPool2d(WindowPool):
     """torch.nn.MaxPool2d. The gradient reads which element of a window won: 4 bits for 3x3, 64 bits in torch."""
 
+    timed_as = ("max_pool",)
+
     kernel: Pair
     stride: Pair = 0
     padding: Pair = 0

@@ -7,13 +7,14 @@ one pass back, which reads the output's gradient and what it kept, and writes th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..conventions import find
 from ..devices.kinds import AGAIN, BACKWARD, FORWARD, INPUT, UPDATE, WEIGHT
 from ..graph.checkpointing import reruns
 from ..graph.graph import Graph
-from ..graph.op import Result
+from ..graph.op import Op, Result, Work
 from ..sizes.size import Shape, Size, nbytes, numel
 from .memo import Formulas
 from .request import Request
@@ -23,13 +24,18 @@ MAKES_AGAIN = "frozen_norm"
 
 
 class Pass(NamedTuple):
-    """One pass of a node over its maps. node: its number, -1 for the optimizer. kernels: their kind (Op.timed_as)."""
+    """One pass of a node over its maps.
+
+    node: its number, -1 for the optimizer. kernels: their kind (Op.timed_as). in_python: whether the layer is a
+    torch.autograd.Function.
+    """
 
     node: int
     name: str
     kernels: str
     macs: Size
     nbytes: Size
+    in_python: bool = False
 
 
 def passes_of(graph: Graph, shapes: tuple[Shape, ...], request: Request, formulas: Formulas = Formulas()) -> list[Pass]:
@@ -39,37 +45,61 @@ def passes_of(graph: Graph, shapes: tuple[Shape, ...], request: Request, formula
     item = request.dtype.bits
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         op = node.op
-        if op.result not in (Result.NEW, Result.INPLACE):
+        if op.result not in (Result.NEW, Result.INPLACE) or not op.timed_as:
             continue
         y, xs = shapes[i + 1], [shapes[v] for v in reads]
-        work = formulas.work(op, y, *xs)
         out = formulas.nbytes(y, graph.bits[i + 1] or item)
-        read = [formulas.nbytes(x, graph.bits[v] or item) for x, v in zip(xs, reads)]
-        into = sum(read)
-        own = sum(nbytes(numel(shape), item) for shape in op.params().values())
-        macs, runs = work["forward"].macs, 1 + (i in again) + (node.name in graph.dropped)
-        first = Pass(i, FORWARD, op.timed_as[0], macs, out + into + own) if op.timed_as else None
-        if first is None:
-            continue
-        after = [Pass(i, FORWARD, kind, 0, 2 * out) for kind in op.timed_as[1:]]
-        found += [first, *after]
-        found += [one._replace(name=AGAIN) for one in (first, *after)] * (runs - 1)
-        if not demanded:
-            continue
-        if isinstance(macs, int) and not macs:
-            found.append(Pass(i, BACKWARD, op.timed_as[0], 0, 2 * out + into))
-            found += [Pass(i, BACKWARD, kind, 0, 3 * out) for kind in op.timed_as[1:]]
-        else:
-            inputs = [name for name in demanded if name in op.inputs and name not in op.given]
-            weights = [name for name in demanded if name not in inputs]
-            for name, gradients in ((INPUT, inputs), (WEIGHT, weights)):
-                macs = sum(work[gradient].macs for gradient in gradients)
-                if gradients and not (isinstance(macs, int) and not macs):
-                    found.append(first._replace(name=name, macs=macs))
-        if op.work_again(y, *xs):
-            found.append(Pass(i, AGAIN, MAKES_AGAIN, 0, 2 * read[0]))
+        into = sum(formulas.nbytes(x, graph.bits[v] or item) for x, v in zip(xs, reads))
+        layer = Layer(op, i, formulas.work(op, y, *xs), out, into, own_bytes(op, item))
+        forward = layer.forward()
+        found += forward
+        found += [one._replace(name=AGAIN) for one in forward] * ((i in again) + (node.name in graph.dropped))
+        found += layer.backward(demanded)
+        if demanded and op.work_again(y, *xs):
+            found.append(Pass(i, AGAIN, MAKES_AGAIN, 0, 2 * formulas.nbytes(xs[0], graph.bits[reads[0]] or item)))
     trained = graph.count_parameters(trained=True)
     if trained:
         numbers = 3 + 2 * request.optimizer.slots  # it reads and writes them; of the gradient it reads alone
         found.append(Pass(-1, UPDATE, UPDATE, 0, nbytes(numbers * trained, item)))
     return found
+
+
+def own_bytes(op: Op, bits: int) -> Size:
+    """Bytes of an op's parameters, of so many bits each."""
+    return sum(nbytes(numel(shape), bits) for shape in op.params().values())
+
+
+class Layer(NamedTuple):
+    """A layer with its work, and the bytes of its output, of its inputs and of its parameters."""
+
+    op: Op
+    node: int
+    work: Mapping[str, Work]
+    out: Size
+    into: Size
+    own: Size
+
+    def forward(self) -> list[Pass]:
+        """Its forward pass, and those of what else its function does."""
+        macs, python = self.work["forward"].macs, self.op.stock.in_python
+        first, *others = self.op.timed_as
+        own = Pass(self.node, FORWARD, first, macs, self.out + self.into + self.own, python)
+        return [own, *(Pass(self.node, FORWARD, kind, 0, 2 * self.out) for kind in others)]
+
+    def backward(self, demanded: tuple[str, ...]) -> list[Pass]:
+        """The passes for its demanded gradients."""
+        if not demanded:
+            return []
+        op, python, macs = self.op, self.op.stock.in_python, self.work["forward"].macs
+        first, *others = op.timed_as
+        if isinstance(macs, int) and not macs:
+            own = Pass(self.node, BACKWARD, first, 0, 2 * self.out + self.into, python)
+            return [own, *(Pass(self.node, BACKWARD, kind, 0, 3 * self.out) for kind in others)]
+        inputs = [name for name in demanded if name in op.inputs and name not in op.given]
+        weights = [name for name in demanded if name not in inputs]
+        found = []
+        for name, gradients in ((INPUT, inputs), (WEIGHT, weights)):
+            macs = sum(self.work[gradient].macs for gradient in gradients)
+            if gradients and not (isinstance(macs, int) and not macs):
+                found.append(Pass(self.node, name, first, macs, self.out + self.into + self.own, python))
+        return found

@@ -14,7 +14,8 @@ IN_WORDS = {
     "linear": "linear layers", "matmul": "matrix products", "batch_norm": "batch norms",
     "frozen_norm": "norms with known statistics", "group_norm": "group and layer norms",
     "activation": "activations", "exponential": "activations with an exponential",
-    "elementwise": "other elementwise functions", "sum": "sums", "product": "products", "pool": "pooling",
+    "elementwise": "other elementwise functions", "sum": "sums", "product": "products",
+    "pool": "average pooling", "max_pool": "max pooling",
     "copy": "copies", "update": "updates of parameters",
 }  # fmt: skip
 #: Shares of a step's time below this are told together.
