@@ -29,6 +29,7 @@ COMMANDS = (
     "validate",
     "explain",
     "where",
+    "calibrate",
     "probe",
     "export",
     "list",

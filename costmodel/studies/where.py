@@ -111,7 +111,7 @@ def place(network: Network, device: Device, strategy: str, find_batch: bool, req
     batch = None
     if find_batch:
         batch = largest(network, "batch", usable, strategy, need=most_of(device), **without_batch(asked)).value or 0
-    limited = MEMORY if verdict == NO else found.time.bound_by() if found.time else ""
+    limited = MEMORY if verdict == NO else found.time.bound_by() if found.time and found.time.is_estimate else ""
     return Place(device, strategy, found, bounds, verdict, batch, limited)
 
 

@@ -120,6 +120,10 @@ GROUPS: dict[str, dict[str, Key]] = {
         "memory_sizes": Key(TEXT, "with which it is sold"),
         "processors": Key(TEXT, "what trains on it, first the usual one"),
         "calibrated": Key(TEXT, "what its seconds rest on; empty if nothing was measured"),
+        "pass": Key(TEXT, "of a layer over its maps, or of an optimizer over parameters"),
+        "factor": Key(NUMBER, "times as long as arithmetic and bytes at the reference rates"),
+        "measured_seconds": Key("seconds", "measured here"),
+        "step_error": Key("share", "(`step_seconds` - measured) / measured"),
     },
     "Checks of budgets": {
         "check": Key(TEXT, "the name of a check in pyproject.toml"),

@@ -21,7 +21,7 @@ from .single import Single
 
 BATCH, RUNS = 4, 5
 #: The weight of an overhead's squared distance from the one that a tiny layer shows, beside a step's squared error.
-PULL = 0.01
+PULL = 0.001
 #: Sides of the images: passes are the same, and their bytes are not.
 RESOLUTIONS = (128, 192)
 #: Networks and strategies of the steps; lean ones tell of functions in Python.
@@ -104,7 +104,7 @@ def beside_factors(found: np.ndarray, seconds: np.ndarray, single: Single) -> np
     found: as `columns` gives it. single: its overheads are what the first and the last are drawn to, since few steps
     tell them apart from bytes. The squares of relative errors are least among all choices of which are 0.
     """
-    drawn = np.array([single.overhead, 0.0, single.python_overhead])
+    drawn = np.array([single.overhead, 0.0, 0.0])
     best, least = np.zeros(3), np.inf
     for size in (3, 2, 1, 0):
         for chosen in map(list, combinations(range(3), size)):
