@@ -66,7 +66,8 @@ def calibration_table(found: Any, output: str | None) -> Lines:
     cold = f", and {pace.cold / 1e9:.3g} GB/s more for what is in no cache" if pace.cold else ""
     notes = [
         f"Times are multiples of {pace.arithmetic / 1e9:.4g} GFLOP/s and {pace.bandwidth / 1e9:.3g} GB/s{cold}. A pass"
-        f" takes {show_seconds(pace.overhead)} besides, a function in Python {show_seconds(pace.python_overhead)} more.",
+        f" takes {show_seconds(pace.overhead)} besides; a function in Python takes {show_seconds(pace.python_overhead)}"
+        " more.",
         f"The mean error is {100 * pace.mape:.3g} %: {pace.error}. Other work slowed reference kernels by"
         f" {100 * found.noise:.2g} %.",
         *([f"--device {output} tells the time of steps on this machine."] if output else []),

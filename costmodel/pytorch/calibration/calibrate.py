@@ -61,10 +61,10 @@ def calibrate(target: str, tell: Callable[[str], object] = lambda text: None) ->
         framework=f"torch {torch.__version__}",
         source=about,
     )
-    return Calibration(fitted(pace, single, steps), noise(single.rounds), single, steps)
+    return Calibration(fitted(pace, steps), noise(single.rounds), single, steps)
 
 
-def fitted(pace: Pace, single: Single, steps: list[Step]) -> Pace:
+def fitted(pace: Pace, steps: list[Step]) -> Pace:
     """The constants with what whole steps tell beside single layers, and their error.
 
     The error is the mean one of the worst network, each left out in turn: of so few the mean of all is too low.
@@ -74,11 +74,11 @@ def fitted(pace: Pace, single: Single, steps: list[Step]) -> Pace:
     names = {step.network for step in steps}
     for name in names:
         own = np.array([step.network == name for step in steps])
-        beside = beside_factors(table[~own], seconds[~own], single)
+        beside = beside_factors(table[~own], seconds[~own])
         told[own] = table[own, 0] + table[own, 1:] @ beside
     errors = np.abs(told / seconds - 1)
     mape = max(float(np.mean(errors[[step.network == name for step in steps]])) for name in names)
-    overhead, cold, python = beside_factors(table, seconds, single)
+    overhead, cold, python = beside_factors(table, seconds)
     return replace(
         pace,
         overhead=float(overhead),

@@ -17,13 +17,10 @@ from ...frontends import load
 from ...step.passes import Pass
 from ..realize import realize
 from .clock import Clock
-from .single import Single
 
-BATCH, RUNS = 4, 5
-#: The weight of an overhead's squared distance from the one that a tiny layer shows, beside a step's squared error.
-PULL = 0.001
-#: Sides of the images: passes are the same, and their bytes are not.
-RESOLUTIONS = (128, 192)
+RUNS = 5
+#: Numbers of images and their sides: passes are the same, and their bytes are not.
+SIZES = ((1, 128), (4, 128), (4, 192))
 #: Networks and strategies of the steps; lean ones tell of functions in Python.
 STRATEGIES = (("full", "torch"), ("last", "torch"), ("mobiletl:3", "lean"))
 NETWORKS = ("mobilenet_v3_large", "proxyless_mobile")
@@ -55,10 +52,10 @@ def measured_steps(clock: Clock, target: str) -> list[Step]:
     for name, (network, strategies) in networks.items():
         for strategy, convention in strategies:
             module = realize(network, strategy, convention)
-            for side in RESOLUTIONS:
-                priced = estimate(network, strategy, BATCH, side, convention, target=target)
+            for batch, side in SIZES:
+                priced = estimate(network, strategy, batch, side, convention, target=target)
                 steps.append(Step(name, strategy, priced.passes, 0.0))
-                calls.append(step_of(module, side, priced.request.target.channels_last))
+                calls.append(step_of(module, batch, side, priced.request.target.channels_last))
     seconds = np.zeros((RUNS + 1, len(calls)))
     for row in seconds:
         for number, call in enumerate(calls):
@@ -69,12 +66,12 @@ def measured_steps(clock: Clock, target: str) -> list[Step]:
     return [step._replace(seconds=float(one)) for step, one in zip(steps, np.median(seconds[1:], axis=0))]
 
 
-def step_of(module: nn.Module, side: int, channels_last: bool) -> Callable[[], None]:
-    """A call that makes a training step on images of a side."""
+def step_of(module: nn.Module, batch: int, side: int, channels_last: bool) -> Callable[[], None]:
+    """A call that makes a training step on some images of a side."""
     order = torch.channels_last if channels_last else torch.contiguous_format
     module = module.to(memory_format=order)
-    images = torch.randn(BATCH, 3, side, side).contiguous(memory_format=order)
-    classes = torch.zeros(BATCH, dtype=torch.int64)
+    images = torch.randn(batch, 3, side, side).contiguous(memory_format=order)
+    classes = torch.zeros(batch, dtype=torch.int64)
     optimizer = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=1e-3)
 
     def step() -> None:
@@ -98,22 +95,17 @@ def columns(steps: list[Step], pace: Pace) -> np.ndarray:
     ], dtype=float)  # fmt: skip
 
 
-def beside_factors(found: np.ndarray, seconds: np.ndarray, single: Single) -> np.ndarray:
+def beside_factors(found: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Seconds of a pass, of a byte and of a function in Python, none below 0, that fit steps best beside the factors.
 
-    found: as `columns` gives it. single: its overheads are what the first and the last are drawn to, since few steps
-    tell them apart from bytes. The squares of relative errors are least among all choices of which are 0.
+    found: as `columns` gives it. The squares of relative errors are least among all choices of which are 0.
     """
-    drawn = np.array([single.overhead, 0.0, 0.0])
     best, least = np.zeros(3), np.inf
     for size in (3, 2, 1, 0):
         for chosen in map(list, combinations(range(3), size)):
-            known = drawn[chosen] > 0
-            pull = np.diag(1 / np.where(known, drawn[chosen], 1.0))[known] * np.sqrt(PULL * len(seconds))
-            rows = np.vstack([found[:, 1:][:, chosen] / seconds[:, None], pull])
-            wanted = np.concatenate([1 - found[:, 0] / seconds, np.full(len(pull), np.sqrt(PULL * len(seconds)))])
             fitted = np.zeros(3)
-            fitted[chosen] = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+            scaled = found[:, 1:][:, chosen] / seconds[:, None]
+            fitted[chosen] = np.linalg.lstsq(scaled, 1 - found[:, 0] / seconds, rcond=None)[0]
             error = np.sum(((found[:, 0] + found[:, 1:] @ fitted) / seconds - 1) ** 2)
             if (fitted >= 0).all() and error < least:
                 best, least = fitted, error
