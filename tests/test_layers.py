@@ -21,7 +21,8 @@ LAYERS = (
 )
 #: Allowed imports within one layer, beside those within a folder.
 BESIDE = {
-    ("sizes", "errors"), ("errors", "escapes"), ("ops", "graph"), ("targets", "files"), ("devices", "files"), ("devices", "targets"),
+    ("sizes", "errors"), ("errors", "escapes"), ("ops", "graph"), ("targets", "files"),
+    ("devices", "files"), ("devices", "targets"),
     ("api", "step"), ("api", "frontends"),
     ("commands", "cli"), ("commands", "views"), ("commands", "endings"),
     ("commands", "completion"), ("cli", "endings"), ("cli", "completion"), ("__main__", "cli"),

@@ -56,7 +56,7 @@ def command(
     from ..views.where import where_records, where_table
 
     run = Run(images, epochs, battery)
-    found = [find_device(one) for one in (split_devices(devices) if devices else device_names())]
+    found = [find_device(one) for one in (device_names() if devices is None else split_devices(devices))]
     strategies = spelled_out("strategy", strategy or DEFAULTS["strategy"])
     arguments = request(network, asked)
     places = list(where(arguments.pop("network"), found, strategies, **arguments))

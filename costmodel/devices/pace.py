@@ -68,15 +68,14 @@ class Pace:
 
     def factor(self, kernels: str, name: str) -> float:
         """How much longer a pass takes than its arithmetic and its bytes. kernels: their kind; name: of the pass."""
-        exact = self.factors.get(f"{kernels}.{name}")
-        if exact is not None:
-            return exact
-        kind: str = kernels
-        while kind not in self.factors and KINDS[kind]:
+        kind = kernels
+        while kind:
+            if f"{kind}.{name}" in self.factors:
+                return self.factors[f"{kind}.{name}"]
+            if kind in self.factors:
+                return self.factors[kind] * self.passes.get(name, 1.0)
             kind = KINDS[kind]
-        if f"{kind}.{name}" in self.factors:
-            return self.factors[f"{kind}.{name}"]
-        return self.factors.get(kind, 1.0) * self.passes.get(name, 1.0)
+        return self.passes.get(name, 1.0)
 
     def seconds_of(self, one: AnyPass) -> float:
         """Seconds of a pass (step/passes.py)."""

@@ -10,8 +10,8 @@ from ..devices.device import Device
 from ..devices.pace import Pace
 from .passes import Pass
 
-#: How many mean errors an interval reaches to either side. Nine in ten steps are within it: 35 of 38 on a Raspberry Pi
-#: 4, each with its family left out; of 45 on a machine that was calibrated, 41 on one thread and 41 on two.
+#: How many mean errors an interval reaches to either side: 37 of 38 steps of a Raspberry Pi 4 are within it, each with
+#: its family left out, and 40 of 45 on a calibrated machine's one thread (tests/benchmarks/test_calibration.py).
 REACH = 2.5
 #: The share by which the watts of a loaded board may differ from a step's (assumed: no step's power was measured).
 WATTS_MAY_DIFFER = 0.3

@@ -1,0 +1,83 @@
+"""`costmodel where`, `list devices`, and --device in other commands."""
+
+import json
+
+import pytest
+from commandline import CliRunner
+
+from costmodel.cli import main
+from costmodel.devices import device_names, find_device
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_it_has_a_row_for_each_device_and_strategy():
+    devices = "raspberry_pi_4b,memory=2GB,stm32f746"
+    result = run("where", "mcunet_5fps", "--devices", devices, "--strategy", "full,last", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)
+    assert [(row["device"], row["strategy"]) for row in rows] == [
+        ("raspberry_pi_4b,memory=2GiB", "full"), ("raspberry_pi_4b,memory=2GiB", "last"),
+        ("stm32f746", "full"), ("stm32f746", "last"),
+    ]  # fmt: skip
+    assert rows[0]["surely_fits"] == "yes" and rows[2]["surely_fits"] == "no"
+    assert rows[0]["step_seconds"] > rows[1]["step_seconds"] > 0 and rows[2]["step_seconds"] is None
+    assert rows[2]["limited_by"] == "memory" and rows[2]["epoch_seconds"] is None
+
+
+def test_it_exits_with_1_where_nothing_surely_fits():
+    assert run("where", "mobilenet_v2", "--devices", "stm32f746").exit_code == 1
+
+
+def test_epochs_and_a_battery():
+    asked = ("where", "mcunet_5fps", "--devices", "raspberry_pi_4b", "--images", "80", "--format", "json")
+    (one,) = json.loads(run(*asked).stdout)
+    (three,) = json.loads(run(*asked, "--epochs", "3", "--battery", "18.5Wh").stdout)
+    assert one["epoch_seconds"] == 10 * one["step_seconds"] == one["run_seconds"]
+    assert three["run_seconds"] == 3 * one["run_seconds"]
+    assert three["battery_share"] == pytest.approx(three["run_joules"] / (18.5 * 3600))
+
+
+def test_all_devices_are_listed():
+    rows = json.loads(run("list", "devices", "--format", "json").stdout)
+    assert [row["device"] for row in rows] == list(device_names())
+
+
+def test_a_device_gives_the_budget_and_the_process():
+    small = run("fit", "mobilenet_v2", "--device", "raspberry_pi_4b,memory=1GB", "--format", "json")
+    document = json.loads(small.stdout)
+    device = find_device("raspberry_pi_4b,memory=1GB")
+    assert small.exit_code == 1 and document["budget_bytes"] == device.usable_bytes
+    assert document["process_bytes"] > document["memory_bytes"]["peak"]
+    assert document["device"] == device.text and document["seconds"]["step"] > 0
+    own = run("fit", "mobilenet_v2", "--device", "raspberry_pi_4b,memory=1GB", "--budget", "3GB", "--format", "json")
+    assert own.exit_code == 0 and json.loads(own.stdout)["budget_bytes"] == 3 * 10**9
+
+
+def test_a_report_tells_where_the_time_goes():
+    result = run("report", "mobilenet_v2", "--batch", "1", "--device", "raspberry_pi_5")
+    assert result.exit_code == 0
+    assert "where the time goes" in result.stdout and "batch norms" in result.stdout
+    bound = run("report", "mobilenet_v2", "--batch", "1", "--device", "jetson_orin_nano")
+    assert "at least" in bound.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("where", "mcunet_5fps", "--devices", "raspberry_pi_4c"), "did you mean 'raspberry_pi_4b'"),
+        (("where", "mcunet_5fps", "--devices", ""), "unknown device"),
+        (("where", "mcunet_5fps", "--battery", "5kWh"), "allowed: mAh"),
+        (("where", "mcunet_5fps", "--images", "0"), "--images"),
+        (("fit", "mcunet_5fps"), "no budget; allowed: --budget SIZE, or --device NAME"),
+        (("plan", "mcunet_5fps"), "no budget; allowed: --budget SIZE, or --device NAME"),
+        (("report", "mcunet_5fps", "--device", "stm32f746,memory=1MB"), "allowed: 320KiB"),
+        (("calibrate", "--target", "cuda"), "allowed for a calibration: cpu"),
+        (("calibrate", "-o", "here.json"), "a name that ends in .yaml"),
+    ],
+)
+def test_bad_requests(arguments, said):
+    result = run(*arguments)
+    assert result.exit_code == 2 and said in result.stderr and "Traceback" not in result.stderr
