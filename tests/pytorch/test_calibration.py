@@ -62,7 +62,7 @@ def test_the_error_is_that_of_the_worst_network_left_out():
     steps = [Step(name, "full", [one], one.nbytes * off) for name, off in (("a", 1.0), ("b", 1.5)) for one in ones]
     assert columns(steps, base)[:, 0].tolist() == [1.0, 2.0, 4.0] * 2
     found = fitted(base, steps)
-    # Without "a", everything takes half as long again: a is told 50 % too long. Without "b", b is told a third too short.
+    # Without "a", all takes half as long again, so a is told 50 % too long; without "b", b is told a third too short.
     assert found.mape == pytest.approx(0.5)
 
 
@@ -77,7 +77,7 @@ def test_noise_is_how_far_reference_kernels_are_from_their_fastest():
 
 def test_a_file_says_what_was_measured():
     pace = Pace(
-        1.234e10, 5.6e9, 1e-5, 5e-5, 3e10, {"convolution.forward": 1.5}, mape=0.08, error="of steps", target="none",
+        1.234e10, 5.6e9, 1e-5, 5e-5, 3e10, {"convolution.forward": 1.5}, mape=0.08, error="of steps", target="none,threads=1",
         framework="torch 2", source="costmodel calibrate",
     )  # fmt: skip
     device = device_of(device_text("a board", 2**30, 2**28, pace), "here.yaml", "here")
