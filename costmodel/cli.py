@@ -233,7 +233,7 @@ estimate_options = ("strategy", "batch", "resolution", "classes", "width", "conv
 #: The options on which a network depends, beside its name.
 network_options = ("classes", "width", "blocks_are", "allow_unknown", "strict", "inputs", "loss", "targets")
 #: Those of them that are no axes of a grid.
-grid_options = network_options[2:]
+grid_options = ("device", *network_options[2:])
 
 
 def request(network: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -291,8 +291,12 @@ def device_option(command: Callable) -> Callable:
         if found is not None:
             asked_by = click.get_current_context().get_parameter_source("target")
             if asked_by is not click.core.ParameterSource.COMMANDLINE:
-                options["target"] = found.processor.target
-            if "budget" in options and options["budget"] is None:
+                target = found.processor.target
+                options["target"] = (target,) if isinstance(options["target"], tuple) else target
+            # A grid's budget is a line in its figure, where peaks are drawn.
+            drawn = options.get("figure") is not None and not (options.get("less") or options.get("more"))
+            is_grid = isinstance(options["target"], tuple)
+            if "budget" in options and options["budget"] is None and (drawn or not is_grid):
                 options["budget"] = found.usable_bytes
                 if "process" in options and found.runs_a_process:
                     options["process"] = True

@@ -124,7 +124,7 @@ def swept(
     from ..views.shared import shared
 
     if "strategy" not in axes:
-        graph = load(network, **of_network).graph
+        graph = load(network, **{name: value for name, value in of_network.items() if name != "device"}).graph
         trained = [strategy for strategy in possible(graph) if strategy.trains]
         axes["strategy"] = [f"{s.name}:1..{len(graph.blocks)}" if s.takes_blocks else s.name for s in trained]
     grid = sweep(network, check=check, **axes, **of_network)

@@ -80,5 +80,9 @@ class Pace:
     def seconds_of(self, one: AnyPass) -> float:
         """Seconds of a pass (step/passes.py)."""
         bound = max(2 * one.macs / self.arithmetic, one.nbytes / self.bandwidth)
+        return self.factor(one.kernels, one.name) * bound + self.beside(one)
+
+    def beside(self, one: AnyPass) -> float:
+        """Seconds of a pass beside the longer of its arithmetic and its bytes."""
         waits = self.overhead + self.python_overhead * one.in_python
-        return self.factor(one.kernels, one.name) * bound + waits + (one.nbytes / self.cold if self.cold else 0.0)
+        return waits + (one.nbytes / self.cold if self.cold else 0.0)

@@ -22,6 +22,7 @@ from .asked import Asked
 from .certainty import CHECKED, NOT_MODELLED, PROBED, RULE, Certainty
 from .events import UPDATE, Event
 from .kernels import in_words, in_words_of_unconfirmed, in_words_of_unknown, is_probed, without_rule
+from .memo import Formulas
 from .passes import Pass, passes_of
 from .peak import Grid, peak_of
 from .process.environment import environment
@@ -76,6 +77,7 @@ class Estimate(Asked):
     find_memory: Callable[[], Memory] | None  # None under a convention that has no timeline
     find_own_memory: Callable[[], dict[str, Size]] | None  # entries of `memory_bytes` by a paper's own arithmetic
     said: tuple[str, ...]  # sentences for people, from the network and the strategy
+    formulas: Formulas = Formulas()
     degrees: Certainty = Certainty()  # how certain each figure is, kernels left out of account
 
     @cached_property
@@ -252,13 +254,12 @@ class Estimate(Asked):
     @cached_property
     def passes(self) -> list[Pass]:
         """The passes over maps of which the step's time is the sum."""
-        return passes_of(self.graph, self.shapes, self.request)
+        return passes_of(self.graph, self.shapes, self.request, self.formulas)
 
     @cached_property
     def time(self) -> StepTime | None:
         """The step's time on the request's device, pass by pass; None without a device, or where nothing is known."""
-        device, dtype = self.request.device, self.request.amp or self.request.dtype
-        pace = device.processor.pace_of(dtype.name, self.request.target.text) if device else None
+        device, pace = self.request.device, self.request.pace
         return None if device is None or pace is None else time_of(self.passes, device, pace)
 
     @property

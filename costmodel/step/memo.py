@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..graph.op import Extra, Op, Scratch, Work
 from ..sizes.by_batch import Line
 from ..sizes.size import Shape, Size, nbytes, numel
@@ -37,6 +39,10 @@ class Formulas:
     def nbytes(self, shape: Shape, bits: int) -> Size:
         """Bytes of a packed tensor of elements of `bits` bits."""
         return nbytes(numel(shape), bits)
+
+    def once(self, what: str, function: Any, op: Op, how: Any, *xs: Shape) -> Any:
+        """What a function makes of an op, of something that can be compared, and of shapes. what: its name."""
+        return function(op, how, *xs)
 
 
 class Memo(Formulas):
@@ -77,6 +83,9 @@ class Memo(Formulas):
     def nbytes(self, shape: Shape, bits: int) -> Size:
         return self._once(("nbytes", id(shape), bits), super().nbytes, shape, bits)
 
+    def once(self, what: str, function: Any, op: Op, how: Any, *xs: Shape) -> Any:
+        return self._once((what, self._name(op), how, *map(id, xs)), function, op, how, *xs)
+
     def _once(self, key: tuple, function: Any, *arguments: Any) -> Any:
         try:
             return self._found[key]
@@ -84,7 +93,7 @@ class Memo(Formulas):
             self._alive.append(arguments)
             answer = self._found[key] = function(*arguments)
             for part in answer if isinstance(answer, tuple) else (answer,):
-                self.bytes += getattr(part, "nbytes", 0)
+                self.bytes += part.nbytes if isinstance(part, np.ndarray) else 0
             return answer
 
     def _name(self, op: Op) -> int:

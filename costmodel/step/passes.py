@@ -47,21 +47,37 @@ def passes_of(graph: Graph, shapes: tuple[Shape, ...], request: Request, formula
         op = node.op
         if op.result not in (Result.NEW, Result.INPLACE) or not op.timed_as:
             continue
-        y, xs = shapes[i + 1], [shapes[v] for v in reads]
-        out = formulas.nbytes(y, graph.bits[i + 1] or item)
-        into = sum(formulas.nbytes(x, graph.bits[v] or item) for x, v in zip(xs, reads))
-        layer = Layer(op, i, formulas.work(op, y, *xs), out, into, own_bytes(op, item))
-        forward = layer.forward()
-        found += forward
-        found += [one._replace(name=AGAIN) for one in forward] * ((i in again) + (node.name in graph.dropped))
-        found += layer.backward(demanded)
-        if demanded and op.work_again(y, *xs):
-            found.append(Pass(i, AGAIN, MAKES_AGAIN, 0, 2 * formulas.nbytes(xs[0], graph.bits[reads[0]] or item)))
+        bits = tuple(graph.bits[v] or item for v in (i + 1, *reads))
+        how = Setting(item, bits, demanded, (i in again) + (node.name in graph.dropped))
+        own = formulas.once("passes", passes_of_layer, op, how, shapes[i + 1], *[shapes[v] for v in reads])
+        found += [one._replace(node=i) for one in own]
     trained = graph.count_parameters(trained=True)
     if trained:
         numbers = 3 + 2 * request.optimizer.slots  # it reads and writes them; of the gradient it reads alone
         found.append(Pass(-1, UPDATE, UPDATE, 0, nbytes(numbers * trained, item)))
     return found
+
+
+class Setting(NamedTuple):
+    """How a layer is called. item: bits of a parameter's number; bits: of the output's and of each input's; again: how
+    often its forward pass runs again.
+    """
+
+    item: int
+    bits: tuple[int, ...]
+    demanded: tuple[str, ...]
+    again: int
+
+
+def passes_of_layer(op: Op, how: Setting, y: Shape, *xs: Shape) -> tuple[Pass, ...]:
+    """The passes of a layer, as those of node 0. y, xs: shapes of its output and of its inputs."""
+    sizes = [nbytes(numel(shape), bits) for shape, bits in zip((y, *xs), how.bits)]
+    layer = Layer(op, 0, op.work(y, *xs), sizes[0], sum(sizes[1:]), own_bytes(op, how.item))
+    forward = layer.forward()
+    made = [one._replace(name=AGAIN) for one in forward] * how.again
+    if how.demanded and op.work_again(y, *xs):
+        made.append(Pass(0, AGAIN, MAKES_AGAIN, 0, 2 * sizes[1]))
+    return (*forward, *layer.backward(how.demanded), *made)
 
 
 def own_bytes(op: Op, bits: int) -> Size:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..devices.device import Device
+from ..devices.pace import Pace
 from ..graph.network import Network
 from ..ops._loss import Loss
 from ..ops._named_loss import USUAL_LOSS, OwnLoss
@@ -58,6 +59,12 @@ class Request(NamedTuple):
     loss: Loss | OwnLoss = USUAL_LOSS
     amp: DType | None = None
     device: Device | None = None
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast the device is; None without one, and where nothing is known of it for this data type."""
+        dtype = self.amp or self.dtype
+        return None if self.device is None else self.device.processor.pace_of(dtype.name, self.target.text)
 
     @property
     def update(self) -> Update:

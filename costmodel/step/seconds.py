@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from ..devices.device import Device
 from ..devices.pace import Pace
+from ..sizes.by_batch import Batches, Line, part_of
+from ..sizes.size import Size
 from .passes import Pass
 
 #: How many mean errors an interval reaches to either side: 37 of 38 steps of a Raspberry Pi 4 are within it, each with
@@ -99,6 +104,81 @@ class StepTime:
         low, high = self.low * watts.value * (1 - WATTS_MAY_DIFFER), self.high * watts.value * (1 + WATTS_MAY_DIFFER)
         origin = f"{watts.value:g} W of the loaded board ({watts.origin}), assumed to be within 30 % of a step's"
         return {"step": self.step * watts.value, "low": low, "high": high, "source": origin}
+
+
+def nanoseconds(passes: Sequence[Pass], pace: Pace) -> np.ndarray:
+    """The time of a step in whole nanoseconds, in every cell of a grid of sizes."""
+    factors = np.array([pace.factor(one.kernels, one.name) for one in passes])
+    overhead = pace.overhead * len(passes) + pace.python_overhead * sum(one.in_python for one in passes)
+    macs, bytes_ = (Ends.of([one[column] for one in passes]) for column in (3, 4))
+    arithmetic, bandwidth = macs.times(2 * factors / pace.arithmetic), bytes_.times(factors / pace.bandwidth)
+    total = arithmetic.larger(bandwidth) + overhead
+    if pace.cold:
+        total = total + bytes_.times(np.full(len(passes), 1 / pace.cold)).sum()
+    return np.rint(1e9 * total).astype(np.int64)
+
+
+class Ends(NamedTuple):
+    """Sizes of passes over a grid, those that are linear in the batch by base and slope, shapes (passes, resolutions).
+
+    others: (number of a pass, its size in every cell) of the rest, whose base and slope are 0. batches: of the lines,
+    None if there are none.
+    """
+
+    base: np.ndarray
+    slope: np.ndarray
+    others: list[tuple[int, np.ndarray]]
+    batches: Batches | None
+
+    @classmethod
+    def of(cls, sizes: Sequence[Size]) -> Ends:
+        """The sizes as columns."""
+        parts = [part_of(size) for size in sizes]
+        batches = next((size.batches for size in sizes if isinstance(size, Line)), None)
+        rows = max((np.shape(one)[0] for part in parts if part for one in part if np.ndim(one)), default=1)
+        base, slope = np.zeros((2, len(sizes), rows))
+        others = []
+        for number, (size, part) in enumerate(zip(sizes, parts)):
+            if part is None:
+                others.append((number, np.asarray(size, dtype=float)))
+            else:
+                base[number], slope[number] = (np.ravel(one) for one in part)
+        return cls(base, slope, others, batches)
+
+    def times(self, factors: np.ndarray) -> Ends:
+        """Each size times its factor."""
+        others = [(number, factors[number] * size) for number, size in self.others]
+        return Ends(self.base * factors[:, None], self.slope * factors[:, None], others, self.batches)
+
+    @property
+    def places(self) -> np.ndarray:
+        """The places of the batches; one at 0 if no size depends on them."""
+        return np.zeros(1) if self.batches is None else self.batches.places
+
+    def sum(self) -> Size:
+        """The sum of all sizes, shape (resolutions, batches)."""
+        total = self.base.sum(axis=0)[:, None] + self.slope.sum(axis=0)[:, None] * self.places
+        return total + sum(size for _, size in self.others)
+
+    def cells(self, number: int) -> np.ndarray:
+        """A size in every cell."""
+        told = self.base[number][:, None] + self.slope[number][:, None] * self.places
+        return told + sum(size for other, size in self.others if other == number)
+
+    def larger(self, other: Ends) -> Size:
+        """The sum over all passes of the larger of two sizes, shape (resolutions, batches)."""
+        batches = self.batches or other.batches
+        mine, its = (one._replace(batches=batches) for one in (self, other))
+        last = mine.places[-1]
+        first, end = mine.base - its.base, mine.base + mine.slope * last - its.base - its.slope * last
+        above, below = (first >= 0) & (end >= 0), (first <= 0) & (end <= 0)
+        apart = {number for number, _ in (*mine.others, *its.others)}
+        crossing = sorted(apart | set(np.flatnonzero(~(above | below).all(axis=1)).tolist()))
+        linear = np.ones(len(first), dtype=bool)
+        linear[crossing] = False
+        base = np.where(above, mine.base, its.base)[linear].sum(axis=0)[:, None]
+        slope = np.where(above, mine.slope, its.slope)[linear].sum(axis=0)[:, None]
+        return base + slope * mine.places + sum(np.maximum(mine.cells(n), its.cells(n)) for n in crossing)
 
 
 def time_of(passes: Sequence[Pass], device: Device, pace: Pace) -> StepTime:

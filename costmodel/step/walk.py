@@ -66,7 +66,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
         notes += ("Nothing that the loss depends on trains: the backward pass of a real step ends in an error.",)
     inputs = network.inputs
     estimate = Estimate(
-        network.name, request, graph, inputs, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes
+        network.name, request, graph, inputs, shapes, kept, kept_shapes, kept_bytes, work, memory, own, notes, formulas
     )
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")

@@ -30,6 +30,7 @@ _COSTS = {
     "certainty": "how certain saved bytes and FLOPs are: a degree as in an estimate's `certainty`",
     "step_peak_certainty": "how certain `step_peak_bytes` and `peak_bytes` are",
     "step_flops": "`forward_flops` + `backward_flops`",
+    "step_seconds": "with a device, of a step there; empty where no measurement stands behind it",
     "accuracy": "your own results, from `--accuracy`",
 }
 
@@ -102,7 +103,6 @@ GROUPS: dict[str, dict[str, Key]] = {
         "most_bytes": Key("bytes", "what a run takes of it, at most"),
         "surely_fits": Key(TEXT, "yes, unsure, no, or calibrate first"),
         "largest_batch": Key(COUNT, "the largest batch that surely fits; 0 if none does"),
-        "step_seconds": Key("seconds", "of a step; empty where no measurement stands behind it"),
         "lowest_step_seconds": Key("seconds", "that a step takes at least"),
         "highest_step_seconds": Key("seconds", "that a step takes at most"),
         "epoch_seconds": Key("seconds", "of an epoch"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..sizes.units import in_unit, show_count, unit_of
+from ..sizes.units import in_unit, show_count, show_seconds, unit_of
 from ..step.certainty import CHECKED, RULE
 from ..studies.grid.certainties import CERTAINTIES
-from ..studies.grid.columns import BYTES, FLOPS, PARAMETERS, UNITS
+from ..studies.grid.columns import BYTES, FLOPS, PARAMETERS, SECONDS, UNITS
 from .table import Column, Table, hidden
 
 MOST_ROWS = 10_000
@@ -23,6 +23,8 @@ def column(name: str, values: list[Any]) -> Column:
         return Column(name, f"{head}, {unit}", lambda size: in_unit(size, unit))
     if counted == FLOPS:
         return Column(name, in_words(name), show_count)
+    if counted == SECONDS:
+        return Column(name, "a step" if name == "step_seconds" else in_words(name), show_seconds)
     if counted == PARAMETERS:
         return Column(name, in_words(name), lambda count: f"{count:,}")
     return Column(name, in_words(name), str, right=isinstance(next(iter(values), None), (int, float)))

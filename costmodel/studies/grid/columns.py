@@ -9,11 +9,13 @@ import numpy as np
 
 from ...sizes.size import Size
 from ...step.estimate import Estimate
+from ...step.seconds import nanoseconds
 from .axes import AXIS_TYPES
 from .certainties import CERTAINTIES
 
 # Units of columns; views print each unit in its own way.
 BYTES, FLOPS, PARAMETERS, BLOCKS, SHARE, TEXT = "bytes", "FLOPs", "parameters", "blocks", "share", "text"
+SECONDS = "seconds"
 
 
 class Cost(NamedTuple):
@@ -43,9 +45,20 @@ COLUMNS: dict[str, Cost] = {
         Cost("trained_blocks", BLOCKS, lambda estimate: estimate.trained_blocks),
     )
 }
+
+
+def _nanoseconds(estimate: Estimate) -> Size | None:
+    """Of a step on the request's device, in a grid's whole numbers; None where no measurement stands behind it."""
+    pace = estimate.request.pace
+    return nanoseconds(estimate.passes, pace) if pace is not None and pace.is_calibrated else None
+
+
+#: The columns of a sweep with a device. While a grid is priced they are whole nanoseconds.
+TIMES: dict[str, Cost] = {"step_seconds": Cost("step_seconds", SECONDS, _nanoseconds, type=float)}
 #: Units by column name, for sweeps and for tables of `pareto`.
 UNITS = {
     **{cost.name: cost.unit for cost in COLUMNS.values()},
+    **{cost.name: cost.unit for cost in TIMES.values()},
     **dict.fromkeys(CERTAINTIES, TEXT),
     "step_flops": FLOPS,
     "accuracy": SHARE,
@@ -58,4 +71,5 @@ def types_of(resolutions: Iterable[Any]) -> dict[str, type]:
     return TYPES if sides else {**TYPES, "resolution": str}
 
 
-TYPES = {**AXIS_TYPES, **{cost.name: cost.type for cost in COLUMNS.values()}, **dict.fromkeys(CERTAINTIES, str)}
+_COSTS = (*COLUMNS.values(), *TIMES.values())
+TYPES = {**AXIS_TYPES, **{cost.name: cost.type for cost in _COSTS}, **dict.fromkeys(CERTAINTIES, str)}

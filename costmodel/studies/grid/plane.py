@@ -19,10 +19,10 @@ from ...step.request import Request
 from ...step.walk import analyze
 from ...strategies import apply
 from .certainties import CERTAINTIES
-from .columns import COLUMNS
+from .columns import COLUMNS, TIMES
 
 #: What a cell has, by name; in BROKEN are the costs that are linear between some batches only.
-VALUES = {**{name: cost.value for name, cost in COLUMNS.items()}, **CERTAINTIES}
+VALUES = {**{name: cost.value for name, cost in {**COLUMNS, **TIMES}.items()}, **CERTAINTIES}
 BROKEN = frozenset(name for name, cost in COLUMNS.items() if cost.has_thresholds)
 KEPT_MEMOS = 8  # most grids whose formulas' results are remembered
 MOST_BYTES = 2**27  # of arrays in these memos

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...devices import Device, find_device, usual_device
 from ...errors import CostmodelError, check_name
 from ...escapes import as_cell, visible
 from ...files import parquet
@@ -30,7 +31,7 @@ from ...strategies import read
 from ...targets import parse, usual_target
 from .axes import AXES, USUAL, spelled_out
 from .certainties import CERTAINTIES, WORDS, at_least, if_held, is_least
-from .columns import COLUMNS, types_of
+from .columns import COLUMNS, TIMES, types_of
 from .plane import Pricer, pixels
 from .sides import networks_at
 
@@ -54,10 +55,17 @@ class SweepPlan:
     """A grid that is checked but not yet priced. Its cells are numbered in the order of nested loops over AXES."""
 
     def __init__(
-        self, network: str | Network | Any, axes: dict[str, Any], check: bool = True, **of_network: Any
+        self,
+        network: str | Network | Any,
+        axes: dict[str, Any],
+        check: bool = True,
+        device: Any = None,
+        **of_network: Any,
     ) -> None:
-        """check: whether a module is held against its dry steps. of_network: further arguments of `load`."""
-        given = {**USUAL, "target": usual_target(), **{name: one for name, one in axes.items() if one is not None}}
+        """check: whether a module is held against dry steps. device: as in `estimate`. of_network: as in `load`."""
+        self.device = device if isinstance(device, Device) else find_device(device) if device else usual_device()
+        target = self.device.processor.target if self.device else usual_target()
+        given = {**USUAL, "target": target, **{name: one for name, one in axes.items() if one is not None}}
         self.axes = {name: spelled_out(name, given[name]) for name in (*AXES, *axes)}
         # With what is found out of this machine: a table names the same target everywhere.
         self.axes["target"] = tuple(dict.fromkeys(parse(text).text for text in self.axes["target"]))
@@ -119,7 +127,12 @@ class SweepPlan:
     @property
     def column_names(self) -> list[str]:
         """The axes, then the costs."""
-        return [*self.named, *COLUMNS, *CERTAINTIES]
+        return [*self.named, *self.costs]
+
+    @property
+    def costs(self) -> list[str]:
+        """What each cell has a number for: its costs, with a device its time, and how certain they are."""
+        return [*COLUMNS, *(TIMES if self.device else ()), *CERTAINTIES]
 
     @property
     def header(self) -> dict[str, np.ndarray]:
@@ -131,7 +144,8 @@ class SweepPlan:
         """The network's name, and the values of the axes that have no column."""
         loss = loss_of(next(iter(self.networks.values())))
         fixed = {n: self.axes[n][0] for n in AXES if n not in self.named or n == "target" and len(self.axes[n]) == 1}
-        return {"network": self.network, **fixed, "loss": str(loss)}
+        device = {"device": self.device.text} if self.device else {}
+        return {"network": self.network, **fixed, **device, "loss": str(loss)}
 
     def request(self, outer: int) -> tuple[Network, Request]:
         """The network and the request of one choice of the outer axes; batch and resolution are 0, to be filled in."""
@@ -150,6 +164,7 @@ class SweepPlan:
             one["accumulate"],
             loss_of(self.networks[size]),
             amp_of(one["amp"], numbers, one["convention"], target),
+            self.device,
         )
 
     def chunks(self, shard: tuple[int, int] = (1, 1)) -> list[Chunk]:
@@ -192,7 +207,7 @@ class SweepPlan:
         found = {name: np.full(chunk.cells, one.get(name), dtype=object) for name in self.named}
         found["resolution"] = np.repeat(column_of(sides), len(batches))
         found["batch"] = np.tile(np.array(batches, dtype=np.int64), len(sides))
-        numbers = {name: np.empty(shape, dtype=np.int64) for name in (*COLUMNS, *CERTAINTIES)}
+        numbers = {name: np.empty(shape, dtype=np.int64) for name in self.costs}
         self.price(chunk, numbers)
         return {**found, **{name: told(name, column.reshape(-1)) for name, column in numbers.items()}}
 
@@ -207,8 +222,8 @@ def column_of(values: Sequence[Any]) -> np.ndarray:
 
 
 def told(name: str, column: np.ndarray) -> np.ndarray:
-    """A column of priced numbers as people get it: masked where there is none, degrees of certainty as words."""
-    return WORDS[column] if name in CERTAINTIES else there(column)
+    """A column of priced numbers as people get it: masked where there is none, times in seconds, degrees in words."""
+    return WORDS[column] if name in CERTAINTIES else there(column) / 1e9 if name in TIMES else there(column)
 
 
 def there(column: np.ndarray) -> np.ndarray:
@@ -230,6 +245,7 @@ def sweep(
     blocks_are: str = "",
     allow_unknown: bool = False,
     strict: bool = False,
+    device: Any = None,
     **axes: Any,
 ) -> Sweep:
     """The costs of every combination of some strategies, batches, resolutions and more.
@@ -238,6 +254,7 @@ def sweep(
     "96..224:32" or "8,16,32"; strategies may have a range of K ("blocks:1..17"), and resolutions may be HEIGHTxWIDTH.
     inputs, loss, targets, blocks_are, allow_unknown, strict: see `load`. axes: width, classes, dtype, amp, optimizer,
     target and accumulate, as in `estimate` and `load`. Every number equals the one that `estimate` gives for its cell.
+    device: as in `estimate`; it gives the target unless one is given, and a column step_seconds.
     check: whether a module is held against dry steps of itself, for each strategy at the smallest and the largest
     images, whose cells then say "checked"; the cells between follow by rule, and say so. Raises CostmodelError for a
     bad request, for an axis without values, for a cell without a cost, which the message names, and for a module that
@@ -246,13 +263,13 @@ def sweep(
     given = {"strategy": strategy, "batch": batch, "resolution": resolution, "convention": convention, **axes}
     of_network = {"inputs": inputs, "loss": loss, "targets": targets}
     how = {"blocks_are": blocks_are, "allow_unknown": allow_unknown, "strict": strict}
-    plan = SweepPlan(network, given, check, **of_network, **how)
+    plan = SweepPlan(network, given, check, device, **of_network, **how)
     if plan.cells > MOST_IN_MEMORY:
         raise CostmodelError(
             f"the grid has {plan.cells:,} cells; allowed in memory: {MOST_IN_MEMORY:,}."
             " costmodel sweep -o writes it in chunks"
         )
-    numbers = {name: np.empty(plan.cells, dtype=np.int64) for name in (*COLUMNS, *CERTAINTIES)}
+    numbers = {name: np.empty(plan.cells, dtype=np.int64) for name in plan.costs}
     for chunk in plan.chunks():
         shape = (chunk.resolutions.stop - chunk.resolutions.start, -1)
         run = slice(chunk.start, chunk.start + chunk.cells)
@@ -347,4 +364,6 @@ def _cells(column: np.ndarray) -> list[Any]:
 def _nullable(column: np.ndarray, pandas: Any) -> Any:
     if not isinstance(column, np.ma.MaskedArray):
         return column
+    if column.dtype.kind == "f":
+        return column.filled(np.nan)
     return pandas.arrays.IntegerArray(column.data.copy(), np.ma.getmaskarray(column).copy())
