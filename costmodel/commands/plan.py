@@ -53,14 +53,9 @@ from ._output import figure_file, show, show_what_fits
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
 @options("figure", "force", "format")
 def command(
-    network: str,
-    budget: int | None,
-    output: str | None,
-    figure: dict[str, Any] | None,
-    force: bool,
-    form: str,
+    network: str, budget: int | None, output: str | None, figure: dict[str, Any] | None, force: bool, form: str,
     **asked: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
     Each block is frozen, trains its biases (bias), trains as in MobileTL (mobiletl) or trains fully (full), and may run
@@ -95,25 +90,21 @@ def command(
     if output is not None:
         found.save(output, force)
     if file is not None:
-        from ..api import estimate
         from ..views.figures.plan import plan_figure
 
-        one = found.estimate.request
-        full = estimate(
-            found.network,
-            "full",
-            one.batch,
-            one.resolution,
-            one.convention,
-            one.optimizer.name,
-            asked["target"],
-            one.dtype.name,
-            one.accumulate,
-        )
-        file.save(plan_figure(found, full, file.sheet))
+        file.save(plan_figure(found, full_of(found, asked), file.sheet))
     if form == "json":
         echo_json(found.to_dict())
         return
     step = {"batch": found.estimate.batch, "accumulate": found.micro_batches, "strategy": output}
     kept = {key: value for key, value in asked.items() if key in estimate_options}
     show(*report(found, output and command_line("report", network, {**kept, **step})), form, found.estimate.notes)
+
+
+def full_of(found: Any, asked: dict[str, Any]) -> Any:
+    """The estimate of full fine-tuning beside a plan. asked: the command's options."""
+    from ..api import estimate
+
+    one = found.estimate.request
+    rest = (one.optimizer.name, asked["target"], one.dtype.name, one.accumulate)
+    return estimate(found.network, "full", one.batch, one.resolution, one.convention, *rest)

@@ -7,10 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import unknown
-from ..files.reading import text_of
 from ..files.shipped import shipped_names, shipped_text
 from .device import Device
-from .file import device_of
 
 __all__ = ["DEVICE_VARIABLE", "Device", "device_names", "find_device", "split_devices", "usual_device"]
 
@@ -49,6 +47,8 @@ def usual_device() -> Device | None:
 
 @lru_cache(maxsize=64)
 def _shipped(name: str) -> Device:
+    from .file import device_of  # reads YAML
+
     return device_of(shipped_text(f"{FOLDER}/{name}.yaml"), f"{name}.yaml", name)
 
 
@@ -56,5 +56,8 @@ def _read(name: str) -> Device:
     if name in device_names():
         return _shipped(name)
     if name.endswith((".yaml", ".yml")):
+        from ..files.reading import text_of
+        from .file import device_of
+
         return device_of(text_of(name), name, Path(name).stem)
     raise unknown("device", name, device_names())

@@ -29,7 +29,7 @@ from .process.environment import environment
 from .process.memory import process_memory
 from .request import Request
 from .resident import Resident, inputs_bytes, resident, targets_bytes
-from .seconds import StepTime, time_of
+from .seconds import StepTime, device_record, time_of
 from .timeline import Timeline
 
 
@@ -341,7 +341,7 @@ class Estimate(Asked):
             **({"peak_at": self.peak_at, "at_peak": self.at_peak} if self.memory is not None else {}),
             "target": {**self.request.target.to_dict(), "dtype": self.request.dtype.name},
             "amp": self.request.amp.name if self.request.amp else None,
-            **self.on_device,
+            **device_record(self.request.device, self.time),
             **({"unknown_ops": list(self.unknown_ops)} if self.unknown_ops else {}),
             "optimizer": self.request.optimizer.name,
             "accumulate": self.request.accumulate,
@@ -350,15 +350,6 @@ class Estimate(Asked):
             "notes": list(self.notes),
             "blocks": self.blocks,
         }
-
-    @property
-    def on_device(self) -> dict[str, Any]:
-        """What the JSON tells of the request's device; nothing without one."""
-        if self.request.device is None:
-            return {}
-        time = self.time
-        found = {"device": self.request.device.text, "usable_bytes": self.request.device.usable_bytes}
-        return {**found, "seconds": time and time.to_dict(), "energy_joules": time and time.joules}
 
     def __repr__(self) -> str:
         of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"

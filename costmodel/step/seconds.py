@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -184,3 +184,11 @@ class Ends(NamedTuple):
 def time_of(passes: Sequence[Pass], device: Device, pace: Pace) -> StepTime:
     """The time of a step's passes."""
     return StepTime(device, pace, passes, [pace.seconds_of(one) for one in passes])
+
+
+def device_record(device: Device | None, time: StepTime | None) -> dict[str, Any]:
+    """What the JSON of an estimate tells of its device; nothing without one. time: None where nothing is known."""
+    if device is None:
+        return {}
+    found = {"device": device.text, "usable_bytes": device.usable_bytes}
+    return {**found, "seconds": time and time.to_dict(), "energy_joules": time and time.joules}

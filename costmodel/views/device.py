@@ -34,7 +34,7 @@ def time_table(time: StepTime) -> Table:
     rows += [["all others", rest, rest / whole, bar(rest, whole)]] if rest else []
     columns = [
         words("kernels", "where the time goes"),
-        Column("seconds", "time", show_seconds),
+        Column("spent_seconds", "time", show_seconds),
         Column("share", "share", lambda share: f"{100 * share:.0f} %"),
         words(None, DRAWN),
     ]

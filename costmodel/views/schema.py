@@ -113,7 +113,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "limited_by": Key(TEXT, "memory if it does not fit, else arithmetic or bandwidth, whichever takes more time"),
         "time_source": Key(TEXT, "what the seconds rest on"),
         "kernels": Key(TEXT, "what a share of a step's time is spent in"),
-        "seconds": Key("seconds", "of a step, spent in it"),
+        "spent_seconds": Key("seconds", "of a step, spent in it"),
         "share": Key("share", "of a step's time"),
         "title": Key(TEXT, "what the device is"),
         "kind": Key(TEXT, "board, microcontroller or phone"),

@@ -262,7 +262,7 @@ BAD = [
     (("report", "mobilenet_v2", "--format", "xml"), "'xml'"),
     (("report", "mobilenet_v2", "--strategy", "full,prefix_slices=2"), "leaves no frozen prefix"),
     (("fit", "mobilenet_v2", "--budget", "1GB", "--max", "depth"), "unknown axis 'depth'"),
-    (("fit", "mobilenet_v2"), "'--budget'"),
+    (("fit", "mobilenet_v2"), "--budget SIZE"),
     (("fit", "mobilenet_v2", "--budget", "1GB", "--convention", "ideal"), "it has no peak to hold against a budget"),
     (("report", "mobilenet_v2", "--budget", "1GB", "--convention", "ideal"), "it has no peak"),
     (("pareto", "mobilenet_v2", "--figure", "/"), "found the type ''; allowed: .png, .svg, .pdf"),

@@ -4,9 +4,26 @@ import pytest
 from commandline import CliRunner
 
 from costmodel.cli import COMMANDS, main
-from costmodel.commands import check, compare, explain, export, fit, list, pareto, plan, probe, report, sweep, validate
+from costmodel.commands import (
+    calibrate,
+    check,
+    compare,
+    explain,
+    export,
+    fit,
+    list,
+    pareto,
+    plan,
+    probe,
+    report,
+    sweep,
+    validate,
+    where,
+)
 
-MODULES = (check, compare, explain, export, fit, list, pareto, plan, probe, report, sweep, validate)
+MODULES = (
+    calibrate, check, compare, explain, export, fit, list, pareto, plan, probe, report, sweep, validate, where,
+)  # fmt: skip
 FILES = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 

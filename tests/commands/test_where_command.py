@@ -5,12 +5,32 @@ import json
 import pytest
 from commandline import CliRunner
 
-from costmodel.cli import main
+from costmodel.cli import COMMANDS, main
+from costmodel.commands import calibrate, where
 from costmodel.devices import device_names, find_device
+from costmodel.devices.kinds import KINDS
+from costmodel.frontends import load
+from costmodel.studies.where import Run
+from costmodel.studies.where import where as places
+from costmodel.views.device import IN_WORDS
+from costmodel.views.where import where_table
 
 
 def run(*arguments):
     return CliRunner().invoke(main, list(arguments))
+
+
+def test_its_names():
+    assert {where.command.name, calibrate.command.name} <= set(COMMANDS)
+    assert IN_WORDS.keys() == KINDS.keys()
+
+
+def test_notes_tell_what_answers_rest_on():
+    devices = [find_device(name) for name in ("stm32f746", "phone_ios", "raspberry_pi_4b")]
+    tables, notes = where_table(list(places(load("mcunet_5fps"), devices, ["full"], find_batch=False)), Run())
+    assert [row[0] for row in tables[0].rows] == [device.text for device in devices]
+    told = " ".join(notes)
+    assert "limited by memory" in told and "calibrate first" in told and "torch 1.13.1" in told
 
 
 def test_it_has_a_row_for_each_device_and_strategy():

@@ -77,8 +77,8 @@ def test_noise_is_how_far_reference_kernels_are_from_their_fastest():
 
 def test_a_file_says_what_was_measured():
     pace = Pace(
-        1.234e10, 5.6e9, 1e-5, 5e-5, 3e10, {"convolution.forward": 1.5}, mape=0.08, error="of steps", target="none,threads=1",
-        framework="torch 2", source="costmodel calibrate",
+        1.234e10, 5.6e9, 1e-5, 5e-5, 3e10, {"convolution.forward": 1.5}, mape=0.08, error="of steps",
+        target="none,threads=1", framework="torch 2", source="costmodel calibrate",
     )  # fmt: skip
     device = device_of(device_text("a board", 2**30, 2**28, pace), "here.yaml", "here")
     assert device.title == "a board" and device.usable_bytes == 2**30 - 2**28

@@ -5,6 +5,7 @@ import pytest
 import costmodel
 from costmodel.devices import find_device
 from costmodel.devices.pace import Pace
+from costmodel.step.arithmetic import NodeWork, flops
 from costmodel.step.passes import Pass
 from costmodel.step.seconds import REACH, time_of
 
@@ -120,7 +121,7 @@ def test_without_a_measurement_seconds_are_a_bound():
     time = found.time
     assert found.seconds is None and time.high is None and time.joules is None
     assert time.low == sum(
-        max(2 * one.macs / 44.8e9, one.nbytes / 3.6e9) for one in found.passes
+        max(2 * one.macs / 44.8e9, one.nbytes / 4e9) for one in found.passes
     )  # the datasheet's rates
     assert found.to_dict()["seconds"]["step"] is None
 
@@ -143,3 +144,9 @@ def test_a_target_overrides_a_device_and_a_device_the_environment(monkeypatch):
     assert costmodel.estimate("mcunet_5fps").request.target.text == neon
     monkeypatch.delenv("COSTMODEL_DEVICE")
     assert costmodel.estimate("mcunet_5fps").request.device is None
+
+
+def test_flops_of_nodes_add_up():
+    found = flops((NodeWork(1, 2, 3, 4, 5, 6, 7), NodeWork(10, 0, 0, 0, 0, 0)))
+    assert found["forward"] == 22 and found["backward"] == 18 and found["total"] == 40
+    assert found["elementwise_recomputed"] == 7 and flops(())["total"] == 0

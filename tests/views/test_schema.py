@@ -32,6 +32,10 @@ CALLS = {
     "validate": ("validate", "mcunet_5fps", "--strategy", "last", "--resolution", "33"),
     "validate, summary": ("validate", "mcunet_5fps", "--strategy", "last", "--resolution", "33", "--summary"),
     **{f"list {what}": ("list", what) for what in ("networks", "strategies", "conventions", "optimizers", "targets")},
+    "list devices": ("list", "devices"),
+    "report, a device": ("report", "mcunet_5fps", "--device", "raspberry_pi_4b"),
+    "sweep, a device": ("sweep", "mcunet_5fps", "--batch", "1..3", "--device", "raspberry_pi_4b"),
+    "where": ("where", "mcunet_5fps", "--devices", "raspberry_pi_4b,jetson_nano,phone_ios", "--images", "100"),
     "explain": ("explain", "mcunet_5fps", "blocks.3", *HERE),
     "list blocks": ("list", "blocks", "mcunet_5fps"),
 }
@@ -79,7 +83,7 @@ def test_every_command_has_tables_for_papers(call, form):
 
 def test_a_name_ends_in_its_unit():
     for name, key in SCHEMA.items():
-        for unit, end in (("bytes", "_bytes"), ("FLOPs", "_flops"), ("seconds", "_seconds")):
+        for unit, end in (("bytes", "_bytes"), ("FLOPs", "_flops"), ("seconds", "_seconds"), ("joules", "_joules")):
             assert (key.unit == unit) == name.endswith(end) or name == "flops_error"
     assert sum(len(group) for group in GROUPS.values()) == len(SCHEMA)
     assert COLUMNS.keys() <= SCHEMA.keys() and {*AT_PEAK.values()} <= SCHEMA.keys() and AT_PEAK.keys() == {*CATEGORIES}
@@ -91,4 +95,5 @@ def test_the_document_lists_every_name():
     assert rows == [(name, key.unit, key.meaning) for name, key in SCHEMA.items()]
     assert all(f"## {title}\n" in text for title in GROUPS)
     assert {key.unit for key in SCHEMA.values()} == {
-        TEXT, NUMBER, YES_OR_NO, COUNT, "bytes", "FLOPs", "parameters", "blocks", "share", "seconds"}  # fmt: skip
+        TEXT, NUMBER, YES_OR_NO, COUNT, "bytes", "FLOPs", "parameters", "blocks", "share", "seconds",
+        "joules"}  # fmt: skip
