@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import CostmodelError
 from ..sizes.units import parse_size, written
-from .figures import Figure
+from .figure import Figure
 from .pace import Pace
 
 #: Kinds of devices. Prices in closed form (arrays of processing elements, FPGAs) are to be further kinds.

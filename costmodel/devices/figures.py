@@ -1,29 +1,17 @@
-"""Figures of a device's file: a value with its unit, and where it stands or what was assumed."""
+"""Reads figures of a device's file: a value with its unit, and where it stands or what was assumed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import CostmodelError
 from ..files.document import Block
 from ..sizes.units import parse_size
+from .figure import Figure
 
 _NUMBER = re.compile(r"\s*(?P<number>\d+(\.\d+)?|\.\d+)\s*(?P<unit>\S+)\s*", re.ASCII)
-
-
-class Figure(NamedTuple):
-    """A figure of a device. source: where it stands; unsourced: what was assumed, since no source was found."""
-
-    value: Any
-    source: str = ""
-    unsourced: str = ""
-
-    @property
-    def origin(self) -> str:
-        """Where it is from, in words."""
-        return self.source or f"unsourced: {self.unsourced}"
 
 
 def in_units(factors: dict[str, float], what: str) -> Callable[[Any], float]:

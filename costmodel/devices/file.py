@@ -10,7 +10,8 @@ from ..sizes.dtype import DTYPES
 from ..targets import parse as parse_target
 from . import figures
 from .device import KINDS, Device, Processor
-from .figures import Figure, figure
+from .figure import Figure
+from .figures import figure
 from .kinds import KINDS as KERNELS
 from .kinds import PASSES
 from .pace import Pace

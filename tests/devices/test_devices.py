@@ -5,6 +5,7 @@ import yaml
 
 from costmodel.devices import device_names, find_device, split_devices, usual_device
 from costmodel.devices.device import KINDS, MICROCONTROLLER, PHONE
+from costmodel.devices.figure import Figure
 from costmodel.devices.figures import arithmetic, bandwidth, watts
 from costmodel.devices.file import device_of
 from costmodel.errors import CostmodelError
@@ -148,3 +149,7 @@ def test_a_bad_file_gets_one_message_with_its_line(old, new, said):
 def test_units():
     assert arithmetic("1.5 TFLOP/s") == 1.5e12 and arithmetic("115 GOP/s") == 1.15e11
     assert bandwidth("500MB/s") == 5e8 and watts("11mW") == 0.011
+
+
+def test_a_figure_tells_its_origin():
+    assert Figure(1, "a book").origin == "a book" and Figure(1, "", "a guess").origin == "unsourced: a guess"

@@ -42,7 +42,7 @@ TEXTS = {
     "since": ("tiny.yaml", "no.json"),
     "maximise": ("trainable_parameters", "values.csv", "no.csv"),
     "targets": ("loss.py:targets", "x"),
-    "device": ("raspberry_pi_4b", "raspberry_pi_4b,memory=1GB", "jetson_tx2,cpu", "stm32f746", "phone_ios", "tiny.yaml"),
+    "device": ("raspberry_pi_4b", "raspberry_pi_4b,memory=1GB", "jetson_tx2,cpu", "stm32f746", "phone_ios", "x.yaml"),
     "devices": ("raspberry_pi_4b,stm32f746", "jetson_nano,cpu", "x", "tiny.yaml"),
     "battery": ("5000mAh", "18.5Wh", "5"),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from costmodel.step.request import DEFAULTS
 from costmodel.strategies import CHOICES, FROZEN, all_frozen, apply, choices_of, chosen_parts, of_code, parts
 from costmodel.studies.grid.axes import AXES, USUAL
 from costmodel.studies.grid.certainties import CERTAINTIES
-from costmodel.studies.grid.columns import COLUMNS, TYPES, UNITS
+from costmodel.studies.grid.columns import COLUMNS, TIMES, TYPES, UNITS
 from costmodel.targets import parse
 from costmodel.views.figures.plan import CHOSEN
 
@@ -68,7 +68,7 @@ def test_a_column_is_a_number_of_an_estimate(convention):
         value = cost.value(estimate)
         assert isinstance(value, cost.type) or (value is None and convention == "ideal" and cost.has_thresholds)
         assert cost.name == name and UNITS[name] == cost.unit
-    assert TYPES.keys() == {*AXES, *COLUMNS, *CERTAINTIES}
+    assert TYPES.keys() == {*AXES, *COLUMNS, *TIMES, *CERTAINTIES}
 
 
 def test_blocks_of_a_target():

@@ -39,7 +39,8 @@ CALLS = {
     "explain": ("explain", "mcunet_5fps", "blocks.3", *HERE),
     "list blocks": ("list", "blocks", "mcunet_5fps"),
 }
-READERS = {TEXT: str, YES_OR_NO: lambda cell: {"0": False, "1": True}[cell], NUMBER: float, "share": float}
+READERS = {TEXT: str, YES_OR_NO: lambda cell: {"0": False, "1": True}[cell], NUMBER: float}
+READERS |= dict.fromkeys(("share", "seconds", "joules"), float)
 
 
 def printed(call, form):
@@ -57,7 +58,7 @@ def test_a_csv_has_names_of_the_schema_and_plain_values(call):
         for name, cell in zip(header, row):
             assert not cell or READERS.get(SCHEMA[name].unit, int)(cell) is not None  # bytes and FLOPs are integers
     tables = {row[0] for row in rows} if header[0] == "table" else set()
-    assert len(tables) == (2 if call.startswith(("report", "plan", "explain")) else 0)
+    assert len(tables) == (2 + ("device" in call) if call.startswith(("report", "plan", "explain")) else 0)
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call.startswith("list")])
