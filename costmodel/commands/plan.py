@@ -6,9 +6,12 @@ from typing import Any
 
 import click
 
-from ..cli import echo_json, estimate_options, options, request, some_budget
+from ..cli import echo_json, estimate_options, needed, options, request, some_budget
 from ..step.request import DEFAULTS
 from ._output import figure_file, show, show_what_fits
+
+#: Every option of an estimate, not given.
+ALL = dict.fromkeys(estimate_options)
 
 
 @click.command("plan")
@@ -31,7 +34,7 @@ from ._output import figure_file, show, show_what_fits
     "strict",
     "check",
 )
-@options("budget")
+@options("budget", "process")
 @click.option("--max-flops", type=int, help="FLOPs of a step at most, all its micro-batches included.")
 @click.option(
     "--maximise",
@@ -53,8 +56,8 @@ from ._output import figure_file, show, show_what_fits
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
 @options("figure", "force", "format")
 def command(
-    network: str, budget: int | None, output: str | None, figure: dict[str, Any] | None, force: bool, form: str,
-    **asked: Any,
+    network: str, budget: int | None, process: bool | None, output: str | None, figure: dict[str, Any] | None,
+    force: bool, form: str, **asked: Any,
 ) -> None:  # fmt: skip
     """Find what to train in each block of NETWORK so that a step peaks within a budget: the most, proven.
 
@@ -66,9 +69,12 @@ def command(
 
     from ..errors import CostmodelError
     from ..files.whole import check_free
+    from ..studies.needs import peak
     from ..studies.plan.nothing_fits import NothingFits
-    from ..studies.plan.plan import plan
+    from ..studies.plan.within import plan_within
+    from ..views.device import device_notes
     from ..views.plan import no_plan, report
+    from ..views.process import process_notes
     from ..views.shell import command_line
 
     if output is not None:
@@ -76,16 +82,17 @@ def command(
             raise CostmodelError(f"output {output!r}; allowed: a name that ends in .yaml")
         check_free(Path(output), force)
     file, size = figure_file(figure, force), some_budget(budget)
+    given = {**asked, "allow_unknown": False}
+    around = needed(process, asked["target"], network, given)
     try:
-        found = plan(budget=size, **request(network, {**asked, "allow_unknown": False}))
+        found = plan_within(size, around or peak, **request(network, given))
     except NothingFits as no:
         if form == "json":
             echo_json(no.to_dict())
         else:
-            show([no_plan(no)], [], form)
+            show([no_plan(no)], [] if around is None else process_notes(no.least, around), form)
             if asked["max_flops"] is None:
-                asked = {**dict.fromkeys(estimate_options), **DEFAULTS, **asked, "allow_unknown": False}
-                show_what_fits(no.least, network, size, asked, form)
+                show_what_fits(no.least, network, size, {**ALL, **DEFAULTS, **given}, form, around)
         raise click.exceptions.Exit(1) from None
     if output is not None:
         found.save(output, force)
@@ -98,7 +105,9 @@ def command(
         return
     step = {"batch": found.estimate.batch, "accumulate": found.micro_batches, "strategy": output}
     kept = {key: value for key, value in asked.items() if key in estimate_options}
-    show(*report(found, output and command_line("report", network, {**kept, **step})), form, found.estimate.notes)
+    tables, notes = report(found, output and command_line("report", network, {**kept, **step}))
+    notes += [] if around is None else process_notes(found.estimate, around)
+    show(tables, [*notes, *device_notes(found.estimate)], form, found.estimate.notes)
 
 
 def full_of(found: Any, asked: dict[str, Any]) -> Any:

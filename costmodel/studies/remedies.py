@@ -16,8 +16,6 @@ from .needs import Need, peak
 
 #: Slices of a frozen prefix that are tried.
 SLICES = 8
-#: Peaks for which a plan is sought, at most, where a budget is for more than the peak.
-TRIES = 10
 
 
 class Bound(NamedTuple):
@@ -156,12 +154,12 @@ def _plan(network: Network, bound: Bound, asked: dict[str, Any]) -> tuple[Estima
 def _plan_within(network: Network, bound: Bound, asked: dict[str, Any], **more: int) -> tuple[Estimate, int] | None:
     """A plan that fits, found among those that peak within fewer and fewer bytes. more: as `plan_if_any` takes it."""
     from .plan.plan import plan_if_any
+    from .plan.within import TRIES, lower_peak
 
     allowed = bound.budget
     for _ in range(TRIES):
         plan = plan_if_any(network, allowed, **asked, **more)
         if plan is None or bound.holds(plan.estimate):
             return (plan.estimate, allowed) if plan else None
-        # What surrounds the peak does not shrink with it, so this is more than a plan that fits may have.
-        allowed = plan.estimate.peak_bytes * bound.budget // bound.need(plan.estimate)
+        allowed = lower_peak(plan.estimate, bound.need, bound.budget)
     return None

@@ -5,13 +5,18 @@ import json
 import pytest
 from commandline import CliRunner
 
+from costmodel import estimate
 from costmodel.cli import COMMANDS, main
 from costmodel.commands import calibrate, where
 from costmodel.devices import device_names, find_device
 from costmodel.devices.kinds import KINDS
 from costmodel.frontends import load
+from costmodel.studies.needs import process_on
+from costmodel.studies.plan.plan import plan
+from costmodel.studies.plan.within import lower_peak
 from costmodel.studies.where import Run
 from costmodel.studies.where import where as places
+from costmodel.targets import parse
 from costmodel.views.device import IN_WORDS
 from costmodel.views.where import where_table
 
@@ -101,3 +106,27 @@ def test_a_report_tells_where_the_time_goes():
 def test_bad_requests(arguments, said):
     result = run(*arguments)
     assert result.exit_code == 2 and said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_plan_for_a_device_is_one_whose_process_fits():
+    asked = (
+        "plan",
+        "mobilenet_v2",
+        "--device",
+        "raspberry_pi_4b,memory=1GB",
+        "--convention",
+        "lean",
+        "--format",
+        "json",
+    )
+    result = run(*asked, "--batch", "4")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    device = find_device("raspberry_pi_4b,memory=1GB")
+    need = process_on(parse(device.processor.target), False)
+    assert need(plan("mobilenet_v2", document["budget_bytes"], batch=4, convention="lean", device=device).estimate) <= (
+        device.usable_bytes
+    )
+    full = estimate("mobilenet_v2", batch=4, device=device)
+    assert lower_peak(full, lambda found: 500, 300) == full.peak_bytes - 100
+    assert run(*asked, "--batch", "4", "--budget", "100MB").exit_code == 0  # of the tensors alone, as it was given
