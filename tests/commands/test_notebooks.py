@@ -10,7 +10,8 @@ nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 pytest.importorskip("sklearn")
 
-TOUR = Path(__file__).parents[2] / "notebooks" / "tour.ipynb"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+TOUR, WHICH = NOTEBOOKS / "tour.ipynb", NOTEBOOKS / "which_device.ipynb"
 
 
 def outputs(notebook):
@@ -41,7 +42,20 @@ def test_the_tour(monkeypatch):
     assert float(losses[2]) < 0.7 * float(losses[1])
 
 
-def test_its_outputs_are_small_and_tell_nothing_of_the_machine():
-    text = TOUR.read_text()
+@pytest.mark.parametrize("path", [TOUR, WHICH], ids=lambda path: path.stem)
+def test_its_outputs_are_small_and_tell_nothing_of_the_machine(path):
+    text = path.read_text()
     assert len(text) < 400_000
     assert not re.search(r"/(home|work|tmp|root|Users)/", text)
+
+
+@pytest.mark.slow
+def test_which_device(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")
+    notebook = nbformat.read(WHICH, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    said = outputs(notebook)
+    assert re.search(r"[\d,.]+ of 2,236,682 parameters train; the process takes at most [\d.]+ MB of 723.74 MB", said)
+    assert re.search(r"A step takes [\d.]+ s, two epochs [\d.]+ (min|h) or [\d.]+ kJ: \d+ % of the battery", said)
+    pictures = [one for cell in notebook.cells for one in cell.get("outputs", ()) if "image/png" in one.get("data", {})]
+    assert len(pictures) == 3
