@@ -318,6 +318,7 @@ class Estimate(Asked):
             "saved": sum(one.saved for one in mine),
             "forward_flops": work["forward"],
             "backward_flops": work["backward"],
+            **({"step_seconds": self.time.of_nodes(run)} if self.time is not None and self.time.is_estimate else {}),
         }
 
     @property

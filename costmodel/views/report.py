@@ -8,7 +8,7 @@ from typing import Any
 from ..ops._named_loss import USUAL_LOSS
 from ..sizes.dtype import find_amp
 from ..sizes.size import show
-from ..sizes.units import in_unit, show_count, show_size, unit_of
+from ..sizes.units import in_unit, show_count, show_seconds, show_size, unit_of
 from ..step.certainty import CHECKED, DRY, LOWER_BOUND, NOT_MODELLED, PROBED, RULE
 from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate, Row
@@ -163,6 +163,7 @@ def parts_table(estimate: Estimate, layers: bool) -> Table:
         words(None, DRAWN),
         Column("forward_flops", "forward", show_count),
         Column("backward_flops", "backward", lambda n: show_count(n) if n else "-"),
+        *([Column("step_seconds", "time", show_seconds)] if "step_seconds" in parts[0] else []),
         *([words("made_again_of", "result made again of")] if any(part.get("made_again_of") for part in parts) else []),
     ]
     records = [{**part_record(part), DRAWN: bar(part["saved"], most)} for part in parts]

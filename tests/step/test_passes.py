@@ -103,6 +103,9 @@ def test_seconds_add_up(strategy):
     parts = [time.of_nodes(run) for _, run in found.graph.parts]
     assert sum(parts) + update == pytest.approx(time.least, rel=1e-12)
     assert found.seconds == time.step == time.least
+    for parts in (found.blocks, found.layers):
+        assert sum(part["step_seconds"] for part in parts) + update == pytest.approx(time.least, rel=1e-12)
+    assert "step_seconds" not in costmodel.estimate("mobilenet_v3_small", strategy).blocks[0]
 
 
 def test_an_interval_and_its_energy():
