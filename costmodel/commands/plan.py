@@ -36,6 +36,7 @@ ALL = dict.fromkeys(estimate_options)
 )
 @options("budget", "process")
 @click.option("--max-flops", type=int, help="FLOPs of a step at most, all its micro-batches included.")
+@click.option("--max-seconds", type=float, help="Of a step on --device at most, in place of --max-flops.")
 @click.option(
     "--maximise",
     default="parameters",
@@ -91,7 +92,7 @@ def command(
             echo_json(no.to_dict())
         else:
             show([no_plan(no)], [] if around is None else process_notes(no.least, around), form)
-            if asked["max_flops"] is None:
+            if asked["max_flops"] is None and asked["max_seconds"] is None:
                 show_what_fits(no.least, network, size, {**ALL, **DEFAULTS, **given}, form, around)
         raise click.exceptions.Exit(1) from None
     if output is not None:

@@ -51,11 +51,16 @@ def passes_of(graph: Graph, shapes: tuple[Shape, ...], request: Request, formula
         how = Setting(item, bits, demanded, (i in again) + (node.name in graph.dropped))
         own = formulas.once("passes", passes_of_layer, op, how, shapes[i + 1], *[shapes[v] for v in reads])
         found += [one._replace(node=i) for one in own]
-    trained = graph.count_parameters(trained=True)
-    if trained:
-        numbers = 3 + 2 * request.optimizer.slots  # it reads and writes them; of the gradient it reads alone
-        found.append(Pass(-1, UPDATE, UPDATE, 0, nbytes(numbers * trained, item)))
-    return found
+    return found + update_of(graph.count_parameters(trained=True), request)
+
+
+def update_of(numbers: int, request: Request) -> list[Pass]:
+    """The pass of the optimizer over some numbers that train; none if there are none.
+
+    It reads and writes the numbers and its state, and reads their gradients.
+    """
+    tensors = 3 + 2 * request.optimizer.slots
+    return [Pass(-1, UPDATE, UPDATE, 0, nbytes(tensors * numbers, request.dtype.bits))] if numbers else []
 
 
 class Setting(NamedTuple):

@@ -7,21 +7,22 @@ from typing import Any
 from ...errors import CostmodelError
 from ...sizes.units import show_size
 from ...step.estimate import Estimate
+from .limit import Limit
 
 
 class NothingFits(CostmodelError):
-    """No plan fits into a budget in bytes, or takes at most `max_flops` in a step of `micro_batches`.
+    """No plan fits into a budget in bytes, or within a limit of work in a step of `micro_batches`.
 
     least: the estimate of the plan that takes least.
     """
 
-    def __init__(self, least: Estimate, budget_bytes: int, max_flops: int | None, micro_batches: int) -> None:
+    def __init__(self, least: Estimate, budget_bytes: int, limit: Limit, micro_batches: int) -> None:
         self.least, self.budget_bytes, self.micro_batches = least, budget_bytes, micro_batches
-        self.step_flops = least.flops["total"] * micro_batches
-        if max_flops is not None and self.step_flops > max_flops:
+        if limit.most is not None and limit.exceeds(least, micro_batches):
+            takes = limit.work(least) * micro_batches
             why = (
-                f"no plan for {least.network} takes at most {max_flops:,} FLOPs: with the classifier alone trained it"
-                f" takes {self.step_flops:,}"
+                f"no plan for {least.network} takes at most {limit.in_words(limit.most)}: with the classifier alone"
+                f" trained it takes {limit.in_words(takes)}"
             )
         else:
             why = (

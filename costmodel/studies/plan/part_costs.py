@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...conventions import find
+from ...devices.pace import Pace
 from ...errors import CostmodelError
 from ...graph.checkpointing import reruns
 from ...graph.graph import INPUT, Graph, Node
@@ -28,8 +29,10 @@ from ...sizes.size import nbytes, numel
 from ...step.arithmetic import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
 from ...step.memory import memory_of
+from ...step.passes import passes_of, update_of
 from ...step.request import Request
 from ...step.resident import resident
+from ...step.seconds import nanoseconds
 from ...step.shapes import broadcast_inputs, shapes_of, stored
 from ...step.update import numbers_of
 from ...step.walk import price, work_of
@@ -73,7 +76,8 @@ class PartCost(NamedTuple):
     gradients of its parameters that stay until the update. update: the highest level of their update above the level
     before it. first, last: the gradients of the parameters that are updated first and last, of all where these are
     updated together, 0 if none trains. resident: optimizer state, buffers and earlier gradients. keeps_input,
-    keeps_output: whether it saves its input and its output. flops: of a step. parameters: number of those that train.
+    keeps_output: whether it saves its input and its output. flops: of a step, or its nanoseconds (PartCosts.pace).
+    parameters: number of those that train.
     """
 
     saved: int
@@ -105,12 +109,13 @@ class Unit(NamedTuple):
 class PartCosts:
     """The costs of a network's parts for one request. Each is computed when first needed, and then remembered.
 
-    checkpoint: whether parts, or convolutions in them, may run again in the backward pass. Raises CostmodelError if the
-    convention has no peaks of parts, or if the network's parts share more than one value.
+    checkpoint: whether parts, or convolutions in them, may run again in the backward pass. pace: of a device, where the
+    work of a part is its nanoseconds there, and not its FLOPs. Raises CostmodelError if the convention has no peaks of
+    parts, or if the network's parts share more than one value.
     """
 
-    def __init__(self, network: Network, request: Request, checkpoint: bool = True) -> None:
-        self.network, self.request, self.checkpoint = network, request, checkpoint
+    def __init__(self, network: Network, request: Request, checkpoint: bool = True, pace: Pace | None = None) -> None:
+        self.network, self.request, self.checkpoint, self.pace = network, request, checkpoint, pace
         self.graph = network.graph
         self.convention = find(request.convention)
         if not self.convention.measurable:
@@ -366,7 +371,12 @@ class PartCosts:
         parameters = [graph.parameters[trained[p]] for p in own]
         stays = resident(parameters, graph.buffers.values(), request)
         turns = [sum(turn) for turn in request.update.turns(gradients)]
-        work = flops(work_of(graph, shapes, reruns(graph))[offset:end])
+        numbers = sum(numel(shape) for shape, _ in parameters)
+        if self.pace is None:
+            work = flops(work_of(graph, shapes, reruns(graph))[offset:end])["total"]
+        else:
+            passes = [one for one in passes_of(graph, shapes, request) if one.node in mine]
+            work = int(nanoseconds([*passes, *update_of(numbers, request)], self.pace))
         return PartCost(
             saved=saved,
             forward=highest[FORWARD],
@@ -378,6 +388,6 @@ class PartCosts:
             resident=stays.beside_parameters,
             keeps_input=keeps_input,
             keeps_output=keeps_output,
-            flops=work["total"],
-            parameters=sum(numel(shape) for shape, _ in parameters),
+            flops=work,
+            parameters=numbers,
         )

@@ -37,6 +37,7 @@ from ...strategies import (
     with_loss,
 )
 from ...strategies._file import text
+from .limit import Limit
 from .nothing_fits import NothingFits
 from .part_costs import PartCost, PartCosts
 from .search import Found, Search
@@ -124,6 +125,7 @@ def plan(
     targets: Any = None,
     amp: str | None = None,
     device: Any = None,
+    max_seconds: float | None = None,
 ) -> Plan:
     """The best plan whose step peaks at no more than `budget`, in bytes or as "256MiB": a choice for each part.
 
@@ -135,8 +137,9 @@ def plan(
     all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. inputs,
     loss, targets: see `load`. amp: no plan is made under torch.autocast, which holds casts of weights across the parts
-    that a plan puts together. device: as in `estimate`. Raises CostmodelError for a bad request, and its subclass
-    NothingFits if nothing fits: the message names the least budget.
+    that a plan puts together. device: as in `estimate`. max_seconds: of a step on it, in place of max_flops; it must
+    have been calibrated, and of equally good plans the quickest is chosen. Raises CostmodelError for a bad request, and
+    its subclass NothingFits if nothing fits: the message names the least budget.
     """
     budget, batch, effective_batch, max_flops = map(as_int, (budget, batch, effective_batch, max_flops))
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
@@ -144,7 +147,8 @@ def plan(
     asked = dict(resolution=resolution, convention=convention, optimizer=optimizer, target=target, dtype=dtype)
     asked |= dict(amp=amp, device=device)
     of_network = dict(inputs=inputs, loss=loss, targets=targets)
-    planner = _planner(network, in_bytes(budget), batch, maximise, max_flops, contiguous, checkpoint, asked, of_network)
+    limit = Limit.of(max_flops, max_seconds)
+    planner = _planner(network, in_bytes(budget), batch, maximise, limit, contiguous, checkpoint, asked, of_network)
     return planner.required(batch, 1) if effective_batch is None else planner.accumulated(effective_batch)
 
 
@@ -153,7 +157,7 @@ def plan_if_any(network: Network, budget: int, batch: int, micro_batches: int = 
 
     asked: resolution, convention, optimizer, target, dtype, amp and device, as in `plan`.
     """
-    return _planner(network, budget, batch, "parameters", None, False, True, asked).best(batch, micro_batches)
+    return _planner(network, budget, batch, "parameters", Limit(), False, True, asked).best(batch, micro_batches)
 
 
 def _planner(
@@ -161,7 +165,7 @@ def _planner(
     budget: int,
     batch: int,
     maximise: str | Mapping[str, Any],
-    max_flops: int | None,
+    limit: Limit,
     contiguous: bool,
     checkpoint: bool,
     asked: dict[str, Any],
@@ -175,12 +179,12 @@ def _planner(
         )
     network = load(network, resolution=asked["resolution"], **of_network)
     resolution = read_resolution(asked["resolution"]) or network.resolution
-    for name, number in (("budget", budget), ("batch", batch), ("max_flops", max_flops)):
+    for name, number in (("budget", budget), ("batch", batch), ("max_flops", limit.flops)):
         if number is not None and (not is_int(number) or number < 1):
             raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
     asked = {**asked, "resolution": resolution}
     refuse_differences(*request(network, "full", batch, **asked), "a plan")
-    return _Planner(network.at(resolution).unchecked(), asked, budget, maximise, max_flops, contiguous, checkpoint)
+    return _Planner(network.at(resolution).unchecked(), asked, budget, maximise, limit, contiguous, checkpoint)
 
 
 class _Planner:
@@ -192,12 +196,12 @@ class _Planner:
         asked: dict[str, Any],
         budget: int,
         maximise: str | Mapping[str, Any],
-        max_flops: int | None,
+        limit: Limit,
         contiguous: bool,
         checkpoint: bool,
     ) -> None:
         self.network, self.asked, self.budget = network, asked, budget
-        self.max_flops, self.contiguous, self.checkpoint = max_flops, contiguous, checkpoint
+        self.limit, self.contiguous, self.checkpoint = limit, contiguous, checkpoint
         self.frozen = of_code(all_frozen(network.graph))
         self.known_costs: dict[tuple[int, int], PartCosts] = {}
         self.maximised = maximise if isinstance(maximise, str) else "values"
@@ -226,10 +230,9 @@ class _Planner:
     def nothing_fits(self, batch: int, micro_batches: int) -> NothingFits:
         """The error for a budget into which no plan fits; it names the least that a plan takes."""
         frozen = self.estimate(self.frozen, batch, micro_batches)
-        flops = frozen.flops["total"] * micro_batches
-        over = self.max_flops is not None and flops > self.max_flops
+        over = self.limit.exceeds(frozen, micro_batches)
         least = frozen if over else self.least(batch, micro_batches, frozen)
-        return NothingFits(least, self.budget, self.max_flops, micro_batches)
+        return NothingFits(least, self.budget, self.limit, micro_batches)
 
     def accumulated(self, images: int) -> Plan:
         """The best plan for an update with this many images, in the fewest micro-batches that reach the best value."""
@@ -262,7 +265,7 @@ class _Planner:
         if key not in self.known_costs:
             network, asked = request(self.network, self.frozen, batch, accumulate=micro_batches, **self.asked)
             analyze(network, asked)
-            self.known_costs[key] = PartCosts(self.network, asked, self.checkpoint)
+            self.known_costs[key] = PartCosts(self.network, asked, self.checkpoint, self.limit.pace(asked))
         return self.known_costs[key]
 
     def search(self, costs: PartCosts, budget: int, flops: int | None, value: Value) -> Search:
@@ -277,13 +280,14 @@ class _Planner:
 
     def searched(self, batch: int, micro_batches: int) -> Found | None:
         """The best choice of parts, None if nothing fits. The exact estimate is checked against the search's sums."""
-        flops = None if self.max_flops is None else self.max_flops // micro_batches
-        found = self.search(self.costs(batch, micro_batches), self.budget, flops, self.value).best()
+        costs, most = self.costs(batch, micro_batches), self.limit.most
+        found = self.search(costs, self.budget, None if most is None else most // micro_batches, self.value).best()
         if found is None:
             return None
         strategy = str(of_code(found.code))
         exact = self.estimate(strategy, batch, micro_batches)
-        if exact.peak_bytes > self.budget or exact.flops["total"] != found.flops:
+        off = abs(self.limit.work(exact) - found.flops)
+        if exact.peak_bytes > self.budget or off > self.limit.rounding * len(costs.units):
             raise CostmodelError(
                 f"{self.network.name}: its parts do not add up to the whole ({strategy} peaks at"
                 f" {exact.peak_bytes} bytes), so that no plan can be put together from them"
@@ -331,10 +335,9 @@ class _Planner:
                 exact = self.estimate(strategy.name, batch, micro_batches)
             except CostmodelError:
                 continue
-            flops = exact.flops["total"]
-            if exact.peak_bytes <= self.budget and (self.max_flops is None or flops * micro_batches <= self.max_flops):
+            if exact.peak_bytes <= self.budget and not self.limit.exceeds(exact, micro_batches):
                 value = self.value_of(exact)
-                found += [] if value is None else [Found(strategy.name, value, flops)]
+                found += [] if value is None else [Found(strategy.name, value, self.limit.work(exact))]
         return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...step.estimate import Estimate
 from ..needs import Need
+from .limit import Limit
 from .nothing_fits import NothingFits
 from .plan import Plan, plan
 
@@ -38,4 +39,4 @@ def plan_within(budget: int, need: Need, **asked: Any) -> Plan:
             return found
         allowed = lower_peak(found.estimate, need, budget)
     found = plan(budget=allowed, **asked)
-    raise NothingFits(found.estimate, allowed, asked.get("max_flops"), found.micro_batches)
+    raise NothingFits(found.estimate, allowed, Limit(), found.micro_batches)
