@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .devices import Device, find_device, usual_device
+from .devices import Device, given_device
 from .errors import CostmodelError, unknown
 from .frontends import load_or_dry
 from .graph.inputs import read_resolution
@@ -106,7 +106,7 @@ def request(
             raise CostmodelError(f"{name} is {value!r}; allowed: an integer from 1 to 2^63 - 1")
     if not isinstance(strategy, (str, StrategyText)):
         raise unknown("strategy", strategy, STRATEGIES)
-    machine = device if isinstance(device, Device) else usual_device() if device is None else find_device(device)
+    machine = given_device(device)
     target = (machine.processor.target if machine else usual_target()) if target is None else target
     if not isinstance(target, str):
         raise unknown("target", target, DEVICES)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from os import PathLike, fspath
 from pathlib import Path
 
-from ..errors import unknown
+from ..errors import CostmodelError, unknown
 from ..files.shipped import shipped_names, shipped_text
 from .device import Device
 
-__all__ = ["DEVICE_VARIABLE", "Device", "device_names", "find_device", "split_devices", "usual_device"]
+__all__ = ["DEVICE_VARIABLE", "Device", "device_names", "find_device", "given_device", "split_devices", "usual_device"]
 
 DEVICE_VARIABLE = "COSTMODEL_DEVICE"  # of the environment: the device where none is given
 FOLDER = "devices"
@@ -21,8 +22,11 @@ def device_names() -> tuple[str, ...]:
     return shipped_names(FOLDER)
 
 
-def find_device(text: str) -> Device:
+def find_device(text: str | PathLike[str]) -> Device:
     """The device of `NAME|FILE[,memory=SIZE][,PROCESSOR]`. Raises CostmodelError for anything else."""
+    text = fspath(text) if isinstance(text, (str, PathLike)) else text
+    if not isinstance(text, str):
+        raise CostmodelError(f"device is {text!r}; allowed: a name (costmodel list devices), or a path to a .yaml file")
     name, *options = text.split(",")
     return _read(name).with_options(options)
 
@@ -37,6 +41,13 @@ def split_devices(text: str) -> list[str]:
         else:
             found[-1] += f",{part}"
     return found
+
+
+def given_device(device: Device | str | PathLike[str] | None) -> Device | None:
+    """The device of an argument, by default the environment's. Raises CostmodelError for a bad one."""
+    if device is None:
+        return usual_device()
+    return device if isinstance(device, Device) else find_device(device)
 
 
 def usual_device() -> Device | None:
@@ -60,4 +71,6 @@ def _read(name: str) -> Device:
         from .file import device_of
 
         return device_of(text_of(name), name, Path(name).stem)
+    if "/" in name:
+        raise CostmodelError(f"device {name!r}; allowed: a name (costmodel list devices), or a path to a .yaml file")
     raise unknown("device", name, device_names())

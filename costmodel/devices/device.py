@@ -35,12 +35,21 @@ class Processor:
 
         None where the datasheet has none.
         """
-        if self.pace is not None and (self.pace.dtype, self.pace.target) == (dtype, target):
+        if (
+            self.pace is not None
+            and self.pace.dtype == dtype
+            and without_cores(self.pace.target) == without_cores(target)
+        ):
             return self.pace
         rate = self.peak.get(dtype)
         if rate is None or self.bandwidth is None:
             return None
         return Pace(rate.value, self.bandwidth.value, target=target, dtype=dtype, source="the datasheet's rates")
+
+
+def without_cores(target: str) -> str:
+    """A target's text without its cores, which decide what kernels allocate, and not how fast threads are."""
+    return ",".join(part for part in target.split(",") if not part.startswith("cores="))
 
 
 @dataclass(frozen=True)
@@ -93,8 +102,14 @@ class Device:
         other = f",{self.processor_name}" if self.processor_name != next(iter(self.processors)) else ""
         return f"{self.name}{memory}{other}"
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.title, self.memory_bytes, self.processor_name))
+
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"<Device {self.text}>"
 
     def with_options(self, options: list[str]) -> Device:
         """The device with some of `memory=SIZE` and the names of its processors. Raises CostmodelError for others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import CostmodelError, unknown
+from ..errors import CostmodelError, check_one_line, unknown
 from ..files.document import Block, Field, parse, read
 from ..sizes.dtype import DTYPES
 from ..targets import parse as parse_target
@@ -60,12 +60,15 @@ def device_of(text: str, source: str, name: str) -> Device:
     if given["kind"] not in KINDS:
         raise block.error(unknown("kind", given["kind"], KINDS), "kind")
     memory, system = needed(block, "memory", figures.sizes), needed(block, "system", figures.size)
-    if system.value >= memory.value[0]:
-        raise block.error("the system takes all of the memory; allowed: less than the smallest memory", "system")
+    check_one_line("title", given["title"])
     power, thermal = part(block, "power", ("idle", "loaded")), part(block, "thermal", ("throttles_at", "limit"))
     processors = {key: processor(block["processors"], key) for key in block["processors"]}
     if not processors:
         raise block.error("none is there; allowed: at least one", "processors")
+    for one in processors.values():
+        context = one.context.value if one.context else 0
+        if system.value + context >= memory.value[0]:
+            raise block.error("system and context take all of the memory; allowed: less than the smallest", "system")
     return Device(
         name,
         given["title"],
@@ -102,17 +105,17 @@ def processor(block: Block, name: str) -> Processor:
     own = block[name]
     if not isinstance(own, Block):
         raise block.error(f"found {own!r}; allowed: a mapping with {', '.join(OF_PROCESSOR)}", name)
+    if not name.isidentifier():
+        raise block.error(f"a processor is called {name!r}; allowed: letters, digits and _", name)
     given = read(own, OF_PROCESSOR)
+    target = target_of(own, given["target"])
+    if target.startswith("cuda") != ("context" in own):
+        raise own.error("context belongs to a GPU that shares the memory, and each of these has one", "target")
     rates = part(own, "peak", RATES)
     peak = {key: needed(rates, key, figures.arithmetic) for key in rates}
     fitted = pace(own["pace"]) if "pace" in own else None
     return Processor(
-        name,
-        target_of(own, given["target"]),
-        peak,
-        figure(own, "bandwidth", figures.bandwidth),
-        figure(own, "context", figures.size),
-        fitted,
+        name, target, peak, figure(own, "bandwidth", figures.bandwidth), figure(own, "context", figures.size), fitted
     )
 
 
@@ -121,15 +124,19 @@ def pace(block: Block) -> Pace:
     given = read(block, OF_PACE)
     try:
         arithmetic, width = figures.arithmetic(given["arithmetic"]), figures.bandwidth(given["bandwidth"])
-        cold = figures.bandwidth(given["cold"]) if given["cold"] else 0.0
+        cold = 0.0 if given["cold"] is None else figures.bandwidth(given["cold"])
     except CostmodelError as error:
         raise block.error(error) from None
+    if given["dtype"] not in DTYPES:
+        raise block.error(unknown("data type", given["dtype"], DTYPES), "dtype")
+    if given["error_percent"] > 100:
+        raise block.error(f"found {given['error_percent']}; allowed: at most 100", "error_percent")
     factors, passes = part_of_numbers(block, "factors"), part_of_numbers(block, "passes")
     for key in factors:
-        kind, _, name = key.partition(".")
+        kind, dot, name = key.partition(".")
         if kind not in KERNELS:
             raise block["factors"].error(unknown("kind of kernels", kind, KERNELS), key)
-        if name and name not in PASSES:
+        if dot and name not in PASSES:
             raise block["factors"].error(unknown("pass", name, PASSES), key)
     for key in passes:
         if key not in PASSES:

@@ -57,10 +57,14 @@ def passes_of(graph: Graph, shapes: tuple[Shape, ...], request: Request, formula
 def update_of(numbers: int, request: Request) -> list[Pass]:
     """The pass of the optimizer over some numbers that train; none if there are none.
 
-    It reads and writes the numbers and its state, and reads their gradients.
+    It reads and writes the numbers and its state, and reads their gradients. Before it, gradients of an earlier
+    micro-step are added to those of this one, if there is one.
     """
-    tensors = 3 + 2 * request.optimizer.slots
-    return [Pass(-1, UPDATE, UPDATE, 0, nbytes(tensors * numbers, request.dtype.bits))] if numbers else []
+    if not numbers:
+        return []
+    bits, tensors = request.dtype.bits, 3 + 2 * request.optimizer.slots
+    added = [Pass(-1, BACKWARD, "sum", 0, nbytes(3 * numbers, bits))] if request.accumulate > 1 else []
+    return [*added, Pass(-1, UPDATE, UPDATE, 0, nbytes(tensors * numbers, bits))]
 
 
 class Setting(NamedTuple):

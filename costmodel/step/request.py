@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..conventions import find as find_convention
 from ..devices.device import Device
 from ..devices.pace import Pace
 from ..graph.network import Network
@@ -64,7 +65,9 @@ class Request(NamedTuple):
     def pace(self) -> Pace | None:
         """How fast the device is; None without one, and where nothing is known of it for this data type."""
         dtype = self.amp or self.dtype
-        return None if self.device is None else self.device.processor.pace_of(dtype.name, self.target.text)
+        if self.device is None or self.device.calibrate_first or not find_convention(self.convention).measurable:
+            return None
+        return self.device.processor.pace_of(dtype.name, self.target.text)
 
     @property
     def update(self) -> Update:

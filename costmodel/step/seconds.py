@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..devices.device import Device
+from ..devices.kinds import UPDATE
 from ..devices.pace import Pace
 from ..sizes.by_batch import Batches, Line, part_of
 from ..sizes.size import Size
@@ -22,7 +23,7 @@ REACH = 2.5
 WATTS_MAY_DIFFER = 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StepTime:
     """The time of a step on a device, pass by pass; all sums of it add up.
 
@@ -77,6 +78,15 @@ class StepTime:
         for one, seconds in zip(self.passes, self.pass_seconds):
             found[one.kernels] += seconds  # type: ignore[assignment]
         return dict(found.most_common())
+
+    @property
+    def update(self) -> float:
+        """Seconds of the optimizer's update, which comes once for all micro-steps."""
+        return sum(seconds for one, seconds in zip(self.passes, self.pass_seconds) if one.name == UPDATE)
+
+    def __repr__(self) -> str:
+        told = f"at least {self.low:.3g} s" if self.step is None else f"{self.step:.3g} s"
+        return f"<StepTime on {self.device.text}: {told}, {len(self.passes)} passes>"
 
     def of_nodes(self, run: range) -> float:
         """Seconds of some nodes, updates left out."""

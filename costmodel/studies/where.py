@@ -39,9 +39,17 @@ class Run(NamedTuple):
         """The (micro-)steps of an epoch; the last batch may be smaller, and counts as a whole one."""
         return None if self.images is None else -(-self.images // found.batch)
 
+    def epoch_share(self, found: Estimate) -> float | None:
+        """An epoch's time in steps, of which all but the last of an update's micro-steps are without an update."""
+        steps = self.steps(found)
+        if steps is None or found.time is None:
+            return None
+        updates = -(-steps // found.request.accumulate)
+        return steps - (steps - updates) * found.time.update / found.time.least
+
     def battery_share(self, found: Estimate) -> float | None:
         """The share of the battery that the run takes; None where that is not known."""
-        steps, joules = self.steps(found), found.time.joules if found.time else None
+        steps, joules = self.epoch_share(found), found.time.joules if found.time else None
         if self.battery is None or steps is None or joules is None:
             return None
         return self.epochs * steps * float(joules["step"] or 0) / (JOULES_PER_WATT_HOUR * self.battery)

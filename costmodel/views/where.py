@@ -19,7 +19,7 @@ def where_records(places: Sequence[Place], run: Run) -> list[dict[str, Any]]:
 def record(place: Place, run: Run) -> dict[str, Any]:
     """One row."""
     found, time = place.estimate, place.estimate.time if place.verdict != CALIBRATE else None
-    step, steps = time.step if time else None, run.steps(found)
+    step, steps = time.step if time else None, run.epoch_share(found)
     joules = time.joules if time else None
     epoch = None if step is None or steps is None else step * steps
     energy = None if joules is None or steps is None else float(joules["step"] or 0) * steps * run.epochs

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...devices import Device, find_device, usual_device
+from ...devices import given_device
 from ...errors import CostmodelError, check_name
 from ...escapes import as_cell, visible
 from ...files import parquet
@@ -63,7 +63,7 @@ class SweepPlan:
         **of_network: Any,
     ) -> None:
         """check: whether a module is held against dry steps. device: as in `estimate`. of_network: as in `load`."""
-        self.device = device if isinstance(device, Device) else find_device(device) if device else usual_device()
+        self.device = given_device(device)
         target = self.device.processor.target if self.device else usual_target()
         given = {**USUAL, "target": target, **{name: one for name, one in axes.items() if one is not None}}
         self.axes = {name: spelled_out(name, given[name]) for name in (*AXES, *axes)}
