@@ -190,7 +190,7 @@ def echo_json(document: Any) -> None:
 def some_budget(budget: int | None) -> int:
     """The budget in bytes. Raises CostmodelError if neither --budget nor a device gave one."""
     if budget is None:
-        raise CostmodelError("no budget; allowed: --budget SIZE, or --device NAME for its usable memory")
+        raise CostmodelError("no budget; allowed: --budget SIZE, or --device NAME (no phone) for its usable memory")
     return budget
 
 
@@ -297,9 +297,10 @@ def device_option(command: Callable) -> Callable:
             drawn = options.get("figure") is not None and not (options.get("less") or options.get("more"))
             is_grid = isinstance(options["target"], tuple)
             if "budget" in options and options["budget"] is None and (drawn or not is_grid):
-                options["budget"] = found.usable_bytes
-                if "process" in options and found.runs_a_process:
-                    options["process"] = True
+                options["budget"] = None if found.calibrate_first else found.usable_bytes
+            # A budget on a board is for all of the process that trains there, whoever gave it.
+            if "process" in options and options.get("budget") is not None and found.runs_a_process:
+                options["process"] = not str(options["target"]).startswith("cuda")
         return command(*args, device=found, **options)
 
     return with_device

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..cli import AXIS_HELP, check_budget, echo_json, estimate_options, options, request, several
+from ..cli import AXIS_HELP, check_budget, echo_json, estimate_options, needed, options, request, several
 from ._networks import usual_of
 from ._output import figure_file, show
 
@@ -14,11 +14,12 @@ from ._output import figure_file, show
 @click.command("compare")
 @options("network")
 @several(strategy=f"{AXIS_HELP['strategy']} [all]")
-@options(*(name for name in estimate_options if name != "strategy"), "budget", "figure", "force", "format")
+@options(*(name for name in estimate_options if name != "strategy"), "budget", "process", "figure", "force", "format")
 def command(
     network: str,
     strategy: tuple[str, ...],
     budget: int | None,
+    process: bool | None,
     figure: dict[str, Any] | None,
     force: bool,
     form: str,
@@ -34,10 +35,11 @@ def command(
     from ..views.shared import detected_note
 
     file = figure_file(figure, force)
-    asked = request(network, asked)
+    given, asked = asked, request(network, asked)
+    around = needed(process, given["target"], network, given)
     strategies = spelled_out("strategy", strategy) if strategy else usual_of(asked["network"])
     estimates = [estimate(strategy=one, **asked) for one in strategies]
-    fit = [check_budget([e], budget) for e in estimates]
+    fit = [check_budget([e], budget, around) for e in estimates]
     if file is not None:
         from ..views.figures.compare import compare_figure
 
@@ -48,6 +50,6 @@ def command(
     else:
         target = estimates[0].request.target
         told = [f"Peaks are those of: {target}.", *(detected_note(target) if budget is not None else [])]
-        show([compare(estimates, budget)], told, form, estimates[0].notes)
+        show([compare(estimates, budget, around)], told, form, estimates[0].notes)
     if not any(fit):
         raise click.exceptions.Exit(1)

@@ -33,6 +33,7 @@ def command(
     from ..api import estimate
     from ..studies.fit import Fit, check_has_peak, curve, largest
     from ..studies.needs import peak
+    from ..views.device import device_notes
     from ..views.fit import fit_lines, fit_table
     from ..views.process import beside_note, process_notes, process_record
 
@@ -59,6 +60,7 @@ def command(
             drawn = fit_figure(Fit(value, found), axis, peaks, size, file.sheet)
         file.save(drawn)
     beside = beside_note(found) if around is None else process_notes(found, around)
+    beside += device_notes(found)
     if form == "json":
         answer = {"budget_bytes": size, "fits": fits, "headroom_bytes": missing, **found.to_dict()}
         answer |= {} if around is None else process_record(found, around)

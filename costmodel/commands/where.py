@@ -48,13 +48,16 @@ def command(
     """Tell on which devices a training step of NETWORK fits, and how long it takes there.
 
     On boards the process that trains is held against the memory that the system leaves, on a Jetson's GPU what PyTorch
-    reserves, on a microcontroller the tensors alone. Exits with 1 if it surely fits none of the devices.
+    reserves, on a microcontroller the tensors alone. Exits with 0 if one of the devices says yes, else with 1.
     """
     from ..devices import device_names, find_device, split_devices
+    from ..errors import CostmodelError
     from ..studies.grid.axes import spelled_out
     from ..studies.where import YES, Run, where
     from ..views.where import where_records, where_table
 
+    if images is None and (epochs > 1 or battery is not None):
+        raise CostmodelError("--epochs and --battery are about a run; allowed: with --images N, those of an epoch")
     run = Run(images, epochs, battery)
     found = [find_device(one) for one in (device_names() if devices is None else split_devices(devices))]
     strategies = spelled_out("strategy", strategy or DEFAULTS["strategy"])

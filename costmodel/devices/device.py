@@ -35,12 +35,9 @@ class Processor:
 
         None where the datasheet has none.
         """
-        if (
-            self.pace is not None
-            and self.pace.dtype == dtype
-            and without_cores(self.pace.target) == without_cores(target)
-        ):
-            return self.pace
+        pace = self.pace
+        if pace is not None and pace.dtype == dtype and without_cores(pace.target) == without_cores(target):
+            return pace
         rate = self.peak.get(dtype)
         if rate is None or self.bandwidth is None:
             return None

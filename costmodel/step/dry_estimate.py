@@ -14,6 +14,7 @@ from .certainty import DRY, NOT_MODELLED, Certainty
 from .estimate import Estimate, Memory, Row
 from .other_steps import of_other_steps
 from .resident import Resident, inputs_bytes, resident_of
+from .seconds import StepTime
 from .update import numbers_of
 
 
@@ -34,6 +35,11 @@ class DryEstimate(Estimate):
     @cached_property
     def memory(self) -> Memory | None:
         """None: the events of a dry step are not kept."""
+        return None
+
+    @cached_property
+    def time(self) -> StepTime | None:
+        """None: a dry step knows what is kept, and not which kernels run for how long."""
         return None
 
     @property

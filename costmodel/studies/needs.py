@@ -15,17 +15,33 @@ from ..targets import Target
 from ..targets.cpu import Cpu
 from ..targets.machine import is_here
 
+#: By how much a GPU's caching allocator may reserve more than it has allocated: 1.2 to 1.9 times in runs of a Jetson
+#: TX2 (perf4sight's data; cuDNN's autotuning among it).
+RESERVES_AT_MOST = 1.9
 OF_A_MODULE = ":"  # in a network's name: of a package or a file
 #: Bytes that must fit into a budget, of an estimate.
 Need = Callable[[Estimate], int]
 
 
 def peak(estimate: Estimate) -> int:
-    """The peak of a step, with what is resident before it; on a device's GPU what PyTorch reserves for it."""
+    """The peak of a step, with what is resident before it; on a device's GPU the most that PyTorch reserves for it."""
     device = estimate.request.device
     if device is not None and device.shares_memory and estimate.request.target.device == "cuda" and estimate.memory:
-        return gpu_memory(estimate).reserved
+        return on_gpu(estimate).most
     return int(estimate.peak_bytes)
+
+
+class Bounds(NamedTuple):
+    """Bytes that a training run is likely to take of a device's memory: the fewest and the most."""
+
+    least: int
+    most: int
+
+
+def on_gpu(estimate: Estimate) -> Bounds:
+    """What PyTorch reserves on a GPU: at least what is allocated, at most what its caching allocator may keep."""
+    memory = gpu_memory(estimate)
+    return Bounds(memory.allocated, max(memory.reserved, int(RESERVES_AT_MOST * memory.allocated)))
 
 
 class Process(NamedTuple):

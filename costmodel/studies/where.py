@@ -9,23 +9,12 @@ from ..api import estimate
 from ..devices import Device
 from ..graph.network import Network
 from ..step.estimate import Estimate
-from ..step.process.gpu import gpu_memory
 from .battery import JOULES_PER_WATT_HOUR
 from .fit import check_has_peak, largest
-from .needs import Need, process_on
+from .needs import Bounds, Need, on_gpu, process_on
 
 YES, UNSURE, NO, CALIBRATE = "yes", "unsure", "no", "calibrate first"
-#: By how much a GPU's caching allocator may reserve more than it has allocated: 1.2 to 1.9 times in runs of a Jetson
-#: TX2 (perf4sight's data; cuDNN's autotuning among it).
-RESERVES_AT_MOST = 1.9
 MEMORY = "memory"
-
-
-class Bounds(NamedTuple):
-    """Bytes that a training run is likely to take of a device's memory: the fewest and the most."""
-
-    least: int
-    most: int
 
 
 class Run(NamedTuple):
@@ -81,8 +70,7 @@ def bounds_of(found: Estimate, device: Device) -> Bounds:
     """What a run takes of a device's memory: its process, what PyTorch reserves on a GPU, or the tensors alone."""
     target = found.request.target
     if device.shares_memory and target.device == "cuda":
-        memory = gpu_memory(found)
-        return Bounds(memory.allocated, max(memory.reserved, int(RESERVES_AT_MOST * memory.allocated)))
+        return on_gpu(found)
     if device.runs_a_process or device.shares_memory:
         process = process_on(target, frugal=False).memory(found)
         return Bounds(process.lowest, process.highest)

@@ -53,6 +53,8 @@ def memory_in_words(estimate: Estimate) -> str:
     """What a training process may take of the device's memory, and why."""
     device = estimate.request.device
     assert device is not None
+    if device.calibrate_first:
+        return "devices of this name differ too much to say anything; calibrate yours first."
     context = device.processor.context
     took = f"{show_size(device.system.value)} for its system"
     took += f" and {show_size(context.value)} for the runtime of its GPU" if context else ""
@@ -64,12 +66,14 @@ def memory_in_words(estimate: Estimate) -> str:
 def time_in_words(estimate: Estimate) -> str:
     """How long a step takes on the request's device, and what that rests on."""
     time = estimate.time
+    pace = estimate.request.device.processor.pace if estimate.request.device else None
+    measured = f" Steps were measured there in {pace.dtype} on {pace.target} alone." if pace is not None else ""
     if time is None:
-        return "Its time is not known: nothing is measured, and no rates are in its file for this data type."
+        return f"Its time is not known: no rates are in its file for this.{measured}"
     if time.step is None or time.high is None:
         return (
             f"A step takes at least {show_seconds(time.low)}, by the datasheet's rates; real steps take many times as"
-            " long. `costmodel calibrate` on the device measures them."
+            f" long.{measured or ' `costmodel calibrate` on the device measures them.'}"
         )
     return (
         f"A step takes {show_seconds(time.step)}, between {show_seconds(time.low)} and {show_seconds(time.high)}"

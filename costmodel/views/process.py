@@ -21,7 +21,9 @@ LAUNCHER = "python -m costmodel.frugal"
 
 def beside_note(estimate: Estimate) -> list[str]:
     """A note that a budget of a process is another; none where there is no process on a CPU."""
-    if not find(estimate.convention).measurable or estimate.request.target.device == "cuda":
+    device = estimate.request.device
+    without = device is not None and not device.runs_a_process  # no Python there
+    if without or not find(estimate.convention).measurable or estimate.request.target.device == "cuda":
         return []
     usual, frugal = (show_size(STATED_BYTES[kind]) for kind in (False, True))
     least, _, most = SURPLUS

@@ -54,6 +54,9 @@ def command(remedy: Remedy, network: str, budget: int, asked: dict[str, Any], ar
     if "effective_batch" in remedy.changes:
         left_out += ("batch",)
     options = {key: value for key, value in {**asked, **remedy.changes}.items() if key not in left_out}
+    device = asked.get("device")
+    if device is not None and budget == device.usable_bytes:
+        return command_line(name, network, options)  # the device gives the budget, and what is held against it
     given = ["--budget", written(budget if remedy.peak_budget is None else remedy.peak_budget)]
     if around is not None and name != "plan":
         given.append("--frugal" if around.environment.frugal else "--process")

@@ -14,7 +14,10 @@ from ..step.request import DEFAULTS
 def command_line(command: str, network: str, options: Mapping[str, Any], *more: str) -> str:
     """A command with a network and options by the names of their arguments, without those at their defaults."""
     words = ["costmodel", command, network]
+    device = options.get("device")
     for key, value in options.items():
+        if key == "target" and device is not None and value == device.processor.target:
+            continue
         if key == "check":
             words += [] if value else ["--no-check"]
         elif key == "inputs":

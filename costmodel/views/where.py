@@ -58,7 +58,7 @@ def where_table(places: Sequence[Place], run: Run) -> Lines:
         words("device", "device"),
         words("strategy", "strategy"),
         words("surely_fits", "fits"),
-        Column("most_bytes", f"takes, {unit}", size),
+        Column("most_bytes", f"takes at most, {unit}", size),
         Column("usable_bytes", f"usable, {unit}", size),
         Column("largest_batch", "largest batch", lambda n: f"{n:,}"),
         Column("step_seconds", "a step", show_seconds),
@@ -68,7 +68,8 @@ def where_table(places: Sequence[Place], run: Run) -> Lines:
         words("limited_by", "limited by"),
     ]
     found = places[0].estimate
-    title = f"{found.network}, batch {found.batch}, {found.convention}, {found.request.optimizer.name}"
+    numbers = f"{found.request.dtype.name} under autocast" if found.request.amp else found.request.dtype.name
+    title = f"{found.network}, batch {found.batch}, {found.convention}, {found.request.optimizer.name}, {numbers}"
     return [table_of(records, seen, title)], notes(places)
 
 
@@ -89,7 +90,7 @@ def notes(places: Sequence[Place]) -> list[str]:
     for place in places:
         if place.verdict != CALIBRATE and place.estimate.time and place.estimate.time.step is not None:
             timed[place.estimate.time.source] = ""
-    bound = any(place.estimate.time and place.estimate.time.step is None for place in places)
+    bound = any(place.estimate.seconds is None for place in places)
     if bound:
         said.append("No time: nothing was measured there, and a datasheet's rates bound steps many times too low.")
     return [*said, *timed]

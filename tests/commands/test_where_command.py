@@ -129,4 +129,37 @@ def test_a_plan_for_a_device_is_one_whose_process_fits():
     )
     full = estimate("mobilenet_v2", batch=4, device=device)
     assert lower_peak(full, lambda found: 500, 300) == full.peak_bytes - 100
-    assert run(*asked, "--batch", "4", "--budget", "100MB").exit_code == 0  # of the tensors alone, as it was given
+    assert run(*asked, "--budget", "100MB").exit_code == 1  # for the process, too
+
+
+def test_answers_about_a_device_agree():
+    """`fit`, `compare` and `where` hold the same against the same memory."""
+    for device, batch in (("raspberry_pi_4b,memory=1GB", "12"), ("jetson_nano", "110"), ("jetson_nano", "8")):
+        asked = ("mobilenet_v3_small", "--batch", batch, "--format", "json")
+        (row,) = json.loads(run("where", *asked, "--devices", device).stdout)
+        fitted = run("fit", *asked, "--device", device)
+        (compared,) = json.loads(run("compare", *asked, "--device", device, "--strategy", "full").stdout)
+        fits = row["surely_fits"] == "yes"
+        assert fits == (fitted.exit_code == 0) == compared["fits"] == json.loads(fitted.stdout)["fits"]
+        assert row["headroom_bytes"] == json.loads(fitted.stdout)["headroom_bytes"]
+
+
+def test_commands_that_would_fit_do(tmp_path):
+    result = run("report", "mobilenet_v2", "--device", "raspberry_pi_4b,memory=1GB", "--batch", "8")
+    assert result.exit_code == 1
+    commands = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("    costmodel ")]
+    assert len(commands) >= 3
+    for command in commands:
+        assert run(*command).exit_code == 0, command
+
+
+def test_a_phone_is_calibrated_first():
+    assert "no phone" in run("fit", "mcunet_5fps", "--device", "phone_ios").stderr
+    told = run("report", "mcunet_5fps", "--device", "phone_android").stdout
+    assert "calibrate yours first" in told and "Into" not in told
+    assert estimate("mcunet_5fps", device="phone_android").seconds is None
+
+
+def test_a_microcontroller_has_no_python():
+    told = run("report", "mcunet_5fps", "--device", "stm32h743").stdout
+    assert "Python" not in told and "the peak of the tensors is held" in told

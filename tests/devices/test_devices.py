@@ -130,7 +130,7 @@ def test_a_bad_device_gets_one_message(text, said):
         ("pool: 1.16", "poll: 1.16", "unknown kind of kernels 'poll'"),
         ("backward: 0.688", "back: 0.688", "unknown pass 'back'"),
         ("target: cpu,isa=neon,threads=4,cores=4\n    peak", "target: tpu\n    peak", "unknown device 'tpu'"),
-        ("system: {value: 350MB", "system: {value: 3GB", "the system takes all of the memory"),
+        ("system: {value: 350MB", "system: {value: 3GB", "take all of the memory"),
         ("system: {value: 350MB", "system: {value: 350", "allowed: a text with a unit"),
         ("[1GiB, 2GiB, 4GiB, 8GiB]", "[4GiB, 2GiB]", "allowed: a list of sizes, ascending"),
         (', source: "geerlingguy/top500-benchmark, HPL: power during the run"', "", "allowed: value, and one text"),

@@ -5,9 +5,11 @@ import pytest
 import costmodel
 from costmodel.devices import find_device
 from costmodel.devices.pace import Pace
+from costmodel.errors import CostmodelError
 from costmodel.step.arithmetic import NodeWork, flops
 from costmodel.step.passes import Pass
 from costmodel.step.seconds import REACH, time_of
+from costmodel.studies.where import Run
 
 SPEC = """
 network: tiny
@@ -153,3 +155,39 @@ def test_flops_of_nodes_add_up():
     found = flops((NodeWork(1, 2, 3, 4, 5, 6, 7), NodeWork(10, 0, 0, 0, 0, 0)))
     assert found["forward"] == 22 and found["backward"] == 18 and found["total"] == 40
     assert found["elementwise_recomputed"] == 7 and flops(())["total"] == 0
+
+
+def test_micro_steps_add_gradients_and_update_once():
+    one, several = (costmodel.estimate("mcunet_5fps", device="raspberry_pi_4b", accumulate=n).time for n in (1, 4))
+    added = [step for step in several.passes if step.node < 0 and step.name == "backward"]
+    assert [step.nbytes for step in added] == [several.passes[-1].nbytes]  # both read and write three tensors
+    assert several.update == pytest.approx(one.update)
+    run = Run(images=8 * 10)
+    found = costmodel.estimate("mcunet_5fps", device="raspberry_pi_4b", accumulate=4)
+    # Ten micro-steps of 8 images are three updates.
+    seconds = run.epoch_share(found) * found.seconds
+    assert seconds == pytest.approx(10 * (found.seconds - found.time.update) + 3 * found.time.update)
+
+
+def test_cores_do_not_change_the_constants():
+    at = {"device": "raspberry_pi_4b"}
+    assert costmodel.estimate("mcunet_5fps", target="cpu,isa=neon,threads=4", **at).seconds is not None
+    assert costmodel.estimate("mcunet_5fps", target="cpu,isa=neon,threads=2", **at).seconds is None
+
+
+@pytest.mark.parametrize("device", [5, b"x", ["raspberry_pi_4b"], "", "/tmp"])
+def test_a_device_of_a_wrong_kind(device):
+    for call in (costmodel.estimate, costmodel.sweep):
+        with pytest.raises(CostmodelError, match="device"):
+            call("mcunet_5fps", device=device)
+
+
+def test_a_paper_convention_has_no_seconds():
+    assert costmodel.estimate("mcunet_5fps", convention="ideal", device="raspberry_pi_4b").seconds is None
+
+
+def test_a_device_and_its_time_are_told_shortly():
+    found = costmodel.estimate("mcunet_5fps", device="raspberry_pi_4b")
+    assert repr(found.request.device) == "<Device raspberry_pi_4b,memory=8GiB>"
+    assert repr(found.time).startswith("<StepTime on raspberry_pi_4b,memory=8GiB: ") and len(repr(found.time)) < 100
+    assert hash(found.request.device) == hash(find_device("raspberry_pi_4b"))

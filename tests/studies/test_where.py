@@ -6,7 +6,8 @@ import costmodel
 from costmodel.devices import find_device
 from costmodel.errors import CostmodelError
 from costmodel.studies.battery import read_battery
-from costmodel.studies.where import CALIBRATE, MEMORY, NO, RESERVES_AT_MOST, UNSURE, YES, Run, bounds_of, where
+from costmodel.studies.needs import RESERVES_AT_MOST
+from costmodel.studies.where import CALIBRATE, MEMORY, NO, UNSURE, YES, Run, bounds_of, where
 
 
 def places(devices, strategies=("full",), **request):
