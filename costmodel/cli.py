@@ -293,8 +293,10 @@ def device_option(command: Callable) -> Callable:
             if asked_by is not click.core.ParameterSource.COMMANDLINE:
                 target = found.processor.target
                 options["target"] = (target,) if isinstance(options["target"], tuple) else target
-            # A grid's budget is a line in its figure, where peaks are drawn.
+            # A grid's budget is a line in its figure, where peaks are drawn: what tensors take, and no process.
+            of_tensors = not (found.runs_a_process or found.shares_memory)
             drawn = options.get("figure") is not None and not (options.get("less") or options.get("more"))
+            drawn = drawn and of_tensors
             is_grid = isinstance(options["target"], tuple)
             if "budget" in options and options["budget"] is None and (drawn or not is_grid):
                 options["budget"] = None if found.calibrate_first else found.usable_bytes

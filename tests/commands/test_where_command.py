@@ -163,3 +163,12 @@ def test_a_phone_is_calibrated_first():
 def test_a_microcontroller_has_no_python():
     told = run("report", "mcunet_5fps", "--device", "stm32h743").stdout
     assert "Python" not in told and "the peak of the tensors is held" in told
+
+
+def test_a_grids_figure_draws_only_what_its_peaks_can_be_held_against(tmp_path):
+    """Peaks are of tensors: a board's memory is for a process, and is no line among them."""
+    for device, is_drawn in (("raspberry_pi_4b,memory=1GB", False), ("portenta_h7", True)):
+        file = tmp_path / f"{device[:4]}.svg"
+        result = run("sweep", "mcunet_5fps", "--batch", "1..4", "--device", device, "--figure", str(file))
+        assert result.exit_code == 0, result.stderr
+        assert ("budget" in file.read_text()) == is_drawn
