@@ -285,9 +285,9 @@ def device_option(command: Callable) -> Callable:
     )
     @wraps(command)
     def with_device(*args: Any, device: str | None, **options: Any) -> Any:
-        from .devices import find_device, usual_device
+        from .devices import given_device
 
-        found = find_device(device) if device else usual_device()
+        found = given_device(device)
         if found is not None:
             asked_by = click.get_current_context().get_parameter_source("target")
             if asked_by is not click.core.ParameterSource.COMMANDLINE:

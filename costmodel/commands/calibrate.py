@@ -39,9 +39,9 @@ def command(target: str, output: str | None, force: bool, form: str) -> None:
     def tell(what: str) -> Any:
         return click.echo(f"Measuring {what} ...", err=True)
 
+    here = machine() if output is not None else None  # first, since a calibration takes half a minute
     found = calibrate(target, tell)
-    if output is not None:
-        here = machine()
+    if output is not None and here is not None:
         write_text(output, device_text(here.name, here.memory_bytes, here.system_bytes, found.pace), force)
     if form == "json":
         echo_json(calibration_record(found, output))

@@ -89,7 +89,7 @@ def probe(estimate: Estimate) -> Iterator[Probe]:
 def refuse_other_machines(target: Target, wide: bool) -> None:
     """Raise CostmodelError for the target of another machine's CPU. wide: all numbers have 32 bits."""
     if isinstance(target, Cpu) and target.isa != UNKNOWN and not is_here(target.isa, wide):
-        raise CostmodelError(f"target {target.text!r}; allowed for a probe: isa={here_isa()}, this machine's")
+        raise CostmodelError(f"target {target.text!r}; allowed: isa={here_isa()}, this machine's")
 
 
 def document(estimate: Estimate, probes: Iterable[Probe]) -> dict[str, Any]:

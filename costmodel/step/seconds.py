@@ -17,7 +17,7 @@ from ..sizes.size import Size
 from .passes import Pass
 
 #: How many mean errors an interval reaches to either side: 37 of 38 steps of a Raspberry Pi 4 are within it, each with
-#: its family left out, and 40 of 45 on a calibrated machine's one thread (tests/benchmarks/test_calibration.py).
+#: its family left out, and 39 or 40 of 45 on a calibrated machine's one thread (tests/benchmarks/test_calibration.py).
 REACH = 2.5
 #: The share by which the watts of a loaded board may differ from a step's (assumed: no step's power was measured).
 WATTS_MAY_DIFFER = 0.3
@@ -112,7 +112,8 @@ class StepTime:
         if watts is None or self.step is None or self.high is None:
             return None
         low, high = self.low * watts.value * (1 - WATTS_MAY_DIFFER), self.high * watts.value * (1 + WATTS_MAY_DIFFER)
-        origin = f"{watts.value:g} W of the loaded board ({watts.origin}), assumed to be within 30 % of a step's"
+        near = f"assumed to be within {100 * WATTS_MAY_DIFFER:.0f} % of a step's"
+        origin = f"{watts.value:g} W of the loaded board ({watts.origin}), {near}"
         return {"step": self.step * watts.value, "low": low, "high": high, "source": origin}
 
 

@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The passes of some runs in columns, added up over equal kinds and passes where the bandwidth allows it.
+    """The passes of some runs in columns.
 
     rows: of each run, operations, bytes and (kind, pass) of its passes. members: for each of these groups, 1 at the
     names of its kind and its pass.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..sizes.units import in_unit, show_joules, show_seconds, unit_of
+from ..studies.needs import RESERVES_AT_MOST
 from ..studies.where import CALIBRATE, NO, UNSURE, Place, Run
 from .records import table_of
 from .table import Column, Lines, words
@@ -77,7 +78,8 @@ def notes(places: Sequence[Place]) -> list[str]:
     """What the answers rest on."""
     said = [
         "What a run takes is held against the usable memory: on a board's CPU the process with Python and torch, on its"
-        " GPU what PyTorch reserves (1 to 1.9 times what it allocates), on a microcontroller the tensors alone."
+        f" GPU what PyTorch reserves (1 to {RESERVES_AT_MOST:g} times what it allocates), on a"
+        " microcontroller the tensors alone."
     ]
     verdicts = {place.verdict for place in places}
     if UNSURE in verdicts:

@@ -15,6 +15,7 @@ from ...errors import CostmodelError
 from ...targets import parse
 from ...targets.cpu import Cpu
 from ..devices import device_of
+from ..probe import refuse_other_machines
 from .clock import Rates, clock_for, noise
 from .single import Single, factors_of, measured
 from .steps import Step, beside_factors, columns, measured_steps
@@ -45,6 +46,7 @@ def calibrate(target: str, tell: Callable[[str], object] = lambda text: None) ->
     place = parse(target)
     if not isinstance(place, Cpu):
         raise CostmodelError(f"target {target!r}; allowed for a calibration: cpu, on this machine")
+    refuse_other_machines(place, wide=True)
     clock = clock_for(place.threads)
     with device_of(place).running_on(place.threads), torch.random.fork_rng():
         tell("single layers")

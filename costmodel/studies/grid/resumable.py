@@ -122,7 +122,7 @@ def fingerprint(plan: SweepPlan, shard: tuple[int, int]) -> str:
     requests = [plan.request(number)[1] for number in range(len(plan.outer))]
     # The contents of strategies, since a strategy file may have changed.
     read = [[str(request.target), str(request.strategy), str(request.loss)] for request in requests]
-    of_device = repr(plan.device)
+    of_device = repr(plan.device and plan.device.processor)  # its constants, since a device's file may have changed
     columns, chunks = plan.column_names, len(plan.chunks(shard))
     asked = [__version__, plan.network, graphs, plan.axes, read, shard, columns, chunks, of_device]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()

@@ -31,12 +31,11 @@ def plan_within(budget: int, need: Need, **asked: Any) -> Plan:
         try:
             found = plan(budget=allowed, **asked)
         except NothingFits as no:
-            if no.least.peak_bytes > budget or need(no.least) > budget:
+            if no.least.peak_bytes <= allowed or need(no.least) > budget:
                 raise
             allowed = int(no.least.peak_bytes)  # the step down was too large
             continue
         if need(found.estimate) <= budget:
             return found
         allowed = lower_peak(found.estimate, need, budget)
-    found = plan(budget=allowed, **asked)
     raise NothingFits(found.estimate, allowed, Limit(), found.micro_batches)
