@@ -203,7 +203,7 @@ def test_a_wrong_file_is_one_message(what, file, tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     (("probe", "mcunet_5fps", "-o", "a.yaml"), "output 'a.yaml'; allowed: a name that ends in .json"),
     (("probe", "mcunet_5fps", "--target", "none"), "counts and is nowhere to run; allowed: cpu, cuda"),
-    (("probe", "mcunet_5fps", "--target", f"cpu,isa={ANOTHER}"), "allowed for a probe: isa="),
+    (("probe", "mcunet_5fps", "--target", f"cpu,isa={ANOTHER}"), "allowed: isa="),
     (("report", "mcunet_5fps", "--target", "no.json"), "cannot read 'no.json': No such file"),
 ])  # fmt: skip
 def test_a_wrong_request_is_one_message(arguments, message):
