@@ -131,6 +131,11 @@ def nanoseconds(passes: Sequence[Pass], pace: Pace) -> np.ndarray:
     return np.rint(1e9 * total).astype(np.int64)
 
 
+def step_nanoseconds(passes: Sequence[Pass], pace: Pace, micro_steps: int) -> int:
+    """The time of a step in whole nanoseconds: all passes of a micro-step as often, but for the update."""
+    return round(1e9 * sum(pace.seconds_of(one) * (1 if one.name == UPDATE else micro_steps) for one in passes))
+
+
 class Ends(NamedTuple):
     """Sizes of passes over a grid, those that are linear in the batch by base and slope, shapes (passes, resolutions).
 

@@ -32,7 +32,7 @@ def test_frozen_parts_add_up_to_the_frozen_network(costs):
     whole = costmodel.estimate("mobilenet_v2", "last", 2, 65)
     parts = [costs.of(u, "f", ALONE) for u in range(len(costs.units) - 1)]
     rest = {block["name"]: block["forward_flops"] for block in whole.blocks[len(parts) :]}
-    assert sum(part.flops for part in parts) + sum(rest.values()) == whole.flops["forward"]
+    assert sum(part.work for part in parts) + sum(rest.values()) == whole.flops["forward"]
     assert all(part.saved == part.gradients == part.parameters == 0 for part in parts)
     assert [unit.names for unit in costs.units[:2]] == [("stem",), ("features.1",)]
 
@@ -68,7 +68,7 @@ def test_a_history_spells_the_choices_out():
 def test_labels_that_another_one_dominates_go():
     start = Labels.start(1, 100)
     dearer, better = start._replace(resident=start.resident + 1), start._replace(value=start.value + 1)
-    assert Labels.joined([start, dearer, better]).best(counts_flops=True).tolist() == [2]
+    assert Labels.joined([start, dearer, better]).best(counts_work=True).tolist() == [2]
 
 
 def test_stand_ins_hand_on_and_keep_what_they_are_told_to():

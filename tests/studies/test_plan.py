@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from commandline import CliRunner
 from real import seldom
+from tiny import tiny_network
 from torch import nn
 
 import costmodel
@@ -17,23 +18,6 @@ from costmodel.strategies import parts
 from costmodel.studies.plan.nothing_fits import NothingFits
 from costmodel.studies.plan.plan import plan
 
-TINY = """
-network: tiny
-resolution: 32
-classes: 7
-norm: {op: batch_norm}
-activation: {op: %s, inplace: true}
-squeeze_excite: {of: expanded, ratio: 0.25, divisor: 4, activation: {op: relu}, gate: {op: hardsigmoid}}
-stem: [{conv: 8, kernel: 3, stride: 2, at: [stem.conv, stem.norm, stem.activation]}]
-stages:
-%s
-tail:
-- {conv: 32, kernel: 1, at: [head.conv, head.norm, head.activation]}
-- {op: adaptive_avg_pool2d, at: pool}
-- {op: flatten, at: flatten}
-- {op: linear, out_features: classes, at: classifier}
-classifier: classifier
-"""
 ROWS = [
     "- {out: 8, repeat: 1, stride: 1, expand: 1, kernel: 3}",
     "- {out: 16, repeat: 2, stride: 2, expand: 3, kernel: 5, squeeze_excite: true}",
@@ -46,9 +30,7 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("specs")
 
     def load(rows, activation="relu6"):
-        path = folder / f"{abs(hash((tuple(rows), activation)))}.yaml"
-        path.write_text(TINY % (activation, "\n".join(rows)))
-        return costmodel.load(str(path))
+        return tiny_network(folder, rows, activation)
 
     return load
 

@@ -3,6 +3,7 @@
 from itertools import product
 
 import pytest
+from tiny import tiny_network
 
 import costmodel
 from costmodel.devices import find_device
@@ -15,39 +16,29 @@ from costmodel.studies.plan.nothing_fits import NothingFits
 from costmodel.studies.plan.plan import plan
 from costmodel.studies.plan.within import plan_within
 
-TINY = """
-network: tiny
-resolution: 32
-classes: 7
-norm: {op: batch_norm}
-activation: {op: relu6, inplace: true}
-stem: [{conv: 8, kernel: 3, stride: 2, at: [stem.conv, stem.norm, stem.activation]}]
-stages:
-- {out: 8, repeat: 1, stride: 1, expand: 1, kernel: 3}
-- {kind: conv, out: 16, repeat: 1, stride: 2, kernel: 3}
-tail:
-- {conv: 32, kernel: 1, at: [head.conv, head.norm, head.activation]}
-- {op: adaptive_avg_pool2d, at: pool}
-- {op: flatten, at: flatten}
-- {op: linear, out_features: classes, at: classifier}
-classifier: classifier
-"""
+ROWS = [
+    "- {out: 8, repeat: 1, stride: 1, expand: 1, kernel: 3}",
+    "- {kind: conv, out: 16, repeat: 1, stride: 2, kernel: 3}",
+]
 PI = find_device("raspberry_pi_4b")
 BIG = 10**9  # bytes
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    path = tmp_path_factory.mktemp("specs") / "tiny.yaml"
-    path.write_text(TINY)
-    return costmodel.load(str(path))
+    return tiny_network(tmp_path_factory.mktemp("specs"), ROWS)
+
+
+def codes(network):
+    """Every choice of parts without second runs."""
+    choices = [[c for c in part.choices() if c.islower() and c != "k"] for part in parts(network.graph)]
+    return map("".join, product(*choices))
 
 
 def everything(network, **request):
     """(value, nanoseconds, peak) of every choice of parts without second runs."""
-    choices = [[c for c in part.choices() if c.islower() and c != "k"] for part in parts(network.graph)]
     found = []
-    for code in map("".join, product(*choices)):
+    for code in codes(network):
         one = costmodel.estimate(network, f"plan:{code}", 4, device=PI, **request)
         found.append((one.trainable_parameters, round(1e9 * one.seconds), one.peak_bytes))
     return found
@@ -73,6 +64,28 @@ def test_a_plan_within_seconds_equals_brute_force(tiny, optimizer):
             assert best.value <= max(reached + [best.value if best.strategy in ("norm+last",) else 0])
             before = max(before, best.value)
     assert before == max(value for value, _, _ in costs)
+
+
+def test_micro_steps_share_one_update(tiny):
+    """A step of n micro-steps takes n of them and one update; the plan is the best over all n and choices of parts."""
+    budget = costmodel.estimate(tiny, "full", 4, optimizer="adam").peak_bytes  # less than 8 images take
+    costs = []
+    for batch, code in product((8, 4, 2, 1), codes(tiny)):
+        one = costmodel.estimate(tiny, f"plan:{code}", batch, device=PI, accumulate=8 // batch, optimizer="adam")
+        if one.peak_bytes <= budget:
+            seconds = 8 // batch * (one.seconds - one.time.update) + one.time.update
+            costs.append((one.trainable_parameters, seconds))
+    times = sorted(seconds for _, seconds in costs)
+    asked = {"effective_batch": 8, "optimizer": "adam", "device": PI, "checkpoint": False}
+    counts = set()
+    for limit in times[:: len(times) // 12]:
+        best = plan(tiny, budget, max_seconds=limit + 1e-8, **asked)
+        one = best.estimate
+        assert best.micro_batches * (one.seconds - one.time.update) + one.time.update <= limit + 1e-8
+        within = [value for value, seconds in costs if seconds <= limit]
+        assert best.value >= max(within)
+        counts.add(best.micro_batches)
+    assert len(counts) > 1
 
 
 def test_parts_add_up_to_the_whole(tiny):

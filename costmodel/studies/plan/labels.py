@@ -20,8 +20,8 @@ class Labels(NamedTuple):
     forward passes above during which k call frames hold a value from below (need[:, 0] counts backward passes too).
     gradients: bytes of parameters' gradients. resident: bytes that stay from step to step. first: bytes of the lowest
     trained parameter so far, which is updated right after those of the units below; of all trained so far where they
-    are updated together. update: bytes of the highest level within the update. flops: of a step. value: of the choices.
-    choice: number of the latest choice in the History.
+    are updated together. update: bytes of the highest level within the update. work: as a part's (`PartCost`). value:
+    of the choices. choice: number of the latest choice in the History.
     """
 
     need: np.ndarray
@@ -29,7 +29,7 @@ class Labels(NamedTuple):
     resident: np.ndarray
     first: np.ndarray
     update: np.ndarray
-    flops: np.ndarray
+    work: np.ndarray
     value: np.ndarray
     choice: np.ndarray
 
@@ -49,11 +49,11 @@ class Labels(NamedTuple):
         """The labels at some places: indices or a mask."""
         return Labels(*(column[places] for column in self))
 
-    def best(self, counts_flops: bool) -> np.ndarray:
-        """Indices of the labels that no other label dominates. counts_flops: whether FLOPs count as a cost."""
+    def best(self, counts_work: bool) -> np.ndarray:
+        """Indices of the labels that no other label dominates. counts_work: whether work counts as a cost."""
         _, rank = np.unique(-self.value, return_inverse=True)
         columns = [rank.reshape(-1), *self.need.T, self.gradients, self.resident, self.first, self.update]
-        return undominated(np.stack([*columns, *([self.flops] if counts_flops else [])], axis=1))
+        return undominated(np.stack([*columns, *([self.work] if counts_work else [])], axis=1))
 
 
 class History:

@@ -9,13 +9,13 @@ from ...errors import CostmodelError
 from ...sizes.units import show_seconds
 from ...step.estimate import Estimate
 from ...step.request import Request
-from ...step.seconds import nanoseconds
+from ...step.seconds import step_nanoseconds
 
 NANO = 10**9
 
 
 class Limit(NamedTuple):
-    """At most one of the two is given; work is FLOPs, or with seconds whole nanoseconds."""
+    """At most one of the two is given; work is FLOPs, or with seconds whole nanoseconds, of all micro-steps."""
 
     flops: int | None = None
     seconds: float | None = None
@@ -55,13 +55,15 @@ class Limit(NamedTuple):
         return pace
 
     def work(self, found: Estimate) -> int:
-        """The work of a (micro-)step."""
-        pace = self.pace(found.request)
-        return int(found.flops["total"]) if pace is None else int(nanoseconds(found.passes, pace))
+        """The work of a step with all of its micro-steps."""
+        pace, micro_steps = self.pace(found.request), found.request.accumulate
+        if pace is None:
+            return micro_steps * int(found.flops["total"])
+        return step_nanoseconds(found.passes, pace, micro_steps)
 
-    def exceeds(self, found: Estimate, micro_batches: int) -> bool:
-        """Whether a step of some micro-batches takes more."""
-        return self.most is not None and self.work(found) * micro_batches > self.most
+    def exceeds(self, found: Estimate) -> bool:
+        """Whether a step takes more."""
+        return self.most is not None and self.work(found) > self.most
 
     def in_words(self, work: int) -> str:
         """An amount of work in words."""

@@ -18,11 +18,10 @@ class NothingFits(CostmodelError):
 
     def __init__(self, least: Estimate, budget_bytes: int, limit: Limit, micro_batches: int) -> None:
         self.least, self.budget_bytes, self.micro_batches = least, budget_bytes, micro_batches
-        if limit.most is not None and limit.exceeds(least, micro_batches):
-            takes = limit.work(least) * micro_batches
+        if limit.most is not None and limit.exceeds(least):
             why = (
                 f"no plan for {least.network} takes at most {limit.in_words(limit.most)}: with the classifier alone"
-                f" trained it takes {limit.in_words(takes)}"
+                f" trained it takes {limit.in_words(limit.work(least))}"
             )
         else:
             why = (

@@ -32,7 +32,7 @@ from ...step.memory import memory_of
 from ...step.passes import passes_of, update_of
 from ...step.request import Request
 from ...step.resident import resident
-from ...step.seconds import nanoseconds
+from ...step.seconds import step_nanoseconds
 from ...step.shapes import broadcast_inputs, shapes_of, stored
 from ...step.update import numbers_of
 from ...step.walk import price, work_of
@@ -76,8 +76,8 @@ class PartCost(NamedTuple):
     gradients of its parameters that stay until the update. update: the highest level of their update above the level
     before it. first, last: the gradients of the parameters that are updated first and last, of all where these are
     updated together, 0 if none trains. resident: optimizer state, buffers and earlier gradients. keeps_input,
-    keeps_output: whether it saves its input and its output. flops: of a step, or its nanoseconds (PartCosts.pace).
-    parameters: number of those that train.
+    keeps_output: whether it saves its input and its output. work: of a step's micro-steps and its update, in FLOPs or
+    nanoseconds (PartCosts.pace). parameters: number of those that train.
     """
 
     saved: int
@@ -90,7 +90,7 @@ class PartCost(NamedTuple):
     resident: int
     keeps_input: bool
     keeps_output: bool
-    flops: int
+    work: int
     parameters: int
 
 
@@ -373,10 +373,10 @@ class PartCosts:
         turns = [sum(turn) for turn in request.update.turns(gradients)]
         numbers = sum(numel(shape) for shape, _ in parameters)
         if self.pace is None:
-            work = flops(work_of(graph, shapes, reruns(graph))[offset:end])["total"]
+            work = request.accumulate * flops(work_of(graph, shapes, reruns(graph))[offset:end])["total"]
         else:
             passes = [one for one in passes_of(graph, shapes, request) if one.node in mine]
-            work = int(nanoseconds([*passes, *update_of(numbers, request)], self.pace))
+            work = step_nanoseconds([*passes, *update_of(numbers, request)], self.pace, request.accumulate)
         return PartCost(
             saved=saved,
             forward=highest[FORWARD],
@@ -388,6 +388,6 @@ class PartCosts:
             resident=stays.beside_parameters,
             keeps_input=keeps_input,
             keeps_output=keeps_output,
-            flops=work,
+            work=work,
             parameters=numbers,
         )

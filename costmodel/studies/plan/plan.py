@@ -133,7 +133,7 @@ def plan(
     in the backward pass. The stem and the head have the same choices except MobileTL's. The classifier always trains.
     maximise: "parameters" (the number that train), "blocks" (those in which something trains), or values: a number for
     each block, or for each block and choice (bias, mobiletl, full), as a mapping or a CSV file; the values of what
-    trains are summed. Of equally good plans, the one with the fewest FLOPs found is chosen. max_flops: FLOPs of a step,
+    trains are summed. Of equally good plans, the one with the least work found is chosen. max_flops: FLOPs of a step,
     all its micro-batches included. contiguous: whether every part above one that trains must train. effective_batch:
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. inputs,
     loss, targets: see `load`. amp: no plan is made under torch.autocast, which holds casts of weights across the parts
@@ -215,7 +215,7 @@ class _Planner:
         candidates = [*([searched] if searched else []), *self.named(batch, micro_batches)]
         if not candidates:
             return None
-        best = max(candidates, key=lambda found: (found.value, -found.flops))
+        best = max(candidates, key=lambda found: (found.value, -found.work))
         chosen = self.estimate(best.code, batch, micro_batches)
         is_proven = all(found.is_proven for found in candidates)
         return Plan(self.network, best.code, self.budget, self.maximised, best.value, micro_batches, chosen, is_proven)
@@ -230,7 +230,7 @@ class _Planner:
     def nothing_fits(self, batch: int, micro_batches: int) -> NothingFits:
         """The error for a budget into which no plan fits; it names the least that a plan takes."""
         frozen = self.estimate(self.frozen, batch, micro_batches)
-        over = self.limit.exceeds(frozen, micro_batches)
+        over = self.limit.exceeds(frozen)
         least = frozen if over else self.least(batch, micro_batches, frozen)
         return NothingFits(least, self.budget, self.limit, micro_batches)
 
@@ -240,6 +240,9 @@ class _Planner:
         if images == 1:
             return whole or self.required(images, 1)
         sizes = [size for size in range(1, images // 2 + 1) if images % size == 0]
+        if self.limit.seconds is not None:  # the smaller the batch the more fits, but the longer the step takes
+            each = [whole, *(self.best(size, images // size) for size in reversed(sizes))]
+            return max(filter(None, each), key=lambda plan: plan.value, default=None) or self.required(images, 1)
         single = self.required(1, images) if whole is None else self.best(1, images)
         if whole is not None and (single is None or whole.value >= single.value):
             return whole
@@ -268,7 +271,7 @@ class _Planner:
             self.known_costs[key] = PartCosts(self.network, asked, self.checkpoint, self.limit.pace(asked))
         return self.known_costs[key]
 
-    def search(self, costs: PartCosts, budget: int, flops: int | None, value: Value) -> Search:
+    def search(self, costs: PartCosts, budget: int, most_work: int | None, value: Value) -> Search:
         """The search for choices of parts within a budget."""
         idle = (extra for _, _, extra in costs.graph.idle_buffers)
         stays = resident(costs.graph.parameters.values(), idle, costs.request)
@@ -276,17 +279,17 @@ class _Planner:
         trained = with_loss(costs.graph, costs.request.loss)
         fixed += inputs_bytes(costs.shapes[0], costs.network.inputs, costs.request)
         fixed += targets_bytes(trained, shapes_of(trained, costs.shapes[0]), costs.request)
-        return Search(costs, value, budget, fixed, flops, self.contiguous)
+        return Search(costs, value, budget, fixed, most_work, self.contiguous)
 
     def searched(self, batch: int, micro_batches: int) -> Found | None:
         """The best choice of parts, None if nothing fits. The exact estimate is checked against the search's sums."""
-        costs, most = self.costs(batch, micro_batches), self.limit.most
-        found = self.search(costs, self.budget, None if most is None else most // micro_batches, self.value).best()
+        costs = self.costs(batch, micro_batches)
+        found = self.search(costs, self.budget, self.limit.most, self.value).best()
         if found is None:
             return None
         strategy = str(of_code(found.code))
         exact = self.estimate(strategy, batch, micro_batches)
-        off = abs(self.limit.work(exact) - found.flops)
+        off = abs(self.limit.work(exact) - found.work)
         if exact.peak_bytes > self.budget or off > self.limit.rounding * len(costs.units):
             raise CostmodelError(
                 f"{self.network.name}: its parts do not add up to the whole ({strategy} peaks at"
@@ -335,7 +338,7 @@ class _Planner:
                 exact = self.estimate(strategy.name, batch, micro_batches)
             except CostmodelError:
                 continue
-            if exact.peak_bytes <= self.budget and not self.limit.exceeds(exact, micro_batches):
+            if exact.peak_bytes <= self.budget and not self.limit.exceeds(exact):
                 value = self.value_of(exact)
                 found += [] if value is None else [Found(strategy.name, value, self.limit.work(exact))]
         return found

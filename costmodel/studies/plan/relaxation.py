@@ -39,18 +39,18 @@ class Relaxation:
         return self.curves(lambda point: point.kept)
 
     @cached_property
-    def by_flops(self) -> list[tuple[float, list[Curve]]]:
-        """For some rates, (rate, curves): the same over FLOPs, where each byte kept counts as `rate` more FLOPs.
+    def by_work(self) -> list[tuple[float, list[Curve]]]:
+        """For some rates, (rate, curves): the same over work, where each byte kept counts as `rate` more work.
 
         At each rate, running some part again costs exactly as much as it frees.
         """
         rates = sorted(
             {
-                (again.flops - once.flops) / (once.kept - again.kept)
+                (again.work - once.work) / (once.kept - again.kept)
                 for points in self.trade_offs
                 for once in points
                 for again in points
-                if once.value == again.value and once.kept > again.kept and once.flops < again.flops
+                if once.value == again.value and once.kept > again.kept and once.work < again.work
             }
         )
         chosen = {0.0, *rates[:: max(1, len(rates) // MOST_RATES)]}
@@ -70,8 +70,8 @@ class Relaxation:
 
 
 def at_rate(rate: float) -> Callable[[TradeOff], float]:
-    """The cost of a choice where a kept byte costs as much as `rate` FLOPs."""
-    return lambda point: point.flops + rate * point.kept
+    """The cost of a choice where a kept byte costs as much work as `rate`."""
+    return lambda point: point.work + rate * point.kept
 
 
 def _hull_steps(points: list[Point]) -> list[Point]:

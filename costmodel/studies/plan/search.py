@@ -20,31 +20,34 @@ from .unit_options import UnitOptions, Value
 # How many labels of each kind a pass keeps.
 QUICK_BEAM = 256  # in a first pass, whose result lets the next one drop more
 WIDE_BEAM = 50_000  # in the pass that proves; with more labels it may miss the best choice, and says so
-TIES_BEAM = 8_000  # in the pass that looks for fewer FLOPs at the same value
+TIES_BEAM = 8_000  # in the pass that looks for less work at the same value
 ROUNDING = 1e-9  # relative error of sums of values, which are floats
 
 Kind = tuple[bool, bool]  # whether the unit above saves its input; whether it assumes that this unit saves it too
 
 
 class Found(NamedTuple):
-    """A choice of parts: its code, value and FLOPs. is_proven: whether it is certain that no choice has more value."""
+    """A choice of parts: its code, value and work (`PartCost`).
+
+    is_proven: whether it is certain that no choice has more value.
+    """
 
     code: str
     value: float
-    flops: int
+    work: int
     is_proven: bool = True
 
 
 class Search:
-    """Searches for the choice with the greatest value within a budget of bytes, and of FLOPs unless most_flops is None.
+    """Searches for the choice with the greatest value within a budget of bytes, and of work unless most_work is None.
 
     fixed: bytes that are allocated whatever is chosen.
     """
 
     def __init__(
-        self, costs: PartCosts, value: Value, budget: int, fixed: int, most_flops: int | None, contiguous: bool
+        self, costs: PartCosts, value: Value, budget: int, fixed: int, most_work: int | None, contiguous: bool
     ) -> None:
-        self.costs, self.budget, self.fixed, self.most_flops = costs, budget, fixed, most_flops
+        self.costs, self.budget, self.fixed, self.most_work = costs, budget, fixed, most_work
         self.options = UnitOptions(costs, value, contiguous)
 
     @cached_property
@@ -53,7 +56,7 @@ class Search:
         return Relaxation(self.options)
 
     def best(self) -> Found | None:
-        """The choice with the greatest value, and of these the fewest FLOPs that were found; None if nothing fits."""
+        """The choice with the greatest value, and of these the least work that was found; None if nothing fits."""
         if self.is_hopeless:
             return None
         quick = _Pass(self, None, QUICK_BEAM).run()
@@ -77,12 +80,12 @@ class _Pass:
     """One pass over the units, from the top one down.
 
     known: the best choice known, which the pass must beat. beam: how many labels of a kind it keeps. ties: whether to
-    beat it by fewer FLOPs at the same value, not by a greater value.
+    beat it by less work at the same value, not by a greater value.
     """
 
     def __init__(self, search: Search, known: Found | None, beam: int, ties: bool = False) -> None:
         self.search, self.costs, self.options = search, search.costs, search.options
-        self.budget, self.most_flops = search.budget, search.most_flops
+        self.budget, self.most_work = search.budget, search.most_work
         self.known, self.beam, self.ties = known, beam, ties
         self.history = History()
         self.is_cut = False  # whether labels were dropped that may lead to the best choice
@@ -121,7 +124,7 @@ class _Pass:
             resident=resident,
             first=first,
             update=update,
-            flops=labels.flops + cost.flops,
+            work=labels.work + cost.work,
             value=labels.value + self.options.value(u, code, cost),
             choice=self.history.add(code, labels.choice),
         )
@@ -165,24 +168,24 @@ class _Pass:
         resident = labels.resident + below.resident
         fits &= resident + below.forward * (u > 0) <= budget
         fits &= resident + labels.gradients + self.costs.loss_bytes + labels.update <= budget
-        work = labels.flops + below.flops
-        if self.most_flops is not None:
-            fits &= work <= self.most_flops
+        work = labels.work + below.work
+        if self.most_work is not None:
+            fits &= work <= self.most_work
         places = np.flatnonzero(fits)
         if not len(places):
             return
         best = places[np.lexsort((work[places], -labels.value[places]))[0]]
-        value, flops = float(labels.value[best]), int(work[best])
-        if self.beats_known(value, flops):
-            self.known = Found(self.history.code(int(labels.choice[best]), frozen=u), value, flops)
+        value, least = float(labels.value[best]), int(work[best])
+        if self.beats_known(value, least):
+            self.known = Found(self.history.code(int(labels.choice[best]), frozen=u), value, least)
 
-    def beats_known(self, value: float, flops: int) -> bool:
+    def beats_known(self, value: float, work: int) -> bool:
         """Whether a choice is better than the known one."""
         if self.known is None:
             return True
         same = abs(value - self.known.value) <= ROUNDING * max(1.0, abs(value))
         if self.ties:
-            return same and flops < self.known.flops
+            return same and work < self.known.work
         return value > self.known.value and not same
 
     def pruned(self, u: int, labels: Labels) -> Labels:
@@ -190,12 +193,12 @@ class _Pass:
         fits = labels.need.max(axis=1) <= self.budget
         fits &= labels.resident + labels.gradients + labels.update + self.costs.loss_bytes <= self.budget
         fits &= labels.resident + self.options.least_forward_below[u] <= self.budget
-        if self.most_flops is not None:
-            fits &= labels.flops + self.options.frozen_below[u].flops <= self.most_flops
+        if self.most_work is not None:
+            fits &= labels.work + self.options.frozen_below[u].work <= self.most_work
         labels = labels.at(fits)
         alive, bound = self.promising(u, labels)
         labels, bound = labels.at(alive), bound[alive]
-        best = labels.best(counts_flops=self.ties or self.most_flops is not None)
+        best = labels.best(counts_work=self.ties or self.most_work is not None)
         labels, bound = labels.at(best), bound[best]
         if len(bound) > self.beam:
             labels = labels.at(np.argsort(bound, kind="stable")[: self.beam])
@@ -212,8 +215,8 @@ class _Pass:
         if not self.ties:
             return most > self.known.value + slack, -most
         missing = self.known.value - slack - labels.value
-        flops = np.zeros(len(most))
-        for rate, curves in self.search.relaxation.by_flops:
-            work = np.interp(missing, curves[u].value, curves[u].cost, right=np.inf) - rate * spare
-            flops = np.maximum(flops, labels.flops + work)
-        return (most >= self.known.value - slack) & (flops < self.known.flops * (1 + ROUNDING)), flops
+        bound = np.zeros(len(most))
+        for rate, curves in self.search.relaxation.by_work:
+            more = np.interp(missing, curves[u].value, curves[u].cost, right=np.inf) - rate * spare
+            bound = np.maximum(bound, labels.work + more)
+        return (most >= self.known.value - slack) & (bound < self.known.work * (1 + ROUNDING)), bound

@@ -17,15 +17,15 @@ class FrozenBelow(NamedTuple):
 
     resident: int
     forward: int  # the highest level of their forward passes
-    flops: int
+    work: int
 
 
 class TradeOff(NamedTuple):
-    """One choice for a unit: bytes kept for the backward pass, value, and FLOPs."""
+    """One choice for a unit: bytes kept for the backward pass, value, and work (`PartCost`)."""
 
     kept: int
     value: float
-    flops: int
+    work: int
 
 
 class UnitOptions:
@@ -69,7 +69,7 @@ class UnitOptions:
             assert cost is not None, "a frozen part has a cost"
             held = sum(self.costs.boundary_bytes(v) for v in self.held_during[u])
             forward = max(below.forward, cost.forward + held)
-            found.append(FrozenBelow(below.resident + cost.resident, forward, below.flops + cost.flops))
+            found.append(FrozenBelow(below.resident + cost.resident, forward, below.work + cost.work))
         return found
 
     @cached_property
@@ -112,10 +112,10 @@ class UnitOptions:
         for u in range(self.top):
             frozen = self.costs.of(u, FROZEN.letter, ALONE)
             assert frozen is not None, "a frozen part has a cost"
-            points = {TradeOff(0, 0.0, frozen.flops)}
+            points = {TradeOff(0, 0.0, frozen.work)}
             for code, cost in self._all_costs(u):
                 kept = cost.saved + self.costs.boundary_bytes(u - 1) * cost.keeps_input
-                points.add(TradeOff(kept, self.value(u, code, cost), cost.flops))
+                points.add(TradeOff(kept, self.value(u, code, cost), cost.work))
             found.append(sorted(points))
         return found
 
