@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..cli import AXIS_HELP, echo_json, estimate_options, options, request, several
+from ..cli import AXIS_HELP, echo_json, estimate_options, needed, options, request, several
 from ..completion import COMPLETE
 from ..step.request import DEFAULTS
 from ._output import show
@@ -31,6 +31,7 @@ def battery(context: click.Context, parameter: click.Parameter, value: str | Non
     help="Devices, joined by commas; their options as in --device. [all]",
     shell_complete=COMPLETE["device"],
 )
+@click.option("--frugal", is_flag=True, help="On boards: in a process started by python -m costmodel.frugal.")
 @click.option("--images", type=click.IntRange(min=1), help="Images of an epoch, for the time and energy of one.")
 @click.option("--epochs", type=click.IntRange(min=1), default=1, show_default=True, help="Epochs of the run.")
 @click.option("--battery", callback=battery, metavar="5000mAh|18.5Wh", help="What share of it the run takes.")
@@ -39,6 +40,7 @@ def command(
     network: str,
     strategy: tuple[str, ...],
     devices: str | None,
+    frugal: bool,
     images: int | None,
     epochs: int,
     battery: float | None,
@@ -62,7 +64,11 @@ def command(
     found = [find_device(one) for one in (device_names() if devices is None else split_devices(devices))]
     strategies = spelled_out("strategy", strategy or DEFAULTS["strategy"])
     arguments = request(network, asked)
-    places = list(where(arguments.pop("network"), found, strategies, **arguments))
+
+    def around(target: Any) -> Any:
+        return needed(frugal, target.spelled, network, asked)
+
+    places = list(where(arguments.pop("network"), found, strategies, around=around, **arguments))
     if form == "json":
         echo_json(where_records(places, run))
     else:

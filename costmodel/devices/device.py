@@ -65,6 +65,7 @@ class Device:
     processors: Mapping[str, Processor]
     idle_watts: Figure | None = None
     loaded_watts: Figure | None = None
+    loaded_celsius: Figure | None = None
     throttles_celsius: Figure | None = None
     limit_celsius: Figure | None = None
     calibrate_first: bool = False
@@ -91,6 +92,12 @@ class Device:
     def shares_memory(self) -> bool:
         """Whether a GPU trains in the memory that the system uses too."""
         return self.processor.context is not None
+
+    @property
+    def throttles(self) -> bool:
+        """Whether a long run is known to heat it up to where it slows down, cooled as its file says."""
+        loaded, slows = self.loaded_celsius, self.throttles_celsius
+        return loaded is not None and slows is not None and loaded.value >= slows.value
 
     @property
     def text(self) -> str:

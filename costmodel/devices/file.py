@@ -53,6 +53,10 @@ OF_PACE = {
 RATES = (*DTYPES, "int8")
 
 
+#: Temperatures at which a device slows down, and above which it never gets.
+LIMITS = ("throttles_at", "limit")
+
+
 def device_of(text: str, source: str, name: str) -> Device:
     """The device of a file's text. source: the file, for messages. Raises CostmodelError with file and line."""
     block = parse(text, source)
@@ -61,7 +65,7 @@ def device_of(text: str, source: str, name: str) -> Device:
         raise block.error(unknown("kind", given["kind"], KINDS), "kind")
     memory, system = needed(block, "memory", figures.sizes), needed(block, "system", figures.size)
     check_one_line("title", given["title"])
-    power, thermal = part(block, "power", ("idle", "loaded")), part(block, "thermal", ("throttles_at", "limit"))
+    power, thermal = part(block, "power", ("idle", "loaded")), part(block, "thermal", ("loaded", *LIMITS))
     processors = {key: processor(block["processors"], key) for key in block["processors"]}
     if not processors:
         raise block.error("none is there; allowed: at least one", "processors")
@@ -78,6 +82,7 @@ def device_of(text: str, source: str, name: str) -> Device:
         processors,
         idle_watts=figure(power, "idle", figures.watts),
         loaded_watts=figure(power, "loaded", figures.watts),
+        loaded_celsius=figure(thermal, "loaded", figures.celsius),
         throttles_celsius=figure(thermal, "throttles_at", figures.celsius),
         limit_celsius=figure(thermal, "limit", figures.celsius),
         calibrate_first=given["calibrate_first"],

@@ -110,7 +110,10 @@ GROUPS: dict[str, dict[str, Key]] = {
         "step_joules": Key("joules", "of a step"),
         "run_joules": Key("joules", "of all epochs"),
         "battery_share": Key("share", "of a battery, that the run takes"),
-        "limited_by": Key(TEXT, "memory if it does not fit, else arithmetic or bandwidth, whichever takes more time"),
+        "limited_by": Key(TEXT, (
+            "memory if it does not fit, else arithmetic or bandwidth, whichever takes more time, and heat where a long"
+            " run slows down"
+        )),
         "time_source": Key(TEXT, "what the seconds rest on"),
         "kernels": Key(TEXT, "what a share of a step's time is spent in"),
         "spent_seconds": Key("seconds", "of a step, spent in it"),

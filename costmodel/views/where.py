@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..devices import Device
 from ..sizes.units import in_unit, show_joules, show_seconds, unit_of
-from ..studies.needs import RESERVES_AT_MOST
-from ..studies.where import CALIBRATE, NO, UNSURE, Place, Run
+from ..studies.needs import OF_A_MODULE, RESERVES_AT_MOST
+from ..studies.where import CALIBRATE, HEAT, NO, UNSURE, Place, Run
 from .records import table_of
 from .table import Column, Lines, words
 
@@ -74,6 +75,16 @@ def where_table(places: Sequence[Place], run: Run) -> Lines:
     return [table_of(records, seen, title)], notes(places)
 
 
+def in_celsius(device: Device) -> str:
+    """That a device slows down in a long run, and how this is known."""
+    loaded, slows = device.loaded_celsius, device.throttles_celsius
+    assert loaded is not None and slows is not None
+    return (
+        f"reaches {loaded.value:g} C in a long run and slows down from {slows.value:g} C on ({loaded.origin}); how much"
+        " later steps then take is not known."
+    )
+
+
 def notes(places: Sequence[Place]) -> list[str]:
     """What the answers rest on."""
     said = [
@@ -88,6 +99,10 @@ def notes(places: Sequence[Place]) -> list[str]:
         said.append("limited by memory: `costmodel fit NETWORK --device NAME` tells what would fit.")
     if CALIBRATE in verdicts:
         said.append("calibrate first: devices of this kind differ too much; run `costmodel calibrate` on yours.")
+    hot = {place.device.title: place.device for place in places if HEAT in place.limited_by}
+    said += [f"heat: {title} {in_celsius(device)}" for title, device in hot.items()]
+    if any(OF_A_MODULE in place.estimate.network and not place.device.calibrate_first for place in places):
+        said.append("What the module itself imports is counted where the target is this machine, and not elsewhere.")
     timed: dict[str, str] = {}
     for place in places:
         if place.verdict != CALIBRATE and place.estimate.time and place.estimate.time.step is not None:

@@ -11,12 +11,14 @@ from costmodel.commands import calibrate, where
 from costmodel.devices import device_names, find_device
 from costmodel.devices.kinds import KINDS
 from costmodel.frontends import load
+from costmodel.step.process.memory import Environment
 from costmodel.studies.needs import process_on
 from costmodel.studies.plan.plan import plan
 from costmodel.studies.plan.within import lower_peak
 from costmodel.studies.where import Run
 from costmodel.studies.where import where as places
 from costmodel.targets import parse
+from costmodel.targets.machine import here_isa
 from costmodel.views.device import IN_WORDS
 from costmodel.views.where import where_table
 
@@ -142,6 +144,48 @@ def test_answers_about_a_device_agree():
         fits = row["surely_fits"] == "yes"
         assert fits == (fitted.exit_code == 0) == compared["fits"] == json.loads(fitted.stdout)["fits"]
         assert row["headroom_bytes"] == json.loads(fitted.stdout)["headroom_bytes"]
+
+
+OWN_MACHINE = """
+title: This machine
+kind: board
+memory: {value: [4GB], unsourced: test}
+system: {value: 1GB, unsourced: test}
+processors:
+  cpu:
+    target: "cpu,isa=%s,threads=1"
+    bandwidth: {value: 10 GB/s, unsourced: test}
+    peak: {float32: {value: 10 GFLOP/s, unsourced: test}}
+"""
+OWN_MODULE = """
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+"""
+
+
+def test_what_a_module_of_ones_own_imports_is_held_here_too(tmp_path, monkeypatch):
+    """`fit` and `where` hold the same process; `where --frugal` holds that of costmodel.frugal."""
+
+    def environment(frugal, threads, network="", given=()):
+        return Environment(10**8 * (1 + 2 * (not frugal) + 4 * bool(network)), frugal, "test", bool(network))
+
+    monkeypatch.setattr("costmodel.studies.needs.environment", environment)
+    device, module = tmp_path / "here.yaml", tmp_path / "own.py"
+    device.write_text(OWN_MACHINE % here_isa())
+    module.write_text(OWN_MODULE)
+    took = {}
+    for network in ("mcunet_5fps", f"{module}:small"):
+        asked = (network, "--batch", "1", "--resolution", "64", "--format", "json")
+        for frugal in ((), ("--frugal",)):
+            (row,) = json.loads(run("where", *asked, "--devices", str(device), *frugal).stdout)
+            fitted = json.loads(run("fit", *asked, "--device", str(device), *frugal).stdout)
+            assert row["headroom_bytes"] == fitted["headroom_bytes"]
+            took[network, bool(frugal)] = row["most_bytes"]
+    for network in ("mcunet_5fps", f"{module}:small"):
+        assert took[network, False] - took[network, True] > 10**8
+    assert took[f"{module}:small", False] > 7 * 10**8 > 4 * 10**8 > took["mcunet_5fps", False]
 
 
 def test_commands_that_would_fit_do(tmp_path):

@@ -7,7 +7,8 @@ from costmodel.devices import find_device
 from costmodel.errors import CostmodelError
 from costmodel.studies.battery import read_battery
 from costmodel.studies.needs import RESERVES_AT_MOST
-from costmodel.studies.where import CALIBRATE, MEMORY, NO, UNSURE, YES, Run, bounds_of, where
+from costmodel.studies.where import CALIBRATE, HEAT, MEMORY, NO, UNSURE, YES, Run, bounds_of, where
+from costmodel.views.where import where_table
 
 
 def places(devices, strategies=("full",), **request):
@@ -50,6 +51,21 @@ def test_a_gpu_may_reserve_more_than_is_allocated():
 def test_a_phone_is_to_be_calibrated_first():
     (place,) = places(["phone_ios"]).values()
     assert place.verdict == CALIBRATE and place.bounds is None and place.headroom_bytes is None
+
+
+def test_heat_limits_a_board_that_is_known_to_slow_down():
+    found = places(["raspberry_pi_4b", "raspberry_pi_5", "raspberry_pi_zero_2w"], batch=8, find_batch=False)
+    told = {place.device.name: place.limited_by for place in found.values()}
+
+    assert told == {
+        "raspberry_pi_4b": f"bandwidth, {HEAT}",
+        "raspberry_pi_5": "bandwidth",
+        "raspberry_pi_zero_2w": MEMORY,
+    }
+    zero = find_device("raspberry_pi_zero_2w")
+    assert zero.loaded_celsius.value < zero.throttles_celsius.value and not zero.throttles
+    _, notes = where_table(list(found.values()), Run())
+    assert sum(note.startswith("heat: Raspberry Pi 4 Model B reaches 80 C") for note in notes) == 1
 
 
 def test_a_run_and_its_battery():
