@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from itertools import accumulate
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -21,11 +22,15 @@ from . import library
 from .allocations import not_freed
 from .devices import Device
 
+#: Runs of a call of which the median is its seconds.
+TIMED = 3
+
 
 class Call(NamedTuple):
     """A call of an op's kernels in a step: the node that makes it first, and what it depends on.
 
-    left: bytes that its forward pass makes and leaves; None if that is not known.
+    times: how often a step's forward and backward pass make it; a run again counts as a forward pass. left: bytes
+    that its forward pass makes and leaves; None if that is not known.
     """
 
     key: str
@@ -34,6 +39,7 @@ class Call(NamedTuple):
     y: Shape
     xs: tuple[Shape, ...]
     left: int | None
+    times: tuple[int, int] = (1, 1)
 
 
 class Seen(NamedTuple):
@@ -49,7 +55,7 @@ Observer = Callable[..., tuple[Any, Seen]]
 
 
 def observed(call: Call, device: Device) -> tuple[Seen, Seen]:
-    """What a device does in the forward and in the backward pass of a call. It runs twice before: that fills caches.
+    """What a device does in the forward and in the backward pass of a call. Seconds are the median of some warm runs.
 
     Raises CostmodelError for a call that does not run alone as it does in a step.
     """
@@ -58,10 +64,11 @@ def observed(call: Call, device: Device) -> tuple[Seen, Seen]:
         raise CostmodelError("it runs in several autograd nodes, between which a step does something else")
     layer = layer_of(call, device.place)
     timed, watched = observers(device)
-    once(call, layer, device, timed)
-    seconds = once(call, layer, device, timed)
+    once(call, layer, device, timed)  # fills caches
+    seconds = [once(call, layer, device, timed) for _ in range(TIMED)]
     forward, backward = (
-        seen._replace(seconds=took.seconds) for seen, took in zip(once(call, layer, device, watched), seconds)
+        seen._replace(seconds=median(run.seconds for run in took))
+        for seen, took in zip(once(call, layer, device, watched), zip(*seconds))
     )
     if call.left not in (None, forward.left):
         raise CostmodelError(f"it leaves {forward.left} bytes, and {call.left} are priced: another kernel runs")

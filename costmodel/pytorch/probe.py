@@ -6,12 +6,16 @@ needs the memory of the largest op alone: a step that does not fit can still be 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 
+from ..conventions import find
 from ..errors import CostmodelError
+from ..graph.checkpointing import reruns
+from ..graph.graph import Graph
 from ..step.dry_estimate import DryEstimate
 from ..step.estimate import Estimate
 from ..step.events import SCRATCH
@@ -32,8 +36,8 @@ from .one_call import Call, observed
 class Probe(NamedTuple):
     """What was measured of a call.
 
-    forward, backward: bytes beside the results. forward_seconds, backward_seconds: of one warm run. missed: why it
-    could not be run, else "".
+    forward, backward: bytes beside the results. forward_seconds, backward_seconds: the median of some warm runs.
+    missed: why it could not be run, else "".
     """
 
     call: Call
@@ -43,6 +47,12 @@ class Probe(NamedTuple):
     backward_seconds: float = 0.0
     missed: str = ""
 
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of all such calls in a step."""
+        forward, backward = self.call.times
+        return forward * self.forward_seconds + backward * self.backward_seconds
+
 
 def calls_of(estimate: Estimate) -> list[Call]:
     """The distinct calls of a step, in the order in which they are first made."""
@@ -51,14 +61,24 @@ def calls_of(estimate: Estimate) -> list[Call]:
     slices = slices_of(graph, shapes, request, Formulas())
     left = left_by(estimate) if not slices else {}
     found: dict[str, Call] = {}
-    for part in (shapes, *slices):
+    again = Counter(i for rerun in reruns(graph, find(request.convention).measurable) for i in rerun.again)
+    for part, often in zip((shapes, *slices), times_of(graph, request.batch) if slices else [1]):
         for i, (node, reads, setting) in enumerate(zip(graph.nodes[: len(part) - 1], graph.reads, settings)):
             if not (runs_kernels(node.op) and node.op.runs_alone):
                 continue
             xs = tuple(part[v] for v in reads)
             key = call_of(node.op, setting, part[i + 1], *xs)
-            found.setdefault(key, Call(key, node, setting, part[i + 1], xs, left.get(i)))
+            runs = 1 if i >= graph.prefix else often
+            one = found.get(key) or Call(key, node, setting, part[i + 1], xs, left.get(i), (0, 0))
+            forward, backward = one.times
+            found[key] = one._replace(times=(forward + runs + again[i], backward + bool(setting.demanded)))
     return list(found.values())
+
+
+def times_of(graph: Graph, batch: int) -> list[int]:
+    """How often the frozen prefix runs on the whole batch, and in its first, second and last slice (`slices_of`)."""
+    images = -(-batch // graph.prefix_slices)
+    return [0, 1, -(-batch // images) - 2, 1]
 
 
 def left_by(estimate: Estimate) -> dict[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..sizes.size import show
-from ..sizes.units import in_unit, show_size, unit_of
+from ..sizes.units import in_unit, show_seconds, show_size, unit_of
 from ..step.estimate import Estimate
 from .records import table_of
 from .report import request_title
@@ -31,6 +31,7 @@ def probe_records(probes: Sequence[Any]) -> list[dict[str, Any]]:
             "backward_scratch_bytes": None if one.missed else one.backward,
             "forward_seconds": None if one.missed else one.forward_seconds,
             "backward_seconds": None if one.missed else one.backward_seconds,
+            "calls_in_step": one.call.times[0],
             "missed": one.missed or None,
         }
         for one in probes
@@ -43,6 +44,7 @@ def probe_document(estimate: Estimate, probes: Sequence[Any]) -> dict[str, Any]:
         "network": estimate.network,
         "strategy": estimate.strategy,
         "target": estimate.request.target.text,
+        "layers_seconds": sum(one.step_seconds for one in probes),
         "calls": probe_records(probes),
     }
 
@@ -67,10 +69,14 @@ def probe_table(estimate: Estimate, probes: Sequence[Any], priced: Estimate | No
         Column("backward_scratch_bytes", "in backward", size),
         Column("forward_seconds", "ms", milliseconds),
         Column("backward_seconds", "in backward", milliseconds),
+        Column("calls_in_step", "times in a step", str),
     ]
-    total = sum(one.forward_seconds + one.backward_seconds for one in probes)
+    total = sum(one.step_seconds for one in probes)
     missed = [one for one in probes if one.missed]
-    notes = [f"{len(records) - len(missed)} calls, each run alone; one run of each takes {total:.2g} seconds."]
+    notes = [
+        f"{len(records) - len(missed)} calls, each run alone (the median of some warm runs). All that a step makes of"
+        f" them take {show_seconds(total)}; the optimizer, and memory gone cold between layers, come on top."
+    ]
     if missed:
         names = ", ".join(f"{one.call.node.name} ({one.missed})" for one in missed[:3])
         more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""

@@ -182,8 +182,10 @@ GROUPS: dict[str, dict[str, Key]] = {
         "gradients": Key(TEXT, "inputs and parameters whose gradients are computed"),
         "forward_scratch_bytes": Key("bytes", "what the allocator reached beside the results in the forward pass"),
         "backward_scratch_bytes": Key("bytes", "likewise, in the backward pass"),
-        "forward_seconds": Key("seconds", "of one warm run"),
-        "backward_seconds": Key("seconds", "of one warm run"),
+        "forward_seconds": Key("seconds", "of one call, the median of some warm runs"),
+        "backward_seconds": Key("seconds", "of one call, the median of some warm runs"),
+        "calls_in_step": Key(COUNT, "how often a step makes it; blocks that run again count twice"),
+        "layers_seconds": Key("seconds", "of all that a step makes, without the optimizer"),
         "missed": Key(TEXT, "why a call could not be run"),
     },
     "Lists": {

@@ -11,9 +11,11 @@ import costmodel
 from costmodel.cli import main
 from costmodel.commands.probe import command
 from costmodel.errors import CostmodelError
+from costmodel.graph.checkpointing import reruns
 from costmodel.pytorch import measure, realize
 from costmodel.pytorch.one_call import Call
 from costmodel.pytorch.probe import calls_of, document, probe
+from costmodel.step.kernels import runs_kernels
 from costmodel.step.scratch import scratch_of
 from costmodel.targets import parse
 from costmodel.targets.machine import NEON, UNKNOWN, here_isa
@@ -48,6 +50,28 @@ CASES = [
         for flat in ("", ",channels_last")
     )),
 ]  # fmt: skip
+
+
+def test_calls_are_counted_as_often_as_a_step_makes_them():
+    """Once for each layer; twice in blocks that run again; in each slice of a frozen prefix that is cut."""
+    plain = costmodel.estimate("mcunet_5fps", "full", *STEP)
+    counted = sum(1 for node in plain.graph.nodes if runs_kernels(node.op) and node.op.runs_alone)
+    assert sum(call.times[0] for call in calls_of(plain)) == counted
+    layers = sum(1 for passes in plain.graph.demanded if passes)  # flattening and dropout run no kernels
+    assert 0 < sum(call.times[1] for call in calls_of(plain)) <= layers
+    again = costmodel.estimate("mcunet_5fps", "full,checkpoint=blocks", *STEP)
+    rerun = {i for rerun in reruns(again.graph) for i in rerun.again}
+    more = sum(1 for i in rerun if runs_kernels(again.graph.nodes[i].op) and again.graph.nodes[i].op.runs_alone)
+    assert sum(call.times[0] for call in calls_of(again)) == counted + more > counted
+    assert sum(call.times[1] for call in calls_of(again)) == sum(call.times[1] for call in calls_of(plain))
+    sliced = costmodel.estimate("mcunet_5fps", "blocks:2,prefix_slices=4", 7, 64, convention="lean")
+    graph = sliced.graph
+    images = -(-7 // graph.prefix_slices)
+    assert graph.prefix and images < 7
+    slices, own = -(-7 // images), [runs_kernels(node.op) and node.op.runs_alone for node in graph.nodes]
+    assert sum(call.times[0] for call in calls_of(sliced)) == (
+        slices * sum(own[: graph.prefix]) + sum(own[graph.prefix :])
+    )
 
 
 @pytest.mark.parametrize("name, strategy, convention, dtype, flat", CASES)
@@ -141,7 +165,7 @@ def file(tmp_path_factory):
     told = run("probe", "mcunet_5fps", "--strategy", "last", "--batch", 2, "--resolution", 64, "-o", path)
     assert told.exit_code == 0, told.output
     assert (
-        "each run alone; one run of each takes" in told.stdout
+        "each run alone (the median of some warm runs)" in told.stdout
         and f"With the file, --target {path}, the peak is " in told.stdout
     )
     return path
