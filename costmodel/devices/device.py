@@ -20,7 +20,7 @@ class Processor:
 
     target: the text of its target (costmodel/targets). peak: by data type, arithmetic operations per second at most.
     bandwidth: bytes per second of the memory. context: bytes that a GPU's runtime takes of memory that it shares.
-    pace: fitted constants, if somebody measured steps.
+    paces: fitted constants, each for a target and a data type on which somebody measured steps.
     """
 
     name: str
@@ -28,16 +28,16 @@ class Processor:
     peak: Mapping[str, Figure]
     bandwidth: Figure | None = None
     context: Figure | None = None
-    pace: Pace | None = None
+    paces: tuple[Pace, ...] = ()
 
     def pace_of(self, dtype: str, target: str) -> Pace | None:
         """The constants for a data type on a target: fitted ones where they hold for both, else the datasheet's rates.
 
         None where the datasheet has none.
         """
-        pace = self.pace
-        if pace is not None and pace.dtype == dtype and without_cores(pace.target) == without_cores(target):
-            return pace
+        for pace in self.paces:
+            if pace.dtype == dtype and without_cores(pace.target) == without_cores(target):
+                return pace
         rate = self.peak.get(dtype)
         if rate is None or self.bandwidth is None:
             return None

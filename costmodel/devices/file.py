@@ -32,7 +32,7 @@ OF_PROCESSOR = {
     "peak": MAPPING,
     "bandwidth": MAPPING,
     "context": MAPPING,
-    "pace": MAPPING,
+    "paces": Field((list,)),
 }
 OF_PACE = {
     "arithmetic": Field((str,), required=True),
@@ -118,14 +118,26 @@ def processor(block: Block, name: str) -> Processor:
         raise own.error("context belongs to a GPU that shares the memory, and each of these has one", "target")
     rates = part(own, "peak", RATES)
     peak = {key: needed(rates, key, figures.arithmetic) for key in rates}
-    fitted = pace(own["pace"]) if "pace" in own else None
+    fitted = paces_of(own, given["paces"] or [])
     return Processor(
         name, target, peak, figure(own, "bandwidth", figures.bandwidth), figure(own, "context", figures.size), fitted
     )
 
 
+def paces_of(block: Block, given: list[Any]) -> tuple[Pace, ...]:
+    """The fitted constants of a processor, each for another target or data type."""
+    found: list[Pace] = []
+    for one in given:
+        if not isinstance(one, Block):
+            raise block.error(f"found {one!r}; allowed: mappings with {', '.join(OF_PACE)}", "paces")
+        found.append(pace(one))
+        if any((other.target, other.dtype) == (found[-1].target, found[-1].dtype) for other in found[:-1]):
+            raise one.error(f"a second one for {found[-1].dtype} on {found[-1].target}; allowed: one", "target")
+    return tuple(found)
+
+
 def pace(block: Block) -> Pace:
-    """The fitted constants of a processor."""
+    """The fitted constants for one target and data type."""
     given = read(block, OF_PACE)
     try:
         arithmetic, width = figures.arithmetic(given["arithmetic"]), figures.bandwidth(given["bandwidth"])

@@ -6,7 +6,7 @@
 The factors are of single layers, which find their numbers in a cache and their results' memory in hand; the bytes of a
 whole step come from further away.
 
-A datasheet's rates are a bound: real steps took 20 times as long on Raspberry Pis, 2.7 times on a Jetson TX2. They are
+A datasheet's rates are a bound: real steps took 21 times as long on Raspberry Pis, 2.6 times on a Jetson TX2. They are
 told as "at least", and never as an estimate.
 """
 

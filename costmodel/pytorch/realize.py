@@ -11,6 +11,7 @@ from torch import nn
 
 from ..api import estimate
 from ..conventions import CONVENTIONS, find
+from ..devices import Device, given_device
 from ..errors import CostmodelError, check_name
 from ..frontends import load
 from ..graph.checkpointing import reruns
@@ -37,12 +38,14 @@ def realize(
     convention: str = "torch",
     memory_format: str = "contiguous",
     check: bool = True,
+    device: str | Device | None = None,
 ) -> nn.Module:
     """The module that trains as the strategy says: (N, C, H, W) -> logits, in train mode, with `requires_grad` set.
 
     Frozen norms stay in eval mode after `.train()`. State dict keys are the reference implementation's.
-    memory_format: contiguous, channels_last, or best: the one with the lower peak of a step of 8 images at the
-    network's own resolution on this machine's CPU. The result's `memory_format` attribute says which it is; give the
+    memory_format: contiguous, channels_last, or best: for a step of 8 images at the network's own resolution on this
+    machine's CPU, the one with the lower peak; with a device whose file knows the time of both, the quicker of those
+    that fit into its usable memory. The result's `memory_format` attribute says which it is; give the
     images the same. (If `network` is a module, both share the weights: they take this format there too, and keep their
     values.) check: whether a module that is made of another one is held against it: outputs and gradients of two small
     images, which must be equal in training and in evaluation mode. (Attributes that the original sets in its forward
@@ -67,11 +70,29 @@ def realize(
     if setting is not None and not prove(network, rewritten, setting, make, convention == "torch"):
         module.register_forward_pre_hook(OnlyFor(network.inputs))
     if memory_format == "best":
-        peaks = {name: estimate(network, strategy, convention=convention, target=target).step_peak_bytes
-                 for name, target in MEMORY_FORMATS.items() if target}  # fmt: skip
-        memory_format = min(peaks, key=peaks.__getitem__)
-    module.memory_format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
-    return module.to(memory_format=torch.channels_last) if memory_format == "channels_last" else module
+        memory_format = best_format(network, strategy, convention, given_device(device))
+    module.memory_format = torch.channels_last if memory_format == CHANNELS_LAST else torch.contiguous_format
+    return module.to(memory_format=torch.channels_last) if memory_format == CHANNELS_LAST else module
+
+
+def best_format(network: Network, strategy: str, convention: str, device: Device | None) -> str:
+    """The memory format with the lower peak, or the quicker one on a device that knows the time of both."""
+    target = device.processor.target if device else "cpu"
+    found = {
+        name: estimate(network, strategy, convention=convention, target=with_format(target, name), device=device)
+        for name in ("contiguous", "channels_last")
+    }
+    fit = [name for name, one in found.items() if device is None or one.peak_bytes <= device.usable_bytes]
+    seconds = {name: one.seconds for name, one in found.items()}
+    if fit and None not in seconds.values():
+        return min(fit, key=lambda name: seconds[name] or 0.0)
+    return min(found, key=lambda name: found[name].step_peak_bytes)
+
+
+def with_format(target: str, memory_format: str) -> str:
+    """A target's text with a memory format."""
+    bare = ",".join(part for part in target.split(",") if part != CHANNELS_LAST)
+    return f"{bare},{CHANNELS_LAST}" if memory_format == CHANNELS_LAST else bare
 
 
 class OnlyFor:
@@ -106,8 +127,9 @@ def proof_setting(network: Network, rewritten: Graph, strategy: str) -> Setting 
     return setting_of(network.graph, once, read(strategy, network.graph).name == "as_is")
 
 
-#: The memory formats that `realize` takes, and the target that prices each.
-MEMORY_FORMATS = {"contiguous": "cpu", "channels_last": "cpu,channels_last", "best": ""}
+CHANNELS_LAST = "channels_last"
+#: The memory formats that `realize` takes.
+MEMORY_FORMATS = ("contiguous", CHANNELS_LAST, "best")
 
 
 def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, Any] | None = None) -> nn.Module:

@@ -11,6 +11,7 @@ from ..errors import CostmodelError, unknown
 from ..files.table import read_table
 from ..sizes.size import LARGEST
 from .frontier import frontier
+from .grid.columns import TIMES
 
 AXES = ("strategy", "batch", "resolution")
 
@@ -36,6 +37,12 @@ def choose(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> np
     """
     values = []
     for name, _ in objectives:
+        if name in TIMES and not any(value is not None for value in columns.get(name, ())):
+            where = "on this device" if name in columns else "without a device"
+            raise CostmodelError(
+                f"{name!r} is not known {where}; allowed: with --device, of one where steps were measured (costmodel"
+                " list devices), or of a file of costmodel calibrate"
+            )
         if name not in columns:
             raise unknown("objective", name, columns)
         check_numbers(columns, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..sizes.units import show_seconds
@@ -42,11 +43,20 @@ def told(found: Any, step: Any) -> float:
     return float(sum(map(found.pace.seconds_of, step.passes)))
 
 
-def calibration_table(found: Any, output: str | None) -> Lines:
+def calibration_tables(found: Sequence[Any], output: str | None) -> Lines:
+    """Tables of the layers and of the steps of each calibration, and notes."""
+    each = [calibration_table(one) for one in found]
+    notes = [*(note for _, of_one in each for note in of_one)]
+    if output:
+        notes.append(f"--device {output} tells the time of steps on this machine.")
+    return [table for tables, _ in each for table in tables], notes
+
+
+def calibration_table(found: Any) -> Lines:
     """Tables of the layers and of the steps, and notes."""
     pace = found.pace
     layers = Table(
-        "",
+        pace.target,
         [words("kernels", "single layers"), words("pass", "pass"), Column("factor", "times", lambda x: f"{x:.3g}")],
         [[IN_WORDS[kind], PASS_IN_WORDS[name], value] for (kind, _, name), value in factors(pace)],
         "layers",
@@ -65,12 +75,11 @@ def calibration_table(found: Any, output: str | None) -> Lines:
     )
     cold = f", and {pace.cold / 1e9:.3g} GB/s more for what is in no cache" if pace.cold else ""
     notes = [
-        f"Times are multiples of {pace.arithmetic / 1e9:.4g} GFLOP/s and {pace.bandwidth / 1e9:.3g} GB/s{cold}. A pass"
-        f" takes {show_seconds(pace.overhead)} besides; a function in Python takes {show_seconds(pace.python_overhead)}"
-        " more.",
+        f"{pace.target}: times are multiples of {pace.arithmetic / 1e9:.4g} GFLOP/s and {pace.bandwidth / 1e9:.3g} GB/s"
+        f"{cold}. A pass takes {show_seconds(pace.overhead)} besides; a function in Python takes"
+        f" {show_seconds(pace.python_overhead)} more.",
         f"The mean error is {100 * pace.mape:.3g} %: {pace.error}. Other work slowed reference kernels by"
         f" {100 * found.noise:.2g} %.",
-        *([f"--device {output} tells the time of steps on this machine."] if output else []),
     ]
     return [layers, steps], notes
 
@@ -80,11 +89,11 @@ def factors(pace: Any) -> list[tuple[tuple[str, str, str], float]]:
     return [((key.partition(".")), value) for key, value in sorted(pace.factors.items())]
 
 
-def doubts(found: Any) -> list[str]:
-    """Why the constants are not to be trusted; nothing if they are."""
-    if not found.is_too_noisy:
-        return []
+def doubts(found: Sequence[Any]) -> list[str]:
+    """Why constants are not to be trusted; nothing if they are."""
     return [
-        f"Other work slowed the reference kernels by {100 * found.noise:.0f} %, which is too much: do not trust these"
-        " constants, and calibrate again when the machine is at rest."
+        f"{one.pace.target}: other work slowed the reference kernels by {100 * one.noise:.0f} %, which is too much: do"
+        " not trust these constants, and calibrate again when the machine is at rest."
+        for one in found
+        if one.is_too_noisy
     ]

@@ -66,8 +66,9 @@ def memory_in_words(estimate: Estimate) -> str:
 def time_in_words(estimate: Estimate) -> str:
     """How long a step takes on the request's device, and what that rests on."""
     time = estimate.time
-    pace = estimate.request.device.processor.pace if estimate.request.device else None
-    measured = f" Steps were measured there in {pace.dtype} on {pace.target} alone." if pace is not None else ""
+    paces = estimate.request.device.processor.paces if estimate.request.device else ()
+    there = ", and ".join(f"in {pace.dtype} on {pace.target}" for pace in paces)
+    measured = f" Steps were measured there {there} alone." if there else ""
     if time is None:
         return f"Its time is not known: no rates are in its file for this.{measured}"
     if time.step is None or time.high is None:

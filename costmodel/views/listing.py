@@ -135,7 +135,7 @@ def device_table() -> Table:
     rows = []
     for name in device_names():
         device = find_device(name)
-        paces = [one.pace for one in device.processors.values() if one.pace is not None]
+        paces = [pace for one in device.processors.values() for pace in one.paces]
         calibrated = "; ".join(f"{one.framework}, {one.dtype}, {one.target}" for one in paces)
         sizes = ", ".join(map(written, device.memory.value))
         processors = ", ".join(device.processors)

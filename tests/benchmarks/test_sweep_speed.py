@@ -9,6 +9,7 @@ import pytest
 from pace import fastest
 
 import costmodel
+from costmodel.devices import find_device
 
 # Runs in an interpreter of its own, so that nothing is remembered from an earlier test; reading the network counts too.
 MILLION = """\
@@ -65,6 +66,20 @@ def test_a_million_configurations_beside_plain_numpy(benchmark, target):
     benchmark.extra_info["configurations per second"] = round(cells / seconds)
     benchmark.extra_info["of plain_numpy"] = seconds / numpy
     assert seconds <= 300 * numpy  # seen: 106, which is 1.1 s (a second was asked for)
+
+
+def test_what_seconds_on_a_device_cost(tmp_path):
+    """36 strategies, 9 sizes, 256 batches with the time of a step on a Raspberry Pi 4, over the same without."""
+    network = costmodel.load("mobilenet_v2")
+    target = find_device("raspberry_pi_4b").processor.target
+    axes = {"strategy": "full,last,blocks:1..17,mobiletl:1..17", "batch": "1..256", "resolution": "96..224:16"}
+
+    def sweep(**device):
+        return lambda: costmodel.sweep(network, target=target, **axes, **device)
+
+    plain, timed = fastest(sweep(), sweep(device="raspberry_pi_4b"), rounds=5)
+    print(f"a sweep with seconds takes {timed / plain:.2f} times as long as one without")
+    assert timed <= 1.3 * plain  # seen: 1.13 to 1.18
 
 
 @pytest.mark.parametrize(

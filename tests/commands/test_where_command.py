@@ -101,8 +101,26 @@ def test_a_report_tells_where_the_time_goes():
         (("fit", "mcunet_5fps"), "no budget; allowed: --budget SIZE, or --device NAME"),
         (("plan", "mcunet_5fps"), "no budget; allowed: --budget SIZE, or --device NAME"),
         (("report", "mcunet_5fps", "--device", "stm32f746,memory=1MB"), "allowed: 320KiB"),
+        (
+            ("pareto", "mcunet_5fps", "--minimise", "step_seconds", "--minimise", "peak_bytes"),
+            "not known without a device",
+        ),
+        (
+            (
+                "pareto",
+                "mcunet_5fps",
+                "--minimise",
+                "step_seconds",
+                "--minimise",
+                "peak_bytes",
+                "--device",
+                "jetson_nano",
+            ),
+            "not known on this device",
+        ),
         (("calibrate", "--target", "cuda"), "allowed for a calibration: cpu"),
         (("calibrate", "-o", "here.json"), "a name that ends in .yaml"),
+        (("calibrate", "--target", "cpu,threads=1", "--target", "cpu,threads=1"), "is given twice"),
     ],
 )
 def test_bad_requests(arguments, said):

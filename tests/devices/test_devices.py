@@ -43,8 +43,8 @@ def test_every_figure_has_a_source_or_says_that_it_has_none(name):
         assert len({"source", "unsourced"} & figure.keys()) == 1, place
     # Beside figures there are names, and the constants of a pace, which have one source together.
     for processor in document["processors"].values():
-        assert processor.keys() <= {"target", "peak", "bandwidth", "context", "pace"}
-        assert "pace" not in processor or processor["pace"]["source"]
+        assert processor.keys() <= {"target", "peak", "bandwidth", "context", "paces"}
+        assert all(pace["source"] for pace in processor.get("paces", []))
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -62,8 +62,7 @@ def test_a_shipped_device_is_whole(name):
     assert (device.kind == PHONE) == device.calibrate_first
     for processor in device.processors.values():
         assert parse(processor.target).text == processor.target
-        if processor.pace is not None:
-            assert processor.pace.target == processor.target and processor.pace.is_calibrated
+        assert all(pace.target == processor.target and pace.is_calibrated for pace in processor.paces)
     if device.kind == MICROCONTROLLER:
         assert not device.runs_a_process and not device.shares_memory
     assert find_device(device.text) == device

@@ -1,5 +1,7 @@
 """A calibration: its arithmetic, and that a whole one ends with a file that can be read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ from costmodel.pytorch.calibration.single import Single, Timed, factors_of, pass
 from costmodel.pytorch.calibration.steps import Step, beside_factors, columns
 from costmodel.step.passes import Pass
 from costmodel.targets.machine import here_isa
-from costmodel.views.calibrate import calibration_record, calibration_table, doubts
+from costmodel.views.calibrate import calibration_record, calibration_tables, doubts
 
 
 def test_the_layers_are_of_every_kind_of_kernels():
@@ -73,7 +75,7 @@ def test_noise_is_how_far_reference_kernels_are_from_their_fastest():
     assert one.arithmetic > 0 and one.bandwidth > 0
     assert seconds_of(lambda: torch.ones(10), clock_for(1)) > 0
     quiet, busy = (Calibration(Pace(1.0, 1.0, mape=0.1), share, None, []) for share in (0.01, 0.2))
-    assert doubts(quiet) == [] and "do not trust" in doubts(busy)[0]
+    assert doubts([quiet]) == [] and "do not trust" in doubts([busy])[0]
 
 
 def test_a_file_says_what_was_measured():
@@ -81,9 +83,12 @@ def test_a_file_says_what_was_measured():
         1.234e10, 5.6e9, 1e-5, 5e-5, 3e10, {"convolution.forward": 1.5}, mape=0.08, error="of steps",
         target="none,threads=1", framework="torch 2", source="costmodel calibrate",
     )  # fmt: skip
-    device = device_of(device_text("a board", 2**30, 2**28, pace), "here.yaml", "here")
+    other = replace(pace, target="none,threads=2", bandwidth=6e9)
+    device = device_of(device_text("a board", 2**30, 2**28, [pace, other]), "here.yaml", "here")
     assert device.title == "a board" and device.usable_bytes == 2**30 - 2**28
-    assert device.processor.pace == pace
+    assert device.processor.paces == (pace, other)
+    assert device.processor.pace_of("float32", other.target) == other
+    assert device.processor.pace_of("float32", "none,threads=3").mape is None
     if MEMINFO.exists():
         assert machine().memory_bytes > machine().system_bytes > 0
 
@@ -101,14 +106,14 @@ def test_a_whole_calibration(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "mobilenet_v3_large" in result.stdout and "off by" in result.stdout
     device = find_device(str(path))
-    pace = device.processor.pace
+    (pace,) = device.processor.paces
     assert pace.is_calibrated and pace.mape < 1
     assert estimate("mobilenet_v2", device=str(path)).seconds > 0
     again = CliRunner().invoke(main, ["calibrate", "--target", "cpu,threads=1", "-o", str(path)])
     assert again.exit_code == 2 and "exists" in again.stderr  # and nothing was measured in vain
     found = Calibration(pace, 0.0, None, [])
     assert calibration_record(found, None)["error_share"] == pace.mape
-    assert calibration_table(found, str(path))[1][-1].startswith("--device")
+    assert calibration_tables([found], str(path))[1][-1].startswith("--device")
 
 
 def test_another_machines_instructions_are_refused():

@@ -1,6 +1,7 @@
 """A realised network is the reference implementation, and a measured step of it costs what was estimated."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,9 +12,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import costmodel
+from costmodel.devices.file import device_of
+from costmodel.devices.pace import Pace
+from costmodel.devices.written import device_text
 from costmodel.errors import CostmodelError
 from costmodel.pytorch import measure as measure_on
 from costmodel.pytorch import realize
+from costmodel.targets import parse
 
 # One thread, as everywhere in these tests; what is saved does not depend on it.
 measure = partial(measure_on, target="cpu,threads=1")
@@ -234,5 +239,17 @@ def test_realize_picks_the_memory_format_that_peaks_lower():
     assert lean.memory_format is torch.channels_last
     assert lean.get_submodule("features.18.0").weight.is_contiguous(memory_format=torch.channels_last)
     assert realize("mobilenet_v2", "full", "lean").memory_format is torch.contiguous_format
+    # A device that knows the time of both formats decides by time, among those that fit into its memory.
+    usual = parse("cpu,threads=1").text
+    flat = f"{usual},channels_last"
+    for quick, slow, memory, expected in (
+        (usual, flat, 2**30, torch.contiguous_format), (flat, usual, 2**30, torch.channels_last),
+        (usual, flat, 93 * 10**6, torch.channels_last),
+    ):  # fmt: skip
+        paces = [Pace(1e10, rate, mape=0.1, target=target) for target, rate in ((quick, 9e9), (slow, 1e9))]
+        paces = [replace(pace, error="e", framework="f", source="s", factors={"sum": 1.0}) for pace in paces]
+        own = device_of(device_text("own", memory, 1, paces), "own.yaml", "own")
+        found = realize("mobilenet_v2", "mobiletl:1", "lean", memory_format="best", device=own)
+        assert found.memory_format is expected
     with pytest.raises(CostmodelError, match="unknown memory format 'nhwc' .allowed: best, channels_last, contiguous."):
         realize("mobilenet_v2", "full", "lean", memory_format="nhwc")

@@ -16,7 +16,7 @@ PACE = Pace(
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 def test_every_cell_is_an_estimates(tmp_path, convention):
     path = tmp_path / "own.yaml"
-    path.write_text(device_text("own", 2**30, 2**20, PACE))
+    path.write_text(device_text("own", 2**30, 2**20, [PACE]))
     for device in (str(path), "raspberry_pi_4b"):
         axes = {
             "strategy": "full,mobiletl:3,last",
@@ -33,4 +33,4 @@ def test_every_cell_is_an_estimates(tmp_path, convention):
 def test_without_a_measurement_a_cell_has_no_seconds():
     assert costmodel.sweep("mcunet_5fps", batch="1..4", device="jetson_nano").step_seconds.mask.all()
     assert "step_seconds" not in costmodel.sweep("mcunet_5fps", batch="1..4").columns
-    assert find_device("jetson_nano").processor.pace is None
+    assert find_device("jetson_nano").processor.paces == ()

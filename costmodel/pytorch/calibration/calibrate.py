@@ -50,7 +50,8 @@ def calibrate(target: str, tell: Callable[[str], object] = lambda text: None) ->
     clock = clock_for(place.threads)
     with device_of(place).running_on(place.threads), torch.random.fork_rng():
         tell("single layers")
-        single = measured(clock)
+        flat = torch.channels_last if place.channels_last else torch.contiguous_format
+        single = measured(clock, flat)
         tell("whole steps")
         steps = measured_steps(clock, target)
     best = Rates(*map(max, zip(*single.rounds)))

@@ -23,6 +23,7 @@ ROUND = 20
 #: Shapes of the parameters that are updated.
 UPDATED = ((1280, 1000), (960, 160, 1, 1), (192, 1, 3, 3), (192,))
 TINY = (4,)
+MAP = 4  # axes of one
 
 
 class Timed(NamedTuple):
@@ -42,33 +43,42 @@ class Single(NamedTuple):
     overhead: float
 
 
-def measured(clock: Clock) -> Single:
-    """Measure all single layers."""
+def measured(clock: Clock, memory_format: torch.memory_format) -> Single:
+    """Measure all single layers. memory_format: of maps and of convolutions' weights."""
     rounds, timed = [rates(clock)], list[Timed]()
     for number, (op, xs) in enumerate(cases()):
-        timed += passes_of_layer(op, xs, clock)
+        timed += passes_of_layer(op, xs, clock, memory_format)
         if number % ROUND == ROUND - 1:
             rounds.append(rates(clock))
     timed.append(update(clock))
     return Single(timed, [*rounds, rates(clock)], overhead(clock))
 
 
-def passes_of_layer(op: Op, xs: tuple[Shape, ...], clock: Clock) -> list[Timed]:
+def passes_of_layer(
+    op: Op, xs: tuple[Shape, ...], clock: Clock, memory_format: torch.memory_format = torch.contiguous_format
+) -> list[Timed]:
     """The passes of one layer."""
     made = op.module(library)
-    inputs = [torch.randn(x) for x in xs]
+    inputs = [drawn(x, memory_format) for x in xs]
+    if isinstance(made, nn.Module):
+        made.to(memory_format=memory_format)
     parameters = list(made.parameters()) if isinstance(made, nn.Module) else []
     y = op.shape(*xs)
     sizes = [nbytes(numel(x), BITS) for x in xs]
     layer = Layer(op, 0, op.work(y, *xs), nbytes(numel(y), BITS), sum(sizes), own_bytes(op, BITS))
-    calls = {FORWARD: lambda: made(*inputs), **backward_calls(made, inputs, parameters, y)}
+    calls = {FORWARD: lambda: made(*inputs), **backward_calls(made, inputs, parameters, drawn(y, memory_format))}
     passes = [*layer.forward(), *layer.backward((*op.inputs, *op.params()))]
     return [Timed(one, seconds_of(calls[one.name], clock)) for one in passes]
 
 
-def backward_calls(made: Any, inputs: list[Tensor], parameters: list[Tensor], y: Shape) -> dict[str, Callable]:
-    """What computes each of a layer's gradients alone."""
-    gradient = torch.randn(y)
+def drawn(shape: Shape, memory_format: torch.memory_format) -> Tensor:
+    """Random numbers; maps in a memory format."""
+    numbers = torch.randn(shape)
+    return numbers.contiguous(memory_format=memory_format) if len(shape) == MAP else numbers
+
+
+def backward_calls(made: Any, inputs: list[Tensor], parameters: list[Tensor], gradient: Tensor) -> dict[str, Callable]:
+    """What computes each of a layer's gradients alone. gradient: of its output."""
 
     def call(of: list[Tensor], frozen: list[Tensor]) -> Callable[[], Any]:
         for one in (*of, *frozen):
