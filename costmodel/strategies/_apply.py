@@ -18,7 +18,7 @@ from ..ops._named_loss import USUAL_LOSS, OwnLoss
 from ..ops.given import Targets
 from ._attention import in_parts_where_masks_train
 from ._mixing import mixes_images
-from ._registry import STRATEGIES, Option
+from ._registry import MODIFIERS, STRATEGIES, Option
 from ._text import StrategyText, read_text
 
 
@@ -41,12 +41,14 @@ def read(strategy: str | StrategyText, graph: Graph) -> StrategyText:
     from . import _file  # reads YAML, which is slow to import
 
     found = _file.read(text.name, graph)
-    return found._replace(options=found.options + text.options)
+    return found._replace(options=found.options + text.options, more=found.more + text.more)
 
 
 @lru_cache(maxsize=512)
 def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
     name = text.name
+    if name not in STRATEGIES:
+        check_modifiers(text)
     check_name("strategy", name, STRATEGIES)
     chosen = STRATEGIES[name]
     options: dict[str, Any] = {}
@@ -55,22 +57,17 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
     elif chosen.takes_code:
         options["code"] = text.argument
     elif text.argument is not None:
+        check_modifiers(text)
         raise CostmodelError(f"strategy {str(text)!r}: {name} takes no number of blocks; allowed: {name}")
-    readers = {**chosen.options, **COMMON_OPTIONS}
-    for key, value in text.options:
-        if key not in readers and value is None and read_text(key).name in STRATEGIES:
-            several = "`sweep` and `costmodel compare` take several"
-            raise CostmodelError(f"strategy {str(text)!r} is a list; allowed: one strategy here ({several})")
-        if key not in readers:
-            raise CostmodelError(f"strategy {str(text)!r}: {unknown(f'option of {name}', key, readers)}")
-        try:
-            options[key] = readers[key](value or "")
-        except ValueError as error:
-            raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
+    options |= options_of(text, text, {**chosen.options, **COMMON_OPTIONS})
     slices, again = options.pop("prefix_slices", 1), options.pop("checkpoint", "")
-    made_again = options.pop("recompute", WITHIN_PARTS if chosen.takes_code else MAPS)
+    made_again = options.pop("recompute", chosen.recompute)
+    changes = [(MODIFIERS[one.name], modifier_options(text, one)) for one in text.more]
     try:
-        rewritten = in_parts_where_masks_train(chosen.rewrite(graph, **options))
+        rewritten = chosen.rewrite(graph, **options)
+        for change, own in changes:
+            rewritten = change.rewrite(rewritten, **own)
+        rewritten = in_parts_where_masks_train(rewritten)
         rewritten = with_loss(rewritten, loss) if chosen.trains else rewritten.without_loss()
         if slices > 1 and not rewritten.prefix:
             raise CostmodelError(f"prefix_slices, but {name} leaves no frozen prefix to cut into slices")
@@ -85,6 +82,40 @@ def _apply(text: StrategyText, graph: Graph, loss: Loss | OwnLoss) -> Graph:
         return checkpointed(rewritten, scopes, bool(graph.checkpointed)) if scopes else rewritten
     except CostmodelError as error:
         raise CostmodelError(f"strategy {str(text)!r}: {error}") from None
+
+
+def options_of(text: StrategyText, part: StrategyText, readers: Mapping[str, Option]) -> dict[str, Any]:
+    """The options of a part of a strategy. readers: of those that it takes. Raises CostmodelError for others."""
+    found: dict[str, Any] = {}
+    for key, value in part.options:
+        if key not in readers and value is None and read_text(key).name in STRATEGIES:
+            several = "`sweep` and `costmodel compare` take several"
+            raise CostmodelError(f"strategy {str(text)!r} is a list; allowed: one strategy here ({several})")
+        if key not in readers:
+            raise CostmodelError(f"strategy {str(text)!r}: {unknown(f'option of {part.name}', key, readers)}")
+        try:
+            found[key] = readers[key](value or "")
+        except ValueError as error:
+            raise CostmodelError(f"strategy {str(text)!r}: {key} is {value or ''!r}; allowed: {error}") from None
+    return found
+
+
+def modifier_options(text: StrategyText, part: StrategyText) -> dict[str, Any]:
+    """The options of a form or modifier in a strategy, with what stands after its colon."""
+    takes = MODIFIERS[part.name].takes
+    if part.argument is not None and not takes:
+        raise CostmodelError(f"strategy {str(text)!r}: found {part.name}:{part.argument}; allowed: {part.name}")
+    code = {"code": part.argument} if takes else {}
+    return {**code, **options_of(text, part, MODIFIERS[part.name].options)}
+
+
+def check_modifiers(text: StrategyText) -> None:
+    """Raise CostmodelError where what follows a + is no form or modifier."""
+    own = str(text._replace(more=()))
+    _, plus, rest = own.partition("+")
+    if plus:
+        name = re.split("[:,+]", rest, maxsplit=1)[0]
+        raise CostmodelError(f"strategy {str(text)!r}: {unknown('form or modifier', name, MODIFIERS)}")
 
 
 def with_loss(graph: Graph, loss: Loss | OwnLoss = USUAL_LOSS) -> Graph:
@@ -132,6 +163,7 @@ COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": c
 
 def _block_count(text: StrategyText, most: int) -> int:
     k = text.argument
+    check_modifiers(text)
     if most == 0:
         raise CostmodelError(f"strategy {str(text)!r}: the network has no blocks")
     if k is None or not re.fullmatch(r"[0-9]{1,9}", k) or not 1 <= int(k) <= most:

@@ -1,26 +1,34 @@
-"""Parses a strategy as people write it, NAME[:ARGUMENT][,key=value...]. It is parsed once, into a value."""
+"""Parses a strategy as people write it, NAME[:ARGUMENT][,key=value...][+MODIFIER...]. It is parsed once, into a value.
+
+A text is split at a + only where the name of a form or modifier follows: `norm+last` is one name.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from ..errors import CostmodelError, check_one_line
+from ._registry import MODIFIERS
 
 
 class StrategyText(NamedTuple):
     """A parsed strategy; `str` gives back exactly its text.
 
     name: name of a registered strategy, or path of a strategy file. argument: the number of blocks, or the letters of
-    `plan:CODE`; None without a colon. options: (key, value); the value is None without an equals sign.
+    `plan:CODE`; None without a colon. options: (key, value); the value is None without an equals sign. more: the forms
+    and modifiers after it, in order.
     """
 
     name: str
     argument: str | None = None
     options: tuple[tuple[str, str | None], ...] = ()
+    more: tuple[StrategyText, ...] = ()
 
     def __str__(self) -> str:
         head = self.name if self.argument is None else f"{self.name}:{self.argument}"
-        return ",".join([head, *(key if value is None else f"{key}={value}" for key, value in self.options)])
+        own = ",".join([head, *(key if value is None else f"{key}={value}" for key, value in self.options)])
+        return "+".join([own, *map(str, self.more)])
 
     @property
     def is_file(self) -> bool:
@@ -51,6 +59,24 @@ def read_text(text: str | StrategyText) -> StrategyText:
         allowed = "a text such as full or blocks:3, of a plan its `strategy`"
         raise CostmodelError(f"strategy is {type(text).__name__}; allowed: {allowed}")
     check_one_line("strategy", text)
+    first, *others = at_modifiers(text)
+    return _read(first)._replace(more=tuple(map(_read, others)))
+
+
+def at_modifiers(text: str) -> list[str]:
+    """A strategy's text, split before each form or modifier."""
+    first, *rest = text.split("+")
+    found = [first]
+    for piece in rest:
+        if re.split("[:,]", piece, maxsplit=1)[0] in MODIFIERS:
+            found.append(piece)
+        else:
+            found[-1] += f"+{piece}"
+    return found
+
+
+def _read(text: str) -> StrategyText:
+    """One part of a strategy's text."""
     head, *pairs = text.split(",")
     options = tuple((key, value if equals else None) for key, equals, value in (pair.partition("=") for pair in pairs))
     if head.endswith((".yaml", ".yml")):

@@ -9,13 +9,19 @@ from dataclasses import replace
 
 from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
+from ..graph.recompute import WITHIN_PARTS
 from ._edits import everything, freeze_statistics, in_classifier, train
 from ._parts import CHOICES, FROZEN, PLAN, check, choices_of, is_checkpointed
 from ._parts import parts as parts_of
 from ._registry import strategy
 
 
-@strategy(PLAN, "a choice for each part of the network: `costmodel plan` finds the best ones", code=True)
+@strategy(
+    PLAN,
+    "a choice for each part of the network: `costmodel plan` finds the best ones",
+    code="CODE",
+    recompute=WITHIN_PARTS,
+)
 def plan(graph: Graph, code: str | None) -> Graph:
     letters = check(code, graph)
     parts, choices = parts_of(graph), choices_of(letters)

@@ -16,7 +16,7 @@ from ..graph.paths import matches
 from ..sizes.size import show
 from ..sizes.units import show_size, written
 from ..step.optimizer import OPTIMIZERS
-from ..strategies import CHOICES, STRATEGIES, part_names, parts
+from ..strategies import CHOICES, STRATEGIES, Strategy, part_names, parts
 from ..targets import DEVICES
 from .table import Column, Table, hidden, words, yes_or_no
 
@@ -90,9 +90,15 @@ def in_words(reasons: Mapping[str, int]) -> str | None:
     return next(iter(reasons), None)
 
 
+def spelled(strategy: Strategy) -> str:
+    """A strategy's name with what stands after its colon; K is a number of blocks."""
+    after = "K" if strategy.takes_blocks else strategy.takes_code
+    return f"{strategy.name}:{after}" if after else strategy.name
+
+
 def strategy_table() -> Table:
-    """Table of the strategies; K is a number of blocks."""
-    rows = [[s.name, s.name + (":K" if s.takes_blocks else ""), s.takes_blocks, s.summary] for s in STRATEGIES.values()]
+    """Table of the strategies."""
+    rows = [[s.name, spelled(s), s.takes_blocks, s.summary] for s in STRATEGIES.values()]
     columns = [
         words("strategy", None),
         words(None, "strategy"),
