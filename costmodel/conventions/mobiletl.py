@@ -25,7 +25,7 @@ from ..ops.norm import BatchNorm
 from ..sizes.size import Shape, Size, maximum, nbytes, numel
 from ._kept import Kept, Read, value_of
 from ._registry import convention
-from .tinytl import forward_peak, parameter_bytes
+from .tinytl import forward_peak, parameter_bytes, reads_of_weight
 
 #: Operations per element, forward and backward.
 NORM = (5, 15)
@@ -63,7 +63,7 @@ def mobiletl(graph: Graph) -> Iterator[Read]:
     for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
         op = node.op
         if "weight" in node.trains:
-            yield Read(i, "x", ("weight",))
+            yield from (Read(i, operand, ("weight",)) for operand in reads_of_weight(node.op))
         elif "x" in demanded and isinstance(op, Activation):
             exact = {"relu": "mask", "relu6": "sides"}.get(op.kind, "x")
             yield Read(i, "mask" if op.signed else exact, ("x",))

@@ -15,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..graph.graph import Graph, Node
+from ..graph.op import Op
 from ..graph.paths import within
 from ..ops.activation import Activation
 from ..ops.conv import Conv2d
+from ..ops.forms._formed import Formed
 from ..sizes.size import Shape, Size, maximum, numel
 from ._kept import Kept, Read
 from ._registry import convention
@@ -64,9 +66,14 @@ def tinytl(graph: Graph) -> Iterator[Read]:
     body = any(node.trains for node in graph.nodes if not (graph.classifier and within(node.name, graph.classifier)))
     for i, node in enumerate(graph.nodes):
         if "weight" in node.trains:
-            yield Read(i, "x", ("weight",))
+            yield from (Read(i, operand, ("weight",)) for operand in reads_of_weight(node.op))
         elif body and isinstance(node.op, Activation):
             yield Read(i, "mask" if is_masked(node) else "x", ("x",))
+
+
+def reads_of_weight(op: Op) -> tuple[str, ...]:
+    """What a layer saves for its weight's gradient: its input, or that in the form in which it keeps it."""
+    return op.form if isinstance(op, Formed) else ("x",)
 
 
 def is_masked(node: Node) -> bool:

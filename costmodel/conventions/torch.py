@@ -6,14 +6,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
+from ..errors import CostmodelError
 from ..graph.graph import Graph
+from ..ops.forms._formed import Formed
 from ._kept import Read, each_read
 from ._registry import convention
 
 
 @lru_cache(maxsize=512)
 def lower(graph: Graph) -> Graph:
-    """The graph without prefix slices: stock modules take the whole batch at once."""
+    """The graph without prefix slices: stock modules take the whole batch at once.
+
+    Raises CostmodelError for a layer in a form, which no stock module has.
+    """
+    for node in graph.nodes:
+        if isinstance(node.op, Formed):
+            raise CostmodelError(
+                f"{node.name} keeps its input {node.op.in_words}, and stock modules keep all of it; allowed: the"
+                " convention lean, which has modules that do, or another one"
+            )
     return graph if graph.prefix_slices == 1 else replace(graph, prefix_slices=1)
 
 

@@ -19,6 +19,7 @@ from costmodel.ops.activation import Activation, ReLU
 from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.lean import CastingConv2d
+from costmodel.ops.linear import Linear
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.parameter import Constant, Parameter, Unknown
 from costmodel.ops.remade import RemakingConv2d
@@ -194,7 +195,7 @@ def test_forward_multiply_adds_equal_fvcores(op, shapes):
 def test_only_convolutions_linear_layers_and_products_do_matrix_work(op, shapes):
     matrix = any(work.macs for work in op.work(op.shape(*shapes), *shapes).values())
     products = ("conv1d", "conv3d", "conv_transpose2d", "linear", "linear_by", "matmul", "mv", "attention", "convolve")
-    assert matrix == (isinstance(op, Conv2d) or op.kind in products)
+    assert matrix == (isinstance(op, (Conv2d, Linear)) or op.kind in products)
 
 
 def test_frozen_and_evaluated_change_what_draws_on_the_batch_and_nothing_else():

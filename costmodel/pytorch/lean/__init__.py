@@ -5,6 +5,9 @@ the stock layer is lean already (a convolution with a trained weight, a norm wit
 """
 
 from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
+from .forms.patches import PatchedConv2d
+from .forms.pruned import PrunedConv2d, PrunedLinear
+from .forms.quantised import QuantisedConv2d, QuantisedLinear
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
@@ -34,6 +37,11 @@ __all__ = [
     "MaskedActivation",
     "PackedDropout",
     "Passed",
+    "PatchedConv2d",
+    "PrunedConv2d",
+    "PrunedLinear",
+    "QuantisedConv2d",
+    "QuantisedLinear",
     "RemadeGroupNorm",
     "RemadeNorm2d",
     "RemakingAdd",

@@ -1,0 +1,56 @@
+"""What all forms share: the weight's gradient reads tensors that are made of the input, in place of the input."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from ...graph.op import Casts, Op, Stock
+from ...sizes.size import Size, maximum
+from ...targets.setting import Setting
+from ..lean import Place, stands_for
+
+
+class Formed(Op):
+    """A layer whose weight's gradient reads a form of its input. No stock module does that."""
+
+    #: The extras that are kept of the input.
+    form: ClassVar[tuple[str, ...]]
+    #: What is kept, in words, as the end of a sentence.
+    in_words: ClassVar[str]
+
+    stock = Stock(in_python=True)
+    casts = Casts.INSIDE
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {**super().needs(), "weight": self.form}
+
+    def torch_needs(self) -> dict[str, tuple[str, ...]]:
+        return self.needs()
+
+    def own_fields(self) -> dict[str, Any]:
+        """The fields that it has beside those of the stock op."""
+        stock = {field.name for cls in type(self).__mro__ if not issubclass(cls, Formed) for field in _fields(cls)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in stock}
+
+    def modelled(self, setting: Setting, y: Any, *xs: Any) -> Any:
+        # The rules were written for 32 bits, contiguous.
+        usual = not (setting.layouts or setting.gradient or setting.target.channels_last or setting.casts_parameters)
+        return usual and setting.item >= 4 and super().modelled(setting, y, *xs)
+
+
+def _fields(cls: type) -> tuple[Any, ...]:
+    return fields(cls) if hasattr(cls, "__dataclass_fields__") else ()
+
+
+def beyond(results: Size, *levels: Size) -> Size:
+    """Bytes of scratch: by how much the highest of some levels is above that of the results."""
+    highest: Size = 0
+    for level in levels:
+        highest = maximum(highest, level - results)
+    return highest
+
+
+@stands_for(Formed)
+def lean_formed(stock: Formed, place: Place) -> Op | None:
+    return None  # it is lean itself

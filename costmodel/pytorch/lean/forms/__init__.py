@@ -1,0 +1,1 @@
+"""Layers that keep their input in a form: one file for each form of costmodel/ops/forms/."""

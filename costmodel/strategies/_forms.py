@@ -1,0 +1,52 @@
+"""Puts layers whose weight trains into a form."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..errors import CostmodelError
+from ..graph.graph import Graph, Node
+from ..graph.op import Op
+from ..ops.forms._formed import Formed
+from ..ops.lean import as_op
+from ._layers import MULTIPLY
+
+#: Stock op -> the op of the form.
+Forms = Mapping[type[Op], type[Op]]
+
+
+def in_form(graph: Graph, forms: Forms, names: Collection[str] | None = None, **how: Any) -> Graph:
+    """The graph in which the layers whose weight trains keep their input in a form. names: of these nodes alone.
+
+    how: the form's own fields. Raises CostmodelError for a layer that has no such form, and if none trains.
+    """
+    changed = []
+
+    def change(node: Node) -> Node:
+        trains = isinstance(node.op, MULTIPLY) and "weight" in node.trains
+        if not trains or names is not None and node.name not in names:
+            return node
+        changed.append(node.name)
+        return replace(node, op=formed(node, forms, how))
+
+    found = graph.map(change)
+    if not changed:
+        raise CostmodelError("no weight trains that could be kept in a form; allowed: strategies that train weights")
+    return found
+
+
+def formed(node: Node, forms: Forms, how: Mapping[str, Any]) -> Any:
+    """The op of a node in its form. Raises CostmodelError if it has none."""
+    op = node.op
+    if isinstance(op, Formed):
+        raise CostmodelError(f"{node.name} is in a form already ({op.in_words}); allowed: one form for each layer")
+    form = forms.get(type(op))
+    if form is None:
+        allowed = ", ".join(cls.kind for cls in forms)
+        raise CostmodelError(f"{node.name} ({op.kind}) has no such form; allowed: {allowed}")
+    try:
+        return as_op(form, op, **how)
+    except CostmodelError as error:
+        raise CostmodelError(f"{node.name}: {error}") from None
