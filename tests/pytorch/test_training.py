@@ -112,15 +112,23 @@ def learned(network, pretrained):
 
 
 # bias and tinytl-l each train a part of what tinytl-lb trains.
-STRATEGIES = ("last", "mobiletl:3", *seldom("blocks:3", "tinytl-lb", "bias", "tinytl-l"))
+STRATEGIES = (
+    "last",
+    "mobiletl:3",
+    "blocks:3+quantised",
+    *seldom("blocks:3+backrazor", "gradfilter:6", "blocks:3", "tinytl-lb", "bias", "tinytl-l"),
+)
 
 
 @pytest.mark.parametrize("strategy, accuracy", [
-    ("mobiletl:3", 0.93), *seldom(("blocks:3", 0.93), ("tinytl-lb", 0.93), ("tinytl-l", 0.93), ("bias", 0.79)),
+    ("mobiletl:3", 0.93), ("blocks:3+quantised", 0.93), *seldom(
+        ("blocks:3+backrazor", 0.9), ("gradfilter:6", 0.85), ("blocks:3", 0.93), ("tinytl-lb", 0.93), ("tinytl-l", 0.93),
+        ("bias", 0.79),
+    ),
 ])  # fmt: skip
 def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, strategy, accuracy):
-    """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.973 to 0.991, bias 0.857 to
-    0.875, last 0.723 to 0.732. Each limit is below the worst seed by at least the spread of the seeds."""
+    """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.969 to 0.991, bias 0.857 to
+    0.875, gradfilter:6 0.906 to 0.933, last 0.723 to 0.732. Each limit is below the worst seed by at least the spread of the seeds."""
     assert learned(strategy).accuracy >= accuracy > 3 * CHANCE
     assert learned(strategy).accuracy > learned("last").accuracy > 2 * CHANCE
 
@@ -139,7 +147,7 @@ def test_what_is_frozen_stays_bit_for_bit(learned, strategy):
     norms = {path: part for path, part in module.named_modules() if isinstance(part, nn.BatchNorm2d) and part.training}
     moving = {f"{path}.{name}" for path, part in norms.items() for name, _ in part.named_buffers()}
     assert {key for key in before if not torch.equal(before[key], after[key])} == trained | moving
-    assert bool(norms) == (strategy not in ("last", "bias"))
+    assert bool(norms) == (strategy not in ("last", "bias", "gradfilter:6"))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

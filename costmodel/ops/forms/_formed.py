@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Set
 from typing import Any, ClassVar
 
 from ...graph.op import Casts, Op, Stock
@@ -28,19 +28,13 @@ class Formed(Op):
     def torch_needs(self) -> dict[str, tuple[str, ...]]:
         return self.needs()
 
-    def own_fields(self) -> dict[str, Any]:
-        """The fields that it has beside those of the stock op."""
-        stock = {field.name for cls in type(self).__mro__ if not issubclass(cls, Formed) for field in _fields(cls)}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in stock}
+    def saves_late(self, operands: Set[str]) -> bool:
+        return True
 
     def modelled(self, setting: Setting, y: Any, *xs: Any) -> Any:
         # The rules were written for 32 bits, contiguous.
         usual = not (setting.layouts or setting.gradient or setting.target.channels_last or setting.casts_parameters)
         return usual and setting.item >= 4 and super().modelled(setting, y, *xs)
-
-
-def _fields(cls: type) -> tuple[Any, ...]:
-    return fields(cls) if hasattr(cls, "__dataclass_fields__") else ()
 
 
 def beyond(results: Size, *levels: Size) -> Size:

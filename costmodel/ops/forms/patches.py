@@ -46,7 +46,10 @@ class PatchedConv2d(Formed, Conv2d):
         y = super().shape(x)
         for side, out, patches, stride in zip(x[2:], y[2:], self.grid_of(y), two(self.stride)):
             require(self.r <= out, "patches of {} pixels are larger than the output {}", (self.r,), y)
-            require(patches * self.r * stride >= side, "the patches of the output {} do not cover the input {}", y, x)
+            size = self.r * stride
+            require(patches * size >= side, "the patches of the output {} do not cover the input {}", y, x)
+            fits = (patches * size - side + 1) // 2 <= size // 2
+            require(fits, "the patches of the output {} reach too far beyond the input {}", y, x)
         return y
 
     def extras(self, x: Shape) -> dict[str, Extra]:
@@ -93,7 +96,7 @@ class PatchedConv2d(Formed, Conv2d):
         averaged, summed = patches["y"], one if self._area > 1 else 0
         levels = []
         if "x" in setting.demanded:
-            places = INDEX * (x[2] + x[3]) if setting.kernels else 0
+            places = INDEX * (x[2] + x[3])
             levels += [averaged + summed + patches["x"] + gradients["x"] + places]
         if "weight" in setting.demanded:
             levels += [averaged + gradients["x"] + weights + summed]

@@ -1,0 +1,292 @@
+"""Forms: layers that keep their input pooled, pruned or rounded: bytes as in a real run, gradients as in dense sums."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import FAST, SLOW, block_networks, loaded, node_networks
+from real import seldom
+from torch import nn
+from torch.nn import functional as F
+
+import costmodel
+from costmodel.errors import CostmodelError
+from costmodel.ops.forms._formed import Formed
+from costmodel.ops.forms._restored import RestoredConv2d, RestoredLinear
+from costmodel.ops.forms.patches import PatchedConv2d
+from costmodel.ops.forms.pruned import PrunedConv2d, PrunedLinear
+from costmodel.ops.forms.quantised import GROUP, QuantisedConv2d, QuantisedLinear
+from costmodel.pytorch import lean
+from costmodel.pytorch.lean.forms.patches import PatchedConv2d as PatchedLayer
+from costmodel.pytorch.lean.forms.pruned import PrunedConv2d as PrunedLayer
+from costmodel.pytorch.lean.forms.quantised import QuantisedConv2d as QuantisedLayer
+from costmodel.pytorch.lean.forms.restored import FormedConv2d, FormedLinear
+from costmodel.pytorch.lean.like import Like
+from costmodel.pytorch.validate import validate
+from costmodel.strategies import MODIFIERS, STRATEGIES, apply, read_text
+from costmodel.strategies._forms import in_form
+from costmodel.strategies.gradfilter import gradfilter
+
+STRATEGIES_IN_FORM = (
+    "gradfilter:4", "gradfilter:2,r=3", "backrazor", "backrazor,rho=.97", "quantised", "mobiletl:3+quantised,bits=2",
+    "blocks:3,checkpoint=blocks+quantised,bits=8", "blocks:2+backrazor,rho=.5", "mobiletl:5+gradfilter:4",
+)  # fmt: skip
+CASES = [("mcunet_5fps", strategy, (2, 97)) for strategy in STRATEGIES_IN_FORM[::2]]
+CASES += seldom(*(
+    (name, strategy, size)
+    for name in ("mobilenet_v2", "mcunet_5fps", "proxyless_mobile")
+    for strategy in STRATEGIES_IN_FORM
+    for size in ((3, 97), (8, 128))
+))  # fmt: skip
+
+
+@pytest.mark.parametrize("name, strategy, size", CASES)
+def test_a_network_in_a_form_saves_and_allocates_what_is_said(name, strategy, size):
+    for check in validate(costmodel.load(name), strategy, *size, "lean", target="cpu"):
+        assert check.error == 0, check
+
+
+# -- gradients, beside dense arithmetic ----------------------------------------------------------------------
+
+
+def gradients(layer, x, g):
+    """Of the input and of the parameters."""
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(layer(x), [x, *layer.parameters()], g)
+
+
+def stock_gradients(layer, x, g):
+    """Of a stock layer with the same parameters, from an input."""
+    x = x.clone().requires_grad_()
+    weight, bias = layer.weight.detach().requires_grad_(), layer.bias
+    if isinstance(layer, nn.Conv2d):
+        y = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+    else:
+        y = F.linear(x, weight, bias)
+    return torch.autograd.grad(y, [x, weight, *([] if bias is None else [bias])], g)
+
+
+GEOMETRIES = (
+    ((6, 8, 3), dict(padding=1), (3, 6, 7, 9)),
+    ((6, 6, 5), dict(padding=2, groups=6, stride=2, bias=True), (2, 6, 13, 8)),
+    ((6, 9, 1), dict(groups=3, bias=False), (2, 6, 8, 8)),
+)
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.9])
+@pytest.mark.parametrize("arguments, more, shape", GEOMETRIES)
+def test_a_pruned_convolution_has_the_weight_gradient_of_its_largest_inputs(arguments, more, shape, rho):
+    torch.manual_seed(0)
+    layer = PrunedLayer(*arguments, rho=rho, **more).double()
+    x = torch.randn(shape, dtype=torch.float64)
+    g = torch.randn_like(layer(x))
+    kept = x.flatten(1).clone()
+    for row in kept:
+        left_out = row.abs().argsort()[: math.floor(rho * row.numel())]
+        row[left_out] = 0
+    dense, exact = stock_gradients(layer, kept.view(shape), g), stock_gradients(layer, x, g)
+    found = gradients(layer, x, g)
+    torch.testing.assert_close(found[0], exact[0])  # the input's is exact, and the bias'
+    torch.testing.assert_close(found[1:], dense[1:])
+
+
+def test_of_equal_magnitudes_as_many_are_kept_as_are_said():
+    layer = PrunedLayer(2, 2, 1, rho=0.5)
+    x = torch.tensor([0.0, -3.0, 3.0, 3.0, 0.0, 0.0, -3.0, 1.0]).view(1, 2, 2, 2)
+    values, bits = layer.keep(x)
+    assert values.tolist() == [[-3.0, 3.0, 3.0, -3.0]] and bits.tolist() == [[0b01001110]]
+    nothing = torch.zeros(1, 2, 2, 2)
+    values, bits = layer.keep(nothing)
+    assert values.tolist() == [[0.0] * 4] and bits.tolist() == [[0b00001111]]
+    nan = torch.full((1, 2, 2, 2), float("nan"))
+    assert layer.keep(nan)[0].isnan().all()
+
+
+def decoded(codes, lows, steps, bits, shape):
+    """A rounded input, number by number."""
+    numbers, found = math.prod(shape[1:]), []
+    in_a_byte = 8 // bits
+    for n in range(shape[0]):
+        for i in range(numbers):
+            code = codes[n, i // in_a_byte].item() >> (bits * (i % in_a_byte)) & (2**bits - 1)
+            found.append(lows[n, i // GROUP].item() + code * steps[n, i // GROUP].item())
+    return torch.tensor(found).view(shape)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_rounded_convolution_has_the_weight_gradient_of_what_it_keeps(bits):
+    torch.manual_seed(bits)
+    layer, x = QuantisedLayer(6, 6, 3, padding=1, groups=2, bits=bits), torch.randn(2, 6, 7, 9)  # 378 numbers
+    g, packed = torch.randn_like(layer(x)), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+        own = x.clone().requires_grad_()
+        y = layer(own)
+    _, codes, lows, steps = packed
+    rounded = decoded(codes, lows, steps, bits, x.shape)
+    groups = x.flatten(1).split(GROUP, 1)
+    for k, group in enumerate(groups):
+        assert torch.equal(lows[:, k], group.amin(1))
+        torch.testing.assert_close(steps[:, k], (group.amax(1) - group.amin(1)) / (2**bits - 1))
+        off = (rounded.flatten(1).split(GROUP, 1)[k] - group).abs()
+        assert (off <= steps[:, k, None] * (1 + 1e-5)).all()
+    found, dense = torch.autograd.grad(y, [own, *layer.parameters()], g), stock_gradients(layer, rounded, g)
+    torch.testing.assert_close(found[1:], dense[1:], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[0], stock_gradients(layer, x, g)[0])
+
+
+def test_rounding_is_right_on_average():
+    """The mean of 400 roundings to 2 bits is within 5 standard deviations of a step's half for every number."""
+    torch.manual_seed(0)
+    layer, x = QuantisedLayer(4, 4, 1, bits=2), torch.rand(1, 4, 8, 8)
+    total = torch.zeros_like(x)
+    for _ in range(400):
+        total += layer.restore(layer.keep(x), Like(x))
+    step = (x.max() - x.min()) / 3
+    assert ((total / 400 - x).abs() <= 5 * 0.5 * step / math.sqrt(400)).all()
+
+
+@pytest.mark.parametrize("r", [1, 2, 3])
+@pytest.mark.parametrize("arguments, more, shape", [*GEOMETRIES, ((6, 12, 3), dict(padding=1, groups=6), (2, 6, 6, 6))])
+def test_a_patched_convolution_has_the_gradients_of_the_paper(arguments, more, shape, r):
+    """By loops over patches and images (equations 2 to 5, on the grid of the authors' code)."""
+    torch.manual_seed(0)
+    layer = PatchedLayer(*arguments, r=r, **more).double()
+    x = torch.randn(shape, dtype=torch.float64)
+    y = layer(x)
+    torch.testing.assert_close(y, F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, 1, layer.groups))
+    g = torch.randn_like(y)
+    n, channels, *sides = x.shape
+    outputs, per_out, per_in = y.shape[1], y.shape[1] // layer.groups, channels // layer.groups
+    grid = [math.ceil(side / r) for side in y.shape[2:]]
+    reach = [r * s for s in layer.stride]
+    edge_x = [math.ceil((p * k - side) / 2) for p, k, side in zip(grid, reach, sides)]
+    edge_g = [math.ceil((p * r - side) / 2) for p, side in zip(grid, y.shape[2:])]
+
+    def window(tensor, at, size, edge):
+        rows, columns = (slice(max(i * k - e, 0), i * k + k - e) for i, k, e in zip(at, size, edge))
+        return tensor[:, :, rows, columns]
+
+    gx, gw = torch.zeros_like(x), torch.zeros_like(layer.weight)
+    kernel = layer.weight.detach().sum((2, 3))
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            below = window(x, (i, j), reach, edge_x)
+            summed, mean = below.sum((2, 3)), window(g, (i, j), (r, r), edge_g).mean((2, 3))
+            for o in range(outputs):
+                for c in range(per_in):
+                    of = o // per_out * per_in + c
+                    gw[o, c] += (mean[:, o] * summed[:, of]).sum()
+                    spread = mean[:, o, None, None] * kernel[o, c]
+                    window(gx[:, of : of + 1], (i, j), reach, edge_x).add_(spread[:, None])
+    found = gradients(layer, x, g)
+    torch.testing.assert_close(found[0], gx)
+    torch.testing.assert_close(found[1], gw)
+    if layer.bias is not None:
+        torch.testing.assert_close(found[2], g.sum((0, 2, 3)))
+
+
+# -- what composes, and what does not ------------------------------------------------------------------------
+
+
+@st.composite
+def compositions(draw):
+    """A strategy with one or two forms after it."""
+    base = draw(st.sampled_from(["full", "blocks:1", "mobiletl:1", "full,checkpoint=blocks", "full,recompute=none"]))
+    forms = st.sampled_from(["quantised", "quantised,bits=2", "backrazor,rho=.8", "gradfilter:1", "gradfilter:2,r=1"])
+    return "+".join([base, *draw(st.lists(forms, min_size=1, max_size=2))])
+
+
+NETWORKS = st.one_of(block_networks(), node_networks())
+
+
+def holds_or_is_refused(spec, strategy):
+    try:
+        checks = validate(loaded(spec), strategy, 2, None, "lean", target="cpu")
+    except CostmodelError as error:
+        assert any(
+            word in str(error)
+            for word in ("form", "allowed", "no output", "batch statistics", "patches", "has no norm")
+        ), error
+        return
+    for check in checks:
+        told = check.predicted <= check.measured if check.bound else check.error == 0
+        assert told, (strategy, check)
+
+
+@FAST
+@given(NETWORKS, compositions())
+def test_a_random_network_in_a_random_composition(spec, strategy):
+    holds_or_is_refused(spec, strategy)
+
+
+@pytest.mark.slow
+@SLOW
+@given(NETWORKS, compositions())
+def test_many_random_networks_in_random_compositions(spec, strategy):
+    holds_or_is_refused(spec, strategy)
+
+
+@pytest.mark.parametrize("strategy, message", [
+    ("backrazor,rho=1", "rho is '1'; allowed: a number above 0 and below 1"),
+    ("backrazor,rho=nan", "rho is 'nan'; allowed: a number above 0"),
+    ("full+backrazor,rho=0", "rho is '0'; allowed: a number above 0"),
+    ("quantised,bits=3", "bits is '3'; allowed: 1, 2, 4, 8"),
+    ("full+quantised,size=4", "unknown option of quantised 'size'.*allowed: bits"),
+    ("full+quantised,checkpoint=blocks", "unknown option of quantised 'checkpoint'"),
+    ("full+quantised:4", r"found quantised:4; allowed: quantised"),
+    ("gradfilter", "found no convolutions; allowed: 1 to 42"),
+    ("gradfilter:43", "found 43 convolutions; allowed: 1 to 42"),
+    ("gradfilter:2,r=0", "r is '0'; allowed: an integer >= 1"),
+    ("gradfilter:2,r=9", "patches of 9 pixels are larger than the output 2x576x4x4"),
+    ("last+gradfilter:1", "found 1 convolutions; allowed: 1 to 0, of those that train"),
+    ("full+quantised+backrazor", "is in a form already .rounded to a few bits.; allowed: one form for each layer"),
+])  # fmt: skip
+def test_what_does_not_compose_is_one_message(strategy, message):
+    with pytest.raises(CostmodelError, match=message):
+        costmodel.estimate("mcunet_5fps", strategy, 2, convention="lean")
+
+
+def test_stock_modules_have_no_forms_and_papers_count_them():
+    with pytest.raises(CostmodelError, match="stock modules keep all of it; allowed: the convention lean"):
+        costmodel.estimate("mcunet_5fps", "backrazor", 2)
+    for convention in ("ideal", "tinytl", "mobiletl"):
+        whole = costmodel.estimate("mcunet_5fps", "full,recompute=none", 2, convention=convention).saved_bytes
+        assert costmodel.estimate("mcunet_5fps", "backrazor", 2, convention=convention).saved_bytes < whole
+
+
+def test_ideal_is_at_most_lean():
+    for strategy in STRATEGIES_IN_FORM:
+        lean_one, ideal = (costmodel.estimate("mcunet_5fps", strategy, 2, convention=c) for c in ("lean", "ideal"))
+        assert ideal.saved_bytes <= lean_one.saved_bytes
+
+
+def test_a_strategys_text_is_what_was_given():
+    for text in (*STRATEGIES_IN_FORM, "norm+last", "norm+last+quantised,bits=4", "plan.yaml+backrazor"):
+        assert str(read_text(text)) == text
+    assert read_text("norm+last+quantised").name == "norm+last"
+    assert MODIFIERS.keys() <= STRATEGIES.keys()
+
+
+def test_a_form_is_of_layers_whose_weight_trains():
+    graph = apply("mobiletl:2+quantised", costmodel.load("mcunet_5fps").graph)
+    formed = [node for node in graph.nodes if isinstance(node.op, Formed)]
+    assert {type(node.op) for node in formed} == {QuantisedConv2d, QuantisedLinear}
+    assert all("weight" in node.trains for node in formed)
+    assert issubclass(QuantisedConv2d, RestoredConv2d) and issubclass(QuantisedLinear, RestoredLinear)
+    assert issubclass(PrunedLayer, FormedConv2d) and issubclass(lean.PrunedLinear, FormedLinear)
+    with pytest.raises(CostmodelError, match="no weight trains"):
+        in_form(apply("full", costmodel.load("mcunet_5fps").graph), {}, names=())
+    some = gradfilter(apply("full", costmodel.load("mcunet_5fps").graph), "3")
+    assert sum(isinstance(node.op, PatchedConv2d) for node in some.nodes) == 3
+
+
+def test_bytes_by_hand():
+    """8 channels of 7 x 5: 280 numbers an image. 28 are kept at rho .9, with 35 bytes of bits; 140 bytes of 4 bits."""
+    x = (2, 8, 7, 5)
+    pruned, rounded = PrunedConv2d(8, 4, 1).extras(x), QuantisedConv2d(8, 4, 1).extras(x)
+    assert (pruned["values"].shape, pruned["map"].shape) == ((2, 28), (2, 35))
+    assert (rounded["codes"].shape, rounded["lows"].shape) == ((2, 140), (2, 2))
+    assert PrunedLinear(3, 2).extras((5, 3))["values"].shape == (5, 1)
+    assert PatchedConv2d(8, 4, 3, padding=1, r=2).extras(x)["patches"].shape == (2, 8, 4, 3)
