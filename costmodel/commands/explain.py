@@ -28,8 +28,8 @@ def command(network: str, layer: str, form: str, **asked: Any) -> None:
     from ..views.report import beside
 
     given, asked = asked, request(network, asked)
-    conventions = [asked["convention"], *beside(asked["convention"], asked["amp"])]
-    estimates = [estimate(**{**asked, "convention": name}) for name in conventions]
+    first = estimate(**asked)
+    estimates = [first, *(estimate(**{**asked, "convention": name}) for name in beside(first))]
     tensors = [tensor for one in estimates for tensor in kept_tensors(one, layer)]
     freed = freed_by(asked.pop("network"), layer, asked, ["lean"])
     tables, notes = explanation(estimates, layer, tensors, freed, network, given)

@@ -49,11 +49,8 @@ def command(
 
     file = figure_file(figure, force)
     given, asked = asked, request(network, asked)
-    names = [asked["convention"]]
-    if form not in ("json", "trace"):
-        names += beside(asked["convention"], asked["amp"])
-    first = estimate(**{**asked, "convention": names[0]})
-    beside_it = [] if isinstance(first, DryEstimate) else names[1:]
+    first = estimate(**asked)
+    beside_it = [] if form in ("json", "trace") or isinstance(first, DryEstimate) else beside(first)
     others = [estimate(**{**asked, "convention": name}) for name in beside_it]
     around = needed(process, given["target"], network, given)
     fits = check_budget([first], budget, around)
@@ -93,12 +90,13 @@ def other_floor(estimates: Sequence[Any], estimate: Callable, asked: dict[str, A
     """A note: what the formulas read if nothing is made again, beside the floor if it is; none if they are the same."""
     from ..graph.recompute import NOTHING
     from ..sizes.units import show_size
+    from ..strategies import read_text
 
     floor = next((e for e in estimates if e.convention == "ideal"), None)
     if floor is None or floor.graph.recompute == NOTHING:
         return []
 
-    plain = f"{asked['strategy']},recompute={NOTHING}"
+    plain = str(read_text(asked["strategy"]).with_option("recompute", NOTHING))
     saved = estimate(**{**asked, "convention": "ideal", "strategy": plain}).saved_bytes
     if saved == floor.saved_bytes:
         return []

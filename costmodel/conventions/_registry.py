@@ -11,7 +11,18 @@ from ..sizes.size import Shape, Size
 from ._kept import Kept, KeptRule, kept_of
 
 OwnMemory = Callable[[Graph, tuple[Shape, ...], tuple[Kept, ...], tuple[Size, ...], int], dict[str, Size]]
-Elementwise = Callable[[Node, Shape, tuple[str, ...]], tuple[Size, Size] | None]
+
+
+class Counted(NamedTuple):
+    """A paper's own operations of a node. has_products: those of the backward pass have its products in them."""
+
+    forward: Size
+    backward: Size
+    has_products: bool = False
+
+
+#: Takes a node, its output's shape, its inputs' shapes and the demanded gradients.
+OwnWork = Callable[[Node, Shape, tuple[Shape, ...], tuple[str, ...]], Counted | None]
 
 
 class Convention(NamedTuple):
@@ -20,8 +31,7 @@ class Convention(NamedTuple):
     memory: a paper's own arithmetic. It takes the graph, the shapes of its values, what is kept, the bytes of each kept
     tensor, and the bytes of a number of the network's data type, and returns entries of an estimate's `memory_bytes`.
     With it every read counts by itself, layer by layer, even if another one reads the same storage.
-    elementwise: a paper's own elementwise operations. It takes a node, its output's shape and the demanded gradients,
-    and returns the operations of the forward and the backward pass, or None to take the op's.
+    work: a paper's own elementwise operations of a node, or None to take the op's.
     makes_again: whether it follows the strategy's option `recompute`.
     """
 
@@ -31,7 +41,7 @@ class Convention(NamedTuple):
     measurable: bool  # whether a real run can be compared with it
     lower: Callable[[Graph], Graph]  # rewrites the graph before it is priced and run
     memory: OwnMemory | None
-    elementwise: Elementwise | None
+    work: OwnWork | None
     makes_again: bool
 
     def kept(self, graph: Graph) -> tuple[Kept, ...]:
@@ -48,13 +58,13 @@ def convention(
     measurable: bool = False,
     lower: Callable[[Graph], Graph] = lambda graph: graph,
     memory: OwnMemory | None = None,
-    elementwise: Elementwise | None = None,
+    work: OwnWork | None = None,
     makes_again: bool = False,
 ) -> Callable[[KeptRule], KeptRule]:
     """Decorator: registers a function graph -> reads as the convention `name`."""
 
     def register(rule: KeptRule) -> KeptRule:
-        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory, elementwise, makes_again)
+        CONVENTIONS[name] = Convention(name, summary, rule, measurable, lower, memory, work, makes_again)
         return rule
 
     return register

@@ -24,7 +24,7 @@ from ..ops.activation import Activation, Hardswish
 from ..ops.norm import BatchNorm
 from ..sizes.size import Shape, Size, maximum, nbytes, numel
 from ._kept import Kept, Read, value_of
-from ._registry import convention
+from ._registry import Counted, convention
 from .tinytl import forward_peak, parameter_bytes, reads_of_weight
 
 #: Operations per element, forward and backward.
@@ -46,7 +46,7 @@ def memory(
     return {"parameters": parameters, "peak": parameters + highest}
 
 
-def elementwise(node: Node, y: Shape, demanded: tuple[str, ...]) -> tuple[Size, Size] | None:
+def work(node: Node, y: Shape, xs: tuple[Shape, ...], demanded: tuple[str, ...]) -> Counted | None:
     """Operations of a node, forward and backward; None to take the op's own."""
     op = node.op
     if isinstance(op, BatchNorm) and op.statistics == "batch":
@@ -55,10 +55,10 @@ def elementwise(node: Node, y: Shape, demanded: tuple[str, ...]) -> tuple[Size, 
         forward, backward = HARDSWISH
     else:
         return None
-    return forward * numel(y), backward * numel(y) if demanded else 0
+    return Counted(forward * numel(y), backward * numel(y) if demanded else 0)
 
 
-@convention("mobiletl", "MobileTL's own arithmetic, inferred from its figures", memory=memory, elementwise=elementwise)
+@convention("mobiletl", "MobileTL's own arithmetic, inferred from its figures", memory=memory, work=work)
 def mobiletl(graph: Graph) -> Iterator[Read]:
     for i, (node, demanded) in enumerate(zip(graph.nodes, graph.demanded)):
         op = node.op

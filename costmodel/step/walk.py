@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from types import NoneType
 
-from ..conventions import Elementwise, Kept, find
+from ..conventions import Kept, OwnWork, find
 from ..errors import CostmodelError
 from ..graph.aspects.formula import OF_PARAMETERS
 from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
@@ -55,7 +55,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     kept = chosen.kept(graph)
     kept_shapes, kept_bytes = price(graph, kept, shapes, request.dtype.bits, formulas)
     again = reruns(graph, chosen.measurable)
-    work = partial(work_of, graph, shapes, again, chosen.elementwise, formulas)
+    work = partial(work_of, graph, shapes, again, chosen.work, formulas)
     memory = partial(memory_of, graph, kept, kept_bytes, shapes, request, formulas) if chosen.measurable else None
     first = sum(one.is_saved for one in kept)
     kept, kept_shapes, kept_bytes = kept[:first], kept_shapes[:first], kept_bytes[:first]
@@ -100,7 +100,7 @@ def work_of(
     graph: Graph,
     shapes: tuple[Shape, ...],
     again: tuple[Rerun, ...] = (),
-    counted: Elementwise | None = None,
+    counted: OwnWork | None = None,
     formulas: Formulas = Formulas(),
 ) -> tuple[NodeWork, ...]:
     """The arithmetic of every node, in its forward pass and in its demanded gradients.
@@ -124,8 +124,10 @@ def work_of(
         made_again = op.work_again(shapes[i + 1], *[shapes[v] for v in reads]) if demanded else 0
         runs_again = node.name in graph.dropped
         made_again += op.work_on_input(shapes[i + 1], *[shapes[v] for v in reads]) if runs_again else 0
-        own = counted(node, shapes[i + 1], demanded) if counted else None
-        operations, elementwise = own or (operations, elementwise)
+        own = counted(node, shapes[i + 1], tuple(shapes[v] for v in reads), demanded) if counted else None
+        if own:
+            operations, elementwise = own.forward, own.backward
+            inputs, weights = (0, 0) if own.has_products else (inputs, weights)
         if i in twice:
             done_again = made_again + operations
             again_macs = macs * (1 + runs_again)

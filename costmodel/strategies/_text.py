@@ -46,6 +46,10 @@ class StrategyText(NamedTuple):
         """The strategy without its number of blocks: `blocks` for blocks:3. Everything else is unchanged."""
         return self if self.blocks is None else self._replace(argument=None)
 
+    def with_option(self, key: str, value: str) -> StrategyText:
+        """The strategy with one more option of its own, before its forms and modifiers."""
+        return self._replace(options=(*self.options, (key, value)))
+
     def with_argument(self, argument: object) -> StrategyText:
         """The strategy with another number of blocks, or other letters."""
         return self._replace(argument=str(argument))

@@ -12,6 +12,7 @@ from ..errors import CostmodelError, unknown
 from ..files.document import Block, Field, parse, read
 from ..files.shipped import shipped_names, shipped_text
 from ..frontends import load
+from ..frontends.spec import from_paper
 from ..step.estimate import Estimate
 
 PAPER = {
@@ -40,7 +41,7 @@ CLAIM = {
     "exact": Field((int,)),
     "pending": Field((str,), ""),
 }
-UNITS = {"B": 1, "KiB": 1024, "MB": 10**6, "MFLOP": 10**6, "%": 1}
+UNITS = {"B": 1, "KiB": 1024, "MiB": 2**20, "MB": 10**6, "MFLOP": 10**6, "%": 1}
 QUANTITIES: dict[str, Callable[[Estimate], int]] = {
     "peak": lambda e: e.memory_bytes["peak"],
     "saved": lambda e: e.saved_bytes,
@@ -171,7 +172,8 @@ def compute(claim: Claim) -> Result:
 
 
 def _quantity(claim: Claim, strategy: str) -> int:
-    network = load(claim.network, claim.classes)
+    own = claim.network in shipped_names("papers/networks")
+    network = from_paper(claim.network, claim.classes) if own else load(claim.network, claim.classes)
     found = estimate(network, strategy, claim.batch, claim.resolution, claim.convention)
     if not claim.block:
         return QUANTITIES[claim.quantity](found)

@@ -105,16 +105,21 @@ def _fewer_blocks(network: Network, bound: Bound, asked: dict[str, Any]) -> Iter
         yield {"strategy": str(text.with_argument(blocks))}
 
 
+def with_option(strategy: str, key: str, value: str) -> dict[str, Any]:
+    """The change of a strategy by one more option."""
+    return {"strategy": str(read_text(strategy).with_option(key, value))}
+
+
 def _checkpoints(network: Network, bound: Bound, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     strategy = asked["strategy"]
     if "checkpoint=" not in strategy and network.graph.blocks:
-        yield {"strategy": f"{strategy},checkpoint=blocks"}
+        yield with_option(strategy, "checkpoint", "blocks")
 
 
 def _mixed(network: Network, bound: Bound, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Lean modules that keep one wide map of each block."""
     if asked["convention"] == "lean" and "recompute=" not in asked["strategy"]:
-        yield {"strategy": f"{asked['strategy']},recompute={MIXED}"}
+        yield with_option(asked["strategy"], "recompute", MIXED)
 
 
 def _lean(network: Network, bound: Bound, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -122,7 +127,7 @@ def _lean(network: Network, bound: Bound, asked: dict[str, Any]) -> Iterator[dic
     if asked["convention"] == "lean":
         yield {}
         if "prefix_slices=" not in asked["strategy"]:
-            yield {"strategy": f"{asked['strategy']},prefix_slices={SLICES}"}
+            yield with_option(asked["strategy"], "prefix_slices", str(SLICES))
 
 
 #: Kinds of changes, each a generator of what is tried in turn.

@@ -122,13 +122,14 @@ STRATEGIES = (
 
 @pytest.mark.parametrize("strategy, accuracy", [
     ("mobiletl:3", 0.93), ("blocks:3+quantised", 0.93), *seldom(
-        ("blocks:3+backrazor", 0.9), ("gradfilter:6", 0.85), ("blocks:3", 0.93), ("tinytl-lb", 0.93), ("tinytl-l", 0.93),
-        ("bias", 0.79),
+        ("blocks:3+backrazor", 0.9), ("gradfilter:6", 0.85), ("blocks:3", 0.93), ("tinytl-lb", 0.93),
+        ("tinytl-l", 0.93), ("bias", 0.79),
     ),
 ])  # fmt: skip
 def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, strategy, accuracy):
     """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.969 to 0.991, bias 0.857 to
-    0.875, gradfilter:6 0.906 to 0.933, last 0.723 to 0.732. Each limit is below the worst seed by at least the spread of the seeds."""
+    0.875, gradfilter:6 0.906 to 0.933, last 0.723 to 0.732. Each limit is below the worst seed by at least the spread
+    of the seeds."""
     assert learned(strategy).accuracy >= accuracy > 3 * CHANCE
     assert learned(strategy).accuracy > learned("last").accuracy > 2 * CHANCE
 

@@ -125,7 +125,8 @@ def test_the_commands_json_is_one_document():
     by_claim = {(row["paper"], row["table"], row["claim"]): row for row in rows}
     full = by_claim["TinyTL", "training memory of ProxylessNAS-Mobile on Flowers", "Full"]
     assert (full["computed"], full["published"], full["holds"]) == (390_843_488, 391, True)
-    assert by_claim["gradient filter", "ImageNet, the last 2 convolutions", "memory"]["computed"] is None
+    filtered = by_claim["gradient filter", "memory, mobilenet_v2", "last 2, filtered"]
+    assert (filtered["computed"], filtered["published"], filtered["unit"]) == (81_920, 80.0, "KiB")
 
 
 @pytest.mark.parametrize("form", ["csv", "markdown"])

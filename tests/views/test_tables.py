@@ -58,7 +58,8 @@ def test_a_report(estimate):
     reached = "The peak of 19.40 MB (torch) is reached in the backward pass at classifier.1."
     assert report.peak_note(estimate) == [reached]
     assert report.budget_notes([estimate], 10**8) == ["Into 100.00 MB, torch: fits, 80.60 MB are left."]
-    assert report.beside("torch") == ["lean", "ideal"]
+    assert report.beside(costmodel.estimate("mcunet_5fps")) == ["lean", "ideal"]
+    assert report.beside(costmodel.estimate("mcunet_5fps", "backrazor", convention="lean")) == ["ideal"]
 
 
 def test_a_timeline_for_perfetto(estimate):

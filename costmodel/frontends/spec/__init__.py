@@ -25,6 +25,12 @@ def from_name(name: str, classes: int | None, width: float | None) -> Network:
     return _read(shipped_text(f"networks/{name}.yaml"), f"{name}.yaml", classes, width)
 
 
+@lru_cache(maxsize=16)
+def from_paper(name: str, classes: int | None) -> Network:
+    """A network that only published numbers are about."""
+    return _read(shipped_text(f"papers/networks/{name}.yaml"), f"{name}.yaml", classes, None)
+
+
 def ways() -> list[str]:
     return ["a path to a .yaml file"]
 

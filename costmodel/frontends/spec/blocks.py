@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 from ...errors import CostmodelError, unknown
 from ...files.document import Block, Field, parse, read
 from ...files.shipped import shipped_text
+from .builder import split
 
 _ROLE = Field((list,), [])
+ROLES = ("conv", "start", "expand", "depthwise", "squeeze_excite", "project", "second", "shortcut")
 NAMING = {
     "first": Field((int,), 0),
     "first_stage": Field((int,), 0),
     "block": Field((str,), required=True),
-    **{role: _ROLE for role in ("conv", "start", "expand", "depthwise", "squeeze_excite", "project")},
+    **{role: _ROLE for role in ROLES},
     "project_unexpanded": _ROLE,
     "drop": Field((str,), "drop"),
     "add": Field((str,), "add"),
+    "last": Field((str,), "last"),
 }
 
 
@@ -131,12 +134,21 @@ def convolution(block: BlockBuilder) -> None:
     block.conv("conv", block.out(), block.row["kernel"], block.stride)
 
 
+def basic(block: BlockBuilder) -> None:
+    """ResNet's basic block: two convolutions, the sum with the input or its 1x1 convolution, and an activation."""
+    out, kernel = block.out(), block.row["kernel"]
+    block.conv("conv", out, kernel, block.stride)
+    block.conv("second", out, kernel)
+    block.join("shortcut", out)
+
+
 BLOCKS: dict[str, Kind] = {
     "inverted_residual": Kind(
         {**EXPANSION, "kernel": Field((int,), 3, least=1), "squeeze_excite": Field((bool,), False)}, inverted_residual
     ),
     "universal": Kind({**EXPANSION, "start": Field((int,), 0), "middle": Field((int,), 0)}, universal),
     "conv": Kind({"kernel": Field((int,), 3, least=1)}, convolution),
+    "basic": Kind({"kernel": Field((int,), 3, least=1)}, basic),
 }
 
 SQUEEZE_EXCITE = {
@@ -222,6 +234,18 @@ class BlockBuilder:
             {"inplace": self.spec.values["add_inplace"]},
             (self.builder.last, self.entry),
         )
+
+    def join(self, role: str, out: int) -> None:
+        """Append the sum with the block's input, by a 1x1 convolution where shapes differ, and an activation."""
+        main, entry = self.builder.last, self.entry
+        if self.stride != 1 or self.builder.shape != self.builder.shapes[entry]:
+            self.builder.last = entry
+            self.conv(role, out, 1, self.stride)
+            entry = self.builder.last
+        fields = {"inplace": self.spec.values["add_inplace"]}
+        self.builder.add(place(self.scope, self.naming.templates["add"]), "add", fields, (main, entry))
+        activation = self.row["activation"] or self.spec.values["activation"]
+        self.builder.add(place(self.scope, self.naming.templates["last"]), *split(activation))
 
     def _names(self, role: str) -> tuple[str, ...]:
         names = self.naming.names(self.scope, role, self.count)

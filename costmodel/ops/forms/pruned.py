@@ -45,7 +45,7 @@ class Pruned(Restored):
 
     def making(self, setting: Setting, x: Shape) -> Size:
         # The magnitudes of an image, which are partitioned, and the number by which signs are cut off.
-        return setting.item * numel(x[1:]) + setting.python_number
+        return setting.item * numel(x[1:]) + setting.scalar
 
 
 @op("pruned_conv2d")
