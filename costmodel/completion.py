@@ -80,16 +80,20 @@ def layers(start: str, given: Sequence[str], several: bool) -> list[str]:
 
 
 def strategies(start: str, given: Sequence[str], several: bool) -> list[str]:
-    """Strategies, those that take K with the numbers of blocks of a spec; and options behind a strategy and a comma."""
-    from .strategies import STRATEGIES
+    """Strategies, those that take K with the numbers of blocks of a spec; options behind a comma, forms behind a +."""
+    from .strategies import MODIFIERS, STRATEGIES
     from .strategies._apply import COMMON_OPTIONS
-    from .strategies._text import split_list
+    from .strategies._text import read_text, split_list
 
     before, comma, last = start.rpartition(",")
     found: list[str] = []
+    base, plus, _ = last.rpartition("+")
+    if plus:
+        found += [f"{base}+{name}" + (":" if one.takes else "") for name, one in MODIFIERS.items()]
     if comma:
-        own = split_list(before)[-1].partition(",")[0].partition(":")[0]
-        found += [f"{option}=" for option in (*STRATEGIES[own].options, *COMMON_OPTIONS)]
+        own = read_text(split_list(before)[-1])
+        of_base = {**STRATEGIES[own.name].options, **COMMON_OPTIONS}
+        found += [f"{option}=" for option in (MODIFIERS[own.more[-1].name].options if own.more else of_base)]
     if several or not comma:
         name, colon, _ = last.partition(":")
         if colon:

@@ -76,7 +76,10 @@ def test_strategies():
     assert offered("compare", "timm:mnasnet_100", "--strategy", "blocks:") == []  # nothing is built for it
     for strategy in offered("compare", "mobilenet_v2", "--strategy", "full,"):
         if not strategy.endswith((":", "=")) and "as_is" not in strategy:
-            assert [costmodel.estimate("mcunet_5fps", one) for one in strategy.split(",") if "tinytl" not in one]
+            names = [one for one in strategy.split(",") if "tinytl" not in one]
+            assert [costmodel.estimate("mcunet_5fps", one, convention="lean") for one in names]
+    assert offered("report", "mobilenet_v2", "--strategy", "blocks:3+q") == ["blocks:3+quantised"]
+    assert offered("report", "mobilenet_v2", "--strategy", "blocks:3+quantised,") == ["blocks:3+quantised,bits="]
 
 
 def test_other_options():
