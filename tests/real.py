@@ -20,6 +20,8 @@ BLOCKS = {  # number of blocks of each network, counted in its reference impleme
     "mobilenet_v4_conv_small": 17,
     "proxyless_mobile": 20,
     "mcunet_5fps": 14,
+    "mobilenet_v2_w035": 17,
+    "proxyless_w03": 20,
 }
 NETWORKS = tuple(BLOCKS)
 

@@ -1,6 +1,6 @@
 """Reference networks for the tests, and training strategies set up on them by flags and modes alone.
 
-Nothing here uses the package under test: torchvision and timm build seven of the nine networks, the other two are
+Nothing here uses the package under test: torchvision and timm build seven of the networks, the others are
 written out below, and a strategy only sets `requires_grad` and `train()`/`eval()`. (conftest.py makes sure that
 torchvision can be imported.)
 """
@@ -23,6 +23,8 @@ NAMES = (
     "mobilenet_v4_conv_small",
     "proxyless_mobile",
     "mcunet_5fps",
+    "mobilenet_v2_w035",
+    "proxyless_w03",
 )
 TORCHVISION_BLOCKS = (
     mobilenetv2.InvertedResidual,
@@ -57,10 +59,10 @@ def load_reference(name: str, classes: int = 1000, width: float | None = None) -
         return timm_mobilenetv3._gen_mobilenet_v4("mobilenetv4_conv_small", w, num_classes=classes)
     if name == "proxyless_mobile":
         return ProxylessMobile(classes, w)
-    if name == "mcunet_5fps":
+    if name in MCUNet.BLOCKS:
         if width is not None:
-            raise ValueError("mcunet_5fps is one searched network and has no width multiplier")
-        return MCUNet(classes)
+            raise ValueError(f"{name} is one searched network and has no width multiplier")
+        return MCUNet(name, classes)
     raise ValueError(f"unknown reference {name!r}; known: {', '.join(NAMES)}")
 
 
@@ -196,9 +198,10 @@ class ProxylessMobile(nn.Module):
 
 
 class MCUNet(nn.Module):
-    """MCUNet-5fps (Lin et al., NeurIPS 2020), as in github.com/mit-han-lab/mcunet."""
+    """A network of the authors of MCUNet (Lin et al., NeurIPS 2020 and 2022), as in github.com/mit-han-lab/mcunet."""
 
-    BLOCKS = (  # expanded, kernel, stride, out
+    BLOCKS = {}  # expanded, kernel, stride, out
+    BLOCKS["mcunet_5fps"] = (
         (None, 3, 1, 8),
         (32, 3, 2, 16),
         (48, 3, 1, 16),
@@ -214,13 +217,31 @@ class MCUNet(nn.Module):
         (384, 5, 1, 96),
         (576, 3, 1, 160),
     )
+    BLOCKS["mobilenet_v2_w035"] = (
+        (None, 3, 1, 8),
+        *((48, 3, 2, 8), (48, 3, 1, 8)),
+        *((48, 3, 2, 16), (96, 3, 1, 16), (96, 3, 1, 16)),
+        *((96, 3, 2, 24), *3 * [(144, 3, 1, 24)]),
+        *((144, 3, 1, 32), *2 * [(192, 3, 1, 32)]),
+        *((192, 3, 2, 56), *2 * [(336, 3, 1, 56)]),
+        (336, 3, 1, 112),
+    )
+    BLOCKS["proxyless_w03"] = (
+        (None, 3, 1, 8),
+        *((24, 5, 2, 16), (48, 3, 1, 16)),
+        *((48, 7, 2, 16), (48, 3, 1, 16), *2 * [(48, 5, 1, 16)]),
+        *((96, 7, 2, 24), *3 * [(72, 5, 1, 24)]),
+        *((144, 5, 1, 32), *3 * [(96, 5, 1, 32)]),
+        *((192, 7, 2, 64), (384, 7, 1, 64), *2 * [(192, 7, 1, 64)]),
+        (384, 7, 1, 96),
+    )
 
-    def __init__(self, classes: int):
+    def __init__(self, name: str, classes: int):
         super().__init__()
         cin = 16
         self.first_conv = _conv_norm(3, cin, 3, 2, 1, 1e-5, "act")
         self.blocks = nn.ModuleList()
-        for mid, k, stride, cout in self.BLOCKS:
+        for mid, k, stride, cout in self.BLOCKS[name]:
             conv = MBInvertedConv(cin, mid, cout, k, stride, 1e-5, "act")
             self.blocks.append(MobileInvertedResidualBlock(conv, stride == 1 and cin == cout))
             cin = cout

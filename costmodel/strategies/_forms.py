@@ -10,8 +10,8 @@ from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
 from ..graph.op import Op
 from ..ops.forms._formed import Formed
+from ..ops.layers_in_order import MULTIPLY
 from ..ops.lean import as_op
-from ._layers import MULTIPLY
 
 #: Stock op -> the op of the form.
 Forms = Mapping[type[Op], type[Op]]

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from ..errors import CostmodelError, check_one_line
-from ._registry import MODIFIERS
+from ._registry import MODIFIERS, STRATEGIES
 
 
 class StrategyText(NamedTuple):
@@ -83,9 +83,9 @@ def _read(text: str) -> StrategyText:
     """One part of a strategy's text."""
     head, *pairs = text.split(",")
     options = tuple((key, value if equals else None) for key, equals, value in (pair.partition("=") for pair in pairs))
-    if head.endswith((".yaml", ".yml")):
-        return StrategyText(head, None, options)
     name, colon, argument = head.partition(":")
+    if head.endswith((".yaml", ".yml")) and not (colon and name in STRATEGIES):  # a scheme may be a file, too
+        return StrategyText(head, None, options)
     return StrategyText(name, argument if colon else None, options)
 
 

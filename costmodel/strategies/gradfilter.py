@@ -12,9 +12,9 @@ from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
 from ..ops.conv import Conv2d
 from ..ops.forms.patches import PatchedConv2d
+from ..ops.layers_in_order import Layer, layers_of
 from ._edits import everything, freeze_statistics, in_classifier, nothing, train
 from ._forms import in_form
-from ._layers import Layer, layers_of
 from ._registry import modifier
 
 

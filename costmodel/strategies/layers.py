@@ -9,8 +9,8 @@ import re
 
 from ..errors import CostmodelError
 from ..graph.graph import Graph
+from ..ops.layers_in_order import layers_of
 from ._edits import everything, freeze_statistics, nothing, train
-from ._layers import layers_of
 from ._registry import strategy
 
 

@@ -23,6 +23,7 @@ from costmodel.pytorch.lean.forms.patches import PatchedConv2d as PatchedLayer
 from costmodel.pytorch.lean.forms.pruned import PrunedConv2d as PrunedLayer
 from costmodel.pytorch.lean.forms.quantised import QuantisedConv2d as QuantisedLayer
 from costmodel.pytorch.lean.forms.restored import FormedConv2d, FormedLinear
+from costmodel.pytorch.lean.forms.sliced import SlicedConv2d as SlicedLayer
 from costmodel.pytorch.lean.like import Like
 from costmodel.pytorch.validate import validate
 from costmodel.strategies import MODIFIERS, STRATEGIES, apply, read_text
@@ -31,7 +32,7 @@ from costmodel.strategies.gradfilter import gradfilter
 
 STRATEGIES_IN_FORM = (
     "gradfilter:4", "gradfilter:2,r=3", "backrazor", "backrazor,rho=.97", "quantised", "mobiletl:3+quantised,bits=2",
-    "blocks:3,checkpoint=blocks+quantised,bits=8", "blocks:2+backrazor,rho=.5", "mobiletl:5+gradfilter:4",
+    "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3", "blocks:3,checkpoint=blocks+quantised,bits=8", "blocks:2+backrazor,rho=.5", "mobiletl:5+gradfilter:4",
 )  # fmt: skip
 CASES = [("mcunet_5fps", strategy, (2, 97)) for strategy in STRATEGIES_IN_FORM[::2]]
 CASES += seldom(*(
@@ -147,6 +148,28 @@ def test_rounding_is_right_on_average():
     assert ((total / 400 - x).abs() <= 5 * 0.5 * step / math.sqrt(400)).all()
 
 
+@pytest.mark.parametrize("arguments, more, shape", [*GEOMETRIES[:2], ((6, 12, 3), dict(groups=6), (2, 6, 6, 6))])
+def test_a_sliced_convolution_has_the_gradient_of_its_largest_channels(arguments, more, shape):
+    torch.manual_seed(0)
+    layer = SlicedLayer(*arguments, channels=2, **more).double()
+    x = torch.randn(shape, dtype=torch.float64)
+    g = torch.randn_like(layer(x))
+    found, exact = gradients(layer, x, g), stock_gradients(layer, x, g)
+    squares, depthwise = layer.weight.detach().square(), layer.groups > 1
+    sums = squares.view(6, -1).sum(1) if depthwise else squares.sum((0, 2, 3))
+    mask = torch.zeros(6, dtype=torch.float64)
+    mask[sums.argsort()[-2:]] = 1
+    mask = mask.repeat_interleave(len(layer.weight) // 6)[:, None] if depthwise else mask
+    torch.testing.assert_close(found[0], exact[0])
+    torch.testing.assert_close(found[1], exact[1] * mask[..., None, None])
+    torch.testing.assert_close(found[2:], exact[2:])
+    state = layer.state_dict()
+    state["weight"] = state["weight"].flip(0 if depthwise else 1)
+    before = layer.chosen.clone()
+    layer.load_state_dict(state)
+    assert "chosen" not in state and layer.chosen.tolist() == sorted((5 - before).tolist())
+
+
 @pytest.mark.parametrize("r", [1, 2, 3])
 @pytest.mark.parametrize("arguments, more, shape", [*GEOMETRIES, ((6, 12, 3), dict(padding=1, groups=6), (2, 6, 6, 6))])
 def test_a_patched_convolution_has_the_gradients_of_the_paper(arguments, more, shape, r):
@@ -207,7 +230,7 @@ def holds_or_is_refused(spec, strategy):
     except CostmodelError as error:
         assert any(
             word in str(error)
-            for word in ("form", "allowed", "no output", "batch statistics", "patches", "has no norm")
+            for word in ("form", "allowed", "no output", "batch statistics", "patches", "has no norm", "no block")
         ), error
         return
     for check in checks:
@@ -240,6 +263,14 @@ def test_many_random_networks_in_random_compositions(spec, strategy):
     ("gradfilter:43", "found 43 convolutions; allowed: 1 to 42"),
     ("gradfilter:2,r=0", "r is '0'; allowed: an integer >= 1"),
     ("gradfilter:2,r=9", "patches of 9 pixels are larger than the output 2x576x4x4"),
+    ("sparse", "found a scheme and options, or neither"),
+    ("sparse:mcunet-100kb,bias=3", "found a scheme and options, or neither"),
+    ("sparse:mcunet-100", "unknown scheme 'mcunet-100'; did you mean 'mcunet-100kb'"),
+    ("sparse:mbv2-100kb", "mbv2-100kb is for 51 convolutions; allowed: 42, this network's"),
+    ("sparse:nowhere.yaml", "cannot read 'nowhere.yaml'"),
+    ("sparse,bias=43", "bias is 43; allowed: 0 to 42"),
+    ("sparse,bias=2,weights=42:.5", "weights has convolution 42; allowed: 0 to 41"),
+    ("sparse,weights=3:2", "weights is '3:2'; allowed: CONVOLUTION:SHARE"),
     ("last+gradfilter:1", "found 1 convolutions; allowed: 1 to 0, of those that train"),
     ("full+quantised+backrazor", "is in a form already .rounded to a few bits.; allowed: one form for each layer"),
 ])  # fmt: skip

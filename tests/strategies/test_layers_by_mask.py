@@ -9,10 +9,10 @@ from torch import nn
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.ops.layers_in_order import layers_of
 from costmodel.pytorch import realize
 from costmodel.pytorch.validate import validate
 from costmodel.strategies import apply
-from costmodel.strategies._layers import layers_of
 
 NETWORKS = ("mcunet_5fps", "mobilenet_v3_small", *seldom("mobilenet_v2", "efficientnet_b0"))
 

@@ -8,6 +8,7 @@ from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
 from .forms.patches import PatchedConv2d
 from .forms.pruned import PrunedConv2d, PrunedLinear
 from .forms.quantised import QuantisedConv2d, QuantisedLinear
+from .forms.sliced import SlicedConv2d
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
 from .pooling import LeanAdaptiveAvgPool2d, LeanAvgPool2d, LeanMaxPool2d
@@ -50,5 +51,6 @@ __all__ = [
     "RemakingMul",
     "RemakingStandardisedConv2d",
     "ShiftNorm2d",
+    "SlicedConv2d",
     "fold",
 ]

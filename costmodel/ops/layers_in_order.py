@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..graph.graph import Graph
-from ..ops.conv import ConvolutionLayer
-from ..ops.linear import Linear
+from .conv import ConvolutionLayer
+from .linear import Linear
 
 #: Layers with a weight of their own that multiplies their input.
 MULTIPLY = (ConvolutionLayer, Linear)
