@@ -32,7 +32,8 @@ from costmodel.strategies.gradfilter import gradfilter
 
 STRATEGIES_IN_FORM = (
     "gradfilter:4", "gradfilter:2,r=3", "backrazor", "backrazor,rho=.97", "quantised", "mobiletl:3+quantised,bits=2",
-    "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3", "blocks:3,checkpoint=blocks+quantised,bits=8", "blocks:2+backrazor,rho=.5", "mobiletl:5+gradfilter:4",
+    "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3", "blocks:3,checkpoint=blocks+quantised,bits=8",
+    "blocks:2+backrazor,rho=.5", "mobiletl:5+gradfilter:4",
 )  # fmt: skip
 CASES = [("mcunet_5fps", strategy, (2, 97)) for strategy in STRATEGIES_IN_FORM[::2]]
 CASES += seldom(*(
