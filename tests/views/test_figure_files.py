@@ -9,6 +9,7 @@ import pytest
 from commandline import CliRunner
 
 import costmodel
+import costmodel.studies.plan.within  # noqa: F401  (it takes `plan` when it is first imported, and not a stand-in)
 from costmodel.cli import main
 from costmodel.errors import CostmodelError
 from costmodel.views.figures.file import drawn
