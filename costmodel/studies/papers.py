@@ -41,12 +41,15 @@ CLAIM = {
     "exact": Field((int,)),
     "pending": Field((str,), ""),
 }
-UNITS = {"B": 1, "KiB": 1024, "MiB": 2**20, "MB": 10**6, "MFLOP": 10**6, "%": 1}
+UNITS = {"B": 1, "KiB": 1024, "MiB": 2**20, "MB": 10**6, "MFLOP": 10**6, "MMAC": 2 * 10**6, "%": 1, "x": 1}
+#: Units of numbers that are about a strategy beside another one.
+RELATIVE = ("%", "x")
 QUANTITIES: dict[str, Callable[[Estimate], int]] = {
     "peak": lambda e: e.memory_bytes["peak"],
     "saved": lambda e: e.saved_bytes,
     "forward": lambda e: e.flops["forward"] + e.flops["elementwise_forward"],
     "backward": lambda e: e.flops["backward"] + e.flops["elementwise_backward"],
+    "twice_forward": lambda e: 2 * e.flops["forward"],
     "total": lambda e: QUANTITIES["forward"](e) + QUANTITIES["backward"](e),
 }
 
@@ -54,9 +57,10 @@ QUANTITIES: dict[str, Callable[[Estimate], int]] = {
 class Claim(NamedTuple):
     """A published number, and the request that reproduces it.
 
-    published: the number, in `unit`: a name of UNITS; % is the saving relative to the strategy `against`. tolerance: in
-    the same unit; because: the reason for it. exact: the result of the paper's own arithmetic in bytes, if known.
-    quantity: a name of QUANTITIES, of a single block if `block` names one. pending: why nothing is computed yet.
+    published: the number, in `unit`: a name of UNITS; % is the saving relative to the strategy `against`, x how many times
+    less. tolerance: in the same unit; because: the reason for it. exact: the result of the paper's own arithmetic in
+    bytes, if known. quantity: a name of QUANTITIES, of a single block if `block` names one. pending: why nothing is
+    computed yet.
     """
 
     paper: str
@@ -142,8 +146,8 @@ def _claim(row: Block, paper: str, source: str) -> Claim:
                 raise row.error(f"{key!r} is missing")
         if values["quantity"] not in QUANTITIES:
             raise row.error(unknown("quantity", values["quantity"], QUANTITIES), "quantity")
-        if bool(values["against"]) != (values["unit"] == "%"):
-            raise row.error("'against' belongs to the unit %, and the unit % to 'against'")
+        if bool(values["against"]) != (values["unit"] in RELATIVE):
+            raise row.error("'against' belongs to the units % and x, and these to 'against'")
         if values["block"] and values["quantity"] != "saved":
             raise row.error("a block has the quantity 'saved' alone", "block")
     values["tolerance"] = _tolerance(row, values["tolerance"], values["published"])
@@ -167,7 +171,7 @@ def compute(claim: Claim) -> Result:
     value = _quantity(claim, claim.strategy)
     if claim.against:
         before = _quantity(claim, claim.against)
-        return Result(claim, 100 * (before - value) / before)
+        return Result(claim, before / value if claim.unit == "x" else 100 * (before - value) / before)
     return Result(claim, value)
 
 

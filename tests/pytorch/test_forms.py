@@ -231,7 +231,7 @@ def holds_or_is_refused(spec, strategy):
     except CostmodelError as error:
         assert any(
             word in str(error)
-            for word in ("form", "allowed", "no output", "batch statistics", "patches", "has no norm", "no block")
+            for word in ("form", "allowed", "no output", "batch statistics", "patches", "has no norm", "no block", "checkpointed")
         ), error
         return
     for check in checks:
