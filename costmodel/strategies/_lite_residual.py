@@ -7,31 +7,16 @@ tinytl/model/modules.py)
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
-
 from ..errors import CostmodelError
-from ..graph.graph import INPUT, Graph, Node
-from ..graph.op import Op, Result, build
+from ..graph.graph import Graph, Node
+from ..graph.op import Op, build
 from ..graph.paths import within
 from ..ops.conv import Conv2d
-from ..ops.layout import Cat
-from ..ops.norm import GroupNorm
-from ..ops.view import Slice
+from ._branches import Geometry, entry_of, geometry, joined, sized
 
 FOLDER = "lite_residual"  # name of a branch's module
 FIRST_RESOLUTION = 128  # pixels a side of the first block's input in the authors' rule, for images of any size
 POOLING, KERNEL, GROUPS = 2, 5, 2
-
-
-class Geometry(NamedTuple):
-    """What is known of a value without its sizes: its channels, and the distance of its pixels in image pixels.
-
-    stride: that distance in height and width; (0, 0) for a value that is no map of pixels.
-    """
-
-    channels: int | None
-    stride: tuple[int, int]
 
 
 def in_branch(node: Node) -> bool:
@@ -51,10 +36,10 @@ def insert(graph: Graph, resolution: int | None = None) -> Graph:
     known = geometry(graph)
     norms = (node.op for node in graph.nodes if node.op.kind in ("batch_norm", "group_norm"))
     norm = next(norms, build("batch_norm", {"channels": 1}))
-    first = known[_entry(graph, graph.blocks[0])]
+    first = known[entry_of(graph, graph.blocks[0])]
     size = FIRST_RESOLUTION if resolution is None else -(-resolution // max(1, *first.stride))
     for scope in graph.blocks:
-        entry = _entry(graph, scope)
+        entry = entry_of(graph, scope)
         main = _main(graph, scope, entry)
         stride = tuple(-(-out // max(1, at)) for out, at in zip(known[main].stride, known[entry].stride))
         if not all(stride):
@@ -64,7 +49,7 @@ def insert(graph: Graph, resolution: int | None = None) -> Graph:
                 branch = _branch(graph, scope, entry, main, known, stride, max(1, size // POOLING), norm)
             except CostmodelError as error:
                 raise CostmodelError(f"no lite residual branch fits block {scope!r}: {error}") from None
-            graph = _joined(graph, main, branch)
+            graph = joined(graph, main, branch)
             known[branch[-1].name] = known[main]
         size //= max(stride)
     return graph
@@ -87,40 +72,6 @@ def notes(graph: Graph) -> list[str]:
         f"{len(poolings)} lite residual branches, from {first} on, pool to one pixel: global pooling and"
         " 1x1 convolutions on it."
     ]
-
-
-def geometry(graph: Graph) -> dict[str, Geometry]:
-    """Value's name -> its Geometry."""
-    known = {INPUT: Geometry(None, (1, 1))}
-    for node in graph.nodes:
-        op, inputs = node.op, [known[name] for name in node.inputs]
-        channels = getattr(op, "out_channels", getattr(op, "channels", inputs[0].channels))
-        if isinstance(op, Cat) and op.axis == 1:
-            channels = sum(value.channels or 0 for value in inputs)
-        elif isinstance(op, Slice) and op.axis == 1 and channels and not op.drop:
-            channels = op.shape((1, channels))[1]
-        stride = tuple(max(axis) for axis in zip(*(value.stride for value in inputs)))
-        if op.grid == "strided":
-            stride = tuple(s * t for s, t in zip(stride, getattr(op, "stride")))
-        elif op.grid == "none":
-            stride = (0, 0)
-        known[node.name] = Geometry(channels, stride)
-    return known
-
-
-def _entry(graph: Graph, scope: str) -> str:
-    """Name of the value that a block reads. Raises CostmodelError if the block does not read exactly one."""
-    inside = {node.name for node in graph.nodes if within(node.name, scope)}
-    # A node for a parameter of the block reads the images only for their number.
-    readers = [node for node in graph.nodes if node.name in inside and node.op.result is not Result.RESIDENT]
-    reads = dict.fromkeys(
-        name for node in readers for x, name in zip(node.op.inputs, node.inputs) if x not in node.op.shape_only
-    )
-    outer = [name for name in reads if name not in inside]
-    if len(outer) != 1 or scope in inside:
-        found = f"reads {', '.join(outer)}" if len(outer) != 1 else "is a single layer"
-        raise CostmodelError(f"block {scope!r} {found}; a lite residual branch wants a module that reads one value")
-    return outer[0]
 
 
 def _main(graph: Graph, scope: str, entry: str) -> str:
@@ -158,7 +109,7 @@ def _branch(
 
     def add_norm(name: str, channels: int | None) -> None:
         assert channels is not None, "a convolution has been built with them"
-        nodes.append(Node(f"{holder}.{FOLDER}.{name}", _sized(norm, channels), (nodes[-1].name,)))
+        nodes.append(Node(f"{holder}.{FOLDER}.{name}", sized(norm, channels), (nodes[-1].name,)))
 
     if size == 1:
         add(f"{FOLDER}.pooling", "adaptive_avg_pool2d", entry)
@@ -183,21 +134,3 @@ def _branch(
         add("lite_upsample", "upsample", nodes[-1].name, main)
     add("lite_sum", "add", main, nodes[-1].name)
     return nodes
-
-
-def _sized(norm: Op, channels: int) -> Op:
-    """A norm like the network's own for another number of channels, with batch statistics."""
-    if isinstance(norm, GroupNorm):
-        return replace(norm, channels=channels, groups=channels // (norm.channels // norm.groups))
-    return replace(norm, channels=channels, statistics="batch")
-
-
-def _joined(graph: Graph, main: str, branch: list[Node]) -> Graph:
-    """The graph with a branch after the node `main`. Nodes that read `main` now read the branch's sum."""
-    total = branch[-1].name
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        nodes.append(replace(node, inputs=tuple(total if name == main else name for name in node.inputs)))
-        if node.name == main:
-            nodes += branch
-    return replace(graph, nodes=tuple(nodes))

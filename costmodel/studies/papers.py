@@ -57,8 +57,8 @@ QUANTITIES: dict[str, Callable[[Estimate], int]] = {
 class Claim(NamedTuple):
     """A published number, and the request that reproduces it.
 
-    published: the number, in `unit`: a name of UNITS; % is the saving relative to the strategy `against`, x how many times
-    less. tolerance: in the same unit; because: the reason for it. exact: the result of the paper's own arithmetic in
+    published: the number, in `unit`: a name of UNITS; % is the saving relative to the strategy `against`, x the
+    quotient. tolerance: in the same unit; because: the reason for it. exact: what the paper's own arithmetic gives in
     bytes, if known. quantity: a name of QUANTITIES, of a single block if `block` names one. pending: why nothing is
     computed yet.
     """
