@@ -19,7 +19,7 @@ from ..graph.op import Op
 from ..graph.paths import within
 from ..ops.activation import Activation
 from ..ops.conv import Conv2d
-from ..ops.forms._formed import Formed
+from ..ops.forms._formed import LeanOnly
 from ..sizes.size import Shape, Size, maximum, numel
 from ._kept import Kept, Read
 from ._registry import convention
@@ -67,13 +67,13 @@ def tinytl(graph: Graph) -> Iterator[Read]:
     for i, node in enumerate(graph.nodes):
         if "weight" in node.trains:
             yield from (Read(i, operand, ("weight",)) for operand in reads_of_weight(node.op))
-        elif body and isinstance(node.op, Activation):
+        elif body and isinstance(node.op, Activation) and not node.op.result.is_view:
             yield Read(i, "mask" if is_masked(node) else "x", ("x",))
 
 
 def reads_of_weight(op: Op) -> tuple[str, ...]:
     """What a layer saves for its weight's gradient: its input, or that in the form in which it keeps it."""
-    return op.form if isinstance(op, Formed) else ("x",)
+    return op.form if isinstance(op, LeanOnly) else ("x",)
 
 
 def is_masked(node: Node) -> bool:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from ..errors import CostmodelError
 from ..graph.graph import Graph
-from ..ops.forms._formed import Formed
+from ..ops.forms._formed import LeanOnly
 from ._kept import Read, each_read
 from ._registry import convention
 
@@ -20,7 +20,7 @@ def lower(graph: Graph) -> Graph:
     Raises CostmodelError for a layer in a form, which no stock module has.
     """
     for node in graph.nodes:
-        if isinstance(node.op, Formed):
+        if isinstance(node.op, LeanOnly):
             raise CostmodelError(
                 f"{node.name} keeps its input {node.op.in_words}, and stock modules keep all of it; allowed: the"
                 " convention lean, which has modules that do, or another one"

@@ -1,6 +1,6 @@
 """One class per op. Importing this package registers them all."""
 
-from .forms import patches, pruned, quantised, sliced  # noqa: F401
+from .forms import inplace_norm, patches, pruned, quantised, sliced  # noqa: F401
 from . import (  # noqa: F401
     activation,
     arithmetic,

@@ -23,7 +23,7 @@ from ._setting import setting_of
 from ._text import StrategyText, read_text, split_list
 
 from . import full, norm_last, bias, blocks, mobiletl, tinytl, last, inference, as_is, by_part, layers
-from . import repnet, lora, da3, gradfilter, sparse, backrazor, quantised
+from . import repnet, lora, da3, gradfilter, sparse, backrazor, quantised, iabn
 
 __all__ = [
     "CHOICES", "FROZEN", "FULL", "MODIFIERS", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText",

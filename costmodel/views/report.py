@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ops._named_loss import USUAL_LOSS
-from ..ops.forms._formed import Formed
+from ..ops.forms._formed import LeanOnly
 from ..sizes.size import show
 from ..sizes.units import in_unit, show_count, show_seconds, show_size, unit_of
 from ..step.certainty import CHECKED, DRY, LOWER_BOUND, NOT_MODELLED, PROBED, RULE
@@ -45,7 +45,7 @@ def beside(estimate: Estimate) -> Sequence[str]:
     """The conventions that a report shows beside the estimate's: none under autocast, and torch not for a form."""
     if estimate.request.amp:
         return []
-    in_form = any(isinstance(node.op, Formed) for node in estimate.graph.nodes)
+    in_form = any(isinstance(node.op, LeanOnly) for node in estimate.graph.nodes)
     return [name for name in SIDE_BY_SIDE if name != estimate.convention and not (in_form and name == "torch")]
 
 

@@ -11,15 +11,20 @@ from ...targets.setting import Setting
 from ..lean import Place, stands_for
 
 
-class Formed(Op):
-    """A layer whose weight's gradient reads a form of its input. No stock module does that."""
+class LeanOnly(Op):
+    """A layer that keeps something else than any stock module does."""
 
-    #: The extras that are kept of the input.
+    #: What it keeps for its weight's gradient: extras, or operands.
     form: ClassVar[tuple[str, ...]]
-    #: What is kept, in words, as the end of a sentence.
+    #: How it keeps its input, in words, as the end of a sentence.
     in_words: ClassVar[str]
 
     stock = Stock(in_python=True)
+
+
+class Formed(LeanOnly):
+    """A layer whose weight's gradient reads a form of its input."""
+
     casts = Casts.INSIDE
 
     def needs(self) -> dict[str, tuple[str, ...]]:

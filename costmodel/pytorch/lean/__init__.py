@@ -5,6 +5,7 @@ the stock layer is lean already (a convolution with a trained weight, a norm wit
 """
 
 from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
+from .forms.inplace_norm import FrozenInplaceActivatedNorm2d, InplaceActivatedNorm2d
 from .forms.patches import PatchedConv2d
 from .forms.pruned import PrunedConv2d, PrunedLinear
 from .forms.quantised import QuantisedConv2d, QuantisedLinear
@@ -28,7 +29,9 @@ from .standardised import LeanStandardisedConv2d
 __all__ = [
     "FoldedConv2d",
     "FoldedNorm2d",
+    "FrozenInplaceActivatedNorm2d",
     "FrozenRemadeNorm2d",
+    "InplaceActivatedNorm2d",
     "LeanAdaptiveAvgPool2d",
     "LeanAvgPool2d",
     "LeanConv2d",
