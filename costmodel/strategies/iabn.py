@@ -47,7 +47,5 @@ def iabn(graph: Graph) -> Graph:
             if activation is not None:
                 ops[activation] = PassedActivation("leaky_relu")
     if not ops:
-        raise CostmodelError(
-            "no batch norm of images is followed by what may be undone; allowed: networks that have some"
-        )
+        raise CostmodelError("no batch norm of images may keep its output; allowed: networks with some")
     return replace(graph, nodes=tuple(replace(node, op=ops.get(i, node.op)) for i, node in enumerate(graph.nodes)))

@@ -13,6 +13,7 @@ from ..errors import CostmodelError
 from ..graph.graph import INPUT, Graph, Node
 from ..graph.op import build
 from ..graph.paths import within
+from ..ops.conv import Conv2d
 from ..ops.linear import Linear
 from ._branches import Geometry, beside, entry_of, geometry, run_in_turn
 from ._edits import biases, everything, freeze_statistics, nothing, train
@@ -67,7 +68,10 @@ def with_side_modules(graph: Graph) -> Graph:
         if not all(after.stride) or after.channels is None or before.channels is None:
             raise CostmodelError(f"no side module fits block {scope!r}, which has no grid of pixels")
         try:
-            module = side_module(number, entry if number else INPUT, before, after)
+            if number:
+                module = side_module(number, entry, before.channels, after)
+            else:
+                module = side_module(number, INPUT, channels_of_images(graph), after)
             join = joining(number, module[-1].name, inside[-1])
         except CostmodelError as error:
             raise CostmodelError(f"no side module fits block {scope!r}: {error}") from None
@@ -79,10 +83,18 @@ def with_side_modules(graph: Graph) -> Graph:
     return run_in_turn(graph, FOLDER)
 
 
-def side_module(number: int, source: str, before: Geometry, after: Geometry) -> list[Node]:
-    """The nodes of a side module. The first one reads the images."""
-    inputs, outputs = before.channels if number else 3, after.channels
-    assert inputs is not None and outputs is not None
+def channels_of_images(graph: Graph) -> int:
+    """Channels of the images, as the first convolution takes them."""
+    found = [node.op.in_channels for node in graph.nodes if INPUT in node.inputs and isinstance(node.op, Conv2d)]
+    if not found:
+        raise CostmodelError("no convolution reads the images")
+    return found[0]
+
+
+def side_module(number: int, source: str, inputs: int, after: Geometry) -> list[Node]:
+    """The nodes of a side module. inputs: channels of what it reads; the first one reads the images."""
+    outputs = after.channels
+    assert outputs is not None
     middle = -(-inputs // DIVISOR) * DIVISOR
     kernel = LATE_KERNEL if max(after.stride) >= LATE else KERNEL
     nodes: list[Node] = []

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 import costmodel
 from costmodel.errors import CostmodelError
-from costmodel.ops.forms._formed import Formed
+from costmodel.ops.forms._formed import Formed, LeanOnly
 from costmodel.ops.forms._restored import RestoredConv2d, RestoredLinear
+from costmodel.ops.forms.inplace_norm import InplaceActivatedNorm
 from costmodel.ops.forms.patches import PatchedConv2d
 from costmodel.ops.forms.pruned import PrunedConv2d, PrunedLinear
 from costmodel.ops.forms.quantised import GROUP, QuantisedConv2d, QuantisedLinear
@@ -29,11 +30,13 @@ from costmodel.pytorch.validate import validate
 from costmodel.strategies import MODIFIERS, STRATEGIES, apply, read_text
 from costmodel.strategies._forms import in_form
 from costmodel.strategies.gradfilter import gradfilter
+from costmodel.strategies.iabn import iabn
 
 STRATEGIES_IN_FORM = (
     "gradfilter:4", "gradfilter:2,r=3", "backrazor", "backrazor,rho=.97", "quantised", "mobiletl:3+quantised,bits=2",
     "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3", "blocks:3,checkpoint=blocks+quantised,bits=8",
-    "blocks:2+backrazor,rho=.5", "mobiletl:5+gradfilter:4",
+    "iabn", "mobiletl:5+gradfilter:4", "full,checkpoint=blocks+iabn", "blocks:2+backrazor,rho=.5",
+    "mobiletl:2+iabn+quantised", "blocks:3+iabn",
 )  # fmt: skip
 CASES = [("mcunet_5fps", strategy, (2, 97)) for strategy in STRATEGIES_IN_FORM[::2]]
 CASES += seldom(*(
@@ -171,6 +174,49 @@ def test_a_sliced_convolution_has_the_gradient_of_its_largest_channels(arguments
     assert "chosen" not in state and layer.chosen.tolist() == sorted((5 - before).tolist())
 
 
+@pytest.mark.parametrize("slope", [0.01, 1.0])
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize("kind", [lean.InplaceActivatedNorm2d, lean.FrozenInplaceActivatedNorm2d])
+def test_an_in_place_activated_norm_has_the_gradients_of_norm_and_leaky_relu(kind, inplace, slope):
+    torch.manual_seed(0)
+    layer = kind(5, slope=slope, inplace=inplace).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([1.5, -0.7, 0.02, -2.0, 1.0]))
+        layer.bias.normal_()
+        layer.running_mean.normal_()
+        layer.running_var.uniform_(0.5, 2)
+    x = torch.randn(3, 5, 6, 7, dtype=torch.float64, requires_grad=True)
+    g, batch = torch.randn(3, 5, 6, 7, dtype=torch.float64), layer.training
+    mean, var = layer.running_mean.clone(), layer.running_var.clone()
+    scale = layer.weight.detach().clone().requires_grad_()
+    shift = layer.bias.detach().clone().requires_grad_()
+    z = F.batch_norm(x, mean, var, scale.abs() + layer.eps, shift, batch, 0.1, layer.eps)
+    wanted = torch.autograd.grad(F.leaky_relu(z, slope), [x, scale, shift], g)
+    own = x.detach().clone().requires_grad_()
+    y = layer(own.clone())
+    torch.testing.assert_close(y, F.leaky_relu(z, slope))
+    for found, exact in zip(torch.autograd.grad(y, [own, layer.weight, layer.bias], g), wanted, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(layer.running_mean, mean)
+    torch.testing.assert_close(layer.running_var, var)
+    assert layer.num_batches_tracked.item() == batch
+    with torch.no_grad():
+        torch.testing.assert_close(layer.eval()(x.detach().clone()), F.leaky_relu(
+            F.batch_norm(x, mean, var, scale.abs() + layer.eps, shift, False, 0.1, layer.eps), slope
+        ))  # fmt: skip
+
+
+def test_in_place_activated_norms_are_where_nobody_overwrites_what_they_keep():
+    """All 42 norms of mcunet_5fps overwrite a convolution's output; 28 have the ReLU6 after them in them."""
+    norms = [
+        node.op for node in iabn(costmodel.load("mcunet_5fps").graph).nodes if isinstance(node.op, InplaceActivatedNorm)
+    ]
+    assert len(norms) == 42 and all(norm.inplace for norm in norms)
+    assert sum(norm.slope < 1 for norm in norms) == 28 and isinstance(norms[0], LeanOnly)
+    with pytest.raises(CostmodelError, match="no batch norm of images may keep its output"):
+        iabn(costmodel.load("proxyless_mobile_tinytl").graph)
+
+
 @pytest.mark.parametrize("r", [1, 2, 3])
 @pytest.mark.parametrize("arguments, more, shape", [*GEOMETRIES, ((6, 12, 3), dict(padding=1, groups=6), (2, 6, 6, 6))])
 def test_a_patched_convolution_has_the_gradients_of_the_paper(arguments, more, shape, r):
@@ -218,7 +264,9 @@ def test_a_patched_convolution_has_the_gradients_of_the_paper(arguments, more, s
 def compositions(draw):
     """A strategy with one or two forms after it."""
     base = draw(st.sampled_from(["full", "blocks:1", "mobiletl:1", "full,checkpoint=blocks", "full,recompute=none"]))
-    forms = st.sampled_from(["quantised", "quantised,bits=2", "backrazor,rho=.8", "gradfilter:1", "gradfilter:2,r=1"])
+    forms = st.sampled_from(
+        ["iabn", "quantised", "quantised,bits=2", "backrazor,rho=.8", "gradfilter:1", "gradfilter:2,r=1"]
+    )
     return "+".join([base, *draw(st.lists(forms, min_size=1, max_size=2))])
 
 

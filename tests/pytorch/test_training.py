@@ -168,6 +168,13 @@ def test_mobiletl_saves_less_in_its_blocks_than_plain_fine_tuning(network):
     assert 0 < in_the_last_blocks("mobiletl:3,recompute=none") <= 0.6 * plain
 
 
+@pytest.mark.parametrize("strategy", ["iabn", *seldom("quantised", "repnet", "da3", "lora:4", "lora:4,fa=1")])
+def test_other_methods_learn_from_the_start(network, strategy):
+    """Alone, without weights from elsewhere. Over three seeds: %s."""
+    torch.manual_seed(2)
+    assert fit(realize(network, strategy, "lean"), 0) > 2 * CHANCE
+
+
 def losses(module, steps, seed):
     """The loss of each step of SGD on the digits 0 to 4, from the module's own weights on."""
     images, labels, *_ = digits(0)

@@ -30,9 +30,10 @@ class _InplaceNorm(Function):
     @once_differentiable
     def backward(ctx, g):
         y, weight, bias, statistic = ctx.saved_tensors
+        u = y
         if ctx.slope < 1:
             g = aten.leaky_relu_backward(g, y, ctx.slope, True)
-            y = F.leaky_relu(y, 1 / ctx.slope)
+            u = F.leaky_relu(y, 1 / ctx.slope)
         # Of a norm whose input is u: its mean is the shift, its deviation the scale, by which u is divided again.
         scale = weight.abs().add_(ctx.eps)
         invstd = statistic if ctx.batch else statistic.add(ctx.eps).rsqrt_()
@@ -41,7 +42,7 @@ class _InplaceNorm(Function):
             known = (None, None, bias, scale.reciprocal_(), True, 0.0)
         else:
             known = (bias, scale.square_(), None, None, False, 0.0)
-        gx, gw, gb = aten.native_batch_norm_backward(g, y, factor, *known, list(ctx.needs_input_grad[:3]))
+        gx, gw, gb = aten.native_batch_norm_backward(g, u, factor, *known, list(ctx.needs_input_grad[:3]))
         return gx, None if gw is None else gw.mul_(weight.sign()), gb, None
 
 
