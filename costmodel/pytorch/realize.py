@@ -22,7 +22,7 @@ from ..graph.network import Network
 from ..graph.op import Result
 from ..ops.lean import FoldedConv2d
 from ..sizes.size import show
-from ..strategies import apply, read, setting_of
+from ..strategies import STRATEGIES, apply, read, setting_of
 from . import library
 from .converted import NotConverted
 from .flat import flat
@@ -63,7 +63,10 @@ def realize(
     graph = chosen.lower(rewritten)
 
     def make() -> nn.Module:
-        return _build(network, graph).train(graph.has_loss)
+        made = _build(network, graph)
+        for path in STRATEGIES[read(strategy, network.graph).name].zeroed(rewritten):
+            nn.init.zeros_(made.get_parameter(f"{path}.weight"))
+        return made.train(graph.has_loss)
 
     module = make()
     setting = proof_setting(network, rewritten, strategy) if check else None

@@ -17,8 +17,9 @@ class Strategy(NamedTuple):
     options: parsers by name. trains: whether a loss is appended. least_blocks: the number of blocks that a network must
     have. of_modules: it needs a traced module, of_classifiers: a network that has a classifier. takes_code: in place of
     K it takes a text of this name, as the option `code`; "" if it takes none. recompute: what lean modules make again
-    unless its options say so (graph/recompute.py). advice: the end of the error message for a
-    node of the rewritten graph that does not fit the images. notes: lines for people about a rewritten graph.
+    unless its options say so (graph/recompute.py). advice: the end of the error message for a node of the rewritten
+    graph that does not fit the images. notes: lines for people about a rewritten graph. zeroed: paths of the modules of
+    a rewritten graph whose weight starts at 0, so that the network is as it was before it trains.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Strategy(NamedTuple):
     recompute: str
     advice: Callable[[Node], str]
     notes: Callable[[Graph], Sequence[str]]
+    zeroed: Callable[[Graph], Sequence[str]]
 
 
 STRATEGIES: dict[str, Strategy] = {}
@@ -52,6 +54,7 @@ def strategy(
     recompute: str = MAPS,
     advice: Callable[[Node], str] = lambda node: "",
     notes: Callable[[Graph], Sequence[str]] = lambda graph: (),
+    zeroed: Callable[[Graph], Sequence[str]] = lambda graph: (),
 ) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
     """Decorator: registers a function graph -> graph as the strategy `name`. The fields of Strategy say the rest."""
 
@@ -70,6 +73,7 @@ def strategy(
             recompute,
             advice,
             notes,
+            zeroed,
         )
         return rewrite
 

@@ -2,7 +2,8 @@
 
 LoRA (Hu et al., ICLR 2022): y = W x + B A x. Training A keeps all of x, as much as training W would: on feature maps,
 which are large, LoRA saves nothing. LoRA-FA (Zhang et al., 2023, `fa=1`) freezes A, and keeps the R channels of A x
-alone. (peft scales B A x by a constant, which a weight takes up; B starts at 0 there.)
+alone. B starts at 0. (peft scales B A x by a constant, which a weight
+takes up.)
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def notes(graph: Graph) -> Sequence[str]:
     code="R",
     of_classifiers=True,
     notes=notes,
+    zeroed=lambda graph: [node.name for node in graph.nodes if node.name.endswith(UP)],
 )
 def lora(graph: Graph, code: str | None, fa: bool = False) -> Graph:
     """code: the rank. fa: the first half of each branch is frozen. Raises CostmodelError for a bad rank."""

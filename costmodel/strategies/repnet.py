@@ -2,9 +2,9 @@
 
 Beside the first block of each stage but the first, a side module is added to the block's output: pooling, a
 convolution, norm, ReLU, a 1x1 convolution, norm, and bilinear resizing to the output's size. The first module reads the
-images, the others what the block reads. (github.com/ASU-ESIC-FAN-Lab/RepNet, repnet/model/reprogram.py; there the side
-convolutions' weights are standardised on ProxylessNAS, the last norm's scale starts at 0, and what has the right size
-is not resized.)
+images, the others what the block reads. The last norm's scale starts at 0.
+(github.com/ASU-ESIC-FAN-Lab/RepNet, repnet/model/reprogram.py; there the side convolutions' weights are standardised on
+ProxylessNAS, and what has the right size is not resized.)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ._edits import biases, everything, freeze_statistics, nothing, train
 from ._registry import strategy
 
 FOLDER = "repnet"  # name of the module that holds the side modules
+LAST = "norm2"  # name of a side module's last norm, whose scale starts at 0
 POOLING, OF_IMAGES, EPS = 2, 4, 1e-3
 KERNEL, LATE_KERNEL, LATE = 5, 3, 32  # the smaller kernel where a pixel of the output stands for 32 of the images
 GROUPS, DIVISOR = 2, 8
@@ -37,6 +38,7 @@ def on(text: str) -> bool:
     "a side network beside the frozen backbone and every linear layer train; bias=1: every bias, too (Rep-Net)",
     options={"bias": on},
     least_blocks=2,
+    zeroed=lambda graph: [node.name for node in graph.nodes if in_side(node) and node.name.endswith(LAST)],
 )
 def repnet(graph: Graph, bias: bool = False) -> Graph:
     """bias: every bias and shift trains, too. Raises CostmodelError for a network beside which no module fits."""
@@ -112,7 +114,7 @@ def side_module(number: int, source: str, inputs: int, after: Geometry) -> list[
     add("norm1", "batch_norm", channels=middle, eps=EPS)
     add("act", "relu", inplace=True)
     add("conv2", "conv2d", in_channels=middle, out_channels=outputs, kernel=1)
-    add("norm2", "batch_norm", channels=outputs, eps=EPS)
+    add(LAST, "batch_norm", channels=outputs, eps=EPS)
     return nodes
 
 

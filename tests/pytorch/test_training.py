@@ -92,6 +92,9 @@ class Learned(NamedTuple):
     accuracy: float
 
 
+BRANCHES = (".lite_residual.", "repnet.", "da3.", "_lora_")  # of modules that strategies insert
+
+
 @pytest.fixture(scope="module")
 def learned(network, pretrained):
     """By strategy: the lean network with the pre-trained weights and a new classifier, trained on the digits 5 to 9."""
@@ -103,7 +106,7 @@ def learned(network, pretrained):
         body = {key: tensor for key, tensor in pretrained.items() if not key.startswith("classifier.")}
         missing, unexpected = module.load_state_dict(body, strict=False)
         assert not unexpected
-        assert all(key.startswith("classifier.") or ".lite_residual." in key for key in missing)
+        assert all(key.startswith("classifier.") or any(name in key for name in BRANCHES) for key in missing)
         before = copy.deepcopy(module.state_dict())
         accuracy = fit(module, 5)
         return Learned(module, before, module.state_dict(), accuracy)
@@ -111,25 +114,27 @@ def learned(network, pretrained):
     return learn
 
 
+SPARSE = "sparse,bias=8,weights=14:.5/16:1/17:.25"
 # bias and tinytl-l each train a part of what tinytl-lb trains.
 STRATEGIES = (
-    "last",
-    "mobiletl:3",
-    "blocks:3+quantised",
-    *seldom("blocks:3+backrazor", "gradfilter:6", "blocks:3", "tinytl-lb", "bias", "tinytl-l"),
-)
+    "last", "mobiletl:3", "blocks:3+quantised", "lora:4,fa=1", *seldom(
+        "blocks:3+backrazor", "gradfilter:6", "blocks:3", "tinytl-lb", "bias", "tinytl-l", "repnet", "repnet,bias=1",
+        "lora:4", "da3", SPARSE,
+    ),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("strategy, accuracy", [
-    ("mobiletl:3", 0.93), ("blocks:3+quantised", 0.93), *seldom(
+    ("mobiletl:3", 0.93), ("blocks:3+quantised", 0.93), ("lora:4,fa=1", 0.87), *seldom(
+        ("repnet", 0.92), ("repnet,bias=1", 0.93), ("lora:4", 0.92), ("da3", 0.8), (SPARSE, 0.8),
         ("blocks:3+backrazor", 0.9), ("gradfilter:6", 0.85), ("blocks:3", 0.93), ("tinytl-lb", 0.93),
         ("tinytl-l", 0.93), ("bias", 0.79),
     ),
 ])  # fmt: skip
 def test_transfer_learns_far_beyond_chance_and_beyond_a_new_classifier(learned, strategy, accuracy):
-    """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.969 to 0.991, bias 0.857 to
-    0.875, gradfilter:6 0.906 to 0.933, last 0.723 to 0.732. Each limit is below the worst seed by at least the spread
-    of the seeds."""
+    """Over three seeds mobiletl:3 reached 0.969 to 0.982, the others with new weights 0.946 to 0.991, lora:4,fa=1
+    0.924 to 0.933, gradfilter:6 0.906 to 0.933, da3 0.880 to 0.924, bias 0.857 to 0.875, sparse 0.835 to 0.853, last
+    0.674 to 0.732. Each limit is below the worst seed by at least the spread of the seeds."""
     assert learned(strategy).accuracy >= accuracy > 3 * CHANCE
     assert learned(strategy).accuracy > learned("last").accuracy > 2 * CHANCE
 
@@ -148,7 +153,7 @@ def test_what_is_frozen_stays_bit_for_bit(learned, strategy):
     norms = {path: part for path, part in module.named_modules() if isinstance(part, nn.BatchNorm2d) and part.training}
     moving = {f"{path}.{name}" for path, part in norms.items() for name, _ in part.named_buffers()}
     assert {key for key in before if not torch.equal(before[key], after[key])} == trained | moving
-    assert bool(norms) == (strategy not in ("last", "bias", "gradfilter:6"))
+    assert bool(norms) == (strategy not in ("last", "bias", "gradfilter:6", SPARSE) and "lora" not in strategy)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -168,11 +173,11 @@ def test_mobiletl_saves_less_in_its_blocks_than_plain_fine_tuning(network):
     assert 0 < in_the_last_blocks("mobiletl:3,recompute=none") <= 0.6 * plain
 
 
-@pytest.mark.parametrize("strategy", ["iabn", *seldom("quantised", "repnet", "da3", "lora:4", "lora:4,fa=1")])
-def test_other_methods_learn_from_the_start(network, strategy):
-    """Alone, without weights from elsewhere. Over three seeds: %s."""
+@pytest.mark.parametrize("strategy", ["iabn", *seldom("quantised")])
+def test_other_ways_to_keep_maps_learn_from_the_start(network, strategy):
+    """Over three seeds iabn reached 0.987 to 0.996, quantised 0.987 to 0.996, and plain training 0.982 to 0.996."""
     torch.manual_seed(2)
-    assert fit(realize(network, strategy, "lean"), 0) > 2 * CHANCE
+    assert fit(realize(network, strategy, "lean"), 0) >= 0.95
 
 
 def losses(module, steps, seed):
