@@ -32,7 +32,7 @@ IN_BLOCKS = [
         "kind: inverted",
         "line 8, stages[0].kind",
         "'inverted'; did you mean 'inverted_residual'?",
-        "(allowed: conv, inverted_residual, universal)",
+        "(allowed: basic, conv, inverted_residual, universal)",
     ),
     ("expand: 2", "expand: 0", "line 8, stages[0].expand", "found 0", "allowed: "),
     ("expand: 2", "expand: -3", "line 8, stages[0].expand", "found -3", "allowed: "),

@@ -18,7 +18,7 @@ from costmodel.ops.forms._restored import RestoredConv2d, RestoredLinear
 from costmodel.ops.forms.inplace_norm import InplaceActivatedNorm
 from costmodel.ops.forms.patches import PatchedConv2d
 from costmodel.ops.forms.pruned import PrunedConv2d, PrunedLinear
-from costmodel.ops.forms.quantised import GROUP, QuantisedConv2d, QuantisedLinear
+from costmodel.ops.forms.quantised import GROUP, QuantisedBatchNorm, QuantisedConv2d, QuantisedLinear
 from costmodel.pytorch import lean
 from costmodel.pytorch.lean.forms.patches import PatchedConv2d as PatchedLayer
 from costmodel.pytorch.lean.forms.pruned import PrunedConv2d as PrunedLayer
@@ -120,15 +120,19 @@ def decoded(codes, lows, steps, bits, shape):
     return torch.tensor(found).view(shape)
 
 
+def run_and_kept(layer, x):
+    """A layer's output, with the input that it comes from, and what it keeps."""
+    packed, own = [], x.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+        return layer(own), own, packed
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_a_rounded_convolution_has_the_weight_gradient_of_what_it_keeps(bits):
     torch.manual_seed(bits)
     layer, x = QuantisedLayer(6, 6, 3, padding=1, groups=2, bits=bits), torch.randn(2, 6, 7, 9)  # 378 numbers
-    g, packed = torch.randn_like(layer(x)), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
-        own = x.clone().requires_grad_()
-        y = layer(own)
-    _, codes, lows, steps = packed
+    g = torch.randn_like(layer(x))
+    y, own, (_, codes, lows, steps) = run_and_kept(layer, x)
     rounded = decoded(codes, lows, steps, bits, x.shape)
     groups = x.flatten(1).split(GROUP, 1)
     for k, group in enumerate(groups):
@@ -139,6 +143,48 @@ def test_a_rounded_convolution_has_the_weight_gradient_of_what_it_keeps(bits):
     found, dense = torch.autograd.grad(y, [own, *layer.parameters()], g), stock_gradients(layer, rounded, g)
     torch.testing.assert_close(found[1:], dense[1:], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found[0], stock_gradients(layer, x, g)[0])
+
+
+@pytest.mark.parametrize("kind", [lean.QuantisedBatchNorm2d, lean.FrozenQuantisedBatchNorm2d])
+def test_a_rounded_norm_has_the_gradients_of_what_it_keeps_with_the_statistics_of_what_it_got(kind):
+    torch.manual_seed(0)
+    layer, x = kind(6, bits=4), torch.randn(3, 6, 7, 9) * 2 + 1
+    with torch.no_grad():
+        layer.weight.normal_()
+        layer.bias.normal_()
+        layer.running_mean.normal_()
+        layer.running_var.uniform_(0.5, 2)
+    frozen = kind is lean.FrozenQuantisedBatchNorm2d
+    mean, var = (layer.running_mean, layer.running_var) if frozen else (x.mean((0, 2, 3)), x.var((0, 2, 3), False))
+    inverse = (var + layer.eps).rsqrt()
+    y, own, packed = run_and_kept(layer, x)
+    scale, shift = layer.weight.detach(), layer.bias.detach()
+    wanted = (x - mean[:, None, None]) * (inverse * scale)[:, None, None] + shift[:, None, None]
+    torch.testing.assert_close(y, wanted, rtol=1e-4, atol=1e-4)
+    rounded = (decoded(*packed[-3:], 4, x.shape) - mean[:, None, None]) * inverse[:, None, None]
+    g = torch.randn_like(y)
+    found = torch.autograd.grad(y, [own, layer.weight, layer.bias], g)
+    sums, products, numbers = g.sum((0, 2, 3)), (g * rounded).sum((0, 2, 3)), x.numel() / 6
+    back = g if frozen else g - sums[:, None, None] / numbers - rounded * products[:, None, None] / numbers
+    dense = (back * (scale * inverse)[:, None, None], products, sums)
+    torch.testing.assert_close(found, dense, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind, plain", [
+    ("hardswish", F.hardswish), ("silu", F.silu), ("gelu", F.gelu),
+    ("gelu tanh", lambda x: F.gelu(x, approximate="tanh")),
+])  # fmt: skip
+def test_a_rounded_activation_has_the_slope_at_what_it_keeps(kind, plain):
+    torch.manual_seed(0)
+    kind, _, approximate = kind.partition(" ")
+    layer, x = lean.QuantisedActivation(kind, approximate or "none", bits=4), torch.randn(3, 6, 7, 9) * 3
+    y, own, packed = run_and_kept(layer, x)
+    assert torch.equal(y, plain(x)) and len(packed) == 3
+    rounded = decoded(*packed, 4, x.shape).requires_grad_()
+    g = torch.randn_like(y)
+    (dense,) = torch.autograd.grad(plain(rounded), rounded, g)
+    (found,) = torch.autograd.grad(y, own, g)
+    torch.testing.assert_close(found, dense, rtol=1e-4, atol=1e-4)
 
 
 def test_rounding_is_right_on_average():
@@ -351,9 +397,10 @@ def test_a_strategys_text_is_what_was_given():
 
 def test_a_form_is_of_layers_whose_weight_trains():
     graph = apply("mobiletl:2+quantised", costmodel.load("mcunet_5fps").graph)
-    formed = [node for node in graph.nodes if isinstance(node.op, Formed)]
-    assert {type(node.op) for node in formed} == {QuantisedConv2d, QuantisedLinear}
-    assert all("weight" in node.trains for node in formed)
+    formed = [(node, needed) for node, needed in zip(graph.nodes, graph.demanded) if isinstance(node.op, Formed)]
+    assert {type(node.op) for node, _ in formed} == {QuantisedConv2d, QuantisedLinear, QuantisedBatchNorm}
+    for node, needed in formed:  # a norm's input may be read for the gradient of its own input
+        assert "weight" in node.trains or isinstance(node.op, QuantisedBatchNorm) and "x" in needed
     assert issubclass(QuantisedConv2d, RestoredConv2d) and issubclass(QuantisedLinear, RestoredLinear)
     assert issubclass(PrunedLayer, FormedConv2d) and issubclass(lean.PrunedLinear, FormedLinear)
     with pytest.raises(CostmodelError, match="no weight trains"):

@@ -21,6 +21,8 @@ PARAMETERS = {
     "mobilenet_v4_conv_small": 3_774_024,
     "proxyless_mobile": 4_080_512,
     "mcunet_5fps": 636_232,
+    "mobilenet_v2_w035": 363_208,
+    "proxyless_w03": 428_648,
 }
 
 # Bytes of running means, variances and batch counts of the reference modules.
@@ -34,9 +36,11 @@ BUFFERS = {
     "mobilenet_v4_conv_small": 100_720,
     "proxyless_mobile": 138_472,
     "mcunet_5fps": 48_400,
+    "mobilenet_v2_w035": 46_488,
+    "proxyless_w03": 43_808,
 }
 
-# Forward conv + linear FLOPs of a batch of 8 at 224 (mcunet_5fps: 128), measured.
+# Forward conv + linear FLOPs of a batch of 8 at 224 (MCUNet's authors' networks: 128), measured.
 FORWARD_FLOPS = {
     "mobilenet_v2": 4_812_388_352,
     "mobilenet_v3_small": 904_166_400,
@@ -47,6 +51,8 @@ FORWARD_FLOPS = {
     "mobilenet_v4_conv_small": 2_976_089_088,
     "proxyless_mobile": 5_126_841_344,
     "mcunet_5fps": 361_816_064,
+    "mobilenet_v2_w035": 268_142_592,
+    "proxyless_w03": 299_454_464,
 }
 
 # The same of the backward pass under `full`.
@@ -141,10 +147,29 @@ MEASURED = {
         "blocks:3": (4_517_956, 486_376),
         "blocks:5": (9_072_580, 554_872),
     },
+    "mobilenet_v2_w035": {
+        "full": (86_867_780, 363_208),
+        "norm+last": (85_294_916, 124_520),
+        "bias": (85_248_836, 118_760),
+        "last": (35_652, 113_000),
+        "blocks:1": (1_160_132, 174_040),
+        "blocks:3": (3_350_852, 258_264),
+        "blocks:5": (7_416_836, 292_616),
+    },
+    "proxyless_w03": {
+        "full": (70_840_964, 428_648),
+        "norm+last": (69_268_100, 107_832),
+        "bias": (69_224_772, 102_416),
+        "last": (35_140, 97_000),
+        "blocks:1": (1_303_620, 178_984),
+        "blocks:3": (2_621_508, 248_744),
+        "blocks:5": (5_449_796, 347_112),
+    },
 }
 
-# MCUNet is one searched network, without a width.
-WIDTHS = [(name, width) for name in NETWORKS if name != "mcunet_5fps" for width in (0.35, 0.5, 1.4)]
+# The networks of MCUNet's authors are searched, or narrowed by them: the references have no width.
+OF_ONE_WIDTH = ("mcunet_5fps", "mobilenet_v2_w035", "proxyless_w03")
+WIDTHS = [(name, width) for name in NETWORKS if name not in OF_ONE_WIDTH for width in (0.35, 0.5, 1.4)]
 
 
 def shapes(graph):

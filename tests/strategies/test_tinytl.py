@@ -110,7 +110,7 @@ def test_networks_without_blocks_and_with_branches_are_refused():
         apply("tinytl-l", replace(graph, blocks=()))
     with pytest.raises(CostmodelError, match="has its own lite residual branches; allowed: no option 'resolution'"):
         apply("tinytl-l,resolution=96", load(OWN).graph)
-    with pytest.raises(CostmodelError, match="block 'features.2.conv.1.0' is a single layer; a lite residual branch"):
+    with pytest.raises(CostmodelError, match="block 'features.2.conv.1.0' is a single layer; a branch beside it"):
         insert(replace(graph, blocks=("features.1", "features.2.conv.1.0")))
 
 

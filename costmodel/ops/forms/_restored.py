@@ -31,6 +31,11 @@ class Restored(Formed):
         """Bytes beside the new input while that is made."""
         return 0
 
+    def form_bytes(self, setting: Setting, x: Shape) -> Size:
+        """Bytes of the form."""
+        usual = 8 * setting.item
+        return sum(nbytes(numel(extra.shape), extra.bits or usual) for extra in self.made(x).values())
+
     def extras(self, x: Shape, *_: Shape) -> dict[str, Extra]:
         return {**super().extras(x), **self.made(x)}
 
@@ -54,8 +59,7 @@ class Restored(Formed):
         forward, _ = self.kernels_of(setting, y, x)
         trains, passes = "weight" in setting.demanded, "x" in setting.demanded
         if trains:
-            bits = 8 * setting.item
-            form = sum(nbytes(numel(extra.shape), extra.bits or bits) for extra in self.made(x).values())
+            form = self.form_bytes(setting, x)
             forward = beyond(form, forward, form + self.making(setting, x))
         map_, weight = setting.item * numel(x), setting.parameter_item * numel(self.params()["weight"])
         bias = setting.parameter_item * y[-1 if len(y) == 2 else 1] if "bias" in setting.demanded else 0

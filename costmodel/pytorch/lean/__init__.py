@@ -8,7 +8,13 @@ from .convolutions import FoldedConv2d, FoldedNorm2d, LeanConv2d, fold
 from .forms.inplace_norm import FrozenInplaceActivatedNorm2d, InplaceActivatedNorm2d
 from .forms.patches import PatchedConv2d
 from .forms.pruned import PrunedConv2d, PrunedLinear
-from .forms.quantised import QuantisedConv2d, QuantisedLinear
+from .forms.quantised import (
+    FrozenQuantisedBatchNorm2d,
+    QuantisedActivation,
+    QuantisedBatchNorm2d,
+    QuantisedConv2d,
+    QuantisedLinear,
+)
 from .forms.sliced import SlicedConv2d
 from .masked import MaskedActivation, PackedDropout
 from .norms import LeanGroupNorm, ShiftNorm2d
@@ -30,6 +36,7 @@ __all__ = [
     "FoldedConv2d",
     "FoldedNorm2d",
     "FrozenInplaceActivatedNorm2d",
+    "FrozenQuantisedBatchNorm2d",
     "FrozenRemadeNorm2d",
     "InplaceActivatedNorm2d",
     "LeanAdaptiveAvgPool2d",
@@ -44,6 +51,8 @@ __all__ = [
     "PatchedConv2d",
     "PrunedConv2d",
     "PrunedLinear",
+    "QuantisedActivation",
+    "QuantisedBatchNorm2d",
     "QuantisedConv2d",
     "QuantisedLinear",
     "RemadeGroupNorm",

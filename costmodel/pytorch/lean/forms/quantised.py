@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from ....ops.forms.quantised import CHUNK, GROUP
+from ...modules import FrozenStatistics, recorded
 from ..like import Like
+from ..norms import channel_sums
+from ..remade import RemadeNorm2d
 from .restored import Form, FormedConv2d, FormedLinear, like_input, rows_of
+
+aten = torch.ops.aten
 
 
 class Quantised(Form):
@@ -79,3 +87,71 @@ class QuantisedConv2d(Quantised, FormedConv2d):
 
 class QuantisedLinear(Quantised, FormedLinear):
     """A linear layer that keeps its input rounded to a few bits."""
+
+
+class _QuantisedNorm(Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, layer):
+        norm, y, *statistics = layer.normalised(x, weight, bias)
+        ctx.layer, ctx.x, ctx.norm = layer, Like(x), norm
+        want_x, want_scale, *_ = ctx.needs_input_grad
+        form = layer.keep(x) if want_scale or want_x and norm.batch else ()
+        if want_x or want_scale:
+            ctx.save_for_backward(weight, *statistics, *form)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        saved = ctx.saved_tensors
+        if not saved:
+            return None, None, channel_sums(g, g.dtype), None
+        weight, first, second, *form = saved
+        x = ctx.layer.restore(form, ctx.x) if form else ctx.x.tensor()
+        known = (None, None, first, second) if ctx.norm.batch else (first, second, None, None)
+        wanted = list(ctx.needs_input_grad[:3])
+        return *aten.native_batch_norm_backward(g, x, weight, *known, ctx.norm.batch, ctx.norm.eps, wanted), None
+
+
+class QuantisedBatchNorm2d(Quantised, RemadeNorm2d):
+    """A batch norm of images that keeps its input rounded to a few bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not recorded(x, self.weight, self.bias):
+            return nn.BatchNorm2d.forward(self, x)
+        return _QuantisedNorm.apply(x, self.weight, self.bias, self)
+
+
+class FrozenQuantisedBatchNorm2d(FrozenStatistics, QuantisedBatchNorm2d):
+    """The same with frozen statistics."""
+
+
+class _Activate(Function):
+    @staticmethod
+    def forward(ctx, x, layer):
+        ctx.layer, ctx.x = layer, Like(x)
+        y = FORWARD[layer.kind](x, *layer.how)
+        ctx.save_for_backward(*layer.keep(x))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        form = ctx.saved_tensors  # held until the end: a second run's form lives as long
+        x = ctx.layer.restore(form, ctx.x)
+        return BACKWARD[ctx.layer.kind](g, x, **dict(zip(("approximate",), ctx.layer.how))), None
+
+
+FORWARD = {"hardswish": F.hardswish, "silu": F.silu, "gelu": lambda x, how: F.gelu(x, approximate=how)}
+BACKWARD = {"hardswish": aten.hardswish_backward, "silu": aten.silu_backward, "gelu": aten.gelu_backward}
+
+
+class QuantisedActivation(Quantised, nn.Module):
+    """An activation that keeps its input rounded to a few bits. kind: hardswish, silu or gelu."""
+
+    def __init__(self, kind: str, approximate: str, bits: int) -> None:
+        super().__init__(bits=bits)
+        self.kind, self.how = kind, (approximate,) if kind == "gelu" else ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Activate.apply(x, self) if recorded(x) else FORWARD[self.kind](x, *self.how)
