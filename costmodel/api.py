@@ -114,5 +114,6 @@ def request(
     side = network.resolution if side is None else side
     text, place, loss = read_text(strategy), parse(target), loss_of(network)
     lower = amp_of(amp, numbers, convention, place)
-    asked = Request(text, batch, side, convention, find(optimizer), place, numbers, accumulate, loss, lower, machine)
+    update = find(optimizer, accumulate)
+    asked = Request(text, batch, side, convention, update, place, numbers, accumulate, loss, lower, machine)
     return network.at(side, batch), asked

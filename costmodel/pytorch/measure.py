@@ -33,6 +33,7 @@ from .copies import copy_of, gradients_of
 from .devices import Device, device_of
 from .resident_set import most_so_far
 from .saved import Kept, kept_in_a_step
+from .updates import InPlace, optimizer_of
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _measured(step: _Step, parameters: list[nn.Parameter], repeats: int) -> Meas
     step.prepare()
     device = step.device
     counter, _ = device.recorded(step.dispatched)
-    trained = sum(p.numel() for p in parameters if p.grad is not None)
+    trained = step.updated()
     step.prepare()
     kept, beside = kept_in_a_step(step.module, step.forward, device) if step.trains else (Kept({}, {}, 0), 0)
     step.prepare()
@@ -195,9 +196,8 @@ class _Step:
         self.loss = Criterion(loss, batch, place, dtype)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         self.trains = bool(trained)
-        chosen = find(optimizer)
-        make = getattr(torch.optim, chosen.torch_class)
-        self.optimizer = make(trained, **dict(chosen.torch_options)) if trained else None
+        chosen = find(optimizer, accumulate)
+        self.optimizer = optimizer_of(chosen, trained) if trained else None
         self.accumulate = accumulate
         before = gradients_of(module)
         for _ in range(chosen.settled_after if self.trains else 0):  # the first update makes the optimizer's state
@@ -228,6 +228,12 @@ class _Step:
         self.module.zero_grad(set_to_none=True)
         if self.trains and self.accumulate > 1:
             self.forward().backward()
+
+    def updated(self) -> int:
+        """Numbers in the parameters that got a gradient in a step that has run."""
+        if isinstance(self.optimizer, InPlace):
+            return self.optimizer.updated
+        return sum(p.numel() for p in self.module.parameters() if p.grad is not None)
 
     def dispatched(self) -> FlopCounter:
         """The FLOPs and ops that the dispatcher sees during one step."""

@@ -17,7 +17,7 @@ from ..graph.network import DTYPE
 from ..sizes.dtype import AMP
 from ..step.estimate import Estimate
 from ..step.events import ACTIVATIONS
-from ..step.optimizer import OPTIMIZERS, OPTIONS, find
+from ..step.optimizer import IMPLEMENTATIONS, OPTIMIZERS, find
 from ..targets.machine import UNKNOWN, here_isa
 from .flat import HOOKS
 from .validate import here
@@ -103,10 +103,10 @@ def priced_as(optimizer: Any) -> tuple[str | None, list[str]]:
         usual = kind([nn.Parameter(torch.zeros(()))], **dict(entry.torch_options)).defaults
         free = FREE | ({"weight_decay"} if usual["weight_decay"] else set())
         free -= {"betas"} if entry.settled_after > 1 else set()  # when it settles depends on them
-        asked = [option for option in OPTIONS if groups[0].get(option)]
+        asked = [option for option in IMPLEMENTATIONS if groups[0].get(option)]
         usual.update(dict.fromkeys(asked, True))
         if not any(p.is_cuda for group in groups for p in group["params"]):  # without an option torch takes the loop
-            free |= {option for option in OPTIONS if all(group.get(option) is False for group in groups)}
+            free |= {option for option in IMPLEMENTATIONS if all(group.get(option) is False for group in groups)}
         differs = {
             f"{key}={group[key]}" for group in groups for key in usual.keys() - free if group.get(key) != usual[key]
         }

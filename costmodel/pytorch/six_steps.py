@@ -26,6 +26,7 @@ from ..step.process.memory import Environment, process_memory
 from ..step.process.steps import STEPS
 from . import frugal, realize
 from .resident_set import resident_set
+from .updates import optimizer_of
 from .validate import by_position
 
 
@@ -59,8 +60,7 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
     module = module.to(dtype=dtype, memory_format=memory_format)
     at("module")
     trained = [p for p in module.parameters() if p.requires_grad]
-    chosen = find(asked["optimizer"])
-    optimizer = getattr(torch.optim, chosen.torch_class)(trained, **dict(chosen.torch_options)) if trained else None
+    optimizer = optimizer_of(find(asked["optimizer"]), trained) if trained else None
     at("optimizer")
     inputs = resized(by_position(network).inputs, read_resolution(asked["resolution"]) or network.resolution)
     args, _ = in_format(arguments(inputs, asked["batch"], dtype, real), memory_format)

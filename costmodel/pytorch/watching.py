@@ -166,6 +166,11 @@ class Watch:
     def _after_update(self) -> None:
         optimizer, step, self._step = self._optimizer, self._step, None
         optimizer.__dict__.pop("_optimizer_step_code", None)
+        if torch._C._current_graph_task_id() != -1:  # a node of autograd is running
+            if step is not None:
+                step.drop()
+            self.give_up(CostmodelError("a hook updates parameters in the backward pass: optimizer NAME,in_place prices it"))
+            return
         measured = step.finish() if step is not None else None
         self.steps += 1
         if measured is None:

@@ -11,6 +11,8 @@ from .events import ACTIVATION_GRADIENTS, BACKWARD, GRADIENTS, LOSS, SCRATCH
 from .forward import Forward
 from .slots import Slots
 from .storages import Storages
+from .update import Update
+from .updating import write_update
 
 
 class Moves(NamedTuple):
@@ -39,11 +41,20 @@ class Backward:
     exist. arrived: value -> storage of its gradient so far; views: values whose gradient is a view. pieces: gradients
     of the pieces of a split, held until the gradient of the split tensor is assembled. uses: how many nodes have yet to
     make a gradient of a parameter. of_uses: the sum of those that have, which the parameter gets when all have, and
-    whether it is a view. readers: how many gradients have yet to arrive at each parameter that is a value.
+    whether it is a view. readers: how many gradients have yet to arrive at each parameter that is a value. at_once: the
+    update of each parameter as soon as it has its gradient, if there is one.
     """
 
-    def __init__(self, forward: Forward, trained: dict[tuple[str, str], int], accumulate: bool, moves: Moves) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        trained: dict[tuple[str, str], int],
+        accumulate: bool,
+        moves: Moves,
+        at_once: Update | None = None,
+    ) -> None:
         self.forward, self.trained, self.accumulate, self.moves = forward, trained, accumulate, moves
+        self.at_once = at_once
         self.graph: Graph = forward.graph
         self.slots: Slots = forward.slots
         self.storages: Storages = forward.storages
@@ -218,8 +229,13 @@ class Backward:
                 self.of_uses[key] = total, False
             self.storages.drop(made, "added to the gradient of another use")
         self.uses[key] -= 1
-        if self.accumulate and not self.uses[key]:
+        if self.uses[key]:
+            return
+        if self.accumulate:
             self.storages.drop(self.of_uses[key][0], "added to the gradient that is there")
+        elif self.at_once:
+            write_update(self.at_once, [self.trained[key]], self.slots, self.storages, self.storages.node)
+            self.storages.drop(self.of_uses[key][0], "its parameter is updated")
 
     def _release(self, i: int) -> None:
         """Free what a node kept."""
@@ -257,5 +273,8 @@ class Backward:
                 self.storages.passing(slot, "copied to the parameter's strides")
         if node.op.has_epilogue:
             self.storages.passing(self.slots.after(i), "scratch of the nodes behind the gradient of the weight")
-        for key, storage in reversed(made.items()):
-            self._collect(key, storage, node.op.parameter_gradient_views)
+        views = node.op.parameter_gradient_views
+        # The engine gives parameters their gradients in turn; a view of a gradient takes another of its nodes, and the
+        # bias, which is no view, comes before it.
+        for key, storage in reversed(made.items()) if views else made.items():
+            self._collect(key, storage, views)

@@ -61,7 +61,7 @@ def held(estimate: Estimate, network: Network) -> Estimate:
         raise CostmodelError(
             f"{network.name}: {note}; convention {request.convention!r} needs the graph; allowed: torch"
         )
-    refuse_accumulation(network, request, note)
+    refuse_updates(network, request, note)
     if on_cuda:
         raise CostmodelError(f"{network.name}: {note}; target 'cuda' needs the graph; allowed: cpu, none")
     return of_dry_step(estimate, found, f"From a dry step: {note}.")
@@ -76,7 +76,7 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     if not check or setting is None or network.dry is None or request.target.device == "cuda":
         allowed = f"--convention torch, --target cpu or none, --strategy {', '.join(SETTINGS)}: a dry step answers them"
         raise CostmodelError(f"{network.name}: {network.untraceable}; allowed: {allowed}")
-    refuse_accumulation(network, request, network.untraceable)
+    refuse_updates(network, request, network.untraceable)
     try:
         found = run(network.dry, setting, network, request)
     except CostmodelError as error:
@@ -90,10 +90,13 @@ def dry_alone(network: Network, request: Request, check: bool) -> Estimate:
     return of_dry_step(bare, found, f"From a dry step, without a layer graph: {network.untraceable}{beside}.")
 
 
-def refuse_accumulation(network: Network, request: Request, why: str) -> None:
-    """Raise CostmodelError if gradients of earlier micro-batches are there, which a dry step has not."""
+def refuse_updates(network: Network, request: Request, why: str) -> None:
+    """Raise CostmodelError for what a dry step has not: earlier micro-batches' gradients, updates before its end."""
     if request.accumulate > 1:
         raise CostmodelError(f"{network.name}: {why}; accumulate needs the graph; allowed: 1")
+    if request.update.at_once:
+        name = request.optimizer.name
+        raise CostmodelError(f"{network.name}: {why}; optimizer {name!r} needs the graph; allowed: without in_place")
 
 
 def instead(error: CostmodelError, network: Network, request: Request) -> Estimate:

@@ -23,12 +23,13 @@ from ..graph.checkpointing import reruns
 from ..graph.dropping import nodes_dropped
 from ..graph.graph import Graph
 from .backward import Backward, Moves
-from .events import SCRATCH, UPDATE
+from .events import UPDATE
 from .forward import Forward
 from .slots import Slots
 from .storages import Storages
 from .timeline import Timeline, timeline_of
-from .update import FREED, MADE, PASSED, Update
+from .update import Update
+from .updating import write_update
 
 
 @lru_cache(maxsize=512)
@@ -51,27 +52,9 @@ def compile(
     forward.run(sliced)
     after_forward = len(storages)
     if graph.has_loss and graph.wants_gradient[-1]:
-        Backward(forward, {key: p for p, key in enumerate(trained)}, accumulate, moves).run()
-        write_update(update, len(trained), slots, storages)
+        at_once = update if update.at_once else None
+        Backward(forward, {key: p for p, key in enumerate(trained)}, accumulate, moves, at_once).run()
+        if not at_once:
+            storages.phase = UPDATE
+            write_update(update, range(len(trained)), slots, storages)
     return timeline_of(storages.events, slots, after_forward)
-
-
-def write_update(update: Update, parameters: int, slots: Slots, storages: Storages) -> None:
-    """Write down what the optimizer makes for the parameters that train, and when it frees that."""
-    storages.phase = UPDATE
-    left: dict[str, list[int]] = {}
-    for turn in update.turns(range(parameters)):
-        before, left = left, {}
-        for verb, what in update.moves:
-            storages.node = turn[-1]
-            if verb == PASSED:
-                storages.passing(slots.number(what), what)
-            elif verb == MADE:
-                left[what] = []
-                for storages.node in turn:
-                    left[what].append(storages.new(slots.parameter(storages.node), SCRATCH, what))
-            else:
-                for storage in (left if verb == FREED else before).pop(what, []):
-                    storages.drop(storage, verb)
-    for storage in (one for some in left.values() for one in some):
-        storages.drop(storage, "the update has ended")

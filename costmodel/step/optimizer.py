@@ -10,7 +10,10 @@ from ..targets.target import Target
 from .update import COUNT, COUNT_BYTES, INNER_COUNT, INNER_NUMBER, NUMBER, ONE, Move, Update, freed, made, replaced
 
 # The implementations of an optimizer beside its loop over parameters, named as its arguments in torch.
-FOREACH, FUSED = OPTIONS = ("foreach", "fused")
+FOREACH, FUSED = IMPLEMENTATIONS = ("foreach", "fused")
+#: An optimizer for each parameter, in a hook that runs when its gradient is complete and then frees it.
+IN_PLACE = "in_place"
+OPTIONS = (*IMPLEMENTATIONS, IN_PLACE)
 
 
 class Optimizer(NamedTuple):
@@ -20,7 +23,8 @@ class Optimizer(NamedTuple):
     per parameter, of its shape and type. counters: number of float32 numbers per parameter tensor. loop, foreach,
     fused: the moves of its implementations (torch's _single_tensor_, _multi_tensor_ and _fused_ functions); fused is
     None if there is none. settled_after: updates after which each one is like the last. implementation: the option that
-    was asked for, if any; torch takes one by itself otherwise.
+    was asked for, if any; torch takes one by itself otherwise. in_place: each parameter is updated within the backward
+    pass, by register_post_accumulate_grad_hook.
     """
 
     name: str
@@ -34,11 +38,12 @@ class Optimizer(NamedTuple):
     fused: tuple[Move, ...] | None = None
     settled_after: int = 1
     implementation: str = ""
+    in_place: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The implementations that may be asked for."""
-        return OPTIONS if self.fused is not None else (FOREACH,)
+        """What may be asked for behind the name."""
+        return OPTIONS if self.fused is not None else (FOREACH, IN_PLACE)
 
     def state_bytes(self, elements: int, tensors: int, bits: int = 32) -> int:
         """Bytes of state for `elements` trained numbers of `bits` bits in `tensors` tensors."""
@@ -48,7 +53,7 @@ class Optimizer(NamedTuple):
         """How it updates parameters there."""
         taken = self.implementation or (FOREACH if target.takes_foreach else "")
         moves = {FOREACH: self.foreach, FUSED: self.fused or ()}.get(taken, self.loop)
-        return Update(moves, together=bool(taken))
+        return Update(moves, bool(taken), self.in_place)
 
 
 ROOT, DENOMINATOR, NUMERATOR = "square root of the squares", "denominator", "numerator"
@@ -110,8 +115,11 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }  # fmt: skip
 
 
-def find(text: str) -> Optimizer:
-    """The optimizer of this text, NAME or NAME,foreach or NAME,fused. Raises CostmodelError for an unknown one."""
+def find(text: str, accumulate: int = 1) -> Optimizer:
+    """The optimizer of this text, NAME or NAME with one of OPTIONS. accumulate: micro-steps per update.
+
+    Raises CostmodelError for an unknown one, and for one that cannot wait for several micro-steps.
+    """
     name, *asked = text.split(",") if isinstance(text, str) else (text,)
     check_name("optimizer", name, OPTIMIZERS)
     found = OPTIMIZERS[name]
@@ -120,6 +128,12 @@ def find(text: str) -> Optimizer:
     if len(asked) > 1 or asked[0] not in found.options:
         options = " or ".join(found.options)
         raise CostmodelError(f"optimizer {text!r} has {','.join(asked)!r} behind its name; allowed: {options}")
+    if asked[0] == IN_PLACE:
+        if accumulate > 1:
+            raise CostmodelError(
+                f"optimizer {text!r} updates in every micro-step, and accumulate is {accumulate}; allowed: 1"
+            )
+        return found._replace(name=text, in_place=True)
     return found._replace(name=text, torch_options=(*found.torch_options, (asked[0], True)), implementation=asked[0])
 
 

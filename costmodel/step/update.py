@@ -50,17 +50,21 @@ def numbers_of(target: Target, item: int) -> dict[str, int]:
 
 
 class Update(NamedTuple):
-    """How parameters are updated: the moves for each of them in turn or, if together, for all of one data type."""
+    """How parameters are updated: the moves for each of them in turn or, if together, for all of one data type.
+
+    at_once: each within the backward pass, as soon as its gradient is complete, which is then freed.
+    """
 
     moves: tuple[Move, ...] = ()
     together: bool = False
+    at_once: bool = False
 
     def turns(self, parameters: Sequence[Parameter], dtypes: Sequence[str] = ()) -> list[tuple[Parameter, ...]]:
         """The parameters, in turns: the moves run once for each turn. dtypes: their data types, if there are several.
 
         Raises CostmodelError where it matters in which order torch takes more than two data types: a hash decides.
         """
-        if not self.together:
+        if not self.together or self.at_once:
             return [(one,) for one in parameters]
         groups: dict[str, list[Parameter]] = {}
         for one, dtype in zip(parameters, dtypes or [""] * len(parameters)):
@@ -73,7 +77,7 @@ class Update(NamedTuple):
     @property
     def overlaps(self) -> bool:
         """Whether tensors that one parameter leaves are alive while the next one is updated."""
-        return any(move.verb == REPLACED for move in self.moves)
+        return not self.at_once and any(move.verb == REPLACED for move in self.moves)
 
     def peak(self, sizes: Sequence[Size], numbers: Mapping[str, int]) -> Size:
         """Peak bytes of an update in turns of these bytes. numbers: bytes of each of NUMBERS."""

@@ -44,7 +44,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "classes": Key(COUNT, "outputs of the classifier"),
         "width": Key(NUMBER, "width multiplier"),
         "convention": Key(TEXT, "who counts"),
-        "optimizer": Key(TEXT, "who updates: NAME, or NAME,foreach or NAME,fused"),
+        "optimizer": Key(TEXT, "who updates: NAME, or NAME with foreach, fused or in_place behind a comma"),
         "target": Key(TEXT, "where the step runs"),
         "dtype": Key(TEXT, "data type of the whole network"),
         "amp": Key(TEXT, "data type of `torch.autocast` around forward and loss"),

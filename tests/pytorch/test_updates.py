@@ -10,6 +10,7 @@ from costmodel.errors import CostmodelError
 from costmodel.frontends.modules.dry.flops import FlopCounter
 from costmodel.pytorch.allocations import trace
 from costmodel.pytorch.measure import measure
+from costmodel.pytorch.validate import validate
 from costmodel.step.optimizer import OPTIMIZERS, find, split_list
 from costmodel.step.update import COUNT, FREED, INNER_NUMBER, MADE, NUMBER, PASSED, REPLACED, Update, numbers_of
 from costmodel.targets import parse
@@ -77,7 +78,7 @@ def test_a_step_with_it_is_torchs(text, module, batch, side):
     assert kernels.step_peak_bytes == found.step_peak_bytes and kernels.certainty.step_peak != "not_modelled"
     assert tensors.to_dict()["optimizer"] == text == find(text).name
     if module is wide and find(text).slots and "fused" not in text and "momentum" not in text:
-        assert tensors.peak_at["phase"] == "update"
+        assert tensors.peak_at["phase"] == ("backward" if find(text).in_place else "update")
 
 
 def test_moves_by_hand():
@@ -133,11 +134,48 @@ class Halves(nn.Module):
         return self.fourth(self.third(x.float()).bfloat16()).float()
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", [text for text in TEXTS if not find(text).in_place])
 def test_a_dry_step_of_two_data_types(text):
     found = costmodel.estimate(Halves(), "as_is", 1, 2, optimizer=text, target="none")
     assert found.certainty.saved == "dry"
     assert found.step_peak_bytes == measure(Halves(), 1, 2, optimizer=text).tensor_peak_bytes
+
+
+def test_updates_in_place_need_the_graph_and_a_single_micro_step():
+    with pytest.raises(CostmodelError, match="optimizer 'sgd,in_place' needs the graph; allowed: without in_place"):
+        costmodel.estimate(Halves(), "as_is", 1, 2, optimizer="sgd,in_place", target="none")
+    with pytest.raises(
+        CostmodelError, match="'adam,in_place' updates in every micro-step, and accumulate is 4"
+    ):
+        costmodel.estimate("mobilenet_v2", optimizer="adam,in_place", accumulate=4)
+
+
+def shared():
+    """A linear layer with two uses."""
+    layer = nn.Linear(12, 12)
+    return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(12, 3))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd,in_place", "adam,in_place", *seldom("radam,in_place")])
+@pytest.mark.parametrize("network, strategy, convention", [
+    ("mcunet_5fps", "full", "torch"), ("mcunet_5fps", "full,checkpoint=blocks", "lean"),
+    ("mcunet_5fps", "mobiletl:3+quantised", "lean"), *seldom(
+        ("mobilenet_v2", "full", "lean"), ("mobilenet_v3_small", "full", "torch"), ("efficientnet_b0", "bias", "lean"),
+        ("mobilenet_v3_small", "blocks:3", "lean"), ("proxyless_mobile_tinytl", "tinytl-lb", "torch"),
+    ),
+])  # fmt: skip
+def test_steps_that_update_in_place(network, strategy, convention, optimizer):
+    """No gradient is left, and each lives as long as its parameter's update."""
+    checks = validate(costmodel.load(network), strategy, 2, 97, convention, target="cpu", optimizer=optimizer)
+    assert [check for check in checks if check.error] == []
+    assert costmodel.estimate(network, strategy, 2, 97, convention, optimizer, "none").left_bytes == 4  # the loss
+
+
+def test_a_parameter_of_two_uses_is_updated_once():
+    found = measure(shared(), 2, 2, optimizer="adam,in_place")
+    priced = costmodel.estimate(shared(), "as_is", 2, 2, optimizer="adam,in_place", target="none")
+    assert (priced.step_peak_bytes, priced.left_bytes) == (found.tensor_peak_bytes, found.left_bytes)
+    assert found.trainable_parameters == 12 * 13 + 3 * 13
 
 
 def test_texts():
@@ -145,9 +183,9 @@ def test_texts():
     assert split_list("adam,foreach,sgd") == ["adam,foreach", "sgd"]
     assert split_list("foreach,adam") == ["foreach", "adam"]
     for text, said in [
-        ("nadam,fused", "optimizer 'nadam,fused' has 'fused' behind its name; allowed: foreach"),
-        ("adam,foreach,fused", "has 'foreach,fused' behind its name; allowed: foreach or fused"),
-        ("adam,", "has '' behind its name; allowed: foreach or fused"),
+        ("nadam,fused", "optimizer 'nadam,fused' has 'fused' behind its name; allowed: foreach or in_place"),
+        ("adam,foreach,fused", "has 'foreach,fused' behind its name; allowed: foreach or fused or in_place"),
+        ("adam,", "has '' behind its name; allowed: foreach or fused or in_place"),
         ("adam, foreach", "has ' foreach' behind its name"),
         ("foreach", "unknown optimizer 'foreach'"),
         (["adam"], r"unknown optimizer \['adam'\]"),

@@ -176,7 +176,7 @@ def test_a_claim_takes_from_its_table_and_may_say_otherwise():
         ("claim: c, strategy: full, published: 2, unit: GB", "unknown unit 'GB'"),
         ("claim: c, strategy: full, published: 2, quantity: speed", "unknown quantity 'speed'"),
         ("claim: c, strategy: full, published: 2, tolerance: some", "a share as in 2 %"),
-        ("claim: c, strategy: full, published: 2, against: bias", "'against' belongs to the unit %"),
+        ("claim: c, strategy: full, published: 2, against: bias", "'against' belongs to the units % and x"),
         ("claim: c, strategy: full, published: 2, block: b", "a block has the quantity 'saved' alone"),
         ("claim: c, strategy: full, published: 2, colour: red", "unknown key 'colour'"),
     ],

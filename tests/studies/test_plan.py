@@ -64,7 +64,7 @@ BRUTE = [
     (ROWS, "relu6", False, "sgd"), (ROWS, "hardswish", False, "adam"), (ROWS[1:], "relu", True, "sgd"),
     ([CONV, ROWS[0]], "relu6", True, "momentum"), ([*ROWS[:1], CONV, CONV], "relu", False, "sgd"),
     ([CONV, ROWS[0]], "relu", True, "adagrad,foreach"), (ROWS[1:], "relu6", False, "rmsprop"),
-    (ROWS, "relu", False, "radam"), (ROWS, "relu6", False, "adam,foreach"),
+    (ROWS, "relu", False, "radam"), (ROWS, "relu6", False, "adam,foreach"), (ROWS, "relu", True, "adam,in_place"),
 ]  # fmt: skip
 SELDOM = [(*case, convention, 9) for case in BRUTE for convention in ("torch", "lean")]
 

@@ -158,7 +158,7 @@ class SweepPlan:
             0,
             0,
             one["convention"],
-            find(one["optimizer"]),
+            find(one["optimizer"], one["accumulate"]),
             target,
             numbers,
             one["accumulate"],

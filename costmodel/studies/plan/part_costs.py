@@ -367,7 +367,8 @@ class PartCosts:
         saved -= self.boundary_bytes(u) * (keeps_output or around.above_keeps)
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         own = [p for p, (owner, _) in enumerate(trained) if not offset or owner != graph.nodes[0].owner]
-        gradients = [int(sizes[timeline.slots.parameter(p)]) for p in own]
+        stay = [] if request.update.at_once else own  # until the update
+        gradients = [int(sizes[timeline.slots.parameter(p)]) for p in stay]
         parameters = [graph.parameters[trained[p]] for p in own]
         stays = resident(parameters, graph.buffers.values(), request)
         turns = [sum(turn) for turn in request.update.turns(gradients)]

@@ -24,16 +24,20 @@ aten = torch.ops.aten
 class _Restored(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, layer):
-        ctx.layer, ctx.x = layer, Like(x)
+        ctx.layer, ctx.x, ctx.of_weight = layer, Like(x), weight.dtype
+        want_x, want_weight, *_ = ctx.needs_input_grad
         y = layer.computed(x, weight, bias)
-        ctx.save_for_backward(weight, *(layer.keep(x) if ctx.needs_input_grad[1] else ()))
+        if want_x or want_weight:
+            ctx.save_for_backward(weight, *(layer.keep(x) if want_weight else ()))
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        (weight, *form), layer = ctx.saved_tensors, ctx.layer
+        layer = ctx.layer
         want_x, want_weight, want_bias, _ = ctx.needs_input_grad
+        weight: Any
+        weight, *form = ctx.saved_tensors or (None,)
         gx = gw = None
         if want_weight:
             x = layer.restore(form, ctx.x)
@@ -41,7 +45,7 @@ class _Restored(Function):
             del x
         if want_x:
             gx = layer.input_gradient(g, like(g, weight), ctx.x)
-        return gx, gw, layer.bias_gradient(g, weight.dtype) if want_bias else None, None
+        return gx, gw, layer.bias_gradient(g, ctx.of_weight) if want_bias else None, None
 
 
 class Form:
