@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -298,7 +298,10 @@ class _Planner:
         return found._replace(code=strategy)
 
     def least(self, batch: int, micro_batches: int, frozen: Estimate) -> Estimate:
-        """The choice of parts with the lowest peak, found by bisection. frozen: the estimate with all parts frozen."""
+        """The plan with the lowest peak: a choice of parts, found by bisection, or a named strategy.
+
+        frozen: the estimate with all parts frozen.
+        """
         low, high, best = 0, frozen.peak_bytes, self.frozen
         while high - low > 1:
             middle = (low + high) // 2
@@ -307,7 +310,8 @@ class _Planner:
                 low = middle
             else:
                 high, best = middle, of_code(found.code)
-        return self.estimate(best, batch, micro_batches)
+        named = [exact for _, exact in self.named_estimates(batch, micro_batches) if not self.limit.exceeds(exact)]
+        return min([self.estimate(best, batch, micro_batches), *named], key=lambda exact: int(exact.peak_bytes))
 
     def value(self, names: Sequence[str], code: str, cost: PartCost) -> float:
         """The value of a unit's choices, for the search. names: of its parts. code: their letters."""
@@ -331,17 +335,21 @@ class _Planner:
     def named(self, batch: int, micro_batches: int) -> list[Found]:
         """The named strategies that fit, without those that equal some choice of parts."""
         found = []
+        for name, exact in self.named_estimates(batch, micro_batches):
+            if exact.peak_bytes <= self.budget and not self.limit.exceeds(exact):
+                value = self.value_of(exact)
+                found += [] if value is None else [Found(name, value, self.limit.work(exact))]
+        return found
+
+    def named_estimates(self, batch: int, micro_batches: int) -> Iterator[tuple[str, Estimate]]:
+        """(name, estimate) of the named strategies that are candidates, whether or not they fit."""
         for strategy in () if self.contiguous else possible(self.network.graph):
             if is_expressed(strategy) or not strategy.trains:
                 continue
             try:
-                exact = self.estimate(strategy.name, batch, micro_batches)
+                yield strategy.name, self.estimate(strategy.name, batch, micro_batches)
             except CostmodelError:
                 continue
-            if exact.peak_bytes <= self.budget and not self.limit.exceeds(exact):
-                value = self.value_of(exact)
-                found += [] if value is None else [Found(strategy.name, value, self.limit.work(exact))]
-        return found
 
 
 def described(choice: str, again: bool) -> dict[str, Any]:
