@@ -53,6 +53,13 @@ ALL = dict.fromkeys(estimate_options)
     default=True,
     help="Run no block again in the backward pass.",
 )
+@click.option(
+    "--form",
+    "forms",
+    metavar="NAME",
+    multiple=True,
+    help="In which blocks may keep their input, by lean: quantised, backrazor, gradfilter; once for each.",
+)
 @click.option("--effective-batch", type=int, help="Images for an update, in micro-batches; instead of --batch.")
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")
 @options("figure", "force", "format")

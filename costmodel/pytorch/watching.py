@@ -169,7 +169,9 @@ class Watch:
         if torch._C._current_graph_task_id() != -1:  # a node of autograd is running
             if step is not None:
                 step.drop()
-            self.give_up(CostmodelError("a hook updates parameters in the backward pass: optimizer NAME,in_place prices it"))
+            self.give_up(
+                CostmodelError("a hook updates parameters in the backward pass: optimizer NAME,in_place prices it")
+            )
             return
         measured = step.finish() if step is not None else None
         self.steps += 1

@@ -10,6 +10,7 @@ from ._parts import (
     all_frozen,
     choices_of,
     chosen_parts,
+    forms,
     is_checkpointed,
     named,
     of_code,
@@ -27,6 +28,7 @@ from . import repnet, lora, da3, gradfilter, sparse, backrazor, quantised, iabn
 
 __all__ = [
     "CHOICES", "FROZEN", "FULL", "MODIFIERS", "PLAN", "STRATEGIES", "Choice", "Part", "Strategy", "StrategyText",
-    "all_frozen", "apply", "choices_of", "chosen_parts", "in_parts_where_masks_train", "is_checkpointed", "named",
-    "of_code", "part_names", "parts", "possible", "read", "read_text", "setting_of", "split_list", "usual", "with_loss",
+    "all_frozen", "apply", "choices_of", "chosen_parts", "forms", "in_parts_where_masks_train", "is_checkpointed",
+    "named", "of_code", "part_names", "parts", "possible", "read", "read_text", "setting_of", "split_list", "usual",
+    "with_loss",
 ]  # fmt: skip

@@ -15,6 +15,11 @@ def everything(node: Node) -> frozenset:
     return frozenset(node.op.params())
 
 
+def all_but_norms(node: Node) -> frozenset[str]:
+    """What trains of a node: everything, but nothing of a norm."""
+    return nothing(node) if node.op.is_norm else everything(node)
+
+
 def biases(node: Node) -> frozenset:
     """A node's bias or shift, if it has one."""
     return everything(node) & {"bias"}

@@ -1,7 +1,7 @@
 """Reads and writes a strategy as a file, which `costmodel plan` makes: a choice for each part of a network.
 
     network: mobilenet_v2
-    choices:            # from the images up: frozen, bias, mobiletl, full, full-mixed or full-kept
+    choices:            # from the images up: frozen, bias, mobiletl, full, full-kept, ... (CHOICES)
       stem: frozen
       features.1: bias
       ...

@@ -9,12 +9,22 @@ from typing import Any
 from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
 from ..graph.op import Op
+from ..ops.activation import GELU, Hardswish, SiLU
+from ..ops.conv import Conv2d
 from ..ops.forms._formed import Formed
+from ..ops.forms.patches import PatchedConv2d
+from ..ops.forms.pruned import PrunedConv2d, PrunedLinear
+from ..ops.forms.quantised import QuantisedActivation, QuantisedBatchNorm, QuantisedConv2d, QuantisedLinear
 from ..ops.layers_in_order import MULTIPLY
 from ..ops.lean import as_op
+from ..ops.linear import Linear
+from ..ops.norm import BatchNorm
 
 #: Stock op -> the op of the form.
 Forms = Mapping[type[Op], type[Op]]
+FILTERED: Forms = {Conv2d: PatchedConv2d}
+PRUNED: Forms = {Conv2d: PrunedConv2d, Linear: PrunedLinear}
+ROUNDED: Forms = {Conv2d: QuantisedConv2d, Linear: QuantisedLinear}
 
 
 def in_form(graph: Graph, forms: Forms, names: Collection[str] | None = None, **how: Any) -> Graph:
@@ -50,3 +60,13 @@ def formed(node: Node, forms: Forms, how: Mapping[str, Any]) -> Any:
         return as_op(form, op, **how)
     except CostmodelError as error:
         raise CostmodelError(f"{node.name}: {error}") from None
+
+
+def rounded(node: Node, bits: int) -> Node:
+    """A node that keeps its input rounded to some bits, if it is a norm or an activation that can."""
+    op = node.op
+    if type(op) is BatchNorm and op.is_plain:
+        return replace(node, op=as_op(QuantisedBatchNorm, op, quantised_bits=bits))
+    if isinstance(op, (Hardswish, SiLU, GELU)) and not op.signed:
+        return replace(node, op=QuantisedActivation(bits, op.kind, getattr(op, "approximate", "none")))
+    return node

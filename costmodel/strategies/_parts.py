@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
 from ..graph.recompute import MIXED, NOTHING
-from ._edits import biases, everything, nothing
+from ._edits import all_but_norms, biases, everything, nothing
+from ._forms_of_blocks import filtered, pruned, rounded
 from ._lighter import lighter
 from ._text import StrategyText, read_text
 
@@ -21,7 +22,8 @@ class Choice(NamedTuple):
     node that train. freezes_statistics: whether the part's norms use frozen statistics. blocks_only: a stem or head
     cannot have it. edit: a further change to the blocks with this choice, given their scopes. recompute: what lean
     modules make again in the part, if not what plans make again everywhere (graph/recompute.py); such a part does not
-    run again as a whole. training: what trains, as values of plans name it.
+    run again as a whole. form: the name of the form in which layers keep their input; a plan takes such a choice only
+    where that is asked for. training: what trains, as values of plans name it.
     """
 
     letter: str
@@ -32,6 +34,7 @@ class Choice(NamedTuple):
     blocks_only: bool = False
     edit: Callable[[Graph, Sequence[str]], Graph] | None = None
     recompute: str = ""
+    form: str = ""
 
     @property
     def training(self) -> str:
@@ -62,6 +65,23 @@ CHOICES: dict[str, Choice] = {
             letter="k", name="full-kept", blocks_only=True, recompute=NOTHING,
             summary="as full; lean modules make nothing again; blocks only",
         ),
+        FULL._replace(
+            letter="q", name="full-quantised", blocks_only=True, edit=rounded, form="quantised",
+            summary="as full; lean modules keep maps rounded to 4 bits, so that gradients are right on average; blocks"
+            " only",
+        ),
+        Choice(
+            "p", "full-pruned",
+            "all but norms trains, on frozen statistics, by the largest tenth of the inputs, which lean layers keep;"
+            " blocks only",
+            all_but_norms, freezes_statistics=True, blocks_only=True, edit=pruned, form="backrazor",
+        ),
+        Choice(
+            "g", "full-filtered",
+            "everything trains, on frozen statistics; gradients of lean convolutions are those of patches of 2 x 2"
+            " pixels; blocks only",
+            everything, freezes_statistics=True, blocks_only=True, edit=filtered, form="gradfilter",
+        ),
     )
 }  # fmt: skip
 
@@ -79,6 +99,11 @@ def is_checkpointed(letter: str) -> bool:
 def choices_of(code: str) -> list[Choice]:
     """The choices in a code, whether or not the parts run again."""
     return [CHOICES[letter] for letter in code.lower()]
+
+
+def forms() -> tuple[str, ...]:
+    """Names of the forms that a plan may choose."""
+    return tuple(choice.form for choice in CHOICES.values() if choice.form)
 
 
 def named(name: str) -> Choice:

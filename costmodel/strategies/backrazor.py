@@ -6,11 +6,9 @@ Alone, every weight and bias of convolutions and linear layers trains, on frozen
 from __future__ import annotations
 
 from ..graph.graph import Graph
-from ..ops.conv import Conv2d
-from ..ops.forms.pruned import USUAL_RHO, PrunedConv2d, PrunedLinear
-from ..ops.linear import Linear
-from ._edits import everything, freeze_statistics, nothing, train
-from ._forms import in_form
+from ..ops.forms.pruned import USUAL_RHO
+from ._edits import all_but_norms, freeze_statistics, train
+from ._forms import PRUNED, in_form
 from ._registry import modifier
 
 
@@ -27,7 +25,7 @@ def share(text: str) -> float:
 
 def without_norms(graph: Graph) -> Graph:
     """The graph in which all but the norms trains, on frozen statistics."""
-    return freeze_statistics(train(graph, lambda node: nothing(node) if node.op.is_norm else everything(node)))
+    return freeze_statistics(train(graph, all_but_norms))
 
 
 @modifier(
@@ -37,4 +35,4 @@ def without_norms(graph: Graph) -> Graph:
     options={"rho": share},
 )
 def backrazor(graph: Graph, rho: float = USUAL_RHO) -> Graph:
-    return in_form(graph, {Conv2d: PrunedConv2d, Linear: PrunedLinear}, rho=rho)
+    return in_form(graph, PRUNED, rho=rho)

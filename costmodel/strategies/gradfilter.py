@@ -11,10 +11,9 @@ import re
 from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
 from ..ops.conv import Conv2d
-from ..ops.forms.patches import PatchedConv2d
 from ..ops.layers_in_order import Layer, layers_of
 from ._edits import everything, freeze_statistics, in_classifier, nothing, train
-from ._forms import in_form
+from ._forms import FILTERED, in_form
 from ._registry import modifier
 
 
@@ -62,4 +61,4 @@ def last_convolutions(graph: Graph, code: str | None) -> Graph:
 )
 def gradfilter(graph: Graph, code: str | None, r: int = 2) -> Graph:
     names = {name for layer in last(graph, code, trained=True) for name in layer.nodes}
-    return in_form(graph, {Conv2d: PatchedConv2d}, names, r=r)
+    return in_form(graph, FILTERED, names, r=r)

@@ -86,7 +86,7 @@ def test_other_options():
     assert offered("report", "x", "--convention", "") == list(CONVENTIONS)
     assert offered("sweep", "x", "--convention", "torch,le") == ["torch,lean"]
     assert offered("report", "x", "--optimizer", "mo") == ["momentum"]
-    assert offered("report", "x", "--optimizer", "adam,") == ["adam,foreach", "adam,fused"]
+    assert offered("report", "x", "--optimizer", "adam,") == ["adam,foreach", "adam,fused", "adam,in_place"]
     assert offered("report", "x", "--optimizer", "rmsprop,f") == ["rmsprop,foreach"]
     assert offered("report", "x", "--optimizer", "adam,foreach,") == []
     assert offered("sweep", "x", "--optimizer", "adam,s") == ["adam,sgd"]

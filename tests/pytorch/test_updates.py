@@ -1,5 +1,7 @@
 """Updates of every optimizer: what a real one keeps, makes and frees, against its row in the table."""
 
+import copy
+
 import pytest
 import torch
 from real import seldom
@@ -10,9 +12,14 @@ from costmodel.errors import CostmodelError
 from costmodel.frontends.modules.dry.flops import FlopCounter
 from costmodel.pytorch.allocations import trace
 from costmodel.pytorch.measure import measure
+from costmodel.pytorch.updates import InPlace, optimizer_of
 from costmodel.pytorch.validate import validate
+from costmodel.step.events import SCRATCH
 from costmodel.step.optimizer import OPTIMIZERS, find, split_list
+from costmodel.step.slots import Slots
+from costmodel.step.storages import Storages
 from costmodel.step.update import COUNT, FREED, INNER_NUMBER, MADE, NUMBER, PASSED, REPLACED, Update, numbers_of
+from costmodel.step.updating import write_update
 from costmodel.targets import parse
 
 TEXTS = [text for o in OPTIMIZERS.values() for text in (o.name, *(f"{o.name},{option}" for option in o.options))]
@@ -144,9 +151,7 @@ def test_a_dry_step_of_two_data_types(text):
 def test_updates_in_place_need_the_graph_and_a_single_micro_step():
     with pytest.raises(CostmodelError, match="optimizer 'sgd,in_place' needs the graph; allowed: without in_place"):
         costmodel.estimate(Halves(), "as_is", 1, 2, optimizer="sgd,in_place", target="none")
-    with pytest.raises(
-        CostmodelError, match="'adam,in_place' updates in every micro-step, and accumulate is 4"
-    ):
+    with pytest.raises(CostmodelError, match="'adam,in_place' updates in every micro-step, and accumulate is 4"):
         costmodel.estimate("mobilenet_v2", optimizer="adam,in_place", accumulate=4)
 
 
@@ -169,6 +174,30 @@ def test_steps_that_update_in_place(network, strategy, convention, optimizer):
     checks = validate(costmodel.load(network), strategy, 2, 97, convention, target="cpu", optimizer=optimizer)
     assert [check for check in checks if check.error] == []
     assert costmodel.estimate(network, strategy, 2, 97, convention, optimizer, "none").left_bytes == 4  # the loss
+
+
+def test_an_update_within_a_nodes_backward_is_at_that_node():
+    """Adam's two tensors of a parameter of 10 numbers are made and freed at node 7."""
+    storages = Storages()
+    write_update(find("adam,in_place").update_on(parse("none")), [0], Slots(1, 0, 1, 1, 0, 0, [], []), storages, 7)
+    assert {event.node for event in storages.events} == {7}
+    assert [event.sign for event in storages.events if event.category == SCRATCH].count(1) >= 2
+    assert sum(event.sign for event in storages.events) == 0
+
+
+def test_hooks_update_what_a_loop_updates():
+    torch.manual_seed(0)
+    first, x = wide(), torch.randn(4, 3, 8, 8)
+    second = copy.deepcopy(first)
+    for module, text in ((first, "adam"), (second, "adam,in_place")):
+        optimizer = optimizer_of(find(text), [*module.parameters()])
+        for _ in range(3):
+            module(x).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert isinstance(optimizer, InPlace) and optimizer.updated == 3 * 64 * 151 + 151 + 151 * 7
+    for one, other in zip(first.parameters(), second.parameters()):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_a_parameter_of_two_uses_is_updated_once():

@@ -6,9 +6,11 @@ import pytest
 
 import costmodel
 from costmodel.errors import CostmodelError
+from costmodel.ops.forms._formed import Formed
 from costmodel.pytorch.validate import validate
 from costmodel.step.request import DEFAULTS
 from costmodel.strategies import CHOICES, FROZEN, all_frozen, apply, choices_of, chosen_parts, of_code, parts
+from costmodel.strategies._forms_of_blocks import filtered, names_in, pruned, rounded
 from costmodel.studies.grid.axes import AXES, USUAL
 from costmodel.studies.grid.certainties import CERTAINTIES
 from costmodel.studies.grid.columns import COLUMNS, TIMES, TYPES, UNITS
@@ -35,6 +37,19 @@ def test_mobiletl_in_the_last_blocks_is_mobiletl():
     last = max(i for i, is_block in enumerate(named) if is_block)
     code = "f" * (last - 2) + "mmm" + "t" * (len(named) - last - 1)
     assert apply(of_code(code), graph).nodes == apply("mobiletl:3", graph).nodes
+
+
+@pytest.mark.parametrize("letter, edit", [("q", rounded), ("p", pruned), ("g", filtered)])
+def test_a_block_in_a_form_is_in_it_alone(letter, edit):
+    graph = costmodel.load("mcunet_5fps").graph
+    code = [*all_frozen(graph)]
+    place = next(i for i, part in enumerate(parts(graph)) if part.name == graph.blocks[3])
+    code[place] = letter
+    found = apply(of_code("".join(code)), graph)
+    formed = {node.name for node in found.nodes if isinstance(node.op, Formed)}
+    assert formed and formed <= names_in(graph, [graph.blocks[3]])
+    again = edit(apply("full", graph), [graph.blocks[3]])
+    assert {node.name for node in again.nodes if isinstance(node.op, Formed)} == formed
 
 
 def test_what_a_code_says():

@@ -14,7 +14,7 @@ import costmodel
 from costmodel.cli import main
 from costmodel.errors import CostmodelError
 from costmodel.pytorch.validate import validate
-from costmodel.strategies import parts
+from costmodel.strategies import CHOICES, parts
 from costmodel.studies.plan.nothing_fits import NothingFits
 from costmodel.studies.plan.plan import plan
 
@@ -35,12 +35,13 @@ def tiny(tmp_path_factory):
     return load
 
 
-def everything(network, checkpoint, convention="torch", **request):
+def everything(network, checkpoint, convention="torch", forms=(), **request):
     """(value, FLOPs, peak) of every choice of parts, by code. Stock modules make nothing again."""
     lean = convention == "lean"
     left_out = {c for c, used in (("x", lean and checkpoint), ("k", lean)) if not used}
+    left_out |= {letter for letter, choice in CHOICES.items() if choice.form and choice.form not in forms}
     choices = [
-        [c for c in part.choices() if (checkpoint or c.islower()) and c not in left_out]
+        [c for c in part.choices() if (checkpoint or c.islower()) and c.lower() not in left_out]
         for part in parts(network.graph)
     ]
     found = {}
@@ -91,6 +92,39 @@ def test_a_plan_equals_brute_force(tiny, rows, activation, checkpoint, optimizer
     least = min(peaks[0], *(peak for *_, peak in others))
     with pytest.raises(CostmodelError, match=rf"the least, .* takes .* \({least} bytes"):
         plan(network, least - 1, **asked)
+
+
+@pytest.mark.parametrize("rows, forms, checkpoint, optimizer", [
+    (ROWS[:1], ("quantised",), True, "adam,in_place"), *seldom(
+        (ROWS[:1], ("quantised", "backrazor", "gradfilter"), True, "sgd"), (ROWS, ("quantised",), False, "adam"),
+        (ROWS, ("gradfilter",), False, "sgd"), (ROWS, ("backrazor",), False, "momentum"),
+    ),
+])  # fmt: skip
+def test_forms_are_choices_where_they_are_asked_for(tiny, rows, forms, checkpoint, optimizer):
+    network = tiny(rows, "hardswish")
+    asked = dict(convention="lean", optimizer=optimizer)
+    costs = everything(network, checkpoint, forms=forms, **asked)
+    assert {letter for code in costs for letter in code.lower()} & {*"qpg"} == {
+        choice.letter for choice in CHOICES.values() if choice.form in forms
+    }
+    peaks = sorted({peak for _, _, peak in costs.values()})
+    found = set()
+    for budget in peaks[:: max(1, len(peaks) // 12)]:
+        best = plan(network, budget, batch=4, checkpoint=checkpoint, forms=forms, **asked)
+        most = max((value, -flops) for value, flops, peak in costs.values() if peak <= budget)
+        assert (best.value, -best.estimate.flops["total"]) >= most  # a named strategy may be better
+        assert best.estimate.peak_bytes <= budget
+        if str(best.strategy).startswith("plan:"):
+            assert (best.value, -best.estimate.flops["total"]) == most
+            found |= {*str(best.strategy)[5:].lower()}
+    assert found & {*"qpg"}
+
+
+def test_forms_of_plans_that_there_are_not():
+    with pytest.raises(CostmodelError, match="convention 'torch' has no forms .quantised.; allowed: lean"):
+        plan("mobilenet_v2", "1GB", forms=["quantised"])
+    with pytest.raises(CostmodelError, match="unknown form of a plan 'quantized'; did you mean 'quantised'"):
+        plan("mobilenet_v2", "1GB", convention="lean", forms=["quantized"])
 
 
 @pytest.mark.parametrize("rows, budgets", [([*ROWS[:1], CONV, CONV], 2), *seldom((ROWS, 5))])

@@ -7,6 +7,7 @@ as well. Each part is priced in a graph of its own, between two stand-ins.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -110,12 +111,16 @@ class PartCosts:
     """The costs of a network's parts for one request. Each is computed when first needed, and then remembered.
 
     checkpoint: whether parts, or convolutions in them, may run again in the backward pass. pace: of a device, where the
-    work of a part is its nanoseconds there, and not its FLOPs. Raises CostmodelError if the convention has no peaks of
-    parts, or if the network's parts share more than one value.
+    work of a part is its nanoseconds there, and not its FLOPs. forms: names of forms that blocks may be in. Raises
+    CostmodelError if the convention has no peaks of parts, or if the network's parts share more than one value.
     """
 
-    def __init__(self, network: Network, request: Request, checkpoint: bool = True, pace: Pace | None = None) -> None:
+    def __init__(
+        self, network: Network, request: Request, checkpoint: bool = True, pace: Pace | None = None,
+        forms: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.network, self.request, self.checkpoint, self.pace = network, request, checkpoint, pace
+        self.forms = forms
         self.graph = network.graph
         self.convention = find(request.convention)
         if not self.convention.measurable:
@@ -148,9 +153,10 @@ class PartCosts:
 
     def _is_allowed(self, letter: str) -> bool:
         """Whether a letter is allowed. Stock modules make nothing again, so that some letters are the same."""
-        level = CHOICES[letter.lower()].recompute
-        runs_again = is_checkpointed(letter) or level == MIXED
-        return (self.checkpoint or not runs_again) and (self.convention.makes_again or not level)
+        choice = CHOICES[letter.lower()]
+        runs_again = is_checkpointed(letter) or choice.recompute == MIXED
+        asked = not choice.form or choice.form in self.forms
+        return asked and (self.checkpoint or not runs_again) and (self.convention.makes_again or not choice.recompute)
 
     def _check_cuts(self) -> None:
         """Raise CostmodelError if a unit reads more than the output of the one below, or units share parameters."""

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ...api import estimate, request
-from ...errors import CostmodelError
+from ...conventions import find
+from ...errors import CostmodelError, unknown
 from ...escapes import visible
 from ...files.whole import write_text
 from ...frontends import load
@@ -36,6 +37,7 @@ from ...strategies import (
     possible,
     with_loss,
 )
+from ...strategies import forms as forms_of_plans
 from ...strategies._file import text
 from .limit import Limit
 from .nothing_fits import NothingFits
@@ -126,6 +128,7 @@ def plan(
     amp: str | None = None,
     device: Any = None,
     max_seconds: float | None = None,
+    forms: Sequence[str] = (),
 ) -> Plan:
     """The best plan whose step peaks at no more than `budget`, in bytes or as "256MiB": a choice for each part.
 
@@ -138,8 +141,9 @@ def plan(
     images per update; `batch` is then ignored, and the fewest micro-batches that reach the best value are used. inputs,
     loss, targets: see `load`. amp: no plan is made under torch.autocast, which holds casts of weights across the parts
     that a plan puts together. device: as in `estimate`. max_seconds: of a step on it, in place of max_flops; it must
-    have been calibrated, and of equally good plans the quickest is chosen. Raises CostmodelError for a bad request, and
-    its subclass NothingFits if nothing fits: the message names the least budget.
+    have been calibrated, and of equally good plans the quickest is chosen. forms: those in which blocks may keep their
+    input ("quantised", "backrazor", "gradfilter"), by the convention lean; their gradients are not exact. Raises
+    CostmodelError for a bad request, and its subclass NothingFits if nothing fits: the message names the least budget.
     """
     budget, batch, effective_batch, max_flops = map(as_int, (budget, batch, effective_batch, max_flops))
     if effective_batch is not None and (not is_int(effective_batch) or effective_batch < 1):
@@ -148,7 +152,8 @@ def plan(
     asked |= dict(amp=amp, device=device)
     of_network = dict(inputs=inputs, loss=loss, targets=targets)
     limit = Limit.of(max_flops, max_seconds)
-    planner = _planner(network, in_bytes(budget), batch, maximise, limit, contiguous, checkpoint, asked, of_network)
+    chosen = {"contiguous": contiguous, "checkpoint": checkpoint, "forms": checked_forms(forms, convention)}
+    planner = _planner(network, in_bytes(budget), batch, maximise, limit, chosen, asked, of_network)
     return planner.required(batch, 1) if effective_batch is None else planner.accumulated(effective_batch)
 
 
@@ -157,7 +162,17 @@ def plan_if_any(network: Network, budget: int, batch: int, micro_batches: int = 
 
     asked: resolution, convention, optimizer, target, dtype, amp and device, as in `plan`.
     """
-    return _planner(network, budget, batch, "parameters", Limit(), False, True, asked).best(batch, micro_batches)
+    return _planner(network, budget, batch, "parameters", Limit(), {}, asked).best(batch, micro_batches)
+
+
+def checked_forms(names: Sequence[str], convention: str) -> frozenset[str]:
+    """Forms that are asked for. Raises CostmodelError for an unknown one, and for a convention without forms."""
+    for name in names:
+        if name not in forms_of_plans():
+            raise unknown("form of a plan", name, forms_of_plans())
+    if names and not find(convention).makes_again:
+        raise CostmodelError(f"convention {convention!r} has no forms ({', '.join(names)}); allowed: lean")
+    return frozenset(names)
 
 
 def _planner(
@@ -166,8 +181,7 @@ def _planner(
     batch: int,
     maximise: str | Mapping[str, Any],
     limit: Limit,
-    contiguous: bool,
-    checkpoint: bool,
+    chosen: dict[str, Any],
     asked: dict[str, Any],
     of_network: Mapping[str, Any] = MappingProxyType({}),
 ) -> _Planner:
@@ -184,7 +198,7 @@ def _planner(
             raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
     asked = {**asked, "resolution": resolution}
     refuse_differences(*request(network, "full", batch, **asked), "a plan")
-    return _Planner(network.at(resolution).unchecked(), asked, budget, maximise, limit, contiguous, checkpoint)
+    return _Planner(network.at(resolution).unchecked(), asked, budget, maximise, limit, **chosen)
 
 
 class _Planner:
@@ -197,11 +211,12 @@ class _Planner:
         budget: int,
         maximise: str | Mapping[str, Any],
         limit: Limit,
-        contiguous: bool,
-        checkpoint: bool,
+        contiguous: bool = False,
+        checkpoint: bool = True,
+        forms: frozenset[str] = frozenset(),
     ) -> None:
         self.network, self.asked, self.budget = network, asked, budget
-        self.limit, self.contiguous, self.checkpoint = limit, contiguous, checkpoint
+        self.limit, self.contiguous, self.checkpoint, self.forms = limit, contiguous, checkpoint, forms
         self.frozen = of_code(all_frozen(network.graph))
         self.known_costs: dict[tuple[int, int], PartCosts] = {}
         self.maximised = maximise if isinstance(maximise, str) else "values"
@@ -268,7 +283,8 @@ class _Planner:
         if key not in self.known_costs:
             network, asked = request(self.network, self.frozen, batch, accumulate=micro_batches, **self.asked)
             analyze(network, asked)
-            self.known_costs[key] = PartCosts(self.network, asked, self.checkpoint, self.limit.pace(asked))
+            pace = self.limit.pace(asked)
+            self.known_costs[key] = PartCosts(self.network, asked, self.checkpoint, pace, self.forms)
         return self.known_costs[key]
 
     def search(self, costs: PartCosts, budget: int, most_work: int | None, value: Value) -> Search:

@@ -16,7 +16,23 @@ from ...strategies import FULL
 from ...studies.plan.plan import Plan
 from ..plan import WORTH, chosen_parts
 from .sheet import SCREEN, Sheet, is_low, legend
-from .style import BLACK, BLUE, GREEN, NAVY, ORANGE, RED, SILVER, SKY, budget_line, phase_border, phase_name, short_size
+from .style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    MAROON,
+    NAVY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SILVER,
+    SKY,
+    YELLOW,
+    budget_line,
+    phase_border,
+    phase_name,
+    short_size,
+)
 
 # Colours by the name of a part's choice, apart in grey too; "" is a part whose choice a named strategy decides.
 CHOSEN = {
@@ -26,6 +42,9 @@ CHOSEN = {
     "full": NAVY,
     "full-mixed": BLUE,
     "full-kept": BLACK,
+    "full-quantised": PURPLE,
+    "full-pruned": MAROON,
+    "full-filtered": YELLOW,
     "": SKY,
 }
 OTHER = RED
