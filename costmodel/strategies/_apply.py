@@ -18,6 +18,7 @@ from ..ops._named_loss import USUAL_LOSS, OwnLoss
 from ..ops.given import Targets
 from ._attention import in_parts_where_masks_train
 from ._mixing import mixes_images
+from ._option_values import at_least, one_of
 from ._registry import MODIFIERS, STRATEGIES, Option
 from ._text import StrategyText, read_text
 
@@ -130,35 +131,17 @@ def with_loss(graph: Graph, loss: Loss | OwnLoss = USUAL_LOSS) -> Graph:
     return replace(graph, nodes=(*graph.nodes, targets, own), loss=scope)
 
 
-def slices(text: str) -> int:
-    """Parser of the option `prefix_slices`."""
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
-        raise ValueError("an integer >= 1")
-    return int(text)
-
-
-def checkpoint(text: str) -> str:
-    """Parser of the option `checkpoint`."""
-    if text != "blocks":
-        raise ValueError("blocks")
-    return text
-
-
-def recompute(text: str) -> str:
-    """Parser of the option `recompute`."""
-    allowed = MAPS, WITHIN_PARTS, MIXED, NOTHING
-    if text not in allowed:
-        raise ValueError(", ".join(allowed))
-    return text
-
-
 #: Options of every strategy. `checkpoint=blocks`: blocks with a backward pass run again in it. Lean only, stock modules
 #: ignore them: with `prefix_slices=N` the frozen prefix runs on ceil(batch / N) images at a time. With
 #: `recompute=maps`, the default, a convolution, norm and activation keep one map, from which the others are made again
 #: in the backward pass; with `parts`, the default of plans, only where they are in one block; with `mixed` one wide map
 #: of a block is made again, too, by its depthwise convolution or its expansion; with `none` nothing is. With all but
 #: `none`, standardised weights are made again, too.
-COMMON_OPTIONS: Mapping[str, Option] = {"prefix_slices": slices, "checkpoint": checkpoint, "recompute": recompute}
+COMMON_OPTIONS: Mapping[str, Option] = {
+    "prefix_slices": at_least(1),
+    "checkpoint": one_of("blocks"),
+    "recompute": one_of(MAPS, WITHIN_PARTS, MIXED, NOTHING),
+}
 
 
 def _block_count(text: StrategyText, most: int) -> int:

@@ -29,13 +29,6 @@ class Scheme(NamedTuple):
     convolutions: int | None = None
 
 
-def count(text: str) -> int:
-    """Parser of `bias`."""
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError("an integer >= 0, the number of the last convolutions whose bias trains")
-    return int(text)
-
-
 def shares(text: str) -> dict[int, float]:
     """Parser of `weights`."""
     found: dict[int, float] = {}

@@ -9,30 +9,22 @@ reproduced.
 
 from __future__ import annotations
 
-import re
-
 from ..errors import CostmodelError
 from ..graph.graph import Graph, Node
 from ..graph.op import build
 from ..graph.paths import within
 from ._branches import Geometry, beside, entry_of, geometry, run_in_turn
 from ._edits import biases, everything, freeze_statistics, in_classifier, nothing, train
+from ._option_values import at_least
 from ._registry import strategy
 
 FOLDER = "da3"  # name of the module that holds the adaptors
 
 
-def several(text: str) -> int:
-    """Parser of `pool` and of `reduction`."""
-    if not re.fullmatch("[0-9]{1,4}", text) or int(text) < 1:
-        raise ValueError("an integer >= 1")
-    return int(text)
-
-
 @strategy(
     "da3",
     "additive attention adaptors, shifts of norms and the classifier train (a reconstruction of DA3)",
-    options={"pool": several, "reduction": several},
+    options={"pool": at_least(1), "reduction": at_least(1)},
     least_blocks=1,
     of_classifiers=True,
 )

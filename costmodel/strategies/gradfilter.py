@@ -14,14 +14,8 @@ from ..ops.conv import Conv2d
 from ..ops.layers_in_order import Layer, layers_of
 from ._edits import everything, freeze_statistics, in_classifier, nothing, train
 from ._forms import FILTERED, in_form
+from ._option_values import at_least
 from ._registry import modifier
-
-
-def pixels(text: str) -> int:
-    """Parser of `r`, the pixels of a side of a patch."""
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) < 1:
-        raise ValueError("an integer >= 1, the pixels of a patch's side")
-    return int(text)
 
 
 def last(graph: Graph, code: str | None, trained: bool) -> list[Layer]:
@@ -55,7 +49,7 @@ def last_convolutions(graph: Graph, code: str | None) -> Graph:
     "the last K convolutions compute gradients on patches of r x r pixels; alone, they and the classifier train"
     " (Gradient Filter)",
     alone=last_convolutions,
-    options={"r": pixels},
+    options={"r": at_least(1, "the pixels of a patch's side")},
     takes="K",
     of_classifiers=True,
 )

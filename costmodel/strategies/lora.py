@@ -19,16 +19,10 @@ from ..graph.op import Op, build
 from ..ops.conv import Conv2d
 from ..ops.linear import Linear
 from ._edits import everything, freeze_statistics, in_classifier, nothing, train
+from ._option_values import on
 from ._registry import strategy
 
 DOWN, UP, SUM = "_lora_down", "_lora_up", "_lora_sum"
-
-
-def frozen_a(text: str) -> bool:
-    """Parser of `fa`."""
-    if text not in ("0", "1"):
-        raise ValueError("0 or 1")
-    return text == "1"
 
 
 def notes(graph: Graph) -> Sequence[str]:
@@ -45,7 +39,7 @@ def notes(graph: Graph) -> Sequence[str]:
 @strategy(
     "lora",
     "branches of rank R beside pointwise convolutions and linear layers, and the classifier, train; fa=1: half of each",
-    options={"fa": frozen_a},
+    options={"fa": on},
     code="R",
     of_classifiers=True,
     notes=notes,

@@ -7,23 +7,11 @@ is needed. The block's last norm, squeeze-and-excite, the head and the classifie
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..graph.graph import Graph
 from ._lighter import lighter
+from ._option_values import one_of
 from ._registry import strategy
 from .blocks import last_blocks
-
-
-def one_of(*allowed: str) -> Callable[[str], str]:
-    """Parser of an option with a few allowed words."""
-
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(", ".join(allowed))
-        return text
-
-    return read
 
 
 @strategy(

@@ -10,22 +10,16 @@ from dataclasses import replace
 from ..graph.graph import Graph, Node
 from ..ops.forms.quantised import BITS
 from ._forms import ROUNDED, in_form, rounded
+from ._option_values import one_of
 from ._registry import modifier
 from .full import full
-
-
-def bits_of(text: str) -> int:
-    """Parser of `bits`."""
-    if text not in map(str, BITS):
-        raise ValueError(", ".join(map(str, BITS)))
-    return int(text)
 
 
 @modifier(
     "quantised",
     "layers keep their input rounded at random to a few bits a number; alone, everything trains",
     alone=full,
-    options={"bits": bits_of},
+    options={"bits": one_of(*BITS)},
 )
 def quantised(graph: Graph, bits: int = 4) -> Graph:
     """bits: of a number. Norms and activations that would keep their input are in the form, too."""

@@ -17,6 +17,7 @@ from ..ops.conv import Conv2d
 from ..ops.linear import Linear
 from ._branches import Geometry, beside, entry_of, geometry, run_in_turn
 from ._edits import biases, everything, freeze_statistics, nothing, train
+from ._option_values import on
 from ._registry import strategy
 
 FOLDER = "repnet"  # name of the module that holds the side modules
@@ -24,13 +25,6 @@ LAST = "norm2"  # name of a side module's last norm, whose scale starts at 0
 POOLING, OF_IMAGES, EPS = 2, 4, 1e-3
 KERNEL, LATE_KERNEL, LATE = 5, 3, 32  # the smaller kernel where a pixel of the output stands for 32 of the images
 GROUPS, DIVISOR = 2, 8
-
-
-def on(text: str) -> bool:
-    """Parser of `bias`."""
-    if text not in ("0", "1"):
-        raise ValueError("0 or 1")
-    return text == "1"
 
 
 @strategy(

@@ -17,14 +17,15 @@ from ..ops.forms.sliced import SlicedConv2d
 from ..ops.layers_in_order import Layer, layers_of
 from ._edits import biases, everything, freeze_statistics, in_classifier, nothing, train
 from ._forms import formed
+from ._option_values import at_least
 from ._registry import strategy
-from ._scheme import Scheme, count, read, shares
+from ._scheme import Scheme, read, shares
 
 
 @strategy(
     "sparse",
     "biases of the last convolutions, and weights of some input channels of chosen ones, train (MCUNetV3)",
-    options={"bias": count, "weights": shares},
+    options={"bias": at_least(0, "the number of the last convolutions whose bias trains"), "weights": shares},
     code="SCHEME",
     of_classifiers=True,
 )
