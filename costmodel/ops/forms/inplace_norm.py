@@ -73,12 +73,17 @@ class InplaceActivatedNorm(LeanOnly, BatchNorm):
         recorded = setting._replace(recorded=True)
         forward = batch_norm_scratch(recorded, self.channels, batch, True, y, x).forward
         # The scale's magnitude, and of the statistics what is not kept.
-        forward = forward + vector + (vector * (1 if setting.demanded else 2) if batch else 0)
+        kept = vector if batch and setting.demanded else 0  # statistics
+        forward = forward + vector + (2 * vector - kept if batch else 0)
+        number = setting.target.python_number_bytes(setting.item)  # that is added to the magnitude
+        if self.inplace:  # otherwise the output comes later, and is larger
+            forward = maximum(forward, vector + number - kept)
         maps = 2 * setting.item * numel(x) if self.slope < 1 else 0  # the leaky ReLU's gradient, and its input
         inner = batch_norm_scratch(setting, self.channels, batch, True, y, x).backward
         vectors = (2 if batch else 3) * vector
         sign = vector if "weight" in setting.demanded else 0  # of the scale, in the end
-        return Scratch(forward, maps + vectors + maximum(inner, sign))
+        added = (1 if batch else 2) * vector + number
+        return Scratch(forward, maps + maximum(vectors + maximum(inner, sign), added))
 
     def module(self, library: Any) -> Callable:
         name = "InplaceActivatedNorm2d" if self.statistics == "batch" else "FrozenInplaceActivatedNorm2d"
