@@ -34,19 +34,20 @@ class SlicedConv2d(FormedConv2d):
 
     def weight_gradient(self, g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         stride, padding, dilation, groups = self.options
-        per_channel = self.out_channels // groups if groups > 1 else self.out_channels
+        depthwise = groups > 1
         outputs = self.chosen
-        if groups > 1:
+        if depthwise:
+            per_channel = self.out_channels // groups
             outputs = (outputs[:, None] * per_channel + torch.arange(per_channel, device=g.device)).flatten()
             g, groups = g.index_select(1, outputs), self.channels
-        inputs = 1 if groups > 1 else self.channels
+        inputs = 1 if depthwise else self.channels
         sizes = (g.shape[1], inputs, *weight.shape[2:])  # the kernel reads no more of the weight
         strides = torch.empty(sizes, device="meta").stride()
         how = ([0], stride, padding, dilation, False, [0, 0], groups)
         of_weight = weight.as_strided(sizes, strides)
         made = torch.ops.aten.convolution_backward(g, x, of_weight, *how, [False, True, False])[1]
         del g
-        return torch.zeros_like(weight).index_copy_(0 if groups > 1 else 1, outputs, made)
+        return torch.zeros_like(weight).index_copy_(0 if depthwise else 1, outputs, made)
 
 
 def choose(module: SlicedConv2d, *_: object) -> None:
