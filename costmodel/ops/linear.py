@@ -64,6 +64,9 @@ class Affine(Op):
         plain = len(x) == 2 and not setting.layouts and setting.gradient is None
         return plain and setting.target.knows_linear(setting, x[0])
 
+    def is_gradient_viewed(self, y: Shape) -> bool:
+        return len(y) > 2  # of a matrix, which is what the kernel multiplies
+
     def copies_gradient(self, gradient: MemoryOrder, y: Shape) -> Any:
         # With more than two axes it is a matrix product between two views; the second view's backward makes a matrix.
         return len(y) > 2 and differs(gradient, y, contiguous(len(y)).order)

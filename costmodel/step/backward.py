@@ -21,6 +21,7 @@ class Moves(NamedTuple):
     reduced: (node, input): the input's gradient is summed over the axes along which the input was broadcast.
     recast: (node, parameter): the gradient is copied into the parameter's own strides.
     copied: nodes whose incoming gradient is copied because of its memory order.
+    viewed: nodes whose input gradients are views.
     narrowed: (node, input): the input's gradient is cast to its 16 bits.
     """
 
@@ -28,6 +29,7 @@ class Moves(NamedTuple):
     recast: frozenset[tuple[int, str]] = frozenset()
     copied: frozenset[int] = frozenset()
     narrowed: frozenset[tuple[int, str]] = frozenset()
+    viewed: frozenset[int] = frozenset()
 
     def changes(self, i: int, name: str) -> bool:
         """Whether autograd's engine makes another tensor of an input's gradient."""
@@ -122,7 +124,7 @@ class Backward:
         self._release(i)
         for name, v, storage in handed:
             # A view that is passed on is a view still.
-            own = node.op.parameter_gradient_views if name in node.op.given else node.op.gradient_views
+            own = node.op.parameter_gradient_views if name in node.op.given else i in self.moves.viewed
             self._deliver(v, storage, own or viewed and storage == arrived)
         self._finish(i, made)
         for _, v, _ in handed:

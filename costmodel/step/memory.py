@@ -43,7 +43,8 @@ def memory_of(
     settings = settings_of(graph, shapes, joins, request)
     scratches = scratches_of(graph, here, shapes, settings, formulas)
     narrowed = frozenset((i, name) for i, names in enumerate(graph.narrow) for name in names)
-    moves = Moves(joins, *moved(graph, shapes, settings), narrowed)
+    viewed = frozenset(i for i, node in enumerate(graph.nodes) if node.op.is_gradient_viewed(shapes[i + 1]))
+    moves = Moves(joins, *moved(graph, shapes, settings), narrowed, viewed)
     compiled = compile(graph, kept, request.update, request.accumulate > 1, moves, bool(parts))
 
     def values(shapes: Shapes, first: int) -> list[Size]:

@@ -190,3 +190,48 @@ def test_networks_of_timm_cost_what_is_predicted(name, strategy):
     found = costmodel.estimate(network, strategy, 2)
     assert found.certainty.saved == CHECKED, found.notes
     assert [check for check in validate(network, strategy, 2, network.resolution) if not check.holds] == []
+
+
+class Readers(nn.Module):
+    """Two linear layers that read one map of tokens."""
+
+    def __init__(self, frozen, bias, act):
+        super().__init__()
+        self.first, self.act = nn.Linear(8, 256), act
+        self.one, self.other, self.head = nn.Linear(256, 4, bias), nn.Linear(256, 4, False), nn.Linear(4, 3)
+        for layer in (self.one, self.other):
+            layer.requires_grad_(not frozen)
+
+    def forward(self, x):
+        x = self.act(self.first(x))
+        return self.head((self.one(x) + self.other(x)).mean(1))
+
+
+@pytest.mark.parametrize("act", [nn.GELU(), nn.Identity()])
+@pytest.mark.parametrize("frozen, bias", [(True, True), (True, False), (False, True)])
+def test_gradients_of_tokens_are_views_which_nothing_is_added_to(frozen, bias, act):
+    """With layers of more than two axes the sum of both gradients is a third tensor, of 16 x 50 x 256 float32."""
+    module = Readers(frozen, bias, act)
+    found = costmodel.estimate(module, "as_is", 16, inputs=(50, 8), target="none")
+    real = measure(module, 16, inputs=(50, 8))
+    assert found.certainty.tensor_peak == "checked"
+    assert (found.saved_bytes, found.step_peak_bytes) == (real.saved_bytes, real.tensor_peak_bytes)
+    if frozen and not isinstance(act, nn.GELU):
+        assert found.step_peak_bytes > 3 * 4 * 16 * 50 * 256
+
+
+@pytest.mark.parametrize("strategy", ["lora:2", "lora:2,fa=1"])
+def test_branches_beside_layers_of_tokens(strategy):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.norm = nn.Conv2d(3, 16, 8, 8), nn.LayerNorm(16)
+            self.mlp = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            x = self.patches(x).flatten(2).transpose(1, 2)
+            return self.head((x + self.mlp(self.norm(x))).mean(1))
+
+    for check in validate(costmodel.load(Block(), resolution=64), strategy, 2, 64, "lean", target="cpu"):
+        assert check.error == 0, check

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Set
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
+from ...sizes.size import Shape
 from .formula import Formula, SomeOp
 
 
@@ -73,6 +74,10 @@ class Autograd(Formula):
     def result(self) -> Result:
         """Whose memory the output uses."""
         return Result.INPLACE if getattr(self, "inplace", False) else Result.NEW
+
+    def is_gradient_viewed(self, y: Shape) -> bool:
+        """Whether the input gradients are views, with an output of this shape."""
+        return self.gradient_views
 
     def torch_needs(self) -> Mapping[str, tuple[str, ...]]:
         """For each gradient, the operands that stock PyTorch's formula reads (derivatives.yaml), by default `needs`."""
