@@ -24,6 +24,11 @@ WITH_KEYWORDS = (
     {"with_kwargs": True} if "with_kwargs" in signature(calls.register_module_forward_hook).parameters else {}
 )
 
+EARLY = (
+    "a hook updates parameters in the backward pass; watched are loops whose optimizer runs after it, and"
+    " estimate(..., optimizer='NAME,in_place') prices such a step"
+)
+
 
 def watch(
     module: nn.Module, estimate: Estimate | None = None, peak: bool = True, show: Callable[[str], None] = print
@@ -67,6 +72,7 @@ class Watch:
         self.comparison: Comparison | None = None
         self.steps = 0
         self._settled = 0  # steps before the one that is shown
+        self._updates_early = False  # a hook has updated a parameter in the backward pass
         self._step: WatchedStep | None = None
         self._inside: nn.Module | None = None
         self._optimizer: Any = None
@@ -99,8 +105,8 @@ class Watch:
     def close(self) -> None:
         """Take everything off at the end of a loop, and say so if no step could be shown."""
         if self._handles:
-            seen = f"{self.steps} training steps were seen (forward, backward, update)"
-            self.show(f"costmodel: {seen}; it takes {self._settled + 1}")
+            seen = f"{self.steps} training steps were seen (forward, backward, update); it takes {self._settled + 1}"
+            self.show(f"costmodel: {f'not watched: {EARLY}' if self._updates_early else seen}")
         self.remove()
 
     def remove(self) -> None:
@@ -136,6 +142,8 @@ class Watch:
             return  # a metric or a loss
         if self._step is not None and self._step.is_open and self._step.in_backward:
             return  # a checkpointed part that runs again
+        if self._updates_early:
+            raise CostmodelError(EARLY)
         self._inside = module
         if self._step is not None and self._step.is_open:
             self._step.calls += 1
@@ -158,6 +166,8 @@ class Watch:
         # A hook after the update could not take itself off: torch goes through the dict of these hooks at that time.
         # So the method that torch calls at the end of each update is this optimizer's own for once.
         mine = {id(p) for p in self.module.parameters()}
+        if self._updates_early:
+            return
         if any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
             self._optimizer = optimizer
             optimizer._optimizer_step_code = self._after_update
@@ -166,12 +176,8 @@ class Watch:
     def _after_update(self) -> None:
         optimizer, step, self._step = self._optimizer, self._step, None
         optimizer.__dict__.pop("_optimizer_step_code", None)
-        if torch._C._current_graph_task_id() != -1:  # a node of autograd is running
-            if step is not None:
-                step.drop()
-            self.give_up(
-                CostmodelError("a hook updates parameters in the backward pass: optimizer NAME,in_place prices it")
-            )
+        if torch._C._current_graph_task_id() != -1:  # a node of autograd is running, which no profiler may end in
+            self._step, self._updates_early = step, True
             return
         measured = step.finish() if step is not None else None
         self.steps += 1

@@ -93,7 +93,8 @@ def test_what_is_frozen_stays_bit_for_bit(learned, strategy):
     norms = {path: part for path, part in module.named_modules() if isinstance(part, nn.BatchNorm2d) and part.training}
     moving = {f"{path}.{name}" for path, part in norms.items() for name, _ in part.named_buffers()}
     assert {key for key in before if not torch.equal(before[key], after[key])} == trained | moving
-    assert bool(norms) == (strategy not in ("last", "bias", "gradfilter:6", SPARSE) and "lora" not in strategy)
+    frozen = ("last", "bias", "gradfilter:6", "backrazor", SPARSE, "lora:4", "lora:4,fa=1")
+    assert bool(norms) == (strategy not in frozen)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

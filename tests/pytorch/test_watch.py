@@ -17,7 +17,9 @@ from costmodel.frontends.modules.dry.kept import hooks_on
 from costmodel.pytorch import measure, realize, watch
 from costmodel.pytorch.beside import Comparison
 from costmodel.pytorch.predicted_step import priced_as, without_hooks
+from costmodel.pytorch.updates import optimizer_of
 from costmodel.pytorch.watched_step import own_peak
+from costmodel.step.optimizer import find
 
 BATCH, RESOLUTION, CLASSES = 4, 16, 5
 needs_to_know = pytest.mark.skipif(
@@ -377,3 +379,16 @@ def test_the_own_peak_leaves_out_what_was_there_before():
     assert own_peak([(1, 10), (7, -4), (2, 20)], {7: 4}) == 30
     assert own_peak([(1, 10), (2, 20), (7, -4)], {7: 4}) == 34
     assert isinstance(watched().comparison, Comparison)
+
+
+def test_a_loop_that_updates_in_the_backward_pass_is_not_watched_and_says_so():
+    said, module = [], nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+    updates = optimizer_of(find("sgd,in_place"), [*module.parameters()])
+    costmodel.pytorch.watch(module, show=said.append)
+    for _ in range(3):
+        module(torch.randn(2, 3, 8, 8)).sum().backward()
+        updates.step()
+    assert len(said) == 1 and "a hook updates parameters in the backward pass" in said[0]
+    with torch.profiler.profile():  # none is left on
+        pass
+    assert measure(module, 2, 8).saved_bytes > 0
