@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
+from ..errors import CostmodelError
 from ..graph.checkpointing import rerun_of
-from ..graph.graph import Graph
+from ..graph.graph import Graph, Node
+from ..graph.op import Result
 from ..graph.recompute import NOTHING
 from ..ops.conv import Conv2d
 from ..ops.lean import Place
@@ -24,7 +26,38 @@ from .ideal import reads_of
 
 @lru_cache(maxsize=512)
 def lower(graph: Graph) -> Graph:
-    """The graph with every op in its lean form."""
+    """The graph with every op in its lean form.
+
+    A module with several calls of which lean modules would keep something else each stays as it is. Raises
+    CostmodelError if its calls differ then, too.
+    """
+    lowered = lowered_but(graph, frozenset())
+    several = different_calls(lowered)
+    if several:
+        lowered = lowered_but(graph, frozenset(several))
+        several = different_calls(lowered)
+    for owner, (one, other) in several.items():
+        raise CostmodelError(
+            f"module {owner!r} is called more than once ({one}, {other}), and lean modules would keep something else of"
+            " each call; allowed: a module of its own for each call, or another convention"
+        )
+    return lowered
+
+
+def different_calls(graph: Graph) -> dict[str, tuple[str, str]]:
+    """Owner -> two calls, for modules that would be two things at once: their calls' ops differ."""
+    ops: dict[str, Node] = {}
+    found: dict[str, tuple[str, str]] = {}
+    for node in graph.nodes:
+        if (node.op.params() or node.op.buffers()) and node.op.result is not Result.RESIDENT:
+            first = ops.setdefault(node.owner, node)
+            if first.op != node.op:
+                found.setdefault(node.owner, (first.name, node.name))
+    return found
+
+
+def lowered_but(graph: Graph, stock: frozenset[str]) -> Graph:
+    """The graph with every op in its lean form but those of some owners."""
     rerun = rerun_of(graph)
     kept = kept_values(graph, reads_of(graph, again=False), stock=True)
     anyhow = {value for _, value in kept}
@@ -35,7 +68,7 @@ def lower(graph: Graph) -> Graph:
             readers[v] = readers.get(v, 0) + 1
             if not node.op.hands_over(name):
                 shared.add(v)
-    partner = folded(graph, readers)
+    partner = folded(graph, readers, stock)
     nodes = []
     for i, (node, reads, demanded) in enumerate(zip(graph.nodes, graph.reads, graph.demanded)):
         v = reads[0]
@@ -50,7 +83,8 @@ def lower(graph: Graph) -> Graph:
             again=graph.recompute != NOTHING,
         )
         trains = node.trains if demanded else frozenset()  # what gets no gradient needs no autograd
-        nodes.append(replace(node, op=lean_form(node.op, place), trains=trains))
+        op = node.op if node.owner in stock else lean_form(node.op, place)
+        nodes.append(replace(node, op=op, trains=trains))
     lowered = replace(graph, nodes=tuple(nodes))
     if graph.recompute != NOTHING:
         lowered = with_units(graph, lowered, results(graph))
@@ -74,10 +108,10 @@ def uncall(graph: Graph) -> Graph:
     return replace(graph, containers=graph.containers | (inside & outside))
 
 
-def folded(graph: Graph, readers: dict[int, int]) -> dict[int, str]:
+def folded(graph: Graph, readers: dict[int, int], stock: frozenset[str]) -> dict[int, str]:
     """Node -> path of its partner, for pairs of a convolution and the frozen norm after it that run without autograd.
 
-    readers: value -> number of its readers.
+    readers: value -> number of its readers. stock: owners that are in no pair.
     """
     pairs = {}
     for i, (node, reads) in enumerate(zip(graph.nodes, graph.reads)):
@@ -85,6 +119,8 @@ def folded(graph: Graph, readers: dict[int, int]) -> dict[int, str]:
         if graph.demanded[i] or v == 0 or not isinstance(node.op, BatchNorm) or node.op.statistics != "frozen":
             continue
         before = graph.nodes[v - 1]
+        if {node.owner, before.owner} & stock:
+            continue
         if type(before.op) is Conv2d and readers[v] == 1 and node.op.is_plain:
             pairs[v - 1], pairs[i] = node.owner, before.owner
     return pairs

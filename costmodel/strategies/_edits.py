@@ -31,18 +31,33 @@ def nothing(node: Node) -> frozenset:
 
 
 def train(graph: Graph, choose: Callable[[Node], frozenset]) -> Graph:
-    """The graph in which, for each node, the parameters that `choose` returns train."""
+    """The graph in which, for each node, the parameters that `choose` returns train.
+
+    Of a module with several calls, what trains in one of them trains in all: a parameter has one flag.
+    """
+    names: dict[str, frozenset] = {}
+    for node in graph.nodes:
+        names[node.owner] = names.get(node.owner, frozenset()) | choose(node)
 
     def chosen(node: Node) -> Node:
-        names = choose(node)
-        return replace(node, trains=names, op=node.op.trained(names))
+        own = names[node.owner] & everything(node)
+        return replace(node, trains=own, op=node.op.trained(own))
 
     return graph.map(chosen)
 
 
 def freeze_statistics(graph: Graph, where: Callable[[Node], bool] = lambda node: True) -> Graph:
-    """The graph in which norms use frozen statistics, at all nodes for which `where` holds."""
-    return graph.map(lambda node: replace(node, op=node.op.frozen()) if where(node) else node)
+    """The graph in which norms use frozen statistics, at all nodes for which `where` holds.
+
+    A norm with several calls has one mode: it is frozen only where that holds for all of them.
+    """
+    moving = {node.owner for node in graph.nodes if node.op.params() and not where(node)}
+
+    def change(node: Node) -> Node:
+        moves = node.owner in moving if node.op.params() else not where(node)
+        return node if moves else replace(node, op=node.op.frozen())
+
+    return graph.map(change)
 
 
 def in_classifier(graph: Graph) -> Callable[[Node], bool]:
