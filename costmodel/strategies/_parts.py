@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -118,9 +118,13 @@ class Part(NamedTuple):
     run: range
     is_block: bool
 
-    def choices(self) -> list[str]:
-        """The letters that are allowed for this part."""
-        letters = [letter for letter, choice in CHOICES.items() if self.is_block or not choice.blocks_only]
+    def choices(self, forms: Collection[str] = ()) -> list[str]:
+        """The letters that are allowed for this part. forms: those in which it may be."""
+        letters = [
+            letter
+            for letter, choice in CHOICES.items()
+            if (self.is_block or not choice.blocks_only) and (not choice.form or choice.form in forms)
+        ]
         whole = [letter for letter in letters if not CHOICES[letter].recompute]
         return [*letters, *map(checkpointed, whole)] if self.is_block else letters
 
@@ -177,6 +181,6 @@ def check(code: str | None, graph: Graph) -> str:
         found = "no letters" if code is None else f"{len(code)} letters"
         raise CostmodelError(f"found {found}; allowed: {len(wanted)}, one for each of {names}")
     for letter, part in zip(code, wanted):
-        if letter not in part.choices():
-            raise CostmodelError(f"{part.name} has {letter!r}; allowed: {', '.join(part.choices())}")
+        if letter not in part.choices(forms()):
+            raise CostmodelError(f"{part.name} has {letter!r}; allowed: {', '.join(part.choices(forms()))}")
     return code

@@ -16,7 +16,7 @@ from ..graph.paths import matches
 from ..sizes.size import show
 from ..sizes.units import show_size, written
 from ..step.optimizer import OPTIMIZERS
-from ..strategies import CHOICES, STRATEGIES, Strategy, part_names, parts
+from ..strategies import CHOICES, STRATEGIES, Strategy, forms, part_names, parts
 from ..targets import DEVICES
 from .table import Column, Table, hidden, words, yes_or_no
 
@@ -161,7 +161,7 @@ def device_table() -> Table:
 def block_table(network: Network) -> Table:
     """Table of a network's parts: the names that strategy files use, their layers, and what may train in each."""
     graph = network.graph
-    choices = {part.name: part.choices() for part in parts(graph)}
+    choices = {part.name: part.choices(forms()) for part in parts(graph)}
     rows = []
     for name, (own, run), row in zip(part_names(graph), graph.parts, estimate(network, "inference").blocks):
         allowed = [choice.name for letter, choice in CHOICES.items() if letter in choices.get(name, ())]

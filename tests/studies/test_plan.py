@@ -39,9 +39,8 @@ def everything(network, checkpoint, convention="torch", forms=(), **request):
     """(value, FLOPs, peak) of every choice of parts, by code. Stock modules make nothing again."""
     lean = convention == "lean"
     left_out = {c for c, used in (("x", lean and checkpoint), ("k", lean)) if not used}
-    left_out |= {letter for letter, choice in CHOICES.items() if choice.form and choice.form not in forms}
     choices = [
-        [c for c in part.choices() if (checkpoint or c.islower()) and c.lower() not in left_out]
+        [c for c in part.choices(forms) if (checkpoint or c.islower()) and c.lower() not in left_out]
         for part in parts(network.graph)
     ]
     found = {}

@@ -143,7 +143,7 @@ class PartCosts:
             raise CostmodelError("the network has no classifier to train")
         last = max((i for i, part in enumerate(found) if part.is_block), default=-1)
         units = [
-            Unit((part.name,), part.run, tuple(filter(self._is_allowed, part.choices())), part.is_block)
+            Unit((part.name,), part.run, tuple(filter(self._is_allowed, part.choices(self.forms))), part.is_block)
             for part in found[: last + 1]
         ]
         above = found[last + 1 :]
@@ -155,8 +155,7 @@ class PartCosts:
         """Whether a letter is allowed. Stock modules make nothing again, so that some letters are the same."""
         choice = CHOICES[letter.lower()]
         runs_again = is_checkpointed(letter) or choice.recompute == MIXED
-        asked = not choice.form or choice.form in self.forms
-        return asked and (self.checkpoint or not runs_again) and (self.convention.makes_again or not choice.recompute)
+        return (self.checkpoint or not runs_again) and (self.convention.makes_again or not choice.recompute)
 
     def _check_cuts(self) -> None:
         """Raise CostmodelError if a unit reads more than the output of the one below, or units share parameters."""
@@ -255,7 +254,7 @@ class PartCosts:
     def _uniform(self, letter: str) -> Graph | None:
         """The graph with one choice for every part; a part for which it is impossible trains fully."""
         if letter not in self._uniform_codes:
-            letters = [letter if letter in part.choices() else FULL.letter for part in parts(self.graph)]
+            letters = [letter if letter in part.choices(self.forms) else FULL.letter for part in parts(self.graph)]
             self._uniform_codes[letter] = "".join(letters)
         return self._rewrite(self._uniform_codes[letter])
 
