@@ -56,9 +56,9 @@ ALL = dict.fromkeys(estimate_options)
 @click.option(
     "--form",
     "forms",
-    metavar="NAME",
-    multiple=True,
-    help="In which blocks may keep their input, by lean: quantised, backrazor, gradfilter; once for each.",
+    metavar="NAME[,NAME]",
+    help="In which blocks may keep their input, by lean: quantised, backrazor, gradfilter.",
+    callback=lambda context, option, value: tuple(value.split(",")) if value else (),
 )
 @click.option("--effective-batch", type=int, help="Images for an update, in micro-batches; instead of --batch.")
 @click.option("-o", "--output", type=click.Path(), help="Write a strategy file, for --strategy of the other commands.")

@@ -94,6 +94,8 @@ def options_of(text: StrategyText, part: StrategyText, readers: Mapping[str, Opt
             raise CostmodelError(f"strategy {str(text)!r} is a list; allowed: one strategy here ({several})")
         if key not in readers:
             raise CostmodelError(f"strategy {str(text)!r}: {unknown(f'option of {part.name}', key, readers)}")
+        if key in found:
+            raise CostmodelError(f"strategy {str(text)!r}: {key} is given twice to {part.name}; allowed: once")
         try:
             found[key] = readers[key](value or "")
         except ValueError as error:

@@ -19,6 +19,7 @@ from ..ops.layers_in_order import MULTIPLY
 from ..ops.lean import as_op
 from ..ops.linear import Linear
 from ..ops.norm import BatchNorm
+from ._branches import geometry
 
 #: Stock op -> the op of the form.
 Forms = Mapping[type[Op], type[Op]]
@@ -45,6 +46,11 @@ def in_form(graph: Graph, forms: Forms, names: Collection[str] | None = None, **
     if not changed:
         raise CostmodelError("no weight trains that could be kept in a form; allowed: strategies that train weights")
     return found
+
+
+def names_of_maps(graph: Graph) -> frozenset[str]:
+    """Names of the nodes whose output has pixels: a convolution of pooled values has one pixel, and no patches."""
+    return frozenset(name for name, known in geometry(graph).items() if all(known.stride))
 
 
 def formed(node: Node, forms: Forms, how: Mapping[str, Any]) -> Any:

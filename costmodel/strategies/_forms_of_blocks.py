@@ -33,4 +33,5 @@ def pruned(graph: Graph, scopes: Sequence[str]) -> Graph:
 
 def filtered(graph: Graph, scopes: Sequence[str]) -> Graph:
     """The graph in which some blocks' convolutions keep sums of patches of their input."""
-    return _forms.in_form(graph, _forms.FILTERED, names_in(graph, scopes), r=PIXELS)
+    inside = names_in(graph, scopes) & _forms.names_of_maps(graph)
+    return _forms.in_form(graph, _forms.FILTERED, inside, r=PIXELS)

@@ -33,8 +33,10 @@ def at_least(least: int, in_words: str = "") -> Callable[[str], int]:
     """A parser of an integer. in_words: what it is."""
 
     def read(text: str) -> int:
-        if not re.fullmatch(f"[0-9]{{1,{DIGITS}}}", text) or int(text) < least:
+        if not re.fullmatch("[0-9]+", text) or len(text) <= DIGITS and int(text) < least:
             raise ValueError(f"an integer >= {least}{in_words and ', '}{in_words}")
+        if len(text) > DIGITS:
+            raise ValueError(f"an integer from {least} to {10**DIGITS - 1:,}{in_words and ', '}{in_words}")
         return int(text)
 
     return read

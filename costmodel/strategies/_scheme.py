@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 from ..errors import CostmodelError, unknown
 
 FOLDER = "schemes"
-ALLOWED = "CONVOLUTION:SHARE joined by slashes, as in 21:1/36:.125, shares above 0 and at most 1"
+ALLOWED = (
+    "CONVOLUTION:SHARE joined by slashes, as in 21:1/36:.125, each convolution once, shares as decimals above 0 and at"
+    " most 1"
+)
 
 
 class Scheme(NamedTuple):

@@ -13,23 +13,27 @@ from ..graph.graph import Graph, Node
 from ..ops.conv import Conv2d
 from ..ops.layers_in_order import Layer, layers_of
 from ._edits import everything, freeze_statistics, in_classifier, nothing, train
-from ._forms import FILTERED, in_form
+from ._forms import FILTERED, in_form, names_of_maps
 from ._option_values import at_least
 from ._registry import modifier
 
 
 def last(graph: Graph, code: str | None, trained: bool) -> list[Layer]:
-    """The last K convolutions. trained: of those whose weight trains. Raises CostmodelError for a bad K."""
+    """The last K convolutions of maps. trained: of those whose weight trains. Raises CostmodelError for a bad K."""
     nodes = {node.name: node for node in graph.nodes}
+    maps = names_of_maps(graph)
     found = [
         layer
         for layer in layers_of(graph)
-        if any(isinstance(nodes[name].op, Conv2d) for name in layer.nodes)
+        if any(isinstance(nodes[name].op, Conv2d) and name in maps for name in layer.nodes)
         and (not trained or any("weight" in nodes[name].trains for name in layer.nodes))
     ]
+    which = " whose weight trains" if trained else ""
+    if not found:
+        raise CostmodelError(f"found no convolution of two-dimensional maps{which}; allowed: networks with some")
     if code is None or not re.fullmatch("[0-9]{1,9}", code) or not 1 <= int(code) <= len(found):
-        which = "that train" if trained else "there are"
-        raise CostmodelError(f"found {code or 'no'} convolutions; allowed: 1 to {len(found)}, of those {which}")
+        told = f"convolutions of two-dimensional maps{which}"
+        raise CostmodelError(f"found {code or 'no'} convolutions; allowed: 1 to {len(found)}, the {told}")
     return found[-int(code) :]
 
 

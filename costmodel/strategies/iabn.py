@@ -36,7 +36,7 @@ def iabn(graph: Graph) -> Graph:
     for i, node in enumerate(graph.nodes):
         if type(node.op) is BatchNorm and node.op.is_plain:
             after = readers.get(i + 1, [])
-            activation = after[0] if len(after) == 1 and isinstance(graph.nodes[after[0]].op, Activation) else None
+            activation = after[0] if len(after) == 1 and becomes_leaky(graph.nodes[after[0]].op) else None
             last = i if activation is None else activation
             if any(graph.nodes[n].op.result is Result.INPLACE for n in readers.get(last + 1, ())):
                 continue  # somebody overwrites what it would keep
@@ -47,5 +47,12 @@ def iabn(graph: Graph) -> Graph:
             if activation is not None:
                 ops[activation] = PassedActivation("leaky_relu")
     if not ops:
-        raise CostmodelError("no batch norm of images may keep its output; allowed: networks with some")
+        raise CostmodelError(
+            "no batch norm of images may keep its output; allowed: networks with some, and iabn before other forms"
+        )
     return replace(graph, nodes=tuple(replace(node, op=ops.get(i, node.op)) for i, node in enumerate(graph.nodes)))
+
+
+def becomes_leaky(op: Op) -> bool:
+    """Whether an op is an activation without parameters of its own, as a PReLU has one."""
+    return isinstance(op, Activation) and not op.params()

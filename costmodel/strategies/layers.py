@@ -21,6 +21,8 @@ from ._registry import strategy
 )
 def layers(graph: Graph, code: str | None) -> Graph:
     chosen = chosen_names(graph, code)
+    if not chosen:
+        raise CostmodelError("found no 1, so that nothing trains; allowed: one or more, or the strategy inference")
     trained = train(graph, lambda node: everything(node) if node.name in chosen else nothing(node))
     return freeze_statistics(trained, lambda node: node.name not in chosen)
 

@@ -8,7 +8,6 @@ takes up.)
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from ..graph.op import Op, build
 from ..ops.conv import Conv2d
 from ..ops.linear import Linear
 from ._edits import everything, freeze_statistics, in_classifier, nothing, train
-from ._option_values import on
+from ._option_values import at_least, on
 from ._registry import strategy
 
 DOWN, UP, SUM = "_lora_down", "_lora_up", "_lora_sum"
@@ -47,9 +46,10 @@ def notes(graph: Graph) -> Sequence[str]:
 )
 def lora(graph: Graph, code: str | None, fa: bool = False) -> Graph:
     """code: the rank. fa: the first half of each branch is frozen. Raises CostmodelError for a bad rank."""
-    rank = int(code) if code is not None and re.fullmatch("[0-9]{1,6}", code) else 0
-    if rank < 1:
-        raise CostmodelError(f"found rank {code!r}; allowed: an integer >= 1, as in lora:8")
+    try:
+        rank = at_least(1, "as in lora:8")(code or "")
+    except ValueError as error:
+        raise CostmodelError(f"found {'no rank' if code is None else f'rank {code!r}'}; allowed: {error}") from None
     graph = with_branches(graph, rank)
     in_head = in_classifier(graph)
 
@@ -77,7 +77,8 @@ def with_branches(graph: Graph, rank: int) -> Graph:
         sums[name] = f"{name}{SUM}"
     if not sums:
         raise CostmodelError(
-            "the network has no pointwise convolution or linear layer beside which a branch could train"
+            "found no pointwise convolution or linear layer below the classifier with weights and a call of its own;"
+            " allowed: networks with some, beside which branches can train"
         )
     return replace(graph, nodes=tuple(nodes))
 

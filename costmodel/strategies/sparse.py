@@ -42,7 +42,8 @@ def sparse(
             f"{code} is for {scheme.convolutions} convolutions; allowed: {len(layers)}, this network's"
         )
     if scheme.bias > len(layers):
-        raise CostmodelError(f"bias is {scheme.bias}; allowed: 0 to {len(layers)}, the network's convolutions")
+        count = f"{len(layers)}, the network's convolutions of two-dimensional maps"
+        raise CostmodelError(f"bias is {scheme.bias}; allowed: 0 to {count}")
     missing = [index for index in scheme.weights if index >= len(layers)]
     if missing:
         raise CostmodelError(f"weights has convolution {missing[0]}; allowed: 0 to {len(layers) - 1}, in forward order")

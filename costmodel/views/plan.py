@@ -61,6 +61,7 @@ def parts_table(plan: Plan) -> Table:
     seen = [
         words("part", "part"),
         words("trains", "trains"),
+        words("form", "in the form") if any(record["form"] for record in records) else hidden("form"),
         words("recompute", "makes again") if levels - {WITHIN_PARTS} else hidden("recompute"),
         Column("runs_again", "runs again", lambda again: "yes" if again else "", right=False),
         Column("trainable_parameters", "trained", lambda n: f"{n:,}" if n else "-"),

@@ -85,6 +85,7 @@ GROUPS: dict[str, dict[str, Key]] = {
         "output_shape": Key(TEXT, "of one image, as in 3x224x224"),
         "parameters": Key("parameters", "all parameters"),
         "trains": Key(TEXT, "a plan's choice for the part: what trains in it"),
+        "form": Key(TEXT, "in which layers of the part keep their input; empty without one"),
         "recompute": Key(TEXT, "what lean modules make again in the part: parts, mixed or none"),
         "runs_again": Key(YES_OR_NO, "whether the block runs again in the backward pass"),
     },

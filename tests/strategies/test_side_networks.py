@@ -107,7 +107,7 @@ def test_branches_are_beside_pointwise_convolutions_alone():
 
 
 @pytest.mark.parametrize("strategy, message", [
-    ("lora", "found rank None; allowed: an integer >= 1, as in lora:8"), ("lora:0", "found rank '0'"),
+    ("lora", "found no rank; allowed: an integer >= 1, as in lora:8"), ("lora:0", "found rank '0'"),
     ("lora:8,fa=2", "fa is '2'; allowed: 0 or 1"), ("repnet,bias=yes", "bias is 'yes'; allowed: 0 or 1"),
     ("da3,pool=0", "pool is '0'; allowed: an integer >= 1"), ("repnet:3", "repnet takes no number of blocks"),
 ])  # fmt: skip

@@ -375,7 +375,8 @@ def described(choice: str, again: bool) -> dict[str, Any]:
     """
     found = named(choice) if choice else None
     level = (found.recompute if found else "") or WITHIN_PARTS
-    return {"trains": found.training if found else "", "recompute": level, "runs_again": again}
+    form = found.form if found else ""
+    return {"trains": found.training if found else "", "form": form, "recompute": level, "runs_again": again}
 
 
 def is_expressed(strategy: Strategy) -> bool:
