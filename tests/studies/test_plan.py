@@ -5,6 +5,7 @@ import random
 from itertools import product
 
 import pytest
+import torch
 from commandline import CliRunner
 from real import seldom
 from tiny import tiny_network
@@ -122,6 +123,9 @@ def test_forms_are_choices_where_they_are_asked_for(tiny, rows, forms, checkpoin
 def test_forms_of_plans_that_there_are_not():
     with pytest.raises(CostmodelError, match="convention 'torch' has no forms .quantised.; allowed: lean"):
         plan("mobilenet_v2", "1GB", forms=["quantised"])
+    with pytest.raises(CostmodelError, match="has no blocks that could be in a form; allowed: name them"):
+        module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        plan(module, "1GB", convention="lean", forms=["quantised"], resolution=4)
     with pytest.raises(CostmodelError, match="unknown form of a plan 'quantized'; did you mean 'quantised'"):
         plan("mobilenet_v2", "1GB", convention="lean", forms=["quantized"])
 

@@ -196,6 +196,8 @@ def _planner(
     for name, number in (("budget", budget), ("batch", batch), ("max_flops", limit.flops)):
         if number is not None and (not is_int(number) or number < 1):
             raise CostmodelError(f"{name} is {number!r}; allowed: an integer >= 1")
+    if chosen.get("forms") and not network.graph.blocks:
+        raise CostmodelError(f"{network.name} has no blocks that could be in a form; allowed: name them (--blocks-are)")
     asked = {**asked, "resolution": resolution}
     refuse_differences(*request(network, "full", batch, **asked), "a plan")
     return _Planner(network.at(resolution).unchecked(), asked, budget, maximise, limit, **chosen)
