@@ -53,7 +53,7 @@ def command(
     if budget is not None:
         check_budget_is_drawn(file)
     if file is not None:
-        from ..views.figures.pareto import check_budget_axis, pareto_figure
+        from ..views.figures.pareto import check_budget_axis, draws_memory, pareto_figure
 
         table, data = file.path.with_suffix(".csv"), file.path.with_suffix(".json")
         for beside in (table, data):
@@ -64,13 +64,17 @@ def command(
             check_budget_axis(objectives)
     of_network = {name: axes.pop(name) for name in grid_options}
     given = {name: list(values) for name, values in axes.items() if values}
-    title, columns, doubts = table_of(sources, check, given, of_network)
+    title, columns, doubts, fixed = table_of(sources, check, given, of_network)
+    name = "budget"
+    if file is not None and budget is None and draws_memory(objectives) and of_network["device"] is not None:
+        budget, name, note = room_on(of_network, sources[0], columns, fixed)
+        doubts = [*doubts, *note]
     columns = with_step_flops(columns)
     if accuracy is not None:
         columns = join_accuracy(columns, accuracy)
     on = choose(columns, objectives).tolist()
     if file is not None:
-        drawn = pareto_figure(columns, on, objectives, title, budget, file.sheet)
+        drawn = pareto_figure(columns, on, objectives, title, budget, file.sheet, name)
         rows = csv_text([all_rows(columns, on)]) + "\n"
         file.save(drawn, {table: rows, data: json.dumps(document(title, columns, on, objectives), indent=2)})
     if form == "json":
@@ -94,10 +98,27 @@ def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bo
     return objectives
 
 
-def table_of(
-    sources: tuple[str, ...], check: bool, axes: dict[str, Any], of_network: dict[str, Any]
-) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
-    """A title, the columns to compare, and notes: the rows of tables one after the other, or a sweep of a network."""
+def room_on(
+    of_network: dict[str, Any], network: str, columns: dict[str, list[Any]], fixed: dict[str, Any]
+) -> tuple[int | None, str, list[str]]:
+    """The peak up to which a step fits the device beside what trains it, words for its line, and a note without one."""
+    from ..studies.device_line import peak_that_fits
+
+    device = of_network["device"]
+    if device.calibrate_first:
+        return None, "", []
+    options = {key: value for key, value in of_network.items() if key != "device"}
+    room = peak_that_fits(network, columns, fixed, device, **options)
+    told = f"No step here surely fits {device.text}, beside what trains it; `costmodel where` tells what it takes."
+    return room, f"room on {device.text}", [] if room is not None else [told]
+
+
+#: A title, the columns to compare, notes, and the values that hold for all rows, by axis.
+Compared = tuple[str, dict[str, list[Any]], Sequence[str], dict[str, Any]]
+
+
+def table_of(sources: tuple[str, ...], check: bool, axes: dict[str, Any], of_network: dict[str, Any]) -> Compared:
+    """What is compared: the rows of tables one after the other, or a sweep of a network."""
     from ..errors import CostmodelError
     from ..files.table import is_table
     from ..studies.grid.certainties import least_notes
@@ -110,13 +131,11 @@ def table_of(
         option = {"inputs": "input"}.get(name, name).replace("_", "-")
         raise CostmodelError(f"--{option} beside a table; allowed: with a network")
     columns = joined(sources)
-    return visible(", ".join(sources)), columns, list(least_notes(columns))
+    return visible(", ".join(sources)), columns, list(least_notes(columns)), {}
 
 
-def swept(
-    network: str, check: bool, axes: dict[str, Any], of_network: dict[str, Any]
-) -> tuple[str, dict[str, list[Any]], Sequence[str]]:
-    """A sweep of a network, by default over all strategies that train: a title of its fixed values, columns, notes."""
+def swept(network: str, check: bool, axes: dict[str, Any], of_network: dict[str, Any]) -> Compared:
+    """A sweep of a network, by default over all strategies that train; its title has the values that are the same."""
     from ..frontends import load
     from ..strategies import possible
     from ..studies.grid.certainties import CERTAINTIES
@@ -132,7 +151,7 @@ def swept(
     values = {name: [value] for name, value in grid.fixed.items()}
     values |= {name: given for name, given in columns.items() if name not in CERTAINTIES}
     same = {name: given[0] for name, given in values.items() if given[0] is not None and len(set(given)) == 1}
-    return shared(same), columns, grid.notes
+    return shared(same), columns, grid.notes, grid.fixed
 
 
 def joined(sources: tuple[str, ...]) -> dict[str, list[Any]]:

@@ -95,7 +95,7 @@ def test_neighbours_in_a_stack_differ_in_grey():
 
 
 def test_lines_differ_without_colour():
-    assert len({marker for _, marker in STYLES}) == len({colour for colour, _ in STYLES}) == 8
+    assert len({marker for _, marker in STYLES}) == len({colour for colour, _ in STYLES}) == 11
     assert len(set(DASHES)) == 4
 
 

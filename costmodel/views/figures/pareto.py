@@ -68,10 +68,15 @@ def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Pla
     return Plane(x, y, bubble, next(iter(few), None))
 
 
+def draws_memory(objectives: Sequence[Objective]) -> bool:
+    """Whether an axis shows what a budget is held against."""
+    return MEMORY in (objectives[0].column, plane({"strategy": []}, objectives).y.column)
+
+
 def check_budget_axis(objectives: Sequence[Objective]) -> None:
     """Raise CostmodelError unless an axis shows what a budget is held against."""
     shown = objectives[0].column, plane({"strategy": []}, objectives).y.column
-    if MEMORY not in shown:
+    if not draws_memory(objectives):
         raise CostmodelError(f"budget has no line where {' and '.join(shown)} are drawn; allowed: with {MEMORY}")
 
 
@@ -82,10 +87,12 @@ def pareto_figure(
     title: str,
     budget: int | None = None,
     sheet: Sheet = SCREEN,
+    budget_name: str = "budget",
 ) -> Figure:
     """A figure of all rows of a table as bubbles. on: whether a row is on the frontier, which a black outline shows.
 
-    A band marks the frontier of the two axes alone, in each panel. budget: a line, in bytes.
+    A band marks the frontier of the two axes alone, in each panel. budget: a line, in bytes, with a
+    name for the legend.
     """
     check_strategies(columns)
     shown = plane(columns, objectives)
@@ -110,7 +117,8 @@ def pareto_figure(
             _points(axes, points, areas, [g for g in groups if g.rows[0] in set(inside)], np.asarray(on, dtype=bool))
             _frontier(axes, points[inside], shown)
             if budget is not None:
-                line = budget_line(axes, budget, unit_of(int(max(columns[MEMORY]))), shown.x.column == MEMORY)
+                unit, upright = unit_of(int(max(columns[MEMORY]))), shown.x.column == MEMORY
+                line = budget_line(axes, budget, unit, upright, budget_name)
                 handles = [line, *handles[-samples:]]
             axes.grid(True, linewidth=0.3, color="#dddddd", zorder=0)
             if shown.panel:

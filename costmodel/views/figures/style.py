@@ -17,18 +17,21 @@ ORANGE, SKY, YELLOW, BLACK, GREY = "#E69F00", "#56B4E9", "#F0E442", "#000000", "
 #: Darker and lighter than theirs, for areas that must differ from their neighbours in grey too.
 NAVY, MAROON, SILVER = "#003F6B", "#8C1C00", "#D4D4D4"
 # Colours and markers of lines; the markers differ in black and white too.
-STYLES = tuple(zip((BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY), ("o", "s", "^", "D", "v", "P", "X", "*")))
+STYLES = tuple(zip(
+    (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY, NAVY, MAROON, YELLOW),
+    ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p"),
+))  # fmt: skip
 DASHES = ("-", (0, (3, 1.2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 BUDGET = {"color": "black", "linewidth": 1.0, "linestyle": (0, (6, 2))}
 
 
-def budget_line(axes: Axes, budget: int, unit: str, upright: bool = False) -> Line2D:
+def budget_line(axes: Axes, budget: int, unit: str, upright: bool = False, name: str = "budget") -> Line2D:
     """Draw a budget in bytes across the axes, on top of everything else; it returns the legend's sample.
 
-    upright: whether memory is on x.
+    upright: whether memory is on x. name: of the budget, in the legend.
     """
     draw = axes.axvline if upright else axes.axhline
-    return draw(budget / IN_BYTES[unit], zorder=6, label=f"budget, {short_size(budget)}", **BUDGET)
+    return draw(budget / IN_BYTES[unit], zorder=6, label=f"{name}, {short_size(budget)}", **BUDGET)
 
 
 def short_size(size: int) -> str:
