@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -42,8 +43,6 @@ def command(
     """
     import json
 
-    from ..errors import CostmodelError
-    from ..files.whole import check_free
     from ..studies.pareto import choose, join_accuracy, with_step_flops
     from ..views.pareto import all_rows, document, frontier_table
     from ..views.table import csv_text
@@ -55,11 +54,7 @@ def command(
     if file is not None:
         from ..views.figures.pareto import check_budget_axis, draws_memory, pareto_figure
 
-        table, data = file.path.with_suffix(".csv"), file.path.with_suffix(".json")
-        for beside in (table, data):
-            check_free(beside, force)
-            if any(os.path.exists(source) and beside.exists() and beside.samefile(source) for source in sources):
-                raise CostmodelError(f"{str(beside)!r}, beside the figure, is read; allowed: a figure of another name")
+        table, data = files_beside(file, sources, force)
         if budget is not None:
             check_budget_axis(objectives)
     of_network = {name: axes.pop(name) for name in grid_options}
@@ -84,6 +79,19 @@ def command(
     else:
         tables, notes = frontier_table(title, columns, on, objectives)
         show(tables, notes, form, doubts)
+
+
+def files_beside(file: Any, sources: Sequence[str], force: bool) -> list[Path]:
+    """The paths of a figure's data, .csv and .json. Raises CostmodelError if they are not free, or are read."""
+    from ..errors import CostmodelError
+    from ..files.whole import check_free
+
+    found = [file.path.with_suffix(suffix) for suffix in (".csv", ".json")]
+    for beside in found:
+        check_free(beside, force)
+        if any(os.path.exists(source) and beside.exists() and beside.samefile(source) for source in sources):
+            raise CostmodelError(f"{str(beside)!r}, beside the figure, is read; allowed: a figure of another name")
+    return found
 
 
 def objectives_of(less: tuple[str, ...], more: tuple[str, ...], has_accuracy: bool) -> list[Any]:

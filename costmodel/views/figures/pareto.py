@@ -118,8 +118,7 @@ def pareto_figure(
             _frontier(axes, points[inside], shown)
             if budget is not None:
                 unit, upright = unit_of(int(max(columns[MEMORY]))), shown.x.column == MEMORY
-                line = budget_line(axes, budget, unit, upright, budget_name)
-                handles = [line, *handles[-samples:]]
+                handles = [budget_line(axes, budget, unit, upright, budget_name), *handles[-samples:]]
             axes.grid(True, linewidth=0.3, color="#dddddd", zorder=0)
             if shown.panel:
                 axes.set_title(visible(f"{in_words(shown.panel)} {value}"), fontsize="medium", loc="left")
