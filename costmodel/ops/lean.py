@@ -144,9 +144,9 @@ class FoldedConv2d(Conv2d):
         return library.standardised_once(module) if self.fixed else module
 
 
-def casts_of(conv: Conv2d, setting: Setting, bias: bool = True) -> Size:
-    """Bytes of the casts of a convolution's weight, and bias, that its lean form makes itself under autocast."""
-    several = numel(conv.params()["weight"]) + conv.out_channels * (conv.bias and bias)
+def casts_of(layer: Op, setting: Setting, bias: bool = True) -> Size:
+    """Bytes of the casts of a layer's weight, and bias, that its lean form makes itself under autocast."""
+    several = sum(numel(shape) for name, shape in layer.params().items() if name == "weight" or bias)
     return setting.item * several if setting.casts_parameters else 0
 
 

@@ -115,10 +115,11 @@ class Unit:
         """
         setting = self.setting if as_it_came else self.setting._replace(layouts=())
         inside = batch_norm_scratch(setting, self.channels, self.batch, True, y, self.x).backward
-        wanted = len({"weight", "bias"} & {*self.setting.demanded})
-        copies = (3 * self.batch + wanted) * self.vector if self.narrow else 0
+        if not (self.narrow and self.batch):  # with stored statistics the kernel computes in the parameters' own bits
+            return maps * self.map(self.x[0]) + inside
+        copies = 3 + len({"weight", "bias"} & {*self.setting.demanded})
         # In the end those of parameters of 16 bits are made, when the copy of the scale is gone.
-        return copies + maps * self.map(self.x[0]) + maximum(inside - self.later, -self.vector * self.batch)
+        return copies * self.vector + maps * self.map(self.x[0]) + maximum(inside - self.later, -self.vector)
 
     @property
     def last(self) -> Size:

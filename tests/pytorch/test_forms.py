@@ -50,6 +50,28 @@ def test_a_network_in_a_form_saves_and_allocates_what_is_said(name, strategy, si
         assert check.error == 0, check
 
 
+IN_OTHER_NUMBERS = (
+    dict(amp="bfloat16"), dict(amp="float16"), dict(dtype="bfloat16"), dict(target="cpu,channels_last"),
+)  # fmt: skip
+SPARSE = "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3"
+OFTEN = ("backrazor", "mobiletl:2+iabn+quantised", SPARSE, "gradfilter:4")
+SELDOM = ("quantised", "quantised,bits=2", "iabn", "backrazor,rho=.5", "gradfilter:2,r=3", "blocks:3+quantised,bits=8")
+
+
+@pytest.mark.parametrize("of", IN_OTHER_NUMBERS, ids=lambda of: ",".join(of.values()))
+@pytest.mark.parametrize(
+    "name, strategy",
+    [
+        *(("mcunet_5fps", strategy) for strategy in OFTEN),
+        *seldom(*((name, s) for name in ("mobilenet_v2", "mcunet_5fps") for s in (*OFTEN[:2], OFTEN[3], *SELDOM))),
+    ],
+)
+def test_a_network_in_a_form_in_other_numbers(name, strategy, of):
+    """Tensors to the byte; kernels of 16 bits without a rule may take more than the step's lower bound."""
+    for check in validate(costmodel.load(name), strategy, 2, 97, "lean", **{"target": "cpu", **of}):
+        assert check.holds and (check.error == 0 or check.bound), check
+
+
 # -- gradients, beside dense arithmetic ----------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from ...graph.op import Extra, Scratch, Work, check, shared_fields
 from ...sizes.size import Shape, Size, nbytes, numel
 from ...targets.setting import SUM_BYTES, Setting
 from ..conv import Conv2d
+from ..lean import casts_of
 from ..linear import Linear
 from ._formed import Formed, beyond
 
@@ -57,6 +58,8 @@ class Restored(Formed):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Scratch:
         forward, _ = self.kernels_of(setting, y, x)
+        cast = casts_of(self, setting, bias=False)  # of the weight
+        forward = forward + casts_of(self, setting)
         trains, passes = "weight" in setting.demanded, "x" in setting.demanded
         if trains:
             form = self.form_bytes(setting, x)
@@ -66,10 +69,12 @@ class Restored(Formed):
         levels = []
         if trains:  # first the weight's gradient, of the input that is made again; then the input's
             _, backward = self.kernels_of(setting._replace(demanded=("weight",)), y, x)
-            levels += [map_ + self.restoring(setting, x), map_ + weight + backward]
+            # A gradient narrower than its weight is cast when kernel and weight's cast are done.
+            made = (map_ + cast + cast + backward, map_ + cast + weight) if cast else (map_ + weight + backward,)
+            levels += [map_ + self.restoring(setting, x), *made]
         if passes:
             _, backward = self.kernels_of(setting._replace(demanded=("x",)), y, x)
-            levels.append(weight * trains + map_ + backward)
+            levels.append(weight * trains + cast + map_ + backward)
         return Scratch(forward, beyond(map_ * passes + weight * trains + bias, *levels))
 
 

@@ -69,13 +69,13 @@ class InplaceActivatedNorm(LeanOnly, BatchNorm):
         return usual and setting.item >= SUM_BYTES and super().modelled(setting, y, x)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        vector, batch = setting.item * self.channels, self.statistics == "batch"
+        vector, batch = setting.parameter_item * self.channels, self.statistics == "batch"
         recorded = setting._replace(recorded=True)
         forward = batch_norm_scratch(recorded, self.channels, batch, True, y, x).forward
         # The scale's magnitude, and of the statistics what is not kept.
         kept = vector if batch and setting.demanded else 0  # statistics
         forward = forward + vector + (2 * vector - kept if batch else 0)
-        number = setting.target.python_number_bytes(setting.item)  # that is added to the magnitude
+        number = setting.target.python_number_bytes(setting.parameter_item)  # that is added to the magnitude
         if self.inplace:  # otherwise the output comes later, and is larger
             forward = maximum(forward, vector + number - kept)
         maps = 2 * setting.item * numel(x) if self.slope < 1 else 0  # the leaky ReLU's gradient, and its input

@@ -84,8 +84,11 @@ class PatchedConv2d(Formed, Conv2d):
         item, n = setting.item, y[0]
         rows, columns = self.grid_of(y)
         patches = {"x": item * n * x[1] * rows * columns, "y": item * n * y[1] * rows * columns}
-        weights = setting.parameter_item * numel(self.params()["weight"])
-        one = weights // self._area  # of the kernel's sum, and of the gradient at one of its places
+        numbers = numel(self.params()["weight"])
+        weights, made = setting.parameter_item * numbers, item * numbers
+        summed = weights // self._area if self._area > 1 else 0  # the kernel's sum, and below the same as maps have it
+        cast = made // self._area if setting.casts_parameters else 0
+        gradient = made // self._area if self._area > 1 else 0  # the weight's at one place of the kernel
         forward, _ = self.kernels(setting, y, x)
         forward = beyond(patches["x"] if "weight" in setting.demanded else 0, forward)
         gradients = {
@@ -93,13 +96,13 @@ class PatchedConv2d(Formed, Conv2d):
             "weight": weights if "weight" in setting.demanded else 0,
             "bias": setting.parameter_item * y[1] if "bias" in setting.demanded else 0,
         }
-        averaged, summed = patches["y"], one if self._area > 1 else 0
-        levels = []
+        averaged, levels = patches["y"], []
         if "x" in setting.demanded:
-            places = INDEX * (x[2] + x[3])
-            levels += [averaged + summed + patches["x"] + gradients["x"] + places]
+            places, kernel = INDEX * (x[2] + x[3]), cast or summed
+            levels += [averaged + summed + cast, averaged + kernel + patches["x"] + gradients["x"] + places]
         if "weight" in setting.demanded:
-            levels += [averaged + gradients["x"] + weights + summed]
+            levels += [averaged + gradients["x"] + made + gradient]
+            levels += [averaged + gradients["x"] + made + weights] if setting.casts_parameters else []
         return Scratch(forward, beyond(sum(gradients.values()), *levels))
 
     def module(self, library: Any) -> Callable:

@@ -14,6 +14,7 @@ from ...graph.op import Extra, Scratch, Work, check, op
 from ...sizes.size import Shape, numel
 from ...targets.setting import Setting
 from ..conv import Conv2d
+from ..lean import casts_of
 from ._formed import Formed, beyond
 
 INDEX_BITS = 64  # of a channel's number
@@ -68,18 +69,19 @@ class SlicedConv2d(Formed, Conv2d):
         slice_, part = (x[0], self.trained_channels, *x[2:]), (y[0], own.out_channels, *y[2:])
         trains, passes = "weight" in setting.demanded, "x" in setting.demanded
         forward, _ = self.kernels(setting, y, x)
-        forward = beyond(item * numel(slice_) * trains, forward)
+        cast = casts_of(self, setting, bias=False)  # of the weight
+        forward = beyond(item * numel(slice_) * trains, forward + casts_of(self, setting))
         map_, weight = item * numel(x) * passes, setting.parameter_item * numel(self.params()["weight"]) * trains
         bias = setting.parameter_item * y[1] if "bias" in setting.demanded else 0
         levels = []
         if trains:
             _, backward = own.kernels(setting._replace(demanded=("weight",)), part, slice_)
-            made = setting.parameter_item * numel(own.params()["weight"])
+            made = item * numel(own.params()["weight"])
             gradient = item * numel(part) if self.groups > 1 else 0  # of these channels, copied
-            levels += [gradient + made + backward, made + weight]
+            levels += [cast + gradient + made + backward, cast + made + (cast or weight), cast + weight]
         if passes:
             _, backward = self.kernels(setting._replace(demanded=("x",)), y, x)
-            levels.append(weight + map_ + backward)
+            levels.append(weight + cast + map_ + backward)
         return Scratch(forward, beyond(map_ + weight + bias, *levels))
 
     def module(self, library: Any) -> Callable:

@@ -78,9 +78,10 @@ class PatchedConv2d(nn.Conv2d):
         """The input's gradient (N, C, *sides): of each patch, spread over its pixels."""
         grid = [-(-out // self.r) for out in self.outputs(sides)]
         kernel = (weight.sum((2, 3)) if weight[0, 0].numel() > 1 else weight).view(self.groups, -1, weight.shape[1])
+        kernel = like(averaged, kernel)
         of_patches = averaged.new_empty(len(averaged), self.groups, weight.shape[1], averaged.shape[-1])
         for one, made in zip(averaged, of_patches):
-            torch.bmm(like(one, kernel).mT, one, out=made)
+            torch.bmm(kernel.mT, one, out=made)
         rows, columns = (
             (torch.arange(side) + edge).div_(self.r * s, rounding_mode="floor")
             for side, edge, s in zip(sides, self.edges(sides, grid), self.stride)
