@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.op import Extra, Op, Scratch, Work, shared_fields
 from ..sizes.dtype import DTYPES
-from ..sizes.size import Shape
+from ..sizes.size import Shape, Size, numel
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import Setting
 from .layout import Rewritten
@@ -78,6 +78,12 @@ class Given(Op):
 
     def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
         return self.of.layout(axes, *self._own(xs))
+
+
+def casts_of(layer: Op, setting: Setting, bias: bool = True) -> Size:
+    """Bytes of the casts of a layer's weight, and bias, that its lean form makes itself under autocast."""
+    several = sum(numel(shape) for name, shape in layer.params().items() if name == "weight" or bias)
+    return setting.item * several if setting.casts_parameters else 0
 
 
 def layer_of(op: Op) -> Op:

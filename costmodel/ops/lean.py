@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from ..graph.op import Casts, Op, Result, Scratch, Stock, op
-from ..sizes.size import Shape, Size, maximum, numel
+from ..sizes.size import Shape, maximum, numel
 from ..targets.memory_order import MemoryOrder, dense, of_images
 from ..targets.setting import Setting
+from ._cast import casts_of
 from .activation import Activation
 from .conv import Conv2d
 from .lean_standardised import LeanStandardisedConv2d
@@ -142,12 +143,6 @@ class FoldedConv2d(Conv2d):
     def module(self, library: Any) -> Callable:
         module = library.lean.FoldedConv2d(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
-
-
-def casts_of(layer: Op, setting: Setting, bias: bool = True) -> Size:
-    """Bytes of the casts of a layer's weight, and bias, that its lean form makes itself under autocast."""
-    several = sum(numel(shape) for name, shape in layer.params().items() if name == "weight" or bias)
-    return setting.item * several if setting.casts_parameters else 0
 
 
 @stands_for(Conv2d)

@@ -9,35 +9,41 @@ from collections.abc import Callable, Set
 from typing import Any, NamedTuple
 
 from ..graph.op import Casts, Op, Scratch, Stock, op
-from ..sizes.size import Shape, Size, maximum, numel
+from ..sizes.size import Shape, Size, beyond, maximum, numel
 from ..targets.setting import SUM_BYTES, Setting
+from ._cast import casts_of
 from .conv import Conv2d
 
 
 class Standardising(NamedTuple):
-    """Bytes of what the functions make that standardise a weight; nothing if it is used as it is.
+    """Bytes of what a convolution's function makes of its weight: standardised, and under autocast cast.
 
-    made: of the standardised weight. held: of that, with mean, deviation and divisor of each output channel, which are
-    alive throughout the backward pass. beside: of two more numbers per channel, and one by which a sum is divided,
-    while the gradient of the raw weight is made in place of the standardised one's.
+    held: of the standardised weight, with mean, deviation and divisor of each output channel, which are alive
+    throughout the backward pass. beside: of two more numbers per channel, and one by which a sum is divided, while the
+    gradient of the raw weight is made in place of the standardised one's. first: most of all this in the forward pass
+    before the kernel is called. used: of the weight and bias that are made for the kernel there.
     """
 
-    made: Size
     held: Size
     beside: Size
+    first: Size
+    used: Size
 
     @classmethod
     def of(cls, conv: Conv2d, setting: Setting) -> Standardising:
         """Those of a convolution in a setting."""
+        casts = casts_of(conv, setting)
         if not conv.standardises:
-            return cls(0, 0, 0)
-        made, per_channel = setting.item * numel(conv.params()["weight"]), setting.item * conv.out_channels
-        return cls(made, made + 3 * per_channel, 2 * per_channel + setting.scalar)
+            return cls(0, 0, 0, casts)
+        item = setting.parameter_item
+        made, per_channel = item * numel(conv.params()["weight"]), item * conv.out_channels
+        held = made + 3 * per_channel
+        first = maximum(held + setting.target.python_number_bytes(item), made + casts_of(conv, setting, bias=False))
+        return cls(held, 2 * per_channel + setting.target.number_bytes(item), first, casts or made)
 
     def forward(self, kernels: Size, setting: Setting, y: Shape) -> Size:
         """Scratch of the forward pass. kernels: of the convolution itself. y: shape of the result."""
-        first = self.held + setting.python_number - setting.item * numel(y)  # which is not there yet
-        return maximum(self.made + kernels, first) if self.made else kernels
+        return maximum(self.used + kernels, self.first - setting.item * numel(y))  # at first the result is not there
 
 
 @op("lean_standardised_conv2d")
@@ -67,12 +73,19 @@ class LeanStandardisedConv2d(Conv2d):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         forward, backward = self.kernels(setting, y, x)
-        weight = Standardising.of(self, setting)
-        forward = weight.forward(forward, setting, y)
+        standardising, shapes = Standardising.of(self, setting), self.params()
+        forward = standardising.forward(forward, setting, y)
         if not {"x", "weight"} & {*setting.demanded}:  # the bias's gradient is a sum
             return Scratch(forward)
-        beside = weight.beside if "weight" in setting.demanded else 0
-        return Scratch(forward, weight.held + maximum(backward, beside), again=forward * self.drops)
+        weight, bias = (numel(shapes[name]) if name in setting.demanded else 0 for name in ("weight", "bias"))
+        made, own = setting.item, setting.parameter_item  # bytes of a gradient's number, first and in the end
+        results = own * (weight + bias)
+        # They are cast when the cast of the weight is gone.
+        cast = made if setting.casts_parameters else 0
+        levels = [cast * numel(shapes["weight"]) + made * (weight + bias) + backward, results + cast * bias]
+        if weight:
+            levels += [(cast + own) * weight + made * bias, own * weight + made * bias + standardising.beside]
+        return Scratch(forward, standardising.held + beyond(results, *levels), again=forward * self.drops)
 
     def module(self, library: Any) -> Callable:
         return library.lean.LeanStandardisedConv2d(*self.arguments(), drops=self.drops)

@@ -12,9 +12,9 @@ from ..graph.op import OPS, Casts, Op, Result, Scratch, Stock, Work, op, shared_
 from ..sizes.size import Shape, Size, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
+from ._cast import casts_of
 from .activation import Activation
 from .conv import Conv2d
-from .lean import casts_of
 from .lean_standardised import Standardising
 from .norm import BatchNorm, batch_norm_scratch
 
@@ -323,7 +323,7 @@ class RemakingConv2d(Conv2d):
         by_norm, by_gate = self.finishes == "norm", self.finishes == "gate"
         summed = unit.adds_sums * by_norm  # whether the norm's sums are made here
         held = self.norms * unit.held + 2 * unit.vector * summed + standardising.held
-        held, forward = held + casts_of(self, setting, bias=False), forward + casts_of(self, setting)
+        held = held + casts_of(self, setting, bias=False)
         if by_gate:
             held = held + setting.item * x[0] * self.in_channels  # the gate's gradient
         weights = setting.item * numel(self.params()["weight"]) * ("weight" in setting.demanded)

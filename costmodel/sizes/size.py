@@ -75,6 +75,14 @@ def maximum(a: Size, b: Size) -> Size:
     return np.maximum(a, b)
 
 
+def beyond(results: Size, *levels: Size) -> Size:
+    """Bytes of scratch: by how much the highest of some levels is above that of the results."""
+    highest: Size = 0
+    for level in levels:
+        highest = maximum(highest, level - results)
+    return highest
+
+
 def minimum(a: Size, b: Size) -> Size:
     """The smaller of two sizes, element by element for arrays."""
     if isinstance(a, int) and isinstance(b, int):

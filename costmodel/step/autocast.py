@@ -160,11 +160,6 @@ class _Autocast:
     def _casting_parameters(self, node: Node) -> Node:
         """A lean layer that casts its parameters itself. What is made again is not cast."""
         op = node.op
-        if isinstance(op, Conv2d) and op.standardises:
-            raise Undescribed(
-                f"node {node.name!r}: lean modules do not standardise weights under autocast; allowed:"
-                f" recompute={NOTHING}, or convention torch"
-            )
         if isinstance(op, RemakingConv2d) and self.bits[node.inputs[0]] != self.amp.bits:
             raise Undescribed(
                 f"node {node.name!r}: under autocast its input is cast, which lean modules then keep; allowed:"

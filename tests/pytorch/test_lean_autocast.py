@@ -1,9 +1,12 @@
 """Lean modules under autocast: they keep no casts, cost what is estimated, and compute what stock modules do."""
 
+import copy
+
 import pytest
 import torch
 from real import seldom
 from test_mixed_steps import hold
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 import costmodel
@@ -15,13 +18,14 @@ OFTEN = [
     ("mobilenet_v3_small", "full"), ("mobilenet_v3_small", "full,recompute=mixed"), ("mcunet_5fps", "mobiletl:3"),
     ("mcunet_5fps", "bias"), ("mcunet_5fps", "blocks:3,prefix_slices=2"), ("mcunet_5fps", "full,recompute=none"),
     ("mobilenet_v2", "full,checkpoint=blocks"), ("efficientnet_b0", "norm+last"),
-    ("proxyless_mobile_tinytl", "mobiletl:3,recompute=none"),
+    ("proxyless_mobile_tinytl", "mobiletl:3"), ("proxyless_mobile_tinytl", "full,recompute=mixed"),
 ]  # fmt: skip
 STRATEGIES = (
     "full", "full,recompute=none", "full,recompute=mixed", "blocks:3", "mobiletl:3", "mobiletl:3,act=exact,norm=scale",
     "bias", "last", "norm+last", "full,checkpoint=blocks", "blocks:4,checkpoint=blocks,recompute=mixed",
 )  # fmt: skip
-NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "mobilenet_v4_conv_small", "mnasnet_b1")
+NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "mobilenet_v4_conv_small", "mnasnet_b1",
+            "proxyless_mobile_tinytl")  # fmt: skip
 
 
 @pytest.mark.parametrize("name, strategy", [*OFTEN, *seldom(*((n, s) for n in NETWORKS for s in STRATEGIES))])
@@ -48,7 +52,9 @@ def step(module, images, labels, amp):
 
 
 @pytest.mark.parametrize("strategy", ["full", "full,recompute=mixed", "full,recompute=none", "bias"])
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", *seldom("mobilenet_v2", "efficientnet_b0")])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v3_small", *seldom("mobilenet_v2", "efficientnet_b0", "proxyless_mobile_tinytl")]
+)
 def test_it_computes_what_stock_modules_do(name, strategy):
     """Equal outputs and buffers; gradients in float32, as far from those of float64 as stock modules' are."""
     torch.manual_seed(0)
@@ -100,7 +106,30 @@ def test_layers_alone_and_outside():
         assert convolved(x, weight, None, options).dtype is torch.float32  # in x's own type
 
 
+class InTwoWidths(nn.Module):
+    """A convolution's result in 16 bits plus the image in 32: the norm's result is cast for the next convolution."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm, self.act = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()
+        self.second, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.second(self.act(self.norm(x + self.first(x)))).mean((2, 3)))
+
+
 def test_what_is_refused():
-    for strategy in ("full", "blocks:3"):
-        with pytest.raises(CostmodelError, match="do not standardise weights under autocast.*recompute=none"):
-            costmodel.estimate("proxyless_mobile_tinytl", strategy, convention="lean", amp="bfloat16")
+    with pytest.raises(CostmodelError, match="its input is cast, which lean modules then keep.*recompute=none"):
+        costmodel.estimate(InTwoWidths(), "full", convention="lean", amp="bfloat16")
+
+
+def test_a_map_in_32_bits_is_cast_as_in_stock_modules():
+    stock = InTwoWidths()
+    lean = realize(copy.deepcopy(stock), "full", "lean")
+    images, labels = torch.randn(2, 3, 9, 9), torch.arange(2)
+    out, gradients, _ = step(stock, images, labels, True)
+    found_out, found, _ = step(lean, images, labels, True)
+    assert torch.equal(out, found_out)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4)

@@ -6,7 +6,6 @@ from collections.abc import Set
 from typing import Any, ClassVar
 
 from ...graph.op import Casts, Op, Stock
-from ...sizes.size import Size, maximum
 from ...targets.setting import Setting
 from ..lean import Place, stands_for
 
@@ -40,14 +39,6 @@ class Formed(LeanOnly):
         # The rules were written for 32 bits, contiguous.
         usual = not (setting.layouts or setting.gradient or setting.target.channels_last or setting.casts_parameters)
         return usual and setting.item >= 4 and super().modelled(setting, y, *xs)
-
-
-def beyond(results: Size, *levels: Size) -> Size:
-    """Bytes of scratch: by how much the highest of some levels is above that of the results."""
-    highest: Size = 0
-    for level in levels:
-        highest = maximum(highest, level - results)
-    return highest
 
 
 @stands_for(Formed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ...graph.op import Extra, Scratch, Work, check, shared_fields
-from ...sizes.size import Shape, Size, nbytes, numel
+from ...sizes.size import Shape, Size, beyond, nbytes, numel
 from ...targets.setting import SUM_BYTES, Setting
+from .._cast import casts_of
 from ..conv import Conv2d
-from ..lean import casts_of
 from ..linear import Linear
-from ._formed import Formed, beyond
+from ._formed import Formed
 
 
 class Restored(Formed):

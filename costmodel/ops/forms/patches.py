@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ...graph.op import Extra, Scratch, Work, check, op, two
-from ...sizes.size import Shape, numel, require
+from ...sizes.size import Shape, beyond, numel, require
 from ...targets.memory_order import MemoryOrder, contiguous
 from ...targets.setting import Setting
 from ..conv import Conv2d
-from ._formed import Formed, beyond
+from ._formed import Formed
 
 INDEX = 8  # bytes of a place in a map
 

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...graph.op import OPS, Extra, Scratch, Stock, Work, check, op, shared_fields
-from ...sizes.size import Shape, Size, maximum, minimum, numel
+from ...sizes.size import Shape, Size, beyond, maximum, minimum, numel
 from ...targets.setting import SUM_BYTES, Setting
 from ..activation import Activation
 from ..norm import BatchNorm, batch_norm_scratch
-from ._formed import beyond
 from ._restored import Restored, RestoredConv2d, RestoredLinear
 
 GROUP = 256  # numbers

@@ -11,11 +11,11 @@ from fractions import Fraction
 from typing import Any
 
 from ...graph.op import Extra, Scratch, Work, check, op
-from ...sizes.size import Shape, numel
+from ...sizes.size import Shape, beyond, numel
 from ...targets.setting import Setting
+from .._cast import casts_of
 from ..conv import Conv2d
-from ..lean import casts_of
-from ._formed import Formed, beyond
+from ._formed import Formed
 
 INDEX_BITS = 64  # of a channel's number
 

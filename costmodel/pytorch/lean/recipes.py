@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from .casting import convolved
+from .casting import convolved, like
 from .makers import Adder, GroupMaker, Keeper, Maker, Norm, whole
 from .weights import Standardised
 
@@ -149,7 +149,7 @@ class Source(Recipe):
         """The convolution's output. is_last: nobody will ask for it again."""
         if not self.made:
             x, (weight, bias) = whole(self.remade.maker(), slice(0, None)), self.parameters
-            weight = Standardised.of(weight).weight if self.standardises else weight
+            weight = like(x, Standardised.of(weight).weight) if self.standardises else weight
             self.made.append(convolved(x, weight, bias, self.options))
         return self.made.pop() if is_last else self.made[0]
 

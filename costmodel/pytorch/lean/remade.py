@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import FrozenStatistics, StochasticDepth, recorded
-from .casting import convolved, like
+from .casting import convolved, like, lowered
 from .makers import BACKWARD, Maker, Norm, activated_, cut, derived, group_norm, scaled, slices
 from .recipes import Link, Remade, Sum, dropped, recipe_of, source_of
 from .standardised import LeanStandardisedConv2d
@@ -140,7 +140,8 @@ class _Conv(Function):
         ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade.empty()
         ctx.save_for_backward(weight, *remade.tensors)
         ctx.biased, ctx.standardises = bias is not None, module.standardises
-        return convolved(y, Standardised.of(weight).weight if ctx.standardises else weight, bias, options)
+        used = like(y, Standardised.of(weight).weight) if ctx.standardises else weight
+        return convolved(y, used, bias, options)
 
     @staticmethod
     @once_differentiable
@@ -225,8 +226,8 @@ class RemakingConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         remade = recipe_of(x)
-        if remade is None or not recorded(x) or not self.weight.requires_grad:
-            return super().forward(x)
+        if remade is None or not recorded(x) or not self.weight.requires_grad or lowered(x) is not x:
+            return super().forward(x)  # of a map that autocast casts the cast is kept
         y = _Conv.apply(x, self.weight, self.bias, self, remade)
         return dropped(y, self, remade) if self.drops else y
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..modules import StandardisedConv2d, recorded
+from .casting import convolved, like, lowered
 from .like import Like
+from .norms import channel_sums
 from .recipes import Link, Remade, dropped
 from .weights import Standardised
 
@@ -21,24 +22,28 @@ aten = torch.ops.aten
 class _Conv(Function):
     @staticmethod
     def forward(ctx, x, raw, bias, options):
-        ctx.options, ctx.biased, ctx.x = options, bias is not None, Like(x)
+        ctx.options, ctx.biased, ctx.x, ctx.of_bias = options, bias is not None, Like(x), raw.dtype
         want_x, want_weight, *_ = ctx.needs_input_grad
         if want_x or want_weight:
             ctx.save_for_backward(raw, *((x,) if want_weight else ()))
-        return F.conv2d(x, Standardised.of(raw).weight, bias, *options)
+        return convolved(x, like(x, Standardised.of(raw).weight), bias, options)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
         want_x, want_weight, want_bias, _ = ctx.needs_input_grad
         if not (want_x or want_weight):
-            return None, None, g.sum((0, 2, 3)), None
+            return None, None, channel_sums(g, ctx.of_bias), None
         raw, *kept = ctx.saved_tensors
         made, (stride, padding, dilation, groups) = Standardised.of(raw), ctx.options
         x = kept[0] if kept else ctx.x.tensor()
         how = ([len(raw)] if ctx.biased else [0], stride, padding, dilation, False, [0, 0], groups)
-        gx, weight, bias = aten.convolution_backward(g, x, made.weight, *how, [want_x, want_weight, want_bias])
-        return gx, made.gradient_(raw, weight) if want_weight else None, bias, None
+        wanted = [want_x, want_weight, want_bias]
+        gx, weight, bias = aten.convolution_backward(g, x, like(x, made.weight), *how, wanted)
+        if want_weight:
+            weight = weight.to(raw.dtype)
+            weight = made.gradient_(raw, weight)
+        return gx, weight, bias.to(raw.dtype) if want_bias else None, None
 
 
 class LeanStandardisedConv2d(StandardisedConv2d):
@@ -60,5 +65,6 @@ class LeanStandardisedConv2d(StandardisedConv2d):
         if not recorded(x, self.weight, self.bias):
             with torch.no_grad():
                 return self._conv_forward(x, Standardised.of(self.weight).weight, self.bias)
+        x = lowered(x)
         y = _Conv.apply(x, self.weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))
         return dropped(y, self, Remade(None, (x,), Link())) if self.drops else y
