@@ -9,7 +9,7 @@ from costmodel.ops._named_loss import LOSSES
 from costmodel.strategies import STRATEGIES
 from specs import BLOCKS
 
-EACH = 50
+EACH, LINES = 50, 15  # mutants of an option's texts, and command lines, in a round
 #: Texts of which mutants are made, by the name of an option or argument.
 TEXTS = {
     "network": ("tiny.yaml", "mcunet_5fps", "torchvision:nothing", "timm:nothing", "net.py:Net", "no.onnx", "x:y:z"),
@@ -98,10 +98,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("number", rounds(1, 20))
+@pytest.mark.parametrize("number", rounds(1, 66))
 def test_command_lines(number, folder):
     def cases():
-        for case in range(number * EACH, (number + 1) * EACH):
+        for case in range(number * LINES, (number + 1) * LINES):
             words = line(chance_of("lines", case))
             yield f"line {case}: {words}", words
 

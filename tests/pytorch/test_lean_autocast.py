@@ -14,26 +14,30 @@ from costmodel import CostmodelError
 from costmodel.pytorch import realize
 from costmodel.pytorch.lean.casting import convolved, like, lowered
 
-OFTEN = [
-    ("mobilenet_v3_small", "full"), ("mobilenet_v3_small", "full,recompute=mixed"), ("mcunet_5fps", "mobiletl:3"),
-    ("mcunet_5fps", "bias"), ("mcunet_5fps", "blocks:3,prefix_slices=2"), ("mcunet_5fps", "full,recompute=none"),
-    ("mobilenet_v2", "full,checkpoint=blocks"), ("efficientnet_b0", "norm+last"),
-    ("proxyless_mobile_tinytl", "mobiletl:3"), ("proxyless_mobile_tinytl", "full,recompute=mixed"),
+IN_BFLOAT16 = [
+    ("mobilenet_v3_small", "full"), ("mcunet_5fps", "blocks:3,prefix_slices=2"), ("mcunet_5fps", "mobiletl:3"),
+    ("proxyless_mobile_tinytl", "full,recompute=mixed"),
 ]  # fmt: skip
 STRATEGIES = (
     "full", "full,recompute=none", "full,recompute=mixed", "blocks:3", "mobiletl:3", "mobiletl:3,act=exact,norm=scale",
     "bias", "last", "norm+last", "full,checkpoint=blocks", "blocks:4,checkpoint=blocks,recompute=mixed",
+    "blocks:3,prefix_slices=2",
 )  # fmt: skip
-NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "mobilenet_v4_conv_small", "mnasnet_b1",
-            "proxyless_mobile_tinytl")  # fmt: skip
+NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "mobilenet_v4_conv_small",
+            "mnasnet_b1", "mcunet_5fps", "proxyless_mobile_tinytl")  # fmt: skip
+#: Casts in float16 are slow on CPUs that have no arithmetic for it.
+IN_FLOAT16 = [("mcunet_5fps", "full,checkpoint=blocks")]
 
 
-@pytest.mark.parametrize("name, strategy", [*OFTEN, *seldom(*((n, s) for n in NETWORKS for s in STRATEGIES))])
-def test_a_step_costs_what_is_estimated(name, strategy):
-    network = costmodel.load(name)
-    for amp, form in (("bfloat16", ""), ("float16", ",channels_last")):
-        module = realize(network, strategy, "lean", memory_format=form[1:] or "contiguous")
-        hold(module, network, strategy, 3, 97, form, amp=amp, convention="lean")
+@pytest.mark.parametrize("amp, name, strategy", [
+    *(("bfloat16", *case) for case in IN_BFLOAT16), *(("float16", *case) for case in IN_FLOAT16),
+    *seldom(*((amp, n, s) for amp in ("bfloat16", "float16") for n in NETWORKS for s in STRATEGIES
+              if (n, s) not in (IN_FLOAT16 if amp == "float16" else IN_BFLOAT16))),
+])  # fmt: skip
+def test_a_step_costs_what_is_estimated(amp, name, strategy):
+    network, form = costmodel.load(name), "channels_last" if amp == "float16" else ""
+    module = realize(network, strategy, "lean", memory_format=form or "contiguous")
+    hold(module, network, strategy, 3, 97, form and f",{form}", amp=amp, convention="lean")
 
 
 def test_micro_steps():
