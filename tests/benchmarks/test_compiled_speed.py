@@ -1,7 +1,7 @@
 """How fast a step is that torch.compile has compiled with its usual backend, beside stock and lean modules.
 
-It needs a C++ compiler, and compiles each network for some minutes. Ratios are printed (`-s`) and recorded as properties
-(`--junit-xml`): processor time of the fastest step, in turns.
+It needs a C++ compiler, and compiles each network for some minutes. Ratios are printed (`-s`) and recorded as
+properties (`--junit-xml`): processor time of the fastest step, in turns.
 """
 
 import warnings

@@ -128,6 +128,7 @@ def test_bad_requests(arguments, said):
     assert result.exit_code == 2 and said in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_for_a_device_is_one_whose_process_fits():
     asked = (
         "plan",
@@ -206,6 +207,7 @@ def test_what_a_module_of_ones_own_imports_is_held_here_too(tmp_path, monkeypatc
     assert took[f"{module}:small", False] > 7 * 10**8 > 4 * 10**8 > took["mcunet_5fps", False]
 
 
+@pytest.mark.slow
 def test_commands_that_would_fit_do(tmp_path):
     result = run("report", "mobilenet_v2", "--device", "raspberry_pi_4b,memory=1GB", "--batch", "8")
     assert result.exit_code == 1

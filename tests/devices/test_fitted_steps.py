@@ -36,6 +36,7 @@ def test_a_raspberry_pi_4_with_whole_families_left_out():
     assert 0.85 <= within.mean() <= 0.98  # 37 of 38
 
 
+@pytest.mark.slow
 def test_a_datasheets_rates_tell_many_times_too_little():
     """What docs/devices.md says of them: 21 times on both Raspberry Pis, 2.6 times on the TX2, by the median step."""
     for name, runs, times in (
@@ -82,6 +83,7 @@ def test_a_raspberry_pi_5_is_a_pi_4_times_one_factor():
     assert predicted(shipped, runs) == pytest.approx(factor * pi_4, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_jetson_tx2():
     runs = tx2_runs()
     seconds, shipped = seconds_of(runs), find_device("jetson_tx2").processor.paces[0]

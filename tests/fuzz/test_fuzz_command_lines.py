@@ -9,7 +9,7 @@ from costmodel.ops._named_loss import LOSSES
 from costmodel.strategies import STRATEGIES
 from specs import BLOCKS
 
-EACH, LINES = 50, 15  # mutants of an option's texts, and command lines, in a round
+EACH, LINES = 20, 15  # mutants of an option's texts, and command lines, in a round
 #: Texts of which mutants are made, by the name of an option or argument.
 TEXTS = {
     "network": ("tiny.yaml", "mcunet_5fps", "torchvision:nothing", "timm:nothing", "net.py:Net", "no.onnx", "x:y:z"),
@@ -108,7 +108,7 @@ def test_command_lines(number, folder):
     hold(cases())
 
 
-@pytest.mark.parametrize("number", rounds(1, 20))
+@pytest.mark.parametrize("number", rounds(1, 50))
 @pytest.mark.parametrize("option", ["strategy", "target", "optimizer", "budget", "loss", "resolution", "batch"])
 def test_texts_of_one_option(option, number, folder):
     """Mutants of what an option takes, with a network that takes all of it."""

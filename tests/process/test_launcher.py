@@ -81,6 +81,7 @@ print(len(graphs))
 """
 
 
+@pytest.mark.slow
 def test_what_is_compiled_is_what_runs():
     """torch.compile cuts a function where it does without frugal(), and its settings are one module, whoever asks."""
     commands = [[sys.executable, "-c", COMPILED, *given] for given in ([], ["frugal"])]

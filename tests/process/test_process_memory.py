@@ -111,6 +111,7 @@ def test_the_largest_batch_whose_process_fits():
     assert peak(found.estimate) == found.estimate.peak_bytes
 
 
+@pytest.mark.slow
 def test_a_budget_means_the_process(here):
     step = ("mcunet_5fps", "--batch", 2, "--resolution", 64, "--target", TARGET)
     for command in ("report", "fit"):
@@ -210,7 +211,7 @@ def test_an_estimate_is_all_that_a_process_asks_for():
     assert len(asked) == 10 and all(hasattr(step, name) for name in asked)
 
 
-@pytest.mark.parametrize("option", ["--process", "--frugal"])
+@pytest.mark.parametrize("option", ["--frugal", pytest.param("--process", marks=pytest.mark.slow)])
 def test_what_would_fit_around_a_process(here, option):
     """Changes are held against the process, and so are the commands that show them."""
     words = ["mcunet_5fps", "--strategy", "blocks:5", "--batch", "64", option, "--target", TARGET]
