@@ -1,9 +1,11 @@
 """Forms behind strategies: what composes equals a real run on random networks, and what does not is refused."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import FAST, SLOW, block_networks, loaded, node_networks
+from torch import nn
 
 import costmodel
 from costmodel.errors import CostmodelError
@@ -71,8 +73,26 @@ def test_many_random_networks_in_random_compositions(spec, strategy):
     ("sparse,bias=2,weights=42:.5", "weights has convolution 42; allowed: 0 to 41"),
     ("sparse,weights=3:2", "weights is '3:2'; allowed: CONVOLUTION:SHARE"),
     ("last+gradfilter:1", "found no convolution of two-dimensional maps whose weight trains"),
+    ("sparse,weights=1:.5/1:.5", "allowed: CONVOLUTION:SHARE .*, each convolution once"),
+    ("full+quantised,bits=4,bits=2", "bits is given twice to quantised; allowed: once"),
+    ("layers:" + 43 * "0", "found no 1, so that nothing trains; allowed: one or more"),
+    ("gradfilter:1,r=1000000", "r is '1000000'; allowed: an integer from 1 to 999,999"),
+    ("lora:1000000", "found rank '1000000'; allowed: an integer from 1 to 999,999"),
     ("full+quantised+backrazor", "is in a form already .rounded to a few bits.; allowed: one form for each layer"),
 ])  # fmt: skip
 def test_what_does_not_compose_is_one_message(strategy, message):
     with pytest.raises(CostmodelError, match=message):
         costmodel.estimate("mcunet_5fps", strategy, 2, convention="lean")
+
+
+def test_what_has_no_convolution_of_maps_is_told():
+    class Signals(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv1d(3, 8, 3), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.conv(x)).mean(2))
+
+    with pytest.raises(CostmodelError, match="found no convolution of two-dimensional maps; allowed: networks with"):
+        costmodel.estimate(Signals(), "gradfilter:1", 2, convention="lean", inputs=(3, 16))

@@ -29,9 +29,10 @@ from costmodel.strategies._forms import in_form
 from costmodel.strategies.gradfilter import gradfilter
 from costmodel.strategies.iabn import iabn
 
+SPARSE = "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3"
 STRATEGIES_IN_FORM = (
     "gradfilter:4", "gradfilter:2,r=3", "backrazor", "backrazor,rho=.97", "quantised", "mobiletl:3+quantised,bits=2",
-    "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3", "blocks:3,checkpoint=blocks+quantised,bits=8",
+    SPARSE, "blocks:3,checkpoint=blocks+quantised,bits=8",
     "iabn", "mobiletl:5+gradfilter:4", "full,checkpoint=blocks+iabn", "blocks:2+backrazor,rho=.5",
     "mobiletl:2+iabn+quantised", "blocks:3+iabn",
 )  # fmt: skip
@@ -53,7 +54,6 @@ def test_a_network_in_a_form_saves_and_allocates_what_is_said(name, strategy, si
 IN_OTHER_NUMBERS = (
     dict(amp="bfloat16"), dict(amp="float16"), dict(dtype="bfloat16"), dict(target="cpu,channels_last"),
 )  # fmt: skip
-SPARSE = "sparse,bias=12,weights=20:.5/23:1/26:.25/28:.3"
 FORMS = ("backrazor", "backrazor,rho=.5", "quantised", "quantised,bits=2", "iabn", "gradfilter:4", "gradfilter:2,r=3",
          "mobiletl:2+iabn+quantised", "blocks:3+quantised,bits=8")  # fmt: skip
 
@@ -69,6 +69,29 @@ def test_a_network_in_a_form_in_other_numbers(name, strategy, of):
     """Tensors to the byte; kernels of 16 bits without a rule may take more than the step's lower bound."""
     for check in validate(costmodel.load(name), strategy, 2, 97, "lean", **{"target": "cpu", **of}):
         assert check.holds and (check.error == 0 or check.bound), check
+
+
+def test_gradient_filter_leaves_squeezed_maps_out():
+    """The last convolutions of mobilenet_v3_small with pixels: the head's and the last block's projection."""
+    graph = apply("gradfilter:3", costmodel.load("mobilenet_v3_small").graph)
+    filtered = [node.name for node in graph.nodes if node.op.kind == "patched_conv2d"]
+    assert filtered == ["features.11.block.1.0", "features.11.block.3.0", "features.12.0"]
+    for check in validate(costmodel.load("mobilenet_v3_small"), "gradfilter:3", 2, 97, "lean", target="cpu"):
+        assert check.error == 0, check
+
+
+def test_a_prelu_stays_one_behind_an_in_place_activated_norm():
+    class Prelu(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.act = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.PReLU()
+            self.last, self.head = nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head(self.last(self.act(self.norm(self.conv(x)))).mean((2, 3)))
+
+    for check in validate(costmodel.load(Prelu(), resolution=16), "iabn", 2, 16, "lean", target="cpu"):
+        assert check.error == 0 or check.bound and check.predicted <= check.measured, check
 
 
 # -- gradients, beside dense arithmetic ----------------------------------------------------------------------

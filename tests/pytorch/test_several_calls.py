@@ -1,13 +1,11 @@
 """Modules that are called more than once, under strategies: one flag, one mode and one lean form for all calls."""
 
 import pytest
-import torch
 from real import seldom
 from torch import nn
 
 import costmodel
 from costmodel.conventions.lean import different_calls, lower
-from costmodel.errors import CostmodelError
 from costmodel.pytorch.validate import validate
 from costmodel.strategies import apply
 
@@ -73,52 +71,3 @@ def test_calls_that_would_differ_stay_stock():
     assert {node.op.kind for node in lowered.nodes if node.owner == "conv"} == {"conv2d"}
     one, other = [node for node in graph.nodes if node.owner == "conv"]
     assert one.op == other.op and different_calls(graph) == {}
-
-
-def test_gradient_filter_leaves_squeezed_maps_out():
-    """The last convolutions of mobilenet_v3_small with pixels: the head's and the last block's projection."""
-    graph = apply("gradfilter:3", costmodel.load("mobilenet_v3_small").graph)
-    filtered = [node.name for node in graph.nodes if node.op.kind == "patched_conv2d"]
-    assert filtered == ["features.11.block.1.0", "features.11.block.3.0", "features.12.0"]
-    for check in validate(costmodel.load("mobilenet_v3_small"), "gradfilter:3", 2, 97, "lean", target="cpu"):
-        assert check.error == 0, check
-
-
-def test_a_prelu_stays_one_behind_an_in_place_activated_norm():
-    class Prelu(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.norm, self.act = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.PReLU()
-            self.last, self.head = nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
-
-        def forward(self, x):
-            return self.head(self.last(self.act(self.norm(self.conv(x)))).mean((2, 3)))
-
-    for check in validate(costmodel.load(Prelu(), resolution=16), "iabn", 2, 16, "lean", target="cpu"):
-        assert check.error == 0 or check.bound and check.predicted <= check.measured, check
-
-
-@pytest.mark.parametrize("strategy, message", [
-    ("full+quantised,bits=4,bits=2", "bits is given twice to quantised; allowed: once"),
-    ("layers:0000", "found no 1, so that nothing trains; allowed: one or more"),
-    ("gradfilter:1,r=1000000", "r is '1000000'; allowed: an integer from 1 to 999,999"),
-    ("lora:1000000", "found rank '1000000'; allowed: an integer from 1 to 999,999"),
-    ("lora", "found no rank; allowed: an integer >= 1"),
-    ("sparse,weights=1:.5/1:.5", "allowed: CONVOLUTION:SHARE .*, each convolution once"),
-])  # fmt: skip
-def test_what_is_asked_for_wrongly(strategy, message):
-    with pytest.raises(CostmodelError, match=message):
-        costmodel.estimate(costmodel.load(NormTwice(), resolution=32), strategy, 2, convention="lean")
-
-
-def test_what_has_no_convolution_of_maps_is_told():
-    class Signals(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.head = nn.Conv1d(3, 8, 3), nn.Linear(8, 4)
-
-        def forward(self, x):
-            return self.head(torch.relu(self.conv(x)).mean(2))
-
-    with pytest.raises(CostmodelError, match="found no convolution of two-dimensional maps; allowed: networks with"):
-        costmodel.estimate(Signals(), "gradfilter:1", 2, convention="lean", inputs=(3, 16))

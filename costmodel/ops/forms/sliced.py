@@ -78,6 +78,7 @@ class SlicedConv2d(Formed, Conv2d):
             _, backward = own.kernels(setting._replace(demanded=("weight",)), part, slice_)
             made = item * numel(own.params()["weight"])
             gradient = item * numel(part) if self.groups > 1 else 0  # of these channels, copied
+            # Zeros as the kernel's weight is, into which the gradients go, are cast when the weight's cast is done.
             levels += [cast + gradient + made + backward, cast + made + (cast or weight), cast + weight]
         if passes:
             _, backward = self.kernels(setting._replace(demanded=("x",)), y, x)

@@ -68,16 +68,21 @@ def plane(columns: dict[str, list[Any]], objectives: Sequence[Objective]) -> Pla
     return Plane(x, y, bubble, next(iter(few), None))
 
 
+def drawn(objectives: Sequence[Objective]) -> tuple[str, str]:
+    """The columns that the axes show."""
+    return objectives[0].column, plane({"strategy": []}, objectives).y.column
+
+
 def draws_memory(objectives: Sequence[Objective]) -> bool:
     """Whether an axis shows what a budget is held against."""
-    return MEMORY in (objectives[0].column, plane({"strategy": []}, objectives).y.column)
+    return MEMORY in drawn(objectives)
 
 
 def check_budget_axis(objectives: Sequence[Objective]) -> None:
     """Raise CostmodelError unless an axis shows what a budget is held against."""
-    shown = objectives[0].column, plane({"strategy": []}, objectives).y.column
     if not draws_memory(objectives):
-        raise CostmodelError(f"budget has no line where {' and '.join(shown)} are drawn; allowed: with {MEMORY}")
+        told = " and ".join(drawn(objectives))
+        raise CostmodelError(f"budget has no line where {told} are drawn; allowed: with {MEMORY}")
 
 
 def pareto_figure(
