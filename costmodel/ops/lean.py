@@ -7,10 +7,11 @@ from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from ..graph.op import Casts, Op, Result, Scratch, Stock, op
-from ..sizes.size import Shape, maximum, numel
+from ..sizes.size import Shape, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense, of_images
 from ..targets.setting import Setting
 from ._cast import casts_of
+from ._products import ProductConv2d
 from .activation import Activation
 from .conv import Conv2d
 from .lean_standardised import LeanStandardisedConv2d
@@ -67,7 +68,7 @@ def as_op(cls: type, stock: Op, **more: Any) -> Op:
 
 
 @op("lean_conv2d")
-class LeanConv2d(Conv2d):
+class LeanConv2d(ProductConv2d):
     """A convolution that keeps its input only for its weight's gradient.
 
     With a frozen weight the input's gradient is a convolution of the output's gradient: with the rotated weight at
@@ -83,6 +84,9 @@ class LeanConv2d(Conv2d):
 
     def saves_late(self, operands: Set[str]) -> bool:
         return "x" not in operands  # the lean function saves the weight late; a stock layer saves x
+
+    def may_be_product(self, setting: Setting) -> bool:
+        return "weight" not in setting.demanded and super().may_be_product(setting)
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if "weight" in setting.demanded:
@@ -124,7 +128,7 @@ class CastingConv2d(LeanConv2d):
 
 
 @op("folded_conv2d")
-class FoldedConv2d(Conv2d):
+class FoldedConv2d(ProductConv2d):
     """A convolution without a backward pass, into which the scale and shift of the frozen norm after it are folded.
 
     norm: path of the norm's module, which still holds the norm's parameters.
@@ -138,7 +142,15 @@ class FoldedConv2d(Conv2d):
         biased = Conv2d(*self.arguments()[:-1], True)
         # The scaled weight and the bias are made anew in every call, and cast.
         scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
-        return Scratch(biased.scratch(setting, y, x).forward + scaled + shift + casts_of(biased, setting))
+        inside = where(self._is_product(setting, x), 0, biased.scratch(setting, y, x).forward)
+        return Scratch(inside + scaled + shift + casts_of(biased, setting))
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return self._is_product(setting, x) | super().modelled(setting, y, x)
+
+    def _is_product(self, setting: Setting, x: Shape) -> Any:
+        """Whether the forward pass is a product of matrices."""
+        return self.may_be_product(setting) and setting.contiguous_copy_of_input(x) == 0
 
     def module(self, library: Any) -> Callable:
         module = library.lean.FoldedConv2d(*self.arguments())

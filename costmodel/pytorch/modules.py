@@ -215,7 +215,7 @@ class Frame(nn.Module):
     def _call(self, call: Any, reads: Sequence[str], output: str, values: dict[str, torch.Tensor]) -> None:
         """Run what a step calls, and put what it makes among the values."""
         if isinstance(call, Owned):
-            values[output] = getattr(self.get_submodule(call.path), call.name)
+            values[output] = getattr(self._at(call.path), call.name)
         elif isinstance(call, Pieces):
             values.update(zip(call.outputs, call.ops[0].cut(values[reads[0]], call.ops)))
         elif isinstance(call, Again):
@@ -224,15 +224,22 @@ class Frame(nn.Module):
             if call is None:
                 call = super().forward
             elif isinstance(call, str):
-                call = self.get_submodule(call)
+                call = self._at(call)
             values[output] = call(*[values[name] for name in reads])
+
+    def _at(self, path: str) -> nn.Module:
+        """A submodule. torch's get_submodule asks ten times longer, once per layer and step."""
+        module: Any = self
+        for name in path.split(".") if path else ():
+            module = module._modules[name]
+        return module
 
     def _run_again(self, again: Again, *args: torch.Tensor) -> torch.Tensor:
         def run(*args: torch.Tensor) -> torch.Tensor:
             return self._run(again.steps, dict(zip(again.inputs, args)))[again.steps[-1][2]]
 
         calls = [call.call if isinstance(call, Silent) else call for call, *_ in again.steps]
-        called = [self.get_submodule(call) for call in calls if isinstance(call, str)]
+        called = [self._at(call) for call in calls if isinstance(call, str)]
         layers = (layer for module in called for layer in module.modules())
         norms = [layer for layer in layers if getattr(layer, "running_mean", None) is not None]
         return checkpoint(

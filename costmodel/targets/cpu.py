@@ -75,6 +75,10 @@ class Cpu(Target):
     def is_modelled(self) -> bool:
         return self.isa != UNKNOWN
 
+    @property
+    def multiplies(self) -> bool:
+        return self.isa not in (NEON, UNKNOWN)
+
     def knows(self, dtype: str) -> bool:
         return dtype not in NARROW or self.isa == AVX512_BF16
 

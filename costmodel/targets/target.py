@@ -107,6 +107,11 @@ class Target:
         """Bytes of a number that Python hands to an op; item: of the tensor's data type."""
         return self.number_bytes(item)
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether lean layers make pointwise convolutions of contiguous maps as products of matrices."""
+        return False
+
     def linear(self, setting: Any, rows: Size, inputs: int, outputs: int) -> tuple[Size, Size]:
         """The scratch of a linear layer in the forward and in the backward pass. rows: of its input, as a matrix."""
         return 0, 0

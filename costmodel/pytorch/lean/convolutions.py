@@ -9,15 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..modules import FrozenBatchNorm2d, recorded
 from .casting import convolved, like, lowered
 from .like import Like
 from .norms import channel_scale, channel_sums
+from .once import once_differentiable
+from .products import gradients, is_product, product
 from .recipes import Link, Remade, dropped
-
-aten = torch.ops.aten
 
 
 class _FrozenConv(Function):
@@ -29,7 +28,7 @@ class _FrozenConv(Function):
         ctx.x, ctx.options, ctx.eps, ctx.of_sums = Like(x), options, norm and norm.eps, weight.dtype
         if ctx.needs_input_grad[0] or norm and ctx.needs_input_grad[2]:
             ctx.save_for_backward(weight, *((norm.weight, norm.running_var) if norm else ()))
-        return convolved(x, *_folded(weight, bias, norm), options)
+        return _with_norm(x, weight, bias, norm, options)
 
     @staticmethod
     @once_differentiable
@@ -59,18 +58,15 @@ class _CastingConv(Function):
     @once_differentiable
     def backward(ctx, g):
         x, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.options
-        how = ([len(weight)] if ctx.biased else [0], stride, padding, dilation, False, [0, 0], groups)
-        gx, *made = aten.convolution_backward(g, x, like(x, weight), *how, list(ctx.needs_input_grad[:3]))
+        gx, *made = gradients(g, x, like(x, weight), ctx.options, ctx.needs_input_grad[:3], ctx.biased)
         return gx, *(None if one is None else one.to(weight.dtype) for one in made), None
 
 
 def input_gradient(g: Tensor, weight: Tensor, x: Like, options: Sequence) -> Tensor:
     """The gradient of a convolution's input, computed without the input's values."""
-    stride, padding, dilation, groups = options
     if g.device.type == "cpu":  # the stock kernel reads only the input's sizes
-        how = (stride, padding, dilation, False, [0, 0], groups)
-        return aten.convolution_backward(g, x.tensor(), weight, None, *how, [True, False, False])[0]
+        return gradients(g, x.tensor(), weight, options, [True, False, False], biased=False)[0]
+    stride, padding, dilation, groups = options
     rest = [
         size - (d * (k - 1) + 1) + 2 * p - (out - 1) * s
         for size, out, k, s, p, d in zip(x.shape[2:], g.shape[2:], weight.shape[2:], stride, padding, dilation)
@@ -82,13 +78,23 @@ def _scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
     return weight if scale is None else weight * scale[:, None, None, None]
 
 
-def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
+def _folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """The weight and bias of a convolution with a frozen norm folded into it."""
-    if norm is None:
-        return weight, bias
     scale = channel_scale(norm.weight, norm.running_var, norm.eps)
     mean = norm.running_mean if bias is None else norm.running_mean - bias
     return _scaled(weight, scale), torch.addcmul(norm.bias, mean, scale, value=-1)
+
+
+def _with_norm(
+    x: Tensor, weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d | None, options: Sequence
+) -> Tensor:
+    """A convolution, with the work of a frozen norm after it if there is one."""
+    if norm is None:
+        return convolved(x, weight, bias, options)
+    weight, shift = _folded(weight, bias, norm)
+    if not is_product(x, weight, options):
+        return convolved(x, weight, shift, options)
+    return product(x, weight.flatten(1), shift)
 
 
 class LeanConv2d(nn.Conv2d):
@@ -125,7 +131,7 @@ class LeanConv2d(nn.Conv2d):
         if recorded(x, self.bias, shift):
             return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)
         with torch.no_grad():
-            return convolved(x, *_folded(weight, self.bias, norm), options)
+            return _with_norm(x, weight, self.bias, norm, options)
 
 
 class FoldedConv2d(LeanConv2d):

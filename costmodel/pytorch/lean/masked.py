@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..bits import (
     INTEGERS,
@@ -23,6 +22,7 @@ from ..bits import (
     within_3,
 )
 from ..modules import recorded
+from .once import once_differentiable
 
 aten = torch.ops.aten
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import FrozenBatchNorm2d, recorded
+from .once import once_differentiable
 
 aten = torch.ops.aten
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..modules import recorded
 from .like import Like
+from .once import once_differentiable
 
 aten = torch.ops.aten
 

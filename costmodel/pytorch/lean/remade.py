@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..bits import dense
 from ..modules import FrozenStatistics, StochasticDepth, recorded
 from .casting import convolved, like, lowered
 from .makers import BACKWARD, Maker, Norm, activated_, cut, derived, group_norm, scaled, slices
+from .once import once_differentiable
+from .products import gradients
 from .recipes import Link, Remade, Sum, dropped, recipe_of, source_of
 from .standardised import LeanStandardisedConv2d
 from .weights import Standardised
@@ -151,10 +152,7 @@ class _Conv(Function):
         remade, finishes = ctx.remade, ctx.finishes
         maker = remade.filled(tensors).maker()
         weight = like(maker.x, standardised.weight if standardised else raw)
-        want_y, want_weight, want_bias, *_ = ctx.needs_input_grad
-        stride, padding, dilation, groups = ctx.options
-        sizes = [weight.shape[0]] if ctx.biased else [0]
-        how = (sizes, stride, padding, dilation, False, [0, 0], groups, [want_y, want_weight, want_bias])
+        wanted = ctx.needs_input_grad[:3]
         parts = slices(maker.x)
         several = len(parts) > 1
         gy = torch.empty_like(maker.x) if several else None
@@ -168,11 +166,11 @@ class _Conv(Function):
         apart = finishes == "gate" or remade.norm is None
         weights: list[Tensor | None] = [None, None]
         if weight.dtype is not raw.dtype:
-            weights = [torch.zeros_like(raw), raw.new_zeros(len(raw)) if want_bias else None]
+            weights = [torch.zeros_like(raw), raw.new_zeros(len(raw)) if wanted[2] else None]
         for part in parts:
             z, y = maker.zy(part, finishes == "norm")
             read = y if maker.gate is None else scaled(y, cut(maker.gate, part), apart)
-            made, *more = aten.convolution_backward(cut(g, part), read, weight, *how)
+            made, *more = gradients(cut(g, part), read, weight, ctx.options, wanted, ctx.biased)
             if weights[0] is None:
                 weights = more
             else:

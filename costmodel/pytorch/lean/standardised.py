@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..modules import StandardisedConv2d, recorded
 from .casting import convolved, like, lowered
 from .like import Like
 from .norms import channel_sums
+from .once import once_differentiable
+from .products import gradients
 from .recipes import Link, Remade, dropped
 from .weights import Standardised
-
-aten = torch.ops.aten
 
 
 class _Conv(Function):
@@ -35,11 +34,9 @@ class _Conv(Function):
         if not (want_x or want_weight):
             return None, None, channel_sums(g, ctx.of_bias), None
         raw, *kept = ctx.saved_tensors
-        made, (stride, padding, dilation, groups) = Standardised.of(raw), ctx.options
-        x = kept[0] if kept else ctx.x.tensor()
-        how = ([len(raw)] if ctx.biased else [0], stride, padding, dilation, False, [0, 0], groups)
+        made, x = Standardised.of(raw), kept[0] if kept else ctx.x.tensor()
         wanted = [want_x, want_weight, want_bias]
-        gx, weight, bias = aten.convolution_backward(g, x, like(x, made.weight), *how, wanted)
+        gx, weight, bias = gradients(g, x, like(x, made.weight), ctx.options, wanted, ctx.biased)
         if want_weight:
             weight = weight.to(raw.dtype)
             weight = made.gradient_(raw, weight)

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ...modules import FrozenStatistics, recorded
+from ..once import once_differentiable
 from ..remade import RemadeNorm2d
 
 aten = torch.ops.aten

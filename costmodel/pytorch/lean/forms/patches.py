@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ...modules import recorded
 from ..casting import convolved, like, lowered
 from ..norms import channel_sums
+from ..once import once_differentiable
 
 
 class _Patched(Function):

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ....ops.forms.quantised import CHUNK, GROUP
 from ...modules import FrozenStatistics, recorded
 from ..like import Like
 from ..norms import channel_sums
+from ..once import once_differentiable
 from ..remade import RemadeNorm2d
 from .restored import Form, FormedConv2d, FormedLinear, like_input, rows_of
 

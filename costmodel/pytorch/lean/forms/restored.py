@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ...bits import dense
 from ...modules import recorded
@@ -17,6 +16,7 @@ from ..casting import convolved, like, lowered
 from ..convolutions import input_gradient
 from ..like import Like
 from ..norms import channel_sums
+from ..once import once_differentiable
 
 aten = torch.ops.aten
 

@@ -1,0 +1,72 @@
+"""Pointwise convolutions as products of matrices: where they are made, what they give, and what they allocate."""
+
+import pytest
+import torch
+from torch import nn
+
+from costmodel.pytorch.allocations import trace
+from costmodel.pytorch.lean.products import IS_X86, gradients, is_product, product
+
+PLAIN = ((1, 1), (0, 0), (1, 1), 1)
+on_x86 = pytest.mark.skipif(not IS_X86, reason="elsewhere stock kernels make all")
+
+
+def case(size=5, dtype=torch.float64, batch=3, inputs=8, outputs=6):
+    """An input, a pointwise weight, a bias and a gradient of the output."""
+    x, g = (torch.randn(batch, channels, size, size, dtype=dtype) for channels in (inputs, outputs))
+    return x, torch.randn(outputs, inputs, 1, 1, dtype=dtype), torch.randn(outputs, dtype=dtype), g
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_product_is_the_convolution(size, batch):
+    x, weight, bias, g = case(size, batch=batch)
+    for shift in (None, bias):
+        torch.testing.assert_close(product(x, weight.flatten(1), shift), nn.functional.conv2d(x, weight, shift))
+    torch.testing.assert_close(product(g, weight.flatten(1).t()), nn.functional.conv_transpose2d(g, weight))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("wanted", [(1, 0, 0), (1, 1, 0), (1, 1, 1), (0, 1, 1), (1, 0, 1)], ids=str)
+@pytest.mark.parametrize("size", [1, 5])
+def test_gradients_are_torchs(size, wanted, layout):
+    x, weight, bias, g = (t.requires_grad_() for t in case(size))
+    x, g = (t.detach().contiguous(memory_format=layout) for t in (x, g))
+    y = nn.functional.conv2d(x.requires_grad_(), weight, bias)
+    expected = torch.autograd.grad(y, (x, weight, bias), g)
+    with torch.no_grad():
+        found = gradients(g, x, weight, PLAIN, [bool(one) for one in wanted], biased=True)
+    for one, gradient, made in zip(wanted, expected, found):
+        assert (made is not None) == bool(one)
+        if one:
+            torch.testing.assert_close(made, gradient, rtol=1e-12, atol=1e-12)
+
+
+@on_x86
+@pytest.mark.parametrize("changed, expected", [
+    ({}, True), ({"dtype": torch.float32}, True), ({"dtype": torch.bfloat16}, False), ({"layout": True}, False),
+    ({"layout": True, "size": 1}, True), ({"stride": (2, 2)}, False), ({"padding": (1, 1)}, False),
+])  # fmt: skip
+def test_what_is_a_product(changed, expected):
+    x, weight, *_ = case(changed.get("size", 5), changed.get("dtype", torch.float64))
+    x = x.contiguous(memory_format=torch.channels_last) if "layout" in changed else x
+    options = (changed.get("stride", (1, 1)), changed.get("padding", (0, 0)), (1, 1), 1)
+    assert is_product(x, weight, options) == expected
+    assert not is_product(x, weight[:, :4], (*options[:3], 2))  # two groups
+    assert not is_product(x, torch.randn(6, 8, 3, 3, dtype=x.dtype), options)
+
+
+@on_x86
+@pytest.mark.parametrize("size", [1, 5])
+def test_only_the_result_is_allocated(size):
+    x, weight, bias, g = case(size, torch.float32)
+    with torch.no_grad():
+        assert trace(lambda: product(x, weight.flatten(1), bias)).peak == 4 * 3 * 6 * size**2
+        found = trace(lambda: gradients(g, x, weight, PLAIN, [True, False, False], biased=False))
+    assert found.peak == 4 * 3 * 8 * size**2
+
+
+def test_autocast_does_not_see_it():
+    x, weight, bias, _ = case(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product(x, weight.flatten(1), bias).dtype is torch.float32
