@@ -11,7 +11,7 @@ from ..sizes.size import Shape, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense, of_images
 from ..targets.setting import Setting
 from ._cast import casts_of
-from ._products import ProductConv2d
+from ._gradients import OwnGradients
 from .activation import Activation
 from .conv import Conv2d
 from .lean_standardised import LeanStandardisedConv2d
@@ -68,7 +68,7 @@ def as_op(cls: type, stock: Op, **more: Any) -> Op:
 
 
 @op("lean_conv2d")
-class LeanConv2d(ProductConv2d):
+class LeanConv2d(OwnGradients):
     """A convolution that keeps its input only for its weight's gradient.
 
     With a frozen weight the input's gradient is a convolution of the output's gradient: with the rotated weight at
@@ -87,6 +87,9 @@ class LeanConv2d(ProductConv2d):
 
     def may_be_product(self, setting: Setting) -> bool:
         return "weight" not in setting.demanded and super().may_be_product(setting)
+
+    def may_be_windows(self, setting: Setting) -> bool:
+        return False  # where the weight trains, a stock layer does the work
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if "weight" in setting.demanded:
@@ -128,7 +131,7 @@ class CastingConv2d(LeanConv2d):
 
 
 @op("folded_conv2d")
-class FoldedConv2d(ProductConv2d):
+class FoldedConv2d(OwnGradients):
     """A convolution without a backward pass, into which the scale and shift of the frozen norm after it are folded.
 
     norm: path of the norm's module, which still holds the norm's parameters.

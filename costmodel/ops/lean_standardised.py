@@ -12,7 +12,7 @@ from ..graph.op import Casts, Op, Scratch, Stock, op
 from ..sizes.size import Shape, Size, beyond, maximum, numel
 from ..targets.setting import SUM_BYTES, Setting
 from ._cast import casts_of
-from ._products import ProductConv2d
+from ._gradients import OwnGradients
 from .conv import Conv2d
 
 
@@ -48,7 +48,7 @@ class Standardising(NamedTuple):
 
 
 @op("lean_standardised_conv2d")
-class LeanStandardisedConv2d(ProductConv2d):
+class LeanStandardisedConv2d(OwnGradients):
     """A convolution that keeps its input, standardises its weight anew in either pass, and keeps nothing of that.
 
     drops: its output is made again by the first that reads it backward.

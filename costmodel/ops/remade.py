@@ -13,7 +13,7 @@ from ..sizes.size import Shape, Size, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
 from ._cast import casts_of
-from ._products import ProductConv2d
+from ._gradients import OwnGradients
 from .activation import Activation
 from .lean_standardised import Standardising
 from .norm import BatchNorm, batch_norm_scratch
@@ -268,7 +268,7 @@ class PassedActivation(Activation):
 
 
 @op("remaking_conv2d")
-class RemakingConv2d(ProductConv2d):
+class RemakingConv2d(OwnGradients):
     """A convolution that keeps what its input is made again from.
 
     of, batch: of the norm that makes the input: its activation's kind, and whether it takes the batch's statistics.

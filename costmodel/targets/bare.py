@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..sizes.size import Shape, Size, where
+from .machine import is_x86
 from .onednn_levels import in_onednn
 from .setting import NUMBER_BYTES, Setting
 from .target import CHANNELS_LAST, THREADS, ConvolutionKernels, Target, device
@@ -24,11 +25,24 @@ class BiasAlone(ConvolutionKernels):
 @device("none")
 @dataclass(frozen=True)
 class Bare(Target):
-    """The tensors that PyTorch's dispatcher sees. With several threads there may be more of them on a CPU: a gradient
-    that nobody asked for."""
+    """The tensors that PyTorch's dispatcher sees.
+
+    With several threads there may be more of them on a CPU: a gradient that nobody asked for. on_x86: lean layers make
+    copies of some columns there.
+    """
+
+    on_x86: bool = True
 
     options = {"threads": THREADS, "channels_last": CHANNELS_LAST}
     counts_unseen = False
+
+    @classmethod
+    def here(cls) -> Target:
+        return cls(on_x86=is_x86(), detected=("on_x86",))
+
+    @property
+    def lean_kernels(self) -> bool:
+        return self.on_x86
 
     def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
         if "bias" not in setting.demanded or "weight" in setting.demanded:

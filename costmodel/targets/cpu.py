@@ -76,7 +76,7 @@ class Cpu(Target):
         return self.isa != UNKNOWN
 
     @property
-    def multiplies(self) -> bool:
+    def lean_kernels(self) -> bool:
         return self.isa not in (NEON, UNKNOWN)
 
     def knows(self, dtype: str) -> bool:

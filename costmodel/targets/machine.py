@@ -29,10 +29,15 @@ def here_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_x86() -> bool:
+    """Whether this machine's processor is one."""
+    return platform.machine().lower() in X86
+
+
 def here_isa() -> str:
     """The instruction set of torch's kernels on this machine; UNKNOWN where it is not found out, or not modelled."""
     kind = platform.machine().lower()
-    if kind in X86:
+    if is_x86():
         return x86_isa(told("flags") or numpy_features())
     if kind not in ARM:
         return UNKNOWN

@@ -108,8 +108,8 @@ class Target:
         return self.number_bytes(item)
 
     @property
-    def multiplies(self) -> bool:
-        """Whether lean layers make pointwise convolutions of contiguous maps as products of matrices."""
+    def lean_kernels(self) -> bool:
+        """Whether lean layers call other kernels than stock ones where those are slow (pytorch/lean/gradients.py)."""
         return False
 
     def linear(self, setting: Any, rows: Size, inputs: int, outputs: int) -> tuple[Size, Size]:

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from costmodel.pytorch.allocations import trace
-from costmodel.pytorch.lean.products import IS_X86, gradients, is_product, product
+from costmodel.pytorch.lean.gradients import gradients
+from costmodel.pytorch.lean.products import IS_X86, is_product, product
 
 PLAIN = ((1, 1), (0, 0), (1, 1), 1)
 on_x86 = pytest.mark.skipif(not IS_X86, reason="elsewhere stock kernels make all")

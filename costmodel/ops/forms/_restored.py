@@ -8,7 +8,7 @@ from ...graph.op import Extra, Scratch, Work, check, shared_fields
 from ...sizes.size import Shape, Size, beyond, nbytes, numel
 from ...targets.setting import SUM_BYTES, Setting
 from .._cast import casts_of
-from .._products import ProductConv2d
+from .._gradients import OwnGradients
 from ..linear import Linear
 from ._formed import Formed
 
@@ -79,7 +79,7 @@ class Restored(Formed):
 
 
 @shared_fields
-class RestoredConv2d(Restored, ProductConv2d):
+class RestoredConv2d(Restored, OwnGradients):
     """A convolution with such a form."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from ...graph.op import Extra, Scratch, Work, check, op
 from ...sizes.size import Shape, beyond, numel
 from ...targets.setting import Setting
 from .._cast import casts_of
-from .._products import ProductConv2d
+from .._gradients import OwnGradients
 from ..conv import Conv2d
 from ._formed import Formed
 
@@ -22,7 +22,7 @@ INDEX_BITS = 64  # of a channel's number
 
 
 @op("sliced_conv2d")
-class SlicedConv2d(Formed, ProductConv2d):
+class SlicedConv2d(Formed, OwnGradients):
     """A convolution of which some input channels' weights train, and that keeps these channels alone (MCUNetV3)."""
 
     ratio: float = 0.5

@@ -12,10 +12,11 @@ from torch.autograd import Function
 
 from ..modules import FrozenBatchNorm2d, recorded
 from .casting import convolved, like, lowered
+from .gradients import gradients
 from .like import Like
 from .norms import channel_scale, channel_sums
 from .once import once_differentiable
-from .products import gradients, is_product, product
+from .products import is_product, product
 from .recipes import Link, Remade, dropped
 
 

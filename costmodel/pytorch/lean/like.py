@@ -21,7 +21,7 @@ class Like:
         """A tensor of these sizes, for kernels that take a tensor but read only its sizes."""
         if self.device.type != "cpu":
             return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=self.device)
-        return _untouched(self.shape, self.strides, self.dtype)
+        return untouched(self.shape, self.strides, self.dtype)
 
 
 #: One mapping of pages for all stand-ins, as large as the largest asked for. Nobody reads or writes it, so it takes no
@@ -30,7 +30,8 @@ _pages = mmap.mmap(-1, mmap.PAGESIZE)
 
 
 @lru_cache(maxsize=1024)  # a mapping, and each tensor on it, costs 10 microseconds: as much as a small kernel
-def _untouched(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def untouched(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor on the CPU without values."""
     global _pages
     elements = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides))
     if len(_pages) < elements * dtype.itemsize:

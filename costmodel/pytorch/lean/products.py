@@ -2,24 +2,20 @@
 
 MKL writes them where they belong. Of the kernels that a convolution calls there, oneDNN's, which runs with several
 threads, copies maps and weights into blocks of channels, which takes up to four times as long, and torch's own fills
-the gradient of the input with zeros first. costmodel/ops/_products.py says what this saves.
+the gradient of the input with zeros first. costmodel/ops/_gradients.py says where.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...targets.machine import X86
+from ...targets.machine import is_x86
 
-IS_X86 = platform.machine().lower() in X86
+IS_X86 = is_x86()
 DTYPES = (torch.float32, torch.float64)
-
-convolution_backward = torch.ops.aten.convolution_backward.default
 
 
 def is_product(x: Tensor, weight: Tensor, options: Sequence) -> bool:
@@ -51,19 +47,3 @@ def product(maps: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     else:
         torch.baddbmm(bias[:, None], matrices, pixels, out=out)
     return made
-
-
-def gradients(
-    g: Tensor, x: Tensor, weight: Tensor, options: Sequence, wanted: Sequence[bool], biased: bool
-) -> tuple[Any, Any, Any]:
-    """A convolution's gradients of its input x, weight and bias, as far as they are wanted.
-
-    x may be a stand-in where the weight's is not wanted.
-    """
-    stride, padding, dilation, groups = options
-    how = ([len(weight)] if biased else [0], stride, padding, dilation, False, [0, 0], groups)
-    if not (wanted[0] and is_product(x, weight, options) and g.is_contiguous()):
-        return convolution_backward(g, x, weight, *how, wanted)
-    others = [False, *wanted[1:]]
-    _, of_weight, of_bias = convolution_backward(g, x, weight, *how, others) if any(others) else (None, None, None)
-    return product(g, weight.flatten(1).t()), of_weight, of_bias

@@ -17,9 +17,9 @@ from torch.autograd import Function
 from ..bits import dense
 from ..modules import FrozenStatistics, StochasticDepth, recorded
 from .casting import convolved, like, lowered
+from .gradients import gradients
 from .makers import BACKWARD, Maker, Norm, activated_, cut, derived, group_norm, scaled, slices
 from .once import once_differentiable
-from .products import gradients
 from .recipes import Link, Remade, Sum, dropped, recipe_of, source_of
 from .standardised import LeanStandardisedConv2d
 from .weights import Standardised

@@ -10,10 +10,10 @@ from torch.autograd import Function
 
 from ..modules import StandardisedConv2d, recorded
 from .casting import convolved, like, lowered
+from .gradients import gradients
 from .like import Like
 from .norms import channel_sums
 from .once import once_differentiable
-from .products import gradients
 from .recipes import Link, Remade, dropped
 from .weights import Standardised
 

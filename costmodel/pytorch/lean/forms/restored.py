@@ -14,11 +14,10 @@ from ...bits import dense
 from ...modules import recorded
 from ..casting import convolved, like, lowered
 from ..convolutions import input_gradient
+from ..gradients import gradients
 from ..like import Like
 from ..norms import channel_sums
 from ..once import once_differentiable
-
-aten = torch.ops.aten
 
 
 class _Restored(Function):
@@ -90,9 +89,7 @@ class FormedConv2d(Form, nn.Conv2d):
         return convolved(x, weight, bias, self.options)
 
     def weight_gradient(self, g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        stride, padding, dilation, groups = self.options
-        how = ([0], stride, padding, dilation, False, [0, 0], groups)
-        return aten.convolution_backward(g, x, weight, *how, [False, True, False])[1]
+        return gradients(g, x, weight, self.options, [False, True, False], biased=False)[1]
 
     def input_gradient(self, g: Tensor, weight: Tensor, x: Like) -> Tensor:
         return input_gradient(g, weight, x, self.options)

@@ -1,0 +1,113 @@
+"""What lean convolutions allocate that make gradients by other kernels than stock ones do, on x86.
+
+costmodel/pytorch/lean/gradients.py runs them; the scratch here is of what is written there, line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..graph.op import shared_fields
+from ..sizes.size import Shape, Size, beyond, maximum, numel, where
+from ..targets.memory_order import CHANNELS_LAST, contiguous
+from ..targets.setting import Setting
+from .conv import Conv2d
+
+#: By width of a depthwise kernel, the windows in which its weight's gradient is made: first column, and columns.
+#: oneDNN's own kernel takes up to three columns, and next to no padding (targets/onednn.py: weight_kernel).
+WINDOWS = {5: ((0, 3), (3, 2)), 7: ((0, 3), (3, 2), (5, 2))}
+
+
+@shared_fields
+class OwnGradients(Conv2d):
+    """A convolution that makes gradients itself where stock kernels are slow.
+
+    Of a pointwise one of contiguous maps, the input's gradient is a product of matrices, without scratch. Of a
+    depthwise one of 5x5 or 7x7, the weight's is made in windows of columns. Where either is so, the weight's gradient
+    is made first, then the bias's, and then the input's.
+    """
+
+    def may_be_product(self, setting: Setting) -> bool:
+        """Whether it is a product of matrices where its maps are contiguous."""
+        kernel, stride, padding, _ = self._windows
+        plain = (kernel, stride, padding, self.groups) == ((1, 1), (1, 1), (0, 0), 1)
+        return plain and setting.target.lean_kernels and setting.dtype in ("float32", "float64")
+
+    def may_be_windows(self, setting: Setting) -> bool:
+        """Whether the weight's gradient is made in windows where its maps lie as they should."""
+        (rows, columns), _, _, dilation = self._windows
+        depthwise = self.in_channels == self.out_channels == self.groups > 1 and dilation == (1, 1)
+        square = rows == columns and columns in WINDOWS
+        return depthwise and square and setting.target.lean_kernels and setting.dtype == "float32"
+
+    def makes_product(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        """Whether the gradient of an input of shape x is a product; an array of bools over a grid."""
+        if "x" not in setting.demanded or not self.may_be_product(setting):
+            return False
+        return (setting.contiguous_copy_of_input(x) == 0) & (setting.contiguous_copy_of_gradient(y) == 0)
+
+    def makes_windows(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        """Whether the weight's gradient is made in windows."""
+        if "weight" not in setting.demanded or not self.may_be_windows(setting):
+            return False
+        order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
+        return (setting.copies(order, y, x) == 0) & (x[2] * x[3] > 1)
+
+    def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
+        forward, backward = super().kernels(setting, y, x)
+        for makes, own in ((self.makes_product, self._by_product), (self.makes_windows, self._by_windows)):
+            made = makes(setting, y, x)
+            if made is not False:
+                backward = where(made, own(setting, y, x), backward)
+        return forward, backward
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        found = super().modelled(setting, y, x)
+        for makes, own in ((self.makes_product, self._product_modelled), (self.makes_windows, self._windows_modelled)):
+            made = makes(setting, y, x)
+            if made is not False:
+                found = where(made, own(setting, y, x), found)
+        return found
+
+    def bounded(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        made = self.makes_product(setting, y, x) | self.makes_windows(setting, y, x)
+        return made | super().bounded(setting, y, x)  # what is made here is at least there
+
+    def _by_product(self, setting: Setting, y: Shape, x: Shape) -> Size:
+        """Scratch of the backward pass with the input's gradient as a product."""
+        others = self._of(setting, "weight", "bias")
+        first = super().kernels(others, y, x)[1] if others.demanded else 0
+        return maximum(first - setting.item * numel(x), 0)
+
+    def _product_modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(self._of(setting, "weight", "bias"), y, x)
+
+    def _by_windows(self, setting: Setting, y: Shape, x: Shape) -> Size:
+        """Scratch of the backward pass with the weight's gradient in windows."""
+        item, demanded = setting.item, setting.demanded
+        weight, bias = item * numel(self.params()["weight"]), item * self.out_channels * ("bias" in demanded)
+        map_ = item * numel(x) * ("x" in demanded)
+        levels = [weight + bias + map_ + super().kernels(self._of(setting, "x"), y, x)[1]] if "x" in demanded else []
+        for window, part in self._parts(y, x):
+            made = item * (numel(part) + numel(window.params()["weight"]))
+            levels.append(weight + made + window.kernels(self._of(setting, "weight"), y, part)[1])
+        return beyond(weight + bias + map_, *levels)
+
+    def _windows_modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        found = super().modelled(self._of(setting, "x"), y, x)
+        for window, part in self._parts(y, x):
+            found = found & window.modelled(self._of(setting, "weight"), y, part)
+        return found
+
+    def _parts(self, y: Shape, x: Shape) -> Iterator[tuple[Conv2d, Shape]]:
+        """The windows as convolutions, each with the shape of the columns that it reads."""
+        (rows, columns), (down, right), *_ = self._windows
+        for _, width in WINDOWS[columns]:
+            window = Conv2d(self.groups, self.groups, (rows, width), (down, right), groups=self.groups)
+            yield window, (*x[:2], (y[2] - 1) * down + rows, (y[3] - 1) * right + width)
+
+    @staticmethod
+    def _of(setting: Setting, *names: str) -> Setting:
+        """The setting of a call that makes some of the gradients alone."""
+        return setting._replace(demanded=tuple(name for name in setting.demanded if name in names))
