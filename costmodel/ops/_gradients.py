@@ -5,7 +5,8 @@ costmodel/pytorch/lean/gradients.py runs them; the scratch here is of what is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..graph.op import shared_fields
@@ -19,6 +20,17 @@ from .conv import Conv2d
 WINDOWS = {5: ((0, 3), (3, 2)), 7: ((0, 3), (3, 2), (5, 2))}
 
 
+def is_pointwise(kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], groups: int) -> bool:
+    """Whether a convolution is a product of matrices."""
+    return (*kernel, *stride, *padding, groups) == (1, 1, 1, 1, 0, 0, 1)
+
+
+def is_wide(kernel: Sequence[int], dilation: Sequence[int], groups: int, channels: int) -> bool:
+    """Whether a convolution with so many channels in and out is depthwise, with a wide kernel."""
+    rows, columns = kernel
+    return rows == columns and columns in WINDOWS and tuple(dilation) == (1, 1) and groups == channels > 1
+
+
 @shared_fields
 class OwnGradients(Conv2d):
     """A convolution that makes gradients itself where stock kernels are slow.
@@ -28,18 +40,30 @@ class OwnGradients(Conv2d):
     is made first, then the bias's, and then the input's.
     """
 
-    def may_be_product(self, setting: Setting) -> bool:
-        """Whether it is a product of matrices where its maps are contiguous."""
+    @cached_property
+    def is_pointwise(self) -> bool:
+        """Whether it is a product of matrices."""
         kernel, stride, padding, _ = self._windows
-        plain = (kernel, stride, padding, self.groups) == ((1, 1), (1, 1), (0, 0), 1)
-        return plain and setting.target.lean_kernels and setting.dtype in ("float32", "float64")
+        return is_pointwise(kernel, stride, padding, self.groups)
+
+    @cached_property
+    def is_wide(self) -> bool:
+        """Whether it is depthwise, with a wide kernel."""
+        kernel, _, _, dilation = self._windows
+        return self.in_channels == self.out_channels and is_wide(kernel, dilation, self.groups, self.out_channels)
+
+    @property
+    def makes_gradients(self) -> bool:
+        """Whether its gradients are made so on some machine."""
+        return self.is_pointwise or self.is_wide
+
+    def may_be_product(self, setting: Setting) -> bool:
+        """Whether its input's gradient is a product of matrices where its maps are contiguous."""
+        return self.is_pointwise and setting.target.lean_kernels and setting.dtype in ("float32", "float64")
 
     def may_be_windows(self, setting: Setting) -> bool:
         """Whether the weight's gradient is made in windows where its maps lie as they should."""
-        (rows, columns), _, _, dilation = self._windows
-        depthwise = self.in_channels == self.out_channels == self.groups > 1 and dilation == (1, 1)
-        square = rows == columns and columns in WINDOWS
-        return depthwise and square and setting.target.lean_kernels and setting.dtype == "float32"
+        return self.is_wide and setting.target.lean_kernels and setting.dtype == "float32"
 
     def makes_product(self, setting: Setting, y: Shape, x: Shape) -> Any:
         """Whether the gradient of an input of shape x is a product; an array of bools over a grid."""

@@ -6,14 +6,15 @@ from collections.abc import Callable, Set
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from ..graph.op import Casts, Op, Result, Scratch, Stock, op
-from ..sizes.size import Shape, maximum, numel, where
+from ..graph.op import Casts, Op, Scratch, Stock, op
+from ..sizes.size import Shape, maximum, numel
 from ..targets.memory_order import MemoryOrder, dense, of_images
 from ..targets.setting import Setting
 from ._cast import casts_of
 from ._gradients import OwnGradients
 from .activation import Activation
 from .conv import Conv2d
+from .lean_folded import FoldedConv2d, FoldedNorm
 from .lean_standardised import LeanStandardisedConv2d
 from .noise import Dropout
 from .norm import BatchNorm, GroupNorm
@@ -83,13 +84,7 @@ class LeanConv2d(OwnGradients):
     casts = Casts.INSIDE
 
     def saves_late(self, operands: Set[str]) -> bool:
-        return "x" not in operands  # the lean function saves the weight late; a stock layer saves x
-
-    def may_be_product(self, setting: Setting) -> bool:
-        return "weight" not in setting.demanded and super().may_be_product(setting)
-
-    def may_be_windows(self, setting: Setting) -> bool:
-        return False  # where the weight trains, a stock layer does the work
+        return self.makes_gradients or "x" not in operands  # lean functions save late; a stock layer saves x
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         if "weight" in setting.demanded:
@@ -130,36 +125,6 @@ class CastingConv2d(LeanConv2d):
         return True
 
 
-@op("folded_conv2d")
-class FoldedConv2d(OwnGradients):
-    """A convolution without a backward pass, into which the scale and shift of the frozen norm after it are folded.
-
-    norm: path of the norm's module, which still holds the norm's parameters.
-    """
-
-    norm: str = ""
-
-    casts = Casts.INSIDE
-
-    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        biased = Conv2d(*self.arguments()[:-1], True)
-        # The scaled weight and the bias are made anew in every call, and cast.
-        scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
-        inside = where(self._is_product(setting, x), 0, biased.scratch(setting, y, x).forward)
-        return Scratch(inside + scaled + shift + casts_of(biased, setting))
-
-    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        return self._is_product(setting, x) | super().modelled(setting, y, x)
-
-    def _is_product(self, setting: Setting, x: Shape) -> Any:
-        """Whether the forward pass is a product of matrices."""
-        return self.may_be_product(setting) and setting.contiguous_copy_of_input(x) == 0
-
-    def module(self, library: Any) -> Callable:
-        module = library.lean.FoldedConv2d(*self.arguments())
-        return library.standardised_once(module) if self.fixed else module
-
-
 @stands_for(Conv2d)
 def lean_conv(stock: Conv2d, place: Place) -> Op | None:
     if stock.has_epilogue:
@@ -167,19 +132,6 @@ def lean_conv(stock: Conv2d, place: Place) -> Op | None:
     if place.demanded:
         return as_op(LeanConv2d, stock)
     return as_op(FoldedConv2d, stock, norm=place.partner) if place.partner else None
-
-
-@op("folded_norm")
-class FoldedNorm(BatchNorm):
-    """A frozen norm whose scale and shift are folded into the convolution before it. It returns its input."""
-
-    result = Result.VIEW
-
-    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch()
-
-    def module(self, library: Any) -> Callable:
-        return library.lean.FoldedNorm2d(self.channels, self.eps, self.momentum)
 
 
 @op("shift_norm")
@@ -391,8 +343,6 @@ def lean_pool(stock: Op, place: Place) -> Op | None:
 
 
 LeanConv2d.examples = tuple((as_op(LeanConv2d, op), x) for op, x in Conv2d.examples if not op.standardise)
-FoldedConv2d.examples = ((FoldedConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),)
-FoldedNorm.examples = ((FoldedNorm(8, "frozen"), (2, 8, 5, 3)),)
 ShiftNorm.examples = ((ShiftNorm(8, "frozen"), (2, 8, 5, 3)), (ShiftNorm(8, "frozen", inplace=True), (2, 8, 5, 3)))
 LeanGroupNorm.examples = ((LeanGroupNorm(2, 8), (2, 8, 5, 3)),)
 MaskedActivation.examples = (

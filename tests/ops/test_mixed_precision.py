@@ -12,7 +12,7 @@ from costmodel.pytorch import library
 STOCK = [
     (op, shapes)
     for op, shapes in EXAMPLES
-    if not type(op).__module__.endswith("lean") and op.result is not Result.GIVEN
+    if not type(op).__module__.endswith(("lean", "lean_folded")) and op.result is not Result.GIVEN
 ]
 LAYERS = [(op, shapes) for op, shapes in STOCK if op.casts is Casts.LOWER and op.params()]
 KINDS = (torch.float32, torch.bfloat16)

@@ -14,7 +14,7 @@ from costmodel.pytorch import lean, modules
 from costmodel.pytorch.allocations import trace
 from costmodel.pytorch.lean.convolutions import input_gradient
 from costmodel.pytorch.lean.like import Like
-from costmodel.pytorch.lean.products import is_product
+from costmodel.pytorch.lean.once import once_differentiable
 
 CONVOLUTIONS = {
     "pointwise": (dict(in_channels=8, out_channels=6, kernel_size=1), 5),
@@ -39,10 +39,6 @@ def moved(norm):
     return norm
 
 
-def options_of(layer):
-    return layer.stride, layer.padding, layer.dilation, layer.groups
-
-
 # Convolutions
 
 
@@ -56,8 +52,7 @@ def test_convolution(options, size, layout, trains):
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in trains)
     x = images(options["in_channels"], size, layout)
-    is_stock = "weight" in trains
-    same(layer, stock, x, exact=is_stock or "bias" not in trains and not is_product(x, layer.weight, options_of(layer)))
+    same(layer, stock, x, exact=not layer.makes_gradients and ("bias" not in trains or "weight" in trains))
     x.requires_grad_(True)
     assert keeps_input(layer, x) == ("weight" in trains)
     assert kept(layer, x) == 0
@@ -83,7 +78,7 @@ def test_convolution_elsewhere_than_on_the_cpu(options, size, monkeypatch):
     class Elsewhere(torch.Tensor):
         device = torch.device("cuda")
 
-    options = options_of(layer)
+    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
     found = input_gradient(g.as_subclass(Elsewhere), layer.weight, Like(x), options)
     torch.testing.assert_close(found.as_subclass(torch.Tensor), *torch.autograd.grad(y, x, g))
 
@@ -244,3 +239,38 @@ def test_level_after_forward_is_what_is_saved(layout):
     bits = -(-3 * 8 * 13 * 13 // 8) + -(-3 * 8 * 6 * 6 // 8) + -(-3 * 8 * 4 * 4 // 8)
     assert kept(net, x) == bits + 8 * y.numel()
     assert trace(lambda: net(x)).left == bits + 8 * y.numel() + 4 * y.numel()
+
+
+def test_a_second_derivative_is_refused():
+    """Also where autograd records the backward pass, whose guard is asked for only then."""
+    layer = lean.LeanConv2d(8, 8, 1).requires_grad_(False)
+    x = images().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError):
+        gradient.sum().backward()
+
+
+def test_a_backward_pass_that_is_recorded_is_guarded():
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, g):
+            assert not torch.is_grad_enabled()
+            return 2 * g
+
+    x = torch.ones(2, requires_grad=True)
+    assert torch.autograd.grad(Doubled.apply(x).sum(), x)[0].tolist() == [2, 2]
+    (gradient,) = torch.autograd.grad(Doubled.apply(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError):
+        gradient.sum().backward()
+
+
+def test_stand_ins_share_memory():
+    sizes = [(2, 3, 4, 4), (8, 3, 4, 4), (2, 3, 4, 4)]
+    made = [Like(torch.empty(size)).tensor() for size in sizes]
+    assert [tuple(one.shape) for one in made] == sizes
+    assert made[0] is made[2]

@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from costmodel.ops._gradients import WINDOWS
+from costmodel.ops.lean_folded import FoldedConv2d
 from costmodel.ops.remade import RemakingConv2d
 from costmodel.pytorch.allocations import trace
 from costmodel.pytorch.lean.gradients import gradients
 from costmodel.pytorch.lean.products import IS_X86
 from costmodel.pytorch.lean.windows import has_windows, in_windows
 from costmodel.targets.setting import Setting
+from costmodel.targets.texts import of_text
 
 pytestmark = pytest.mark.skipif(not IS_X86, reason="elsewhere stock kernels make all")
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -81,8 +84,18 @@ def test_its_bytes(kernel, stride, size, layout, channels, threads, wanted):
     assert max(accumulate(deltas)) == results + conv.kernels(setting, tuple(g.shape), tuple(x.shape))[1]
 
 
+def test_windows_cover_each_column_once():
+    for columns, windows in WINDOWS.items():
+        assert [start + i for start, width in windows for i in range(width)] == [*range(columns)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_folded_pointwise_convolution_of_contiguous_maps_has_no_scratch(threads):
+    setting = Setting(of_text(f"cpu,threads={threads},isa=avx2"), 4, False, ())
+    scratch = FoldedConv2d(16, 32, 1).scratch(setting, (4, 32, 14, 14), (4, 16, 14, 14)).forward
+    assert scratch == 4 * (32 * 16 + 32)  # scaled weight, and bias
+
+
 def target(threads, layout):
     """This machine as a target."""
-    from costmodel.targets.texts import of_text
-
     return of_text(f"cpu,threads={threads}" + (",channels_last" if layout is torch.channels_last else ""))

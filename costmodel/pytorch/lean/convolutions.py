@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from ...ops._gradients import is_pointwise, is_wide
 from ..modules import FrozenBatchNorm2d, recorded
 from .casting import convolved, like, lowered
 from .gradients import gradients
@@ -46,8 +47,8 @@ class _FrozenConv(Function):
         return gx, None, bias if want_bias else None, shift if want_shift else None, None, None
 
 
-class _CastingConv(Function):
-    """A convolution under autocast, which keeps its weight and not the weight's cast."""
+class _TrainedConv(Function):
+    """A convolution that makes its gradients, and keeps its weight, under autocast too, and not the weight's cast."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, options):
@@ -115,15 +116,22 @@ class LeanConv2d(nn.Conv2d):
         """The norm whose work it does too."""
         return None
 
+    @property
+    def makes_gradients(self) -> bool:
+        """Whether it makes gradients by other kernels than stock ones, on some machine."""
+        pointwise = is_pointwise(self.kernel_size, self.stride, self.padding, self.groups)
+        return pointwise or is_wide(self.kernel_size, self.dilation, self.groups, self.out_channels)
+
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm
         shift = norm.bias if norm else None
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
         options = (self.stride, self.padding, self.dilation, self.groups)
         if self.weight.requires_grad and norm is None or not plain:
-            if plain and torch.is_autocast_enabled(x.device.type) and recorded(x, self.weight):
+            own = self.makes_gradients or torch.is_autocast_enabled(x.device.type)
+            if plain and own and recorded(x, self.weight):
                 x = lowered(x)
-                y = _CastingConv.apply(x, self.weight, self.bias, options)
+                y = _TrainedConv.apply(x, self.weight, self.bias, options)
             else:
                 y = super().forward(x)
             return dropped(y, self, Remade(None, (x,), Link())) if self.drops and recorded(y) else y

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...ops._gradients import is_pointwise
 from ...targets.machine import is_x86
 
 IS_X86 = is_x86()
@@ -21,7 +22,7 @@ DTYPES = (torch.float32, torch.float64)
 def is_product(x: Tensor, weight: Tensor, options: Sequence) -> bool:
     """Whether a convolution of an input x is made so. options: stride, padding, dilation, groups."""
     stride, padding, _, groups = options
-    if groups != 1 or weight.shape[2:] != (1, 1) or stride != (1, 1) or padding != (0, 0) or not IS_X86:
+    if not is_pointwise(weight.shape[2:], stride, padding, groups) or not IS_X86:
         return False
     return x.dtype in DTYPES and x.dtype is weight.dtype and x.is_contiguous() and x.device.type == "cpu"
 

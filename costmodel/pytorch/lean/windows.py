@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...ops._gradients import WINDOWS
+from ...ops._gradients import WINDOWS, is_wide
 from .like import untouched
 from .products import IS_X86
 
@@ -22,10 +22,9 @@ convolution_backward = torch.ops.aten.convolution_backward.default
 def has_windows(g: Tensor, x: Tensor, weight: Tensor, options: Sequence) -> bool:
     """Whether a weight's gradient is made so. options: stride, padding, dilation, groups."""
     _, _, dilation, groups = options
-    outputs, inputs, rows, columns = weight.shape
-    if inputs != 1 or rows != columns or columns not in WINDOWS or not groups == outputs > 1 or not IS_X86:
+    if weight.shape[1] != 1 or not is_wide(weight.shape[2:], dilation, groups, len(weight)) or not IS_X86:
         return False
-    if x.dtype is not torch.float32 or weight.dtype is not x.dtype or dilation != (1, 1) or x.device.type != "cpu":
+    if x.dtype is not torch.float32 or weight.dtype is not x.dtype or x.device.type != "cpu":
         return False
     order = torch.contiguous_format if x.is_contiguous() else torch.channels_last
     return x.shape[2:] != (1, 1) and x.is_contiguous(memory_format=order) and g.is_contiguous(memory_format=order)
