@@ -15,8 +15,9 @@ from ..graph.graph import Graph, Node
 from ..graph.op import Result
 from ..graph.recompute import NOTHING
 from ..ops.conv import Conv2d
-from ..ops.lean import Place
+from ..ops.lean import LeanConv2d, Place, ShiftNorm, as_op
 from ..ops.lean import lean as lean_form
+from ..ops.lean_folded import FoldedConv2d, FoldedNorm
 from ..ops.norm import BatchNorm
 from ._kept import Read, each_read, kept_values
 from ._registry import convention
@@ -87,7 +88,7 @@ def lowered_but(graph: Graph, stock: frozenset[str]) -> Graph:
         nodes.append(replace(node, op=op, trains=trains))
     lowered = replace(graph, nodes=tuple(nodes))
     if graph.recompute != NOTHING:
-        lowered = with_units(graph, lowered, results(graph))
+        lowered = with_folded_norms(graph, with_units(graph, lowered, results(graph)))
     return uncall(lowered) if graph.prefix_slices > 1 else lowered
 
 
@@ -124,6 +125,24 @@ def folded(graph: Graph, readers: dict[int, int], stock: frozenset[str]) -> dict
         if type(before.op) is Conv2d and readers[v] == 1 and node.op.is_plain:
             pairs[v - 1], pairs[i] = node.owner, before.owner
     return pairs
+
+
+def with_folded_norms(graph: Graph, lowered: Graph) -> Graph:
+    """The lean graph, where frozen convolutions that pass gradients on do the work of norms that train a shift at most.
+
+    graph: the stock one. A norm that overwrites its input is the only one that reads it. Their weights times the norms'
+    scales are made again in the backward pass.
+    """
+    nodes = [*lowered.nodes]
+    for i, (node, reads) in enumerate(zip(lowered.nodes, lowered.reads)):
+        v = reads[0]
+        if type(node.op) is not ShiftNorm or not node.op.inplace or "x" not in lowered.demanded[i]:
+            continue
+        before = lowered.nodes[v - 1]
+        if type(before.op) is LeanConv2d and not before.op.drops and not before.trains:
+            nodes[v - 1] = replace(before, op=as_op(FoldedConv2d, graph.nodes[v - 1].op, norm=node.owner))
+            nodes[i] = replace(node, op=as_op(FoldedNorm, graph.nodes[i].op))
+    return replace(lowered, nodes=tuple(nodes))
 
 
 @convention(

@@ -1,12 +1,13 @@
-"""A convolution of a frozen prefix that does the work of the frozen norm after it."""
+"""A frozen convolution that does the work of the norm after it, whose scale and statistics are frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
-from ..graph.op import Casts, Result, Scratch, op
-from ..sizes.size import Shape, numel, where
+from ..graph.op import Casts, Result, Scratch, Stock, op
+from ..sizes.size import Shape, beyond, numel, where
+from ..targets.memory_order import MemoryOrder
 from ..targets.setting import Setting
 from ._cast import casts_of
 from ._gradients import OwnGradients
@@ -16,23 +17,35 @@ from .norm import BatchNorm
 
 @op("folded_conv2d")
 class FoldedConv2d(OwnGradients):
-    """A convolution without a backward pass, into which the scale and shift of the frozen norm after it are folded.
+    """A frozen convolution, into which the scale and shift of the norm after it are folded.
 
     norm: path of the norm's module, which still holds the norm's parameters.
     """
 
     norm: str = ""
 
+    stock = Stock(in_python=True)
     casts = Casts.INSIDE
+
+    def saves_late(self, operands: Set[str]) -> bool:
+        return True
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         biased = Conv2d(*self.arguments()[:-1], True)
         # The scaled weight and the bias are made anew in every call, and cast.
         scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
         inside = where(self._is_product(setting, x), 0, biased.scratch(setting, y, x).forward)
-        return Scratch(inside + scaled + shift + casts_of(biased, setting))
+        forward = inside + scaled + shift + casts_of(biased, setting)
+        if "x" not in setting.demanded:
+            return Scratch(forward)
+        # Of scale, of which first the variance meets a number, and scaled weight the input's gradient is made.
+        map_, scale = setting.item * numel(x), setting.parameter_item * self.out_channels
+        used = scale + scaled + casts_of(self, setting, bias=False)
+        return Scratch(forward, beyond(map_, scale + setting.scalar, used + map_ + self.kernels(setting, y, x)[1]))
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        if "x" in setting.demanded:
+            return super().modelled(setting, y, x)
         return self._is_product(setting, x) | super().modelled(setting, y, x)
 
     def _is_product(self, setting: Setting, x: Shape) -> Any:
@@ -46,12 +59,21 @@ class FoldedConv2d(OwnGradients):
 
 @op("folded_norm")
 class FoldedNorm(BatchNorm):
-    """A frozen norm whose scale and shift are folded into the convolution before it. It returns its input."""
+    """A frozen norm whose scale and shift are folded into the convolution before it. It returns its input.
 
-    result = Result.VIEW
+    To autograd that is no view of its input, but as if it had written over it.
+    """
+
+    stock = Stock()
+    result = Result.INPLACE
+    passes = ("x",)
+
+    def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
+        return gradient
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch()
+        # The convolution's function makes the shift's gradient first.
+        return Scratch(0, setting.channel_sums(y) if "bias" in setting.demanded else 0)
 
     def module(self, library: Any) -> Callable:
         return library.lean.FoldedNorm2d(self.channels, self.eps, self.momentum)

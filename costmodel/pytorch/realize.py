@@ -20,7 +20,7 @@ from ..graph.graph import Graph, Node
 from ..graph.inputs import Inputs
 from ..graph.network import Network
 from ..graph.op import Result
-from ..ops.lean import FoldedConv2d
+from ..ops.lean_folded import FoldedConv2d
 from ..sizes.size import show
 from ..strategies import STRATEGIES, apply, read, setting_of
 from . import library

@@ -38,7 +38,7 @@ class Bare(Target):
 
     @classmethod
     def here(cls) -> Target:
-        return cls(on_x86=is_x86(), detected=("on_x86",))
+        return cls(on_x86=is_x86())
 
     @property
     def lean_kernels(self) -> bool:

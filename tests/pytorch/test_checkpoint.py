@@ -123,15 +123,15 @@ def test_what_is_kept_by_hand():
 
 
 def test_the_second_run_stops_where_the_last_tensor_is_saved():
-    """A sum saves nothing, so it is not made again; a frozen convolution at the end of a block is not run again."""
+    """A sum saves nothing, so it is not made again."""
     graph = apply("full" + AGAIN, costmodel.load("mobilenet_v2").graph)
     residual = reruns(graph)[2]
     assert graph.nodes[residual.run[-1]].op.kind == "add"
     assert list(residual.again) == list(residual.run[:-1])
     lean = costmodel.estimate("mobilenet_v2", "bias" + AGAIN, 2, 64, convention="lean")
-    # The projection's weight is saved before the convolution runs; the shift norm after it saves as it is made.
+    # The projection's function, which does the norm's work, saves its weight after it has run.
     rerun = reruns(lean.graph)[2]
-    assert lean.graph.nodes[rerun.last].op.kind == "shift_norm" and rerun.whole
+    assert lean.graph.nodes[rerun.last].op.kind == "folded_norm" and rerun.whole
     estimate = costmodel.estimate("mobilenet_v2", "full" + AGAIN, 2, 64)
     blocks = sum(2 * estimate.work[i].forward_macs for s in reruns(graph) for i in s.run)
     assert estimate.flops["recomputed"] == blocks

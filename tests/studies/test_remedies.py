@@ -25,7 +25,7 @@ def test_each_change_fits_and_the_request_did_not():
     budget = 11_000_000
     assert costmodel.estimate(NETWORK, **ASKED).peak_bytes > budget
     by_kind = found(budget)
-    assert {*by_kind} == {"batch", "micro-steps", "blocks", "lean", "plan"}
+    assert {*by_kind} == {"batch", "micro-steps", "lean", "plan"}  # the peak is in the prefix: fewer blocks keep it
     for kind in KINDS.keys() & by_kind.keys():
         one = by_kind[kind]
         assert one.found.peak_bytes <= budget

@@ -37,14 +37,15 @@ class _FrozenConv(Function):
     def backward(ctx, g):
         weight, *scale = ctx.saved_tensors or (None,)
         want_x, _, want_bias, want_shift, *_ = ctx.needs_input_grad
-        scale = channel_scale(scale[0], scale[1], ctx.eps) if scale and (want_x or want_bias) else None
         gx = shift = bias = None
+        if want_shift or want_bias and scale:  # before the input's, as a norm of its own does
+            shift = channel_sums(g, ctx.of_sums)
+        scale = channel_scale(scale[0], scale[1], ctx.eps) if scale and (want_x or want_bias) else None
         if want_x:
             gx = input_gradient(g, like(g, _scaled(weight, scale)), ctx.x, ctx.options)
-        if want_bias or want_shift:
-            shift = channel_sums(g, ctx.of_sums)
-            bias = shift if scale is None else shift * scale if want_bias else None
-        return gx, None, bias if want_bias else None, shift if want_shift else None, None, None
+        if want_bias:
+            bias = channel_sums(g, ctx.of_sums) if scale is None else shift * scale
+        return gx, None, bias, shift if want_shift else None, None, None
 
 
 class _TrainedConv(Function):
