@@ -38,10 +38,11 @@ class FoldedConv2d(OwnGradients):
         forward = inside + scaled + shift + casts_of(biased, setting)
         if "x" not in setting.demanded:
             return Scratch(forward)
-        # Of scale, of which first the variance meets a number, and scaled weight the input's gradient is made.
+        # The scale, of which first the variance meets a number; the scaled weight, which may be cast; the gradient.
         map_, scale = setting.item * numel(x), setting.parameter_item * self.out_channels
-        used = scale + scaled + casts_of(self, setting, bias=False)
-        return Scratch(forward, beyond(map_, scale + setting.scalar, used + map_ + self.kernels(setting, y, x)[1]))
+        cast = casts_of(self, setting, bias=False)
+        called = scale + (cast or scaled) + map_ + self.kernels(setting, y, x)[1]
+        return Scratch(forward, beyond(map_, scale + setting.scalar, scale + scaled + cast, called))
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if "x" in setting.demanded:
