@@ -5,7 +5,7 @@ costmodel/pytorch/lean/gradients.py runs them; the scratch here is of what is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,8 @@ from ..targets.memory_order import CHANNELS_LAST, contiguous
 from ..targets.setting import Setting
 from .conv import Conv2d
 
+#: Data types in which the input's gradient is a product of matrices, and in which a weight's is made in windows.
+PRODUCT_DTYPES, WINDOW_DTYPE = ("float32", "float64"), "float32"
 #: By width of a depthwise kernel, the windows in which its weight's gradient is made: first column, and columns.
 #: oneDNN's own kernel takes up to three columns, and next to no padding (targets/onednn.py: weight_kernel).
 WINDOWS = {5: ((0, 3), (3, 2)), 7: ((0, 3), (3, 2), (5, 2))}
@@ -59,11 +61,11 @@ class OwnGradients(Conv2d):
 
     def may_be_product(self, setting: Setting) -> bool:
         """Whether its input's gradient is a product of matrices where its maps are contiguous."""
-        return self.is_pointwise and setting.target.lean_kernels and setting.dtype in ("float32", "float64")
+        return self.is_pointwise and setting.target.lean_kernels and setting.dtype in PRODUCT_DTYPES
 
     def may_be_windows(self, setting: Setting) -> bool:
         """Whether the weight's gradient is made in windows where its maps lie as they should."""
-        return self.is_wide and setting.target.lean_kernels and setting.dtype == "float32"
+        return self.is_wide and setting.target.lean_kernels and setting.dtype == WINDOW_DTYPE
 
     def makes_product(self, setting: Setting, y: Shape, x: Shape) -> Any:
         """Whether the gradient of an input of shape x is a product; an array of bools over a grid."""
@@ -87,25 +89,29 @@ class OwnGradients(Conv2d):
         return forward, backward
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        found = super().modelled(setting, y, x)
-        for makes, own in ((self.makes_product, self._product_modelled), (self.makes_windows, self._windows_modelled)):
-            made = makes(setting, y, x)
-            if made is not False:
-                found = where(made, own(setting, y, x), found)
-        return found
+        return self._holds(super().modelled, Conv2d.modelled, setting, y, x)
 
     def bounded(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        made = self.makes_product(setting, y, x) | self.makes_windows(setting, y, x)
-        return made | super().bounded(setting, y, x)  # what is made here is at least there
+        return self._holds(super().bounded, Conv2d.bounded, setting, y, x)
+
+    def _holds(self, rule: Callable, of_window: Callable, setting: Setting, y: Shape, x: Shape) -> Any:
+        """Whether a rule holds for all kernels that are called. of_window: the same rule of another convolution."""
+        found, product = rule(setting, y, x), self.makes_product(setting, y, x)
+        if product is not False:
+            found = where(product, rule(self._of(setting, "weight", "bias"), y, x), found)
+        windows = self.makes_windows(setting, y, x)
+        if windows is not False:
+            all_hold = rule(self._of(setting, "x"), y, x)
+            for window, part in self._parts(y, x):
+                all_hold = all_hold & of_window(window, self._of(setting, "weight"), y, part)
+            found = where(windows, all_hold, found)
+        return found
 
     def _by_product(self, setting: Setting, y: Shape, x: Shape) -> Size:
         """Scratch of the backward pass with the input's gradient as a product."""
         others = self._of(setting, "weight", "bias")
         first = super().kernels(others, y, x)[1] if others.demanded else 0
         return maximum(first - setting.item * numel(x), 0)
-
-    def _product_modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        return super().modelled(self._of(setting, "weight", "bias"), y, x)
 
     def _by_windows(self, setting: Setting, y: Shape, x: Shape) -> Size:
         """Scratch of the backward pass with the weight's gradient in windows."""
@@ -117,12 +123,6 @@ class OwnGradients(Conv2d):
             made = item * (numel(part) + numel(window.params()["weight"]))
             levels.append(weight + made + window.kernels(self._of(setting, "weight"), y, part)[1])
         return beyond(weight + bias + map_, *levels)
-
-    def _windows_modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
-        found = super().modelled(self._of(setting, "x"), y, x)
-        for window, part in self._parts(y, x):
-            found = found & window.modelled(self._of(setting, "weight"), y, part)
-        return found
 
     def _parts(self, y: Shape, x: Shape) -> Iterator[tuple[Conv2d, Shape]]:
         """The windows as convolutions, each with the shape of the columns that it reads."""

@@ -228,7 +228,7 @@ class Frame(nn.Module):
             values[output] = call(*[values[name] for name in reads])
 
     def _at(self, path: str) -> nn.Module:
-        """A submodule. torch's get_submodule asks ten times longer, once per layer and step."""
+        """A submodule. torch's get_submodule checks each name, which shows in a step on small maps."""
         module: Any = self
         for name in path.split(".") if path else ():
             module = module._modules[name]

@@ -105,8 +105,8 @@ def _of_known_form(facts: Facts) -> bool:
 def _window(facts: Facts) -> bool:
     """Whether it makes the gradient of some columns of a depthwise weight (ops/_gradients.py).
 
-    The rules were exact in 1,800 calls with AVX512 and AVX2, of 5 or 7 rows: contiguous ones on up to 8 threads,
-    channels_last ones on up to STUDIED.
+    Studied with AVX512 and AVX2, of 5 or 7 rows: contiguous ones on up to 8 threads, channels_last ones on up to
+    STUDIED (tests/pytorch/test_windows.py; with ONEDNN_MAX_CPU_ISA=AVX2 for isa=avx2).
     """
     columns = facts.depthwise and not any(facts.padding) and facts.kernel[1] <= 3 < facts.kernel[0]
     return columns and facts.demanded == ("weight",)

@@ -1,12 +1,13 @@
 """Gradients of depthwise weights in windows of columns: what they are, what they allocate, and where they are made."""
 
+import random
 from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
 
-from costmodel.ops._gradients import WINDOWS
+from costmodel.ops._gradients import WINDOWS, OwnGradients
 from costmodel.ops.lean_folded import FoldedConv2d
 from costmodel.ops.remade import RemakingConv2d
 from costmodel.pytorch.allocations import trace
@@ -81,7 +82,38 @@ def test_its_bytes(kernel, stride, size, layout, channels, threads, wanted):
     results = 4 * (weight.numel() + x.numel() * wanted[0])
     conv = RemakingConv2d(channels, channels, kernel, stride, kernel // 2, groups=channels)
     setting = Setting(target(threads, layout), 4, True, ("x", "weight")[not wanted[0] :])
+    if not setting.target.is_modelled:
+        pytest.skip("another machine's kernels")
+    assert OwnGradients.modelled(conv, setting, tuple(g.shape), tuple(x.shape))
     assert max(accumulate(deltas)) == results + conv.kernels(setting, tuple(g.shape), tuple(x.shape))[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_bytes_of_many_windows(seed):
+    """Where the rules are said to hold they do: calls drawn at random, on up to 8 threads."""
+    drawn, threads = random.Random(seed), torch.get_num_threads()
+    held = 0
+    try:
+        for _ in range(200):
+            kernel, stride, size = (
+                drawn.choice((5, 7)),
+                drawn.choice((1, 2)),
+                drawn.choice((2, 3, 4, 7, 14, 16, 28, 31)),
+            )
+            channels, batch = drawn.choice((4, 5, 16, 24, 40, 72, 96, 120, 200)), drawn.choice((1, 2, 3, 8))
+            layout, number = drawn.choice(LAYOUTS), drawn.choice((1, 2, 3, 4, 8))
+            x, weight, g, options = case(kernel, stride, size, layout, channels, batch)
+            torch.set_num_threads(number)
+            deltas = trace(lambda x=x, g=g, w=weight, o=options: in_windows(g, x, w, o)).deltas
+            conv = RemakingConv2d(channels, channels, kernel, stride, kernel // 2, groups=channels)
+            call = Setting(target(number, layout), 4, True, ("weight",)), tuple(g.shape), tuple(x.shape)
+            if OwnGradients.modelled(conv, *call):
+                held += 1
+                assert max(accumulate(deltas)) == 4 * weight.numel() + conv.kernels(*call)[1]
+    finally:
+        torch.set_num_threads(threads)
+    assert held > 100 or not call[0].target.is_modelled
 
 
 def test_windows_cover_each_column_once():

@@ -29,7 +29,7 @@ class Like:
 _pages = mmap.mmap(-1, mmap.PAGESIZE)
 
 
-@lru_cache(maxsize=1024)  # a mapping, and each tensor on it, costs 10 microseconds: as much as a small kernel
+@lru_cache(maxsize=1024)  # a mapping in each call would take as long as a small kernel
 def untouched(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A tensor on the CPU without values."""
     global _pages

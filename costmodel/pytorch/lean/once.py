@@ -1,4 +1,4 @@
-"""A backward pass that is written out by hand, and so has no backward pass of its own."""
+"""The guard of backward passes that are written out by hand: they have no derivative."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable as guarded
 def once_differentiable(backward: Callable) -> Callable:
     """torch's decorator of that name, which costs its guard only where autograd records the backward pass.
 
-    The guard takes 10 microseconds, and a step of MobileNetV3-Large would pass it 140 times.
+    On small maps the guard takes a part of a step that shows: each lean layer passes it.
     """
     with_guard = guarded(backward)
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...ops._gradients import is_pointwise
+from ...ops._gradients import PRODUCT_DTYPES, is_pointwise
 from ...targets.machine import is_x86
 
 IS_X86 = is_x86()
-DTYPES = (torch.float32, torch.float64)
+DTYPES = [getattr(torch, name) for name in PRODUCT_DTYPES]
 
 
 def is_product(x: Tensor, weight: Tensor, options: Sequence) -> bool:

@@ -1,7 +1,7 @@
 """The gradient of a depthwise weight of 5x5 or 7x7, made in windows of its columns, on x86.
 
 oneDNN has a kernel of its own for that gradient where a row of the weight has at most three columns and the map next to
-no padding: 2 to 7 times as fast as what it calls else. It adds up the same products, in another order.
+no padding, several times as fast as what it calls else. It adds up the same products, in another order.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...ops._gradients import WINDOWS, is_wide
+from ...ops._gradients import WINDOW_DTYPE, WINDOWS, is_wide
 from .like import untouched
 from .products import IS_X86
+
+DTYPE = getattr(torch, WINDOW_DTYPE)
 
 convolution_backward = torch.ops.aten.convolution_backward.default
 
@@ -24,7 +26,7 @@ def has_windows(g: Tensor, x: Tensor, weight: Tensor, options: Sequence) -> bool
     _, _, dilation, groups = options
     if weight.shape[1] != 1 or not is_wide(weight.shape[2:], dilation, groups, len(weight)) or not IS_X86:
         return False
-    if x.dtype is not torch.float32 or weight.dtype is not x.dtype or x.device.type != "cpu":
+    if x.dtype is not DTYPE or weight.dtype is not x.dtype or x.device.type != "cpu":
         return False
     order = torch.contiguous_format if x.is_contiguous() else torch.channels_last
     return x.shape[2:] != (1, 1) and x.is_contiguous(memory_format=order) and g.is_contiguous(memory_format=order)
