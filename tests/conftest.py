@@ -30,6 +30,15 @@ def seeded():
 
 
 @pytest.fixture
+def one_thread():
+    """Lets torch compute with one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def spec_file(tmp_path):
     """Writes a spec's text into a file and returns its path."""
 

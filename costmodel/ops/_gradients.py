@@ -37,9 +37,9 @@ def is_wide(kernel: Sequence[int], dilation: Sequence[int], groups: int, channel
 class OwnGradients(Conv2d):
     """A convolution that makes gradients itself where stock kernels are slow.
 
-    Of a pointwise one of contiguous maps, the input's gradient is a product of matrices, without scratch. Of a
-    depthwise one of 5x5 or 7x7, the weight's is made in windows of columns. Where either is so, the weight's gradient
-    is made first, then the bias's, and then the input's.
+    Of a pointwise one of contiguous maps, or of channels_last ones on one thread, the input's gradient is a product of
+    matrices, without scratch. Of a depthwise one of 5x5 or 7x7, the weight's is made in windows of columns. Where
+    either is so, the weight's gradient is made first, then the bias's, and then the input's.
     """
 
     @cached_property
@@ -59,9 +59,12 @@ class OwnGradients(Conv2d):
         """Whether its gradients are made so on some machine."""
         return self.is_pointwise or self.is_wide
 
-    def may_be_product(self, setting: Setting) -> bool:
-        """Whether its input's gradient is a product of matrices where its maps are contiguous."""
-        return self.is_pointwise and setting.target.lean_kernels and setting.dtype in PRODUCT_DTYPES
+    def is_made_as_product(self, setting: Setting, x: Shape, y: Shape | None = None) -> Any:
+        """Whether it is made as a product of matrices; its input's gradient, if y, the output's shape, is given."""
+        if not (self.is_pointwise and setting.target.lean_kernels and setting.dtype in PRODUCT_DTYPES):
+            return False
+        found = setting.lie_in(contiguous(4), x, y)
+        return found | setting.lie_in(CHANNELS_LAST, x, y) if setting.target.threads == 1 else found
 
     def may_be_windows(self, setting: Setting) -> bool:
         """Whether the weight's gradient is made in windows where its maps lie as they should."""
@@ -69,9 +72,7 @@ class OwnGradients(Conv2d):
 
     def makes_product(self, setting: Setting, y: Shape, x: Shape) -> Any:
         """Whether the gradient of an input of shape x is a product; an array of bools over a grid."""
-        if "x" not in setting.demanded or not self.may_be_product(setting):
-            return False
-        return (setting.contiguous_copy_of_input(x) == 0) & (setting.contiguous_copy_of_gradient(y) == 0)
+        return "x" in setting.demanded and self.is_made_as_product(setting, x, y)
 
     def makes_windows(self, setting: Setting, y: Shape, x: Shape) -> Any:
         """Whether the weight's gradient is made in windows."""

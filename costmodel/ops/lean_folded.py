@@ -34,7 +34,7 @@ class FoldedConv2d(OwnGradients):
         biased = Conv2d(*self.arguments()[:-1], True)
         # The scaled weight and the bias are made anew in every call, and cast.
         scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
-        inside = where(self._is_product(setting, x), 0, biased.scratch(setting, y, x).forward)
+        inside = where(self.is_made_as_product(setting, x), 0, biased.scratch(setting, y, x).forward)
         forward = inside + scaled + shift + casts_of(biased, setting)
         if "x" not in setting.demanded:
             return Scratch(forward)
@@ -47,11 +47,7 @@ class FoldedConv2d(OwnGradients):
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if "x" in setting.demanded:
             return super().modelled(setting, y, x)
-        return self._is_product(setting, x) | super().modelled(setting, y, x)
-
-    def _is_product(self, setting: Setting, x: Shape) -> Any:
-        """Whether the forward pass is a product of matrices."""
-        return self.may_be_product(setting) and setting.contiguous_copy_of_input(x) == 0
+        return self.is_made_as_product(setting, x) | super().modelled(setting, y, x)
 
     def module(self, library: Any) -> Callable:
         module = library.lean.FoldedConv2d(*self.arguments())

@@ -12,7 +12,9 @@ from ..sizes.size import Shape, Size, maximum, numel, require, where
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, differs, of_images
 from ..targets.setting import SUM_BYTES, Setting
 
-LARGE = 1024  # pixels of a map in channels_last, from which on threads of a group norm share it
+#: Pixels of a map in channels_last, from which on threads of a group norm share it: forward, and backward
+#: (aten/src/ATen/native/cpu/group_norm_kernel.cpp: feature_map_threshold).
+LARGE, LARGE_BACKWARD = 1024, 2048
 
 
 @op("batch_norm")
@@ -255,9 +257,9 @@ class GroupNorm(Op):
         sums = 2 * setting.sum_item * x[0] * self.channels
         flat = 0
         if len(x) == 4 and setting.channels_last:  # then both passes sum per channel; of larger maps, in each thread
-            large, of_groups = x[2] * x[3] >= LARGE, 2 * setting.sum_item * x[0] * self.groups
-            flat = where(large, setting.target.threads * sums + of_groups, sums)
-            sums, flat = sums + where(large, flat, 0), where(x[2] * x[3] == 1, 0, flat)  # one pixel lies as ever
+            pixels, shared = x[2] * x[3], setting.target.threads * sums + 2 * setting.sum_item * x[0] * self.groups
+            flat = where(pixels == 1, 0, where(pixels >= LARGE, shared, sums))  # one pixel lies as ever
+            sums = sums + where(pixels >= LARGE_BACKWARD, shared, 0)
         return Scratch(statistics + flat, sums + setting.copy_of_gradient(y))
 
     def module(self, library: Any) -> Callable:

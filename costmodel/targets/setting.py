@@ -83,6 +83,15 @@ class Setting(NamedTuple):
         """Bytes of the copy that a kernel makes of its output's gradient unless it is contiguous."""
         return self._contiguous_copy(self.gradient, y)
 
+    def lie_in(self, order: MemoryOrder, x: Shape, y: Shape | None = None) -> Any:
+        """Whether the first input, of images x, lies in an order, and the output's gradient, of images y if given."""
+        found: Any = True
+        for layout, shape in ((self.layouts[0] if self.layouts else None, x), (self.gradient, y)):
+            if shape is not None:
+                out_of_order = differs(layout or self._usual(shape), shape, order.order)
+                found = found & ((not out_of_order) if isinstance(out_of_order, bool) else ~out_of_order)
+        return found
+
     def takes_gradient_whole(self) -> bool:
         """Whether the output's gradient is dense: neither a slice nor an expanded tensor."""
         return self.gradient is None or not self.gradient.outside
@@ -93,8 +102,8 @@ class Setting(NamedTuple):
         torch sums contiguous maps of 16 bits in 32, in a copy, unless one run of numbers is summed
         (aten/src/ATen/native/ReduceOps.cpp: should_use_acc_buffer).
         """
-        usual = CHANNELS_LAST if len(y) == 4 and self.target.channels_last else contiguous(len(y))
-        if not self.kernels or self.item >= SUM_BYTES or (self.gradient or usual).order != contiguous(len(y)).order:
+        order = (self.gradient or self._usual(y)).order
+        if not self.kernels or self.item >= SUM_BYTES or order != contiguous(len(y)).order:
             return 0
         several = (y[0] > 1) & (y[1] > 1) & (numel(y[2:]) > 1)
         return where(several, SUM_BYTES * (numel(y) + y[1]), 0)
@@ -112,8 +121,11 @@ class Setting(NamedTuple):
         return SUM_BYTES * numel(y) + maximum(SUM_BYTES * numel(x), number)
 
     def _contiguous_copy(self, layout: MemoryOrder | None, x: Shape) -> Size:
-        usual = CHANNELS_LAST if len(x) == 4 and self.target.channels_last else contiguous(len(x))
-        return copy_of(layout or usual, x, contiguous(len(x)).order, self.item * numel(x))
+        return copy_of(layout or self._usual(x), x, contiguous(len(x)).order, self.item * numel(x))
+
+    def _usual(self, x: Shape) -> MemoryOrder:
+        """The order of a tensor where none is told."""
+        return CHANNELS_LAST if len(x) == 4 and self.target.channels_last else contiguous(len(x))
 
     def _copy(self, layout: MemoryOrder, x: Shape) -> Size:
         return copy_of(layout, x, self._regular(x), self.item * numel(x))

@@ -18,16 +18,10 @@ from costmodel.ops import remade
 from costmodel.pytorch import measure, realize
 from costmodel.step.certainty import NOT_MODELLED
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MAPS, MIXED = "recompute=maps", "recompute=mixed"
 STRATEGIES = ["full", "last", "norm+last", "bias", "blocks:1", "blocks:all"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def hold(network, strategy, batch, resolution, memory_format="contiguous"):

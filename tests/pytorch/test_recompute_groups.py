@@ -15,19 +15,13 @@ from costmodel.pytorch import measure, realize
 from costmodel.pytorch.lean import Passed, RemadeGroupNorm, RemakingStandardisedConv2d
 from costmodel.pytorch.modules import StandardisedConv2d
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINYTL = "proxyless_mobile_tinytl"
 #: In channels_last, torch's own group norm ends the process in the backward pass of small maps if its scale trains and
 #: its input needs no gradient, as with norm+last behind a frozen stem. Units do not ask for that; a norm in none does.
 FORMATS = ("contiguous", "channels_last")
 STRATEGIES = ("full", "blocks:3", "mobiletl:3", "tinytl-l", "full,checkpoint=blocks", "bias", "norm+last", "tinytl-lb")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("batch, resolution, memory_format, strategies", [

@@ -32,7 +32,7 @@ def gradients(
             of_weight,
             of_bias,
         )
-    if not (want_x and is_product(x, weight, options) and g.is_contiguous()):
+    if not (want_x and is_product(x, weight, options, g)):
         return convolution_backward(g, x, weight, *how, wanted)
     others = [False, want_weight, want_bias]
     _, of_weight, of_bias = convolution_backward(g, x, weight, *how, others) if any(others) else (None, None, None)

@@ -1,8 +1,10 @@
-"""Pointwise convolutions of contiguous maps as products of matrices, one for each image, on x86.
+"""Pointwise convolutions as products of matrices, on x86: of contiguous maps, and of channels_last ones on one thread.
 
-MKL writes them where they belong. Of the kernels that a convolution calls there, oneDNN's, which runs with several
-threads, copies maps and weights into blocks of channels, which takes up to four times as long, and torch's own fills
-the gradient of the input with zeros first. costmodel/ops/_gradients.py says where.
+MKL writes them where they belong: of contiguous maps one for each image, of others one for all. Of the kernels that a
+convolution calls there, oneDNN's, which runs with several threads, copies contiguous maps and weights into blocks of
+channels, which takes up to four times as long (channels_last ones it takes as they are, as fast as MKL); torch's own,
+which runs with one, makes a product for each image in both formats, and fills the gradient of the input with zeros
+first. costmodel/ops/_gradients.py says where.
 """
 
 from __future__ import annotations
@@ -14,37 +16,47 @@ from torch import Tensor
 
 from ...ops._gradients import PRODUCT_DTYPES, is_pointwise
 from ...targets.machine import is_x86
+from ..bits import format_of
 
 IS_X86 = is_x86()
 DTYPES = [getattr(torch, name) for name in PRODUCT_DTYPES]
 
 
-def is_product(x: Tensor, weight: Tensor, options: Sequence) -> bool:
-    """Whether a convolution of an input x is made so. options: stride, padding, dilation, groups."""
+def is_product(x: Tensor, weight: Tensor, options: Sequence, g: Tensor | None = None) -> bool:
+    """Whether a convolution of an input x is made so; its gradient, if g, the gradient of its output, is given.
+
+    options: stride, padding, dilation, groups.
+    """
     stride, padding, _, groups = options
     if not is_pointwise(weight.shape[2:], stride, padding, groups) or not IS_X86:
         return False
-    return x.dtype in DTYPES and x.dtype is weight.dtype and x.is_contiguous() and x.device.type == "cpu"
+    if x.dtype not in DTYPES or x.dtype is not weight.dtype or x.device.type != "cpu":
+        return False
+    if x.is_contiguous() and (g is None or g.is_contiguous()):
+        return True
+    maps = (x,) if g is None else (x, g)
+    return torch.get_num_threads() == 1 and all(one.is_contiguous(memory_format=torch.channels_last) for one in maps)
 
 
 def product(maps: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A matrix (K, C) times each pixel's channels of contiguous maps (N, C, H, W), plus a bias (K): (N, K, H, W).
+    """A matrix (K, C) times each pixel's channels of dense maps (N, C, H, W), plus a bias (K): (N, K, H, W).
 
     The forms with `out` compute in the maps' own data type, out of autocast's sight.
     """
     n, c, *sides = maps.shape
-    made = torch.empty((n, len(matrix), *sides), dtype=maps.dtype)
-    if sides == [1, 1]:
-        rows, out = maps.view(n, c), made.view(n, -1)
+    k = len(matrix)
+    made = torch.empty((n, k, *sides), dtype=maps.dtype, memory_format=format_of(maps))
+    if sides == [1, 1] or not maps.is_contiguous():
+        rows, out = maps.permute(0, 2, 3, 1).view(-1, c), made.permute(0, 2, 3, 1).view(-1, k)
         if bias is None:
             torch.mm(rows, matrix.t(), out=out)
         else:
             torch.addmm(bias, rows, matrix.t(), out=out)
         return made
-    pixels, out = maps.view(n, c, -1), made.view(n, len(matrix), -1)
-    matrices = matrix.expand(n, *matrix.shape)
+    pixels, out = maps.view(n, c, -1), made.view(n, k, -1)
+    matrices = matrix.expand(n, k, c)
     if bias is None:
         torch.bmm(matrices, pixels, out=out)
     else:
-        torch.baddbmm(bias[:, None], matrices, pixels, out=out)
+        torch.baddbmm(bias.unsqueeze(1), matrices, pixels, out=out)
     return made
