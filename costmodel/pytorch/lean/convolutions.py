@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,16 +22,25 @@ from .products import is_product, product
 from .recipes import Link, Remade, dropped
 
 
+class Frozen(NamedTuple):
+    """A norm whose scale and statistics are frozen, beside its shift: scale, mean and variance (C)."""
+
+    weight: Tensor
+    mean: Tensor
+    variance: Tensor
+    eps: float
+
+
 class _FrozenConv(Function):
     """A convolution with a frozen weight, perhaps with a norm folded into it whose scale and statistics are frozen."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, shift, norm, options):
-        """shift: the norm's bias. norm: the norm, or None. options: stride, padding, dilation, groups."""
+        """shift: the norm's bias. norm: Frozen, or None. options: stride, padding, dilation, groups."""
         ctx.x, ctx.options, ctx.eps, ctx.of_sums = Like(x), options, norm and norm.eps, weight.dtype
         if ctx.needs_input_grad[0] or norm and ctx.needs_input_grad[2]:
-            ctx.save_for_backward(weight, *((norm.weight, norm.running_var) if norm else ()))
-        return _with_norm(x, weight, bias, norm, options)
+            ctx.save_for_backward(weight, *((norm.weight, norm.variance) if norm else ()))
+        return _with_norm(x, weight, bias, shift, norm, options)
 
     @staticmethod
     @once_differentiable
@@ -78,23 +88,23 @@ def input_gradient(g: Tensor, weight: Tensor, x: Like, options: Sequence) -> Ten
 
 
 def _scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
-    return weight if scale is None else weight * scale[:, None, None, None]
+    return weight if scale is None else weight * scale.view(-1, 1, 1, 1)
 
 
-def _folded(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The weight and bias of a convolution with a frozen norm folded into it."""
-    scale = channel_scale(norm.weight, norm.running_var, norm.eps)
-    mean = norm.running_mean if bias is None else norm.running_mean - bias
-    return _scaled(weight, scale), torch.addcmul(norm.bias, mean, scale, value=-1)
+def _folded(weight: Tensor, bias: Tensor | None, shift: Tensor, norm: Frozen) -> tuple[Tensor, Tensor]:
+    """The weight and bias of a convolution with a frozen norm of this shift folded into it."""
+    scale = channel_scale(norm.weight, norm.variance, norm.eps)
+    mean = norm.mean if bias is None else norm.mean - bias
+    return _scaled(weight, scale), torch.addcmul(shift, mean, scale, value=-1)
 
 
 def _with_norm(
-    x: Tensor, weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d | None, options: Sequence
+    x: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None, norm: Frozen | None, options: Sequence
 ) -> Tensor:
-    """A convolution, with the work of a frozen norm after it if there is one."""
-    if norm is None:
+    """A convolution, with the work of a frozen norm after it if there is one, whose bias is the shift."""
+    if norm is None or shift is None:
         return convolved(x, weight, bias, options)
-    weight, shift = _folded(weight, bias, norm)
+    weight, shift = _folded(weight, bias, shift, norm)
     if not is_product(x, weight, options):
         return convolved(x, weight, shift, options)
     return product(x, weight.flatten(1), shift)
@@ -112,36 +122,38 @@ class LeanConv2d(nn.Conv2d):
         super().__init__(*args, **kwargs)
         self.drops = drops
 
-    @property
-    def norm(self) -> nn.BatchNorm2d | None:
-        """The norm whose work it does too."""
-        return None
-
-    @property
+    @cached_property
     def makes_gradients(self) -> bool:
         """Whether it makes gradients by other kernels than stock ones, on some machine."""
         pointwise = is_pointwise(self.kernel_size, self.stride, self.padding, self.groups)
         return pointwise or is_wide(self.kernel_size, self.dilation, self.groups, self.out_channels)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its padding is of zeros, and given in numbers."""
+        return self.padding_mode == "zeros" and not isinstance(self.padding, str)
+
     def forward(self, x: Tensor) -> Tensor:
-        norm = self.norm
-        shift = norm.bias if norm else None
-        plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        weight = self.weight
+        if not weight.requires_grad and self.is_plain:
+            return self.frozen(x, weight, None, None)
+        own = self.makes_gradients or torch.is_autocast_enabled(x.device.type)
+        if own and self.is_plain and recorded(x, weight):
+            x = lowered(x)
+            y = _TrainedConv.apply(x, weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))
+        else:
+            y = super().forward(x)
+        return dropped(y, self, Remade(None, (x,), Link())) if self.drops and recorded(y) else y
+
+    def frozen(self, x: Tensor, weight: Tensor, shift: Tensor | None, norm: Frozen | None) -> Tensor:
+        """Its output, with its weight frozen, with the work of a norm with this shift if there is one."""
+        x, bias = lowered(x), self.bias
+        weight = self._buffers.get("standardised", weight)
         options = (self.stride, self.padding, self.dilation, self.groups)
-        if self.weight.requires_grad and norm is None or not plain:
-            own = self.makes_gradients or torch.is_autocast_enabled(x.device.type)
-            if plain and own and recorded(x, self.weight):
-                x = lowered(x)
-                y = _TrainedConv.apply(x, self.weight, self.bias, options)
-            else:
-                y = super().forward(x)
-            return dropped(y, self, Remade(None, (x,), Link())) if self.drops and recorded(y) else y
-        x = lowered(x)
-        weight = self._buffers.get("standardised", self.weight)
-        if recorded(x, self.bias, shift):
-            return _FrozenConv.apply(x, weight, self.bias, shift, norm, options)
+        if recorded(x, bias, shift):
+            return _FrozenConv.apply(x, weight, bias, shift, norm, options)
         with torch.no_grad():
-            return _with_norm(x, weight, self.bias, norm, options)
+            return _with_norm(x, weight, bias, shift, norm, options)
 
 
 class FoldedConv2d(LeanConv2d):
@@ -159,14 +171,18 @@ class FoldedConv2d(LeanConv2d):
 
     def fold(self, norm: FoldedNorm2d) -> None:
         """Take over the work of a norm; the norm itself returns its input unchanged."""
-        if self.padding_mode != "zeros" or isinstance(self.padding, str):
+        if not self.is_plain:
             raise ValueError("only a convolution with zero padding, given in numbers, takes over a norm")
         self._norms = (norm,)  # in a tuple, so that it is not registered
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.weight.requires_grad or self.norm is not None and self.norm.weight.requires_grad:
+        norm = self.norm
+        if norm is None:
+            return super().forward(x)
+        weight, scale = self.weight, norm.weight
+        if weight.requires_grad or scale.requires_grad:
             raise RuntimeError("a convolution that does a norm's work has a frozen weight and scale")
-        return super().forward(x)
+        return self.frozen(x, weight, norm.bias, Frozen(scale, norm.running_mean, norm.running_var, norm.eps))
 
 
 class FoldedNorm2d(FrozenBatchNorm2d):
