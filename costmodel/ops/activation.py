@@ -301,9 +301,10 @@ class PReLU(Activation):
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # One call makes both gradients as large as x; then the engine sums the weight's (_prelu_kernel_backward).
         full, weight = setting.item * numel(x), setting.item * self.channels
-        if "weight" not in setting.demanded or "x" in setting.demanded:
+        if "weight" not in setting.demanded:
             return Scratch(backward=full)
-        return Scratch(backward=maximum(2 * full - weight, full))
+        summed = full + setting.shared_sum(x, self.channels)
+        return Scratch(backward=summed if "x" in setting.demanded else maximum(2 * full - weight, summed))
 
     def module(self, library: Any) -> Callable:
         return library.nn.PReLU(self.channels)

@@ -146,7 +146,8 @@ class Join(Op):
         level, highest = setting.item * level, setting.item * highest
         for first, size, narrow in made:
             summed = where(size == full, first, size)
-            highest = maximum(highest, level + setting.item * where(size == full, 0, size))
+            more = setting.item * size + setting.shared_sum(y, size)
+            highest = maximum(highest, level + where(size == full, 0, more))
             level = level + setting.item * (summed - first)
             if narrow:
                 highest = maximum(highest, level + NARROW * size)
@@ -290,18 +291,18 @@ class Addcmul(Op):
 
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape, c: Shape) -> Scratch:
         # First g * (c * 1) and g * (b * 1), then the sums for inputs that were broadcast.
-        full, level, highest = numel(y), 0, 0
+        item, full, level, highest = setting.item, numel(y), 0, 0
         for name, other in (("b", c), ("c", b)):
             if name in setting.demanded:
-                highest = maximum(highest, level + full + numel(other))
+                highest = maximum(highest, item * (level + full + numel(other)))
                 level = level + full
         for name, x in zip(self.inputs, (a, b, c)):
             if name in setting.demanded:
                 own = numel(x)
                 made = where(own == full, 0, own)
-                highest = maximum(highest, level + made)
+                highest = maximum(highest, item * (level + made) + where(own == full, 0, setting.shared_sum(y, own)))
                 level = level + (made if name == "a" else own - full)
-        return Scratch(backward=setting.item * (highest - level))
+        return Scratch(backward=highest - item * level)
 
     def module(self, library: Any) -> Callable:
         return library.torch.addcmul
@@ -322,11 +323,12 @@ def summed(setting: Setting, y: Shape, operands: Mapping[str, Shape], beside: Si
     before the sums.
     """
     full = setting.item * numel(y)
-    sizes = [setting.item * numel(operand) for name, operand in operands.items() if name in setting.demanded]
+    sizes = [numel(operand) for name, operand in operands.items() if name in setting.demanded]
     level = full * len(sizes)
     highest = level + beside
-    for size in sizes:
-        highest = maximum(highest, level + where(size == full, 0, size))
+    for numbers in sizes:
+        size = setting.item * numbers
+        highest = maximum(highest, level + where(size == full, 0, size + setting.shared_sum(y, numbers)))
         level = level - full + size
     return highest - level
 

@@ -76,7 +76,8 @@ class CrossEntropy(Loss):
         # At the negative sums; where the masks and what is divided are alive; at the sum of both terms.
         forward = maximum(maximum(item * n - n - COUNT_BYTES, n + 2 * item), 4 * item)
         if setting.kernels:  # a mask is summed as int64, and numbers multiply both terms
-            forward = maximum(maximum(forward, (1 + COUNT_BYTES) * n), 3 * item + setting.python_number)
+            counted = (1 + COUNT_BYTES) * n + setting.shared_sum(targets, item=COUNT_BYTES)
+            forward = maximum(maximum(forward, counted), 3 * item + setting.python_number)
         kept = kept + (0 if setting.demanded else n + COUNT_BYTES)
         return Scratch(item * n + forward + kept, maximum(backward + item * n - n - COUNT_BYTES, 0))
 

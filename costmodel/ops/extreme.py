@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.op import Axes, Extra, Op, Scratch, Work, check, op, shared_fields
-from ..sizes.size import Shape, broadcast, numel, require
+from ..sizes.size import Shape, beyond, broadcast, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, dense
 from ..targets.setting import Setting
 from .arithmetic import reduction, summed
 from .reduce import Reduction
+
+COUNT_BYTES = 8  # of a number of elements, an int64
 
 
 class Larger(Op):
@@ -76,9 +78,13 @@ class Extreme(Reduction):
         return {"forward": Work(0, n), "x": Work(0, 3 * n + numel(y))}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        # g / mask.sum() * mask: the mask, the sums as int64, the quotient; the product converts the mask.
-        converted = setting.item * numel(x) if setting.kernels else 0
-        return Scratch(backward=converted + numel(x) + (setting.item + 8) * numel(y))
+        # g / mask.sum() * mask: the mask, the sums of its copy as int64, the quotient; the product converts the mask.
+        mask, map_ = numel(x), setting.item * numel(x)
+        if not setting.kernels:
+            return Scratch(backward=mask + (setting.item + COUNT_BYTES) * numel(y))
+        counted = (1 + COUNT_BYTES) * mask + COUNT_BYTES * numel(y) + setting.shared_sum(x, numel(y), COUNT_BYTES)
+        multiplied = mask + (setting.item + COUNT_BYTES) * numel(y) + 2 * map_
+        return Scratch(setting.shared_sum(x, numel(y)), beyond(map_, counted, multiplied))
 
     def module(self, library: Any) -> Callable:
         return lambda x: getattr(x, self.kind)(self.axes, keepdim=self.keepdim)
@@ -122,7 +128,7 @@ class MaxAlong(Op):
         return {"forward": Work(0, numel(x)), "x": Work(0, numel(y))}
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(0 if setting.recorded else 8 * numel(y))
+        return Scratch(0 if setting.recorded else COUNT_BYTES * numel(y))
 
     def module(self, library: Any) -> Callable:
         function = library.torch.min if self.least else library.torch.max

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.aspects.memory_format import ContiguousOnly
 from ..graph.op import Casts, Extra, Op, Scratch, Work, check, op
-from ..sizes.size import Shape, numel, require
+from ..sizes.size import Shape, maximum, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, differs
 from ..targets.setting import SUM_BYTES, Setting
 
@@ -49,6 +49,8 @@ class Affine(Op):
         # With a frozen weight rows are not folded: bmm reads an input of three axes in place, and copies one of more.
         copied = self.strided and len(x) > 3 and "weight" not in setting.demanded
         forward, backward = setting.target.linear(setting, numel(x[:-1]), x[-1], y[-1])
+        if "bias" in setting.demanded:  # whose gradient is summed last
+            backward = maximum(backward, setting.shared_sum(y, y[-1]))
         return Scratch(setting.item * numel(x) if copied else forward, backward)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Any:

@@ -145,7 +145,8 @@ def batch_norm_scratch(setting: Setting, channels: Size, batch: bool, affine: bo
         return Scratch(statistics)
     target = setting.target
     pixels = numel(x[2:])
-    by_channel = (pixels == 1) | (setting.channels_last and len(x) == 4)
+    # One channel lies in both orders, and is taken to be contiguous.
+    by_channel = (pixels == 1) | ((setting.channels_last and len(x) == 4) & (channels > 1))
     threads, narrow = target.threads * setting.sum_item * channels, setting.item < SUM_BYTES
     summed = by_channel & (narrow | (x[0] * pixels > target.threads))
     half = setting.dtype == "float16"  # its statistics are in 32 bits until they are kept
@@ -256,7 +257,9 @@ class GroupNorm(Op):
             return Scratch(statistics, setting.copy_of_gradient(y))  # the copy is a tensor of its own
         sums = 2 * setting.sum_item * x[0] * self.channels
         flat = 0
-        if len(x) == 4 and setting.channels_last:  # then both passes sum per channel; of larger maps, in each thread
+        if (
+            len(x) == 4 and setting.channels_last and self.channels > 1
+        ):  # then both passes sum per channel; of larger maps, in each thread
             pixels, shared = x[2] * x[3], setting.target.threads * sums + 2 * setting.sum_item * x[0] * self.groups
             flat = where(pixels == 1, 0, where(pixels >= LARGE, shared, sums))  # one pixel lies as ever
             sums = sums + where(pixels >= LARGE_BACKWARD, shared, 0)

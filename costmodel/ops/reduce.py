@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph.op import Axes, Op, Scratch, Work, check, op
-from ..sizes.size import Shape, numel, require
+from ..sizes.size import Shape, Size, numel, require, where
 from ..targets.memory_order import MemoryOrder, contiguous, dense
-from ..targets.setting import Setting
+from ..targets.setting import SUM_BYTES, Setting
 
 
 class Reduction(Op):
@@ -77,6 +77,9 @@ class Sum(Reduction):
     def work(self, y: Shape, x: Shape) -> dict[str, Work]:
         return {"forward": Work(0, numel(x)), "x": Work()}
 
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(setting.shared_sum(x, numel(y)))
+
     def module(self, library: Any) -> Callable:
         return lambda x: x.sum(self.axes, keepdim=self.keepdim)
 
@@ -126,7 +129,14 @@ class Variance(Reduction):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # FunctionsManual.cpp: var_backward: the means, the scaled gradient and the differences.
-        return Scratch(backward=setting.item * (numel(x) + 2 * numel(y)))
+        return Scratch(self.of_all(setting, y, x), setting.item * (numel(x) + 2 * numel(y)))
+
+    @staticmethod
+    def of_all(setting: Setting, y: Shape, x: Shape) -> Size:
+        """Bytes beside one variance of all numbers: their mean (ReduceOps.cpp: std_var_all_cpu)."""
+        if not setting.kernels or setting.item < SUM_BYTES:
+            return 0
+        return where(numel(y) == 1, setting.item + setting.mean(y, x), 0)
 
     def module(self, library: Any) -> Callable:
         return lambda x: x.var(self.axes, correction=self.correction, keepdim=self.keepdim)
@@ -145,7 +155,7 @@ class Deviation(Variance):
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # FunctionsManual.cpp: std_backward: the variance's gradient, then as var_backward.
-        return Scratch(backward=setting.item * (numel(x) + 3 * numel(y)))
+        return Scratch(self.of_all(setting, y, x), setting.item * (numel(x) + 3 * numel(y)))
 
     def module(self, library: Any) -> Callable:
         return lambda x: x.std(self.axes, correction=self.correction, keepdim=self.keepdim)

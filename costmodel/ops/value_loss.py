@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..graph.op import Scratch, Work, op, shared_fields
-from ..sizes.size import Shape, numel, require, same
+from ..sizes.size import Shape, maximum, numel, require, same
 from ..targets.memory_order import MemoryOrder, contiguous, dense
 from ..targets.setting import Setting
 from ._loss import MEAN, NONE, SUM, Reduced, lies_otherwise
@@ -42,6 +42,7 @@ class OfValues(Reduced):
         if not setting.kernels:
             return Scratch()
         number = setting.python_number if self.reduction == MEAN else 0  # by which the sum is divided
+        number = maximum(number, setting.shared_sum(x)) if self.reduction != NONE else 0
         return Scratch(self.beside[self.reduction == NONE] * setting.item * numel(x) + number)
 
 

@@ -10,6 +10,7 @@ from .target import Target
 
 NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
 SUM_BYTES = 4  # of a sum of numbers of 16 bits: float32
+SHARED = 32768  # numbers from which on threads share a sum (aten/src/ATen/Parallel.h: GRAIN_SIZE)
 
 
 class Setting(NamedTuple):
@@ -96,6 +97,16 @@ class Setting(NamedTuple):
         """Whether the output's gradient is dense: neither a slice nor an expanded tensor."""
         return self.gradient is None or not self.gradient.outside
 
+    def shared_sum(self, x: Shape, summed: Size = 1, item: int = 0) -> Size:
+        """Bytes beside the result of a sum, or a largest number, of a tensor x: a number of each thread, if it is one.
+
+        summed: the numbers of the result. item: bytes of a number, if these are not the op's
+        (aten/src/ATen/native/TensorIteratorReduce.cpp: two_pass_reduction).
+        """
+        if not self.kernels or self.target.threads == 1:
+            return 0
+        return where((summed == 1) & (numel(x) >= SHARED), (item or self.item) * self.target.threads, 0)
+
     def channel_sums(self, y: Shape) -> Size:
         """Bytes beside the result of a sum of the output's gradient over all axes but the channels.
 
@@ -104,9 +115,9 @@ class Setting(NamedTuple):
         """
         order = (self.gradient or self._usual(y)).order
         if not self.kernels or self.item >= SUM_BYTES or order != contiguous(len(y)).order:
-            return 0
+            return self.shared_sum(y, y[1])
         several = (y[0] > 1) & (y[1] > 1) & (numel(y[2:]) > 1)
-        return where(several, SUM_BYTES * (numel(y) + y[1]), 0)
+        return where(several, SUM_BYTES * (numel(y) + y[1]), self.shared_sum(y, y[1]))
 
     @property
     def sum_item(self) -> int:
@@ -116,9 +127,9 @@ class Setting(NamedTuple):
     def mean(self, y: Shape, x: Shape) -> Size:
         """Bytes beside the result of a mean: a sum is divided by a number; of 16 bits both are in 32, in copies."""
         if not self.kernels or self.item >= SUM_BYTES:
-            return self.scalar
-        number = self.target.number_bytes(SUM_BYTES)
-        return SUM_BYTES * numel(y) + maximum(SUM_BYTES * numel(x), number)
+            return maximum(self.shared_sum(x, numel(y)), self.scalar)
+        number, shared = self.target.number_bytes(SUM_BYTES), self.shared_sum(x, numel(y), SUM_BYTES)
+        return SUM_BYTES * numel(y) + maximum(SUM_BYTES * numel(x) + shared, number)
 
     def _contiguous_copy(self, layout: MemoryOrder | None, x: Shape) -> Size:
         return copy_of(layout or self._usual(x), x, contiguous(len(x)).order, self.item * numel(x))

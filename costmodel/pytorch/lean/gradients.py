@@ -34,6 +34,9 @@ def gradients(
         )
     if not (want_x and is_product(x, weight, options, g)):
         return convolution_backward(g, x, weight, *how, wanted)
-    others = [False, want_weight, want_bias]
-    _, of_weight, of_bias = convolution_backward(g, x, weight, *how, others) if any(others) else (None, None, None)
+    of_weight = of_bias = None
+    if want_weight or want_bias:
+        _, of_weight, of_bias = convolution_backward(g, x, weight, *how, [False, want_weight, want_bias])
+        if not want_weight:
+            of_weight = None  # of channels_last maps some kernels make it nevertheless
     return product(g, weight.flatten(1).t()), of_weight, of_bias
