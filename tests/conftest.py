@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 
 # Set before the import of torch, which reads them. Small maps gain nothing from more threads, and threads that spin
 # while they wait make a busy machine twenty times slower. The suite passes with more too: OMP_NUM_THREADS=2 pytest.
@@ -14,6 +15,22 @@ import torch  # noqa: E402
 from costmodel.frontends.modules.imports import imported  # noqa: E402
 
 imported("torchvision")  # so that tests can import it, and timm, whether or not its C library fits torch
+
+
+@pytest.hookimpl(tryfirst=True)  # before cases are chosen by their marks
+def pytest_collection_modifyitems(items):
+    """Of a test marked one_in(k), one case in k runs by default, and the others with `-m slow`.
+
+    Of each k cases it is the next one's turn, so that those of an inner parameter take turns too.
+    """
+    met = Counter()
+    for item in items:
+        mark, test = item.get_closest_marker("one_in"), item.nodeid.split("[")[0]
+        if mark and not item.get_closest_marker("slow"):
+            turn, place = divmod(met[test], *mark.args)
+            if place != turn % mark.args[0]:
+                item.add_marker("slow")
+            met[test] += 1
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -37,6 +37,7 @@ def written(found, path):
     return str(path)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("target", FORMATS)
 @pytest.mark.parametrize("network, strategy, convention", [
     ("mcunet_5fps", "full", "torch"), ("mcunet_5fps", "blocks:3", "torch"),

@@ -24,6 +24,7 @@ def spearman(told, seconds):
     return np.corrcoef(ranks(told), ranks(seconds))[0, 1]
 
 
+@pytest.mark.slow
 def test_a_raspberry_pi_4_with_whole_families_left_out():
     runs = pi_runs("rpi4")
     seconds = seconds_of(runs)
@@ -51,6 +52,7 @@ def test_a_datasheets_rates_tell_many_times_too_little():
         assert longer.min() > 1 and np.median(longer) == pytest.approx(times, rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_shrinkage_is_the_best_of_some(monkeypatch):
     runs = pi_runs("rpi4")
     peak = find_device("raspberry_pi_4b").processor.peak["float32"].value

@@ -74,6 +74,7 @@ def looked(x, args):
     return tuple(x.shape), x.dtype, strides, None if storage._cdata in given else storage.nbytes()
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.filterwarnings("ignore:index_reduce")
 @pytest.mark.parametrize("lies", LIES)
 @pytest.mark.parametrize("name", NAMES)

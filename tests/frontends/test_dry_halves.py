@@ -34,6 +34,7 @@ NORMS = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("numbers", HALVES)
 @pytest.mark.parametrize("name", NORMS)
 def test_norms_that_lack_a_scale_or_statistics(name, numbers):
@@ -87,6 +88,7 @@ AT_INDICES = {
 }
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("numbers", HALVES)
 @pytest.mark.parametrize("name", AT_INDICES)
 def test_gradients_at_indices(name, numbers):

@@ -31,6 +31,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", LAYERS)
 def test_inference_is_that_of_the_parts_and_says_so(name):
     module = Tokens(LAYERS[name]())

@@ -147,6 +147,7 @@ def figures(one):
     return one.saved_bytes, one.tensor_peak_bytes, one.left_bytes, one.trainable_parameters, *flops
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("body", BODIES)
 def test_the_graph_equals_a_dry_step_a_real_step_and_the_realised_module(body):
     module = made(body)
@@ -157,6 +158,7 @@ def test_the_graph_equals_a_dry_step_a_real_step_and_the_realised_module(body):
     assert figures(found) == figures(measure(realize(network, "as_is"), 4, 10))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("body", [one_way, held_for_long, block_again])
 def test_other_strategies_and_conventions_have_it_too(body):
     network = costmodel.load(made(body), resolution=10)

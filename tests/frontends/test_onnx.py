@@ -208,6 +208,7 @@ def loaded(exported):
     return [costmodel.load(one) for one in exported]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("strategy", ["full", "bias", "mobiletl:5", *seldom("last", "norm+last", "blocks:5")])
 @pytest.mark.parametrize("convention", ["torch", "lean", *seldom("ideal")])
 def test_what_torch_exports_costs_what_the_module_does(loaded, strategy, convention):

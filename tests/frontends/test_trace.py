@@ -71,6 +71,7 @@ def hold_against_itself(name, batch, resolution):
     assert estimate.parameters == sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", [*(name for name in FAST if name not in LIKE_OTHERS), *seldom(*LIKE_OTHERS)])
 def test_a_network_costs_what_is_predicted(name):
     hold_against_itself(name, *FAST[name])
@@ -154,6 +155,7 @@ BODIES = {
 }
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("body", BODIES)
 def test_functions_and_methods_are_understood(body):
     module = Net(nn.Conv1d(1, 1, 3, padding=1), nn.BatchNorm1d(8), body=BODIES[body])

@@ -34,6 +34,7 @@ class Attending(nn.Module):
         return self.fc((x + y).mean(1 if self.attention.batch_first else 0))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"batch_first": True, "bias": False}], ids=str)
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_multi_head_attention_costs_what_is_predicted(need_weights, options):
@@ -84,6 +85,7 @@ HEADS = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("heads", HEADS)
 def test_attention_costs_what_is_predicted(heads):
     module = Patches(HEADS[heads])
@@ -139,6 +141,7 @@ def hold(module, strategy):
     return {node.op.kind for node in found.graph.nodes}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("strategy", ["full", *seldom("last", "bias", "inference")])
 @pytest.mark.parametrize("shape", [(1, 3, 36, 36), *seldom(((36, 36),), ((1, 36),), ((3, 36, 36),))], ids=str)
 @pytest.mark.parametrize("heads", LAID_OUT)
@@ -151,6 +154,7 @@ def test_masked_attention_costs_what_is_predicted(mask, heads, shape, strategy):
     assert ("attention" in kinds) == has_kernel and ("safe_softmax" in kinds) != has_kernel
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mask", MASKS)
 def test_masked_attention_with_dropout_costs_what_is_predicted(mask):
     assert "dropout" in hold(Masked(mask, (1, 3, 36, 36), SHARED, 0.2), "full")
@@ -207,6 +211,7 @@ class Readers(nn.Module):
         return self.head((self.one(x) + self.other(x)).mean(1))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("act", [nn.GELU(), nn.Identity()])
 @pytest.mark.parametrize("frozen, bias", [(True, True), (True, False), (False, True)])
 def test_gradients_of_tokens_are_views_which_nothing_is_added_to(frozen, bias, act):

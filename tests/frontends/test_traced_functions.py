@@ -228,6 +228,7 @@ CASES = {
 }
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("strategy", ["full", *seldom("inference", "last")])
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_predicted_is_what_happens(name, strategy):

@@ -55,6 +55,7 @@ POOLS = {
 }
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("amp", [None, "bfloat16"])
 @pytest.mark.parametrize("name", POOLS)
 def test_a_product_with_a_vector_costs_what_a_real_step_costs(name, amp):

@@ -21,6 +21,7 @@ def measured(module, strategy, batch, resolution):
     return measure(module, batch, resolution, target="cpu,threads=1")
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("batch, resolution", [(3, 18), *seldom((2, 16), (1, 22))])
 @pytest.mark.parametrize("strategy", ["full", *seldom("last", "inference")])
 @pytest.mark.parametrize("name", NETWORKS)

@@ -108,6 +108,7 @@ def test_command_lines(number, folder):
     hold(cases())
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("number", rounds(1, 50))
 @pytest.mark.parametrize("option", ["strategy", "target", "optimizer", "budget", "loss", "resolution", "batch"])
 def test_texts_of_one_option(option, number, folder):

@@ -27,6 +27,7 @@ def made(tmp_path_factory):
         yield plan, path.read_bytes(), there
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("number", rounds(2, 50))
 def test_damaged_unfinished_files(number, made, tmp_path):
     plan, whole, there = made

@@ -69,6 +69,7 @@ LIES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and /proc are Linux'")
 @pytest.mark.parametrize("name", READERS)
 def test_lying_files(name, tmp_path, monkeypatch):

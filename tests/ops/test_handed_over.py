@@ -65,6 +65,7 @@ CASES = [(name, *case, memory_format) for name, case in HEADS.items() for memory
 CASES += [(name, *case, "") for name, case in COPYING.items()]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("strategy", ["full", "full,recompute=none", *seldom("bias")])
 @pytest.mark.parametrize("name, head, overwrites, memory_format", CASES, ids=lambda value: str(value).split("(")[0])
 def test_a_gradient_is_overwritten_where_it_is_handed_over(name, head, overwrites, memory_format, strategy):

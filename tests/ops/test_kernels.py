@@ -96,6 +96,7 @@ def test_kernels_of_channels_last_allocate_what_is_said(op, shapes):
             hold(op, shapes, wants, trains, here(",channels_last"))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("op, shapes", [one for one in ALONE if len(one[0].shape(*one[1])) > 1], ids=name_of)
 def test_kernels_copy_an_expanded_gradient_as_said(op, shapes):
     """Sum gives a gradient that repeats its elements, which some kernels copy first."""
@@ -110,6 +111,7 @@ OF_MAPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("op, shapes", OF_MAPS, ids=name_of)
 @pytest.mark.parametrize("view", ["transposed", "moved", *seldom(*VIEWS.keys() - {"transposed", "moved"})])
 def test_kernels_copy_a_view_as_said(op, shapes, view):
@@ -141,6 +143,7 @@ def resized(op, shapes, generator):
     return found if sum(map(math.prod, found)) < 10**6 else None
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("more", ["", ",channels_last"])
 @pytest.mark.parametrize("seed", [0, *seldom(*range(1, 40))])
 def test_kernels_allocate_what_is_said_at_other_sizes(seed, more):
@@ -224,6 +227,7 @@ def drawn(generator):
 SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 40))]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("threads", [1, 2, *seldom(4)])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_convolutions_allocate_what_is_said_or_say_that_it_is_not_modelled(seed, threads):

@@ -153,6 +153,7 @@ def test_hugging_face_with_a_model_of_ones_own(tmp_path):
     assert is_predicted_but_for_the_loss(found) and found.name == "Own"
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("library, words", [
     ("lightning", "Lightning, which is not installed: pip install lightning"),
     ("transformers", "Hugging Face's Trainer, which is not installed: pip install transformers accelerate"),

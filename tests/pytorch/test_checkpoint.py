@@ -32,12 +32,14 @@ def assert_holds(network, strategy, batch, resolution, convention, **request):
         assert check.error == 0, check
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("convention", ["lean", *seldom("torch")])
 @pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 1))
 def test_a_step_costs_what_is_estimated(name, strategy, convention):
     assert_holds(costmodel.load(name), strategy + AGAIN, 2, 65, convention)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("batch, slices", [(3, 2), (5, 2), (5, 4), (7, 3)])
 def test_a_last_slice_that_is_smaller(batch, slices):
     """2 + 1 images, 3 + 2, 2 + 2 + 1 (three of four slices), 3 + 3 + 1: the result is there from the second on."""
@@ -57,6 +59,7 @@ def test_more_steps(name, batch, resolution, strategy, convention):
     assert_holds(costmodel.load(name), strategy + AGAIN, batch, resolution, convention)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("request_", [{"optimizer": "adam"}, {"accumulate": 2}], ids=str)
 def test_optimizers_and_accumulation(request_):
     assert_holds(costmodel.load("mobilenet_v2"), "blocks:5" + AGAIN, 2, 65, "torch", **request_)
@@ -73,6 +76,7 @@ class Checkpointed(nn.Module):
         return checkpoint(self.block, x, use_reentrant=False, **self.options)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0", *seldom("mobilenet_v2")])
 def test_torchvisions_module_with_torchs_checkpoint(name):
     """`preserve_rng_state` is on where a block draws random numbers, as stochastic depth in EfficientNet does."""

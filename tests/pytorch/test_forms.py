@@ -45,6 +45,7 @@ CASES += seldom(*(
 ))  # fmt: skip
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, strategy, size", CASES)
 def test_a_network_in_a_form_saves_and_allocates_what_is_said(name, strategy, size):
     for check in validate(costmodel.load(name), strategy, *size, "lean", target="cpu"):
@@ -58,6 +59,7 @@ FORMS = ("backrazor", "backrazor,rho=.5", "quantised", "quantised,bits=2", "iabn
          "mobiletl:2+iabn+quantised", "blocks:3+quantised,bits=8")  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name, strategy, of", [
     ("mcunet_5fps", "backrazor", dict(dtype="bfloat16")), ("mcunet_5fps", "gradfilter:4", dict(amp="bfloat16")),
     ("mcunet_5fps", "mobiletl:2+iabn+quantised", dict(amp="bfloat16")),

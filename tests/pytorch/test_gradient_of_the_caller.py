@@ -52,6 +52,7 @@ ENDS = {
 }
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("strategy", ["full", "full,recompute=mixed", "bias", "norm+last"])
 @pytest.mark.parametrize("name", ENDS)
 def test_it_is_not_overwritten(name, strategy):

@@ -112,6 +112,7 @@ CASES = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("strategy", ["full", *seldom("last", "inference")])
 def test_a_real_step_costs_what_is_estimated(name, strategy):

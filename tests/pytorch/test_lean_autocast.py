@@ -29,6 +29,7 @@ NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficie
 IN_FLOAT16 = [("mcunet_5fps", "full,checkpoint=blocks")]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("amp, name, strategy", [
     *(("bfloat16", *case) for case in IN_BFLOAT16), *(("float16", *case) for case in IN_FLOAT16),
     *seldom(*((amp, n, s) for amp in ("bfloat16", "float16") for n in NETWORKS for s in STRATEGIES
@@ -55,6 +56,7 @@ def step(module, images, labels, amp):
     return out.detach(), {n: p.grad.double() for n, p in module.named_parameters() if p.grad is not None}, module
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("strategy", ["full", "full,recompute=mixed", "full,recompute=none", "bias"])
 @pytest.mark.parametrize(
     "name", ["mobilenet_v3_small", *seldom("mobilenet_v2", "efficientnet_b0", "proxyless_mobile_tinytl")]

@@ -43,6 +43,7 @@ def check(name, strategy, batch, resolution, layout=""):
     assert predicted.step_peak_bytes == measured.step_peak_bytes or predicted.certainty.step_peak == NOT_MODELLED
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, strategy", ROTATED)
 def test_estimate_equals_a_real_step(name, strategy):
     check(name, strategy, 2, 65)
@@ -55,11 +56,13 @@ def test_estimate_equals_a_real_step_at_more_sizes(name, strategy, batch, resolu
     check(name, strategy, batch, resolution)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name, strategy", [SLICED[1], SLICED[-1], *seldom(SLICED[0], *SLICED[2:-1])])
 def test_estimate_equals_a_real_step_with_a_sliced_prefix(name, strategy):
     check(name, f"{strategy},prefix_slices=3", 5, 65)  # slices of 2, 2 and 1 images
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("strategy", [*STRATEGIES[::2], "blocks:3,prefix_slices=2", *seldom(*STRATEGIES[1::2])])
 def test_estimate_equals_a_real_step_in_channels_last(strategy):
     check("mobilenet_v3_small", strategy, 2, 65, ",channels_last")
@@ -170,6 +173,7 @@ def distance(one, other):
     return max((a - b).abs().max().item() for a, b in pairs) / max(b.abs().max().item() for _, b in pairs)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, strategy", rotated(
     ["mobilenet_v3_small", "mobilenet_v4_conv_small"], lambda name: EXACT, 4,
 ))  # fmt: skip
@@ -314,6 +318,7 @@ def moving_statistics(module):
     return {f"{path}.{name}" for path, part in norms.items() for name, _ in part.named_buffers()}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name, strategy", rotated(
     ["mobilenet_v3_small", "proxyless_mobile_tinytl"],
     lambda name: ("bias", "blocks:2", "mobiletl:2", "last", "tinytl-l", "norm+last"), 3,

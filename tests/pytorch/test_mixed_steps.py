@@ -43,6 +43,7 @@ def hold(module, network, strategy, batch, resolution, target="", convention="to
     return predicted
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, strategy, pair", [*OFTEN, *seldom(*(case for case in ALL if case not in OFTEN))])
 def test_a_shipped_network_equals_a_real_step(name, strategy, pair):
     network = costmodel.load(name)
@@ -71,6 +72,7 @@ def test_validate_runs_under_autocast():
     assert [check.error for check in checks if not check.bound] == [0] * 7
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("batch, resolution", [(3, 10), *seldom((1, 9), (2, 15))])
 @pytest.mark.parametrize("frozen", [False, *seldom(True)])
 @pytest.mark.parametrize("case", CASES)

@@ -258,6 +258,7 @@ def test_one_image_whose_last_map_is_one_pixel_is_refused_as_by_the_reference(na
     assert costmodel.estimate(name, "last", 1, 32).saved_bytes == saved_by_a_step(configured(name, "last"), 1, 32)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_forward_multiply_adds_equal_fvcores(name):
     module = configured(name, "inference")

@@ -33,6 +33,7 @@ def check(network, module, strategy, batch, resolution):
     assert predicted.step_peak_bytes == measured.step_peak_bytes or predicted.certainty.step_peak == NOT_MODELLED
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, strategy", rotated(references.NAMES, lambda name: STRATEGIES, 1))
 def test_peaks(name, strategy):
     network = load(name)
@@ -52,6 +53,7 @@ def test_more_peaks(name, strategy, batch, resolution):
     check(network, realize(network, strategy), strategy, batch, resolution)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name, strategy", rotated(TORCHVISION, lambda name: STRATEGIES, 1))
 def test_peaks_of_the_reference(name, strategy):
     """torchvision's own module, set up by flags and modes alone, has the same lifetimes."""

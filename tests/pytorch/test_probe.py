@@ -74,6 +74,7 @@ def test_calls_are_counted_as_often_as_a_step_makes_them():
     )
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name, strategy, convention, dtype, flat", CASES)
 def test_a_probed_step_is_exact(name, strategy, convention, dtype, flat, tmp_path):
     asked = dict(strategy=strategy, batch=2, resolution=64, convention=convention, dtype=dtype)

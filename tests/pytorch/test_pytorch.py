@@ -30,6 +30,7 @@ def assert_estimate_is_what_a_real_step_costs(name, strategy, batch, resolution)
     assert_costs_are_equal(estimate, tensors, measure(realize(name, strategy), batch, resolution))
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, strategy", rotated(NETWORKS, strategies, 1))
 def test_estimate_equals_a_real_step(name, strategy):
     assert_estimate_is_what_a_real_step_costs(name, strategy, 2, 65)
@@ -84,6 +85,7 @@ def test_gradients_and_statistics_equal_the_references_bit_for_bit(name, strateg
             assert same, key
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_realised_modules_have_the_references_flags_and_modes(name):
     for strategy in ("full", "norm+last", "bias", "blocks:2", "last", "inference"):

@@ -91,6 +91,7 @@ def test_nothing_of_the_original_changes():
     assert after[1:3] == before[1:3] and after[4] == before[4] and torch.equal(after[3], before[3])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "strategy", ["full", "bias", "mobiletl:2", "last,prefix_slices=2", "blocks:2,checkpoint=blocks"]
 )
@@ -111,6 +112,7 @@ def test_only_exact_gradients_are_compared():
 # -- resizing by a factor ------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("more", [
     {"scale_factor": 1.5}, {"scale_factor": 1.7, "mode": "bilinear"}, {"scale_factor": (0.63, 2.2), "mode": "bicubic"},
     {"scale_factor": 1.7, "mode": "bilinear", "recompute_scale_factor": True}, {"size": (11, 7)}, {"scale_factor": 2},

@@ -92,6 +92,7 @@ def test_shipped_networks(name, memory_format, strategies):
             hold(name, f"{strategy},{again}", 3, 97, memory_format)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name, memory_format", [
     ("mobilenet_v2", "contiguous"), ("efficientnet_b0", "channels_last"), *seldom(
         ("mobilenet_v2", "channels_last"), ("efficientnet_b0", "contiguous"), *(
@@ -155,6 +156,7 @@ SCALES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", SCALES)
 def test_only_a_gate_of_channels_is_one(name):
     scale, again = SCALES[name]

@@ -24,6 +24,7 @@ FORMATS = ("contiguous", "channels_last")
 STRATEGIES = ("full", "blocks:3", "mobiletl:3", "tinytl-l", "full,checkpoint=blocks", "bias", "norm+last", "tinytl-lb")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("batch, resolution, memory_format, strategies", [
     (3, 97, "contiguous", ("full,checkpoint=blocks",)), (3, 97, "channels_last", ("blocks:3",)), *seldom(
         *((*size, memory_format, STRATEGIES) for size in ((3, 97), (2, 48), (5, 130)) for memory_format in FORMATS),
@@ -53,6 +54,7 @@ def test_gradients_are_exact(memory_format, cuts, strategies, monkeypatch):
                 assert hold_gradients(TINYTL, f"{strategy},{again}", 3, 64, memory_format)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name, strategy", [
     (TINYTL, "mobiletl:3"), ("mobilenet_v2", "mobiletl:3,norm=full"), ("mobilenet_v2", "mobiletl:3,norm=scale"),
 ])  # fmt: skip

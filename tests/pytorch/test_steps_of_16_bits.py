@@ -50,6 +50,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @has_kernels
 @pytest.mark.parametrize("name, strategy, convention, dtype, flat, threads", CASES, indirect=["threads"])
 def test_a_step_of_16_bits_is_exact_by_rule(name, strategy, convention, dtype, flat, threads):

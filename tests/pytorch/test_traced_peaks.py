@@ -67,6 +67,7 @@ def hold_peaks(name, pairs, strategies=STRATEGIES):
             assert whole.step_peak_bytes == measured.peak or whole.certainty.step_peak == NOT_MODELLED, case
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("strategies", [STRATEGIES[::2], *seldom((STRATEGIES[1::2],))])
 @pytest.mark.parametrize("name", FAST)
 def test_peaks_of_modules(name, strategies):
@@ -103,6 +104,7 @@ BODIES = {
 }
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("batch", [1, 2])
 def test_peaks_where_formats_mix(body, batch):

@@ -38,6 +38,7 @@ def real(text, parameters):
     return made
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", *seldom("float16")])
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_update_is_torchs(text, dtype):
@@ -75,6 +76,7 @@ def many():
     return nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(5)], nn.Flatten(), nn.Linear(3, 401), nn.Linear(401, 1))
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("module, batch, side", [(wide, 1, 8), *seldom((bias_only, 3, 3), (many, 1, 1))])
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_step_with_it_is_torchs(text, module, batch, side):
@@ -141,6 +143,7 @@ class Halves(nn.Module):
         return self.fourth(self.third(x.float()).bfloat16()).float()
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("text", [text for text in TEXTS if not find(text).in_place])
 def test_a_dry_step_of_two_data_types(text):
     found = costmodel.estimate(Halves(), "as_is", 1, 2, optimizer=text, target="none")
@@ -161,6 +164,7 @@ def shared():
     return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(12, 3))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("optimizer", ["sgd,in_place", "adam,in_place", *seldom("radam,in_place")])
 @pytest.mark.parametrize("network, strategy, convention", [
     ("mcunet_5fps", "full", "torch"), ("mcunet_5fps", "full,checkpoint=blocks", "lean"),

@@ -64,6 +64,7 @@ CASES = [
 ]
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name, layer", CASES)
 def test_channels_last(name, layer):
     module = Mixed(BETWEEN[name], LAYERS[layer]())

@@ -56,6 +56,7 @@ def check_what_is_saved(estimate):
         assert sum(changes) == 0
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad,foreach", "radam"])
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 @pytest.mark.parametrize(

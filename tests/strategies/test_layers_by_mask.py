@@ -24,6 +24,7 @@ def mask_of(name, seed):
     return "0" * frozen + "".join(generator.choice("01") for _ in range(count - frozen - 1)) + "1"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 @pytest.mark.parametrize("seed", [0, *seldom(*range(1, 8))])
 @pytest.mark.parametrize("name", NETWORKS)

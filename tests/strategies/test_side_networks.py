@@ -30,6 +30,7 @@ CASES += seldom(*(
 ))  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name, strategy, size, convention", CASES)
 def test_a_network_with_branches_runs_and_saves_as_is_said(name, strategy, size, convention):
     for check in validate(costmodel.load(name), strategy, *size, convention, target="cpu"):

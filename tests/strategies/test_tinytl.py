@@ -140,6 +140,7 @@ def test_what_trains(name, strategy):
 OFTEN = [("mobilenet_v3_small", "tinytl-lb"), ("mcunet_5fps", "tinytl-l"), (OWN, "tinytl-l"), (OWN, "tinytl-lb")]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name, strategy", OFTEN + seldom(*product([*NETWORKS, OWN], STRATEGIES)))
 def test_a_real_step_agrees(name, strategy):
     checks = validate(load(name), strategy, 2, 64)
@@ -147,6 +148,7 @@ def test_a_real_step_agrees(name, strategy):
     assert [(c.quantity, c.predicted, c.measured) for c in checks if c.quantity in EXACT and c.error] == []
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("strategy", [
     "full", "mobiletl:3", *seldom("norm+last", "bias", "last", "blocks:3", "inference"),
 ])  # fmt: skip

@@ -8,6 +8,7 @@ from costmodel.studies.fit import largest
 MB = 10**6
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("target", ["none", "cpu,threads=2,isa=avx512", "cuda"])
 @pytest.mark.parametrize("convention", ["torch", "lean"])
 @pytest.mark.parametrize("strategy", ["full", "bias", "mobiletl:5", "last", "blocks:2,prefix_slices=4"])

@@ -261,6 +261,7 @@ def test_labels_cover_neither_each_other_nor_bubbles(axes):
             assert i == j or right <= a or left >= c or top <= b or bottom >= d
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("columns", [1, 2, 3, 5])
 @pytest.mark.parametrize("falling", [False, True], ids=["any", "a column that falls as the first rises"])
 def test_points_that_no_other_one_beats_in_any_number_of_columns(columns, falling):

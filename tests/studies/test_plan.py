@@ -75,6 +75,7 @@ BRUTE = [
 SELDOM = [(*case, convention, 9) for case in BRUTE for convention in ("torch", "lean")]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("rows, activation, checkpoint, optimizer, convention, budgets", [
     (*BRUTE[3], "torch", 3), (*BRUTE[4], "lean", 3), *seldom(*SELDOM),
 ])  # fmt: skip
@@ -177,6 +178,7 @@ CONVENTIONS = ("torch", "lean")
 ASSIGNED = [("mobilenet_v2", 96), ("mobilenet_v4_conv_small", 97), ("mobilenet_v3_small", 65)]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name, resolution, convention, draws", [
     ("mobilenet_v2", 96, "lean", 1), ("mobilenet_v3_small", 65, "torch", 1),
     *seldom(*((*case, convention, 3) for case in ASSIGNED for convention in CONVENTIONS)),
@@ -211,6 +213,7 @@ NAMED = ("full", "norm+last", "bias", "last", "blocks:2", "blocks:9", "mobiletl:
          "tinytl-lb")  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("strategy, convention", [
     ("norm+last", "torch"), ("tinytl-lb", "lean"), *seldom(*product(NAMED, CONVENTIONS)),
 ])  # fmt: skip

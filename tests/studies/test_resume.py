@@ -78,6 +78,7 @@ def started(path):
 SIGNALS = [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGKILL", signal.SIGTERM)]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kills", [3, *seldom(100)])
 def test_a_killed_sweep_resumes_to_the_bytes_of_an_uninterrupted_one(plan, whole, tmp_path, suffix, kills):
     draw, path, lasts, unfinished = random.Random(kills), tmp_path / f"grid.{suffix}", 1.0, 0
@@ -96,6 +97,7 @@ def test_a_killed_sweep_resumes_to_the_bytes_of_an_uninterrupted_one(plan, whole
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.999])
 def test_a_flipped_byte_in_an_unfinished_file_is_found(plan, whole, tmp_path, suffix, place):
     path, notes = tmp_path / f"grid.{suffix}", []
@@ -110,6 +112,7 @@ def test_a_flipped_byte_in_an_unfinished_file_is_found(plan, whole, tmp_path, su
     assert "is damaged in part" in note and "of 6" in note  # the header and five chunks
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("damage", [
     lambda log: log[:-3],  # cut while it was written
     lambda log: log + b'[12, "ab"',
@@ -146,6 +149,7 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("command", [
     ("export", "mcunet_5fps", "-o", "out.yaml"),
     ("report", "mcunet_5fps", "--batch", "1", "--figure", "out.png"),

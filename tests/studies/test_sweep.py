@@ -77,6 +77,7 @@ def test_random_cells_of_a_large_grid(count):
     check_cells("mobilenet_v2", sweep, chosen)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "network, axes",
     [
@@ -111,6 +112,7 @@ def test_every_cell_of_small_grids(network, axes):
 TARGETS = ["none", "cuda", "cpu,threads=1", "cpu,threads=2", "cpu,isa=avx2,threads=8", "cpu,threads=3,channels_last"]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("seed", [*range(12), *seldom(*range(12, 40))])
 def test_every_cell_of_random_grids(seed):
     """Any network, strategy, convention and target, at any batches and resolutions."""
@@ -269,6 +271,7 @@ def test_the_envelope_is_the_largest_of_all_lines():
             assert np.array_equal(envelope(lines, batches), brute)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("target", ["cpu,threads=1", "cpu,threads=2", "cpu,isa=avx2,threads=4", "cuda"])
 def test_peaks_are_those_of_all_events(target):
     from costmodel.step.walk import analyze

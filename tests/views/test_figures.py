@@ -279,6 +279,7 @@ def extents(figure):
     return texts, [text.get_window_extent(renderer).extents for text in texts]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ["step", "plan", "compare", "fit", "sweep", "pareto"])
 @pytest.mark.parametrize("sheet", [COLUMN, *seldom((Sheet(),), (Sheet(7),), (Sheet(3.3, 2.4),))], ids=str)
 def test_nothing_is_cut_off_or_covered(name, sheet):

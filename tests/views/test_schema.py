@@ -49,6 +49,7 @@ def printed(call, form):
     return result.stdout
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_csv_has_names_of_the_schema_and_plain_values(call):
     header, *rows = csv.reader(io.StringIO(printed(call, "csv")))
@@ -70,6 +71,7 @@ def test_a_list_in_json_has_the_names_of_its_csv(call):
     assert all(isinstance(flag, bool) for flag in flags) and "yes" not in flags
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("form", ["markdown", "latex"])
 @pytest.mark.parametrize("call", [call for call in CALLS if not call.startswith("validate")])
 def test_every_command_has_tables_for_papers(call, form):
