@@ -53,7 +53,9 @@ class Standardise(Op):
         return batch_norm_scratch(setting, x[1], True, self.scaled, y, x)
 
     def modelled(self, setting: Setting, y: Shape, x: Shape, *_: Shape) -> Any:
-        return super().modelled(setting, y, x) and takes(setting, x)
+        found = super().modelled(setting, y, x) and takes(setting, x)
+        # An instance norm makes channels_last maps contiguous, and one image of them.
+        return found & (x[0] > 1) if setting.target.channels_last and len(x) == 4 else found
 
     def module(self, library: Any) -> Callable:
         norm = library.torch.nn.functional.batch_norm

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from real import seldom
 from strange import Attention, OnContext, Reversal, Swish, conv
 from torch import nn
 from torch.nn import functional as F
@@ -149,15 +150,21 @@ class Drawn(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def outcome(seed, amp=None):
-    """How certain an estimate of a drawn module says it is; that is held against a real step."""
+def outcome(seed, amp=None, large=False):
+    """How certain an estimate of a drawn module says it is; that is held against a real step.
+
+    large: of larger maps, perhaps of one image, on several threads.
+    """
     draw = random.Random(seed)
     torch.manual_seed(seed)
     module, size = Drawn(draw), (draw.randint(2, 5), draw.choice((8, 9, 12)))
+    if large:
+        size = (draw.randint(1, 4), 16 if "attention" in module.names else draw.choice((33, 46, 64, 90, 128)))
     last = draw.choice(("", ",channels_last"))
     if "group norm" in module.names:  # torch crashes in channels_last if its input needs no gradient
         last = ""
-    case = f"seed {seed}: {module.names}, {size}{last}"
+    on = f"cpu,threads={draw.choice((1, 2, 4)) if large else 1}{last}"
+    case = f"seed {seed}: {module.names}, {size}, {on}"
     try:
         found = costmodel.estimate(module, "as_is", *size, target=f"none{last}", amp=amp)
     except CostmodelError as refused:
@@ -167,14 +174,14 @@ def outcome(seed, amp=None):
             return "does not train"
         return "refused"
     try:
-        real = measure(module, *size, target=f"cpu,threads=1{last}", amp=amp)
+        real = measure(module, *size, target=on, amp=amp)
     except CostmodelError as error:  # something is held beside autograd
         assert "still allocated" in str(error) and any("beside autograd" in note for note in found.notes), case
         return "beside autograd"
     mine = (found.saved_bytes, found.step_peak_bytes, found.flops["forward"], found.flops["backward"])
     assert mine == (real.saved_bytes, real.tensor_peak_bytes, real.forward_flops, real.backward_flops), case
     assert found.trainable_parameters == real.trainable_parameters, case
-    whole = costmodel.estimate(module, "as_is", *size, target=f"cpu,threads=1{last}", amp=amp)
+    whole = costmodel.estimate(module, "as_is", *size, target=on, amp=amp)
     least = whole.certainty.step_peak == NOT_MODELLED
     assert whole.step_peak_bytes == real.step_peak_bytes or least and whole.step_peak_bytes < real.step_peak_bytes, case
     return found.certainty.saved
@@ -190,6 +197,12 @@ def test_no_figure_that_says_it_is_certain_differs_from_a_real_step(seed):
 @pytest.mark.parametrize("seed", range(16, 24))
 def test_nor_under_autocast(seed):
     assert outcome(seed, "bfloat16") != "refused"
+
+
+@pytest.mark.parametrize("seed", [24, *seldom(*range(25, 500))])
+def test_nor_of_large_maps_on_several_threads(seed):
+    """Where threads share sums, and kernels work in other blocks."""
+    assert outcome(seed, large=True) != "refused"
 
 
 @pytest.mark.slow

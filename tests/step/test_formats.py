@@ -8,6 +8,7 @@ from torch.nn import functional as F
 import costmodel
 from costmodel.graph.dry import DryStep, KernelCall
 from costmodel.pytorch import measure
+from costmodel.step.certainty import NOT_MODELLED
 from costmodel.step.formats import other_formats
 
 WIDTH, SIDE = 16, 17
@@ -90,3 +91,11 @@ def test_a_map_in_another_format_is_found():
     ]
     elsewhere = other._replace(shape=(1, 2, 3, 4))  # a kernel that no node of the graph runs tells nothing
     assert other_formats(estimate, step._replace(calls=frozenset({elsewhere}))) == []
+
+
+def test_an_instance_norm_of_one_image_is_not_modelled():
+    """It makes the map contiguous, and no tensor's size tells that: one image of maps has the same shape before."""
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.InstanceNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    found = costmodel.estimate(module, "as_is", 1, 128, target="cpu,threads=1,channels_last")
+    assert found.certainty.step_peak == NOT_MODELLED
+    assert found.step_peak_bytes <= measure(module, 1, 128, target="cpu,threads=1,channels_last").step_peak_bytes
