@@ -32,14 +32,16 @@ def ratio(case, weight, x, y_sides, options, wanted, record):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("inputs, outputs, side", [
     (16, 96, 112), (24, 144, 56), (144, 24, 56), (192, 32, 28), (64, 384, 14), (576, 96, 14), (160, 960, 7),
     (960, 160, 7), (240, 80, 8), (160, 960, 4),
 ])  # fmt: skip
-def test_the_gradient_of_a_pointwise_convolutions_input(inputs, outputs, side, record_property):
-    x, weight = torch.randn(BATCH, inputs, side, side), torch.randn(outputs, inputs, 1, 1)
+def test_the_gradient_of_a_pointwise_convolutions_input(inputs, outputs, side, layout, record_property):
+    x = torch.randn(BATCH, inputs, side, side).contiguous(memory_format=LAYOUTS[layout])
+    weight = torch.randn(outputs, inputs, 1, 1)
     options = ((1, 1), (0, 0), (1, 1), 1)
-    case = f"product, {inputs} to {outputs} at {side}"
+    case = f"product, {inputs} to {outputs} at {side}, {layout}"
     ratio(case, weight, x, (side, side), options, [True, False, False], record_property)
 
 

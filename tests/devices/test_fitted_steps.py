@@ -66,6 +66,7 @@ def test_the_shrinkage_is_the_best_of_some(monkeypatch):
         assert error() > chosen  # 7.2 and 7.7 %
 
 
+@pytest.mark.slow
 def test_the_shipped_constants_are_the_fit():
     runs = pi_runs("rpi4")
     shipped = find_device("raspberry_pi_4b").processor.paces[0]

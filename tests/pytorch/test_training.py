@@ -115,7 +115,7 @@ def test_mobiletl_saves_less_in_its_blocks_than_plain_fine_tuning(network):
     assert 0 < in_the_last_blocks("mobiletl:3,recompute=none") <= 0.6 * plain
 
 
-@pytest.mark.parametrize("strategy", ["iabn", *seldom("quantised")])
+@pytest.mark.parametrize("strategy", seldom("iabn", "quantised"))
 def test_other_ways_to_keep_maps_learn_from_the_start(network, strategy):
     """Over three seeds iabn reached 0.987 to 0.996, quantised 0.987 to 0.996, and plain training 0.982 to 0.996."""
     torch.manual_seed(2)
@@ -138,13 +138,14 @@ def losses(module, steps, seed):
     return found
 
 
-def test_exact_training_is_that_of_stock_modules(network):
-    """With one map per norm and activation: the losses of 50 steps in float64."""
+@pytest.mark.parametrize("steps", [12, *seldom(50)])
+def test_exact_training_is_that_of_stock_modules(network, steps):
+    """With one map per norm and activation: the losses of some steps in float64."""
     torch.manual_seed(3)
     stock, lean = realize(network, "full").double(), realize(network, "full", "lean").double()
     lean.load_state_dict(stock.state_dict())
-    theirs, mine = losses(stock, 50, 4), losses(lean, 50, 4)
-    assert theirs[-1] < theirs[0] / 2
+    theirs, mine = losses(stock, steps, 4), losses(lean, steps, 4)
+    assert theirs[-1] < theirs[0] * (0.5 if steps == 50 else 1)
     assert mine == pytest.approx(theirs, rel=1e-9)
 
 

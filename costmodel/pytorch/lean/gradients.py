@@ -24,7 +24,7 @@ def gradients(
     """
     stride, padding, dilation, groups = options
     want_x, want_weight, want_bias = wanted
-    how = ([len(weight)] if biased else [0], stride, padding, dilation, False, [0, 0], groups)
+    how = ([weight.shape[0]] if biased else [0], stride, padding, dilation, False, [0, 0], groups)
     if want_weight and has_windows(g, x, weight, options):
         of_weight, of_bias = in_windows(g, x, weight, options), channel_sums(g, g.dtype) if want_bias else None
         return (

@@ -44,7 +44,7 @@ def product(maps: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     The forms with `out` compute in the maps' own data type, out of autocast's sight.
     """
     n, c, *sides = maps.shape
-    k = len(matrix)
+    k = matrix.shape[0]
     made = torch.empty((n, k, *sides), dtype=maps.dtype, memory_format=format_of(maps))
     if sides == [1, 1] or not maps.is_contiguous():
         rows, out = maps.permute(0, 2, 3, 1).view(-1, c), made.permute(0, 2, 3, 1).view(-1, k)

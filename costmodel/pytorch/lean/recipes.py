@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -56,6 +57,7 @@ class Recipe:
         """The same recipe with tensors in the places of its own."""
         raise NotImplementedError
 
+    @cached_property
     def empty(self) -> Self:
         """The recipe without tensors, for autograd to keep these apart from it."""
         return self.filled([None] * len(self.tensors))

@@ -34,7 +34,7 @@ class _NormAct(Function):
         norm, y, *statistics = module.normalised(x, weight, bias)
         y = activated_(norm.of, y)
         remade = Remade(norm, (x if source is None else None, weight, bias, *statistics), Link(), source)
-        ctx.remade, ctx.owns = remade.empty(), module.owns_gradient
+        ctx.remade, ctx.owns = remade.empty, module.owns_gradient
         ctx.save_for_backward(*remade.tensors)
         made.append(remade)
         return y
@@ -63,8 +63,9 @@ class _NormAct(Function):
         else:
             maker.vectors = ()
             gx, scale, shift = maker.stock(gz, maker.x, [want_x, want_scale, want_shift])
-        scale, shift = (one.to(maker.weight.dtype) if one is not None else None for one in (scale, shift))
-        return gx, scale if want_scale else None, shift if want_shift else None, None, None, None
+        scale = like(maker.weight, scale) if want_scale else None
+        shift = like(maker.weight, shift) if want_shift else None
+        return gx, scale, shift, None, None, None
 
 
 class _Remade(nn.Module):
@@ -138,7 +139,7 @@ class _Conv(Function):
     @staticmethod
     def forward(ctx, y, weight, bias, module, remade):
         options = (module.stride, module.padding, module.dilation, module.groups)
-        ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade.empty()
+        ctx.options, ctx.finishes, ctx.remade = options, module.finishes, remade.empty
         ctx.save_for_backward(weight, *remade.tensors)
         ctx.biased, ctx.standardises = bias is not None, module.standardises
         used = like(y, Standardised.of(weight).weight) if ctx.standardises else weight
@@ -265,7 +266,7 @@ class _Gate(Function):
     @staticmethod
     def forward(ctx, y, gate, module, remade, made):
         product = remade.times(gate)
-        ctx.owns, ctx.remade = module.owns_gradient, product.empty()
+        ctx.owns, ctx.remade = module.owns_gradient, product.empty
         ctx.save_for_backward(*product.tensors)
         made.append(product)
         return y * gate

@@ -24,7 +24,7 @@ convolution_backward = torch.ops.aten.convolution_backward.default
 def has_windows(g: Tensor, x: Tensor, weight: Tensor, options: Sequence) -> bool:
     """Whether a weight's gradient is made so. options: stride, padding, dilation, groups."""
     _, _, dilation, groups = options
-    if weight.shape[1] != 1 or not is_wide(weight.shape[2:], dilation, groups, len(weight)) or not IS_X86:
+    if weight.shape[1] != 1 or not is_wide(weight.shape[2:], dilation, groups, weight.shape[0]) or not IS_X86:
         return False
     if x.dtype is not DTYPE or weight.dtype is not x.dtype or x.device.type != "cpu":
         return False
