@@ -78,8 +78,8 @@ class OwnGradients(Conv2d):
         """Whether the weight's gradient is made in windows."""
         if "weight" not in setting.demanded or not self.may_be_windows(setting):
             return False
-        order = (CHANNELS_LAST if setting.channels_last else contiguous(4)).order
-        return (setting.copies(order, y, x) == 0) & (x[2] * x[3] > 1)
+        order = CHANNELS_LAST if setting.channels_last else contiguous(4)
+        return setting.lie_in(order, x, y) & (x[2] * x[3] > 1)
 
     def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
         forward, backward = super().kernels(setting, y, x)

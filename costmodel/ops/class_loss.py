@@ -7,11 +7,9 @@ from typing import Any
 
 from ..graph.op import Extra, Scratch, Work, check, op
 from ..sizes.size import Shape, maximum, numel, require, same
-from ..targets.setting import SUM_BYTES, Setting
+from ..targets.setting import COUNT_BYTES, SUM_BYTES, Setting
 from ._loss import MEAN, NONE, SUM, Loss, Reduced, lies_otherwise
 from .given import CLASSES
-
-COUNT_BYTES = 8  # of a number of targets, an int64
 
 
 def check_classes(kind: str, x: Shape, targets: Shape) -> None:

@@ -8,11 +8,9 @@ from typing import Any
 from ..graph.op import Axes, Extra, Op, Scratch, Work, check, op, shared_fields
 from ..sizes.size import Shape, beyond, broadcast, numel, require
 from ..targets.memory_order import MemoryOrder, contiguous, dense
-from ..targets.setting import Setting
+from ..targets.setting import COUNT_BYTES, Setting
 from .arithmetic import reduction, summed
 from .reduce import Reduction
-
-COUNT_BYTES = 8  # of a number of elements, an int64
 
 
 class Larger(Op):

@@ -22,6 +22,11 @@ def recorded(*tensors: torch.Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
+def pads_zeros(conv: nn.Conv2d) -> bool:
+    """Whether a convolution's padding is of zeros, and given in numbers."""
+    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+
+
 class FrozenStatistics(nn.Module):
     """Mixin for a batch norm that uses its running statistics and never updates them, even in training mode."""
 

@@ -9,6 +9,7 @@ from .memory_order import CHANNELS_LAST, MemoryOrder, contiguous, copy_of, diffe
 from .target import Target
 
 NUMBER_BYTES = 8  # of a Python number as a tensor: float64, or int64
+COUNT_BYTES = 8  # of a number of elements, an int64
 SUM_BYTES = 4  # of a sum of numbers of 16 bits: float32
 SHARED = 32768  # numbers from which on threads share a sum (aten/src/ATen/Parallel.h: GRAIN_SIZE)
 

@@ -49,6 +49,27 @@ def ratio(name, strategy, layout, resolution, rounds, record):
     return ratios[0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("convention", ["torch", "lean"], ids=["of_stock", "of_own"])
+@pytest.mark.parametrize("name", NETWORKS[:3])
+def test_page_faults(name, convention, record_property):
+    """Of a step of `full`, contiguous at 224: processor time of the user and of the system, and page faults.
+
+    Run each alone: what other steps leave to the allocator in the same process changes it.
+    """
+    resource = pytest.importorskip("resource")
+    images, targets = torch.randn(BATCH, 3, 224, 224), torch.zeros(BATCH, dtype=torch.int64)
+    step, spent = step_of(realize(name, "full", convention), images, targets), []
+    for _ in range(12):
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        step()
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        spent.append([getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime", "ru_minflt")])
+    user, system, faults = (median(column) for column in zip(*spent[4:]))
+    record_property("page_faults", faults)
+    print(f"\n{name} {convention}: user {1000 * user:.0f} ms, system {1000 * system:.0f} ms, {faults:,.0f} page faults")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NETWORKS[:2])
 def test_a_lean_bias_step_is_no_slower(name, layout, record_property):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from ...ops._gradients import is_pointwise, is_wide
-from ..modules import FrozenBatchNorm2d, recorded
+from ..modules import FrozenBatchNorm2d, pads_zeros, recorded
 from .casting import convolved, like, lowered
 from .gradients import gradients
 from .like import Like
@@ -102,8 +102,9 @@ def _with_norm(
     x: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None, norm: Frozen | None, options: Sequence
 ) -> Tensor:
     """A convolution, with the work of a frozen norm after it if there is one, whose bias is the shift."""
-    if norm is None or shift is None:
+    if norm is None:
         return convolved(x, weight, bias, options)
+    assert shift is not None
     weight, shift = _folded(weight, bias, shift, norm)
     if not is_product(x, weight, options):
         return convolved(x, weight, shift, options)
@@ -128,17 +129,12 @@ class LeanConv2d(nn.Conv2d):
         pointwise = is_pointwise(self.kernel_size, self.stride, self.padding, self.groups)
         return pointwise or is_wide(self.kernel_size, self.dilation, self.groups, self.out_channels)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether its padding is of zeros, and given in numbers."""
-        return self.padding_mode == "zeros" and not isinstance(self.padding, str)
-
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
-        if not weight.requires_grad and self.is_plain:
+        if not weight.requires_grad and pads_zeros(self):
             return self.frozen(x, weight, None, None)
         own = self.makes_gradients or torch.is_autocast_enabled(x.device.type)
-        if own and self.is_plain and recorded(x, weight):
+        if own and pads_zeros(self) and recorded(x, weight):
             x = lowered(x)
             y = _TrainedConv.apply(x, weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))
         else:
@@ -171,7 +167,7 @@ class FoldedConv2d(LeanConv2d):
 
     def fold(self, norm: FoldedNorm2d) -> None:
         """Take over the work of a norm; the norm itself returns its input unchanged."""
-        if not self.is_plain:
+        if not pads_zeros(self):
             raise ValueError("only a convolution with zero padding, given in numbers, takes over a norm")
         self._norms = (norm,)  # in a tuple, so that it is not registered
 

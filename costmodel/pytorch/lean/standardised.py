@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from ..modules import StandardisedConv2d, recorded
+from ..modules import StandardisedConv2d, pads_zeros, recorded
 from .casting import convolved, like, lowered
 from .gradients import gradients
 from .like import Like
@@ -56,8 +56,7 @@ class LeanStandardisedConv2d(StandardisedConv2d):
         self.drops = drops
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
-        if not plain:
+        if not pads_zeros(self):
             return super().forward(x)
         if not recorded(x, self.weight, self.bias):
             with torch.no_grad():
