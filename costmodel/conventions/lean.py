@@ -21,6 +21,7 @@ from ..ops.lean_folded import FoldedConv2d, FoldedNorm
 from ..ops.norm import BatchNorm
 from ._kept import Read, each_read, kept_values
 from ._registry import convention
+from ._stretch import with_stretch
 from ._units import with_units
 from .ideal import reads_of
 
@@ -89,6 +90,7 @@ def lowered_but(graph: Graph, stock: frozenset[str]) -> Graph:
     lowered = replace(graph, nodes=tuple(nodes))
     if graph.recompute != NOTHING:
         lowered = with_folded_norms(graph, with_units(graph, lowered, results(graph)))
+    lowered = with_stretch(lowered)
     return uncall(lowered) if graph.prefix_slices > 1 else lowered
 
 

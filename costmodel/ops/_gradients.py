@@ -64,7 +64,11 @@ class OwnGradients(Conv2d):
         if not (self.is_pointwise and setting.target.lean_kernels and setting.dtype in PRODUCT_DTYPES):
             return False
         found = setting.lie_in(contiguous(4), x, y)
-        return found | setting.lie_in(CHANNELS_LAST, x, y) if setting.target.threads == 1 else found
+        return found | setting.lie_in(CHANNELS_LAST, x, y) if self.is_product_in(setting) else found
+
+    def is_product_in(self, setting: Setting) -> bool:
+        """Whether a pointwise one of channels_last maps is a product, too."""
+        return setting.target.threads == 1
 
     def may_be_windows(self, setting: Setting) -> bool:
         """Whether the weight's gradient is made in windows where its maps lie as they should."""

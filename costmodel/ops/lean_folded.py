@@ -1,41 +1,95 @@
-"""A frozen convolution that does the work of the norm after it, whose scale and statistics are frozen."""
+"""A frozen convolution that does the work of the norm after it, whose scale and statistics are frozen.
+
+Words:
+- A stretch is the part of a frozen prefix that runs in channels_last though the network is contiguous: oneDNN copies
+  contiguous maps into blocks of channels and back, which takes longer and needs more memory than the convolution. Its
+  first convolution brings its input into channels_last, and its last layer gives a contiguous map.
+  (conventions/_stretch.py)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from dataclasses import replace
 from typing import Any
 
-from ..graph.op import Casts, Result, Scratch, Stock, op
-from ..sizes.size import Shape, beyond, numel, where
-from ..targets.memory_order import MemoryOrder
+from ..graph.op import Casts, Op, Result, Scratch, Stock, op, shared_fields
+from ..sizes.size import Shape, beyond, maximum, numel, where
+from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous
 from ..targets.setting import Setting
 from ._cast import casts_of
 from ._gradients import OwnGradients
+from .arithmetic import Add
 from .conv import Conv2d
 from .norm import BatchNorm
 
+#: The data type in which stretches run so.
+STRETCH_DTYPE = "float32"
+
+
+@shared_fields
+class InStretch(OwnGradients):
+    """A frozen convolution that may stand in a stretch. stretch: path of the network's first convolution, or "".
+
+    In a stretch a pointwise one is a product of matrices on several threads, too, whose scratch is known to the byte.
+    """
+
+    stretch: str = ""
+
+    def is_product_in(self, setting: Setting) -> bool:
+        return bool(self.stretch) or super().is_product_in(setting)
+
+
+@op("frozen_conv2d")
+class FrozenConv2d(InStretch):
+    """A frozen pointwise convolution in a stretch, without a norm: of a gate, say."""
+
+    def in_one_format(self) -> Op:
+        return Conv2d(*self.arguments())
+
+    def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        return Scratch(where(self.is_made_as_product(setting, x), 0, super().scratch(setting, y, x).forward))
+
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return self.is_made_as_product(setting, x) | super().modelled(setting, y, x)
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.FrozenConv2d(*self.arguments())
+
 
 @op("folded_conv2d")
-class FoldedConv2d(OwnGradients):
+class FoldedConv2d(InStretch):
     """A frozen convolution, into which the scale and shift of the norm after it are folded.
 
-    norm: path of the norm's module, which still holds the norm's parameters.
+    norm: path of the norm's module, which still holds the norm's parameters. enters, leaves: it is the first, the last
+    layer of a stretch.
     """
 
     norm: str = ""
+    enters: bool = False
+    leaves: bool = False
 
     stock = Stock(in_python=True)
     casts = Casts.INSIDE
+
+    def in_one_format(self) -> Op:
+        return replace(self, stretch="", enters=False, leaves=False)
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return contiguous(axes) if self.leaves else CHANNELS_LAST if self.enters else super().layout(axes, *xs)
 
     def saves_late(self, operands: Set[str]) -> bool:
         return True
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
+        copied, setting = setting.item * numel(x) * self.enters, self._entered(setting)
         biased = Conv2d(*self.arguments()[:-1], True)
         # The scaled weight and the bias are made anew in every call, and cast.
         scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
         inside = where(self.is_made_as_product(setting, x), 0, biased.scratch(setting, y, x).forward)
-        forward = inside + scaled + shift + casts_of(biased, setting)
+        forward = copied + inside + scaled + shift + casts_of(biased, setting)
+        if self.leaves:  # then its result is copied
+            forward = maximum(forward, setting.item * numel(y))
         if "x" not in setting.demanded:
             return Scratch(forward)
         # The scale, of which first the variance meets a number; the scaled weight, which may be cast; the gradient.
@@ -47,11 +101,39 @@ class FoldedConv2d(OwnGradients):
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         if "x" in setting.demanded:
             return super().modelled(setting, y, x)
+        setting = self._entered(setting)
         return self.is_made_as_product(setting, x) | super().modelled(setting, y, x)
 
+    def bounded(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().bounded(self._entered(setting), y, x)
+
+    def _entered(self, setting: Setting) -> Setting:
+        """The setting of the convolution itself, after it has copied its input to enter a stretch."""
+        return setting._replace(layouts=(CHANNELS_LAST,)) if self.enters else setting
+
     def module(self, library: Any) -> Callable:
+        if self.stretch:
+            return library.lean.FoldedConv2d(*self.arguments(), enters=self.enters, leaves=self.leaves)
         module = library.lean.FoldedConv2d(*self.arguments())
         return library.standardised_once(module) if self.fixed else module
+
+
+@op("leaving_add")
+class LeavingAdd(Add):
+    """The sum at the end of a stretch, written as a contiguous map. stretch: as of InStretch."""
+
+    stretch: str = ""
+
+    result = Result.NEW
+
+    def in_one_format(self) -> Op:
+        return Add(self.inplace)
+
+    def layout(self, axes: int, *xs: MemoryOrder) -> MemoryOrder:
+        return contiguous(axes)
+
+    def module(self, library: Any) -> Callable:
+        return library.lean.LeavingAdd(self.inplace)
 
 
 @op("folded_norm")
@@ -68,6 +150,9 @@ class FoldedNorm(BatchNorm):
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return gradient
 
+    def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        return super().modelled(setting, y, x) if setting.demanded else True
+
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # The convolution's function makes the shift's gradient first.
         return Scratch(0, setting.channel_sums(y) if "bias" in setting.demanded else 0)
@@ -80,4 +165,6 @@ FoldedConv2d.examples = (
     (FoldedConv2d(3, 8, 3, stride=2, padding=1), (2, 3, 9, 9)),
     (FoldedConv2d(8, 16, 1), (2, 8, 5, 3)),
 )
+FrozenConv2d.examples = ((FrozenConv2d(8, 16, 1, bias=True), (2, 8, 1, 1)),)
+LeavingAdd.examples = ((LeavingAdd(), (2, 8, 5, 3), (2, 8, 5, 3)),)
 FoldedNorm.examples = ((FoldedNorm(8, "frozen"), (2, 8, 5, 3)),)

@@ -161,6 +161,9 @@ def build(graph: Graph, source: nn.Module | None = None, weights: Mapping[str, A
     for node in nodes:
         if isinstance(node.op, FoldedConv2d):
             root.get_submodule(node.owner).fold(root.get_submodule(node.op.norm))
+        first = getattr(node.op, "stretch", "")
+        if first:
+            root.get_submodule(node.owner).join(root.get_submodule(first))
     still = NotConverted(root)
     if still.norms:
         root.register_forward_pre_hook(still)

@@ -13,6 +13,7 @@ from ..graph.graph import Graph
 from ..graph.inputs import at_resolution, sides_of
 from ..graph.network import Network
 from ..graph.op import Extra
+from ..ops.lean_folded import STRETCH_DTYPE
 from ..sizes.size import LARGEST, Shape
 from ..strategies import STRATEGIES, apply, read
 from .arithmetic import NodeWork
@@ -37,7 +38,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
         raise CostmodelError(f"{network.name}: {network.untraceable}")
     try:
         text = read(request.strategy, network.graph)
-        graph = chosen.lower(apply(text, network.graph, request.loss))
+        graph = in_its_formats(chosen.lower(apply(text, network.graph, request.loss)), request)
         graph = autocast(graph, request.amp) if request.amp else graph
         graph = graph.on_gpu if request.target.device == "cuda" else graph
     except Undescribed as error:
@@ -71,6 +72,13 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     return estimate
+
+
+def in_its_formats(graph: Graph, request: Request) -> Graph:
+    """The graph, with frozen maps in channels_last if those of a contiguous network are in a step of this request."""
+    target = request.target
+    contiguous = target.lean_kernels and not target.channels_last
+    return graph if contiguous and request.dtype.name == STRETCH_DTYPE and not request.amp else graph.in_one_format
 
 
 def price(

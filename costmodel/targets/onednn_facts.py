@@ -28,6 +28,7 @@ class Facts(ConvolutionKernels):
         self.product = self.pixelwise and self.groups == 1 and not window  # a product of two matrices
         self.picked = self.product and self.strided  # a product that reads only some pixels
         self.outside = any(p >= r for p, r in zip(self.padding, self.reach))  # some outputs read only padding
+        self.told = bool(getattr(conv, "stretch", ""))  # a map of one pixel is told to be in channels_last by strides
         self.bias, self.demanded = conv.bias, setting.demanded
         self.weights = item * self.outputs * self.c * self.area
         self.biases = item * self.outputs if "bias" in setting.demanded else 0

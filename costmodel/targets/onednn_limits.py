@@ -19,6 +19,7 @@ MOST = 1536  # channels of a convolution in channels_last that were studied
 MANY = 256  # products of more channels may take blocks of 3 vectors too, if strided or on several threads
 MANYS_WHOLE = 192
 FEW = 3  # depthwise convolutions of so few channels take the kernels for images
+COLOURS = 4  # channels of images at most
 
 
 def within(facts: Facts, y: Shape, x: Shape) -> Any:
@@ -45,6 +46,8 @@ def _bounded(facts: Facts, y: Shape, x: Shape) -> Any:
     # A map of one pixel is in both memory formats at once.
     maps, maps_out = x[2] * x[3] > 1, y[2] * y[3] > 1
     if facts.depthwise:
+        if facts.flat and not facts.demanded:
+            return maps | facts.told
         same = all(k % 2 == 1 and p in (0, k // 2) for k, p in zip(facts.kernel, facts.padding))
         square = same and facts.kernel[0] == facts.kernel[1]
         known = not facts.kept or facts.inputs > FEW and (square or _window(facts))
@@ -78,6 +81,8 @@ def pads_further(facts: Facts) -> bool:
     """
     if facts.depthwise:
         return False
+    if facts.flat and not facts.demanded and facts.c <= COLOURS and facts.k == 4 * facts.lanes:
+        return False  # four vectors at once, or one after the other
     gradient = "x" in facts.demanded
     written = [facts.k] * facts.flat + [facts.c] * (gradient and (facts.flat or facts.strided))
     whole = 64 if facts.lanes == 16 else 96

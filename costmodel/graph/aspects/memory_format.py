@@ -40,6 +40,10 @@ class MemoryFormat(Autograd):
             return contiguous(len(x.order))
         return gradient if self.passes else dense(gradient)
 
+    def in_one_format(self) -> Any:
+        """This op as it runs where frozen maps lie as all others do, and not in channels_last (ops/lean_folded.py)."""
+        return self
+
     def hands_over(self, name: str) -> bool:
         """Whether the gradient of an input is handed over, whatever the memory format.
 

@@ -31,10 +31,12 @@ from .remade import (
     RemakingStandardisedConv2d,
 )
 from .standardised import LeanStandardisedConv2d
+from .stretch import FrozenConv2d, LeavingAdd
 
 __all__ = [
     "FoldedConv2d",
     "FoldedNorm2d",
+    "FrozenConv2d",
     "FrozenInplaceActivatedNorm2d",
     "FrozenQuantisedBatchNorm2d",
     "FrozenRemadeNorm2d",
@@ -45,6 +47,7 @@ __all__ = [
     "LeanGroupNorm",
     "LeanMaxPool2d",
     "LeanStandardisedConv2d",
+    "LeavingAdd",
     "MaskedActivation",
     "PackedDropout",
     "Passed",

@@ -20,6 +20,7 @@ from .norms import channel_scale, channel_sums
 from .once import once_differentiable
 from .products import is_product, product
 from .recipes import Link, Remade, dropped
+from .stretch import InStretch
 
 
 class Frozen(NamedTuple):
@@ -99,16 +100,20 @@ def _folded(weight: Tensor, bias: Tensor | None, shift: Tensor, norm: Frozen) ->
 
 
 def _with_norm(
-    x: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None, norm: Frozen | None, options: Sequence
-) -> Tensor:
-    """A convolution, with the work of a frozen norm after it if there is one, whose bias is the shift."""
+    x: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None, norm: Frozen | None, options: Sequence,
+    in_stretch: bool = False,
+) -> Tensor:  # fmt: skip
+    """A convolution, with the work of a frozen norm after it if there is one, whose bias is the shift.
+
+    in_stretch: x is in channels_last, in a stretch of them.
+    """
     if norm is None:
         return convolved(x, weight, bias, options)
     assert shift is not None
     weight, shift = _folded(weight, bias, shift, norm)
-    if not is_product(x, weight, options):
+    if not is_product(x, weight, options, on_threads=in_stretch):
         return convolved(x, weight, shift, options)
-    return product(x, weight.flatten(1), shift)
+    return product(x, weight.flatten(1), shift, torch.channels_last if in_stretch else None)
 
 
 class LeanConv2d(nn.Conv2d):
@@ -152,7 +157,7 @@ class LeanConv2d(nn.Conv2d):
             return _with_norm(x, weight, bias, shift, norm, options)
 
 
-class FoldedConv2d(LeanConv2d):
+class FoldedConv2d(InStretch, LeanConv2d):
     """A convolution that also does the work of the frozen norm after it, with a scaled weight made for each call.
 
     The weight and the norm's scale must be frozen; bias and shift may train. The norm stays registered at its own place
@@ -160,6 +165,10 @@ class FoldedConv2d(LeanConv2d):
     """
 
     _norms: tuple[nn.BatchNorm2d, ...] = ()
+
+    def __init__(self, *args: Any, enters: bool = False, leaves: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.enters, self.leaves = enters, leaves
 
     @property
     def norm(self) -> nn.BatchNorm2d | None:
@@ -178,7 +187,13 @@ class FoldedConv2d(LeanConv2d):
         weight, scale = self.weight, norm.weight
         if weight.requires_grad or scale.requires_grad:
             raise RuntimeError("a convolution that does a norm's work has a frozen weight and scale")
-        return self.frozen(x, weight, norm.bias, Frozen(scale, norm.running_mean, norm.running_var, norm.eps))
+        shift, frozen = norm.bias, Frozen(scale, norm.running_mean, norm.running_var, norm.eps)
+        if not self.changes_format(x, self.bias, shift):
+            return self.frozen(x, weight, shift, frozen)
+        options = (self.stride, self.padding, self.dilation, self.groups)
+        with torch.no_grad():
+            y = _with_norm(self.entered(x), weight, self.bias, shift, frozen, options, in_stretch=True)
+            return self.left(y)
 
 
 class FoldedNorm2d(FrozenBatchNorm2d):

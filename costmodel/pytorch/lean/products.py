@@ -22,10 +22,10 @@ IS_X86 = is_x86()
 DTYPES = [getattr(torch, name) for name in PRODUCT_DTYPES]
 
 
-def is_product(x: Tensor, weight: Tensor, options: Sequence, g: Tensor | None = None) -> bool:
+def is_product(x: Tensor, weight: Tensor, options: Sequence, g: Tensor | None = None, on_threads: bool = False) -> bool:
     """Whether a convolution of an input x is made so; its gradient, if g, the gradient of its output, is given.
 
-    options: stride, padding, dilation, groups.
+    options: stride, padding, dilation, groups. on_threads: of channels_last maps on several threads, too.
     """
     stride, padding, _, groups = options
     if not is_pointwise(weight.shape[2:], stride, padding, groups) or not IS_X86:
@@ -35,17 +35,22 @@ def is_product(x: Tensor, weight: Tensor, options: Sequence, g: Tensor | None = 
     if x.is_contiguous() and (g is None or g.is_contiguous()):
         return True
     maps = (x,) if g is None else (x, g)
-    return torch.get_num_threads() == 1 and all(one.is_contiguous(memory_format=torch.channels_last) for one in maps)
+    return (on_threads or torch.get_num_threads() == 1) and all(
+        one.is_contiguous(memory_format=torch.channels_last) for one in maps
+    )
 
 
-def product(maps: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(
+    maps: Tensor, matrix: Tensor, bias: Tensor | None = None, order: torch.memory_format | None = None
+) -> Tensor:
     """A matrix (K, C) times each pixel's channels of dense maps (N, C, H, W), plus a bias (K): (N, K, H, W).
 
-    The forms with `out` compute in the maps' own data type, out of autocast's sight.
+    order: the result's memory format, the maps' own by default; of one pixel they may be in both. The forms with `out`
+    compute in the maps' own data type, out of autocast's sight.
     """
     n, c, *sides = maps.shape
     k = matrix.shape[0]
-    made = torch.empty((n, k, *sides), dtype=maps.dtype, memory_format=format_of(maps))
+    made = torch.empty((n, k, *sides), dtype=maps.dtype, memory_format=order or format_of(maps))
     if sides == [1, 1] or not maps.is_contiguous():
         rows, out = maps.permute(0, 2, 3, 1).view(-1, c), made.permute(0, 2, 3, 1).view(-1, k)
         if bias is None:

@@ -8,7 +8,6 @@ as well. Each part is priced in a graph of its own, between two stand-ins.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from typing import NamedTuple
@@ -19,13 +18,11 @@ from ...conventions import find
 from ...devices.pace import Pace
 from ...errors import CostmodelError
 from ...graph.checkpointing import reruns
-from ...graph.graph import INPUT, Graph, Node
+from ...graph.graph import Graph, Node
 from ...graph.inputs import at_resolution
-from ...graph.lifetimes import frame_ends
-from ...graph.memory_formats import layouts_of, plain
 from ...graph.network import Network
 from ...graph.op import Result
-from ...graph.recompute import MIXED, WITHIN_PARTS
+from ...graph.recompute import MIXED
 from ...sizes.size import nbytes, numel
 from ...step.arithmetic import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
@@ -34,38 +31,11 @@ from ...step.passes import passes_of, update_of
 from ...step.request import Request
 from ...step.resident import resident
 from ...step.seconds import step_nanoseconds
-from ...step.shapes import broadcast_inputs, shapes_of, stored
+from ...step.shapes import shapes_of, stored
 from ...step.update import numbers_of
-from ...step.walk import price, work_of
-from ...strategies import (
-    CHOICES,
-    FROZEN,
-    FULL,
-    PLAN,
-    STRATEGIES,
-    in_parts_where_masks_train,
-    is_checkpointed,
-    parts,
-    with_loss,
-)
-from ...targets.memory_order import MemoryOrder, contiguous
-from .stand_ins import Above, Below
-
-
-class Neighbours(NamedTuple):
-    """The properties of its neighbours on which a part's cost depends.
-
-    demanded: whether something below trains, and so needs the gradient of the part's input. above_keeps: whether the
-    part above saves its input. below_keeps: whether the part below saves its output.
-    """
-
-    demanded: bool
-    above_keeps: bool
-    below_keeps: bool
-
-
-#: The neighbours of a part if nothing trains below it, and neither neighbour saves the value that they share.
-ALONE = Neighbours(demanded=False, above_keeps=False, below_keeps=False)
+from ...step.walk import in_its_formats, price, work_of
+from ...strategies import CHOICES, FROZEN, FULL, PLAN, STRATEGIES, is_checkpointed, parts, with_loss
+from .windows import ALONE, Neighbours, Unit, Windows
 
 
 class PartCost(NamedTuple):
@@ -95,18 +65,6 @@ class PartCost(NamedTuple):
     parameters: int
 
 
-class Unit(NamedTuple):
-    """What is priced as one: a single part, or all parts after the last block, with the classifier and the loss.
-
-    names: of its parts. run: its nodes. codes: its possible choices, with a letter for each name.
-    """
-
-    names: tuple[str, ...]
-    run: range
-    codes: tuple[str, ...]
-    is_block: bool
-
-
 class PartCosts:
     """The costs of a network's parts for one request. Each is computed when first needed, and then remembered.
 
@@ -130,7 +88,9 @@ class PartCosts:
         self.shapes = shapes_of(self.graph, (request.batch, *images))
         self.units = self._units()
         self._check_cuts()
+        self.windows = Windows(self.graph, request, self.shapes, lambda: self._uniform(FULL.letter))
         self._found: dict[tuple, PartCost | None] = {}
+        self._frozen: dict[int, PartCost] = {}
         self._structures: dict[tuple[int, str], tuple] = {}
         self._rewritten: dict[str, Graph | None] = {}
         self._uniform_codes: dict[str, str] = {}
@@ -175,23 +135,19 @@ class PartCosts:
                     raise CostmodelError(f"{node.owner} is used in two parts of the network; a plan wants it in one")
 
     @cached_property
-    def death(self) -> dict[int, int]:
-        """For each value, the node after which no call frame holds it any more."""
-        ends = frame_ends(with_loss(self.graph, self.request.loss))
-        return {value: i for i, values in ends.items() for value in values}
-
-    @cached_property
     def held_until(self) -> list[int]:
         """For each unit, the last unit during whose forward pass a call frame still holds the unit's output."""
         unit_of = {i: u for u, unit in enumerate(self.units) for i in unit.run}
         top = len(self.units) - 1
-        return [min(unit_of.get(self.death[unit.run.stop], top), top) for unit in self.units]
+        return [min(unit_of.get(self.windows.death[unit.run.stop], top), top) for unit in self.units]
 
     def boundary_bytes(self, u: int) -> int:
         """Bytes of the output of unit u; 0 for the images (u is -1), which the caller holds."""
-        if u < 0:
-            return 0
-        size = nbytes(numel(self.shapes[self.units[u].run.stop]), self.request.dtype.bits)
+        return self._value_bytes(self.units[u].run.stop) if u >= 0 else 0
+
+    def _value_bytes(self, value: int) -> int:
+        """Bytes of a value; 0 for the images."""
+        size = nbytes(numel(self.shapes[value]), self.request.dtype.bits) if value else 0
         return self.request.target.rounded(size)
 
     @cached_property
@@ -205,20 +161,6 @@ class PartCosts:
     def numbers(self) -> dict[str, int]:
         """Bytes of the numbers that the update uses."""
         return numbers_of(self.request.target, self.request.dtype.bits // 8)
-
-    @cached_property
-    def layouts(self) -> tuple[tuple[MemoryOrder, ...], tuple[MemoryOrder, ...]]:
-        """The memory order of each value, and the memory order of its gradient."""
-        channels_last = self.request.target.channels_last
-        usual = tuple(plain(len(shape), channels_last) for shape in self.shapes)
-        everything = self._uniform(FULL.letter)
-        if everything is None:
-            return usual, usual
-        graph = with_loss(everything, self.request.loss)
-        shapes = shapes_of(graph, self.shapes[0])
-        found = layouts_of(graph, tuple(map(len, shapes)), broadcast_inputs(graph, shapes), channels_last)
-        others = (*usual, *(contiguous(len(shape)) for shape in shapes[len(usual) :]))
-        return found.values, tuple(one or other for one, other in zip(found.gradients, others))
 
     # -- one part --------------------------------------------------------------------------------------------
 
@@ -234,10 +176,21 @@ class PartCosts:
         key = (self._structures[u, code], is_checkpointed(code), around, CHOICES[code[0].lower()].recompute)
         if key not in self._found:
             try:
-                self._found[key] = self._cost(u, nodes, code, around)
+                self._found[key] = self._cost(self.units[u], nodes, code, around)
             except CostmodelError:
                 self._found[key] = None
         return self._found[key]
+
+    def frozen(self, u: int) -> PartCost:
+        """The cost of all units up to unit u, frozen, as one: how maps lie depends on where what trains begins."""
+        if u not in self._frozen:
+            letter, run = FROZEN.letter, range(self.units[u].run.stop)
+            everywhere = self._uniform(letter)
+            assert everywhere is not None, "all parts may be frozen"
+            names = tuple(name for unit in self.units[: u + 1] for name in unit.names)
+            below = Unit(names, run, (letter,), False)
+            self._frozen[u] = self._cost(below, everywhere.nodes[: run.stop], letter, ALONE)
+        return self._frozen[u]
 
     def _nodes(self, u: int, code: str) -> tuple[Node, ...] | None:
         """The unit's nodes, rewritten for a choice; None if the choice is impossible."""
@@ -275,9 +228,9 @@ class PartCosts:
         number = {node.name: i for i, node in enumerate(nodes)}
         return (
             self.shapes[start] if start else None,
-            self._shared(u),
-            self.layouts[0][start],
-            self.layouts[1][unit.run.stop],
+            self.windows.shared(unit.run.stop),
+            self.windows.layouts[0][start],
+            self.windows.layouts[1][unit.run.stop],
             self.graph.content[unit.run.stop] == unit.run.stop,
             tuple(
                 (
@@ -297,56 +250,11 @@ class PartCosts:
         value = self.graph.content[self.units[u].run.stop]
         return bool(value and self.graph.nodes[value - 1].op.carriers()) if u < len(self.units) - 1 else False
 
-    def _shared(self, u: int) -> bool:
-        """Whether the gradient of a unit's output may alias another gradient, and so must not be overwritten."""
-        value = self.units[u].run.stop
-        readers = [
-            (node.op, name)
-            for node, reads in zip(self.graph.nodes, self.graph.reads)
-            for name, v in zip(node.op.inputs, reads) if v == value
-        ]  # fmt: skip
-        return len(readers) != 1 or not all(op.hands_over(name) for op, name in readers)
-
-    def _window(self, u: int, nodes: tuple[Node, ...], code: str, around: Neighbours) -> Graph:
-        """A graph of the unit's nodes between its stand-ins."""
-        unit, graph = self.units[u], self.graph
-        until = self._until(unit, nodes)
-        nodes = tuple(replace(node, until=until[node.name]) if node.until else node for node in nodes)
-        window: list[Node] = list(nodes)
-        if unit.run.start:
-            below = graph.nodes[unit.run.start - 1]
-            trains: frozenset[str] = frozenset({"value"}) if around.demanded else frozenset()
-            last = until.get(below.name, "") if below.until else ""
-            lies = self.layouts[0][unit.run.start]
-            window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
-        classifier = graph.classifier if unit is self.units[-1] else ""
-        whole = Graph(tuple(window), (), classifier, graph.containers, recompute=WITHIN_PARTS)
-        own = tuple((unit.names[0], level) for level in {CHOICES[code[0].lower()].recompute} - {""})
-        whole = replace(whole, input_bits=graph.input_bits, recompute_in=own)
-        whole = in_parts_where_masks_train(whole)
-        if unit is self.units[-1]:
-            whole = with_loss(replace(whole, loss=graph.loss), self.request.loss)
-        else:
-            lies = self.layouts[1][unit.run.stop]
-            above = Node("above", Above(around.above_keeps, self._shared(u), lies), (nodes[-1].name,))
-            whole = replace(whole, nodes=(*whole.nodes, above), loss=above.name)
-        return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
-
-    def _until(self, unit: Unit, nodes: tuple[Node, ...]) -> dict[str, str]:
-        """For each value of the unit, the last node in it that holds the value, by name; empty if it is not traced."""
-        if not self.graph.is_traced:
-            return {}
-        names = [node.name for node in self.graph.nodes]
-        found = {}
-        for v in range(unit.run.start, unit.run.stop + 1):
-            if v:
-                found[names[v - 1]] = names[min(self.death[v], unit.run.stop - 1)]
-        return found
-
-    def _cost(self, u: int, nodes: tuple[Node, ...], code: str, around: Neighbours) -> PartCost:
-        unit, request = self.units[u], self.request
+    def _cost(self, unit: Unit, nodes: tuple[Node, ...], code: str, around: Neighbours) -> PartCost:
+        request, is_top = self.request, self.windows.is_top(unit)
+        below, above = self._value_bytes(unit.run.start), self._value_bytes(unit.run.stop)
         offset = 1 if unit.run.start else 0
-        graph = self.convention.lower(self._window(u, nodes, code, around))
+        graph = in_its_formats(self.convention.lower(self.windows.of(unit, nodes, code, around)), request)
         images = self.shapes[unit.run.start]
         shapes = shapes_of(graph, images)
         kept = self.convention.kept(graph)
@@ -354,22 +262,22 @@ class PartCosts:
         memory = memory_of(graph, kept, kept_bytes, shapes, request)
         timeline, sizes = memory.timeline, memory.sizes
         assert isinstance(sizes, np.ndarray)
-        end = len(graph) - (unit is not self.units[-1])  # without the stand-in above
+        end = len(graph) - (not is_top)  # without the stand-in above
         mine, result = range(offset, end), graph.content[end]
         first_run = [one for one in kept if one.is_saved]
         readers: dict[int | None, set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
-        keeps_output = unit is not self.units[-1] and not readers.get(result, set()).isdisjoint(mine)
+        keeps_output = not is_top and not readers.get(result, set()).isdisjoint(mine)
         levels = timeline.levels(sizes).tolist()
-        highest = {FORWARD: self.boundary_bytes(u - 1), BACKWARD: 0, UPDATE: 0}
+        highest = {FORWARD: below, BACKWARD: 0, UPDATE: 0}
         for event, level in zip(timeline.events, levels):
             if event.phase != UPDATE and event.node in mine:
                 highest[event.phase] = max(highest[event.phase], level)
         saved = levels[timeline.after_forward - 1] - int(
             sizes[timeline.slots.output(len(graph) - 1)]
         )  # without the loss
-        saved -= self.boundary_bytes(u - 1) * (keeps_input or around.below_keeps)
-        saved -= self.boundary_bytes(u) * (keeps_output or around.above_keeps)
+        saved -= below * (keeps_input or around.below_keeps)
+        saved -= above * (keeps_output or around.above_keeps)
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         own = [p for p, (owner, _) in enumerate(trained) if not offset or owner != graph.nodes[0].owner]
         stay = [] if request.update.at_once else own  # until the update

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .labels import NOT_NEEDED, History, Labels
-from .part_costs import Neighbours, PartCost, PartCosts
+from .part_costs import PartCost, PartCosts
 from .relaxation import Relaxation
 from .unit_options import UnitOptions, Value
+from .windows import Neighbours
 
 # How many labels of each kind a pass keeps.
 QUICK_BEAM = 256  # in a first pass, whose result lets the next one drop more

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import product
 from typing import NamedTuple
 
 from ...strategies import FROZEN, choices_of
-from .part_costs import ALONE, Neighbours, PartCost, PartCosts
+from .part_costs import PartCost, PartCosts
+from .windows import ALONE, Neighbours
 
 Value = Callable[[Sequence[str], str, PartCost], float]  # value of (names of parts, their letters, their cost)
 
@@ -63,14 +65,8 @@ class UnitOptions:
     @cached_property
     def frozen_below(self) -> list[FrozenBelow]:
         """For each unit, the cost of all units below it, frozen."""
-        found = [FrozenBelow(0, 0, 0)]
-        for u in range(self.top):
-            cost, below = self.costs.of(u, FROZEN.letter, ALONE), found[-1]
-            assert cost is not None, "a frozen part has a cost"
-            held = sum(self.costs.boundary_bytes(v) for v in self.held_during[u])
-            forward = max(below.forward, cost.forward + held)
-            found.append(FrozenBelow(below.resident + cost.resident, forward, below.work + cost.work))
-        return found
+        costs = [self.costs.frozen(u) for u in range(self.top)]
+        return [FrozenBelow(0, 0, 0), *(FrozenBelow(one.resident, one.forward, one.work) for one in costs)]
 
     @cached_property
     def least_forward_below(self) -> list[int]:
@@ -91,10 +87,13 @@ class UnitOptions:
         return self._least_forward(max(range(self.top + 1), key=frozen))
 
     def _least_forward(self, u: int) -> int:
-        """The lowest level in bytes that a unit reaches in its forward pass with any choice."""
+        """The lowest level in bytes that a unit, or one below it, reaches in its forward pass with any choice."""
+        frozen = [below.forward for below in self.frozen_below[u + 1 :]]
         neighbours = [ALONE] + [ALONE._replace(demanded=True)] * (u > 0)
-        costs = [self.costs.of(u, code, around) for code in self.costs.units[u].codes for around in neighbours]
-        return min(cost.forward for cost in costs if cost)
+        codes = self.costs.units[u].codes
+        costs = [self.costs.of(u, code, around) for code, around in product(codes, neighbours)
+                 if u == self.top or around.demanded or code != FROZEN.letter]  # fmt: skip
+        return min(frozen + [cost.forward for cost in costs if cost])
 
     @cached_property
     def may_keep_output(self) -> list[tuple[bool, ...]]:
