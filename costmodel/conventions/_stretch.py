@@ -72,22 +72,20 @@ def stretch_of(graph: Graph) -> Stretch | None:
 def ends_of_blocks(graph: Graph, frozen: int) -> Iterator[int]:
     """The nodes after blocks that hand on a single value, among the first, frozen ones; the highest first."""
     stops = [run.stop for name, run in graph.parts if name in graph.blocks and run.stop <= frozen]
-    return (stop for stop in reversed(stops) if crossing(graph, stop) <= {stop})
+    return (stop for stop in reversed(stops) if not {*handed_on(graph, stop)} - {0, stop})
 
 
-def crossing(graph: Graph, stop: int) -> set[int]:
-    """The values made before a node that it or later ones read."""
-    return {v for reads in graph.reads[stop:] for v in reads if 0 < v <= stop}
+def handed_on(graph: Graph, i: int) -> list[int]:
+    """The values made before a node that it or later ones read, once for each reader."""
+    return [v for reads in graph.reads[i:] for v in reads if v <= i]
 
 
 def may_enter(graph: Graph, i: int) -> bool:
-    """Whether a node is a convolution before which all that is handed on is its input."""
-    node, v = graph.nodes[i], graph.reads[i][0]
-    if type(node.op) is not FoldedConv2d or not (v == i or v == 0):
+    """Whether a node is a convolution of the images, or of a layer's result, and later ones read nothing before it."""
+    op, v = graph.nodes[i].op, graph.reads[i][0]
+    if type(op) is not FoldedConv2d or handed_on(graph, i) != [v]:
         return False
-    made_here = v == 0 or isinstance(graph.nodes[v - 1].op, (FoldedNorm, Activation))
-    readers = sum(reads.count(v) for reads in graph.reads[i:])
-    return made_here and readers == 1 and crossing(graph, i) <= {v} and (v == 0 or not of_images(node.op))
+    return v == 0 or isinstance(graph.nodes[v - 1].op, (FoldedNorm, Activation)) and not of_images(op)
 
 
 def may_stand(node: Node, calls: Counter) -> bool:

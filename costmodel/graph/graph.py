@@ -163,14 +163,6 @@ class Graph:
         return self.map(lambda node: replace(node, op=node.op.on_gpu()))
 
     @cached_property
-    def in_one_format(self) -> Graph:
-        """The graph as it runs where frozen maps lie as all others do."""
-        ops = [node.op.in_one_format() for node in self.nodes]
-        if all(op is node.op for op, node in zip(ops, self.nodes)):
-            return self
-        return replace(self, nodes=tuple(replace(node, op=op) for op, node in zip(ops, self.nodes)))
-
-    @cached_property
     def reads(self) -> tuple[tuple[int, ...], ...]:
         """For each node, the numbers of the values it reads."""
         number = {INPUT: 0, **{node.name: i + 1 for i, node in enumerate(self.nodes)}}

@@ -6,6 +6,7 @@ made, so it is found once per graph: forward from op to op (Op.layout), then bac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -37,6 +38,15 @@ class Layouts(NamedTuple):
 def plain(axes: int, channels_last: bool) -> MemoryOrder:
     """The order of a tensor with this number of axes in a network whose images are contiguous, or channels_last."""
     return CHANNELS_LAST if channels_last and axes == 4 else contiguous(axes)
+
+
+@lru_cache(maxsize=512)
+def in_one_format(graph: Graph) -> Graph:
+    """The graph as it runs where frozen maps lie as all others do (ops/lean_folded.py: a stretch)."""
+    ops = [node.op.in_one_format() for node in graph.nodes]
+    if all(op is node.op for op, node in zip(ops, graph.nodes)):
+        return graph
+    return replace(graph, nodes=tuple(replace(node, op=op) for op, node in zip(ops, graph.nodes)))
 
 
 @lru_cache(maxsize=512)

@@ -11,6 +11,7 @@ from ..graph.aspects.formula import OF_PARAMETERS
 from ..graph.checkpointing import RNG_STATE, STATE, Rerun, reruns
 from ..graph.graph import Graph
 from ..graph.inputs import at_resolution, sides_of
+from ..graph.memory_formats import in_one_format
 from ..graph.network import Network
 from ..graph.op import Extra
 from ..ops.lean_folded import STRETCH_DTYPE
@@ -78,7 +79,7 @@ def in_its_formats(graph: Graph, request: Request) -> Graph:
     """The graph, with frozen maps in channels_last if those of a contiguous network are in a step of this request."""
     target = request.target
     contiguous = target.lean_kernels and not target.channels_last
-    return graph if contiguous and request.dtype.name == STRETCH_DTYPE and not request.amp else graph.in_one_format
+    return graph if contiguous and request.dtype.name == STRETCH_DTYPE and not request.amp else in_one_format(graph)
 
 
 def price(

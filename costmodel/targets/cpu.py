@@ -8,12 +8,13 @@ from typing import Any
 from ..errors import CostmodelError
 from ..sizes.size import Size
 from .compute_library import linear_bytes
-from .machine import AVX512_BF16, NEON, UNKNOWN, here_isa, here_threads
+from .machine import AVX512_BF16, NEON, OLDER, UNKNOWN, here_isa, here_threads
 from .neon import NeonScratch
 from .onednn import ConvolutionScratch
 from .onednn_bf16 import Bfloat16Scratch, Float16Scratch
 from .onednn_bf16_matmul import MOST_ROWS, products_bytes
 from .onednn_levels import THRESHOLDS
+from .onednn_older import OlderScratch
 from .setting import NUMBER_BYTES, Setting
 from .target import (
     CHANNELS_LAST,
@@ -30,7 +31,7 @@ from .target import (
 #: The scratch of convolutions in 16 bits.
 NARROW: dict[str, type[ConvolutionScratch]] = {"bfloat16": Bfloat16Scratch, "float16": Float16Scratch}
 #: Of oneDNN's kernels on x86: 16, 16, 8 and 8 channels to a block.
-ISAS = (AVX512_BF16, "avx512", "avx2", "sse41", NEON, UNKNOWN)
+ISAS = (AVX512_BF16, "avx512", "avx2", OLDER, NEON, UNKNOWN)
 CORES = Option(whole_number(MOST_THREADS), f"cores=1 to cores={MOST_THREADS}, with isa={NEON}")
 
 
@@ -87,6 +88,8 @@ class Cpu(Target):
             return NeonScratch(conv, setting, self.cores or self.threads)
         if setting.dtype in NARROW and self.isa == AVX512_BF16:
             return NARROW[setting.dtype](conv, setting, lanes=16)
+        if self.isa == OLDER:
+            return OlderScratch(conv, setting, lanes=8)
         return ConvolutionScratch(conv, setting, lanes=16 if self.isa in ("avx512", AVX512_BF16) else 8)
 
     def linear(self, setting: Setting, rows: Size, inputs: int, outputs: int) -> tuple[Size, Size]:

@@ -14,6 +14,7 @@ UNKNOWN = "unknown"  # another processor: its kernels are not modelled
 NEON = "neon"  # 64-bit ARM without SVE
 #: AVX512 with instructions for bfloat16, and without those for float16 and AMX. In 32 bits it is AVX512.
 AVX512_BF16 = "avx512_bf16"
+OLDER = "sse41"  # x86 with SSE4.1, perhaps AVX, and without AVX2
 X86 = ("x86_64", "amd64", "i686", "i386", "x86")
 ARM = ("aarch64", "arm64")
 CPUINFO = "/proc/cpuinfo"
@@ -77,7 +78,7 @@ def x86_isa(flags: set[str]) -> str:
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
         wider = {"avx512_fp16", "amx_tile", "amx_bf16"} & flags
         return AVX512_BF16 if "avx512_bf16" in flags and not wider else "avx512"
-    return "avx2" if "avx2" in flags else "sse41" if "sse4_1" in flags else UNKNOWN
+    return "avx2" if "avx2" in flags else OLDER if "sse4_1" in flags else UNKNOWN
 
 
 def has_compute_library() -> bool:

@@ -24,7 +24,7 @@ def full_peak():
 def test_bias_saves_less_than_seven_megabytes(full_peak):
     step = measured(realize("mobilenet_v2", "bias", "lean"))
     assert step.saved_bytes == 6_180_100  # stock: 620.9 MB
-    assert step.step_peak_bytes <= full_peak / 6  # 95,137,152: 6.6 times
+    assert step.step_peak_bytes <= full_peak / 6  # 95,140,992: 6.6 times
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_bias_in_channels_last_has_a_lower_peak(full_peak):
 @pytest.mark.parametrize("strategy", ["last", "mobiletl:5"])
 def test_eight_prefix_slices_lower_the_peak_fifteenfold(strategy, full_peak):
     step = measured(realize("mobilenet_v2", f"{strategy},prefix_slices=8", "lean"))
-    assert step.step_peak_bytes <= full_peak / 15  # 11,689,088 and 38,267,816: 53.9 and 16.5 times
+    assert step.step_peak_bytes <= full_peak / 15  # 6,872,192 and 36,431,784: 91.7 and 17.3 times
 
 
 @pytest.mark.parametrize("like, less", [("v2", 0.46), ("v3", 0.53)])
