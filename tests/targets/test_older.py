@@ -19,7 +19,8 @@ MEASURED = """
 import torch
 from costmodel.pytorch.allocations import trace
 torch.set_num_threads(1)
-for conv, shape in ((torch.nn.Conv2d(3, 16, 3, 2, 1), (4, 3, 16, 16)), (torch.nn.Conv2d(24, 24, 3, 1, 1), (2, 24, 9, 9))):
+strided, plain = torch.nn.Conv2d(3, 16, 3, 2, 1), torch.nn.Conv2d(24, 24, 3, 1, 1)
+for conv, shape in ((strided, (4, 3, 16, 16)), (plain, (2, 24, 9, 9))):
     x = torch.randn(shape).to(memory_format=torch.channels_last)
     made = []
     with torch.no_grad():
