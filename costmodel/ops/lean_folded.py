@@ -90,8 +90,11 @@ class FoldedConv2d(InStretch):
         scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
         inside = where(self.is_made_as_product(setting, x), 0, biased.scratch(setting, y, x).forward)
         forward = copied + inside + scaled + shift + casts_of(biased, setting)
+        result = setting.item * numel(y)
+        # The shift is made of the norm's scale, and of its mean less the convolution's bias, which are gone then.
+        forward = maximum(forward, copied + scaled + (2 + self.bias) * shift - result)
         if self.leaves:  # then its result is copied
-            forward = maximum(forward, setting.item * numel(y))
+            forward = maximum(forward, result)
         if "x" not in setting.demanded:
             return Scratch(forward)
         # The scale, of which first the variance meets a number; the scaled weight, which may be cast; the gradient.

@@ -86,6 +86,7 @@ class Forward:
         self.held: dict[int, list[int]] = {}
         self.lent: dict[int, list[int]] = {}  # value -> storages that live as long, by its recipe
         self.part = 0  # the slice of the batch that runs: see Slots.value
+        self.outlasting: set[int] = set()  # values of a slice that frames would hold beyond the prefix
 
     def run(self, sliced: bool) -> None:
         """Run the forward pass. sliced: the frozen prefix runs on more than one slice of the batch."""
@@ -97,16 +98,24 @@ class Forward:
     def _run_slices(self, prefix: int) -> None:
         """Run the first slice, then the second and the last, while the whole batch's result is allocated.
 
-        All slices between these two are as large as the first. If there are two slices, the last runs twice.
+        All slices between these two are as large as the first. If there are two slices, the last runs twice. What a
+        frame would hold for longer is gone when a slice ends.
         """
-        self._run_nodes(range(prefix))
+        self.outlasting = {v for end, values in self.ends.items() if end >= prefix for v in values if v < prefix}
+        self._run_slice(prefix)
         whole = self.storages.new(self.slots.whole, ACTIVATIONS, "output")
         for self.part in (1, 2):
             self.storages.drop(self.of[prefix], "copied into the result")
-            self._run_nodes(range(prefix))
+            self._run_slice(prefix)
         self.part, last = 0, self.of[prefix]
         self.storages.drop(last, "copied into the result")
         self.of = {v: whole if storage == last else storage for v, storage in self.of.items()}
+
+    def _run_slice(self, prefix: int) -> None:
+        """Run one slice."""
+        self._run_nodes(range(prefix))
+        for value in sorted(self.outlasting):
+            self.storages.drop(self.of[value], FRAMES_END)
 
     def _run_nodes(self, run: range) -> None:
         """Run the forward passes of consecutive nodes."""
@@ -128,7 +137,8 @@ class Forward:
             for value in self.ends.get(i, ()):
                 for storage in self.lent.pop(value, ()):
                     self.storages.drop(storage, FRAMES_END)
-                if not (run.stop < len(self.graph) and value == run.stop):  # a slice's result: copied, then freed
+                of_slice = run.stop < len(self.graph) and value == run.stop  # its result: copied, then freed
+                if not of_slice and value not in self.outlasting:
                     self.storages.drop(self.of[value], FRAMES_END)
             for state in passing.pop(i, ()):
                 self.storages.drop(state, "what might have run again has run")

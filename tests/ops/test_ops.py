@@ -19,6 +19,7 @@ from costmodel.ops.activation import Activation, ReLU
 from costmodel.ops.arithmetic import Add, Mul
 from costmodel.ops.conv import Conv2d
 from costmodel.ops.lean import CastingConv2d
+from costmodel.ops.lean_folded import FrozenConv2d, LeavingAdd
 from costmodel.ops.linear import Linear
 from costmodel.ops.norm import BatchNorm
 from costmodel.ops.parameter import Constant, Parameter, Unknown
@@ -89,8 +90,8 @@ def run_for_real(op, shapes, wants, trains):
 @pytest.mark.parametrize("cls", OPS.values(), ids=lambda cls: cls.kind)
 def test_every_op_has_examples_and_a_docstring(cls):
     # which are no layers that could be run alone, or have no gradient; or that read what another one leaves, or are
-    # like another one but under autocast
-    alone = not issubclass(cls, (RemakingConv2d, RemakingMul, CastingConv2d))
+    # like another one but under autocast, or beside others alone
+    alone = not issubclass(cls, (RemakingConv2d, RemakingMul, CastingConv2d, FrozenConv2d, LeavingAdd))
     assert cls.examples or not alone or cls in (Parameter, Constant, Unknown, Detach)
     assert all(isinstance(op, cls) for op, *_ in cls.examples)
     assert cls.__doc__ and not cls.__doc__.startswith(cls.__name__ + "(")

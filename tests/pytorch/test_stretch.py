@@ -170,12 +170,40 @@ def test_state_dicts_do_not_know_of_it(pair):
     assert module.state_dict().keys() == realize(network, "full").state_dict().keys()
 
 
-def test_a_norm_that_is_made_to_train_gets_its_gradient(pair):
-    """What trains inside is recorded: then the maps before it alone are in channels_last."""
+@pytest.mark.parametrize("path", ["0.1.bias", "1.0.deep.1.bias", "1.0.project.1.bias"])
+def test_what_is_made_to_train_inside_gets_its_gradient(path, pair):
+    """What trains inside is recorded, and what reads it does what others do; above it all is as in stock."""
     network, module = pair
-    shift = module.get_submodule("1.0.deep.1").bias.requires_grad_()
-    cross_entropy(module(IMAGES), torch.tensor([0, 1, 2])).backward()
-    stock = realize(network, "blocks:1")
-    expected = stock.get_submodule("1.0.deep.1").bias.requires_grad_()
-    cross_entropy(stock(IMAGES), torch.tensor([0, 1, 2])).backward()
-    torch.testing.assert_close(shift.grad, expected.grad, rtol=1e-4, atol=1e-5)
+    stock, found = realize(network, "blocks:1"), []
+    for one in (stock, module):
+        one.get_parameter(path).requires_grad_()
+        cross_entropy(one(IMAGES), torch.tensor([0, 1, 2])).backward()
+        found.append({name: p.grad for name, p in one.named_parameters() if p.grad is not None})
+    expected, mine = found
+    assert path in mine and expected.keys() == mine.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(mine[name], gradient, rtol=1e-3, atol=1e-5)
+        assert mine[name].stride() == gradient.stride()
+
+
+def test_no_images_give_no_results(pair):
+    assert realize(pair[0], "last", "lean")(IMAGES[:0]).shape == (0, 5)
+
+
+def test_a_sliced_prefix_of_a_module_holds_nothing_for_longer():
+    """The average of the head's maps, which the module's own frame holds until the classifier has run."""
+    hold(costmodel.load("torchvision:mobilenet_v2"), "last,prefix_slices=2", 2, 33, torch.get_num_threads())
+
+
+def test_a_folded_bias_of_a_single_pixel():
+    """The shift is made of the scale, and of the mean less the bias: more than an output of one pixel."""
+    norm = nn.BatchNorm2d
+    stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), norm(32), nn.ReLU6(inplace=True))
+    block = nn.Sequential(nn.Conv2d(32, 96, 1), norm(96), nn.ReLU6(inplace=True), nn.Conv2d(96, 32, 1), norm(32))
+    module = nn.Sequential(stem, block, nn.Sequential(nn.Flatten(), nn.Linear(32, 5)))
+    network = costmodel.load(module, resolution=2, blocks_are="1")
+    target = f"cpu,threads={torch.get_num_threads()}"
+    predicted = estimate(network, "inference", 1, 2, "lean", target=target)
+    measured = measure(realize(network, "inference", "lean"), 1, 2, target=target)
+    # The weight times the scale, the scale, the mean less the bias, the shift; and the map that is read.
+    assert predicted.step_peak_bytes == measured.step_peak_bytes == 4 * (32 * 96 + 3 * 96 + 32)

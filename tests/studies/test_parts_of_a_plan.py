@@ -10,12 +10,13 @@ from costmodel.step.walk import analyze
 from costmodel.studies.grid.columns import COLUMNS
 from costmodel.studies.grid.plane import Pricer, runs
 from costmodel.studies.plan.labels import History, Labels
-from costmodel.studies.plan.part_costs import ALONE, PartCosts
+from costmodel.studies.plan.part_costs import PartCosts
 from costmodel.studies.plan.relaxation import Relaxation
 from costmodel.studies.plan.search import Search
 from costmodel.studies.plan.stand_ins import Above, Below
 from costmodel.studies.plan.unit_options import UnitOptions
 from costmodel.studies.plan.values import checked_values, read_values
+from costmodel.studies.plan.windows import ALONE
 from costmodel.targets.memory_order import CHANNELS_LAST, contiguous
 
 
@@ -35,6 +36,22 @@ def test_frozen_parts_add_up_to_the_frozen_network(costs):
     assert sum(part.work for part in parts) + sum(rest.values()) == whole.flops["forward"]
     assert all(part.saved == part.gradients == part.parameters == 0 for part in parts)
     assert [unit.names for unit in costs.units[:2]] == [("stem",), ("features.1",)]
+
+
+def test_frozen_units_are_priced_as_one():
+    """Stock ones as one by one; lean ones lie otherwise together (conventions/_stretch.py), and peak lower."""
+    target = "cpu,threads=1,isa=avx512"
+    for convention in ("torch", "lean"):
+        costs = PartCosts(*request("mobilenet_v2", "last", 8, 224, convention, target=target))
+        options = UnitOptions(costs, parameters, False)
+        parts = [costs.of(u, "f", ALONE) for u in range(8)]
+        below = options.frozen_below[8]
+        assert (below.resident, below.work) == tuple(sum(getattr(part, name) for part in parts)
+                                                     for name in ("resident", "work"))  # fmt: skip
+        highest = max(part.forward for part in parts)
+        assert below.forward == highest if convention == "torch" else below.forward < 0.6 * highest
+        assert options.least_forward_below[8] <= below.forward
+    assert below.forward == costmodel.estimate("mobilenet_v2", "last", 8, 224, "lean", target=target).step_peak_bytes
 
 
 def test_the_lowest_unit_demands_no_gradient_below_and_a_frozen_one_trains_what_is_above(costs):

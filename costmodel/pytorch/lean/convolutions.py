@@ -189,7 +189,7 @@ class FoldedConv2d(InStretch, LeanConv2d):
             raise RuntimeError("a convolution that does a norm's work has a frozen weight and scale")
         shift, frozen = norm.bias, Frozen(scale, norm.running_mean, norm.running_var, norm.eps)
         if not self.changes_format(x, self.bias, shift):
-            return self.frozen(x, weight, shift, frozen)
+            return self.returned(self.frozen(x, weight, shift, frozen))
         options = (self.stride, self.padding, self.dilation, self.groups)
         with torch.no_grad():
             y = _with_norm(self.entered(x), weight, self.bias, shift, frozen, options, in_stretch=True)

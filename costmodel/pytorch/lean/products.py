@@ -49,16 +49,16 @@ def product(
     compute in the maps' own data type, out of autocast's sight.
     """
     n, c, *sides = maps.shape
-    k = matrix.shape[0]
+    k, area = matrix.shape[0], sides[0] * sides[1]  # -1 in a view would not do for an empty batch
     made = torch.empty((n, k, *sides), dtype=maps.dtype, memory_format=order or format_of(maps))
     if sides == [1, 1] or not maps.is_contiguous():
-        rows, out = maps.permute(0, 2, 3, 1).view(-1, c), made.permute(0, 2, 3, 1).view(-1, k)
+        rows, out = maps.permute(0, 2, 3, 1).view(n * area, c), made.permute(0, 2, 3, 1).view(n * area, k)
         if bias is None:
             torch.mm(rows, matrix.t(), out=out)
         else:
             torch.addmm(bias, rows, matrix.t(), out=out)
         return made
-    pixels, out = maps.view(n, c, -1), made.view(n, k, -1)
+    pixels, out = maps.view(n, c, area), made.view(n, k, area)
     matrices = matrix.expand(n, k, c)
     if bias is None:
         torch.bmm(matrices, pixels, out=out)

@@ -44,6 +44,11 @@ class InStretch:
         """The result as the layer gives it."""
         return y.clone(memory_format=torch.contiguous_format) if self.leaves else y
 
+    def returned(self, y: Tensor) -> Tensor:
+        """The result of a layer that does what others do: behind others that do not, it may be in channels_last yet."""
+        leaves = self.leaves and self._first and self._first[0].weight.is_contiguous()
+        return y.contiguous() if leaves else y
+
 
 class FrozenConv2d(InStretch, nn.Conv2d):
     """A frozen pointwise convolution, a product of matrices in a stretch."""
@@ -60,6 +65,8 @@ class FrozenConv2d(InStretch, nn.Conv2d):
 class LeavingAdd(InStretch, nn.Module):
     """The sum at the end of a stretch, written as a contiguous map."""
 
+    leaves = True
+
     def __init__(self, inplace: bool) -> None:
         super().__init__()
         self.inplace = inplace
@@ -68,4 +75,4 @@ class LeavingAdd(InStretch, nn.Module):
         if self.changes_format(a, b):
             made = torch.empty(torch.broadcast_shapes(a.shape, b.shape), dtype=a.dtype)
             return torch.add(a, b, out=made)
-        return a.add_(b) if self.inplace else a + b
+        return self.returned(a.add_(b) if self.inplace else a + b)
