@@ -15,8 +15,11 @@ from ..targets.memory_order import CHANNELS_LAST, contiguous
 from ..targets.setting import Setting
 from .conv import Conv2d
 
-#: Data types in which the input's gradient is a product of matrices, and in which a weight's is made in windows.
-PRODUCT_DTYPES, WINDOW_DTYPE = ("float32", "float64"), "float32"
+#: The data type in which a weight's gradient is made in windows.
+WINDOW_DTYPE = "float32"
+#: torch copies a matrix of so many numbers out of its transpose by way of a block of as many
+#: (aten/src/ATen/native/Copy.cpp: copy_transpose_valid).
+TRANSPOSED = 60 * 60
 #: By width of a depthwise kernel, the windows in which its weight's gradient is made: first column, and columns.
 #: oneDNN's own kernel takes up to three columns, and next to no padding (targets/onednn.py: weight_kernel).
 WINDOWS = {5: ((0, 3), (3, 2)), 7: ((0, 3), (3, 2), (5, 2))}
@@ -33,13 +36,19 @@ def is_wide(kernel: Sequence[int], dilation: Sequence[int], groups: int, channel
     return rows == columns and columns in WINDOWS and tuple(dilation) == (1, 1) and groups == channels > 1
 
 
+def takes_less(pixels: Size, inputs: int, outputs: int) -> Any:
+    """Whether an image's maps, transposed, take fewer bytes than four times the weights that they are multiplied to."""
+    return pixels * (inputs + outputs) < 4 * inputs * outputs
+
+
 @shared_fields
 class OwnGradients(Conv2d):
-    """A convolution that makes gradients itself where stock kernels are slow.
+    """A convolution that makes gradients itself where stock kernels are slow, or take much.
 
-    Of a pointwise one of contiguous maps, or of channels_last ones on one thread, the input's gradient is a product of
-    matrices, without scratch. Of a depthwise one of 5x5 or 7x7, the weight's is made in windows of columns. Where
-    either is so, the weight's gradient is made first, then the bias's, and then the input's.
+    Of a pointwise one of contiguous maps, or of channels_last ones on one thread (on ARM on several), the input's
+    gradient is a product of matrices, without scratch. On ARM the weight's is, too. On x86, of a depthwise one of 5x5
+    or 7x7, the weight's is made in windows of columns. Where any is so, the weight's gradient is made first, then the
+    bias's, and then the input's.
     """
 
     @cached_property
@@ -61,18 +70,22 @@ class OwnGradients(Conv2d):
 
     def is_made_as_product(self, setting: Setting, x: Shape, y: Shape | None = None) -> Any:
         """Whether it is made as a product of matrices; its input's gradient, if y, the output's shape, is given."""
-        if not (self.is_pointwise and setting.target.lean_kernels and setting.dtype in PRODUCT_DTYPES):
+        own = setting.target.own_kernels
+        if not (self.is_pointwise and own and setting.dtype in own.dtypes and (own.forward or y is not None)):
             return False
         found = setting.lie_in(contiguous(4), x, y)
-        return found | setting.lie_in(CHANNELS_LAST, x, y) if self.is_product_in(setting) else found
+        flat = setting.target.threads == 1 or (self.flat_forward if y is None else own.on_threads)
+        return found | setting.lie_in(CHANNELS_LAST, x, y) if flat else found
 
-    def is_product_in(self, setting: Setting) -> bool:
-        """Whether a pointwise one of channels_last maps is a product, too."""
-        return setting.target.threads == 1
+    @property
+    def flat_forward(self) -> bool:
+        """Whether its result is a product of channels_last maps on several threads, too."""
+        return False
 
     def may_be_windows(self, setting: Setting) -> bool:
         """Whether the weight's gradient is made in windows where its maps lie as they should."""
-        return self.is_wide and setting.target.lean_kernels and setting.dtype == WINDOW_DTYPE
+        own = setting.target.own_kernels
+        return self.is_wide and own is not None and own.windows and setting.dtype == WINDOW_DTYPE
 
     def makes_product(self, setting: Setting, y: Shape, x: Shape) -> Any:
         """Whether the gradient of an input of shape x is a product; an array of bools over a grid."""
@@ -85,9 +98,22 @@ class OwnGradients(Conv2d):
         order = CHANNELS_LAST if setting.channels_last else contiguous(4)
         return setting.lie_in(order, x, y) & (x[2] * x[3] > 1)
 
+    def makes_weight_product(self, setting: Setting, y: Shape, x: Shape) -> Any:
+        """Whether the weight's gradient is a product: of contiguous maps where that takes less than a stock kernel."""
+        own = setting.target.own_kernels
+        if "weight" not in setting.demanded or own is None or not own.of_weights:
+            return False
+        few = takes_less(x[2] * x[3], self.in_channels, self.out_channels)
+        made = self.is_made_as_product(setting, x, y)
+        return made & (setting.lie_in(CHANNELS_LAST, x, y) | few)
+
     def kernels(self, setting: Setting, y: Shape, x: Shape) -> tuple[Size, Size]:
         forward, backward = super().kernels(setting, y, x)
-        for makes, own in ((self.makes_product, self._by_product), (self.makes_windows, self._by_windows)):
+        for makes, own in (
+            (self.makes_product, self._by_product),
+            (self.makes_windows, self._by_windows),
+            (self.makes_weight_product, self._by_products),
+        ):
             made = makes(setting, y, x)
             if made is not False:
                 backward = where(made, own(setting, y, x), backward)
@@ -104,6 +130,9 @@ class OwnGradients(Conv2d):
         found, product = rule(setting, y, x), self.makes_product(setting, y, x)
         if product is not False:
             found = where(product, rule(self._of(setting, "weight", "bias"), y, x), found)
+        both = self.makes_weight_product(setting, y, x)
+        if both is not False:
+            found = where(both, True, found)
         windows = self.makes_windows(setting, y, x)
         if windows is not False:
             all_hold = rule(self._of(setting, "x"), y, x)
@@ -117,6 +146,19 @@ class OwnGradients(Conv2d):
         others = self._of(setting, "weight", "bias")
         first = super().kernels(others, y, x)[1] if others.demanded else 0
         return maximum(first - setting.item * numel(x), 0)
+
+    def _by_products(self, setting: Setting, y: Shape, x: Shape) -> Size:
+        """Scratch of the backward pass with the weight's gradient, and the input's, as products."""
+        item, pixels = setting.item, x[2] * x[3]
+        weight = item * numel(self.params()["weight"])
+        bias = item * self.out_channels * ("bias" in setting.demanded)
+        map_ = item * numel(x) * ("x" in setting.demanded)
+        # Of contiguous maps an image's are transposed, one after the other.
+        sides = [pixels * channels for channels in (self.in_channels, self.out_channels)]
+        block = where(maximum(*sides) >= TRANSPOSED, item * TRANSPOSED, 0)
+        image = where(setting.lie_in(CHANNELS_LAST, x, y), 0, item * sum(sides) + block)
+        summed = setting.channel_sums(y) if bias else 0
+        return beyond(weight + bias + map_, weight + image, weight + bias + summed)
 
     def _by_windows(self, setting: Setting, y: Shape, x: Shape) -> Size:
         """Scratch of the backward pass with the weight's gradient in windows."""

@@ -36,8 +36,9 @@ class InStretch(OwnGradients):
 
     stretch: str = ""
 
-    def is_product_in(self, setting: Setting) -> bool:
-        return bool(self.stretch) or super().is_product_in(setting)
+    @property
+    def flat_forward(self) -> bool:
+        return bool(self.stretch)
 
 
 @op("frozen_conv2d")

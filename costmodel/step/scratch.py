@@ -38,4 +38,4 @@ def call_of(op: Op, setting: Setting, y: Shape, *xs: Shape) -> str:
 @cache
 def tensors_of(target: Target) -> Target:
     """The target that counts the tensors alone, in the same memory format."""
-    return Bare(threads=target.threads, channels_last=target.channels_last, on_x86=target.lean_kernels)
+    return Bare(threads=target.threads, channels_last=target.channels_last, own=target.own_kernels)

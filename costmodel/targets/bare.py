@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..sizes.size import Shape, Size, where
-from .machine import is_x86
+from .machine import OF_X86, own_kernels_here
 from .onednn_levels import in_onednn
 from .setting import NUMBER_BYTES, Setting
-from .target import CHANNELS_LAST, THREADS, ConvolutionKernels, Target, device
+from .target import CHANNELS_LAST, THREADS, ConvolutionKernels, OwnKernels, Target, device
 
 
 class BiasAlone(ConvolutionKernels):
@@ -27,22 +27,22 @@ class BiasAlone(ConvolutionKernels):
 class Bare(Target):
     """The tensors that PyTorch's dispatcher sees.
 
-    With several threads there may be more of them on a CPU: a gradient that nobody asked for. on_x86: lean layers make
-    copies of some columns there.
+    With several threads there may be more of them on a CPU: a gradient that nobody asked for. own: lean layers' own
+    kernels make some of their own, on the processor that they run on.
     """
 
-    on_x86: bool = True
+    own: OwnKernels | None = OF_X86
 
     options = {"threads": THREADS, "channels_last": CHANNELS_LAST}
     counts_unseen = False
 
     @classmethod
     def here(cls) -> Target:
-        return cls(on_x86=is_x86())
+        return cls(own=own_kernels_here())
 
     @property
-    def lean_kernels(self) -> bool:
-        return self.on_x86
+    def own_kernels(self) -> OwnKernels | None:
+        return self.own
 
     def convolution(self, conv: Any, setting: Setting) -> ConvolutionKernels:
         if "bias" not in setting.demanded or "weight" in setting.demanded:

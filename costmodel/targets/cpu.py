@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import CostmodelError
 from ..sizes.size import Size
 from .compute_library import linear_bytes
-from .machine import AVX512_BF16, NEON, OLDER, UNKNOWN, here_isa, here_threads
+from .machine import AVX512_BF16, NEON, OF_ARM, OF_X86, OLDER, UNKNOWN, here_isa, here_threads
 from .neon import NeonScratch
 from .onednn import ConvolutionScratch
 from .onednn_bf16 import Bfloat16Scratch, Float16Scratch
@@ -22,6 +22,7 @@ from .target import (
     THREADS,
     ConvolutionKernels,
     Option,
+    OwnKernels,
     Target,
     device,
     one_of,
@@ -77,8 +78,8 @@ class Cpu(Target):
         return self.isa != UNKNOWN
 
     @property
-    def lean_kernels(self) -> bool:
-        return self.isa not in (NEON, UNKNOWN)
+    def own_kernels(self) -> OwnKernels | None:
+        return {NEON: OF_ARM, UNKNOWN: None}.get(self.isa, OF_X86)
 
     def knows(self, dtype: str) -> bool:
         return dtype not in NARROW or self.isa == AVX512_BF16

@@ -8,13 +8,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import CostmodelError
-from .target import MOST_THREADS
+from .target import MOST_THREADS, OwnKernels
 
 UNKNOWN = "unknown"  # another processor: its kernels are not modelled
 NEON = "neon"  # 64-bit ARM without SVE
 #: AVX512 with instructions for bfloat16, and without those for float16 and AMX. In 32 bits it is AVX512.
 AVX512_BF16 = "avx512_bf16"
 OLDER = "sse41"  # x86 with SSE4.1, perhaps AVX, and without AVX2
+#: On x86 oneDNN copies contiguous maps into blocks of channels, and a depthwise kernel takes three columns.
+OF_X86 = OwnKernels(
+    ("float32", "float64"), on_threads=False, of_weights=False, forward=True, windows=True, stretches=True
+)
+#: On 64-bit ARM gradients are oneDNN's plain products, whose threads each take four times the weights.
+OF_ARM = OwnKernels(("float32",), on_threads=True, of_weights=True, forward=False, windows=False, stretches=False)
 X86 = ("x86_64", "amd64", "i686", "i386", "x86")
 ARM = ("aarch64", "arm64")
 CPUINFO = "/proc/cpuinfo"
@@ -45,6 +51,11 @@ def here_isa() -> str:
     features = told("Features")  # macOS has no such file, and other kernels (Accelerate)
     plain = "asimd" in features and not any(feature.startswith("sve") for feature in features)
     return NEON if plain and has_compute_library() else UNKNOWN
+
+
+def own_kernels_here() -> OwnKernels | None:
+    """Which kernels lean layers call on this machine."""
+    return OF_X86 if is_x86() else OF_ARM if here_isa() == NEON else None
 
 
 def is_here(isa: str, wide: bool = True) -> bool:

@@ -36,6 +36,23 @@ class Option(NamedTuple):
     allowed: str
 
 
+class OwnKernels(NamedTuple):
+    """Which kernels lean layers call instead of stock ones (pytorch/lean/gradients.py) on a kind of processor.
+
+    dtypes: of pointwise convolutions whose input's gradient is a product of matrices. on_threads: of channels_last maps
+    on several threads, too. of_weights: their weight's gradient may be a product, too. forward: so may be their result,
+    where a frozen norm is folded into it. windows: depthwise weights' gradients are made in windows of columns.
+    stretches: frozen blocks of contiguous networks run in channels_last.
+    """
+
+    dtypes: tuple[str, ...]
+    on_threads: bool
+    of_weights: bool
+    forward: bool
+    windows: bool
+    stretches: bool
+
+
 @dataclass(frozen=True)
 class Target:
     """A device: each kind is a subclass, in a file of its own, registered by `device`.
@@ -108,9 +125,9 @@ class Target:
         return self.number_bytes(item)
 
     @property
-    def lean_kernels(self) -> bool:
-        """Whether lean layers call other kernels than stock ones where those are slow (pytorch/lean/gradients.py)."""
-        return False
+    def own_kernels(self) -> OwnKernels | None:
+        """Which kernels lean layers call instead of stock ones; None if they call none."""
+        return None
 
     def linear(self, setting: Any, rows: Size, inputs: int, outputs: int) -> tuple[Size, Size]:
         """The scratch of a linear layer in the forward and in the backward pass. rows: of its input, as a matrix."""

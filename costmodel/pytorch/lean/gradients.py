@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .norms import channel_sums
-from .products import is_product, product
+from .products import is_product, is_weight_product, product, weight_product
 from .windows import has_windows, in_windows
 
 convolution_backward = torch.ops.aten.convolution_backward.default
@@ -32,6 +32,9 @@ def gradients(
             of_weight,
             of_bias,
         )
+    if want_weight and is_weight_product(g, x, weight, options):
+        of_weight, of_bias = weight_product(g, x), channel_sums(g, g.dtype) if want_bias else None
+        return product(g, weight.flatten(1).t()) if want_x else None, of_weight, of_bias
     if not (want_x and is_product(x, weight, options, g)):
         return convolution_backward(g, x, weight, *how, wanted)
     of_weight = of_bias = None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...ops.lean_folded import STRETCH_DTYPE
 from ..modules import recorded
-from .products import IS_X86, is_product, product
+from .products import OWN, is_product, product
 
 DTYPE = getattr(torch, STRETCH_DTYPE)
 
@@ -30,7 +30,7 @@ class InStretch:
 
     def changes_format(self, x: Tensor, *parameters: Tensor | None) -> bool:
         """Whether maps are in channels_last there, and nowhere else. x: the layer's input."""
-        if not self._first or not IS_X86 or x.dtype is not DTYPE or x.device.type != "cpu":
+        if not self._first or OWN is None or not OWN.stretches or x.dtype is not DTYPE or x.device.type != "cpu":
             return False
         if torch.is_autocast_enabled("cpu") or recorded(x, *parameters):
             return False
