@@ -77,6 +77,14 @@ class OwnGradients(Conv2d):
         flat = setting.target.threads == 1 or (self.flat_forward if y is None else own.on_threads)
         return found | setting.lie_in(CHANNELS_LAST, x, y) if flat else found
 
+    def transposed(self, setting: Setting, x: Shape) -> Size:
+        """Bytes of a copy of the weight as its result's product takes it: by rows of channels_last maps."""
+        own, numbers = setting.target.own_kernels, self.in_channels * self.out_channels
+        if own is None or not own.copies or 1 in (self.in_channels, self.out_channels):
+            return 0
+        copied = setting.item * (numbers + TRANSPOSED * (numbers >= TRANSPOSED))
+        return where((x[2] * x[3] > 1) & setting.lie_in(CHANNELS_LAST, x), copied, 0)
+
     @property
     def flat_forward(self) -> bool:
         """Whether its result is a product of channels_last maps on several threads, too."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..graph.op import Casts, Op, Result, Scratch, Stock, op, shared_fields
-from ..sizes.size import Shape, beyond, maximum, numel, where
+from ..sizes.size import Shape, Size, beyond, maximum, numel, where
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous
 from ..targets.setting import Setting
 from ._cast import casts_of
@@ -40,6 +40,10 @@ class InStretch(OwnGradients):
     def flat_forward(self) -> bool:
         return bool(self.stretch)
 
+    def result_beside(self, setting: Setting, x: Shape, stock: Size) -> Size:
+        """Bytes beside its result. stock: of the stock kernel, which runs if no product does."""
+        return where(self.is_made_as_product(setting, x), self.transposed(setting, x), stock)
+
 
 @op("frozen_conv2d")
 class FrozenConv2d(InStretch):
@@ -51,7 +55,7 @@ class FrozenConv2d(InStretch):
         return Conv2d(*self.arguments())
 
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
-        return Scratch(where(self.is_made_as_product(setting, x), 0, super().scratch(setting, y, x).forward))
+        return Scratch(self.result_beside(setting, x, super().scratch(setting, y, x).forward))
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         return self.is_made_as_product(setting, x) | super().modelled(setting, y, x)
@@ -89,7 +93,7 @@ class FoldedConv2d(InStretch):
         biased = Conv2d(*self.arguments()[:-1], True)
         # The scaled weight and the bias are made anew in every call, and cast.
         scaled, shift = (setting.parameter_item * n for n in (numel(self.params()["weight"]), self.out_channels))
-        inside = where(self.is_made_as_product(setting, x), 0, biased.scratch(setting, y, x).forward)
+        inside = self.result_beside(setting, x, biased.scratch(setting, y, x).forward)
         forward = copied + inside + scaled + shift + casts_of(biased, setting)
         result = setting.item * numel(y)
         # The shift is made of the norm's scale, and of its mean less the convolution's bias, which are gone then.

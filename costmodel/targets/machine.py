@@ -17,10 +17,13 @@ AVX512_BF16 = "avx512_bf16"
 OLDER = "sse41"  # x86 with SSE4.1, perhaps AVX, and without AVX2
 #: On x86 oneDNN copies contiguous maps into blocks of channels, and a depthwise kernel takes three columns.
 OF_X86 = OwnKernels(
-    ("float32", "float64"), on_threads=False, of_weights=False, forward=True, windows=True, stretches=True
+    ("float32", "float64"), on_threads=False, of_weights=False, forward=True, copies=False, windows=True, stretches=True
 )
-#: On 64-bit ARM gradients are oneDNN's plain products, whose threads each take four times the weights.
-OF_ARM = OwnKernels(("float32",), on_threads=True, of_weights=True, forward=False, windows=False, stretches=False)
+#: On 64-bit ARM gradients are oneDNN's plain products, whose threads each take four times the weights. Contiguous maps
+#: are copied before Compute Library's kernels, and back behind them.
+OF_ARM = OwnKernels(
+    ("float32",), on_threads=True, of_weights=True, forward=True, copies=True, windows=False, stretches=True
+)
 X86 = ("x86_64", "amd64", "i686", "i386", "x86")
 ARM = ("aarch64", "arm64")
 CPUINFO = "/proc/cpuinfo"
@@ -93,10 +96,14 @@ def x86_isa(flags: set[str]) -> str:
 
 
 def has_compute_library() -> bool:
-    """Whether the installed torch has Arm Compute Library; wheels for aarch64 do, other builds may not."""
+    """Whether the installed torch has Arm Compute Library; wheels for aarch64 do, other builds may not.
+
+    It is among torch's own libraries (2.13), or in a folder beside torch (2.9).
+    """
     try:
         found = find_spec("torch")
     except (ImportError, ValueError):  # a module that only claims to be torch
         return False
     places = found.submodule_search_locations if found is not None else None
-    return any(any(Path(place, "lib").glob("libarm_compute*")) for place in places or ())
+    folders = [folder for place in places or () for folder in (Path(place, "lib"), Path(place).parent / "torch.libs")]
+    return any(any(folder.glob("libarm_compute*")) for folder in folders)

@@ -41,14 +41,16 @@ class OwnKernels(NamedTuple):
 
     dtypes: of pointwise convolutions whose input's gradient is a product of matrices. on_threads: of channels_last maps
     on several threads, too. of_weights: their weight's gradient may be a product, too. forward: so may be their result,
-    where a frozen norm is folded into it. windows: depthwise weights' gradients are made in windows of columns.
-    stretches: frozen blocks of contiguous networks run in channels_last.
+    where a frozen norm is folded into it. copies: a product's second matrix is copied if it is transposed. windows:
+    depthwise weights' gradients are made in windows of columns. stretches: frozen blocks of contiguous networks run in
+    channels_last.
     """
 
     dtypes: tuple[str, ...]
     on_threads: bool
     of_weights: bool
     forward: bool
+    copies: bool
     windows: bool
     stretches: bool
 

@@ -57,7 +57,7 @@ def test_layers_know_their_places():
 
 
 @pytest.mark.parametrize("more", [
-    {"dtype": "bfloat16"}, {"amp": "bfloat16"}, {"target": "cuda"}, {"target": "cpu,threads=1,isa=neon"},
+    {"dtype": "bfloat16"}, {"amp": "bfloat16"}, {"target": "cuda"}, {"target": "cpu,threads=1,isa=unknown"},
     {"target": "cpu,threads=1,isa=avx512,channels_last"},
 ])  # fmt: skip
 def test_elsewhere_maps_lie_as_all_others_do(more):
@@ -96,6 +96,20 @@ def test_frozen_blocks_peak_at_their_maps(threads):
     maps = 8 * 4 * ((16 + 96) * 112**2 + 96 * 56**2)
     assert found.step_peak_bytes == maps + 4 * (96 * 9 + 96) + 4 * 96 * 9 == 54_598_784
     assert found.certainty.step_peak == "rule"
+
+
+def test_on_arm_too():
+    """There a product takes the scaled weight transposed: a copy, by way of a block of 60 x 60 numbers."""
+    target = "cpu,threads=4,cores=4,isa=neon"
+    found = costmodel.estimate("mobilenet_v2", "mobiletl:5", 8, 224, "lean", target=target)
+    assert ends(found.graph) == ("features.0.0", "features.12.add") and found.certainty.step_peak == "rule"
+    stock = costmodel.estimate("mobilenet_v2", "mobiletl:5", 8, 224, target=target)
+    assert found.step_peak_bytes < 0.46 * stock.step_peak_bytes
+    x, setting = (2, 64, 7, 7), Setting(parse(target), 4, False, (), (CHANNELS_LAST,))
+    for outputs, block in ((128, 14_400), (16, 0)):
+        inside = FoldedConv2d(64, outputs, 1, stretch="a")
+        folded, copied = 4 * (64 * outputs + outputs), 4 * 64 * outputs + block
+        assert inside.scratch(setting, inside.shape(x), x).forward == folded + copied
 
 
 @pytest.mark.parametrize("changed, expected", [

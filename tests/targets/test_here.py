@@ -190,3 +190,14 @@ def test_checks_say_so_too(tmp_path, monkeypatch):
 def test_a_text_names_the_same_target_on_any_machine(simulated):
     simulated("aarch64", PI)
     assert parse("cpu,isa=neon,threads=2").text == "cpu,threads=2,isa=neon"
+
+
+@pytest.mark.parametrize("folder", ["torch/lib", "torch.libs"])
+def test_compute_library_is_found_in_torch_and_beside_it(folder, monkeypatch, tmp_path):
+    spec = ModuleSpec("torch", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path / "torch")]
+    monkeypatch.setattr(machine, "find_spec", lambda name: spec)
+    assert not machine.has_compute_library()
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "libarm_compute-aba2dfc7.so").write_bytes(b"")
+    assert machine.has_compute_library()

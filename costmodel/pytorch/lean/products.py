@@ -59,12 +59,14 @@ def product(
     n, c, *sides = maps.shape
     k, area = matrix.shape[0], sides[0] * sides[1]  # -1 in a view would not do for an empty batch
     made = torch.empty((n, k, *sides), dtype=maps.dtype, memory_format=order or format_of(maps))
-    if sides == [1, 1] or not maps.is_contiguous():
+    copies = OWN is not None and OWN.copies
+    if not maps.is_contiguous() or sides == [1, 1] and not copies:
         rows, out = maps.permute(0, 2, 3, 1).view(n * area, c), made.permute(0, 2, 3, 1).view(n * area, k)
+        right = matrix.t().contiguous() if copies else matrix.t()
         if bias is None:
-            torch.mm(rows, matrix.t(), out=out)
+            torch.mm(rows, right, out=out)
         else:
-            torch.addmm(bias, rows, matrix.t(), out=out)
+            torch.addmm(bias, rows, right, out=out)
         return made
     pixels, out = maps.view(n, c, area), made.view(n, k, area)
     matrices = matrix.expand(n, k, c)
