@@ -12,6 +12,7 @@ from pace import turns
 from torch.nn.functional import cross_entropy
 
 from costmodel.pytorch import realize
+from costmodel.pytorch.lean.stretch import InStretch
 
 BATCH = 8
 NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "proxyless_mobile_tinytl")
@@ -87,3 +88,21 @@ def test_a_lean_step_beside_the_stock_one(name, strategy, layout, resolution, re
     if (name, strategy, layout) in CRASHES:
         pytest.skip("torch ends the process")
     ratio(name, strategy, layout, resolution, 12, record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resolution", [128, 224])
+@pytest.mark.parametrize("strategy", ["blocks:5", "mobiletl:5"])
+@pytest.mark.parametrize("name", NETWORKS[:3])
+def test_frozen_blocks_in_channels_last_beside_contiguous_ones(name, strategy, resolution, record_property):
+    """Lean over stock processor seconds, with frozen blocks as all others lie, and as lean modules have them."""
+    images, targets = torch.randn(BATCH, 3, resolution, resolution), torch.zeros(BATCH, dtype=torch.int64)
+    modules = [realize(name, strategy, convention) for convention in ("torch", "lean", "lean")]
+    for layer in modules[1].modules():
+        if isinstance(layer, InStretch):
+            layer._first = ()  # then it is in no stretch
+    seconds = [min(processor) for processor, _ in turns(*(step_of(one, images, targets) for one in modules), rounds=10)]
+    ratios = [one / seconds[0] for one in seconds[1:]]
+    record_property("contiguous_ratio", ratios[0])
+    record_property("channels_last_ratio", ratios[1])
+    print(f"\n{name} {strategy} {resolution}: contiguous {ratios[0]:.3f}, in channels_last {ratios[1]:.3f}")
