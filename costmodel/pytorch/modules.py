@@ -247,13 +247,16 @@ class Frame(nn.Module):
         called = [self._at(call) for call in calls if isinstance(call, str)]
         layers = (layer for module in called for layer in module.modules())
         norms = [layer for layer in layers if getattr(layer, "running_mean", None) is not None]
-        return checkpoint(
+        result = checkpoint(
             run,
             *args,
             use_reentrant=False,
             preserve_rng_state=again.is_random,
             context_fn=lambda: (nullcontext(), Still(norms)),
         )
+        # What reads it keeps it whole. How a lean layer makes it again would hold what the second run makes.
+        result.__dict__.pop("recipe", None)
+        return result
 
 
 class Still:

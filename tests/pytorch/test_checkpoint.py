@@ -32,6 +32,27 @@ def assert_holds(network, strategy, batch, resolution, convention, **request):
         assert check.error == 0, check
 
 
+class Gated(nn.Module):
+    """A block that ends in a product with a gate, which lean layers can make again."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return y * y.mean((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize("strategy", ["full", "blocks:1"])
+def test_how_a_blocks_result_is_made_again_is_not_handed_on(strategy):
+    """It would hold the block's maps, which the second run makes, until the backward pass."""
+    blocks = nn.Sequential(Gated(), Gated())
+    head = (nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    network = costmodel.load(nn.Sequential(nn.Conv2d(3, 8, 3), blocks, *head), resolution=24, blocks_are="1.*")
+    assert_holds(network, strategy + AGAIN, 2, 24, "lean")
+
+
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("convention", ["lean", *seldom("torch")])
 @pytest.mark.parametrize("name, strategy", rotated(NETWORKS, lambda name: STRATEGIES, 1))
