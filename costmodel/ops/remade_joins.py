@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from ..graph.op import Scratch, Stock, op
@@ -39,6 +39,9 @@ class RemakingMul(Mul):
     @property
     def passes(self) -> tuple[str, ...]:
         return (self.map,) if self.owns or self.finished else ()
+
+    def saves_late(self, operands: Set[str]) -> bool:
+        return True
 
     def work_again(self, y: Shape, a: Shape, b: Shape) -> Size:
         return 0 if self.finished or self.kept else (2 + work_of_activation(self.of)[0]) * numel(y)
