@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 
 import costmodel
 from costmodel.frontends.modules.dry.step import dry_step
+from costmodel.graph import inputs
 from costmodel.graph.dry import Setting
 
 SETTING = Setting(None, None, True)
@@ -27,7 +28,7 @@ def test_a_dry_step_takes_no_longer_than_a_real_one(record_property):
         cross_entropy(module(images), targets).backward()
 
     def dry():
-        dry_step(module, images(224), 8, SETTING)
+        dry_step(module, inputs.images(224), 8, SETTING)
 
     first, _ = seconds(dry), real()
     pairs = [(seconds(dry), seconds(real)) for _ in range(3)]
