@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..graph.graph import Graph, Node
 from ..graph.op import Op, two
+from ..ops._gradients import is_pointwise
 from ..ops.activation import Activation
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
@@ -17,11 +18,11 @@ from ..ops.lean_folded import FoldedConv2d, FoldedNorm, FrozenConv2d, LeavingAdd
 from ..ops.noise import Noise, StochasticDepth
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
+from ..targets.onednn_limits import COLOURS, MOST
 
-#: Of convolutions in channels_last, those whose scratch is known to the byte, with AVX512 and AVX2
-#: (targets/onednn_limits.py): depthwise ones of these kernels and so many channels; of images, 3x3 with these outputs.
-KERNELS, MOST_CHANNELS = (3, 5, 7), 1536
-COLOURS, OF_IMAGES = range(2, 5), (8, 16, 32)
+#: Of convolutions in channels_last, those whose scratch is known to the byte, with AVX512, AVX2 and NEON
+#: (targets/onednn_limits.py): depthwise ones of these kernels; of images, ones of 3x3 with these outputs.
+KERNELS, OF_IMAGES = (3, 5, 7), (8, 16, 32)
 
 
 class Stretch(NamedTuple):
@@ -108,7 +109,7 @@ def tells_format(op: Op) -> bool:
 
 def is_product(op: Conv2d) -> bool:
     """Whether a convolution is a product of matrices, of more than one channel each."""
-    pointwise = (two(op.kernel), two(op.stride), two(op.padding), op.groups) == ((1, 1), (1, 1), (0, 0), 1)
+    pointwise = is_pointwise(two(op.kernel), two(op.stride), two(op.padding), op.groups)
     return pointwise and min(op.in_channels, op.out_channels) > 1
 
 
@@ -116,13 +117,13 @@ def is_depthwise(op: Conv2d) -> bool:
     """Whether a convolution is one of the depthwise ones that are known."""
     (height, width), (down, right) = two(op.kernel), two(op.padding)
     odd = height == width and height in KERNELS and max(down, right) <= height // 2
-    return odd and two(op.dilation) == (1, 1) and 1 < op.groups == op.in_channels == op.out_channels <= MOST_CHANNELS
+    return odd and two(op.dilation) == (1, 1) and 1 < op.groups == op.in_channels == op.out_channels <= MOST
 
 
 def of_images(op: Conv2d) -> bool:
     """Whether a convolution is one of those of images that are known."""
     shape = two(op.kernel), two(op.padding), two(op.dilation), op.groups
-    return shape == ((3, 3), (1, 1), (1, 1), 1) and op.in_channels in COLOURS and op.out_channels in OF_IMAGES
+    return shape == ((3, 3), (1, 1), (1, 1), 1) and 1 < op.in_channels <= COLOURS and op.out_channels in OF_IMAGES
 
 
 def last_layer(graph: Graph, stop: int) -> int | None:

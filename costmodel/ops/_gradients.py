@@ -71,7 +71,7 @@ class OwnGradients(Conv2d):
     def is_made_as_product(self, setting: Setting, x: Shape, y: Shape | None = None) -> Any:
         """Whether it is made as a product of matrices; its input's gradient, if y, the output's shape, is given."""
         own = setting.target.own_kernels
-        if not (self.is_pointwise and own and setting.dtype in own.dtypes and (own.forward or y is not None)):
+        if not (self.is_pointwise and own and setting.dtype in own.dtypes):
             return False
         found = setting.lie_in(contiguous(4), x, y)
         flat = setting.target.threads == 1 or (self.flat_forward if y is None else own.on_threads)

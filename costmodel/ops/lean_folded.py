@@ -1,9 +1,9 @@
 """A frozen convolution that does the work of the norm after it, whose scale and statistics are frozen.
 
 Words:
-- A stretch is the part of a frozen prefix that runs in channels_last though the network is contiguous: oneDNN copies
-  contiguous maps into blocks of channels and back, which takes longer and needs more memory than the convolution. Its
-  first convolution brings its input into channels_last, and its last layer gives a contiguous map.
+- A stretch is the part of a frozen prefix that runs in channels_last though the network is contiguous: kernels of
+  convolutions copy contiguous maps into an order of their own and back, which often takes longer than the convolution,
+  and more memory. Its first convolution brings its input into channels_last, and its last layer gives a contiguous map.
   (conventions/_stretch.py)
 """
 

@@ -78,8 +78,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
 def in_its_formats(graph: Graph, request: Request) -> Graph:
     """The graph, with frozen maps in channels_last if those of a contiguous network are in a step of this request."""
     target = request.target
-    own = target.own_kernels
-    contiguous = own is not None and own.stretches and not target.channels_last
+    contiguous = target.own_kernels is not None and not target.channels_last
     return graph if contiguous and request.dtype.name == STRETCH_DTYPE and not request.amp else in_one_format(graph)
 
 

@@ -27,8 +27,8 @@ class BiasAlone(ConvolutionKernels):
 class Bare(Target):
     """The tensors that PyTorch's dispatcher sees.
 
-    With several threads there may be more of them on a CPU: a gradient that nobody asked for. own: lean layers' own
-    kernels make some of their own, on the processor that they run on.
+    With several threads there may be more of them on a CPU: a gradient that nobody asked for. own: what lean layers
+    call on the processor that they run on, which makes tensors, too.
     """
 
     own: OwnKernels | None = OF_X86

@@ -16,14 +16,10 @@ NEON = "neon"  # 64-bit ARM without SVE
 AVX512_BF16 = "avx512_bf16"
 OLDER = "sse41"  # x86 with SSE4.1, perhaps AVX, and without AVX2
 #: On x86 oneDNN copies contiguous maps into blocks of channels, and a depthwise kernel takes three columns.
-OF_X86 = OwnKernels(
-    ("float32", "float64"), on_threads=False, of_weights=False, forward=True, copies=False, windows=True, stretches=True
-)
+OF_X86 = OwnKernels(("float32", "float64"), on_threads=False, of_weights=False, copies=False, windows=True)
 #: On 64-bit ARM gradients are oneDNN's plain products, whose threads each take four times the weights. Contiguous maps
 #: are copied before Compute Library's kernels, and back behind them.
-OF_ARM = OwnKernels(
-    ("float32",), on_threads=True, of_weights=True, forward=True, copies=True, windows=False, stretches=True
-)
+OF_ARM = OwnKernels(("float32",), on_threads=True, of_weights=True, copies=True, windows=False)
 X86 = ("x86_64", "amd64", "i686", "i386", "x86")
 ARM = ("aarch64", "arm64")
 CPUINFO = "/proc/cpuinfo"

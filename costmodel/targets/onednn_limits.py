@@ -19,16 +19,20 @@ MOST = 1536  # channels of a convolution in channels_last that were studied
 MANY = 256  # products of more channels may take blocks of 3 vectors too, if strided or on several threads
 MANYS_WHOLE = 192
 FEW = 3  # depthwise convolutions of so few channels take the kernels for images
-COLOURS = 4  # channels of images at most
+COLOURS = 4  # channels of images at most; of these, kernels of WIDEST_OF_IMAGES were studied
+WIDEST_OF_IMAGES = 5
 
 
 def within(facts: Facts, y: Shape, x: Shape) -> Any:
     """Whether the rules hold for a convolution, with an output and an input of these shapes."""
     if pads_further(facts) or _has_many(facts):
         return False
+    found = bounded(facts, y, x)
     if facts.flat and facts.kernel[0] != facts.kernel[1]:  # a map of one line is in several memory formats
-        return bounded(facts, y, x) & (y[2] > 1) & (y[3] > 1)
-    return bounded(facts, y, x)
+        found = found & (y[2] > 1) & (y[3] > 1)
+    if _takes_whole_lines(facts):
+        found = found & (x[3] > facts.kernel[1])
+    return found
 
 
 def bounded(facts: Facts, y: Shape, x: Shape) -> Any:
@@ -81,7 +85,7 @@ def pads_further(facts: Facts) -> bool:
     """
     if facts.depthwise:
         return False
-    if facts.flat and not facts.demanded and facts.c <= COLOURS and facts.k == 4 * facts.lanes:
+    if facts.flat and not facts.demanded and _of_images(facts) and facts.k == 4 * facts.lanes:
         return False  # four vectors at once, or one after the other
     gradient = "x" in facts.demanded
     written = [facts.k] * facts.flat + [facts.c] * (gradient and (facts.flat or facts.strided))
@@ -90,6 +94,17 @@ def pads_further(facts: Facts) -> bool:
     if searched and any(channels > MANY for channels in written):
         whole = MANYS_WHOLE
     return any(channels > 2 * facts.lanes and channels % whole for channels in written)
+
+
+def _takes_whole_lines(facts: Facts) -> bool:
+    """Whether a kernel of AVX512 takes more for a map in channels_last that is as wide as the window."""
+    unpadded = facts.padding[1] == 0 and facts.stride[1] == facts.kernel[1]
+    return facts.flat and facts.lanes == 16 and unpadded and facts.area > 1 and not facts.depthwise
+
+
+def _of_images(facts: Facts) -> bool:
+    """Whether it is a convolution of images, of a kernel that was studied."""
+    return facts.groups == 1 and facts.c <= COLOURS and 1 < min(facts.kernel) and max(facts.kernel) <= WIDEST_OF_IMAGES
 
 
 def _of_known_form(facts: Facts) -> bool:

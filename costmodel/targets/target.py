@@ -39,20 +39,17 @@ class Option(NamedTuple):
 class OwnKernels(NamedTuple):
     """Which kernels lean layers call instead of stock ones (pytorch/lean/gradients.py) on a kind of processor.
 
-    dtypes: of pointwise convolutions whose input's gradient is a product of matrices. on_threads: of channels_last maps
-    on several threads, too. of_weights: their weight's gradient may be a product, too. forward: so may be their result,
-    where a frozen norm is folded into it. copies: a product's second matrix is copied if it is transposed. windows:
-    depthwise weights' gradients are made in windows of columns. stretches: frozen blocks of contiguous networks run in
-    channels_last.
+    Pointwise convolutions are products of matrices, and frozen blocks run in channels_last (ops/lean_folded.py).
+    dtypes: in which they are products. on_threads: the gradient of the input of channels_last maps is one on several
+    threads, too. of_weights: so may be the weight's. copies: a product copies a second matrix that is transposed.
+    windows: gradients of depthwise weights are made in windows of columns.
     """
 
     dtypes: tuple[str, ...]
     on_threads: bool
     of_weights: bool
-    forward: bool
     copies: bool
     windows: bool
-    stretches: bool
 
 
 @dataclass(frozen=True)

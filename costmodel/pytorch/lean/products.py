@@ -7,8 +7,8 @@ which runs with one, makes a product for each image in both formats, and fills t
 first. costmodel/ops/_gradients.py says where.
 
 On 64-bit ARM both gradients of such convolutions are oneDNN's plain products, each thread of which takes four times the
-weights, and the input's a map more. There both are BLAS' products, in either format. torch hands a product to Arm
-Compute Library where the second matrix alone is transposed, which copies it; so it never is.
+weights, and the input's a map more. There both are BLAS' products, in either format. Where the second matrix alone is
+transposed, torch hands a product to Arm Compute Library, which copies more than that matrix; so it is copied before.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def is_product(x: Tensor, weight: Tensor, options: Sequence, g: Tensor | None = 
     stride, padding, _, groups = options
     if not is_pointwise(weight.shape[2:], stride, padding, groups) or OWN is None:
         return False
-    if g is None and not OWN.forward or x.dtype not in DTYPES or x.dtype is not weight.dtype or x.device.type != "cpu":
+    if x.dtype not in DTYPES or x.dtype is not weight.dtype or x.device.type != "cpu":
         return False
     if x.is_contiguous() and (g is None or g.is_contiguous()):
         return True

@@ -1,7 +1,7 @@
 """Layers of a stretch: the part of a frozen prefix that runs in channels_last though the network is contiguous.
 
-It does so on x86 in float32; elsewhere, and where the network is in channels_last itself, they do what others do. So do
-they where a gradient is recorded: of images, say.
+It does so on x86 and 64-bit ARM, in float32. Elsewhere, and where the network is in channels_last itself, its layers do
+what others do. So do they where a gradient is recorded: of images, say.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class InStretch:
 
     def changes_format(self, x: Tensor, *parameters: Tensor | None) -> bool:
         """Whether maps are in channels_last there, and nowhere else. x: the layer's input."""
-        if not self._first or OWN is None or not OWN.stretches or x.dtype is not DTYPE or x.device.type != "cpu":
+        if not self._first or OWN is None or x.dtype is not DTYPE or x.device.type != "cpu":
             return False
         if torch.is_autocast_enabled("cpu") or recorded(x, *parameters):
             return False
@@ -45,7 +45,7 @@ class InStretch:
         return y.clone(memory_format=torch.contiguous_format) if self.leaves else y
 
     def returned(self, y: Tensor) -> Tensor:
-        """The result of a layer that does what others do: behind others that do not, it may be in channels_last yet."""
+        """The result of a layer that does what others do. Its input may be in channels_last all the same."""
         leaves = self.leaves and self._first and self._first[0].weight.is_contiguous()
         return y.contiguous() if leaves else y
 
