@@ -10,7 +10,7 @@ from ..ops.activation import Activation
 from ..ops.arithmetic import Mul
 from ..ops.conv import Conv2d
 from ..ops.noise import Noise
-from ..ops.norm import BatchNorm
+from ..ops.norm import BatchNorm, GroupNorm
 
 
 def has_shape_of(graph: Graph, v: int, other: int, is_gate: Callable[[int, int], bool]) -> bool:
@@ -34,7 +34,7 @@ def has_shape_of(graph: Graph, v: int, other: int, is_gate: Callable[[int, int],
             if gates not in ([True, False], [False, True]):
                 return False
             at = reads[gates.index(False)]
-        elif isinstance(op, BatchNorm):
+        elif isinstance(op, (BatchNorm, GroupNorm)):
             channels = op.channels
         elif not isinstance(op, (Activation, Noise)):
             return False

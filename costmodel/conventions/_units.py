@@ -22,7 +22,7 @@ from ..ops.norm import BatchNorm, GroupNorm
 from ..ops.pool import AdaptiveAvgPool2d
 from ..ops.reduce import Mean
 from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, done_by_norms
-from ..ops.remade_groups import RemadeGroupNorm, RemakingConv2dOfGroups
+from ..ops.remade_groups import RemadeGroupNorm, RemakingConv2dOfGroups, RemakingMulOfGroups
 from ..ops.remade_joins import RemakingAdd, RemakingDepth, RemakingMul
 from ._alike import has_shape_of
 from ._dropped import to_drop
@@ -53,29 +53,36 @@ def with_units(graph: Graph, plain: Graph, results: Collection[int] = ()) -> Gra
     return replace(plain, nodes=nodes, remade=remade, dropped=frozenset(nodes[i].name for i in found.dropped))
 
 
+class Kind(NamedTuple):
+    """What kind of norm it is. batch: it takes the batch's statistics. groups: of a group norm; 0 of a batch norm."""
+
+    batch: bool
+    groups: int = 0
+
+
 class Terms(NamedTuple):
     """What a map is made of: norms' results, by elementwise operations. Without a norm, the map itself is kept.
 
-    norms: the nodes. others: how many sums and products there are. of: the activation of the norm that has one. batch:
-    whether the norms take the batch's statistics. runs: nodes of all that is needed. may_be_last: it is the result of a
-    norm without activation, perhaps times noise, so that it may be added to another sum.
+    norms: the nodes. others: how many sums and products there are. of: the activation of the norm that has one. kind:
+    of all norms. runs: nodes of all that is needed. may_be_last: it is the result of a norm without activation, perhaps
+    times noise, so that it may be added to another sum.
     """
 
     norms: tuple[int, ...]
     others: int
     of: str
-    batch: bool
+    kind: Kind
     runs: frozenset[int]
     may_be_last: bool = False
 
 
 def added(one: Terms, other: Terms) -> Terms | None:
     """What the sum of two is made of; None if none of them is a norm's result, or if their norms differ."""
-    if not (one.may_be_last or other.may_be_last) or one.norms and other.norms and one.batch != other.batch:
+    if not (one.may_be_last or other.may_be_last) or one.norms and other.norms and one.kind != other.kind:
         return None
-    batch = (one if one.norms else other).batch
+    kind = (one if one.norms else other).kind
     return Terms(
-        one.norms + other.norms, one.others + other.others + 1, one.of or other.of, batch, one.runs | other.runs
+        one.norms + other.norms, one.others + other.others + 1, one.of or other.of, kind, one.runs | other.runs
     )
 
 
@@ -121,8 +128,6 @@ class _Units:
         readers = [(n, name) for n, name in self._keeping(y) if n != activation]
         if not all(self._reads(n, name) in (i + 1, y) and self._can_remake(n, name) for n, name in readers):
             return  # a reader of a view has no recipe
-        if isinstance(norm, GroupNorm) and not all(isinstance(self.plain.nodes[n].op, Conv2d) for n, _ in readers):
-            return  # a product makes maps again of batch norms alone
         keeps_x = type(norm) in (BatchNorm, GroupNorm)
         own = activation is not None and (
             activation in self.own_bits or any(n == activation for v in (i + 1, y) for n, _ in self._keeping(v))
@@ -141,7 +146,7 @@ class _Units:
             return
         for name, v in zip(op.inputs, self.plain.reads[i]):
             if (i, name) in self._keeping(v) and self._can_remake(i, name):
-                self._product(i, name, "", False, kept=True)
+                self._product(i, name, "", Kind(False), kept=True)
                 return
 
     def try_sum(self, i: int) -> None:
@@ -170,7 +175,7 @@ class _Units:
         self.ops[i], self.terms[made] = as_op(RemakingAdd, op), whole
         self.sources[made] = tuple(self.plain.content[v] for v in reads)
         for n, _ in self._keeping(made):
-            self._conv(n, whole.of, whole.batch, norms=len(whole.norms), others=whole.others)
+            self._conv(n, whole.of, whole.kind, norms=len(whole.norms), others=whole.others)
 
     def _scale(self, n: int) -> None:
         """Make the product of a norm's result and noise again, where there is noise."""
@@ -186,15 +191,16 @@ class _Units:
             return self.terms.get(first)
         n = first - 1
         op = self.ops.get(n, self.plain.nodes[n].op)
-        if isinstance(op, RemadeNorm) or type(op) is BatchNorm and self._is_unit(n) and not keepers:
-            of = op.of if isinstance(op, RemadeNorm) else ""
-            return Terms((n,), 0, of, op.statistics == "batch", frozenset({n}), not of)
+        remade = isinstance(op, (RemadeNorm, RemadeGroupNorm))
+        if remade or type(op) in (BatchNorm, GroupNorm) and self._is_unit(n) and not keepers:
+            of = op.of if remade else ""
+            return Terms((n,), 0, of, _kind_of(op), frozenset({n}), not of)
         if type(op) is StochasticDepth and op.mode == "row" and self.plain.demanded[n] and not keepers:
             of_norm = self._terms(self.plain.reads[n][0], i)
             if of_norm and of_norm.may_be_last and not of_norm.others:
                 return of_norm._replace(others=1, runs=of_norm.runs | {n})
         here = [k for k in keepers if self.rerun.get(k) == self.rerun.get(i) and self.part.get(k) == self.part.get(i)]
-        return Terms((), 0, "", True, frozenset(here)) if here and first not in self.sources else None
+        return Terms((), 0, "", Kind(True), frozenset(here)) if here and first not in self.sources else None
 
     def try_to_drop(self, i: int) -> None:
         """Let go of a convolution's output, if units alone keep it, and make it again of the convolution's input."""
@@ -291,30 +297,29 @@ class _Units:
         """Give the nodes of a unit their forms. y: its result. of: the activation's kind."""
         norm = self.graph.nodes[i].op
         assert isinstance(norm, (BatchNorm, GroupNorm))
-        batch = isinstance(norm, BatchNorm) and norm.statistics == "batch"
-        groups = norm.groups if isinstance(norm, GroupNorm) else 0
+        kind = _kind_of(norm)
         gradients = self.demanding.get(y, [])
         finished = False
         for n, name in readers:
             if isinstance(self.plain.nodes[n].op, Conv2d):
                 finishes = "norm" if gradients == [(n, name)] and self._adjacent(i, n) else ""
                 finished = finished or bool(finishes)
-                self._conv(n, of, batch, groups, finishes=finishes)
+                self._conv(n, of, kind, finishes=finishes)
             else:
-                self._product(n, name, of, batch)
+                self._product(n, name, of, kind)
         owns = self._owns(y, gradients)
-        form = RemadeGroupNorm if groups else RemadeNorm
+        form = RemadeGroupNorm if kind.groups else RemadeNorm
         self.ops[i] = as_op(form, norm, of=of, owns=owns, finished=finished)
         self.sources[self.plain.content[i + 1]] = (self.plain.content[x],)
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
-    def _conv(self, n: int, of: str, batch: bool, groups: int = 0, **more: Any) -> None:
-        """Give a convolution its form; see RemakingConv2d for the fields. groups: of a group norm."""
-        form, own = (RemakingConv2dOfGroups, {"norm_groups": groups}) if groups else (RemakingConv2d, {})
-        self.ops[n] = as_op(form, self.graph.nodes[n].op, of=of, batch=batch, **own, **more)
+    def _conv(self, n: int, of: str, kind: Kind, **more: Any) -> None:
+        """Give a convolution its form; see RemakingConv2d for the fields."""
+        form, own = (RemakingConv2dOfGroups, {"norm_groups": kind.groups}) if kind.groups else (RemakingConv2d, {})
+        self.ops[n] = as_op(form, self.graph.nodes[n].op, of=of, batch=kind.batch, **own, **more)
 
-    def _product(self, n: int, name: str, of: str, batch: bool, kept: bool = False) -> None:
+    def _product(self, n: int, name: str, of: str, kind: Kind, kept: bool = False) -> None:
         """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""
         op, made = self.plain.nodes[n].op, n + 1
         content = [self.plain.content[v] for v in self.plain.reads[n]]
@@ -332,11 +337,13 @@ class _Units:
             for m, operand in readers:
                 finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""
                 finished = finished or bool(finishes)
-                self._conv(m, of, batch, gated=True, finishes=finishes, kept=kept)
+                self._conv(m, of, kind, gated=True, finishes=finishes, kept=kept)
         elif kept:
             return
         owns = self._owns(made, gradients)
-        self.ops[n] = as_op(RemakingMul, op, map=name, of=of, batch=batch, owns=owns, finished=finished, kept=kept)
+        form, own = (RemakingMulOfGroups, {"norm_groups": kind.groups}) if kind.groups else (RemakingMul, {})
+        how = {"map": name, "of": of, "batch": kind.batch, "owns": owns, "finished": finished, "kept": kept}
+        self.ops[n] = as_op(form, op, **own, **how)
 
     def _owns(self, v: int, gradients: Sequence[tuple[int, str]]) -> bool:
         """Whether the node that makes a value may overwrite its gradient. gradients: what makes that."""
@@ -354,3 +361,10 @@ def _is_norm(op: Op) -> bool:
     if isinstance(op, BatchNorm):
         return op.is_plain
     return type(op) is GroupNorm and op.affine and op.bias  # a lean one keeps nothing
+
+
+def _kind_of(norm: Op) -> Kind:
+    """The kind of a norm."""
+    if isinstance(norm, GroupNorm):
+        return Kind(False, norm.groups)
+    return Kind(isinstance(norm, BatchNorm) and norm.statistics == "batch")

@@ -1,4 +1,4 @@
-"""Forms of group norms, and of the convolutions behind them, that keep the norm's input alone: see remade.py.
+"""Forms of group norms, and of what reads them, that keep the norm's input alone: see remade.py and remade_joins.py.
 
 The statistics are those of single images, so that each slice of the batch goes through the norm's backward pass alone.
 """
@@ -14,6 +14,7 @@ from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
 from .norm import GroupNorm, with_statistics
 from .remade import Remade, RemakingConv2d, Unit, over_slices
+from .remade_joins import RemakingMul
 
 #: Operations per element that make a group norm's output again, with its statistics.
 AGAIN = with_statistics(1)["forward"].elementwise
@@ -95,6 +96,18 @@ class RemakingConv2dOfGroups(RemakingConv2d):
 
     def unit(self, setting: Setting, x: Shape) -> Unit:
         return GroupUnit(setting, GroupNorm(self.norm_groups, self.in_channels), self.of, x)
+
+
+@op("remaking_mul_of_groups")
+class RemakingMulOfGroups(RemakingMul):
+    """The product of a gate and a map that a group norm makes again. norm_groups: the norm's groups."""
+
+    norm_groups: int = 1
+
+    again = AGAIN
+
+    def unit(self, setting: Setting, y: Shape) -> Unit:
+        return GroupUnit(setting, GroupNorm(self.norm_groups, y[1]), self.of, y)
 
 
 RemadeGroupNorm.examples = (

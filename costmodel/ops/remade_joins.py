@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from typing import Any
+from typing import Any, ClassVar
 
 from ..graph.op import Scratch, Stock, op
 from ..sizes.size import Shape, Size, maximum, numel, require
@@ -11,7 +11,7 @@ from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import Setting
 from .arithmetic import Add, Mul
 from .noise import StochasticDepth
-from .remade import Unit, over_slices, work_of_activation
+from .remade import Remade, Unit, over_slices, work_of_activation
 
 
 @op("remaking_mul")
@@ -31,6 +31,7 @@ class RemakingMul(Mul):
 
     examples = ()  # it does not run alone
     stock = Stock(in_python=True)
+    again: ClassVar[int] = Remade.again
 
     @property
     def runs_alone(self) -> bool:
@@ -44,7 +45,7 @@ class RemakingMul(Mul):
         return True
 
     def work_again(self, y: Shape, a: Shape, b: Shape) -> Size:
-        return 0 if self.finished or self.kept else (2 + work_of_activation(self.of)[0]) * numel(y)
+        return 0 if self.finished or self.kept else (self.again + work_of_activation(self.of)[0]) * numel(y)
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
         return dense(gradient) if len(gradient.order) == len(x.order) else super().gradient_layout(gradient, y, x)
@@ -52,15 +53,19 @@ class RemakingMul(Mul):
     def scratch(self, setting: Setting, y: Shape, a: Shape, b: Shape) -> Scratch:
         if self.finished:
             return Scratch()
-        unit = Unit(setting, y[1], self.batch, self.of, y)
+        unit = self.unit(setting, y)
 
         def one(images: Size) -> Size:
-            return unit.map(images) + maximum(unit.folded * (not self.kept), setting.item * images * y[1])
+            return unit.map(images) + maximum(unit.making(images) * (not self.kept), setting.item * images * y[1])
 
         sums = over_slices(setting, y, one, one)
         if self.map in setting.demanded and not self.owns:  # the map's gradient is a new tensor, and made last
             sums = maximum(sums - unit.map(y[0]), 0)
         return Scratch(0, unit.held + sums)
+
+    def unit(self, setting: Setting, y: Shape) -> Unit:
+        """Bytes of what the norm is made again with."""
+        return Unit(setting, y[1], self.batch, self.of, y)
 
     def module(self, library: Any) -> Callable:
         return library.lean.RemakingMul(self.map == "a", self.owns, self.kept)
