@@ -191,9 +191,9 @@ class _Units:
             return self.terms.get(first)
         n = first - 1
         op = self.ops.get(n, self.plain.nodes[n].op)
-        remade = isinstance(op, (RemadeNorm, RemadeGroupNorm))
-        if remade or type(op) in (BatchNorm, GroupNorm) and self._is_unit(n) and not keepers:
-            of = op.of if remade else ""
+        of = op.of if isinstance(op, (RemadeNorm, RemadeGroupNorm)) else None
+        if of is not None or type(op) in (BatchNorm, GroupNorm) and self._is_unit(n) and not keepers:
+            of = of or ""
             return Terms((n,), 0, of, _kind_of(op), frozenset({n}), not of)
         if type(op) is StochasticDepth and op.mode == "row" and self.plain.demanded[n] and not keepers:
             of_norm = self._terms(self.plain.reads[n][0], i)
