@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..graph.checkpointing import rerun_of, reruns
 from ..graph.dropping import level_of
 from ..graph.graph import INPUT, Graph
 from ..graph.op import Op
-from ..graph.recompute import NOTHING, WITHIN_PARTS, chain_of
-from ..ops.activation import Activation
+from ..graph.recompute import NOTHING, WITHIN_PARTS, Kind, Terms, chain_of
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
 from ..ops.lean import LeanConv2d, as_op
 from ..ops.lean_standardised import LeanStandardisedConv2d
 from ..ops.noise import StochasticDepth
 from ..ops.norm import BatchNorm, GroupNorm
-from ..ops.pool import AdaptiveAvgPool2d
-from ..ops.reduce import Mean
 from ..ops.remade import READS_INPUT, PassedActivation, RemadeNorm, RemakingConv2d, done_by_norms
 from ..ops.remade_groups import RemadeGroupNorm, RemakingConv2dOfGroups, RemakingMulOfGroups
 from ..ops.remade_joins import RemakingAdd, RemakingDepth, RemakingMul
-from ._alike import has_shape_of
+from ..ops.stand_ins import Above, Below
+from ._alike import has_shape_of, is_gate
 from ._dropped import to_drop
 from ._kept import each_read, value_of
+
+#: Of a map that is kept.
+KEPT = Terms(0, 0, "", Kind(True))
 
 
 def with_units(graph: Graph, plain: Graph, results: Collection[int] = ()) -> Graph:
@@ -39,6 +40,7 @@ def with_units(graph: Graph, plain: Graph, results: Collection[int] = ()) -> Gra
     for i in range(len(graph)):
         if level_of(graph, i) != NOTHING:
             found.try_norm(i)
+            found.try_given(i)
     for i in range(len(graph)):
         if level_of(graph, i) != NOTHING:
             found.try_product(i)
@@ -53,44 +55,12 @@ def with_units(graph: Graph, plain: Graph, results: Collection[int] = ()) -> Gra
     return replace(plain, nodes=nodes, remade=remade, dropped=frozenset(nodes[i].name for i in found.dropped))
 
 
-class Kind(NamedTuple):
-    """What kind of norm it is. batch: it takes the batch's statistics. groups: of a group norm; 0 of a batch norm."""
-
-    batch: bool
-    groups: int = 0
-
-
-class Terms(NamedTuple):
-    """What a map is made of: norms' results, by elementwise operations. Without a norm, the map itself is kept.
-
-    norms: the nodes. others: how many sums and products there are. of: the activation of the norm that has one. kind:
-    of all norms. runs: nodes of all that is needed. may_be_last: it is the result of a norm without activation, perhaps
-    times noise, so that it may be added to another sum.
-    """
-
-    norms: tuple[int, ...]
-    others: int
-    of: str
-    kind: Kind
-    runs: frozenset[int]
-    may_be_last: bool = False
-
-
-def added(one: Terms, other: Terms) -> Terms | None:
-    """What the sum of two is made of; None if none of them is a norm's result, or if their norms differ."""
-    if not (one.may_be_last or other.may_be_last) or one.norms and other.norms and one.kind != other.kind:
-        return None
-    kind = (one if one.norms else other).kind
-    return Terms(
-        one.norms + other.norms, one.others + other.others + 1, one.of or other.of, kind, one.runs | other.runs
-    )
-
-
 class _Units:
     """Finds units one by one.
 
     ops: new ops, by node. sources: content of a value that is made again -> contents of those of which it is made.
-    terms: sum -> what it is made of. dropped: the convolutions whose output is made again.
+    terms: sum -> what it is made of. across: contents that the next part makes again. dropped: the convolutions whose
+    output is made again.
     """
 
     def __init__(self, graph: Graph, plain: Graph, results: Collection[int]) -> None:
@@ -98,6 +68,7 @@ class _Units:
         self.ops: dict[int, Op] = {}
         self.sources: dict[int, tuple[int, ...]] = {}
         self.terms: dict[int, Terms] = {}
+        self.across: set[int] = set()
         self.dropped: list[int] = []
         self.rerun = rerun_of(plain)
         apart = graph.recompute == WITHIN_PARTS
@@ -136,8 +107,20 @@ class _Units:
             return
         if not keeps_x and not READS_INPUT.get(of, False):
             return
-        if self._in_one_run((i + 1, y), {i, y - 1, *(n for n, _ in readers)}):
+        if self._in_one_run((i + 1, y), {i, y - 1}, [n for n, _ in readers], across=True):
             self._make(i, activation, x, y, of, readers)
+
+    def try_given(self, i: int) -> None:
+        """Make what the parts below give again, if they say of what, and if convolutions alone keep it."""
+        op, made = self.plain.nodes[i].op, i + 1
+        readers = self._keeping(made)
+        if not isinstance(op, Below) or op.terms is None or not (readers and self._convolve(made)):
+            return
+        if self._in_one_run((made,), {i}, [n for n, _ in readers], across=True):
+            self.terms[made], self.sources[made] = op.terms, ()
+            self.across.add(made)
+            for n, _ in readers:
+                self._conv(n, op.terms)
 
     def try_product(self, i: int) -> None:
         """Make the product of a map, which is kept, and a gate again, if convolutions alone keep it."""
@@ -146,7 +129,7 @@ class _Units:
             return
         for name, v in zip(op.inputs, self.plain.reads[i]):
             if (i, name) in self._keeping(v) and self._can_remake(i, name):
-                self._product(i, name, "", Kind(False), kept=True)
+                self._product(i, name, KEPT, kept=True)
                 return
 
     def try_sum(self, i: int) -> None:
@@ -154,28 +137,28 @@ class _Units:
         op, reads, made = self.plain.nodes[i].op, self.plain.reads[i], i + 1
         if type(op) is not Add or not self.plain.demanded[i] or not self._keeping(made):
             return
-        for n, name in self._keeping(made):
-            convolves = isinstance(self.plain.nodes[n].op, Conv2d) and n not in self.ops
-            if not (convolves and self._reads(n, name) == made and self._can_remake(n, name)):
-                return
+        if not self._convolve(made):
+            return
         first, second = (self._terms(v, i) for v in reads)
         if first is None or second is None or op.inplace and not first.norms:
             return
-        whole, last, other = added(first, second), reads[not first.may_be_last], reads[first.may_be_last]
-        if whole is None or not has_shape_of(self.plain, last, other, self._is_gate):
+        whole, last, other = first.plus(second), reads[not first.may_be_last], reads[first.may_be_last]
+        if whole is None or not has_shape_of(self.plain, last, other):
             return
-        new = [n for n in whole.norms if n not in self.ops]
-        if not self._in_one_run((made, *(n + 1 for n in new)), {i, *whole.runs, *(n for n, _ in self._keeping(made))}):
+        new = [n for n in whole.runs if n not in self.ops and _is_norm(self.plain.nodes[n].op)]
+        readers = [n for n, _ in self._keeping(made)]
+        if not self._in_one_run((made, *(n + 1 for n in new)), {i}, readers, whole.runs, across=True):
             return
         for n in new:
             self._make(n, None, self.plain.reads[n][0], n + 1, "", ())
         for n in whole.runs:
             if isinstance(self.plain.nodes[n].op, StochasticDepth):
                 self._scale(n)
+        self._hand_on(made, i, readers)
         self.ops[i], self.terms[made] = as_op(RemakingAdd, op), whole
         self.sources[made] = tuple(self.plain.content[v] for v in reads)
-        for n, _ in self._keeping(made):
-            self._conv(n, whole.of, whole.kind, norms=len(whole.norms), others=whole.others)
+        for n in readers:
+            self._conv(n, whole)
 
     def _scale(self, n: int) -> None:
         """Make the product of a norm's result and noise again, where there is noise."""
@@ -187,20 +170,21 @@ class _Units:
     def _terms(self, v: int, i: int) -> Terms | None:
         """What a value that sum i reads is made of, if it can be made again or is kept in the same run; else None."""
         first, keepers = self.plain.content[v], [n for n, _ in self._keeping(v)]
-        if first in self.terms or not first:
-            return self.terms.get(first)
         n = first - 1
+        apart = self.part.get(n) != self.part.get(i) and first not in self.across
+        if first in self.terms or not first:
+            return None if apart else self.terms.get(first)
         op = self.ops.get(n, self.plain.nodes[n].op)
         of = op.of if isinstance(op, (RemadeNorm, RemadeGroupNorm)) else None
-        if of is not None or type(op) in (BatchNorm, GroupNorm) and self._is_unit(n) and not keepers:
-            of = of or ""
-            return Terms((n,), 0, of, _kind_of(op), frozenset({n}), not of)
-        if type(op) is StochasticDepth and op.mode == "row" and self.plain.demanded[n] and not keepers:
+        is_norm = of is not None or type(op) in (BatchNorm, GroupNorm) and self._is_unit(n) and not keepers
+        if is_norm and not apart:
+            return Terms(1, 0, of or "", _kind_of(op), not of, frozenset({n}))
+        if not apart and type(op) is StochasticDepth and op.mode == "row" and self.plain.demanded[n] and not keepers:
             of_norm = self._terms(self.plain.reads[n][0], i)
             if of_norm and of_norm.may_be_last and not of_norm.others:
                 return of_norm._replace(others=1, runs=of_norm.runs | {n})
         here = [k for k in keepers if self.rerun.get(k) == self.rerun.get(i) and self.part.get(k) == self.part.get(i)]
-        return Terms((), 0, "", Kind(True), frozenset(here)) if here and first not in self.sources else None
+        return KEPT._replace(runs=frozenset(here)) if here and first not in self.sources else None
 
     def try_to_drop(self, i: int) -> None:
         """Let go of a convolution's output, if units alone keep it, and make it again of the convolution's input."""
@@ -212,7 +196,9 @@ class _Units:
         if not (norms and all(isinstance(self.ops.get(n), (RemadeNorm, RemadeGroupNorm)) for n in norms)):
             return
         made_whole = {c + 1 for c in self.dropped}
-        if made_whole.isdisjoint(chain_of(self.sources, x)) and self._in_one_run((v,), {i, *norms}):
+        if any(v in chain_of(self.sources, given) for given in self.across):
+            return
+        if made_whole.isdisjoint(chain_of(self.sources, x)) and self._in_one_run((v,), {i}, norms):
             self.ops[i] = replace(op, drops=True)
             self.sources[v] = (x,)
             self.dropped.append(i)
@@ -245,51 +231,54 @@ class _Units:
     def _can_remake(self, n: int, name: str) -> bool:
         """Whether a reader can make a map again that it now keeps."""
         op = self.plain.nodes[n].op
+        if isinstance(op, Above):
+            return op.makes_again
         if isinstance(op, Conv2d):
             return "weight" in self.plain.demanded[n] and self._is_alone(n)
         if type(op) is Mul and not op.inplace:
             mine = op.inputs.index(name)
-            return self._is_gate(self.plain.reads[n][1 - mine], self.plain.reads[n][mine])
+            return is_gate(self.plain, self.plain.reads[n][1 - mine], self.plain.reads[n][mine])
         return False
 
-    def _is_gate(self, v: int, of: int) -> bool:
-        """Whether a value (N, C, 1, 1) scales the channels of another one: an average, through layers of one pixel."""
-        channels = self._channels(v)
-        if channels is None or channels != self._channels(of):
-            return False
-        while v:
-            op = self.plain.nodes[v - 1].op
-            if isinstance(op, AdaptiveAvgPool2d):
-                return op.output == (1, 1)
-            if isinstance(op, Mean):
-                return op.keepdim and op.axes == (2, 3)
-            if not (
-                isinstance(op, Activation) or isinstance(op, Conv2d) and op.kernel == (1, 1) and op.padding == (0, 0)
-            ):
-                return False
-            v = self.plain.reads[v - 1][0]
-        return False
+    def _convolve(self, made: int) -> bool:
+        """Whether all that keep a value are convolutions that can make it again, and make nothing else again yet."""
+        return all(
+            isinstance(self.plain.nodes[n].op, (Conv2d, Above))
+            and n not in self.ops
+            and self._reads(n, name) == made
+            and self._can_remake(n, name)
+            for n, name in self._keeping(made)
+        )
 
-    def _channels(self, v: int) -> int | None:
-        """The channels of a value, if the layers tell that make it."""
-        while v:
-            op = self.plain.nodes[v - 1].op
-            if isinstance(op, Conv2d):
-                return op.out_channels
-            if isinstance(op, (BatchNorm, GroupNorm)):
-                return op.channels
-            if not isinstance(op, (Activation, AdaptiveAvgPool2d, Mean)):
-                return None
-            v = self.plain.reads[v - 1][0]
-        return None
-
-    def _in_one_run(self, maps: Sequence[int], nodes: Collection[int]) -> bool:
+    def _in_one_run(
+        self,
+        maps: Sequence[int],
+        makers: Collection[int],
+        readers: Collection[int],
+        runs: Collection[int] = (),
+        across: bool = False,
+    ) -> bool:
         """Whether all nodes of a unit are in the same second run of a block, or in none, and no run is given its maps.
 
-        With units within parts, also whether they are in the same part. maps: the values that are made again.
+        With units within parts, also whether they are in the same part; across: or all readers in the next one, if they
+        are convolutions. maps: the values that are made again. runs: further nodes that are needed.
         """
-        same = all(len({where.get(n) for n in nodes}) == 1 for where in (self.part, self.rerun))
-        return same and self.given.isdisjoint(self.plain.content[v] for v in maps)
+        if len({self.rerun.get(n) for n in (*makers, *readers, *runs)}) != 1:
+            return False
+        if not self.given.isdisjoint(self.plain.content[v] for v in maps):
+            return False
+        if not self.part or len({self.part[n] for n in (*makers, *readers)}) == 1:
+            return True
+        places, last = {self.part[n] for n in makers}, {self.part[n] for n in readers}
+        convolve = all(
+            isinstance(self.plain.nodes[n].op, (Conv2d, Above)) and level_of(self.graph, n) != NOTHING for n in readers
+        )
+        return across and convolve and len(places) == 1 and last == {max(places) + 1}
+
+    def _hand_on(self, made: int, i: int, readers: Collection[int]) -> None:
+        """Note that the next part makes a value again, if it does. i: a node of the value's own part."""
+        if any(self.part.get(n) != self.part.get(i) for n in readers):
+            self.across.add(self.plain.content[made])
 
     def _make(
         self, i: int, activation: int | None, x: int, y: int, of: str, readers: Sequence[tuple[int, str]]
@@ -297,29 +286,36 @@ class _Units:
         """Give the nodes of a unit their forms. y: its result. of: the activation's kind."""
         norm = self.graph.nodes[i].op
         assert isinstance(norm, (BatchNorm, GroupNorm))
-        kind = _kind_of(norm)
+        terms = Terms(1, 0, of, _kind_of(norm), not of)
         gradients = self.demanding.get(y, [])
         finished = False
         for n, name in readers:
-            if isinstance(self.plain.nodes[n].op, Conv2d):
+            if isinstance(self.plain.nodes[n].op, (Conv2d, Above)):
                 finishes = "norm" if gradients == [(n, name)] and self._adjacent(i, n) else ""
                 finished = finished or bool(finishes)
-                self._conv(n, of, kind, finishes=finishes)
+                self._conv(n, terms, finishes=finishes)
             else:
-                self._product(n, name, of, kind)
+                self._product(n, name, terms)
+        self._hand_on(y, i, [n for n, _ in readers])
         owns = self._owns(y, gradients)
-        form = RemadeGroupNorm if kind.groups else RemadeNorm
+        form = RemadeGroupNorm if terms.kind.groups else RemadeNorm
         self.ops[i] = as_op(form, norm, of=of, owns=owns, finished=finished)
         self.sources[self.plain.content[i + 1]] = (self.plain.content[x],)
         if activation is not None:
             self.ops[activation] = PassedActivation(of)
 
-    def _conv(self, n: int, of: str, kind: Kind, **more: Any) -> None:
-        """Give a convolution its form; see RemakingConv2d for the fields."""
-        form, own = (RemakingConv2dOfGroups, {"norm_groups": kind.groups}) if kind.groups else (RemakingConv2d, {})
-        self.ops[n] = as_op(form, self.graph.nodes[n].op, of=of, batch=kind.batch, **own, **more)
+    def _conv(self, n: int, terms: Terms, **more: Any) -> None:
+        """Give a convolution its form; see RemakingConv2d for the fields. terms: what its input is made of."""
+        op = self.graph.nodes[n].op
+        if isinstance(op, Above):
+            self.ops[n] = replace(op, terms=terms._replace(runs=frozenset()))
+            return
+        groups = terms.kind.groups
+        form, own = (RemakingConv2dOfGroups, {"norm_groups": groups}) if groups else (RemakingConv2d, {})
+        how = {"of": terms.of, "batch": terms.kind.batch, "norms": terms.norms or 1, "others": terms.others}
+        self.ops[n] = as_op(form, op, **own, **how, **more)
 
-    def _product(self, n: int, name: str, of: str, kind: Kind, kept: bool = False) -> None:
+    def _product(self, n: int, name: str, terms: Terms, kept: bool = False) -> None:
         """Make the product with a gate again, too, if a convolution alone keeps it. kept: the map is kept itself."""
         op, made = self.plain.nodes[n].op, n + 1
         content = [self.plain.content[v] for v in self.plain.reads[n]]
@@ -332,27 +328,33 @@ class _Units:
             and self._can_remake(m, operand)
             for m, operand in readers
         )
-        if can and self._in_one_run((made,), {n, *(m for m, _ in readers)}):
+        if can and self._in_one_run((made,), {n}, [m for m, _ in readers]):
             self.sources[self.plain.content[made]] = (content[first], content[1 - first])
             for m, operand in readers:
                 finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""
                 finished = finished or bool(finishes)
-                self._conv(m, of, kind, gated=True, finishes=finishes, kept=kept)
+                self._conv(m, terms, gated=True, finishes=finishes, kept=kept)
         elif kept:
             return
         owns = self._owns(made, gradients)
-        form, own = (RemakingMulOfGroups, {"norm_groups": kind.groups}) if kind.groups else (RemakingMul, {})
-        how = {"map": name, "of": of, "batch": kind.batch, "owns": owns, "finished": finished, "kept": kept}
+        groups = terms.kind.groups
+        form, own = (RemakingMulOfGroups, {"norm_groups": groups}) if groups else (RemakingMul, {})
+        how = {"map": name, "of": terms.of, "batch": terms.kind.batch, "owns": owns, "finished": finished, "kept": kept}
         self.ops[n] = as_op(form, op, **own, **how)
 
     def _owns(self, v: int, gradients: Sequence[tuple[int, str]]) -> bool:
         """Whether the node that makes a value may overwrite its gradient. gradients: what makes that."""
         if v in self.results:
             return False
-        return len(gradients) > 1 or all(self.plain.nodes[n].op.hands_over(name) for n, name in gradients)
+        ops = [self.plain.nodes[n].op for n, _ in gradients]
+        if len(gradients) > 1 or any(isinstance(op, Above) and op.adds_up for op in ops):
+            return True
+        return all(op.hands_over(name) for op, (_, name) in zip(ops, gradients))
 
     def _adjacent(self, i: int, n: int) -> bool:
-        """Whether no node between two, but an activation of the first, runs backward."""
+        """Whether no node between two of a part, but an activation of the first, runs backward."""
+        if self.part.get(i) != self.part.get(n):
+            return False
         return all(not self.plain.demanded[k] or self.plain.reads[k] == (i + 1,) for k in range(i + 1, n))
 
 

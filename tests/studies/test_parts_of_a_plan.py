@@ -6,6 +6,7 @@ import pytest
 import costmodel
 from costmodel import CostmodelError
 from costmodel.api import request
+from costmodel.ops.stand_ins import Above, Below
 from costmodel.step.walk import analyze
 from costmodel.studies.grid.columns import COLUMNS
 from costmodel.studies.grid.plane import Pricer, runs
@@ -13,7 +14,6 @@ from costmodel.studies.plan.labels import History, Labels
 from costmodel.studies.plan.part_costs import PartCosts
 from costmodel.studies.plan.relaxation import Relaxation
 from costmodel.studies.plan.search import Search
-from costmodel.studies.plan.stand_ins import Above, Below
 from costmodel.studies.plan.unit_options import UnitOptions
 from costmodel.studies.plan.values import checked_values, read_values
 from costmodel.studies.plan.windows import ALONE

@@ -22,7 +22,10 @@ from ...graph.graph import Graph, Node
 from ...graph.inputs import at_resolution
 from ...graph.network import Network
 from ...graph.op import Result
-from ...graph.recompute import MIXED
+from ...graph.recompute import MIXED, NOTHING, Terms
+from ...ops.conv import Conv2d
+from ...ops.norm import BatchNorm, GroupNorm
+from ...ops.stand_ins import Above
 from ...sizes.size import nbytes, numel
 from ...step.arithmetic import flops
 from ...step.events import BACKWARD, FORWARD, UPDATE
@@ -47,8 +50,9 @@ class PartCost(NamedTuple):
     gradients of its parameters that stay until the update. update: the highest level of their update above the level
     before it. first, last: the gradients of the parameters that are updated first and last, of all where these are
     updated together, 0 if none trains. resident: optimizer state, buffers and earlier gradients. keeps_input,
-    keeps_output: whether it saves its input and its output. work: of a step's micro-steps and its update, in FLOPs or
-    nanoseconds (PartCosts.pace). parameters: number of those that train.
+    keeps_output: whether it saves its input and its output. makes_input: whether it makes its input again, of what the
+    part below keeps. gives: what the part above makes this part's output again of; None if it does not. work: of a
+    step's micro-steps and its update, in FLOPs or nanoseconds (PartCosts.pace). parameters: number of those that train.
     """
 
     saved: int
@@ -61,6 +65,8 @@ class PartCost(NamedTuple):
     resident: int
     keeps_input: bool
     keeps_output: bool
+    makes_input: bool
+    gives: Terms | None
     work: int
     parameters: int
 
@@ -92,6 +98,7 @@ class PartCosts:
         self._found: dict[tuple, PartCost | None] = {}
         self._frozen: dict[int, PartCost] = {}
         self._structures: dict[tuple[int, str], tuple] = {}
+        self._across: dict[tuple[int, str], tuple[bool, bool]] = {}
         self._rewritten: dict[str, Graph | None] = {}
         self._uniform_codes: dict[str, str] = {}
 
@@ -169,10 +176,17 @@ class PartCosts:
         nodes = self._nodes(u, code)
         if nodes is None:
             return None
-        if not self._carries(u):
-            around = around._replace(above_keeps=False)
         if (u, code) not in self._structures:
             self._structures[u, code] = self._structure(u, nodes)
+            self._across[u, code] = self._may_reach_across(nodes, code)
+        makes_input, gives = self._across[u, code]
+        if not makes_input:
+            around = around._replace(given=None)
+        if not gives:  # then what is above keeps what it would make again
+            keeps = around.above_keeps or around.above_makes_again
+            around = around._replace(above_keeps=keeps, above_makes_again=False)
+        if not self._carries(u):
+            around = around._replace(above_keeps=False)
         key = (self._structures[u, code], is_checkpointed(code), around, CHOICES[code[0].lower()].recompute)
         if key not in self._found:
             try:
@@ -245,6 +259,19 @@ class PartCosts:
             ),
         )
 
+    def _may_reach_across(self, nodes: tuple[Node, ...], code: str) -> tuple[bool, bool]:
+        """Whether a unit may make its input again, and whether its output may be made again by the unit above.
+
+        What certainly does not is told here, without a window.
+        """
+        first, last = (CHOICES[letter.lower()] for letter in (code[0], code[-1]))
+        if not self.convention.makes_again or NOTHING in (first.recompute, last.recompute) or is_checkpointed(code):
+            return False, False
+        convolves = any(isinstance(node.op, Conv2d) and "weight" in node.trains for node in nodes)
+        norms = [node for node in nodes if isinstance(node.op, (BatchNorm, GroupNorm))]
+        keep = any("weight" in node.trains or getattr(node.op, "statistics", "") == "batch" for node in norms)
+        return convolves, keep
+
     def _carries(self, u: int) -> bool:
         """Whether a unit's output may carry a mask; its cost then depends on whether the part above saves it."""
         value = self.graph.content[self.units[u].run.stop]
@@ -263,11 +290,13 @@ class PartCosts:
         timeline, sizes = memory.timeline, memory.sizes
         assert isinstance(sizes, np.ndarray)
         end = len(graph) - (not is_top)  # without the stand-in above
+        reads_output = None if is_top else graph.nodes[end].op
         mine, result = range(offset, end), graph.content[end]
         first_run = [one for one in kept if one.is_saved]
         readers: dict[int | None, set[int]] = {one.value: {r.node for r in one.readers} for one in first_run}
         keeps_input = bool(offset) and not readers.get(offset, set()).isdisjoint(mine)
         keeps_output = not is_top and not readers.get(result, set()).isdisjoint(mine)
+        above_keeps = end in readers.get(result, set())
         levels = timeline.levels(sizes).tolist()
         highest = {FORWARD: below, BACKWARD: 0, UPDATE: 0}
         for event, level in zip(timeline.events, levels):
@@ -277,7 +306,7 @@ class PartCosts:
             sizes[timeline.slots.output(len(graph) - 1)]
         )  # without the loss
         saved -= below * (keeps_input or around.below_keeps)
-        saved -= above * (keeps_output or around.above_keeps)
+        saved -= above * (keeps_output or above_keeps)
         trained = [key for key, (_, trains) in graph.parameters.items() if trains]
         own = [p for p, (owner, _) in enumerate(trained) if not offset or owner != graph.nodes[0].owner]
         stay = [] if request.update.at_once else own  # until the update
@@ -302,6 +331,8 @@ class PartCosts:
             resident=stays.beside_parameters,
             keeps_input=keeps_input,
             keeps_output=keeps_output,
+            makes_input=bool(offset) and graph.content[offset] in graph.roots,
+            gives=reads_output.terms if isinstance(reads_output, Above) else None,
             work=work,
             parameters=numbers,
         )

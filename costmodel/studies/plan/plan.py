@@ -15,7 +15,7 @@ from ...files.whole import write_text
 from ...frontends import load
 from ...graph.inputs import read_resolution, shown_resolution
 from ...graph.network import Network
-from ...graph.recompute import MIXED, WITHIN_PARTS
+from ...graph.recompute import WITHIN_PARTS
 from ...notebook import Shown
 from ...sizes.dtype import find_amp
 from ...sizes.size import as_int, is_int
@@ -27,7 +27,6 @@ from ...step.shapes import shapes_of
 from ...step.walk import analyze
 from ...strategies import (
     FROZEN,
-    FULL,
     Strategy,
     StrategyText,
     all_frozen,
@@ -46,10 +45,6 @@ from .part_costs import PartCost, PartCosts
 from .search import Found, Search
 from .unit_options import Value
 from .values import MAXIMISE, TRAINING, checked_values, read_values
-
-#: Strategies of whole networks in which units of maps that are made again reach across blocks, and so mostly keep less
-#: than a choice of parts does: name -> whether convolutions run again.
-ACROSS_BLOCKS = {"full": False, f"full,recompute={MIXED}": True}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -347,32 +342,30 @@ class _Planner:
             return len(trained)
         return sum(self.values[name][choice] for name, choice in trained)
 
-    def value_of(self, name: str, exact: Estimate) -> float | None:
+    def value_of(self, exact: Estimate) -> float | None:
         """The value of a named strategy; None if it is not defined (for values given by choice)."""
         if self.maximised == "parameters":
             return exact.trainable_parameters
         if self.maximised == "blocks":
             return exact.trained_blocks
-        return sum(value[FULL.training] for value in self.values.values()) if name in ACROSS_BLOCKS else None
+        return None
 
     def named(self, batch: int, micro_batches: int) -> list[Found]:
         """The named strategies that fit, without those that equal some choice of parts."""
         found = []
         for name, exact in self.named_estimates(batch, micro_batches):
             if exact.peak_bytes <= self.budget and not self.limit.exceeds(exact):
-                value = self.value_of(name, exact)
+                value = self.value_of(exact)
                 found += [] if value is None else [Found(name, value, self.limit.work(exact))]
         return found
 
     def named_estimates(self, batch: int, micro_batches: int) -> Iterator[tuple[str, Estimate]]:
         """(name, estimate) of the named strategies that are candidates, whether or not they fit."""
-        named = () if self.contiguous else possible(self.network.graph)
-        names = [strategy.name for strategy in named if strategy.trains and not is_expressed(strategy)]
-        if find(self.asked["convention"]).makes_again:
-            names += [name for name, runs_again in ACROSS_BLOCKS.items() if self.checkpoint or not runs_again]
-        for name in names:
+        for strategy in () if self.contiguous else possible(self.network.graph):
+            if is_expressed(strategy) or not strategy.trains:
+                continue
             try:
-                yield name, self.estimate(name, batch, micro_batches)
+                yield strategy.name, self.estimate(strategy.name, batch, micro_batches)
             except CostmodelError:
                 continue
 

@@ -7,11 +7,13 @@ the units below add as much as their relaxation allows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from ...graph.recompute import Terms
 from .labels import NOT_NEEDED, History, Labels
 from .part_costs import PartCost, PartCosts
 from .relaxation import Relaxation
@@ -24,7 +26,18 @@ WIDE_BEAM = 50_000  # in the pass that proves; with more labels it may miss the 
 TIES_BEAM = 8_000  # in the pass that looks for less work at the same value
 ROUNDING = 1e-9  # relative error of sums of values, which are floats
 
-Kind = tuple[bool, bool]  # whether the unit above saves its input; whether it assumes that this unit saves it too
+
+class Kind(NamedTuple):
+    """What a unit above takes for granted, or tells of itself.
+
+    keeps_input: whether it saves its input. below_keeps: whether the unit below is to save that too. makes_again:
+    whether it makes its input again if the unit below keeps what that is made of; given: that, None if it is not kept.
+    """
+
+    keeps_input: bool = False
+    below_keeps: bool = False
+    makes_again: bool = False
+    given: Terms | None = None
 
 
 class Found(NamedTuple):
@@ -94,7 +107,7 @@ class _Pass:
     def run(self) -> Found | None:
         """The best choice that beats the known one, else the known one."""
         depths = 1 + max(map(len, self.options.held_during))
-        kinds: dict[Kind, Labels] = {(False, False): Labels.start(depths, self.search.fixed)}
+        kinds: dict[Kind, Labels] = {Kind(): Labels.start(depths, self.search.fixed)}
         for u in range(self.options.top, -1, -1):
             kinds = self.choose(u, kinds)
         return self.known
@@ -102,18 +115,28 @@ class _Pass:
     def choose(self, u: int, kinds: dict[Kind, Labels]) -> dict[Kind, Labels]:
         """The labels with every choice for one more unit, by kind. If nothing below trains, a choice is complete."""
         made: dict[Kind, list[Labels]] = {}
-        for (above_keeps, keeps_output), labels in kinds.items():
-            for code, demanded in self.options.of(u):
-                for below_keeps in self.options.may_keep_output[u - 1] if u and demanded else (False,):
-                    cost = self.costs.of(u, code, Neighbours(demanded, above_keeps, below_keeps))
-                    if cost is None or u < self.options.top and cost.keeps_output != keeps_output:
-                        continue
-                    new = self.extended(u, labels, code, cost, below_keeps)
-                    if demanded:
-                        made.setdefault((cost.keeps_input, below_keeps), []).append(new)
-                    else:
-                        self.finish(u, new)
+        for above, labels in kinds.items():
+            for code, around in self.choices(u, above):
+                cost = self.costs.of(u, code, around)
+                if cost is None or u < self.options.top and cost.keeps_output != above.below_keeps:
+                    continue
+                if cost.gives != above.given:
+                    continue
+                new = self.extended(u, labels, code, cost, around.below_keeps)
+                if around.demanded:
+                    makes_again = self.options.makes_input(u, code)
+                    kind = Kind(cost.keeps_input, around.below_keeps, makes_again, around.given)
+                    made.setdefault(kind, []).append(new)
+                else:
+                    self.finish(u, new)
         return {kind: self.pruned(u, Labels.joined(some)) for kind, some in made.items()}
+
+    def choices(self, u: int, above: Kind) -> Iterator[tuple[str, Neighbours]]:
+        """The choices for a unit, each with all that its neighbours may be. above: the unit above it."""
+        for code, demanded in self.options.of(u):
+            for below_keeps in self.options.may_keep_output[u - 1] if u and demanded else (False,):
+                for given in self.options.inputs(u, code, demanded):
+                    yield code, Neighbours(demanded, above.keeps_input, below_keeps, above.makes_again, given)
 
     def extended(self, u: int, labels: Labels, code: str, cost: PartCost, below_keeps: bool) -> Labels:
         """The labels with a choice for one more unit."""

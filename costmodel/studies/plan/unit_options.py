@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
+from ...graph.recompute import Terms
 from ...strategies import FROZEN, choices_of
 from .part_costs import PartCost, PartCosts
 from .windows import ALONE, Neighbours
@@ -39,6 +40,7 @@ class UnitOptions:
     def __init__(self, costs: PartCosts, value_of: Value, contiguous: bool) -> None:
         self.costs, self.value_of, self.contiguous = costs, value_of, contiguous
         self.top = len(costs.units) - 1
+        self._makes: dict[tuple[int, str], bool] = {}
 
     def of(self, u: int) -> list[tuple[str, bool]]:
         """The pairs (code, whether a gradient is demanded below) that are possible for a unit."""
@@ -51,6 +53,32 @@ class UnitOptions:
                 if not idle and not gap:
                     found.append((code, demanded))
         return found
+
+    @cached_property
+    def given(self) -> list[tuple[Terms, ...]]:
+        """For each unit, what its input may be made again of, whatever is chosen below."""
+        found: list[tuple[Terms, ...]] = [()]
+        for u in range(self.top):
+            around = [
+                (code, Neighbours(demanded, False, False, True, given))
+                for code, demanded in self.of(u)
+                for given in (None, *(found[u] if demanded else ()))
+            ]
+            costs = [self.costs.of(u, code, one) for code, one in around]
+            found.append(tuple(dict.fromkeys(cost.gives for cost in costs if cost and cost.gives)))
+        return found
+
+    def makes_input(self, u: int, code: str) -> bool:
+        """Whether a unit makes its input again where the unit below keeps what that is made of."""
+        if (u, code) not in self._makes:
+            around = [ALONE._replace(demanded=True, given=one) for one in self.given[u][:1]]
+            costs = [self.costs.of(u, code, one) for one in around]
+            self._makes[u, code] = any(cost is not None and cost.makes_input for cost in costs)
+        return self._makes[u, code]
+
+    def inputs(self, u: int, code: str, demanded: bool) -> tuple[Terms | None, ...]:
+        """What a unit's input is made again of, with a choice; None where it is not."""
+        return (None, *self.given[u]) if demanded and self.makes_input(u, code) else (None,)
 
     def value(self, u: int, code: str, cost: PartCost) -> float:
         """The value of a unit's choice."""
@@ -119,11 +147,12 @@ class UnitOptions:
         return found
 
     def _all_costs(self, u: int) -> list[tuple[str, PartCost]]:
-        """The (code, cost) of a unit for every choice, demand for a gradient, and unit above."""
+        """The (code, cost) of a unit for every choice, demand for a gradient, unit above, and input."""
         neighbours = [
-            (code, Neighbours(demanded, above_keeps, below_keeps=False))
+            (code, Neighbours(demanded, above_keeps, False, above_makes_again, given))
             for code, demanded in self.of(u)
-            for above_keeps in (False, True)
+            for above_keeps, above_makes_again in ((False, False), (True, False), (False, True))
+            for given in self.inputs(u, code, demanded)
         ]
         costs = [(code, self.costs.of(u, code, around)) for code, around in neighbours]
         return [(code, cost) for code, cost in costs if cost]

@@ -10,25 +10,29 @@ from typing import NamedTuple
 from ...graph.graph import INPUT, Graph, Node
 from ...graph.lifetimes import frame_ends
 from ...graph.memory_formats import layouts_of, plain
-from ...graph.recompute import WITHIN_PARTS
+from ...graph.recompute import WITHIN_PARTS, Terms
+from ...ops.stand_ins import Above, Below
 from ...sizes.size import Shape
 from ...step.request import Request
 from ...step.shapes import broadcast_inputs, shapes_of
 from ...strategies import CHOICES, in_parts_where_masks_train, is_checkpointed, with_loss
 from ...targets.memory_order import MemoryOrder, contiguous
-from .stand_ins import Above, Below
 
 
 class Neighbours(NamedTuple):
     """The properties of its neighbours on which a part's cost depends.
 
     demanded: whether something below trains, and so needs the gradient of the part's input. above_keeps: whether the
-    part above saves its input. below_keeps: whether the part below saves its output.
+    part above saves its input. below_keeps: whether the part below saves its output. above_makes_again: whether the
+    part above makes its input again, if this part keeps what that is made of, and saves it else. given: what the part's
+    input can be made again of, in its own backward pass, since the part below keeps that; None if it is not.
     """
 
     demanded: bool
     above_keeps: bool
     below_keeps: bool
+    above_makes_again: bool = False
+    given: Terms | None = None
 
 
 #: The neighbours of a part if nothing trains below it, and neither neighbour saves the value that they share.
@@ -92,6 +96,16 @@ class Windows:
         ]  # fmt: skip
         return len(readers) != 1 or not all(op.hands_over(name) for op, name in readers)
 
+    def adds_up(self, value: int) -> bool:
+        """Whether the gradient of a unit's output is the sum of several, if all parts train."""
+        everything = self.full() or self.graph
+        demanding = [
+            name
+            for node, reads, demanded in zip(everything.nodes, everything.reads, everything.demanded)
+            for name, v in zip(node.op.inputs, reads) if v == value and name in demanded
+        ]  # fmt: skip
+        return len(demanding) > 1
+
     def of(self, unit: Unit, nodes: tuple[Node, ...], code: str, around: Neighbours) -> Graph:
         """A graph of the unit's nodes between its stand-ins."""
         graph, is_top = self.graph, self.is_top(unit)
@@ -103,7 +117,9 @@ class Windows:
             trains: frozenset[str] = frozenset({"value"}) if around.demanded else frozenset()
             last = until.get(below.name, "") if below.until else ""
             lies = self.layouts[0][unit.run.start]
-            window.insert(0, Node(below.name, Below(around.below_keeps, lies), (INPUT,), trains, below.name, last))
+            window.insert(
+                0, Node(below.name, Below(around.below_keeps, lies, around.given), (INPUT,), trains, below.name, last)
+            )
         classifier = graph.classifier if is_top else ""
         blocks = () if unit.is_block else tuple(name for name in unit.names if name in graph.blocks)
         whole = Graph(tuple(window), blocks, classifier, graph.containers, recompute=WITHIN_PARTS)
@@ -115,7 +131,8 @@ class Windows:
         else:
             lies = self.layouts[1][unit.run.stop]
             shared = self.shared(unit.run.stop)
-            above = Node("above", Above(around.above_keeps, shared, lies), (nodes[-1].name,))
+            reads = Above(around.above_keeps, shared, lies, around.above_makes_again, self.adds_up(unit.run.stop))
+            above = Node("above", reads, (nodes[-1].name,))
             whole = replace(whole, nodes=(*whole.nodes, above), loss=above.name)
         return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
 
