@@ -269,8 +269,7 @@ class PartCosts:
             return False, False
         convolves = any(isinstance(node.op, Conv2d) and "weight" in node.trains for node in nodes)
         norms = [node for node in nodes if isinstance(node.op, (BatchNorm, GroupNorm))]
-        keep = any("weight" in node.trains or getattr(node.op, "statistics", "") == "batch" for node in norms)
-        return convolves, keep
+        return convolves, any(node.trains or getattr(node.op, "statistics", "") == "batch" for node in norms)
 
     def _carries(self, u: int) -> bool:
         """Whether a unit's output may carry a mask; its cost then depends on whether the part above saves it."""

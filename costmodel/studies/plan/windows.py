@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -96,15 +97,16 @@ class Windows:
         ]  # fmt: skip
         return len(readers) != 1 or not all(op.hands_over(name) for op, name in readers)
 
-    def adds_up(self, value: int) -> bool:
-        """Whether the gradient of a unit's output is the sum of several, if all parts train."""
+    @cached_property
+    def added_up(self) -> frozenset[int]:
+        """The values whose gradient is the sum of several, if all parts train."""
         everything = self.full() or self.graph
-        demanding = [
-            name
+        demanding = Counter(
+            v
             for node, reads, demanded in zip(everything.nodes, everything.reads, everything.demanded)
-            for name, v in zip(node.op.inputs, reads) if v == value and name in demanded
-        ]  # fmt: skip
-        return len(demanding) > 1
+            for name, v in zip(node.op.inputs, reads) if name in demanded
+        )  # fmt: skip
+        return frozenset(v for v, several in demanding.items() if several > 1)
 
     def of(self, unit: Unit, nodes: tuple[Node, ...], code: str, around: Neighbours) -> Graph:
         """A graph of the unit's nodes between its stand-ins."""
@@ -131,7 +133,7 @@ class Windows:
         else:
             lies = self.layouts[1][unit.run.stop]
             shared = self.shared(unit.run.stop)
-            reads = Above(around.above_keeps, shared, lies, around.above_makes_again, self.adds_up(unit.run.stop))
+            reads = Above(around.above_keeps, shared, lies, around.above_makes_again, unit.run.stop in self.added_up)
             above = Node("above", reads, (nodes[-1].name,))
             whole = replace(whole, nodes=(*whole.nodes, above), loss=above.name)
         return replace(whole, blocks=unit.names, checkpointed=unit.names) if is_checkpointed(code) else whole
