@@ -7,11 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..graph.checkpointing import rerun_of, reruns
 from ..graph.dropping import level_of
 from ..graph.graph import INPUT, Graph
 from ..graph.op import Op
-from ..graph.recompute import NOTHING, WITHIN_PARTS, Kind, Terms, chain_of
+from ..graph.recompute import NOTHING, Kind, Terms, chain_of
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
 from ..ops.lean import LeanConv2d, as_op
@@ -25,6 +24,7 @@ from ..ops.stand_ins import Above, Below
 from ._alike import has_shape_of, is_gate
 from ._dropped import to_drop
 from ._kept import each_read, value_of
+from ._runs import Runs
 
 #: Of a map that is kept.
 KEPT = Terms(0, 0, "", Kind(True))
@@ -70,11 +70,8 @@ class _Units:
         self.terms: dict[int, Terms] = {}
         self.across: set[int] = set()
         self.dropped: list[int] = []
-        self.rerun = rerun_of(plain)
-        apart = graph.recompute == WITHIN_PARTS
-        self.part = {i: k for k, (_, run) in enumerate(graph.parts) for i in run} if apart else {}
+        self.runs = Runs(graph, plain)
         reads = list(each_read(plain, stock=True))
-        self.given = {v for rerun in reruns(plain) for v in rerun.inputs}  # contents that second runs keep
         self.readers: dict[int, list[tuple[int, str]]] = {}  # content -> (node, operand) that keeps it
         for read in reads:
             value = value_of(plain, read.node, read.operand)
@@ -107,7 +104,7 @@ class _Units:
             return
         if not keeps_x and not READS_INPUT.get(of, False):
             return
-        if self._in_one_run((i + 1, y), {i, y - 1}, [n for n, _ in readers], across=True):
+        if self._can((i + 1, y), {i, y - 1}, [n for n, _ in readers], across=True):
             self._make(i, activation, x, y, of, readers)
 
     def try_given(self, i: int) -> None:
@@ -116,7 +113,7 @@ class _Units:
         readers = self._keeping(made)
         if not isinstance(op, Below) or op.terms is None or not (readers and self._convolve(made)):
             return
-        if self._in_one_run((made,), {i}, [n for n, _ in readers], across=True):
+        if self._can((made,), {i}, [n for n, _ in readers], across=True):
             self.terms[made], self.sources[made] = op.terms, ()
             self.across.add(made)
             for n, _ in readers:
@@ -147,7 +144,7 @@ class _Units:
             return
         new = [n for n in whole.runs if n not in self.ops and _is_norm(self.plain.nodes[n].op)]
         readers = [n for n, _ in self._keeping(made)]
-        if not self._in_one_run((made, *(n + 1 for n in new)), {i}, readers, whole.runs, across=True):
+        if not self._can((made, *(n + 1 for n in new)), {i}, readers, whole.runs, across=True):
             return
         for n in new:
             self._make(n, None, self.plain.reads[n][0], n + 1, "", ())
@@ -171,7 +168,7 @@ class _Units:
         """What a value that sum i reads is made of, if it can be made again or is kept in the same run; else None."""
         first, keepers = self.plain.content[v], [n for n, _ in self._keeping(v)]
         n = first - 1
-        apart = self.part.get(n) != self.part.get(i) and first not in self.across
+        apart = not self.runs.one_part(n, i) and first not in self.across
         if first in self.terms or not first:
             return None if apart else self.terms.get(first)
         op = self.ops.get(n, self.plain.nodes[n].op)
@@ -183,7 +180,7 @@ class _Units:
             of_norm = self._terms(self.plain.reads[n][0], i)
             if of_norm and of_norm.may_be_last and not of_norm.others:
                 return of_norm._replace(others=1, runs=of_norm.runs | {n})
-        here = [k for k in keepers if self.rerun.get(k) == self.rerun.get(i) and self.part.get(k) == self.part.get(i)]
+        here = [k for k in keepers if self.runs.together(k, i)]
         return KEPT._replace(runs=frozenset(here)) if here and first not in self.sources else None
 
     def try_to_drop(self, i: int) -> None:
@@ -198,7 +195,7 @@ class _Units:
         made_whole = {c + 1 for c in self.dropped}
         if any(v in chain_of(self.sources, given) for given in self.across):
             return
-        if made_whole.isdisjoint(chain_of(self.sources, x)) and self._in_one_run((v,), {i}, norms):
+        if made_whole.isdisjoint(chain_of(self.sources, x)) and self._can((v,), {i}, norms):
             self.ops[i] = replace(op, drops=True)
             self.sources[v] = (x,)
             self.dropped.append(i)
@@ -250,34 +247,20 @@ class _Units:
             for n, name in self._keeping(made)
         )
 
-    def _in_one_run(
+    def _can(
         self,
         maps: Sequence[int],
         makers: Collection[int],
         readers: Collection[int],
-        runs: Collection[int] = (),
+        more: Collection[int] = (),
         across: bool = False,
     ) -> bool:
-        """Whether all nodes of a unit are in the same second run of a block, or in none, and no run is given its maps.
-
-        With units within parts, also whether they are in the same part; across: or all readers in the next one, if they
-        are convolutions. maps: the values that are made again. runs: further nodes that are needed.
-        """
-        if len({self.rerun.get(n) for n in (*makers, *readers, *runs)}) != 1:
-            return False
-        if not self.given.isdisjoint(self.plain.content[v] for v in maps):
-            return False
-        if not self.part or len({self.part[n] for n in (*makers, *readers)}) == 1:
-            return True
-        places, last = {self.part[n] for n in makers}, {self.part[n] for n in readers}
-        convolve = all(
-            isinstance(self.plain.nodes[n].op, (Conv2d, Above)) and level_of(self.graph, n) != NOTHING for n in readers
-        )
-        return across and convolve and len(places) == 1 and last == {max(places) + 1}
+        """Whether the nodes of a unit run where readers can make the maps again (see Runs). more: further makers."""
+        return self.runs.same(maps, (*makers, *readers, *more)) and self.runs.in_reach(makers, readers, across)
 
     def _hand_on(self, made: int, i: int, readers: Collection[int]) -> None:
         """Note that the next part makes a value again, if it does. i: a node of the value's own part."""
-        if any(self.part.get(n) != self.part.get(i) for n in readers):
+        if not all(self.runs.one_part(n, i) for n in readers):
             self.across.add(self.plain.content[made])
 
     def _make(
@@ -328,7 +311,7 @@ class _Units:
             and self._can_remake(m, operand)
             for m, operand in readers
         )
-        if can and self._in_one_run((made,), {n}, [m for m, _ in readers]):
+        if can and self._can((made,), {n}, [m for m, _ in readers]):
             self.sources[self.plain.content[made]] = (content[first], content[1 - first])
             for m, operand in readers:
                 finishes = "gate" if gradients == [(m, operand)] and self._adjacent(n, m) else ""
@@ -353,7 +336,7 @@ class _Units:
 
     def _adjacent(self, i: int, n: int) -> bool:
         """Whether no node between two of a part, but an activation of the first, runs backward."""
-        if self.part.get(i) != self.part.get(n):
+        if not self.runs.one_part(i, n):
             return False
         return all(not self.plain.demanded[k] or self.plain.reads[k] == (i + 1,) for k in range(i + 1, n))
 

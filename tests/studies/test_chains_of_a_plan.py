@@ -8,6 +8,7 @@ from real import seldom
 import costmodel
 from costmodel import CostmodelError
 from costmodel.api import request
+from costmodel.conventions._runs import Runs
 from costmodel.graph.recompute import Kind, Terms
 from costmodel.ops.stand_ins import Above, Below
 from costmodel.pytorch import measure, realize
@@ -118,3 +119,16 @@ def test_stand_ins_tell_what_a_value_is_made_of():
     assert terms.plus(terms) is None  # none of the two is a norm's result alone
     assert terms._replace(may_be_last=True).plus(terms) == Terms(2, 1, "", Kind(True))
     assert terms._replace(may_be_last=True).plus(terms._replace(kind=Kind(False, 4))) is None
+
+
+def test_where_nodes_run():
+    """A block's output reaches the next block's convolutions, and no further; without parts everything is in reach."""
+    graph = costmodel.estimate("mobilenet_v2", "full,recompute=parts", 2, 33).graph
+    number = {node.name: i for i, node in enumerate(graph.nodes)}
+    last, near, far = (number[name] for name in ("features.6.conv.3", "features.7.conv.0.0", "features.8.conv.0.0"))
+    runs = Runs(graph, graph)
+    assert runs.in_reach([last], [near], across=True) and not runs.in_reach([last], [near])
+    assert not runs.in_reach([last], [far], across=True) and not runs.in_reach([last], [near + 1], across=True)
+    assert runs.one_part(near, near + 1) and not runs.together(last, near) and runs.same([last + 1], [last, near])
+    whole = costmodel.estimate("mobilenet_v2", "full", 2, 33).graph
+    assert Runs(whole, whole).in_reach([last], [far])
