@@ -172,6 +172,9 @@ class _Units:
         if first in self.terms or not first:
             return None if apart else self.terms.get(first)
         op = self.ops.get(n, self.plain.nodes[n].op)
+        if isinstance(op, PassedActivation):  # its norm does its work
+            n = self.plain.reads[n][0] - 1
+            op = self.ops[n]
         of = op.of if isinstance(op, (RemadeNorm, RemadeGroupNorm)) else None
         is_norm = of is not None or type(op) in (BatchNorm, GroupNorm) and self._is_unit(n) and not keepers
         if is_norm and not apart:

@@ -135,7 +135,7 @@ def with_folded_norms(graph: Graph, lowered: Graph) -> Graph:
     graph: the stock one. A norm that overwrites its input is the only one that reads it. Their weights times the norms'
     scales are made again in the backward pass.
     """
-    nodes = [*lowered.nodes]
+    nodes, found = [*lowered.nodes], False
     for i, (node, reads) in enumerate(zip(lowered.nodes, lowered.reads)):
         v = reads[0]
         if type(node.op) is not ShiftNorm or not node.op.inplace or "x" not in lowered.demanded[i]:
@@ -144,7 +144,8 @@ def with_folded_norms(graph: Graph, lowered: Graph) -> Graph:
         if type(before.op) is LeanConv2d and not before.op.drops and not before.trains:
             nodes[v - 1] = replace(before, op=as_op(FoldedConv2d, graph.nodes[v - 1].op, norm=node.owner))
             nodes[i] = replace(node, op=as_op(FoldedNorm, graph.nodes[i].op))
-    return replace(lowered, nodes=tuple(nodes))
+            found = True
+    return replace(lowered, nodes=tuple(nodes)) if found else lowered
 
 
 @convention(

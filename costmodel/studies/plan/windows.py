@@ -124,9 +124,16 @@ class Windows:
             )
         classifier = graph.classifier if is_top else ""
         blocks = () if unit.is_block else tuple(name for name in unit.names if name in graph.blocks)
-        whole = Graph(tuple(window), blocks, classifier, graph.containers, recompute=WITHIN_PARTS)
         own = tuple((unit.names[0], level) for level in {CHOICES[code[0].lower()].recompute} - {""})
-        whole = replace(whole, input_bits=graph.input_bits, recompute_in=own)
+        whole = Graph(
+            tuple(window),
+            blocks,
+            classifier,
+            graph.containers,
+            recompute=WITHIN_PARTS,
+            recompute_in=own,
+            input_bits=graph.input_bits,
+        )
         whole = in_parts_where_masks_train(whole)
         if is_top:
             whole = with_loss(replace(whole, loss=graph.loss), self.request.loss)
