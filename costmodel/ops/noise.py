@@ -43,6 +43,9 @@ class Noise(Op):
     def passes(self) -> tuple[str, ...]:
         return ("x",) if self.is_off else ()
 
+    def hands_over(self, name: str) -> bool:
+        return False  # in evaluation mode a module passes the gradient as it is, and others may hold it
+
     def __post_init__(self) -> None:
         check(0 <= self.p <= 1, f"p is {self.p}; allowed: from 0 to 1")
 

@@ -35,7 +35,8 @@ def _works_along(op: Op, batch: int) -> bool:
         return batch != CHANNELS
     if isinstance(op, (Permute, Cat)) or isinstance(op, Slice) and op.parts:  # parts of a slice fit each other
         return False
-    axes: Sequence[int] = (getattr(op, "axis", -1), *getattr(op, "axes", ()))
+    several = getattr(op, "axes", ())
+    axes: Sequence[int] = (getattr(op, "axis", -1), *(several if isinstance(several, tuple) else ()))
     return batch in axes
 
 
