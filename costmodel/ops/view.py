@@ -48,7 +48,9 @@ class Flatten(View):
         return contiguous(axes)
 
     def gradient_layout(self, gradient: MemoryOrder, y: MemoryOrder, x: MemoryOrder) -> MemoryOrder:
-        return contiguous(len(x.order))
+        # A slice along the second axis, as a part of a concatenation, is a slice still: images have gaps between them.
+        rows = gradient.order == (0, 1) and gradient.outside == (0,)
+        return contiguous(len(x.order))._replace(outside=(0,) if rows else ())
 
     def modelled(self, setting: Setting, y: Shape, x: Shape) -> Any:
         return len(x) != 4 or not setting.target.channels_last or (x[1] == 1) | (x[2] * x[3] == 1)  # else it copies

@@ -294,3 +294,25 @@ def test_a_bias_alone_of_16_bits(dtype):
     made = Base()
     graph, dry = (costmodel.estimate(made, "bias", 1, 10, dtype=dtype, target="none", check=c) for c in (False, True))
     assert dry.certainty.tensor_peak == "checked" and graph.step_peak_bytes == dry.step_peak_bytes
+
+
+class Beside(nn.Module):
+    """Maxima of maps beside their images' means: the gradient of the maxima is a part of a concatenation's."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool, self.fc = nn.Conv2d(3, 64, 3, 2, 1), nn.AdaptiveMaxPool2d(1), nn.Linear(67, 5)
+
+    def forward(self, x):
+        return self.fc(torch.cat([self.pool(self.conv(x)).flatten(1), x.mean((2, 3))], 1))
+
+
+@pytest.mark.parametrize("strategy, convention", [("full", "torch"), ("bias", "lean")])
+def test_a_pools_gradient_that_is_a_part_of_a_concatenations(strategy, convention, one_thread):
+    """A copy of 64 numbers for each image."""
+    network = costmodel.load(Beside(), resolution=32)
+    for batch in (1, 2, 4):
+        found = costmodel.estimate(network, strategy, batch, 32, convention, target="cpu,threads=1")
+        real = measure(realize(network, strategy, convention), batch, 32, target="cpu,threads=1")
+        assert found.saved_bytes == real.saved_bytes
+        assert found.step_peak_bytes == real.step_peak_bytes or found.certainty.step_peak == "not_modelled"
