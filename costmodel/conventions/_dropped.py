@@ -11,7 +11,7 @@ from typing import TypeGuard
 from ..graph.dropping import level_of
 from ..graph.graph import Graph
 from ..graph.op import Op
-from ..graph.recompute import MIXED
+from ..graph.recompute import MIXED, WITHIN_PARTS
 from ..ops.activation import Activation
 from ..ops.conv import Conv2d
 from ..ops.norm import BatchNorm
@@ -20,10 +20,14 @@ from ..ops.norm import BatchNorm
 def to_drop(graph: Graph) -> list[int]:
     """The convolutions, in order, whose outputs are to be made again, if what makes them is kept."""
     found = set()
+    parts = graph.parts if graph.recompute == WITHIN_PARTS else ()
+    part = {i: k for k, (_, run) in enumerate(parts) for i in run}
     for i, node in enumerate(graph.nodes):
         if is_depthwise(node.op) and level_of(graph, i) == MIXED:
             chosen = i if node.op.stride == (1, 1) else _maker(graph, i)
-            if chosen is not None and "weight" in graph.demanded[chosen] and level_of(graph, chosen) == MIXED:
+            if chosen is None or part.get(chosen) != part.get(i):
+                continue
+            if "weight" in graph.demanded[chosen] and level_of(graph, chosen) == MIXED:
                 found.add(chosen)
     return sorted(found)
 
