@@ -123,6 +123,9 @@ def _is_named(loss: Any) -> bool:
 
 
 def _refuse_what_needs_a_module(row: Frontend, options: dict[str, Any]) -> None:
+    if not isinstance(options["blocks_are"] or "", str):
+        allowed = "the name of the blocks' class, or a pattern of their paths, such as 'layers.*'"
+        raise CostmodelError(f"blocks_are is {options['blocks_are']!r}; allowed: {allowed}")
     for name in ("inputs", "loss", "targets"):
         if options[name] is not None and name not in row.takes:
             known = f"; its loss is one of {', '.join(LOSSES)}" if name == "loss" else ""

@@ -296,6 +296,11 @@ def test_a_bias_alone_of_16_bits(dtype):
     assert dry.certainty.tensor_peak == "checked" and graph.step_peak_bytes == dry.step_peak_bytes
 
 
+def test_blocks_are_one_text():
+    with pytest.raises(CostmodelError, match=r"blocks_are is \['first'\]; allowed: the name of the blocks' class, or"):
+        costmodel.load(Base(), resolution=10, blocks_are=["first"])
+
+
 class Beside(nn.Module):
     """Maxima of maps beside their images' means: the gradient of the maxima is a part of a concatenation's."""
 
