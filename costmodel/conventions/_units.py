@@ -27,7 +27,7 @@ from ._kept import each_read, value_of
 from ._runs import Runs
 
 #: Of a map that is kept.
-KEPT = Terms(0, 0, "", Kind(True))
+KEPT = Terms(0, 0, "", Kind(batch=False))
 
 
 def with_units(graph: Graph, plain: Graph, results: Collection[int] = ()) -> Graph:
