@@ -189,3 +189,28 @@ def on_random(spec, strategy_and_again, batch):
 test_blocks, test_nodes, test_many_of_blocks, test_many_of_nodes = on_random_networks(
     on_random, st.tuples(st.sampled_from(STRATEGIES), st.sampled_from([MAPS, MIXED]))
 )
+
+
+KEPT = """\
+network: kept
+resolution: 17
+classes: 5
+norm: {op: batch_norm}
+activation: {op: sigmoid}
+squeeze_excite: {of: input, ratio: 0.25, activation: {op: sigmoid}, gate: {op: sigmoid}}
+stem:
+  - {conv: 8, kernel: 3, stride: 2, at: [stem.conv, stem.norm, stem.activation]}
+stages:
+  - {out: 8, kernel: 1, squeeze_excite: true}
+tail:
+  - {op: adaptive_avg_pool2d, at: pool}
+  - {op: flatten, at: flatten}
+  - {op: linear, out_features: classes, at: classifier}
+"""
+
+
+def test_a_product_of_a_kept_map_holds_nothing_for_a_norm(spec_file):
+    """Sigmoid is done by no norm, so that its result is kept; what the projection reads is made again of it."""
+    found = hold(costmodel.load(spec_file(KEPT)), f"full,{MAPS}", 1, 17)
+    projection = next(node.op for node in found.graph.nodes if node.name == "blocks.0.project.conv")
+    assert projection.kept and projection.gated and not projection.batch
