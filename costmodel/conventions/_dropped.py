@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from ..graph.dropping import level_of
+from ..graph.dropping import level_of, part_numbers
 from ..graph.graph import Graph
 from ..graph.op import Op
-from ..graph.recompute import MIXED, WITHIN_PARTS
+from ..graph.recompute import MIXED
 from ..ops.activation import Activation
 from ..ops.conv import Conv2d
 from ..ops.norm import BatchNorm
@@ -20,8 +20,7 @@ from ..ops.norm import BatchNorm
 def to_drop(graph: Graph) -> list[int]:
     """The convolutions, in order, whose outputs are to be made again, if what makes them is kept."""
     found = set()
-    parts = graph.parts if graph.recompute == WITHIN_PARTS else ()
-    part = {i: k for k, (_, run) in enumerate(parts) for i in run}
+    part = part_numbers(graph)
     for i, node in enumerate(graph.nodes):
         if is_depthwise(node.op) and level_of(graph, i) == MIXED:
             chosen = i if node.op.stride == (1, 1) else _maker(graph, i)

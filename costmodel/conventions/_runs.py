@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from ..graph.checkpointing import rerun_of, reruns
-from ..graph.dropping import level_of
+from ..graph.dropping import level_of, part_numbers
 from ..graph.graph import Graph
-from ..graph.recompute import NOTHING, WITHIN_PARTS
+from ..graph.recompute import NOTHING
 from ..ops.conv import Conv2d
 from ..ops.stand_ins import Above
 
@@ -15,15 +15,14 @@ from ..ops.stand_ins import Above
 class Runs:
     """Where the nodes of a lean graph run. graph: before it is lowered.
 
-    Parts count where units keep to them (WITHIN_PARTS); elsewhere all is one.
+    Parts count where units keep to them; elsewhere all is one.
     """
 
     def __init__(self, graph: Graph, plain: Graph) -> None:
         self.graph, self.plain = graph, plain
         self.rerun = rerun_of(plain)
         self.given = {v for rerun in reruns(plain) for v in rerun.inputs}  # contents that second runs keep
-        apart = graph.recompute == WITHIN_PARTS
-        self.part = {i: k for k, (_, run) in enumerate(graph.parts) for i in run} if apart else {}
+        self.part = part_numbers(graph)
 
     def one_part(self, i: int, n: int) -> bool:
         """Whether two nodes are in one part."""

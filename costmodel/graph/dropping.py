@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .graph import Graph
 from .paths import within
-from .recompute import NOTHING
+from .recompute import NOTHING, WITHIN_PARTS
 
 
 def level_of(graph: Graph, i: int) -> str:
@@ -14,6 +14,12 @@ def level_of(graph: Graph, i: int) -> str:
             if within(graph.nodes[i].name, scope):
                 return level
     return graph.recompute
+
+
+def part_numbers(graph: Graph) -> dict[int, int]:
+    """Node -> the number of its part, where units keep to parts; empty elsewhere."""
+    parts = graph.parts if graph.recompute == WITHIN_PARTS else ()
+    return {i: k for k, (_, run) in enumerate(parts) for i in run}
 
 
 def nodes_dropped(graph: Graph) -> tuple[int, ...]:
