@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import CostmodelError
 from ..sizes.size import Size
 from .compute_library import linear_bytes
-from .machine import AVX512_BF16, NEON, OF_ARM, OF_X86, OLDER, UNKNOWN, here_isa, here_threads
+from .machine import AVX512_BF16, NEON, OF_ARM, OF_X86, OLDER, UNKNOWN, here_isa, is_x86
 from .neon import NeonScratch
 from .onednn import ConvolutionScratch
 from .onednn_bf16 import Bfloat16Scratch, Float16Scratch
@@ -28,6 +28,7 @@ from .target import (
     one_of,
     whole_number,
 )
+from .threads import threads_of_scheduler, threads_of_torch
 
 #: The scratch of convolutions in 16 bits.
 NARROW: dict[str, type[ConvolutionScratch]] = {"bfloat16": Bfloat16Scratch, "float16": Float16Scratch}
@@ -59,8 +60,8 @@ class Cpu(Target):
 
     @classmethod
     def here(cls) -> Target:
-        isa, threads = here_isa(), here_threads()
-        return cls(threads=threads, isa=isa, cores=threads if isa == NEON else None)
+        isa = here_isa()
+        return cls(threads_of_torch(is_x86()), isa=isa, cores=threads_of_scheduler() if isa == NEON else None)
 
     @classmethod
     def made(cls, given: dict[str, Any]) -> Target:

@@ -7,8 +7,7 @@ import platform
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import CostmodelError
-from .target import MOST_THREADS, OwnKernels
+from .target import OwnKernels
 
 UNKNOWN = "unknown"  # another processor: its kernels are not modelled
 NEON = "neon"  # 64-bit ARM without SVE
@@ -20,19 +19,18 @@ OF_X86 = OwnKernels(("float32", "float64"), on_threads=False, of_weights=False, 
 #: On 64-bit ARM gradients are oneDNN's plain products, whose threads each take four times the weights. Contiguous maps
 #: are copied before Compute Library's kernels, and back behind them.
 OF_ARM = OwnKernels(("float32",), on_threads=True, of_weights=True, copies=True, windows=False)
+#: Users limit oneDNN's kernels on x86 by a variable of the environment, under its name of today or its older one.
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+#: Of what a limit's value leaves (oneDNN, CPU Dispatcher Control), in any case of letters: the rules to follow. Values
+#: that are not here limit nothing.
+LIMITED = {
+    **dict.fromkeys(("SSE41", "AVX"), OLDER),
+    **dict.fromkeys(("AVX2", "AVX2_VNNI", "AVX2_VNNI_2"), "avx2"),
+    **dict.fromkeys(("AVX512_CORE", "AVX512_CORE_VNNI"), "avx512"),
+}
 X86 = ("x86_64", "amd64", "i686", "i386", "x86")
 ARM = ("aarch64", "arm64")
 CPUINFO = "/proc/cpuinfo"
-
-
-def here_threads() -> int:
-    """Threads that torch would use on this machine. Raises CostmodelError for more than MOST_THREADS."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given) >= 1:
-        if int(given) > MOST_THREADS:
-            raise CostmodelError(f"OMP_NUM_THREADS is {given}; allowed: 1 to {MOST_THREADS}, or leave it unset")
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_x86() -> bool:
@@ -44,7 +42,7 @@ def here_isa() -> str:
     """The instruction set of torch's kernels on this machine; UNKNOWN where it is not found out, or not modelled."""
     kind = platform.machine().lower()
     if is_x86():
-        return x86_isa(told("flags") or numpy_features())
+        return limited(x86_isa(told("flags") or numpy_features()))
     if kind not in ARM:
         return UNKNOWN
     features = told("Features")  # macOS has no such file, and other kernels (Accelerate)
@@ -89,6 +87,14 @@ def x86_isa(flags: set[str]) -> str:
         wider = {"avx512_fp16", "amx_tile", "amx_bf16"} & flags
         return AVX512_BF16 if "avx512_bf16" in flags and not wider else "avx512"
     return "avx2" if "avx2" in flags else OLDER if "sse4_1" in flags else UNKNOWN
+
+
+def limited(isa: str) -> str:
+    """What the environment leaves to oneDNN of an instruction set of x86."""
+    given = next((os.environ[name] for name in LIMITS if os.environ.get(name)), "")
+    limit = LIMITED.get(given.upper(), isa)
+    order = (UNKNOWN, OLDER, "avx2", "avx512", AVX512_BF16)
+    return min(isa, limit, key=order.index)
 
 
 def has_compute_library() -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from ..errors import CostmodelError, unknown
 from .target import DEVICES, Target
 
 
-@lru_cache(maxsize=64)
 def of_text(text: str) -> Target:
     """The target of a text that is no file."""
     name, *parts = text.split(",")
