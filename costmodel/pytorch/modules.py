@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Union
 
@@ -193,18 +193,29 @@ class Frame(nn.Module):
         self._inputs, self._steps, self._output = tuple(inputs), tuple(steps), output
 
     def slice_prefix(self, last: str, slices: int) -> None:
-        """Run the steps up to the one that makes the value `last` on slices of the batch."""
+        """Run the steps up to the one that makes the value `last` on slices of the batch, where autograd records none.
+
+        Where it does (of images, or since something there trains after all), they run on the whole batch.
+        """
         self._prefix = 1 + next(i for i, step in enumerate(self._steps) if step[2] == last)
         self._slices = slices
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
         values = dict(zip(self._inputs, args))
-        if self._slices == 1:
+        if self._slices == 1 or recorded(args[0], *self._of_prefix()):
             return self._run(self._steps, values)[self._output]
         prefix, rest = self._steps[: self._prefix], self._steps[self._prefix :]
         handed = prefix[-1][2]
         values[handed] = sliced(lambda x: self._run(prefix, {self._inputs[0]: x})[handed], args[0], self._slices)
         return self._run(rest, values)[self._output]
+
+    def _of_prefix(self) -> Iterator[torch.Tensor]:
+        """The parameters of the steps that run on slices."""
+        for call, *_ in self._steps[: self._prefix]:
+            if isinstance(call, str):
+                yield from self._at(call).parameters()
+            elif isinstance(call, Owned):
+                yield getattr(self._at(call.path), call.name)
 
     def _run(self, steps: Sequence[Step], values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         for call, reads, output, done in steps:
