@@ -1,8 +1,7 @@
 """What a user unfreezes in a realised module trains, and images that ask for a gradient get one."""
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from costmodel.pytorch import realize
 
