@@ -152,6 +152,7 @@ def check(condition: bool, message: str) -> None:
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (is_int, "an integer of at most 64 bits"),
     "float": (lambda v: is_int(v) or isinstance(v, float), "a number"),
+    "float | None": (lambda v: v is None or is_int(v) or isinstance(v, float), "a number or null"),
     "bool": (lambda v: isinstance(v, bool), "true or false"),
     "str": (lambda v: isinstance(v, str), "a text"),
     "Pair": (

@@ -288,6 +288,7 @@ class PReLU(Activation):
         return {"weight": (self.channels,)}
 
     stock = Stock(joint=True)
+    broadcast_parameters = ("weight",)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {"x": ("x", "weight"), "weight": ("x",)}
@@ -301,8 +302,8 @@ class PReLU(Activation):
     def scratch(self, setting: Setting, y: Shape, x: Shape) -> Scratch:
         # One call makes both gradients as large as x; then the engine sums the weight's (_prelu_kernel_backward).
         full, weight = setting.item * numel(x), setting.item * self.channels
-        if "weight" not in setting.demanded:
-            return Scratch(backward=full)
+        if "weight" not in setting.demanded or setting.summed_late:
+            return Scratch(backward=full if "x" in setting.demanded else 2 * full)
         summed = full + setting.shared_sum(x, self.channels)
         return Scratch(backward=summed if "x" in setting.demanded else maximum(2 * full - weight, summed))
 

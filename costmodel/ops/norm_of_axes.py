@@ -74,16 +74,18 @@ class RmsNorm(Op):
     """torch.nn.functional.rms_norm over the last axes: x / sqrt(mean(x ** 2) + eps) * weight.
 
     On a CPU torch runs these functions one after the other, so a scale that trains keeps the tensor that it multiplies.
+    eps: None is what torch takes for the data type, the distance from 1 to its next number.
     """
 
     timed_as = ("group_norm",)
 
     size: Sizes
-    eps: float = 1e-6
+    eps: float | None = 1e-6
     affine: bool = True
 
     is_norm = True
     mixes = False
+    frees_gradient = True
 
     def __post_init__(self) -> None:
         check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")
@@ -126,9 +128,8 @@ class RmsNorm(Op):
         forward = maximum(setting.item * forward, early)
         if not wants:
             return Scratch(forward, setting.item * n)
-        # The peak is at the squares: the gradient's first part, the mean's, x, 2 * x and their product are alive; the
-        # incoming gradient has been freed.
-        return Scratch(forward, setting.item * maximum(n, (2 if trains else 3) * n - rows))
+        # The peak is at the squares: the gradient's first part, the mean's, x, 2 * x and their product are alive.
+        return Scratch(forward, setting.item * ((3 if trains else 4) * n - rows))
 
     def module(self, library: Any) -> Callable:
         return library.nn.RMSNorm(self.size, self.eps, self.affine)
@@ -139,4 +140,4 @@ LayerNorm.examples = (
     (LayerNorm((3, 4), bias=False), (2, 3, 4)),
     (LayerNorm((8,), affine=False), (2, 8)),
 )
-RmsNorm.examples = ((RmsNorm((8,)), (2, 5, 8)), (RmsNorm((8,), affine=False), (2, 5, 8)))
+RmsNorm.examples = ((RmsNorm((8,)), (2, 5, 8)), (RmsNorm((8,), None, affine=False), (2, 5, 8)))

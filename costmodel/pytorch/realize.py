@@ -22,7 +22,7 @@ from ..graph.network import Network
 from ..graph.op import Result
 from ..ops.lean_folded import FoldedConv2d
 from ..sizes.size import show
-from ..strategies import STRATEGIES, apply, read, setting_of
+from ..strategies import STRATEGIES, apply, in_own_modes, read, setting_of
 from . import library
 from .converted import NotConverted
 from .flat import flat
@@ -130,8 +130,9 @@ def proof_setting(network: Network, rewritten: Graph, strategy: str) -> Setting 
     """
     if network.module is None:
         return None
-    once = replace(rewritten, checkpointed=network.graph.checkpointed)
-    return setting_of(network.graph, once, read(strategy, network.graph).name == "as_is")
+    as_is = read(strategy, network.graph).name == "as_is"
+    once = replace(rewritten, checkpointed=in_own_modes(network.graph, as_is).checkpointed)
+    return setting_of(network.graph, once, as_is)
 
 
 CHANNELS_LAST = "channels_last"

@@ -117,7 +117,12 @@ class Backward:
         made = self._parameter_gradients(i, gradient)
         if rebased:
             self._written_back(i)
-        handed += self._late_gradients(i, storages.new(self.slots.backward(i), SCRATCH, "scratch"))
+        if node.op.frees_gradient and node.op.inputs[0] in self.graph.demanded[i]:
+            storages.drop(gradient, "the first of its functions has run")
+            gradient = None
+        scratch = storages.new(self.slots.backward(i), SCRATCH, "scratch")
+        made |= self._late_parameter_gradients(i)
+        handed += self._late_gradients(i, scratch)
         storages.drop(gradient, "its node has run")
         while self.pieces:
             storages.drop(self.pieces.pop(), "put together")
@@ -161,8 +166,9 @@ class Backward:
         return [(name, v) for name, v in named if name in self.graph.demanded[i]]
 
     def _is_made_late(self, i: int, name: str) -> bool:
-        """Whether what autograd's engine makes of an input's gradient comes after what the node kept is freed."""
-        return i in self.forward.rerun_of and self.moves.changes(i, name)
+        """Whether what autograd's engine makes of a gradient comes after what the node kept is freed."""
+        summed = name in self.graph.nodes[i].op.broadcast_parameters
+        return i in self.forward.rerun_of and (summed or self.moves.changes(i, name))
 
     def _accumulate(self, v: int) -> None:
         """Give a parameter that is a value its gradient, if that is complete: the engine puts this before all else."""
@@ -207,7 +213,7 @@ class Backward:
         """Make the gradients of a node's parameters. Returns their storages."""
         node, found = self.graph.nodes[i], {}
         for name in node.op.params():
-            if name not in self.graph.demanded[i]:
+            if name not in self.graph.demanded[i] or self._is_made_late(i, name):
                 continue
             key = node.owner, name
             if name in node.op.passes:
@@ -216,8 +222,21 @@ class Backward:
                 if node.op.result is Result.RESIDENT:
                     self.storages.become(gradient, GRADIENTS)
             else:
-                found[key] = self.storages.new(self.slots.parameter(self.trained[key]), GRADIENTS, f"of {name}")
+                found[key] = self._gradient_of_parameter(key)
         return found
+
+    def _late_parameter_gradients(self, i: int) -> dict[tuple[str, str], int]:
+        """Make the gradients of a node's parameters that the engine sums when what the node unpacked is freed."""
+        node = self.graph.nodes[i]
+        late = [name for name in node.op.broadcast_parameters if name in self.graph.demanded[i]]
+        late = [name for name in late if self._is_made_late(i, name)]
+        if late:
+            self._release(i)
+        return {(node.owner, name): self._gradient_of_parameter((node.owner, name)) for name in late}
+
+    def _gradient_of_parameter(self, key: tuple[str, str]) -> int:
+        """The storage of a parameter's gradient."""
+        return self.storages.new(self.slots.parameter(self.trained[key]), GRADIENTS, f"of {key[1]}")
 
     def _collect(self, key: tuple[str, str], made: int, view: bool) -> None:
         """Add a parameter's gradient to those of its other uses, and to an earlier micro-batch's when all have come."""

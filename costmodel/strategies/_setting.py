@@ -7,14 +7,17 @@ from ..graph.graph import Graph
 from ._attention import as_in
 
 
+def in_own_modes(base: Graph, as_is: bool) -> Graph:
+    """The graph as traced, with the module's own flags and modes where a strategy means them."""
+    return base.as_is or base if as_is else base
+
+
 def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
     """The flags and modes with which a module trains as a rewritten graph says; None if more has to be changed in it.
 
     base: the graph as traced. as_is: whether the module's own flags and modes are meant.
     """
-    if as_is:
-        return Setting(None, None, True)
-    base = as_in(rewritten, base)
+    base = as_in(rewritten, in_own_modes(base, as_is))
     nodes, before = rewritten.body, base.body
     # The network itself runs again what is checkpointed in it; without a backward pass, that means nothing.
     again = set(rewritten.checkpointed) <= set(base.checkpointed)
@@ -24,6 +27,8 @@ def setting_of(base: Graph, rewritten: Graph, as_is: bool) -> Setting | None:
         for one, other in zip(nodes, before)
     ):
         return None
+    if as_is:
+        return Setting(None, None, True)
     if not rewritten.has_loss:
         return Setting(frozenset(), frozenset(), False)
     trains = {f"{owner}.{name}".lstrip(".") for owner, name in rewritten.flagged}

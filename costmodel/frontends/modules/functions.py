@@ -149,7 +149,7 @@ def layer_norm(t, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
 def rms_norm(t, x, normalized_shape, weight=None, eps=None):
     size = tuple(normalized_shape)
     x = FUNCTIONS["contiguous"](t.named("contiguous"), x)
-    op = OPS["rms_norm"](size, 1.1920928955078125e-07 if eps is None else eps, weight is not None)
+    op = OPS["rms_norm"](size, eps, weight is not None)
     return t.emit(op, [x], t.like(x), weight=weight)
 
 

@@ -67,8 +67,13 @@ class Autograd(Formula):
     gradient_views: ClassVar[bool] = False
     #: The parameters' gradients are views, so that those of several uses are added into a new tensor.
     parameter_gradient_views: ClassVar[bool] = False
+    #: The op is several functions of torch, so that the output's gradient is gone, if nobody else holds it, before the
+    #: functions that make the input's gradient allocate most.
+    frees_gradient: ClassVar[bool] = False
     #: The inputs broadcast: the gradient of a smaller input is summed over the axes along which it was broadcast.
     broadcasts: ClassVar[bool] = False
+    #: Parameters that were broadcast: autograd's engine sums their gradients, as it does those of smaller inputs.
+    broadcast_parameters: ClassVar[tuple[str, ...]] = ()
 
     @property
     def result(self) -> Result:
