@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .inputs import Inputs
 
 #: What a KernelCall is of.
-CONVOLUTION, BATCH_NORM, MAX_POOL = "convolution", "batch_norm", "max_pool2d"
+CONVOLUTION, BATCH_NORM, MAX_POOL, AVG_POOL, UNFOLD = "convolution", "batch_norm", "max_pool2d", "avg_pool2d", "unfold"
 
 
 class Saved(NamedTuple):
@@ -41,8 +41,9 @@ class Parameter(NamedTuple):
 class KernelCall(NamedTuple):
     """The maps that the kernel of an op takes.
 
-    kind: CONVOLUTION, BATCH_NORM or MAX_POOL. shape: of the input. x, gradient, weight: whether the input, in the
-    backward pass the output's gradient, and of a convolution the weight is contiguous, and whether it is channels_last.
+    kind: CONVOLUTION, BATCH_NORM, MAX_POOL, AVG_POOL or UNFOLD. shape: of the input. x, gradient, weight: whether the
+    input, in the backward pass the output's gradient, and of a convolution the weight is contiguous, and whether it is
+    channels_last.
     """
 
     kind: str
@@ -64,9 +65,9 @@ class DryStep(NamedTuple):
     pass. is_random: whether the step runs other ops when chance falls otherwise.
     first: (saved bytes, tensors' peak, bytes left) of the first step where later ones, to which the rest applies,
     differ from it. is_unsteady: whether later ones differ from each other too. counters: paths of numbers that the
-    module changes in each step. calls: the maps that the kernels of convolutions, norms and poolings took. crashes:
-    whether torch ends the process in a real step (a group norm of channels_last images that need no gradient). fused:
-    paths of layers of attention that a real step runs by one kernel, and the dry step by its parts.
+    module changes in each step. calls: the maps that the watched kernels took. crashes: whether torch ends the process
+    in a real step (a group norm of channels_last images that need no gradient). fused: paths of layers of attention
+    that a real step runs by one kernel, and the dry step by its parts.
     """
 
     saved: tuple[Saved, ...]

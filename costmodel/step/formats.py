@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from ..graph.dry import BATCH_NORM, CONVOLUTION, MAX_POOL, DryStep, KernelCall
+from ..graph.dry import AVG_POOL, BATCH_NORM, CONVOLUTION, MAX_POOL, UNFOLD, DryStep, KernelCall
 from ..graph.graph import Node
 from ..graph.memory_formats import layouts_of, plain
 from ..ops._cast import layer_of
 from ..ops.conv import Conv2d, Convolve
 from ..ops.norm import BatchNorm
-from ..ops.pool import MaxPool2d
+from ..ops.pool import AvgPool2d, MaxPool2d
 from ..ops.transposed import ConvTranspose2d
+from ..ops.windows import Unfold
 from ..sizes.size import Shape
 from ..targets.memory_order import CHANNELS_LAST, MemoryOrder, contiguous, differs
 from .estimate import Estimate
@@ -24,6 +25,8 @@ KERNELS: dict[type, str] = {
     Convolve: CONVOLUTION,
     BatchNorm: BATCH_NORM,
     MaxPool2d: MAX_POOL,
+    AvgPool2d: AVG_POOL,
+    Unfold: UNFOLD,
 }
 
 
@@ -62,7 +65,7 @@ def _calls(estimate: Estimate) -> frozenset[KernelCall]:
         elif isinstance(op, Convolve):
             weight = _formats(layouts.values[reads[1]], shapes[reads[1]])
         found.add(KernelCall(kind, x, seen, None, weight))
-        if demanded and gradient is not None:
+        if demanded and gradient is not None and kind != UNFOLD:
             found.add(KernelCall(kind, x, seen, _formats(gradient, shapes[i + 1]), weight))
     return frozenset(found)
 

@@ -99,3 +99,28 @@ def test_an_instance_norm_of_one_image_is_not_modelled():
     found = costmodel.estimate(module, "as_is", 1, 128, target="cpu,threads=1,channels_last")
     assert found.certainty.step_peak == NOT_MODELLED
     assert found.step_peak_bytes <= measure(module, 1, 128, target="cpu,threads=1,channels_last").step_peak_bytes
+
+
+class MadeContiguous(nn.Module):
+    """Maps are made contiguous, which says nothing where they are, and what comes next takes them."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.stem, self.then, self.head = nn.Conv2d(3, 8, 3, padding=1), then, nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.head(self.then(self.stem(x).contiguous()).flatten(1))
+
+
+@pytest.mark.parametrize("trains", [False, True])
+@pytest.mark.parametrize("then", [nn.Unfold(3, padding=1), nn.AvgPool2d(3), nn.MaxPool2d(2)], ids=str)
+def test_maps_that_the_module_makes_contiguous(then, trains):
+    module = MadeContiguous(then)
+    module(torch.zeros(1, 3, 9, 9))
+    module.stem.requires_grad_(trains)
+    for target in (TARGET, "cpu,threads=1"):
+        found, real = costmodel.estimate(module, "as_is", 3, 9, target=target), measure(module, 3, 9, target=target)
+        if found.certainty.step_peak == NOT_MODELLED:
+            assert target == TARGET and found.step_peak_bytes <= real.step_peak_bytes
+        else:
+            assert found.step_peak_bytes == real.step_peak_bytes

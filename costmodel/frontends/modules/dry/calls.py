@@ -1,4 +1,4 @@
-"""Records in which memory formats the kernels of convolutions, norms and poolings take their maps in a dry step."""
+"""Records in which memory formats kernels of convolutions, norms, poolings and windows take maps in a dry step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ....graph.dry import BATCH_NORM, CONVOLUTION, MAX_POOL, KernelCall
+from ....graph.dry import AVG_POOL, BATCH_NORM, CONVOLUTION, MAX_POOL, UNFOLD, KernelCall
 
 aten = torch.ops.aten
 #: Kernel -> (its op, place of the input, place of the output's gradient, None in the forward pass).
@@ -17,6 +17,9 @@ WATCHED: dict[Any, tuple[str, int, int | None]] = {
     aten.native_batch_norm_backward: (BATCH_NORM, 1, 0),
     aten.max_pool2d_with_indices: (MAX_POOL, 0, None),
     aten.max_pool2d_with_indices_backward: (MAX_POOL, 1, 0),
+    aten.avg_pool2d: (AVG_POOL, 0, None),
+    aten.avg_pool2d_backward: (AVG_POOL, 1, 0),
+    aten.im2col: (UNFOLD, 0, None),  # the gradient is of columns
 }
 
 
