@@ -12,6 +12,7 @@ from ..errors import CostmodelError, unknown
 from ..escapes import visible
 from .cycles import why_not_yet
 from .op import Extra, Op, Result
+from .parameter_order import in_order
 from .paths import check_path, prefixes, within
 from .recompute import NOTHING, flattened
 
@@ -70,7 +71,8 @@ class Graph:
     blocks: scopes of the blocks, in order; classifier: scope of the module that the network calls its classifier.
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
     idle: (owner, name, shape) of parameters that the module holds but no node uses; they never train. idle_buffers:
-        (owner, name) of such buffers, with shape and bits.
+        (owner, name) of such buffers, with shape and bits. registered: (owner, name) of the module's parameters as it
+        lists them, if that is not as the nodes use them.
     as_is: the graph with every module in its own mode, if one is not in training mode. `trains` has the module's own
         flags in both graphs.
     checkpointed: scopes that keep only their inputs, and run again in the backward pass, or parts that are no module,
@@ -101,6 +103,7 @@ class Graph:
     as_is: Graph | None = None
     idle: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     idle_buffers: tuple[tuple[str, str, Extra], ...] = ()
+    registered: tuple[tuple[str, str], ...] = ()
     loss: str = ""
     outputs: tuple[str, ...] = ()
     input_bits: int = 0
@@ -362,13 +365,14 @@ class Graph:
 
     @cached_property
     def parameters(self) -> dict[tuple[str, str], tuple[tuple[int, ...], bool]]:
-        """(owner, name) -> (shape, whether it gets a gradient); each parameter once, however often it is used."""
+        """(owner, name) -> (shape, whether it gets a gradient), each parameter once, as the module lists them."""
         found: dict[tuple[str, str], tuple[tuple[int, ...], bool]] = {}
         for node, demanded in zip(self.nodes, self.demanded):
             for name, shape in node.op.params().items():
                 trains = name in demanded or found.get((node.owner, name), (shape, False))[1]
                 found[node.owner, name] = (shape, trains)
-        return {**found, **{(owner, name): (shape, False) for owner, name, shape in self.idle}}
+        ordered = {key: found[key] for key in in_order(found, self.registered)}
+        return {**ordered, **{(owner, name): (shape, False) for owner, name, shape in self.idle}}
 
     @cached_property
     def flagged(self) -> frozenset[tuple[str, str]]:

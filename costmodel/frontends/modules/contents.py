@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -14,6 +16,17 @@ def not_traced(module: nn.Module) -> Graph:
     """The graph of a module whose layers cannot be found: one unknown node."""
     node = Node("network", OPS["unknown"]("network", (0, 1)), (INPUT,))
     return Graph((node,), idle=parameters_of(module), idle_buffers=buffers_of(module))
+
+
+def with_contents(graph: Graph, module: nn.Module) -> Graph:
+    """A module's graph, with the order of its parameters, and with what it holds beside its layers."""
+    parameters = parameters_of(module)
+    return replace(
+        graph,
+        registered=tuple(one[:2] for one in parameters),
+        idle=tuple(one for one in parameters if one[:2] not in graph.parameters),
+        idle_buffers=tuple(one for one in buffers_of(module) if one[:2] not in graph.buffers),
+    )
 
 
 def parameters_of(module: nn.Module) -> tuple[tuple[str, str, tuple[int, ...]], ...]:

@@ -48,7 +48,7 @@ from .asked import ASKED
 from .batches import for_any_batch
 from .blame import RAISED, in_words, said_by
 from .compiled import as_written, uncompiled
-from .contents import buffers_of, not_traced, parameters_of
+from .contents import not_traced, with_contents
 from .dtypes import dtype_of
 from .functions import FUNCTIONS, as_entries_take_them
 from .given import Objective, arguments
@@ -393,8 +393,4 @@ class _Tracer(Recorder, TorchFunctionMode):
             checkpointed=tuple(scope for scope, call in scopes.items() if call.runs_again),
             stateful=frozenset(scope for scope, call in scopes.items() if call.keeps_state),
         )
-        return replace(
-            graph,
-            idle=tuple(one for one in parameters_of(self.root) if one[:2] not in graph.parameters),
-            idle_buffers=tuple(one for one in buffers_of(self.root) if one[:2] not in graph.buffers),
-        )
+        return with_contents(graph, self.root)

@@ -72,6 +72,26 @@ class PartCost(NamedTuple):
     parameters: int
 
 
+def refuse_other_order(network: Network, request: Request) -> None:
+    """Raise CostmodelError where parts are not updated in their order, and tensors of one update outlive it."""
+    graph, part_of = network.graph, dict[tuple[str, str], int]()
+    for number, (_, run) in enumerate(graph.parts):
+        for node in graph.nodes[run.start : run.stop]:
+            for name in node.op.params():
+                part_of.setdefault((node.owner, name), number)
+    numbers = [part_of[key] for key in graph.parameters if key in part_of]
+    turn = next((p for p in range(1, len(numbers)) if numbers[p] < numbers[p - 1]), None)
+    if turn is None or request.update.together or not request.update.overlaps:
+        return
+    later, sooner = (graph.parts[numbers[p]][0] for p in (turn, turn - 1))
+    optimizer = request.optimizer.name
+    raise CostmodelError(
+        f"{network.name} lists the parameters of {sooner!r} before those of {later!r}, which runs first, and"
+        f" {optimizer} still holds a tensor of one parameter when it updates the next; allowed: {optimizer},foreach or"
+        f" {optimizer},in_place, or an optimizer that holds none (sgd)"
+    )
+
+
 class PartCosts:
     """The costs of a network's parts for one request. Each is computed when first needed, and then remembered.
 

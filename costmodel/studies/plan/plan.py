@@ -41,7 +41,7 @@ from ...strategies import forms as forms_of_plans
 from ...strategies._file import text
 from .limit import Limit
 from .nothing_fits import NothingFits
-from .part_costs import PartCost, PartCosts
+from .part_costs import PartCost, PartCosts, refuse_other_order
 from .search import Found, Search
 from .unit_options import Value
 from .values import MAXIMISE, TRAINING, checked_values, read_values
@@ -199,7 +199,9 @@ def _planner(
     if chosen.get("forms") and not network.graph.blocks:
         raise CostmodelError(f"{network.name} has no blocks that could be in a form; allowed: name them (--blocks-are)")
     asked = {**asked, "resolution": resolution}
-    refuse_differences(*request(network, "full", batch, **asked), "a plan")
+    everything = request(network, "full", batch, **asked)
+    refuse_differences(*everything, "a plan")
+    refuse_other_order(*everything)
     return _Planner(network.at(resolution).unchecked(), asked, budget, maximise, limit, **chosen)
 
 

@@ -130,6 +130,7 @@ class Windows:
             blocks,
             classifier,
             graph.containers,
+            registered=graph.registered,
             recompute=WITHIN_PARTS,
             recompute_in=own,
             input_bits=graph.input_bits,
