@@ -86,6 +86,7 @@ class RmsNorm(Op):
     is_norm = True
     mixes = False
     frees_gradient = True
+    widens = True
 
     def __post_init__(self) -> None:
         check(bool(self.size) and min(self.size) >= 1, f"size is {self.size}; allowed: a list of integers >= 1")

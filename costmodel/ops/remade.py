@@ -196,16 +196,22 @@ class RemadeNorm(Remade, BatchNorm):
         batch = self.statistics == "batch"
         forward = batch_norm_scratch(setting, self.channels, batch, True, y, x).forward
         unit = Unit(setting, self.channels, batch, self.of, x)
+        # Statistics of 16 bits that a second run unpacked are freed when they have been copied.
+        freed = 2 * setting.parameter_item * self.channels if batch and unit.narrow and setting.summed_late else 0
+        return Scratch(forward, self.backward_bytes(setting, unit, y, x) - freed)
+
+    def backward_bytes(self, setting: Setting, unit: Unit, y: Shape, x: Shape) -> Size:
+        """Bytes of the backward pass beside its results. unit: of this norm."""
         of_parameters = 0 if unit.narrow else ("weight" in setting.demanded) + ("bias" in setting.demanded)
         sums = unit.vector * (2 - of_parameters)  # those that are no gradients of parameters themselves
         last = sums + unit.last if "x" in setting.demanded else 0
         if not (self.of or self.owns or self.finished):
-            return Scratch(forward, unit.stock(y, 0, as_it_came=True))
+            return unit.stock(y, 0, as_it_came=True)
         # Of the norm's output, or of its input where that is written over another gradient.
         maps = "x" in setting.demanded or not (self.owns or self.finished)
         whole, stock = at_once(setting, x), unit.stock(y, maps)
         if self.finished:
-            return Scratch(forward, where(whole, stock, maximum(last - unit.later, sums + unit.held)))
+            return where(whole, stock, maximum(last - unit.later, sums + unit.held))
 
         def own(images: Size) -> Size:
             return 0 if self.owns or "x" in setting.demanded else unit.map(images)  # a gradient that nobody wants
@@ -221,7 +227,7 @@ class RemadeNorm(Remade, BatchNorm):
         later = setting.parameter_item * self.channels * len({"weight", "bias"} & {*setting.demanded})
         first = unit.held * bool(self.of) + derived(x[0]) - later
         by_slices = maximum(over_slices(setting, x, one, one), last) - unit.later
-        return Scratch(forward, where(whole, maximum(first, stock), maximum(by_slices, sums + unit.held)))
+        return where(whole, maximum(first, stock), maximum(by_slices, sums + unit.held))
 
     def module(self, library: Any) -> Callable:
         name = "RemadeNorm2d" if self.statistics == "batch" else "FrozenRemadeNorm2d"

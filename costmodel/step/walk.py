@@ -25,6 +25,8 @@ from .memory import memory_of
 from .request import Request
 from .shapes import DoesNotFit, Misfit, shapes_of, stored
 
+WIDE = 32  # bits in which torch computes what it does not leave to 16
+
 
 def analyze(network: Network, request: Request, formulas: Formulas = Formulas()) -> Estimate:
     """The cost of one step: shapes, then what is kept, then work and memory.
@@ -41,6 +43,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
         text = read(request.strategy, network.graph)
         graph = in_its_formats(chosen.lower(apply(text, network.graph, request.loss)), request)
         graph = autocast(graph, request.amp) if request.amp else graph
+        refuse_wider(graph, request)
         graph = graph.on_gpu if request.target.device == "cuda" else graph
     except Undescribed as error:
         raise Undescribed(f"{network.name}: {error}") from None
@@ -73,6 +76,16 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
     if single and max(*map(sum, zip(*estimate.work)), sum(kept_bytes)) > LARGEST // 16:
         raise CostmodelError(f"{where}: the cost exceeds 64 bits")
     return estimate
+
+
+def refuse_wider(graph: Graph, request: Request) -> None:
+    """Raise Undescribed for an op that computes in more bits than the network has."""
+    wider = next((node for node in graph.nodes if node.op.widens), None) if request.dtype.bits < WIDE else None
+    if wider is not None:
+        raise Undescribed(
+            f"node {wider.name!r}: of {request.dtype.name} torch computes {wider.op.kind} in float32, and what it keeps"
+            " for that the layer graph does not describe"
+        )
 
 
 def in_its_formats(graph: Graph, request: Request) -> Graph:

@@ -45,6 +45,8 @@ class Kernels:
 
     #: Whether the op is modelled in 16 bits too, where many kernels sum in 32 bits.
     in_16_bits: ClassVar[bool] = False
+    #: Whether torch computes it in 32 bits where its input has 16, and keeps more for that than is described.
+    widens: ClassVar[bool] = False
     #: Whether its rules, and what it keeps, are those of the CPU's kernels alone.
     of_cpus: ClassVar[bool] = False
 
