@@ -125,17 +125,15 @@ class Estimate(Asked):
 
     @property
     def timeline(self) -> Timeline:
-        """That of `memory`, under a convention that has one."""
-        if self.memory is None:
-            have = ", ".join(name for name, convention in CONVENTIONS.items() if convention.measurable)
-            raise CostmodelError(f"convention {self.convention!r} has no timeline to draw; allowed: {have}")
-        return self.memory.timeline
+        """The timeline of `memory`. Raises CostmodelError where there is none."""
+        return priced(self).timeline
 
     @property
     def slot_sizes(self) -> np.ndarray:
         """The sizes of `memory`, where the batch is no line."""
-        assert self.memory is not None and isinstance(self.memory.sizes, np.ndarray)
-        return self.memory.sizes
+        sizes = priced(self).sizes
+        assert isinstance(sizes, np.ndarray)
+        return sizes
 
     @cached_property
     def parameters(self) -> int:
@@ -196,8 +194,7 @@ class Estimate(Asked):
     @cached_property
     def step_peak_bytes(self) -> Size:
         """Peak bytes above the level before the step."""
-        assert self.memory is not None, f"convention {self.convention} has no timeline"
-        return peak_of(*self.memory)
+        return peak_of(*priced(self))
 
     @property
     def left_bytes(self) -> int:
@@ -355,6 +352,19 @@ class Estimate(Asked):
     def __repr__(self) -> str:
         of = f"{self.network}, {self.strategy}, batch {self.batch}, {self.convention}"
         return f"<Estimate of {visible(of)}: {self.memory_bytes['peak']} bytes at the peak, {self.saved_bytes} saved>"
+
+
+def priced(estimate: Estimate) -> Memory:
+    """The timeline of an estimate and its sizes. Raises CostmodelError where there is none."""
+    if estimate.memory is not None:
+        return estimate.memory
+    if CONVENTIONS[estimate.convention].measurable:
+        raise CostmodelError(
+            f"{estimate.network}: its figures are those of a dry step, whose events are not kept: it has no timeline;"
+            " allowed: a module that does what its layer graph says (`notes` tell where this one does not)"
+        )
+    have = ", ".join(name for name, convention in CONVENTIONS.items() if convention.measurable)
+    raise CostmodelError(f"convention {estimate.convention!r} has no timeline of a step; allowed: {have}")
 
 
 class Own(NamedTuple):

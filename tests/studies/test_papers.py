@@ -204,4 +204,4 @@ def test_the_page_on_conventions_prints_its_own_tables(capsys):
 def test_there_is_no_timeline_to_draw(option):
     result = CliRunner().invoke(main, ["report", "mobilenet_v2", "--convention", "tinytl", *option])
     assert result.exit_code == 2
-    assert "convention 'tinytl' has no timeline to draw; allowed: torch, lean" in result.stderr
+    assert "convention 'tinytl' has no timeline of a step; allowed: torch, lean" in result.stderr

@@ -170,7 +170,7 @@ def test_bars_of_a_comparison_end_at_the_peaks():
 
 @pytest.mark.parametrize("draw", [step_figure, lambda estimate: compare_figure([estimate])])
 def test_a_convention_without_a_timeline_is_not_drawn(draw):
-    with pytest.raises(costmodel.CostmodelError, match="'ideal' has no timeline to draw; allowed: torch, lean"):
+    with pytest.raises(costmodel.CostmodelError, match="'ideal' has no timeline of a step; allowed: torch, lean"):
         draw(costmodel.estimate("mcunet_5fps", convention="ideal"))
 
 
