@@ -10,7 +10,7 @@ from typing import Any
 from ..graph.dropping import level_of
 from ..graph.graph import INPUT, Graph
 from ..graph.op import Op
-from ..graph.recompute import NOTHING, Kind, Terms, chain_of
+from ..graph.recompute import NOTHING, NormKind, Terms, chain_of
 from ..ops.arithmetic import Add, Mul
 from ..ops.conv import Conv2d
 from ..ops.lean import LeanConv2d, as_op
@@ -27,7 +27,7 @@ from ._kept import each_read, value_of
 from ._runs import Runs
 
 #: Of a map that is kept.
-KEPT = Terms(0, 0, "", Kind(batch=False))
+KEPT = Terms(0, 0, "", NormKind(batch=False))
 
 
 def with_units(graph: Graph, plain: Graph, results: Collection[int] = ()) -> Graph:
@@ -351,8 +351,8 @@ def _is_norm(op: Op) -> bool:
     return type(op) is GroupNorm and op.affine and op.bias  # a lean one keeps nothing
 
 
-def _kind_of(norm: Op) -> Kind:
+def _kind_of(norm: Op) -> NormKind:
     """The kind of a norm."""
     if isinstance(norm, GroupNorm):
-        return Kind(False, norm.groups)
-    return Kind(isinstance(norm, BatchNorm) and norm.statistics == "batch")
+        return NormKind(False, norm.groups)
+    return NormKind(isinstance(norm, BatchNorm) and norm.statistics == "batch")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 MAPS, WITHIN_PARTS, MIXED, NOTHING = "maps", "parts", "mixed", "none"
 
 
-class Kind(NamedTuple):
+class NormKind(NamedTuple):
     """What kind of norm it is. batch: it takes the batch's statistics. groups: of a group norm; 0 of a batch norm."""
 
     batch: bool
@@ -29,7 +29,7 @@ class Terms(NamedTuple):
     norms: int
     others: int
     of: str
-    kind: Kind
+    kind: NormKind
     may_be_last: bool = False
     runs: frozenset[int] = frozenset()
 

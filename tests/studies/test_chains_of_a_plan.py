@@ -9,7 +9,7 @@ import costmodel
 from costmodel import CostmodelError
 from costmodel.api import request
 from costmodel.conventions._runs import Runs
-from costmodel.graph.recompute import Kind, Terms
+from costmodel.graph.recompute import NormKind, Terms
 from costmodel.ops.stand_ins import Above, Below
 from costmodel.pytorch import measure, realize
 from costmodel.strategies import parts
@@ -91,7 +91,7 @@ def test_a_real_step(name, code):
 def test_what_a_block_hands_on():
     """MobileNetV2's fourth stage: its first block hands on a norm's result, the second the sum of that and its own."""
     options = UnitOptions(PartCosts(*request("mobilenet_v2", "last", 2, 65, "lean")), lambda *_: 0.0, False)
-    batch = Kind(batch=True)
+    batch = NormKind(batch=True)
     first, second, third = (Terms(n, n - 1, "", batch, may_be_last=n == 1) for n in (1, 2, 3))
     kept = Terms(1, 1, "", batch)  # the sum of a norm's result and of an input that is kept
     assert [u for u, unit in enumerate(options.costs.units) if unit.names == ("features.7",)] == [7]
@@ -113,12 +113,12 @@ def test_stock_modules_hand_nothing_on():
 
 
 def test_stand_ins_tell_what_a_value_is_made_of():
-    terms = Terms(1, 0, "", Kind(True))
+    terms = Terms(1, 0, "", NormKind(True))
     assert Below(False, contiguous(4), terms).needs() == {"x": (), "value": ()}
     assert Above(False, False, contiguous(4), makes_again=True).needs() == {"x": ("x",)}
     assert terms.plus(terms) is None  # none of the two is a norm's result alone
-    assert terms._replace(may_be_last=True).plus(terms) == Terms(2, 1, "", Kind(True))
-    assert terms._replace(may_be_last=True).plus(terms._replace(kind=Kind(False, 4))) is None
+    assert terms._replace(may_be_last=True).plus(terms) == Terms(2, 1, "", NormKind(True))
+    assert terms._replace(may_be_last=True).plus(terms._replace(kind=NormKind(False, 4))) is None
 
 
 def test_where_nodes_run():
