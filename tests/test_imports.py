@@ -71,7 +71,8 @@ SOURCES = {path.relative_to(PACKAGE).as_posix(): imports(path) for path in sorte
 def test_only_the_torch_side_imports_torch():
     importers = {name for name, modules in SOURCES.items() if modules & {"torch", "torchvision", "timm", "fvcore"}}
     allowed = {name for name in SOURCES if name.startswith(("pytorch/", "frontends/modules/"))}
-    assert importers <= allowed
+    asks = "targets/threads.py"  # where a system does not tell how many cores it has, torch alone tells its threads
+    assert importers <= allowed | {asks}
     assert {"pytorch/realize.py", "pytorch/measure.py"} <= importers  # the scan sees imports at all
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..graph.op import OPS, Casts, Op, Result, Scratch, Stock, Work, op, shared_fields
+from ..graph.op import OPS, Casts, Op, Result, Scratch, Stock, Work, check, op, shared_fields
 from ..sizes.size import Shape, Size, maximum, numel, where
 from ..targets.memory_order import MemoryOrder, dense
 from ..targets.setting import SUM_BYTES, Setting
@@ -144,6 +144,10 @@ class Remade(Op):
     of: str = ""
     owns: bool = False
     finished: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(not self.of or self.of in READS_INPUT, f"of is {self.of!r}; allowed: '', {', '.join(READS_INPUT)}")
 
     stock = Stock(joint=True, in_python=True)
     #: Operations per element that make the norm's output again.

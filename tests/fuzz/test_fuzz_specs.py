@@ -52,6 +52,7 @@ def field(chance, annotation, wild):
         "bool": chance.random() < 0.5,
         "str": chance.choice(TEXT),
         "Pair": integer if chance.random() < 0.5 else [integer, chance.choice(integers)],
+        "float | None": chance.choice((None, *FLOATS)),
         "Factors": [chance.choice(FLOATS[:6]) for _ in range(chance.randrange(4))],
         "Sizes": [chance.choice(integers) for _ in range(chance.randrange(5))],
         "Axes": [chance.choice(integers) for _ in range(chance.randrange(5))],

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +76,18 @@ def test_what_mkl_takes_for_one_thread_is_refused(of, value):
     of(4, range(4), MKL_NUM_THREADS=value)
     with pytest.raises(CostmodelError, match=f"MKL_NUM_THREADS is '{value}'; allowed: 1 to 1024"):
         threads_at_start(x86=True)
+
+
+def test_torch_is_asked_where_the_system_tells_no_cores(monkeypatch, tmp_path):
+    """On Windows, say: two hardware threads of a core look like two cores there."""
+    torch = SimpleNamespace(get_num_threads=lambda: 5)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(threads, "CPUS", tmp_path / "nothing")
+    monkeypatch.setattr(threads, "import_module", lambda name: torch)
+    monkeypatch.setattr(threads, "find_spec", lambda name: torch)
+    assert threads_of_torch(x86=True) == 5
+    monkeypatch.setattr(threads, "find_spec", lambda name: None)
+    assert threads_of_torch(x86=True) == threads_at_start(x86=True)
 
 
 def test_a_loaded_torch_is_asked():
