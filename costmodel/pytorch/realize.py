@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def realize(
     rewritten = apply(strategy, network.graph)
     graph = chosen.lower(rewritten)
 
-    def make() -> nn.Module:
+    def make(graph: Graph = graph) -> nn.Module:
         made = _build(network, graph)
         for path in STRATEGIES[read(strategy, network.graph).name].zeroed(rewritten):
             nn.init.zeros_(made.get_parameter(f"{path}.weight"))
@@ -70,12 +71,19 @@ def realize(
 
     module = make()
     setting = proof_setting(network, rewritten, strategy) if check else None
-    if setting is not None and not prove(network, rewritten, setting, make, convention == "torch"):
+    compared = partial(make, in_equal_slices(graph))
+    if setting is not None and not prove(network, rewritten, setting, compared, convention == "torch"):
         module.register_forward_pre_hook(OnlyFor(network.inputs))
     if memory_format == "best":
         memory_format = best_format(network, strategy, convention, given_device(device))
     module.memory_format = torch.channels_last if memory_format == CHANNELS_LAST else torch.contiguous_format
     return module.to(memory_format=torch.channels_last) if memory_format == CHANNELS_LAST else module
+
+
+def in_equal_slices(graph: Graph) -> Graph:
+    """The graph whose prefix runs on the whole batch if it draws random numbers: slices draw others, as likely ones."""
+    draws = any(node.op.is_random for node in graph.nodes[: graph.prefix])
+    return replace(graph, prefix_slices=1) if draws else graph
 
 
 def best_format(network: Network, strategy: str, convention: str, device: Device | None) -> str:

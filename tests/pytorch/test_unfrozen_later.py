@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
-from costmodel.pytorch import realize
+import costmodel
+from costmodel.pytorch import measure, realize
 
 SLICED = "blocks:2,prefix_slices=2"
 
@@ -43,3 +45,25 @@ def test_images_of_a_sliced_prefix(convention):
     images = torch.randn(3, 3, 65, 65, dtype=torch.float64).requires_grad_()
     gradients = [torch.autograd.grad(network(images).square().sum(), images)[0] for network in networks]
     assert gradients[0].abs().sum() > 0 and torch.equal(*gradients)
+
+
+class Noisy(nn.Module):
+    """Dropout in a block that may be frozen, and in the head."""
+
+    def __init__(self):
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)]
+        self.blocks = nn.Sequential(nn.Sequential(*layers, nn.Dropout(0.3, inplace=True)), nn.Conv2d(8, 8, 1))
+        self.drop, self.fc = nn.Dropout(0.2), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.blocks(x).mean((2, 3))))
+
+
+def test_noise_in_a_sliced_prefix_is_other_noise_and_no_fault():
+    network = costmodel.load(Noisy(), resolution=17, blocks_are="blocks.*")
+    sliced, whole = (realize(network, f"last{more}", "lean").eval() for more in (",prefix_slices=3", ""))
+    images = torch.randn(5, 3, 17, 17)
+    assert torch.equal(sliced(images), whole(images))
+    said = costmodel.estimate(network, "last,prefix_slices=3", 5, convention="lean", target="none,threads=1")
+    assert measure(sliced, 5, 17, target="cpu,threads=1").tensor_peak_bytes == said.step_peak_bytes
