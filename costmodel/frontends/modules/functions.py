@@ -218,7 +218,7 @@ def leaky_relu(t, x, negative_slope=0.01, inplace=False):
 
 @function("elu", "celu")
 def elu(t, x, alpha=1.0, inplace=False):
-    return t.emit(OPS[t.name](float(alpha), inplace), [x], x if inplace else t.like(x))
+    return t.emit(OPS[t.name.rstrip("_")](float(alpha), inplace), [x], x if inplace else t.like(x))
 
 
 @function("softplus")
