@@ -72,7 +72,7 @@ class Graph:
     containers: scopes that only hold modules and are never called themselves (torch.nn.ModuleList).
     idle: (owner, name, shape) of parameters that the module holds but no node uses; they never train. idle_buffers:
         (owner, name) of such buffers, with shape and bits. registered: (owner, name) of the module's parameters as it
-        lists them, if that is not as the nodes use them.
+        lists them; empty for a network without a module, whose nodes' order is the parameters'.
     as_is: the graph with every module in its own mode, if one is not in training mode. `trains` has the module's own
         flags in both graphs.
     checkpointed: scopes that keep only their inputs, and run again in the backward pass, or parts that are no module,

@@ -145,13 +145,13 @@ class Remade(Op):
     owns: bool = False
     finished: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(not self.of or self.of in READS_INPUT, f"of is {self.of!r}; allowed: '', {', '.join(READS_INPUT)}")
-
     stock = Stock(joint=True, in_python=True)
     #: Operations per element that make the norm's output again.
     again: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(not self.of or self.of in READS_INPUT, f"of is {self.of!r}; allowed: '', {', '.join(READS_INPUT)}")
 
     @property
     def timed_as(self) -> tuple[str, ...]:

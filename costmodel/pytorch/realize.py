@@ -71,7 +71,7 @@ def realize(
 
     module = make()
     setting = proof_setting(network, rewritten, strategy) if check else None
-    compared = partial(make, in_equal_slices(graph))
+    compared = partial(make, with_same_noise(graph))
     if setting is not None and not prove(network, rewritten, setting, compared, convention == "torch"):
         module.register_forward_pre_hook(OnlyFor(network.inputs))
     if memory_format == "best":
@@ -80,8 +80,8 @@ def realize(
     return module.to(memory_format=torch.channels_last) if memory_format == CHANNELS_LAST else module
 
 
-def in_equal_slices(graph: Graph) -> Graph:
-    """The graph whose prefix runs on the whole batch if it draws random numbers: slices draw others, as likely ones."""
+def with_same_noise(graph: Graph) -> Graph:
+    """The graph whose prefix runs on the whole batch if it draws random numbers: on slices it would draw others."""
     draws = any(node.op.is_random for node in graph.nodes[: graph.prefix])
     return replace(graph, prefix_slices=1) if draws else graph
 

@@ -228,8 +228,8 @@ class Backward:
     def _late_parameter_gradients(self, i: int) -> dict[tuple[str, str], int]:
         """Make the gradients of a node's parameters that the engine sums when what the node unpacked is freed."""
         node = self.graph.nodes[i]
-        late = [name for name in node.op.broadcast_parameters if name in self.graph.demanded[i]]
-        late = [name for name in late if self._is_made_late(i, name)]
+        wanted = [name for name in node.op.broadcast_parameters if name in self.graph.demanded[i]]
+        late = [name for name in wanted if self._is_made_late(i, name)]
         if late:
             self._release(i)
         return {(node.owner, name): self._gradient_of_parameter((node.owner, name)) for name in late}

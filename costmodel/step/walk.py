@@ -18,14 +18,12 @@ from ..ops.lean_folded import STRETCH_DTYPE
 from ..sizes.size import LARGEST, Shape
 from ..strategies import STRATEGIES, apply, read
 from .arithmetic import NodeWork
-from .autocast import Undescribed, autocast
+from .autocast import FULL, Undescribed, autocast
 from .estimate import Estimate
 from .memo import Formulas
 from .memory import memory_of
 from .request import Request
 from .shapes import DoesNotFit, Misfit, shapes_of, stored
-
-WIDE = 32  # bits in which torch computes what it does not leave to 16
 
 
 def analyze(network: Network, request: Request, formulas: Formulas = Formulas()) -> Estimate:
@@ -80,7 +78,7 @@ def analyze(network: Network, request: Request, formulas: Formulas = Formulas())
 
 def refuse_wider(graph: Graph, request: Request) -> None:
     """Raise Undescribed for an op that computes in more bits than the network has."""
-    wider = next((node for node in graph.nodes if node.op.widens), None) if request.dtype.bits < WIDE else None
+    wider = next((node for node in graph.nodes if node.op.widens), None) if request.dtype.bits < FULL.bits else None
     if wider is not None:
         raise Undescribed(
             f"node {wider.name!r}: of {request.dtype.name} torch computes {wider.op.kind} in float32, and what it keeps"

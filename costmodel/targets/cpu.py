@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CostmodelError
@@ -65,14 +65,14 @@ class Cpu(Target):
 
     @classmethod
     def made(cls, given: dict[str, Any]) -> Target:
-        here = cls.here()
-        assert isinstance(here, Cpu)
-        isa = given.get("isa", here.isa)
+        isa = given["isa"] if "isa" in given else here_isa()
         if isa != NEON and "cores" in given:
             raise CostmodelError(f"cores={given['cores']} with isa={isa}; allowed: with isa={NEON}")
         found = tuple(name for name in ("threads", "isa") if name not in given)
-        cores = here.cores if isa == NEON and "isa" in found else None  # a text names the same target on any machine
-        return replace(here, **{"cores": cores, **given}, detected=found)
+        threads = given["threads"] if "threads" in given else threads_of_torch(is_x86())
+        # A text that names the instruction set names the same target on any machine.
+        cores = threads_of_scheduler() if isa == NEON and "isa" in found else None
+        return cls(**{"cores": cores, **given, "isa": isa, "threads": threads}, detected=found)
 
     @property
     def is_modelled(self) -> bool:

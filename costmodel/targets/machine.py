@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,8 +22,8 @@ OF_X86 = OwnKernels(("float32", "float64"), on_threads=False, of_weights=False, 
 OF_ARM = OwnKernels(("float32",), on_threads=True, of_weights=True, copies=True, windows=False)
 #: Users limit oneDNN's kernels on x86 by a variable of the environment, under its name of today or its older one.
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-#: Of what a limit's value leaves (oneDNN, CPU Dispatcher Control), in any case of letters: the rules to follow. Values
-#: that are not here limit nothing.
+#: The instruction set whose rules hold under a limit (oneDNN, CPU Dispatcher Control), in upper or lower case. Other
+#: values limit nothing.
 LIMITED = {
     **dict.fromkeys(("SSE41", "AVX"), OLDER),
     **dict.fromkeys(("AVX2", "AVX2_VNNI", "AVX2_VNNI_2"), "avx2"),
@@ -90,11 +91,19 @@ def x86_isa(flags: set[str]) -> str:
 
 
 def limited(isa: str) -> str:
-    """What the environment leaves to oneDNN of an instruction set of x86."""
+    """An instruction set of x86, or the smaller one to which the environment limits oneDNN."""
     given = next((os.environ[name] for name in LIMITS if os.environ.get(name)), "")
     limit = LIMITED.get(given.upper(), isa)
     order = (UNKNOWN, OLDER, "avx2", "avx512", AVX512_BF16)
     return min(isa, limit, key=order.index)
+
+
+def installed_torch() -> ModuleSpec | None:
+    """Where torch is installed; None if it is not. It is not imported."""
+    try:
+        return find_spec("torch")
+    except (ImportError, ValueError):  # a module that only claims to be torch
+        return None
 
 
 def has_compute_library() -> bool:
@@ -102,10 +111,7 @@ def has_compute_library() -> bool:
 
     It is among torch's own libraries (2.13), or in a folder beside torch (2.9).
     """
-    try:
-        found = find_spec("torch")
-    except (ImportError, ValueError):  # a module that only claims to be torch
-        return False
+    found = installed_torch()
     places = found.submodule_search_locations if found is not None else None
     folders = [folder for place in places or () for folder in (Path(place, "lib"), Path(place).parent / "torch.libs")]
     return any(any(folder.glob("libarm_compute*")) for folder in folders)

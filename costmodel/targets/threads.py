@@ -6,11 +6,11 @@ import os
 import re
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..errors import CostmodelError
+from .machine import installed_torch
 from .target import MOST_THREADS
 
 CPUS = Path("/sys/devices/system/cpu")
@@ -20,11 +20,11 @@ WITH_OPENMP, WITH_MKL = "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 def threads_of_torch(x86: bool) -> int:
     """Threads of torch's kernels: as the loaded torch says, else what it will begin with.
 
-    torch is imported, which takes a second, only where neither the environment nor the system tells: x86 without Linux.
+    torch is imported, which takes a second, only on x86 without Linux, where no file tells the physical cores.
     Raises CostmodelError for more than MOST_THREADS.
     """
     torch: Any = sys.modules.get("torch")
-    if torch is None and x86 and not CPUS.is_dir() and has_torch():
+    if torch is None and x86 and not CPUS.is_dir() and installed_torch():
         torch = import_module("torch")
     count = getattr(torch, "get_num_threads", lambda: None)()
     return threads_at_start(x86) if count is None else count
@@ -34,9 +34,10 @@ def threads_at_start(x86: bool) -> int:
     """Threads that torch begins with (ATen: init_num_threads), by the environment or the number of cores.
 
     torch's wheels for x86 ask MKL: it takes physical cores among those that the process may use, and never more, unless
-    MKL_DYNAMIC=FALSE. Elsewhere they are the cores of the machine, whether or not the process may use them all. Both
-    were held against torch 2.9 and 2.13 (tests/targets/test_threads.py). Raises CostmodelError for more than
-    MOST_THREADS.
+    MKL_DYNAMIC=FALSE. Elsewhere they are the cores of the machine, whether or not the process may use them all. Held
+    against torch 2.13 on x86 with one hardware thread to a core (tests/targets/test_threads.py; that MKL counts two as
+    one core is its documentation's), and against torch 2.9 on an emulated Cortex-A76. Raises CostmodelError for more
+    than MOST_THREADS.
     """
     cores = physical_cores() if x86 else present_cores()
     name, asked = next(((name, count) for name in (WITH_MKL, WITH_OPENMP) if (count := asked_by(name))), ("", cores))
@@ -75,14 +76,6 @@ def present_cores() -> int:
 def allowed() -> set[int]:
     """The numbers of the hardware threads that this process may use."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {*range(os.cpu_count() or 1)}
-
-
-def has_torch() -> bool:
-    """Whether torch is installed."""
-    try:
-        return find_spec("torch") is not None
-    except (ImportError, ValueError):  # a module that only claims to be torch
-        return False
 
 
 def told(name: str) -> str | None:

@@ -80,7 +80,7 @@ def test_where_there_is_no_process(asked, message):
 
 
 def test_what_is_assumed_is_said(monkeypatch):
-    monkeypatch.setattr(environments, "find_spec", lambda name: None)
+    monkeypatch.setattr(environments, "installed_torch", lambda: None)
     environment.cache_clear()
     found = environment(False, 3)
     assert found.nbytes == STATED_BYTES[False] and found.source.startswith("assumed as on x86-64 Linux")

@@ -102,7 +102,7 @@ def test_an_instance_norm_of_one_image_is_not_modelled():
 
 
 class MadeContiguous(nn.Module):
-    """Maps are made contiguous, which says nothing where they are, and what comes next takes them."""
+    """Makes a map contiguous between two layers: a copy in channels_last, and nothing where it is contiguous."""
 
     def __init__(self, then):
         super().__init__()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from costmodel.errors import CostmodelError
-from costmodel.targets import parse, threads
+from costmodel.targets import machine, parse, threads
 from costmodel.targets.threads import physical_cores, threads_at_start, threads_of_scheduler, threads_of_torch
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DYNAMIC")
@@ -84,9 +84,9 @@ def test_torch_is_asked_where_the_system_tells_no_cores(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(threads, "CPUS", tmp_path / "nothing")
     monkeypatch.setattr(threads, "import_module", lambda name: torch)
-    monkeypatch.setattr(threads, "find_spec", lambda name: torch)
+    monkeypatch.setattr(machine, "find_spec", lambda name: torch)
     assert threads_of_torch(x86=True) == 5
-    monkeypatch.setattr(threads, "find_spec", lambda name: None)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
     assert threads_of_torch(x86=True) == threads_at_start(x86=True)
 
 

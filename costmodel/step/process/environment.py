@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
 from ...errors import CostmodelError
 from ...heap.library import with_the_heap, without_the_heap
+from ...targets.machine import installed_torch
 from .memory import Environment, stated
 from .priced import Priced
 
@@ -48,7 +48,7 @@ def six_steps(**asked: Any) -> dict[str, Any]:
     Raises CostmodelError if there is no torch, if the process ends in an error, and if the heap for large blocks, which
     a frugal process has, cannot be had.
     """
-    if find_spec("torch") is None:
+    if installed_torch() is None:
         raise CostmodelError("a process is measured by training in one, and torch is not installed")
     given = {**TINY, **asked}
     variables = with_the_heap() if given["frugal"] else without_the_heap()
